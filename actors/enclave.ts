@@ -1,0 +1,185 @@
+/**
+ * The life of one enclave: made, measured, attested, given its keys, serving, destroyed.
+ *
+ *   absent -> creating -> measuring -> launched -> attesting -> provisioning -> serving
+ *   serving -> attesting        after three quarters of the evidence's validity, so it never serves on stale evidence
+ *   any but absent -> draining -> destroyed     on `enclave.drain`; destroyed -> creating on `enclave.start`
+ *   anywhere -> quarantined     on `enclave.tampered`, a failed effect, or evidence that came too late
+ *
+ * Quarantined is for good: it destroys the enclave and no event leads out of it; a new actor takes its place.
+ *
+ * Not guaranteed: that the evidence is true (verifiers and the key broker decide that), nor that a quarantined
+ * enclave is gone: `wiped` says whether destroying it succeeded.
+ */
+import { assign, setup } from 'xstate';
+import { z } from 'zod';
+import { Id } from '../protocols/envelope.ts';
+import { Count, Failure, failure, Measurement, Millis, rejection } from './context.ts';
+import { effect, MAX_DELAY_MS } from './effect.ts';
+
+export const ENCLAVE_VERSION = 1;
+
+export const EnclaveContext = z.strictObject({
+  id: Id,
+  measurement: Measurement.nullable(),
+  /** how often this actor created an enclave */
+  boots: Count,
+  attestations: Count,
+  /** how long the latest evidence holds, from when it was made */
+  validMs: Millis,
+  wiped: z.boolean(),
+  failure: Failure.nullable(),
+});
+export type EnclaveContext = z.infer<typeof EnclaveContext>;
+
+export interface EnclaveInput {
+  readonly id: string;
+}
+
+export type EnclaveEvent =
+  | { type: 'enclave.start' }
+  | { type: 'enclave.drain' }
+  | { type: 'enclave.tampered' };
+
+/** What every effect of the enclave is told. */
+export interface EnclaveEffectInput {
+  readonly id: string;
+  readonly boot: number;
+}
+
+const subject = ({ context }: { context: EnclaveContext }): EnclaveEffectInput => ({
+  id: context.id,
+  boot: context.boots,
+});
+const quarantine = { target: 'quarantined', actions: { type: 'fail', params: rejection } } as const;
+const refuseEvidence = {
+  target: 'quarantined',
+  actions: { type: 'fail', params: failure('evidence-rejected') },
+} as const;
+const tooLate = { target: 'quarantined', actions: { type: 'fail', params: failure('timeout') } } as const;
+
+export const enclaveMachine = setup({
+  types: {} as { context: EnclaveContext; events: EnclaveEvent; input: EnclaveInput; tags: 'settled' },
+  actors: {
+    create: effect<void, EnclaveEffectInput>('create'),
+    measure: effect<{ measurement: string }, EnclaveEffectInput>('measure'),
+    attest: effect<{ validMs: number }, EnclaveEffectInput>('attest'),
+    provision: effect<void, EnclaveEffectInput>('provision'),
+    destroy: effect<void, EnclaveEffectInput>('destroy'),
+  },
+  actions: {
+    fail: assign({ failure: (_, params: Failure) => params }),
+    boot: assign({
+      boots: ({ context }) => context.boots + 1,
+      measurement: null,
+      validMs: 0,
+      wiped: false,
+      failure: null,
+    }),
+  },
+  delays: {
+    reattestAfter: ({ context }) => Math.min(Math.floor((context.validMs * 3) / 4), MAX_DELAY_MS),
+    /** a minute for the first evidence of a boot; later what is left of the evidence that is being renewed */
+    attestWithin: ({ context }) =>
+      context.validMs === 0 ? 60_000 : Math.min(Math.floor(context.validMs / 4), MAX_DELAY_MS),
+  },
+}).createMachine({
+  id: 'enclave',
+  context: ({ input }) => ({
+    id: input.id,
+    measurement: null,
+    boots: 0,
+    attestations: 0,
+    validMs: 0,
+    wiped: true,
+    failure: null,
+  }),
+  initial: 'absent',
+  on: {
+    'enclave.drain': '.draining',
+    'enclave.tampered': {
+      target: '.quarantined',
+      actions: { type: 'fail', params: failure('evidence-rejected') },
+    },
+  },
+  states: {
+    absent: {
+      on: {
+        'enclave.start': { target: 'creating', actions: 'boot' },
+        'enclave.drain': 'destroyed',
+      },
+    },
+    creating: { invoke: { src: 'create', input: subject, onDone: 'measuring', onError: quarantine } },
+    measuring: {
+      invoke: {
+        src: 'measure',
+        input: subject,
+        onDone: [
+          {
+            guard: ({ event }) => Measurement.safeParse(event.output?.measurement).success,
+            target: 'launched',
+            actions: assign({ measurement: ({ event }) => event.output.measurement }),
+          },
+          refuseEvidence,
+        ],
+        onError: quarantine,
+      },
+    },
+    // A step of its own, so that the world sees the launch before the evidence for it.
+    launched: { after: { 0: 'attesting' } },
+    attesting: {
+      invoke: {
+        src: 'attest',
+        input: subject,
+        onDone: [
+          {
+            guard: ({ event }) => Millis.safeParse(event.output?.validMs).success && event.output.validMs > 0,
+            target: 'provisioning',
+            actions: assign({
+              attestations: ({ context }) => context.attestations + 1,
+              validMs: ({ event }) => event.output.validMs,
+            }),
+          },
+          refuseEvidence,
+        ],
+        onError: quarantine,
+      },
+      after: { attestWithin: tooLate },
+    },
+    provisioning: {
+      invoke: { src: 'provision', input: subject, onDone: 'serving', onError: quarantine },
+      after: { attestWithin: tooLate },
+    },
+    serving: { after: { reattestAfter: 'attesting' } },
+    draining: {
+      on: { 'enclave.drain': {} },
+      invoke: {
+        src: 'destroy',
+        input: subject,
+        onDone: { target: 'destroyed', actions: assign({ wiped: true }) },
+        onError: quarantine,
+      },
+    },
+    destroyed: {
+      tags: 'settled',
+      on: { 'enclave.start': { target: 'creating', actions: 'boot' }, 'enclave.drain': {} },
+    },
+    quarantined: {
+      tags: 'settled',
+      on: { 'enclave.drain': {}, 'enclave.tampered': {} },
+      invoke: {
+        src: 'destroy',
+        input: subject,
+        onDone: { actions: assign({ wiped: true }) },
+        onError: { actions: assign({ wiped: false }) },
+      },
+    },
+  },
+});
+
+/** What the monitor may count. */
+export const enclaveCounts = (context: EnclaveContext) => ({
+  boots: context.boots,
+  attestations: context.attestations,
+  validMs: context.validMs,
+});

@@ -1,0 +1,68 @@
+/**
+ * What the prover and the setup ask of whoever does the heavy arithmetic: a pool of WASM threads, a fleet of workers
+ * over NATS, a GPU. An engine receives witness values; who may be one is decided by its caller.
+ *
+ * Vectors are little-endian, 32 bytes per element. Field operations are Montgomery's (x*y/R), so that the caller
+ * chooses the form: Montgomery times Montgomery is Montgomery, Montgomery times standard is standard.
+ */
+import type { Section } from '../../protocols/msm.ts';
+import type { Group } from './point.ts';
+
+export { SECTIONS, type Section } from '../../protocols/msm.ts';
+export type { Group } from './point.ts';
+export const SECTION_GROUP = { A: 'G1', B1: 'G1', B2: 'G2', C: 'G1', H: 'G1' } as const satisfies Record<
+  Section,
+  Group
+>;
+
+export interface EngineOptions {
+  /** Aborting rejects with `cancelled` and stops the work. */
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** Multi-scalar multiplication over one proving key's sections. */
+export interface MsmEngine {
+  /**
+   * The sum of scalars[i] * bases[i] over the whole section. `scalars` has one 32-byte standard-form scalar per base.
+   * Answers one affine point in zkey form: 64 bytes (G1) or 128 (G2).
+   */
+  msm(section: Section, scalars: Uint8Array, options?: EngineOptions): Promise<Uint8Array>;
+}
+
+/** Vector arithmetic over Fr. No operation changes its arguments. */
+export interface FieldEngine {
+  /**
+   * Two sparse matrices times one vector. `entries` are 44 bytes each as in a zkey's section 4: matrix (0 or 1), row,
+   * column (u32 each), value; those outside of the matrices are left out.
+   */
+  sparseProduct(
+    entries: Uint8Array,
+    vector: Uint8Array,
+    rows: number,
+    options?: EngineOptions,
+  ): Promise<[Uint8Array, Uint8Array]>;
+  /** The NTT of 2^k elements, in and out in natural order; `inverse` divides by 2^k. Linear, so in either form. */
+  ntt(values: Uint8Array, inverse: boolean, options?: EngineOptions): Promise<Uint8Array>;
+  /** values[i] * first * step^i, `step` in Montgomery form. */
+  scale(
+    values: Uint8Array,
+    first: Uint8Array,
+    step: Uint8Array,
+    options?: EngineOptions,
+  ): Promise<Uint8Array>;
+  /** left[i] * right[i] - minus[i]; without `minus`, the product. */
+  multiply(
+    left: Uint8Array,
+    right: Uint8Array,
+    minus?: Uint8Array,
+    options?: EngineOptions,
+  ): Promise<Uint8Array>;
+}
+
+/** Multiples of the groups' generators, for a setup. */
+export interface FixedBaseEngine {
+  /** scalars[i] * generator for 32-byte standard-form scalars: affine points in zkey form, in order. */
+  multiples(group: Group, scalars: Uint8Array, options?: EngineOptions): Promise<Uint8Array>;
+  /** Points from zkey form to the big-endian standard form that ceremonies hash. */
+  uncompressed(group: Group, points: Uint8Array, options?: EngineOptions): Promise<Uint8Array>;
+}

@@ -1,0 +1,143 @@
+/**
+ * The public half of a quantised model: preprocessing, shapes, bit widths, shifts, bounds, classes. The
+ * hidden half, the parameters, is in quantise.ts.
+ *
+ * Arithmetic that it describes, all in integers:
+ *   a = sum_i w_i x_i + b                        every layer
+ *   h = max(0, floor((a + 2^(k-1)) * 2^-k))      hidden layers, k = `shift`, 1 <= k
+ *   class = argmax a                             last layer, the lowest index on a tie; with decision
+ *                                            `sign` there is one output a, and the class is 1 when a > 0
+ * w lies in -2^(weightBits-1) .. 2^(weightBits-1) - 1, b likewise. `accumulator` bounds
+ * sum |w||x| + |b| + 2^(k-1) over all such w and b and all x in their ranges, not over the actual hidden
+ * values; it is below 2^24, so that float32 computes every step exactly, in any order.
+ *
+ * Canonical bytes: deterministic CBOR (RFC 8949, section 4.2.1) of exactly the fields of the schema below;
+ * only text, integers, arrays and maps with text keys occur. The digest is SHA-256 of those bytes; as a
+ * field element it is that digest as a big-endian integer mod r (BN254).
+ */
+import { bn254 } from '@noble/curves/bn254.js';
+import { sha256 } from '@noble/hashes/sha2.js';
+import { bytesToHex } from '@noble/hashes/utils.js';
+import { encode, rfc8949EncodeOptions } from 'cborg';
+import { z } from 'zod';
+import { VouchError } from '../../protocols/errors.ts';
+import { featureRanges, Preprocessing, type Range } from './preprocessing.ts';
+
+/** float32 represents every integer up to this exactly. */
+export const EXACT = 2 ** 24;
+export const ROUNDING = 'floor((x + 2^(k-1)) * 2^-k)';
+const MAX_WIDTH = 4096;
+/** parameters; beyond this the circuit would not fit any key made on one machine */
+const MAX_PARAMETERS = 2 ** 20;
+
+export const LayerShape = z.strictObject({
+  inputs: z.int().min(1).max(MAX_WIDTH),
+  outputs: z.int().min(1).max(MAX_WIDTH),
+  weightBits: z.int().min(2).max(8),
+  biasBits: z.int().min(2).max(24),
+  /** k; 0 on the last layer, which is not requantised */
+  shift: z.int().min(0).max(23),
+  /** greatest absolute value of an accumulator, rounding included */
+  accumulator: z
+    .int()
+    .min(1)
+    .max(EXACT - 1),
+  /** greatest value of an output: of h, or |a| on the last layer */
+  output: z
+    .int()
+    .min(0)
+    .max(EXACT - 1),
+});
+export type LayerShape = z.infer<typeof LayerShape>;
+
+export const Architecture = z.strictObject({
+  version: z.literal(1),
+  preprocessing: Preprocessing,
+  layers: z.array(LayerShape).min(1).max(16),
+  rounding: z.literal(ROUNDING),
+  decision: z.enum(['argmax', 'sign']),
+  classes: z.array(z.string().min(1).max(64)).min(2).max(1024),
+});
+export type Architecture = z.infer<typeof Architecture>;
+
+/**
+ * Checks an architecture from outside: schema, shapes that fit each other, and bounds that are the ones
+ * computed here. Throws `bad-input`, which names the field.
+ */
+export function parseArchitecture(value: unknown): Architecture {
+  const result = Architecture.safeParse(value);
+  if (!result.success) {
+    const issue = result.error.issues[0]!;
+    throw bad(issue.path.join('.') || 'value', issue.message);
+  }
+  const architecture = result.data;
+  const { classes, decision, layers, preprocessing } = architecture;
+  for (const column of preprocessing.columns) {
+    if (column.kind !== 'category' && column.low >= column.high)
+      throw bad(`column "${column.name}"`, 'expected low < high');
+    if (column.kind === 'integer' && Math.max(-column.low, column.high) >= EXACT) {
+      throw bad(`column "${column.name}"`, 'expected a range within 2^24');
+    }
+  }
+  let ranges = featureRanges(preprocessing);
+  let parameters = 0;
+  layers.forEach((layer, l) => {
+    const last = l === layers.length - 1;
+    const field = `layers.${l}`;
+    if (layer.inputs !== ranges.length)
+      throw bad(`${field}.inputs`, `expected ${ranges.length}, got ${layer.inputs}`);
+    if (last ? layer.shift !== 0 : layer.shift < 1)
+      throw bad(`${field}.shift`, 'expected 0 on the last layer, else at least 1');
+    const bounds = layerBounds(layer, ranges);
+    if (layer.accumulator !== bounds.accumulator || layer.output !== bounds.output) {
+      throw bad(field, `expected accumulator ${bounds.accumulator} and output ${bounds.output}`);
+    }
+    parameters += layer.outputs * (layer.inputs + 1);
+    ranges = outputRanges(layer);
+  });
+  if (parameters > MAX_PARAMETERS)
+    throw bad('layers', `${parameters} parameters, more than ${MAX_PARAMETERS}`);
+  const outputs = decision === 'sign' ? 1 : classes.length;
+  if (ranges.length !== outputs)
+    throw bad('layers', `expected ${outputs} outputs of the last layer, got ${ranges.length}`);
+  if (decision === 'sign' && classes.length !== 2) throw bad('classes', `expected 2, got ${classes.length}`);
+  return architecture;
+}
+
+/** The bounds of a layer over all parameters of its widths and all inputs in the given ranges. */
+export function layerBounds(
+  layer: Pick<LayerShape, 'weightBits' | 'biasBits' | 'shift'>,
+  ranges: readonly Range[],
+): { accumulator: number; output: number } {
+  const accumulator = accumulatorBound(
+    layer,
+    ranges.reduce((sum, { low, high }) => sum + Math.max(Math.abs(low), Math.abs(high)), 0),
+  );
+  return { accumulator, output: layer.shift > 0 ? Math.floor(accumulator / 2 ** layer.shift) : accumulator };
+}
+
+/** The bound on an accumulator where the inputs' absolute values sum to at most `inputSum`. */
+export function accumulatorBound(
+  { weightBits, biasBits, shift }: Pick<LayerShape, 'weightBits' | 'biasBits' | 'shift'>,
+  inputSum: number,
+): number {
+  return inputSum * 2 ** (weightBits - 1) + 2 ** (biasBits - 1) + (shift > 0 ? 2 ** (shift - 1) : 0);
+}
+
+/** What a hidden layer hands to the next one: 0 up to its bound. */
+export const outputRanges = ({ outputs, output }: LayerShape): Range[] =>
+  Array.from({ length: outputs }, () => ({ low: 0, high: output }));
+
+export const architectureBytes = (architecture: Architecture): Uint8Array =>
+  encode(architecture, rfc8949EncodeOptions);
+
+/** Lower-case hex SHA-256 of the canonical bytes. */
+export const architectureDigest = (architecture: Architecture): string =>
+  bytesToHex(sha256(architectureBytes(architecture)));
+
+/** The digest as an element of BN254's scalar field. */
+export const architectureElement = (architecture: Architecture): bigint =>
+  bn254.fields.Fr.create(BigInt(`0x${architectureDigest(architecture)}`));
+
+const bad = (field: string, message: string): VouchError =>
+  new VouchError('bad-input', `architecture: ${field}: ${message}`);

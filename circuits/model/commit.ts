@@ -1,0 +1,150 @@
+/**
+ * The model commitment: Poseidon(1, architecture element, salt, root of the quantised parameters).
+ *
+ * Parameters go in the order of the layers, each layer's weights row by row and then its biases. A parameter
+ * of n bits is stored as value + 2^(n-1); they are packed from the least significant bit of a field element
+ * upwards, and one that would pass bit 248 starts the next element. The root is the Poseidon chain over the
+ * elements. The circuit range-checks each parameter: without that, packed weights collide.
+ *
+ * Hiding rests on the salt: whoever has it can test guesses of the parameters.
+ */
+import { VouchError } from '../../protocols/errors.ts';
+import { type Architecture, architectureElement } from './architecture.ts';
+import { poseidon, poseidonChain } from './poseidon.ts';
+import type { LayerParameters, Parameters, QuantisedModel } from './quantise.ts';
+
+export const COMMITMENT_VERSION = 1n;
+/** Bits of a field element that parameters fill; BN254's r has 254. */
+export const PACKED_BITS = 248;
+/** Salt: 31 random bytes, so that it is a field element as it is. */
+export const SALT_BYTES = 31;
+
+export interface CommittedModel extends QuantisedModel {
+  readonly salt: Uint8Array;
+}
+
+/** A fresh salt from the platform's generator. */
+export const randomSalt = (): Uint8Array => crypto.getRandomValues(new Uint8Array(SALT_BYTES));
+
+/** The commitment to a model, a field element. Throws RangeError for a parameter outside its width. */
+export function commit({ architecture, parameters, salt }: CommittedModel): bigint {
+  return poseidon([
+    COMMITMENT_VERSION,
+    architectureElement(architecture),
+    saltElement(salt),
+    parameterRoot(architecture, parameters),
+  ]);
+}
+
+export const parameterRoot = (architecture: Architecture, parameters: Parameters): bigint =>
+  poseidonChain(packParameters(architecture, parameters));
+
+/** The salt as a field element: its bytes as a big-endian integer. */
+export function saltElement(salt: Uint8Array): bigint {
+  if (salt.length !== SALT_BYTES)
+    throw new RangeError(`salt: expected ${SALT_BYTES} bytes, got ${salt.length}`);
+  return salt.reduce((n, byte) => n * 256n + BigInt(byte), 0n);
+}
+
+/** The width in bits of every parameter, in commitment order. */
+export function parameterWidths({ layers }: Architecture): number[] {
+  return layers.flatMap(({ inputs, outputs, weightBits, biasBits }) => [
+    ...Array<number>(inputs * outputs).fill(weightBits),
+    ...Array<number>(outputs).fill(biasBits),
+  ]);
+}
+
+/** Every parameter, in commitment order. Throws RangeError where the shapes do not fit the architecture. */
+export function flatParameters({ layers }: Architecture, parameters: Parameters): number[] {
+  if (parameters.layers.length !== layers.length) {
+    throw new RangeError(`parameters: expected ${layers.length} layers, got ${parameters.layers.length}`);
+  }
+  return layers.flatMap(({ inputs, outputs }, l) => {
+    const { weights, bias } = parameters.layers[l]!;
+    if (weights.length !== inputs * outputs || bias.length !== outputs) {
+      throw new RangeError(
+        `parameters of layer ${l}: expected ${inputs * outputs} weights and ${outputs} biases`,
+      );
+    }
+    return [...weights, ...bias];
+  });
+}
+
+/** The packed field elements of a model's parameters. */
+export function packParameters(architecture: Architecture, parameters: Parameters): bigint[] {
+  const widths = parameterWidths(architecture);
+  const elements: bigint[] = [0n];
+  let offset = 0;
+  flatParameters(architecture, parameters).forEach((value, i) => {
+    const bits = widths[i]!;
+    const shifted = value + 2 ** (bits - 1);
+    if (!Number.isInteger(value) || shifted < 0 || shifted >= 2 ** bits) {
+      throw new RangeError(`parameter ${i}: expected a signed integer of ${bits} bits`);
+    }
+    if (offset + bits > PACKED_BITS) {
+      elements.push(0n);
+      offset = 0;
+    }
+    elements[elements.length - 1]! |= BigInt(shifted) << BigInt(offset);
+    offset += bits;
+  });
+  return elements;
+}
+
+/**
+ * The secret of a model as bytes, to be encrypted and stored: the salt, then the packed elements, 31 bytes
+ * each, little-endian. Its length follows from the architecture.
+ */
+export function encodeSecret({ architecture, parameters, salt }: CommittedModel): Uint8Array {
+  saltElement(salt);
+  const elements = packParameters(architecture, parameters);
+  const bytes = new Uint8Array(SALT_BYTES + elements.length * ELEMENT_BYTES);
+  bytes.set(salt);
+  elements.forEach((element, e) => {
+    for (let i = 0; i < ELEMENT_BYTES; i++) {
+      bytes[SALT_BYTES + e * ELEMENT_BYTES + i] = Number((element >> BigInt(8 * i)) & 0xffn);
+    }
+  });
+  return bytes;
+}
+const ELEMENT_BYTES = PACKED_BITS / 8;
+
+/** The inverse of `encodeSecret`. Throws `bad-input` for a wrong length or bits set where no parameter is. */
+export function decodeSecret(architecture: Architecture, bytes: Uint8Array): CommittedModel {
+  const widths = parameterWidths(architecture);
+  const values: number[] = [];
+  let element = 0;
+  let offset = 0;
+  for (const bits of widths) {
+    if (offset + bits > PACKED_BITS) {
+      element++;
+      offset = 0;
+    }
+    let shifted = 0;
+    for (let i = 0; i < bits; i++) {
+      const at = SALT_BYTES * 8 + element * PACKED_BITS + offset + i;
+      shifted += (((bytes[at >> 3] ?? 0) >> (at & 7)) & 1) * 2 ** i;
+    }
+    values.push(shifted - 2 ** (bits - 1));
+    offset += bits;
+  }
+  let taken = 0;
+  const layers: LayerParameters[] = architecture.layers.map(({ inputs, outputs }) => {
+    const weights = Int32Array.from(values.slice(taken, taken + inputs * outputs));
+    const bias = Int32Array.from(values.slice(taken + weights.length, taken + weights.length + outputs));
+    taken += weights.length + outputs;
+    return { weights, bias };
+  });
+  const model = { architecture, parameters: { layers }, salt: bytes.slice(0, SALT_BYTES) };
+  const expected = SALT_BYTES + (element + 1) * ELEMENT_BYTES;
+  if (bytes.length !== expected) {
+    throw new VouchError(
+      'bad-input',
+      `model secret: expected ${expected} bytes for this architecture, got ${bytes.length}`,
+    );
+  }
+  if (!encodeSecret(model).every((byte, i) => byte === bytes[i])) {
+    throw new VouchError('bad-input', 'model secret: bits are set where the architecture has no parameter');
+  }
+  return model;
+}

@@ -1,0 +1,189 @@
+/**
+ * From a float network to integers, and the integers' reference arithmetic: what `evaluate` computes is what
+ * the server serves and what the circuit proves, bit for bit. See architecture.ts for the formulas.
+ *
+ * One power-of-two step per layer and one scale per layer: simple to prove, at a small cost in accuracy that
+ * calibration keeps small. The public bit widths and shifts reveal the rough size of the hidden parameters
+ * and activations, nothing finer.
+ */
+import { VouchError } from '../../protocols/errors.ts';
+import {
+  type Architecture,
+  EXACT,
+  type LayerShape,
+  layerBounds,
+  outputRanges,
+  parseArchitecture,
+  ROUNDING,
+} from './architecture.ts';
+import type { DenseLayer, DenseNetwork } from './network.ts';
+import { featureRanges, type Preprocessing, type Range } from './preprocessing.ts';
+
+/** The hidden half of a model, per layer. */
+export interface Parameters {
+  readonly layers: readonly LayerParameters[];
+}
+
+export interface LayerParameters {
+  /** outputs x inputs, row-major */
+  readonly weights: Int32Array;
+  readonly bias: Int32Array;
+}
+
+export interface QuantisedModel {
+  readonly architecture: Architecture;
+  readonly parameters: Parameters;
+}
+
+export interface QuantiseOptions {
+  readonly preprocessing: Preprocessing;
+  /** names of the classes, in the order of the network's outputs; two for decision `sign` */
+  readonly classes: readonly string[];
+  /** features of rows like those to come (training rows), which decide the shifts */
+  readonly calibration: readonly ArrayLike<number>[];
+}
+
+const WEIGHT_BITS = 8;
+/** A hidden value is scaled so that its greatest one while calibrating fits this many bits. */
+const ACTIVATION_BITS = 8;
+
+/**
+ * Quantises a network. Throws `bad-input` when the network does not fit the preprocessing or the classes,
+ * or when a bound that has to hold for every parameter of the chosen widths reaches 2^24.
+ */
+export function quantise(network: DenseNetwork, options: QuantiseOptions): QuantisedModel {
+  const { preprocessing, classes, calibration } = options;
+  let ranges: readonly Range[] = featureRanges(preprocessing);
+  if (network.inputs !== ranges.length) {
+    throw new VouchError(
+      'bad-input',
+      `model: it takes ${network.inputs} features, the preprocessing gives ${ranges.length}`,
+    );
+  }
+  if (calibration.length === 0) throw new RangeError('quantise: expected at least one calibration row');
+  const shapes: LayerShape[] = [];
+  const parameters: LayerParameters[] = [];
+  let rows = calibration.map((row) => Int32Array.from(row));
+  // What one integer step of this layer's inputs is worth in the float network.
+  let unit = 1;
+  network.layers.forEach((layer, l) => {
+    const scale = weightScale(layer);
+    const weights = Int32Array.from(layer.weights, (w) => Math.round(w * scale));
+    const exactBias = Array.from(layer.bias, (b) => Math.round((b * scale) / unit));
+    const biasBits = bitsFor(exactBias, l);
+    const values = { weights, bias: Int32Array.from(exactBias) };
+    const greatest = Math.max(1, ...rows.flatMap((row) => [...accumulate(layer, values, row)]));
+    const hidden = l < network.layers.length - 1;
+    const shift = hidden ? Math.max(1, Math.ceil(Math.log2((greatest + 1) / 2 ** ACTIVATION_BITS))) : 0;
+    const widths = { weightBits: WEIGHT_BITS, biasBits, shift };
+    const bounds = layerBounds(widths, ranges);
+    if (bounds.accumulator >= EXACT) {
+      throw new VouchError(
+        'bad-input',
+        `model: layer ${l + 1}: a sum may reach ${bounds.accumulator}, beyond the 2^24 that float32 holds exactly; ` +
+          'use fewer inputs or smaller feature ranges',
+      );
+    }
+    const shape: LayerShape = { inputs: layer.inputs, outputs: layer.outputs, ...widths, ...bounds };
+    shapes.push(shape);
+    parameters.push(values);
+    if (!hidden) return;
+    rows = rows.map((row) => accumulate(layer, values, row).map((a) => requantise(a, shift)));
+    unit = (unit * 2 ** shift) / scale;
+    ranges = outputRanges(shape);
+  });
+  const architecture = parseArchitecture({
+    version: 1,
+    preprocessing,
+    layers: shapes,
+    rounding: ROUNDING,
+    decision: network.decision,
+    classes: [...classes],
+  });
+  return { architecture, parameters: { layers: parameters } };
+}
+
+/** The greatest scale at which every weight fits its width. */
+function weightScale({ weights }: DenseLayer): number {
+  const greatest = weights.reduce((a, w) => Math.max(a, Math.abs(w)), 0);
+  return greatest > 0 ? (2 ** (WEIGHT_BITS - 1) - 1) / greatest : 1;
+}
+
+/** Bits of a signed bias, in steps of 4 from 8, so that the public width says little about it. */
+function bitsFor(bias: readonly number[], layer: number): number {
+  const greatest = bias.reduce((a, b) => Math.max(a, Math.abs(b)), 0);
+  for (let bits = 8; bits <= 24; bits += 4) if (greatest < 2 ** (bits - 1)) return bits;
+  throw new VouchError(
+    'bad-input',
+    `model: layer ${layer + 1}: a bias is too large beside the weights to be quantised`,
+  );
+}
+
+export interface Answer {
+  /** index of the class */
+  readonly decision: number;
+  /** one per class; with decision `sign` [0, a] */
+  readonly logits: Int32Array;
+}
+
+/** The reference integer arithmetic. `features` has to be in the architecture's ranges (RangeError). */
+export function evaluate({ architecture, parameters }: QuantisedModel, features: ArrayLike<number>): Answer {
+  const ranges = featureRanges(architecture.preprocessing);
+  if (features.length !== ranges.length) {
+    throw new RangeError(`evaluate: expected ${ranges.length} features, got ${features.length}`);
+  }
+  let values: Int32Array = Int32Array.from(features);
+  ranges.forEach(({ low, high }, i) => {
+    const x = features[i]!;
+    if (!Number.isInteger(x) || x < low || x > high) {
+      throw new RangeError(`evaluate: feature ${i}: expected an integer in ${low}..${high}, got ${x}`);
+    }
+  });
+  architecture.layers.forEach((shape, l) => {
+    values = accumulate(shape, parameters.layers[l]!, values);
+    if (shape.shift > 0) values = values.map((a) => requantise(a, shape.shift));
+  });
+  return answerOf(architecture, values);
+}
+
+/** The answer that the last layer's accumulators stand for. */
+export function answerOf({ decision }: Architecture, accumulators: Int32Array): Answer {
+  const logits = decision === 'sign' ? Int32Array.of(0, accumulators[0]!) : accumulators;
+  return { decision: argmax(logits), logits };
+}
+
+/** Rows of features anywhere in their ranges, to compare an implementation with `evaluate`. */
+export function randomFeatures({ preprocessing }: Architecture, rows: number): Int32Array[] {
+  const ranges = featureRanges(preprocessing);
+  return Array.from({ length: rows }, () =>
+    Int32Array.from(ranges, ({ low, high }) => low + Math.floor(Math.random() * (high - low + 1))),
+  );
+}
+
+export const decideMany = (model: QuantisedModel, rows: readonly ArrayLike<number>[]): number[] =>
+  rows.map((features) => evaluate(model, features).decision);
+
+/** The index of the greatest value, the lowest on a tie. */
+function argmax(values: ArrayLike<number>): number {
+  let best = 0;
+  for (let i = 1; i < values.length; i++) if (values[i]! > values[best]!) best = i;
+  return best;
+}
+
+/** W x + b, below 2^24 in absolute value by the architecture's bound. */
+function accumulate(
+  { inputs, outputs }: { inputs: number; outputs: number },
+  { weights, bias }: LayerParameters,
+  x: Int32Array,
+): Int32Array {
+  const sums = new Int32Array(outputs);
+  for (let j = 0; j < outputs; j++) {
+    let sum = bias[j]!;
+    for (let i = 0; i < inputs; i++) sum += weights[j * inputs + i]! * x[i]!;
+    sums[j] = sum;
+  }
+  return sums;
+}
+
+/** max(0, floor((a + 2^(k-1)) * 2^-k)), 1 <= k; an arithmetic shift is a floor. */
+const requantise = (a: number, k: number): number => Math.max(0, (a + 2 ** (k - 1)) >> k);

@@ -1,0 +1,76 @@
+/**
+ * The test set of a quality proof: rows of integer features and their right classes. It is public.
+ *
+ * Canonical bytes: the JSON text `{"features":[[...],...],"labels":[...],"version":1}`, without white space,
+ * integers in decimal.
+ */
+import { z } from 'zod';
+import { messageOf, VouchError } from '../../protocols/errors.ts';
+import type { Architecture } from './architecture.ts';
+import { featureRanges } from './preprocessing.ts';
+
+export interface TestSet {
+  /** one row of features each, as `preprocess` gives them */
+  readonly features: readonly ArrayLike<number>[];
+  /** the right class of each row */
+  readonly labels: readonly number[];
+}
+
+const MAX_ROWS = 65_536;
+/** 64 MiB */
+const MAX_BYTES = 64 * 1024 * 1024;
+
+const TestSetFile = z.strictObject({
+  version: z.literal(1),
+  features: z.array(z.array(z.int())).max(MAX_ROWS),
+  labels: z.array(z.int()).max(MAX_ROWS),
+});
+
+export function encodeTestSet({ features, labels }: TestSet): Uint8Array {
+  const file = { features: features.map((row) => Array.from(row)), labels: [...labels], version: 1 };
+  return new TextEncoder().encode(JSON.stringify(file));
+}
+
+/** Throws `bad-file` unless the bytes are a test set for this architecture. */
+export function decodeTestSet(architecture: Architecture, bytes: Uint8Array): TestSet {
+  if (bytes.length > MAX_BYTES)
+    throw new VouchError('bad-file', `test set: ${bytes.length} bytes, more than ${MAX_BYTES}`);
+  try {
+    const { features, labels } = TestSetFile.parse(
+      JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes)),
+    );
+    const testSet = { features: features.map((row) => Int32Array.from(row)), labels };
+    checkTestSet(architecture, testSet);
+    return testSet;
+  } catch (error) {
+    if (error instanceof VouchError) throw new VouchError('bad-file', error.message);
+    const reason = error instanceof z.ZodError ? error.issues[0]!.message : messageOf(error);
+    throw new VouchError('bad-file', `test set: truncated, or not a test set (${reason})`);
+  }
+}
+
+/** Throws `bad-input` when the test set does not fit the architecture. */
+export function checkTestSet(architecture: Architecture, { features, labels }: TestSet): void {
+  if (labels.length === 0 || labels.length > MAX_ROWS)
+    throw bad(`expected 1 to ${MAX_ROWS} rows, got ${labels.length}`);
+  if (features.length !== labels.length) {
+    throw bad(`expected ${labels.length} rows of features, got ${features.length}`);
+  }
+  const ranges = featureRanges(architecture.preprocessing);
+  features.forEach((row, r) => {
+    if (row.length !== ranges.length)
+      throw bad(`row ${r + 1}: expected ${ranges.length} features, got ${row.length}`);
+    ranges.forEach(({ low, high }, i) => {
+      const x = row[i]!;
+      if (!Number.isInteger(x) || x < low || x > high) {
+        throw bad(`row ${r + 1}, feature ${i + 1}: expected an integer in ${low}..${high}, got ${x}`);
+      }
+    });
+    const label = labels[r]!;
+    if (!Number.isInteger(label) || label < 0 || label >= architecture.classes.length) {
+      throw bad(`row ${r + 1}: expected a label in 0..${architecture.classes.length - 1}, got ${label}`);
+    }
+  });
+}
+
+const bad = (message: string): VouchError => new VouchError('bad-input', `test set: ${message}`);

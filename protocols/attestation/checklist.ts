@@ -1,0 +1,61 @@
+/**
+ * The named checks of a verification. It fails closed: every required check starts as `skipped`, and only
+ * when each of them was recorded as passed, and none failed, is the verdict `accept`.
+ */
+import type { ErrorCode } from '../errors.ts';
+
+export interface Check {
+  readonly id: string;
+  readonly status: 'pass' | 'fail' | 'skipped';
+  /** why it failed, for programs */
+  readonly code?: ErrorCode;
+  /** one clause for people; never a secret */
+  readonly detail: string;
+}
+
+export type Verdict = 'accept' | 'reject';
+
+/** Records one check and returns whether it passed. */
+export type Recorder = (id: string, passed: boolean, code: ErrorCode, detail: string) => boolean;
+
+export interface Checklist {
+  readonly record: Recorder;
+  /** Adds checks that must pass, too. */
+  require(ids: readonly string[]): void;
+  /** Shows a check that was not asked for; it does not count. */
+  omit(id: string, why: string): void;
+  /** `label` goes in front of every detail. */
+  result(label: string): { verdict: Verdict; checks: Check[] };
+}
+
+export function createChecklist(required: readonly string[]): Checklist {
+  const checks = new Map<string, Check>();
+  const optional = new Set<string>();
+  const require = (ids: readonly string[]) => {
+    for (const id of ids) checks.set(id, { id, status: 'skipped', detail: 'an earlier check failed' });
+  };
+  require(required);
+  return {
+    require,
+    record: (id, passed, code, detail) => {
+      // A check that failed once stays failed.
+      if (checks.get(id)?.status !== 'fail') {
+        checks.set(id, passed ? { id, status: 'pass', detail } : { id, status: 'fail', code, detail });
+      }
+      return passed;
+    },
+    omit: (id, why) => {
+      optional.add(id);
+      checks.set(id, { id, status: 'skipped', detail: why });
+    },
+    result: (label) => {
+      const all = [...checks.values()];
+      const counted = all.filter(({ id, status }) => status === 'fail' || !optional.has(id));
+      const accepted = counted.length > 0 && counted.every(({ status }) => status === 'pass');
+      return {
+        verdict: accepted ? 'accept' : 'reject',
+        checks: all.map((check) => ({ ...check, detail: label + check.detail })),
+      };
+    },
+  };
+}

@@ -1,0 +1,129 @@
+/**
+ * Signed statements: COSE_Sign1 (RFC 9052 section 4.2) with EdDSA on Ed25519 (RFC 9053 section 2.2).
+ *
+ *   statement = 18([protected, {}, payload, signature (64)])     CBOR tag 18, deterministic CBOR
+ *   protected = bstr of {1: -8 (EdDSA), 3: content type (tstr)}
+ *   signed    = CBOR of ["Signature1", protected, h'', payload]
+ *
+ * The content type is signed and compared, so a statement of one kind never passes for another. Nothing else
+ * is accepted: no other header, algorithm, key id, detached payload or untagged form. Signatures are verified
+ * by the strict rules of RFC 8032 section 5.1.7 and keys of small order are refused, so a statement has one
+ * valid encoding per signature.
+ *
+ * Not guaranteed: whose key it is. That comes from evidence, or from a pinned root.
+ */
+import { ed25519 } from '@noble/curves/ed25519.js';
+import { Tagged } from 'cborg';
+import { z } from 'zod';
+import { byteString, byteStringBetween, decodeCbor, encodeCbor } from './cbor.ts';
+import { type Bytes, concat, equal, fromHex, unshared } from './encoding.ts';
+import { VouchError } from './errors.ts';
+
+export const SIGNATURE_KEY_BYTES = 32;
+const SEED_BYTES = 32;
+const SIGNATURE_BYTES = 64;
+const SIGN1_TAG = 18;
+const ALG_EDDSA = -8;
+/** Tag, headers and signature of a statement are at most this long. */
+const STATEMENT_OVERHEAD_BYTES = 256;
+
+/** An Ed25519 key that signs; WebCrypto does not give its private half out. */
+export interface Signer {
+  /** 32 bytes */
+  readonly publicKey: Bytes;
+  /** 64 bytes */
+  sign(message: Uint8Array): Promise<Uint8Array>;
+}
+
+/** A fresh signing key: for one boot, never stored. */
+export async function generateSigner(): Promise<Signer> {
+  const pair = (await crypto.subtle.generateKey('Ed25519', false, ['sign', 'verify'])) as CryptoKeyPair;
+  return signer(new Uint8Array(await crypto.subtle.exportKey('raw', pair.publicKey)), pair.privateKey);
+}
+
+// RFC 8410 section 7: PrivateKeyInfo { version 0, id-Ed25519, OCTET STRING { OCTET STRING seed } }.
+const PKCS8_PREFIX = fromHex('302e020100300506032b657004220420');
+
+/** The signing key of a 32-byte seed (RFC 8032): for keys that must outlive a process. */
+export async function signerFromSeed(seed: Uint8Array): Promise<Signer> {
+  if (seed.length !== SEED_BYTES) throw new RangeError(`signing seed: expected ${SEED_BYTES} bytes`);
+  const pkcs8 = concat(PKCS8_PREFIX, seed);
+  const key = await crypto.subtle.importKey('pkcs8', pkcs8, 'Ed25519', false, ['sign']);
+  pkcs8.fill(0);
+  return signer(unshared(ed25519.getPublicKey(seed)), key);
+}
+
+const signer = (publicKey: Bytes, key: CryptoKey): Signer => ({
+  publicKey,
+  sign: async (message) => new Uint8Array(await crypto.subtle.sign('Ed25519', key, unshared(message))),
+});
+
+const protectedHeader = (contentType: string) =>
+  encodeCbor(
+    new Map<number, unknown>([
+      [1, ALG_EDDSA],
+      [3, contentType],
+    ]),
+  );
+
+const toBeSigned = (contentType: string, payload: Uint8Array) =>
+  encodeCbor(['Signature1', protectedHeader(contentType), new Uint8Array(), payload]);
+
+/** Signs `payload` as a statement of this content type. */
+export async function signStatement(
+  by: Signer,
+  contentType: string,
+  payload: Uint8Array,
+): Promise<Uint8Array> {
+  const signature = await by.sign(toBeSigned(contentType, payload));
+  return encodeCbor(new Tagged(SIGN1_TAG, [protectedHeader(contentType), {}, payload, signature]));
+}
+
+/**
+ * The payload of a statement signed by `publicKey`. Throws `too-large`, `bad-message` for another shape or
+ * content type, `signature-rejected` for a wrong signature or key.
+ */
+export function verifyStatement(
+  publicKey: Uint8Array,
+  contentType: string,
+  statement: Uint8Array,
+  { maxPayloadBytes }: { maxPayloadBytes: number },
+): Uint8Array {
+  const [header, , payload, signature] = decodeCbor(statement, {
+    schema: Sign1(maxPayloadBytes),
+    what: `statement ${contentType}`,
+    maxBytes: maxPayloadBytes + STATEMENT_OVERHEAD_BYTES,
+    tag: SIGN1_TAG,
+  });
+  if (!equal(header, protectedHeader(contentType))) {
+    throw new VouchError(
+      'bad-message',
+      `statement: expected EdDSA and content type ${contentType}, got another header`,
+    );
+  }
+  if (!signatureHolds(publicKey, toBeSigned(contentType, payload), signature)) {
+    throw new VouchError('signature-rejected', `statement ${contentType}: the signature is not by this key`);
+  }
+  return payload;
+}
+
+const Sign1 = (maxPayloadBytes: number) =>
+  z
+    .instanceof(Tagged)
+    .transform(({ value }) => value as unknown)
+    .pipe(
+      z.tuple([
+        byteStringBetween(1, STATEMENT_OVERHEAD_BYTES),
+        z.strictObject({}),
+        byteStringBetween(0, maxPayloadBytes),
+        byteString(SIGNATURE_BYTES),
+      ]),
+    );
+
+function signatureHolds(publicKey: Uint8Array, message: Uint8Array, signature: Uint8Array): boolean {
+  try {
+    return ed25519.verify(signature, message, publicKey, { zip215: false });
+  } catch {
+    return false;
+  }
+}

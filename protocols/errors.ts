@@ -1,0 +1,79 @@
+/**
+ * Coded errors. A code says what happened, `retryable` whether the same call may succeed later.
+ * The message names the field, what was expected and what came; it never holds a secret.
+ * On the wire only `{code, message, errorId, retryable}` travels (no stack, no cause).
+ */
+import { z } from 'zod';
+
+/** code -> may the same request succeed later without being changed? */
+export const ERROR_CODES = {
+  'bad-token': false,
+  'bad-message': false,
+  'bad-version': false,
+  'bad-input': false,
+  'bad-file': false,
+  'too-large': false,
+  'unknown-model': false,
+  'unknown-statement': false,
+  'not-ready': true,
+  'no-responder': true,
+  'nats-unreachable': true,
+  'nats-credentials': false,
+  'nats-feature': false,
+  timeout: true,
+  busy: true,
+  conflict: false,
+  'storage-full': true,
+  'seal-rejected': false,
+  replayed: false,
+  'stale-epoch': false,
+  'evidence-rejected': false,
+  'policy-rejected': false,
+  'signature-rejected': false,
+  'receipt-rejected': false,
+  'commitment-mismatch': false,
+  'key-rejected': false,
+  'statement-false': false,
+  'witness-rejected': false,
+  'proof-rejected': false,
+  'shard-rejected': true,
+  cancelled: true,
+  'device-lost': true,
+  internal: true,
+} as const satisfies Record<string, boolean>;
+export type ErrorCode = keyof typeof ERROR_CODES;
+
+export class VouchError extends Error {
+  readonly code: ErrorCode;
+  readonly retryable: boolean;
+  constructor(code: ErrorCode, message: string, options?: { cause?: unknown }) {
+    super(message, options);
+    this.name = 'VouchError';
+    this.code = code;
+    this.retryable = ERROR_CODES[code];
+  }
+}
+
+export const WireError = z.object({
+  code: z.string().max(64),
+  message: z.string().max(1000),
+  errorId: z.string().max(64),
+  retryable: z.boolean(),
+});
+export type WireError = z.infer<typeof WireError>;
+
+/**
+ * The safe body of an error. An error that is not ours is reported as `internal` without its text: that
+ * text is for the local log, found again by `errorId`.
+ */
+export function toWireError(error: unknown, errorId: string): WireError {
+  if (error instanceof VouchError) {
+    return { code: error.code, message: error.message.slice(0, 1000), errorId, retryable: error.retryable };
+  }
+  return { code: 'internal', message: 'the request failed inside the service', errorId, retryable: true };
+}
+
+/** Any thrown value as one clear sentence. */
+export function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}

@@ -1,0 +1,52 @@
+/**
+ * One shard of a multi-scalar multiplication: a range of one section of a proving key times its scalars.
+ * Scalars and results are sealed bulk payloads; the envelope in the header names what they belong to. Nothing
+ * here depends on the witness: the ranges and their order follow from the key alone.
+ */
+import { z } from 'zod';
+import { Digest, Id, messageType } from './envelope.ts';
+
+export const SECTIONS = ['A', 'B1', 'B2', 'C', 'H'] as const;
+export type Section = (typeof SECTIONS)[number];
+/** Bytes of one affine point, little-endian Montgomery as in the zkey. */
+export const pointBytes = (section: Section): 64 | 128 => (section === 'B2' ? 128 : 64);
+/** Bytes of one scalar, little-endian, standard form. */
+export const SCALAR_BYTES = 32;
+
+export const Shard = messageType(
+  'msm.shard',
+  1,
+  z.object({
+    job: Id,
+    shard: Id,
+    worker: Id,
+    section: z.enum(SECTIONS),
+    /** number of points = number of scalars */
+    count: z
+      .int()
+      .min(1)
+      .max(1 << 20),
+    /** the chunks that hold the base points, in order; the shard begins at byte `offset` of the first */
+    chunks: z.array(Digest).min(1).max(256),
+    offset: z.int().min(0),
+  }),
+);
+export type Shard = z.infer<typeof Shard.schema>;
+
+export const ShardResult = messageType(
+  'msm.result',
+  1,
+  z.object({ job: Id, shard: Id, worker: Id, section: z.enum(SECTIONS), millis: z.int().min(0) }),
+);
+export type ShardResult = z.infer<typeof ShardResult.schema>;
+
+/** A worker that could not do a shard says so on the result subject, so that it is assigned anew at once. */
+export const ShardRefused = messageType(
+  'msm.refused',
+  1,
+  z.object({ job: Id, shard: Id, worker: Id, code: z.string().max(64) }),
+);
+
+/** What the seals of a shard and of its result are bound to, besides the domain. */
+export const shardContext = (job: string, shard: string, worker: string, epoch: number): Uint8Array =>
+  new TextEncoder().encode(`${job}/${shard}/${worker}/${epoch}`);

@@ -1,0 +1,296 @@
+/**
+ * Receipts: what an enclave signs about one answer, verified offline together with its evidence.
+ *
+ *   receipt = statement "application/vouch-receipt+cbor" (protocols/cose.ts) by the receipt key that the
+ *             evidence binds, over the deterministic CBOR map
+ *             {"v": 1, "id": tstr, "enclave": tstr, "evidence": bstr 32, "policy": bstr 32, "model": bstr 32,
+ *              "request": bstr 32, "response": bstr 32, "nonce": bstr 16..64, "sequence": uint, "time": uint}
+ *     id        lower-case hex of the first 16 bytes of
+ *               SHA-256("vouch/v1/receipt-id" || 0x00 || enclave || 0x00 || nonce):
+ *               whoever chose the nonce knows where the receipt will be, and a nonce has one receipt
+ *     evidence  SHA-256 of the evidence (the decoded `evidence` of the document)
+ *     policy    digest of the policy under which the model's key was released to the enclave
+ *     model     model commitment, the field element in 32 bytes little-endian
+ *     request   HMAC-SHA256(request salt, "vouch/v1/request" || 0x00 || body)
+ *     response  HMAC-SHA256(response salt, "vouch/v1/response" || 0x00 || body)
+ *     nonce     the client's, from inside the sealed request
+ *     sequence  receipts signed by this enclave since it started, from 0
+ *     time      seconds since 1970 by the host's clock, which nobody vouches for
+ *   bundle  = {"v": 1, "receipt": bstr, "evidence": EvidenceDocument as a CBOR map with its JSON names and values}
+ *
+ * The salts are 32 random bytes each, chosen by the client, and travel only inside the seal: without them
+ * neither an application nor a yes/no answer can be guessed from its digest, and showing one salt opens one
+ * of the two. A bundle with any byte changed is refused.
+ *
+ * Not guaranteed: when it happened (freshness is the nonce), and that the enclave signed no other receipt.
+ */
+import { hmac } from '@noble/hashes/hmac.js';
+import { sha256 as nobleSha256 } from '@noble/hashes/sha2.js';
+import { z } from 'zod';
+import { type Check, createChecklist, type Verdict } from './attestation/checklist.ts';
+import type { Policy } from './attestation/policy.ts';
+import { policyDigest } from './attestation/policy.ts';
+import { fieldBytes, fieldFromBytes } from './attestation/report-data.ts';
+import {
+  CLOCK_SKEW_SECONDS,
+  EvidenceDocument,
+  type EvidenceReport,
+  isHardware,
+  labelOf,
+  MAX_EVIDENCE_BYTES,
+  verifyEvidence,
+} from './attestation/verify.ts';
+import { byteString, byteStringBetween, decodeCbor, encodeCbor } from './cbor.ts';
+import { type Signer, signStatement, verifyStatement } from './cose.ts';
+import { concat, equal, fromBase64url, fromHex, hex, sha256, utf8 } from './encoding.ts';
+import { Id } from './envelope.ts';
+import { messageOf, VouchError } from './errors.ts';
+
+export const SALT_BYTES = 32;
+const RECEIPT_TYPE = 'application/vouch-receipt+cbor';
+const MAX_PAYLOAD_BYTES = 1024;
+const MAX_RECEIPT_BYTES = 2048;
+/** A bundle is at most this long. */
+export const MAX_BUNDLE_BYTES = MAX_RECEIPT_BYTES + Math.ceil((MAX_EVIDENCE_BYTES * 4) / 3) + 1024;
+
+const Payload = z.strictObject({
+  v: z.literal(1),
+  id: Id,
+  enclave: Id,
+  evidence: byteString(32),
+  policy: byteString(32),
+  model: byteString(32),
+  request: byteString(32),
+  response: byteString(32),
+  nonce: byteStringBetween(16, 64),
+  sequence: z.int().min(0),
+  time: z
+    .int()
+    .min(0)
+    .max(2 ** 40),
+});
+
+const Bundle = z.strictObject({
+  v: z.literal(1),
+  receipt: byteStringBetween(1, MAX_RECEIPT_BYTES),
+  evidence: EvidenceDocument,
+});
+
+/** What a receipt says. Digests and the nonce are lower-case hex, the commitment is decimal. */
+export interface ReceiptClaims {
+  readonly enclave: string;
+  readonly evidence: string;
+  readonly policy: string;
+  readonly modelCommitment: string;
+  readonly request: string;
+  readonly response: string;
+  readonly nonce: string;
+  readonly sequence: number;
+  readonly time: Date;
+}
+
+export interface ReceiptBundle {
+  /** COSE_Sign1 */
+  readonly receipt: Uint8Array;
+  readonly evidence: EvidenceDocument;
+}
+
+/** One side of an exchange, for its digest. */
+export interface Salted {
+  /** 32 bytes */
+  readonly salt: Uint8Array;
+  readonly body: Uint8Array;
+}
+
+/** Lower-case hex digest of a request's body under the client's request salt. */
+export const requestDigest = (request: Salted): string => saltedDigest('vouch/v1/request', request);
+/** Lower-case hex digest of an answer's body under the client's response salt. */
+export const responseDigest = (response: Salted): string => saltedDigest('vouch/v1/response', response);
+
+function saltedDigest(domain: string, { salt, body }: Salted): string {
+  if (salt.length !== SALT_BYTES) throw new RangeError(`salt: expected ${SALT_BYTES} bytes`);
+  return hex(hmac(nobleSha256, salt, concat(utf8(`${domain}\0`), body)));
+}
+
+/** The id of the receipt for a nonce (lower-case hex): 32 hex digits. */
+export const receiptId = (enclave: string, nonce: string): string =>
+  hex(sha256(utf8(`vouch/v1/receipt-id\0${enclave}\0`), fromHex(nonce, 'nonce')).subarray(0, 16));
+
+/** Signs a receipt. The caller counts `sequence` and has checked that the nonce is new. */
+export async function signReceipt(
+  signer: Signer,
+  claims: ReceiptClaims,
+): Promise<{ id: string; receipt: Uint8Array }> {
+  const id = receiptId(claims.enclave, claims.nonce);
+  const payload: z.infer<typeof Payload> = {
+    v: 1,
+    id,
+    enclave: claims.enclave,
+    evidence: fromHex(claims.evidence, 'evidence digest', 32),
+    policy: fromHex(claims.policy, 'policy digest', 32),
+    model: fieldBytes(claims.modelCommitment),
+    request: fromHex(claims.request, 'request digest', 32),
+    response: fromHex(claims.response, 'response digest', 32),
+    nonce: fromHex(claims.nonce, 'nonce'),
+    sequence: claims.sequence,
+    time: Math.floor(claims.time.getTime() / 1000),
+  };
+  return { id, receipt: await signStatement(signer, RECEIPT_TYPE, encodeCbor(Payload.parse(payload))) };
+}
+
+export const encodeReceiptBundle = ({ receipt, evidence }: ReceiptBundle): Uint8Array =>
+  encodeCbor(Bundle.parse({ v: 1, receipt, evidence }));
+
+/** Throws `too-large` or `bad-message`. Proves nothing: see `verifyReceipt`. */
+export function decodeReceiptBundle(bytes: Uint8Array): ReceiptBundle {
+  const { receipt, evidence } = decodeCbor(bytes, {
+    schema: Bundle,
+    what: 'receipt bundle',
+    maxBytes: MAX_BUNDLE_BYTES,
+  });
+  return { receipt, evidence };
+}
+
+export interface ReceiptQuestion {
+  /** what the verifier demands of the evidence */
+  readonly policy: Policy;
+  readonly now: Date;
+  /** digest of the policy for the model's key; by default that of `policy` */
+  readonly releasePolicy?: string | undefined;
+  /** the nonce that was sealed into the request, lower-case hex */
+  readonly nonce?: string | undefined;
+  /** the nonce that the evidence was asked for with, lower-case hex */
+  readonly evidenceNonce?: string | undefined;
+  readonly modelCommitment?: string | undefined;
+  readonly request?: Salted | undefined;
+  readonly response?: Salted | undefined;
+}
+
+export interface ReceiptReport {
+  readonly verdict: Verdict;
+  /** the receipt's checks, then the evidence's */
+  readonly checks: readonly Check[];
+  /** present when the signature holds, whatever the verdict */
+  readonly claims?: ReceiptClaims & { readonly id: string; readonly label: 'SIMULATED' | 'HARDWARE' };
+  readonly evidence?: EvidenceReport;
+}
+
+const REQUIRED = [
+  'receipt.bundle',
+  'receipt.signature',
+  'receipt.claims',
+  'receipt.id',
+  'receipt.evidence',
+  'receipt.model-commitment',
+  'receipt.enclave',
+  'receipt.policy',
+  'receipt.time',
+  'receipt.nonce',
+  'receipt.request',
+  'receipt.response',
+] as const;
+
+/**
+ * Verifies a receipt bundle offline. The evidence has to satisfy `policy` and to have been fresh when the
+ * receipt was signed. What the question leaves out (nonce, request, response) is shown as skipped and does
+ * not count; a stranger without salts can still verify everything else. Never throws for what the bundle holds.
+ */
+export function verifyReceipt(bundle: Uint8Array, question: ReceiptQuestion): ReceiptReport {
+  const list = createChecklist(REQUIRED);
+  const { record } = list;
+  const attempt = <T>(id: string, done: string, work: () => T): T | undefined => {
+    try {
+      const value = work();
+      record(id, true, 'receipt-rejected', done);
+      return value;
+    } catch (error) {
+      record(id, false, 'receipt-rejected', messageOf(error));
+      return undefined;
+    }
+  };
+
+  const parts = attempt('receipt.bundle', 'a bundle of version 1', () => decodeReceiptBundle(bundle));
+  if (parts === undefined) return list.result('');
+  const { evidence: document } = parts;
+  const prefix = labelOf(document);
+
+  const payload = attempt('receipt.signature', 'signed by the receipt key in the evidence', () => {
+    if (document.receiptKey === null) {
+      throw new VouchError('receipt-rejected', 'the evidence binds no receipt key');
+    }
+    const key = fromBase64url(document.receiptKey, 'evidence.receiptKey', 32);
+    return verifyStatement(key, RECEIPT_TYPE, parts.receipt, { maxPayloadBytes: MAX_PAYLOAD_BYTES });
+  });
+  if (payload === undefined) return list.result(prefix);
+  const claims = attempt('receipt.claims', 'a receipt of version 1', () => decodeClaims(payload));
+  if (claims === undefined) return list.result(prefix);
+
+  const evidence = verifyEvidence({
+    document,
+    policy: question.policy,
+    nonce: question.evidenceNonce ?? document.nonce,
+    modelCommitment: question.modelCommitment ?? claims.modelCommitment,
+    now: claims.time,
+  });
+  const same = (id: string, what: string, got: string, expected: string | undefined) => {
+    if (expected === undefined) return list.omit(id, `not compared: no ${what} was given`);
+    const equalText = equal(utf8(got), utf8(expected));
+    record(id, equalText, 'receipt-rejected', `the ${what} ${equalText ? 'agrees' : 'differs'}`);
+  };
+  same('receipt.id', 'id of this nonce', claims.id, receiptId(claims.enclave, claims.nonce));
+  same('receipt.evidence', 'digest of the evidence', claims.evidence, evidence.digest ?? '');
+  same('receipt.enclave', 'enclave', claims.enclave, document.enclave);
+  same(
+    'receipt.policy',
+    'digest of the key-release policy',
+    claims.policy,
+    question.releasePolicy ?? policyDigest(question.policy),
+  );
+  same('receipt.nonce', 'nonce', claims.nonce, question.nonce);
+  same('receipt.request', 'request', claims.request, question.request && requestDigest(question.request));
+  same(
+    'receipt.response',
+    'response',
+    claims.response,
+    question.response && responseDigest(question.response),
+  );
+  record(
+    'receipt.model-commitment',
+    claims.modelCommitment === document.modelCommitment &&
+      claims.modelCommitment === (question.modelCommitment ?? claims.modelCommitment),
+    'commitment-mismatch',
+    'the model commitment is compared with the evidence',
+  );
+  // Written so that an invalid date (NaN) fails.
+  const ahead = (claims.time.getTime() - question.now.getTime()) / 1000;
+  record(
+    'receipt.time',
+    ahead <= CLOCK_SKEW_SECONDS,
+    'receipt-rejected',
+    `signed ${claims.time.toISOString()}`,
+  );
+
+  const result = list.result(prefix);
+  return {
+    verdict: result.verdict === 'accept' && evidence.verdict === 'accept' ? 'accept' : 'reject',
+    checks: [...result.checks, ...evidence.checks],
+    claims: { ...claims, label: isHardware(document) ? 'HARDWARE' : 'SIMULATED' },
+    evidence,
+  };
+}
+
+function decodeClaims(bytes: Uint8Array): ReceiptClaims & { id: string } {
+  const payload = decodeCbor(bytes, { schema: Payload, what: 'receipt', maxBytes: MAX_PAYLOAD_BYTES });
+  return {
+    id: payload.id,
+    enclave: payload.enclave,
+    evidence: hex(payload.evidence),
+    policy: hex(payload.policy),
+    modelCommitment: fieldFromBytes(payload.model),
+    request: hex(payload.request),
+    response: hex(payload.response),
+    nonce: hex(payload.nonce),
+    sequence: payload.sequence,
+    time: new Date(payload.time * 1000),
+  };
+}

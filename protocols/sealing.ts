@@ -1,0 +1,274 @@
+/**
+ * Sealing: encryption to a key that evidence binds, and of the reply to whoever sealed the request.
+ *
+ * HPKE base mode (RFC 9180) with DHKEM(X25519, HKDF-SHA256) 0x0020, HKDF-SHA256 0x0001, AES-256-GCM 0x0002;
+ * one message per context. The reply follows RFC 9458 section 4.4 with our own export label.
+ *
+ *   sealed  = enc (32) || ciphertext (n) || tag (16)
+ *             HPKE `info` = the UTF-8 purpose string, one of SEALING_INFO; `aad` = chosen by the protocol
+ *   reply   = response_nonce (32) || ciphertext (n) || tag (16)
+ *             secret = context.Export("vouch/v1/reply", 32); salt = enc || response_nonce;
+ *             prk = HKDF-Extract(salt, secret); key = Expand(prk, "key", 32); nonce = Expand(prk, "nonce", 12);
+ *             AES-256-GCM with empty aad
+ *   blob    = nonce (12) || ciphertext (n) || tag (16), AES-256-GCM
+ *
+ * Not guaranteed: who sent a request (base mode authenticates nobody), forward secrecy against a later theft of
+ * the recipient's private key (hence one key per boot, never stored), the order or number of replies, and
+ * hidden lengths. Replays are caught only by a ReplayGuard. Needs X25519 in WebCrypto (Node 20, Chrome 133,
+ * Firefox 130, Safari 17 and later).
+ */
+import { Aes256Gcm, CipherSuite, DhkemX25519HkdfSha256, HkdfSha256 } from '@hpke/core';
+import { concat, randomBytes, unshared, utf8 } from './encoding.ts';
+import { VouchError } from './errors.ts';
+
+/** What a sealed message is for: a message sealed for one purpose does not open for another. */
+export const SEALING_INFO = {
+  /** an inference request, sealed to a runner */
+  infer: 'vouch/v1/infer',
+  /** a shard's scalars, sealed to a worker; its point comes back as the reply */
+  shard: 'vouch/v1/shard',
+  /** a model key, sealed by the key-broker to the party whose evidence it accepted */
+  release: 'vouch/v1/release',
+} as const;
+export type SealingInfo = (typeof SEALING_INFO)[keyof typeof SEALING_INFO];
+
+export const SEALING_PUBLIC_KEY_BYTES = 32;
+const ENC_BYTES = 32;
+const TAG_BYTES = 16;
+const REPLY_NONCE_BYTES = 32;
+const BLOB_NONCE_BYTES = 12;
+const BLOB_KEY_BYTES = 32;
+
+/** Plaintexts are at most 64 MiB. */
+export const MAX_PLAINTEXT_BYTES = 64 * 1024 * 1024;
+/** What sealing adds to a request: enc and tag. */
+export const SEAL_OVERHEAD_BYTES = ENC_BYTES + TAG_BYTES;
+
+const REPLY_LABEL = utf8('vouch/v1/reply');
+const suite = new CipherSuite({
+  kem: new DhkemX25519HkdfSha256(),
+  kdf: new HkdfSha256(),
+  aead: new Aes256Gcm(),
+});
+
+/** The recipient's side of sealing: 32 public bytes, and private keys that WebCrypto does not give out. */
+export interface SealingKeyPair {
+  readonly publicKey: Uint8Array;
+  readonly handle: CryptoKeyPair;
+}
+
+export interface SealContext {
+  readonly info: SealingInfo;
+  /** Authenticated with the message but not sent in it, for instance the subject; empty by default. */
+  readonly aad?: Uint8Array;
+}
+
+export interface SealedRequest {
+  readonly sealed: Uint8Array;
+  /** Opens the reply that the recipient sealed; throws `seal-rejected`. */
+  openReply(reply: Uint8Array): Promise<Uint8Array>;
+}
+
+export interface OpenedRequest {
+  readonly plaintext: Uint8Array;
+  /** The request's encapsulated key, 32 bytes: unique per request. */
+  readonly enc: Uint8Array;
+  /** Seals a reply that only the sender of this request can open. */
+  sealReply(plaintext: Uint8Array): Promise<Uint8Array>;
+}
+
+/** A fresh X25519 key pair whose private half cannot be exported. */
+export async function generateSealingKeyPair(): Promise<SealingKeyPair> {
+  const handle = (await crypto.subtle.generateKey('X25519', false, ['deriveBits'])) as CryptoKeyPair;
+  const publicKey = new Uint8Array(await crypto.subtle.exportKey('raw', handle.publicKey));
+  return { publicKey, handle };
+}
+
+/**
+ * Seals `plaintext` to the holder of `publicKey` (32 bytes). Throws `too-large` above MAX_PLAINTEXT_BYTES and
+ * `seal-rejected` for a public key that is malformed or of small order.
+ */
+export async function sealTo(
+  publicKey: Uint8Array,
+  plaintext: Uint8Array,
+  { info, aad = new Uint8Array() }: SealContext,
+): Promise<SealedRequest> {
+  checkPlaintext(plaintext);
+  if (publicKey.length !== SEALING_PUBLIC_KEY_BYTES) throw rejected();
+  return rejecting(async () => {
+    const recipientPublicKey = await suite.kem.deserializePublicKey(publicKey);
+    const context = await suite.createSenderContext({ recipientPublicKey, info: utf8(info) });
+    const enc = new Uint8Array(context.enc);
+    const sealed = concat(enc, new Uint8Array(await context.seal(plaintext, aad)));
+    return {
+      sealed,
+      openReply: (reply) =>
+        rejecting(async () => {
+          checkSealed(reply, REPLY_NONCE_BYTES);
+          const nonce = reply.subarray(0, REPLY_NONCE_BYTES);
+          const { key, iv } = await replyKey(await context.export(REPLY_LABEL, 32), enc, nonce);
+          const body = unshared(reply.subarray(REPLY_NONCE_BYTES));
+          return new Uint8Array(await crypto.subtle.decrypt({ name: 'AES-GCM', iv }, key, body));
+        }),
+    };
+  });
+}
+
+/**
+ * Opens what `sealTo` made for this key, purpose and aad. Whatever is wrong with it, the error is the same
+ * `seal-rejected`. With `replays`, a second arrival of the same message is `replayed`, and `busy` when the
+ * guard is full; a message counts as seen only once it has opened, so that forgeries cannot fill the guard.
+ */
+export async function open(
+  { handle }: SealingKeyPair,
+  sealed: Uint8Array,
+  { info, aad = new Uint8Array(), replays }: SealContext & { readonly replays?: ReplayGuard },
+): Promise<OpenedRequest> {
+  checkSealed(sealed, ENC_BYTES);
+  const enc = sealed.slice(0, ENC_BYTES);
+  replays?.check(enc);
+  const opened = await rejecting(async () => {
+    const context = await suite.createRecipientContext({ recipientKey: handle, enc, info: utf8(info) });
+    const plaintext = new Uint8Array(await context.open(sealed.subarray(ENC_BYTES), aad));
+    return { context, plaintext };
+  });
+  // Again, in one step with recording it: the same message may have been opened meanwhile.
+  replays?.admit(enc);
+  return {
+    plaintext: opened.plaintext,
+    enc,
+    sealReply: async (reply) => {
+      checkPlaintext(reply);
+      const nonce = randomBytes(REPLY_NONCE_BYTES);
+      const { key, iv } = await replyKey(await opened.context.export(REPLY_LABEL, 32), enc, nonce);
+      return concat(
+        nonce,
+        new Uint8Array(await crypto.subtle.encrypt({ name: 'AES-GCM', iv }, key, unshared(reply))),
+      );
+    },
+  };
+}
+
+async function replyKey(secret: ArrayBuffer, enc: Uint8Array, nonce: Uint8Array) {
+  const ikm = await crypto.subtle.importKey('raw', secret, 'HKDF', false, ['deriveKey', 'deriveBits']);
+  const hkdf = (label: string) => ({
+    name: 'HKDF',
+    hash: 'SHA-256',
+    salt: concat(enc, nonce),
+    info: utf8(label),
+  });
+  const key = await crypto.subtle.deriveKey(hkdf('key'), ikm, { name: 'AES-GCM', length: 256 }, false, [
+    'encrypt',
+    'decrypt',
+  ]);
+  return { key, iv: await crypto.subtle.deriveBits(hkdf('nonce'), ikm, 96) };
+}
+
+export interface ReplayGuard {
+  /** Throws `replayed` for an `enc` seen before, `busy` when no more can be remembered. */
+  check(enc: Uint8Array): void;
+  /** Checks and remembers, in one step. */
+  admit(enc: Uint8Array): void;
+  readonly size: number;
+}
+
+/**
+ * Remembers the `enc` of every request that one key has opened, for as long as that key lives: one guard per
+ * sealing key pair. Nothing is ever forgotten, so at `limit` (default 2^20, about 100 MB) it refuses everything
+ * with `busy`; the owner then has to take a new key and new evidence. It does not survive a restart; neither
+ * does the key.
+ */
+export function createReplayGuard({ limit = 2 ** 20 }: { limit?: number } = {}): ReplayGuard {
+  const seen = new Set<string>();
+  const nameOf = (enc: Uint8Array) => String.fromCharCode(...enc);
+  const check = (name: string) => {
+    if (seen.has(name)) {
+      throw new VouchError(
+        'replayed',
+        'sealed request: this very message was received before; seal a new one',
+      );
+    }
+    if (seen.size >= limit) {
+      throw new VouchError(
+        'busy',
+        'sealed request: this key has served its last request; ask for new evidence',
+      );
+    }
+  };
+  return {
+    check: (enc) => check(nameOf(enc)),
+    admit: (enc) => {
+      const name = nameOf(enc);
+      check(name);
+      seen.add(name);
+    },
+    get size() {
+      return seen.size;
+    },
+  };
+}
+
+/** 32 random bytes for `encryptBlob`. */
+export const generateBlobKey = (): Uint8Array => randomBytes(BLOB_KEY_BYTES);
+
+/**
+ * AES-256-GCM with a random 96-bit nonce in front: for a model at rest. `key` is 32 bytes and encrypts at most
+ * 2^32 blobs (NIST SP 800-38D section 8.3); Vouch takes a new key per blob.
+ */
+export async function encryptBlob(
+  key: Uint8Array,
+  plaintext: Uint8Array,
+  aad: Uint8Array,
+): Promise<Uint8Array> {
+  checkPlaintext(plaintext);
+  const iv = randomBytes(BLOB_NONCE_BYTES);
+  const algorithm = { name: 'AES-GCM', iv, additionalData: unshared(aad) };
+  return concat(
+    iv,
+    new Uint8Array(await crypto.subtle.encrypt(algorithm, await importBlobKey(key), unshared(plaintext))),
+  );
+}
+
+/** Opens what `encryptBlob` made with the same key and aad; throws `seal-rejected`. */
+export async function decryptBlob(key: Uint8Array, blob: Uint8Array, aad: Uint8Array): Promise<Uint8Array> {
+  checkSealed(blob, BLOB_NONCE_BYTES);
+  const blobKey = await importBlobKey(key);
+  return rejecting(async () => {
+    const iv = unshared(blob.subarray(0, BLOB_NONCE_BYTES));
+    const algorithm = { name: 'AES-GCM', iv, additionalData: unshared(aad) };
+    return new Uint8Array(
+      await crypto.subtle.decrypt(algorithm, blobKey, unshared(blob.subarray(BLOB_NONCE_BYTES))),
+    );
+  });
+}
+
+function importBlobKey(key: Uint8Array): Promise<CryptoKey> {
+  if (key.length !== BLOB_KEY_BYTES) throw new RangeError(`blob key: expected ${BLOB_KEY_BYTES} bytes`);
+  return crypto.subtle.importKey('raw', unshared(key), 'AES-GCM', false, ['encrypt', 'decrypt']);
+}
+
+function checkPlaintext(plaintext: Uint8Array): void {
+  if (plaintext.length > MAX_PLAINTEXT_BYTES) {
+    throw new VouchError(
+      'too-large',
+      `plaintext: expected at most ${MAX_PLAINTEXT_BYTES} bytes to seal, got ${plaintext.length}`,
+    );
+  }
+}
+
+function checkSealed(sealed: Uint8Array, prefix: number): void {
+  const least = prefix + TAG_BYTES;
+  if (sealed.length < least || sealed.length > least + MAX_PLAINTEXT_BYTES) throw rejected();
+}
+
+// One error for every cause, and no `cause`: what differs would be an oracle.
+const rejected = () =>
+  new VouchError('seal-rejected', 'sealed message: it does not open with this key and purpose; seal it anew');
+
+async function rejecting<T>(work: () => Promise<T>): Promise<T> {
+  try {
+    return await work();
+  } catch {
+    throw rejected();
+  }
+}

@@ -1,0 +1,114 @@
+/**
+ * Every NATS subject of Vouch, each as a function with its literal in the comment.
+ *
+ * A token is `[A-Za-z0-9_-]{1,64}`; we check it ourselves because a client library may publish `a..b`
+ * without complaint. Nothing else in the project spells a subject.
+ */
+import { VouchError } from './errors.ts';
+
+export const PREFIX = 'vouch.v1';
+
+const TOKEN = /^[A-Za-z0-9_-]{1,64}$/;
+
+/** Roles that appear in subjects and credentials. One NATS scoped signing key exists per role. */
+export const ROLES = [
+  'supervisor',
+  'enclave',
+  'gpu',
+  'runner',
+  'worker',
+  'coordinator',
+  'broker',
+  'monitor',
+  'client',
+  'provisioner',
+] as const;
+export type Role = (typeof ROLES)[number];
+
+/** The kinds of actor that publish transitions and heartbeats: a role, or one proof's own actor. */
+export const ACTOR_KINDS = [
+  'supervisor',
+  'enclave',
+  'gpu',
+  'runner',
+  'worker',
+  'coordinator',
+  'broker',
+  'proof-job',
+] as const;
+export type ActorKind = (typeof ACTOR_KINDS)[number];
+
+/** Returns `value` when it is a legal subject token; throws `bad-token` otherwise. */
+export function token(value: string, field = 'subject token'): string {
+  if (typeof value !== 'string' || !TOKEN.test(value)) {
+    throw new VouchError('bad-token', `${field}: expected 1 to 64 of A-Z a-z 0-9 _ -, got ${preview(value)}`);
+  }
+  return value;
+}
+
+function preview(value: unknown): string {
+  return JSON.stringify(String(value).slice(0, 40));
+}
+
+const join = (...parts: string[]): string => [PREFIX, ...parts].join('.');
+const t = token;
+
+export const subjects = {
+  /** `vouch.v1.model.<model>` public manifest of a served model, last one per subject counts */
+  model: (model: string) => join('model', t(model, 'model')),
+  /** `vouch.v1.evidence.<model>` nonce in; evidence, HPKE key and enclave id out */
+  evidence: (model: string) => join('evidence', t(model, 'model')),
+  /** `vouch.v1.infer.<model>.<enclave>` sealed request, sealed answer */
+  infer: (model: string, enclave: string) => join('infer', t(model, 'model'), t(enclave, 'enclave')),
+  /** `vouch.v1.release.<model>` key-broker: evidence in, wrapped model key out */
+  release: (model: string) => join('release', t(model, 'model')),
+  /** `vouch.v1.work.proof.<statement>.<job>` durable proof request */
+  proofRequest: (statement: string, job: string) =>
+    join('work', 'proof', t(statement, 'statement'), t(job, 'job')),
+  /** `vouch.v1.work.msm.<worker>.<job>.<shard>` one sealed shard for one worker */
+  shard: (worker: string, job: string, shard: string) =>
+    join('work', 'msm', t(worker, 'worker'), t(job, 'job'), t(shard, 'shard')),
+  /** `vouch.v1.result.msm.<worker>.<job>.<shard>` sealed partial result */
+  shardResult: (worker: string, job: string, shard: string) =>
+    join('result', 'msm', t(worker, 'worker'), t(job, 'job'), t(shard, 'shard')),
+  /** `vouch.v1.proof.<job>` signed, verified proof; at most one per job */
+  proof: (job: string) => join('proof', t(job, 'job')),
+  /** `vouch.v1.receipt.<model>.<id>` receipt bundle */
+  receipt: (model: string, id: string) => join('receipt', t(model, 'model'), t(id, 'receipt id')),
+  /** `vouch.v1.key.<sha256>` one blob chunk, addressed by the lower-case hex SHA-256 of its bytes */
+  chunk: (sha256: string) => join('key', t(sha256, 'chunk digest')),
+  /** `vouch.v1.state.<kind>.<id>` transitions */
+  state: (kind: string, id: string) => join('state', t(kind, 'actor kind'), t(id, 'actor id')),
+  /** `vouch.v1.beat.<kind>.<id>` heartbeat */
+  beat: (kind: string, id: string) => join('beat', t(kind, 'actor kind'), t(id, 'actor id')),
+  /** `vouch.v1.ctl.<role>.<id>.<verb>` control: drain, attest, snapshot */
+  control: (role: string, id: string, verb: string) =>
+    join('ctl', t(role, 'role'), t(id, 'actor id'), t(verb, 'verb')),
+  /** `vouch.v1.progress.<job>` phases and shards of one proof, lossy */
+  progress: (job: string) => join('progress', t(job, 'job')),
+  /** `vouch.v1.dead.<stream>.<consumer>` pointers to messages that were delivered too often */
+  dead: (stream: string, consumer: string) => join('dead', t(stream, 'stream'), t(consumer, 'consumer')),
+} as const;
+
+/** The last token of a subject: the model of `release.<model>`, the id of `beat.<kind>.<id>`. */
+export const lastToken = (subject: string): string => subject.slice(subject.lastIndexOf('.') + 1);
+
+/** Subscriptions with wildcards; never published to. */
+export const filters = {
+  models: join('model', '*'),
+  releases: join('release', '*'),
+  proofRequests: join('work', 'proof', '>'),
+  shards: join('work', 'msm', '>'),
+  shardsOf: (worker: string) => join('work', 'msm', t(worker, 'worker'), '>'),
+  shardResults: join('result', 'msm', '>'),
+  shardResultsOf: (job: string) => join('result', 'msm', '*', t(job, 'job'), '*'),
+  proofs: join('proof', '*'),
+  receipts: join('receipt', '>'),
+  chunks: join('key', '*'),
+  states: join('state', '>'),
+  beats: join('beat', '>'),
+  beatsOf: (kind: string) => join('beat', t(kind, 'actor kind'), '*'),
+  progresses: join('progress', '*'),
+  controlOf: (role: string, id: string) => join('ctl', t(role, 'role'), t(id, 'actor id'), '*'),
+  dead: join('dead', '>'),
+} as const;

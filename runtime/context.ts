@@ -1,0 +1,114 @@
+/**
+ * The folder `.vouch` and what lies in it. Everything that a start makes lives here and nowhere else:
+ *
+ *   keys/      NATS seeds, the simulated root, the client's own key      (secret, 0600)
+ *   creds/     NATS credentials per role and id                         (secret, 0600)
+ *   broker/    model keys and their policies                            (secret, 0600)
+ *   nats/      nats-server's configuration pieces and data
+ *   cache/     circuits, proving keys, blobs: content-addressed, may be deleted at any time
+ *   models/    what the vendor's side made: ONNX files, test sets
+ *   context.json   what commands use by default
+ */
+import { mkdirSync, readFileSync } from 'node:fs';
+import { open, rename, rm } from 'node:fs/promises';
+import path from 'node:path';
+import { z } from 'zod';
+import { messageOf, VouchError } from '../protocols/errors.ts';
+
+/** The checkout (or the packed package) that this file belongs to. */
+export const PACKAGE_ROOT = path.resolve(
+  import.meta.dirname,
+  import.meta.dirname.includes(`${path.sep}dist${path.sep}`) ? '../..' : '..',
+);
+
+/** `$VOUCH_HOME`, else `.vouch` in the current folder's checkout. */
+export function vouchHome(): string {
+  return path.resolve(process.env.VOUCH_HOME ?? path.join(PACKAGE_ROOT, '.vouch'));
+}
+
+export const folder = (...parts: string[]): string => path.join(vouchHome(), ...parts);
+
+const Context = z.object({
+  url: z.string(),
+  /** folder with `<role>_<id>.creds` */
+  creds: z.string(),
+  policy: z.string(),
+  monitor: z.string().optional(),
+  model: z.string().optional(),
+  testSet: z.string().optional(),
+  threshold: z.number().int().optional(),
+});
+export type Context = z.infer<typeof Context>;
+
+export const contextFile = (): string => folder('context.json');
+
+/** What `npm start` wrote last. Throws `bad-file` when there is none or it is damaged. */
+export function readContext(): Context {
+  let text: string;
+  try {
+    text = readFileSync(contextFile(), 'utf8');
+  } catch {
+    throw new VouchError(
+      'bad-file',
+      'no running Vouch is known here: expected .vouch/context.json; run `npm start` in another terminal, or pass --nats and --creds',
+    );
+  }
+  try {
+    return Context.parse(JSON.parse(text));
+  } catch (error) {
+    throw new VouchError('bad-file', '.vouch/context.json is damaged; run `npm start` again', {
+      cause: error,
+    });
+  }
+}
+
+/**
+ * Writes a whole file or nothing: a temporary name, sync, rename. A full disk becomes `storage-full` and leaves
+ * no half-written file. `mode` 0600 unless told otherwise.
+ */
+export async function writeWhole(file: string, data: string | Uint8Array, mode = 0o600): Promise<void> {
+  mkdirSync(path.dirname(file), { recursive: true, mode: 0o700 });
+  const temporary = `${file}.${process.pid}-${Math.random().toString(36).slice(2, 8)}.tmp`;
+  try {
+    const handle = await open(temporary, 'w', mode);
+    try {
+      await handle.writeFile(data);
+      await handle.sync();
+    } finally {
+      await handle.close();
+    }
+    await rename(temporary, file);
+  } catch (error) {
+    await rm(temporary, { force: true });
+    const code = (error as NodeJS.ErrnoException).code;
+    if (code === 'ENOSPC' || code === 'EDQUOT') {
+      throw new VouchError(
+        'storage-full',
+        `the disk is full: ${file} was not written; free some space and try again`,
+        {
+          cause: error,
+        },
+      );
+    }
+    throw new VouchError('bad-file', `${file} could not be written: ${messageOf(error)}`, { cause: error });
+  }
+}
+
+/** Reads a file that a person named. Throws `bad-file` with the reason, `too-large` above `maxBytes`. */
+export function readNamed(file: string, what: string, maxBytes = 4 * 1024 ** 3): Uint8Array {
+  try {
+    const data = readFileSync(file);
+    if (data.byteLength > maxBytes) {
+      throw new VouchError(
+        'too-large',
+        `${what} ${file}: expected at most ${maxBytes} bytes, got ${data.byteLength}`,
+      );
+    }
+    return data;
+  } catch (error) {
+    if (error instanceof VouchError) throw error;
+    const reason =
+      (error as NodeJS.ErrnoException).code === 'ENOENT' ? 'there is no such file' : messageOf(error);
+    throw new VouchError('bad-file', `${what} ${file}: ${reason}`, { cause: error });
+  }
+}

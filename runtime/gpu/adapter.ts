@@ -1,0 +1,100 @@
+/**
+ * The GPU of this host through WebGPU (Dawn), and whether it computes. A software driver counts as no GPU
+ * unless it is asked for: it exists for tests.
+ */
+import { Capability } from '../../protocols/device.ts';
+import { messageOf, VouchError } from '../../protocols/errors.ts';
+
+export interface GpuHandle {
+  readonly adapter: GPUAdapter;
+  readonly device: GPUDevice;
+  readonly capability: Capability;
+  close(): void;
+}
+
+/** Dawn's entry point; kept, because adapters die when it is collected. */
+let dawn: GPU | undefined;
+
+/**
+ * The host's first adapter with a device on it. Throws `not-ready` where there is none: no driver, no GPU, or
+ * only a software one.
+ */
+export async function openGpu({ allowSoftware = false } = {}): Promise<GpuHandle> {
+  let adapter: GPUAdapter | null;
+  try {
+    const webgpu = await import('webgpu');
+    Object.assign(globalThis, webgpu.globals);
+    dawn ??= webgpu.create([]);
+    adapter = await dawn.requestAdapter({ powerPreference: 'high-performance' });
+  } catch (error) {
+    throw new VouchError('not-ready', `no GPU: WebGPU does not start here (${messageOf(error)})`, {
+      cause: error,
+    });
+  }
+  if (!adapter) throw new VouchError('not-ready', 'no GPU: WebGPU finds no adapter on this machine');
+  const { info, limits } = adapter;
+  const name = info.description || info.device || info.vendor || 'unnamed adapter';
+  const software = /llvmpipe|lavapipe|swiftshader|software/i.test(
+    `${name} ${info.architecture} ${info.device}`,
+  );
+  if (software && !allowSoftware) {
+    throw new VouchError('not-ready', `no GPU: the only adapter is a software one (${name})`);
+  }
+  const device = await adapter.requestDevice();
+  const capability = Capability.parse({
+    adapter: name.slice(0, 200),
+    driver: `${info.vendor} ${info.architecture}`.trim().slice(0, 200),
+    software,
+    maxBufferBytes: Number(limits.maxBufferSize),
+    maxBindingBytes: Number(limits.maxStorageBufferBindingSize),
+    features: [...adapter.features].sort(),
+  });
+  return { adapter, device, capability, close: () => device.destroy() };
+}
+
+const SELF_TEST = /* wgsl */ `
+@group(0) @binding(0) var<storage, read_write> values: array<u32>;
+@compute @workgroup_size(64)
+fn main(@builtin(global_invocation_id) id: vec3u) {
+  values[id.x] = values[id.x] * 2654435761u + id.x;
+}`;
+const SELF_TEST_VALUES = 1024;
+
+/** Runs a small kernel and compares every value. Throws `device-lost` when one is wrong. */
+export async function selfTest({ device }: GpuHandle): Promise<void> {
+  const input = Uint32Array.from({ length: SELF_TEST_VALUES }, (_, i) => Math.imul(i, 0x9e3779b1) >>> 0);
+  const usage = GPUBufferUsage;
+  const storage = device.createBuffer({
+    size: input.byteLength,
+    usage: usage.STORAGE | usage.COPY_SRC | usage.COPY_DST,
+  });
+  const readback = device.createBuffer({ size: input.byteLength, usage: usage.MAP_READ | usage.COPY_DST });
+  try {
+    device.queue.writeBuffer(storage, 0, input);
+    const module = device.createShaderModule({ code: SELF_TEST });
+    const pipeline = await device.createComputePipelineAsync({
+      layout: 'auto',
+      compute: { module, entryPoint: 'main' },
+    });
+    const group = device.createBindGroup({
+      layout: pipeline.getBindGroupLayout(0),
+      entries: [{ binding: 0, resource: { buffer: storage } }],
+    });
+    const encoder = device.createCommandEncoder();
+    const pass = encoder.beginComputePass();
+    pass.setPipeline(pipeline);
+    pass.setBindGroup(0, group);
+    pass.dispatchWorkgroups(SELF_TEST_VALUES / 64);
+    pass.end();
+    encoder.copyBufferToBuffer(storage, 0, readback, 0, input.byteLength);
+    device.queue.submit([encoder.finish()]);
+    await readback.mapAsync(GPUMapMode.READ);
+    const output = new Uint32Array(readback.getMappedRange().slice(0));
+    const wrong = output.findIndex((value, i) => value !== (Math.imul(input[i]!, 2654435761) + i) >>> 0);
+    if (wrong >= 0)
+      throw new VouchError('device-lost', `the GPU computes wrongly: value ${wrong} of the self-test`);
+  } finally {
+    storage.destroy();
+    readback.destroy();
+  }
+}

@@ -1,0 +1,260 @@
+/**
+ * The monitor's server: one page, its two modules, and a stream of server-sent events (WHATWG HTML, section
+ * 9.2), fed with observations. It holds no credentials and takes no input; whoever reaches its port can read
+ * what it shows, so it listens on loopback unless told otherwise. It is no TLS endpoint.
+ */
+import { readFileSync } from 'node:fs';
+import type { IncomingMessage, Server, ServerResponse } from 'node:http';
+import { createServer } from 'node:http';
+import module from 'node:module';
+import type { AddressInfo } from 'node:net';
+import { isIP } from 'node:net';
+import { messageOf, VouchError } from '../../protocols/errors.ts';
+import { icon, page, style } from './document.ts';
+import type { Hello, Observation } from './model.ts';
+import { emptyModel, reduce, toSnapshot } from './model.ts';
+
+export interface MonitorOptions {
+  readonly feed: AsyncIterable<Observation>;
+  /** default 127.0.0.1 */
+  readonly host?: string;
+  /** default 0: a free one */
+  readonly port?: number;
+  /** say on the page that everything it shows is simulated */
+  readonly simulated?: boolean;
+  /** milliseconds, the clock of the feed's `at`; default `monitorClock` */
+  readonly clock?: () => number;
+  /** event streams at once; above it 503 */
+  readonly maxClients?: number;
+  /** bytes that may wait for one slow client before it is dropped */
+  readonly maxQueueBytes?: number;
+}
+
+export interface Monitor {
+  readonly url: string;
+  close(): Promise<void>;
+}
+
+/** Milliseconds since 1970 as of the start of this process, and monotonic from there on. */
+export const monitorClock = (): number => Math.round(performance.timeOrigin + performance.now());
+
+/** Observations are gathered for this long, then reduced and sent together. */
+const BATCH_MS = 100;
+/** The page takes three of these in silence for a lost connection. */
+const TICK_MS = 5_000;
+
+const HEADERS = {
+  'Content-Security-Policy': [
+    "default-src 'none'",
+    "script-src 'self'",
+    "style-src 'self'",
+    "img-src 'self'",
+    "connect-src 'self'",
+    "base-uri 'none'",
+    "form-action 'none'",
+    "frame-ancestors 'none'",
+    "require-trusted-types-for 'script'",
+  ].join('; '),
+  'Cache-Control': 'no-store',
+  'Cross-Origin-Opener-Policy': 'same-origin',
+  'Cross-Origin-Resource-Policy': 'same-origin',
+  'Referrer-Policy': 'no-referrer',
+  'X-Content-Type-Options': 'nosniff',
+};
+
+/**
+ * Starts serving. Throws `bad-input` when the port is in use or the address is not this machine's. The feed may
+ * end or fail: the page then says that it is disconnected from its source.
+ */
+export async function startMonitor(options: MonitorOptions): Promise<Monitor> {
+  const { feed, host = '127.0.0.1', port = 0, simulated = false, clock = monitorClock } = options;
+  const { maxClients = 32, maxQueueBytes = 4 * 1024 * 1024 } = options;
+  const files = pageFiles();
+  const clients = new Set<ServerResponse>();
+  let model = emptyModel;
+  let batch: Observation[] = [];
+  let flushTimer: NodeJS.Timeout | undefined;
+  let closed = false;
+
+  const send = (client: ServerResponse, event: string, data: unknown): void => {
+    // What waits is judged before the next is added: one large snapshot is no sign of a slow reader.
+    if (client.writableLength > maxQueueBytes) client.destroy();
+    else client.write(`event: ${event}\ndata: ${JSON.stringify(data)}\n\n`);
+  };
+  const broadcast = (event: string, data: unknown): void => {
+    for (const client of clients) send(client, event, data);
+  };
+  const flush = (): void => {
+    flushTimer = undefined;
+    const observations = batch;
+    batch = [];
+    model = reduce(model, observations);
+    broadcast('observations', observations);
+  };
+  const take = (observation: Observation): void => {
+    batch.push(observation);
+    flushTimer ??= setTimeout(flush, BATCH_MS);
+  };
+
+  const watch = async (): Promise<void> => {
+    try {
+      for await (const observation of feed) {
+        if (closed) return;
+        take(observation);
+      }
+    } catch (error) {
+      console.error(`monitor: its feed failed: ${messageOf(error)}`);
+    }
+    if (!closed) take({ type: 'source', at: clock(), connected: false });
+  };
+
+  const stream = (response: ServerResponse): void => {
+    response.writeHead(200, { ...HEADERS, 'Content-Type': 'text/event-stream' });
+    clients.add(response);
+    response.on('close', () => clients.delete(response));
+    const hello: Hello = { now: clock(), simulated, tickMs: TICK_MS, snapshot: toSnapshot(model) };
+    send(response, 'hello', hello);
+  };
+
+  const answer = (request: IncomingMessage, response: ServerResponse): void => {
+    const refusal = refuse(request, host);
+    if (refusal) {
+      fail(response, ...refusal);
+    } else if (pathOf(request) !== '/events') {
+      serve(response, files.get(pathOf(request)), request.method === 'HEAD');
+    } else if (clients.size >= maxClients) {
+      fail(response, 503, 'too many pages watch already');
+    } else {
+      stream(response);
+    }
+  };
+
+  const server = createServer({ maxHeaderSize: 16 * 1024 }, answer);
+  server.maxConnections = 256;
+  await listen(server, port, host);
+
+  void watch();
+  const ticks = setInterval(() => broadcast('tick', clock()), TICK_MS);
+
+  return {
+    url: urlOf(server.address() as AddressInfo),
+    async close() {
+      closed = true;
+      clearInterval(ticks);
+      clearTimeout(flushTimer);
+      const done = new Promise<void>((resolve) => server.close(() => resolve()));
+      server.closeAllConnections();
+      await done;
+    },
+  };
+}
+
+function listen(server: Server, port: number, host: string): Promise<void> {
+  return new Promise((resolve, reject) => {
+    server.once('error', (error: NodeJS.ErrnoException) => {
+      const why =
+        error.code === 'EADDRINUSE'
+          ? 'the port is in use; choose another, or 0 for a free one'
+          : `cannot listen there (${error.code ?? error.message})`;
+      reject(new VouchError('bad-input', `monitor: ${host} port ${port}: ${why}`, { cause: error }));
+    });
+    server.listen(port, host, resolve);
+  });
+}
+
+/** A URL that reaches the address from this machine. */
+function urlOf({ address, family, port }: AddressInfo): string {
+  if (address === '0.0.0.0' || address === '::') return `http://127.0.0.1:${port}/`;
+  return `http://${family === 'IPv6' ? `[${address}]` : address}:${port}/`;
+}
+
+const LOOPBACK = ['127.0.0.1', '[::1]', 'localhost'];
+
+/**
+ * Against DNS rebinding: a foreign page can make its own name point here, but not make a browser send an
+ * address or `localhost` as Host. On loopback only loopback's names are answered, elsewhere any bare address.
+ */
+function mayAsk(header: string | undefined, host: string): boolean {
+  const name = header?.toLowerCase().replace(/:[0-9]{1,5}$/, '');
+  if (name === undefined) return false;
+  if (LOOPBACK.includes(name) || name === host.toLowerCase()) return true;
+  return !isLoopback(host) && isIP(name.replace(/^\[(.*)\]$/, '$1')) !== 0;
+}
+
+const isLoopback = (host: string): boolean =>
+  host === 'localhost' || host === '::1' || (isIP(host) === 4 && host.startsWith('127.'));
+
+/** Why a request is not answered, as status and sentence. */
+function refuse(request: IncomingMessage, host: string): [number, string] | null {
+  if (!mayAsk(request.headers.host, host))
+    return [421, 'this monitor does not go by that name; ask by address'];
+  if (request.method !== 'GET' && request.method !== 'HEAD') return [405, 'GET only'];
+  if (pathOf(request) !== '/events') return null;
+  if (request.method === 'HEAD') return [405, 'GET only'];
+  const site = request.headers['sec-fetch-site'];
+  const foreign = site === 'cross-site' || site === 'same-site';
+  return foreign ? [403, "events are for this monitor's own page"] : null;
+}
+
+const pathOf = (request: IncomingMessage): string => request.url?.split('?', 1)[0] ?? '/';
+
+function fail(response: ServerResponse, status: number, why: string): void {
+  response.writeHead(status, {
+    ...HEADERS,
+    'Content-Type': 'text/plain; charset=utf-8',
+    Connection: 'close',
+  });
+  response.end(`${why}\n`);
+}
+
+function serve(response: ServerResponse, file: File | undefined, headOnly: boolean): void {
+  if (file === undefined) {
+    fail(response, 404, 'no such page');
+    return;
+  }
+  response.writeHead(200, {
+    ...HEADERS,
+    'Content-Type': file.type,
+    'Content-Length': file.body.byteLength,
+  });
+  response.end(headOnly ? undefined : file.body);
+}
+
+interface File {
+  readonly type: string;
+  readonly body: Buffer;
+}
+
+/** What is served, by path, read once. */
+function pageFiles(): ReadonlyMap<string, File> {
+  // `.ts` in the repository, `.js` in the built package.
+  const ending = import.meta.url.slice(import.meta.url.lastIndexOf('.'));
+  const text = (type: string, body: string): File => ({
+    type: `${type}; charset=utf-8`,
+    body: Buffer.from(body),
+  });
+  const script = (name: string): [string, File] => {
+    const source = readFileSync(new URL(`./${name}${ending}`, import.meta.url), 'utf8');
+    return [`/${name}${ending}`, text('text/javascript', ending === '.ts' ? stripTypes(source) : source)];
+  };
+  return new Map([
+    ['/', text('text/html', page(`/page${ending}`))],
+    ['/style.css', text('text/css', style)],
+    ['/icon.svg', text('image/svg+xml', icon)],
+    script('page'),
+    script('elements'),
+    script('model'),
+    script('view'),
+  ]);
+}
+
+/** Node warns that stripping by call is experimental; it strips this very file the same way without a word. */
+function stripTypes(source: string): string {
+  const { emitWarning } = process;
+  process.emitWarning = () => {};
+  try {
+    return module.stripTypeScriptTypes(source);
+  } finally {
+    process.emitWarning = emitWarning;
+  }
+}

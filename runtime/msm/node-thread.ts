@@ -1,0 +1,29 @@
+/** Starts a pool's thread in Node. Apart from pool.ts, so that the pool itself stays free of `node:*`. */
+import { Worker } from 'node:worker_threads';
+import type { StartThread, ThreadReply } from './pool.ts';
+
+/** An idle thread does not keep the process alive; one that owes an answer does. */
+export const startNodeThread: StartThread = (module, { onReply, onFailure }) => {
+  // The built package has `.js` files only.
+  const extension = import.meta.url.endsWith('.ts') ? 'ts' : 'js';
+  const worker = new Worker(new URL(`./worker.${extension}`, import.meta.url), {
+    workerData: { module },
+    // Of the process's own flags some (--input-type, --inspect-brk) would keep a thread from starting.
+    execArgv: [],
+  });
+  worker.unref();
+  worker.on('message', (reply: ThreadReply) => onReply(reply));
+  worker.on('error', onFailure);
+  worker.on('exit', (code) => onFailure(new Error(`the thread ended with code ${code}`)));
+  return {
+    post(request, transfer) {
+      worker.ref();
+      worker.postMessage(request, transfer);
+    },
+    rest: () => worker.unref(),
+    async terminate() {
+      worker.removeAllListeners('exit');
+      await worker.terminate();
+    },
+  };
+};

@@ -1,0 +1,245 @@
+/**
+ * The inference runner, inside the enclave: it obtains its model from the key-broker, serves its evidence, and
+ * answers sealed requests. Each answer's receipt is stored before the answer leaves; when it cannot be stored
+ * the request is refused. Plaintext lives in this file's closures, for the length of one request.
+ */
+import { fromPromise } from 'xstate';
+import { inferenceRunnerCounts, inferenceRunnerMachine } from '../../actors/inference-runner.ts';
+import { preprocess } from '../../circuits/model/preprocessing.ts';
+import { evaluate, randomFeatures } from '../../circuits/model/quantise.ts';
+import type { EvidenceDocument } from '../../protocols/attestation/verify.ts';
+import { EvidenceReply, EvidenceRequest } from '../../protocols/enclave.ts';
+import { base64url, fromBase64url, fromHex, fromUtf8, sha256Hex, utf8 } from '../../protocols/encoding.ts';
+import { decodeHeader, ENVELOPE_HEADER, encodeHeader, parse } from '../../protocols/envelope.ts';
+import { VouchError } from '../../protocols/errors.ts';
+import {
+  type AnswerPlaintext,
+  InferencePlaintext,
+  InferReply,
+  InferRequest,
+  MAX_SEALED_REQUEST_BYTES,
+  requestBytes,
+  responseBytes,
+} from '../../protocols/inference.ts';
+import { encodeReceiptBundle, requestDigest, responseDigest, signReceipt } from '../../protocols/receipt.ts';
+import { type OpenedRequest, open, SEALING_INFO } from '../../protocols/sealing.ts';
+import { subjects } from '../../protocols/subjects.ts';
+import type { Identity } from '../attest/identity.ts';
+import type { Received } from '../bus.ts';
+import { inState, type StartRole } from '../host.ts';
+import { type ServedModel, serveModel } from '../inference/session.ts';
+import { type ObtainedModel, obtainModel } from '../models.ts';
+import { answer, respondError, wireError } from '../service.ts';
+import type { Neighbours } from './neighbours.ts';
+
+/** Evidence documents given out and remembered, so that a receipt can carry the client's own. */
+const MAX_EVIDENCE = 4096;
+/** Rows on which the session is compared with the reference arithmetic before anything is served. */
+const PROBES = 32;
+
+interface Request {
+  readonly received: Received;
+  readonly cause: string;
+  readonly sealed: Uint8Array;
+}
+
+export const runnerRole =
+  (neighbours: Neighbours, modelName: string): StartRole =>
+  async (context) => {
+    const { id, bus, log, source } = context;
+    const requests = new Map<string, Request>();
+    const evidence = new Map<string, EvidenceDocument>();
+    let loaded: ObtainedModel | undefined;
+    let session: ServedModel | undefined;
+    let sequence = 0;
+
+    const identity = (): Identity => {
+      if (!neighbours.identity) throw new VouchError('not-ready', 'the enclave is not running; try again');
+      return neighbours.identity;
+    };
+
+    const serve = async (opened: OpenedRequest): Promise<AnswerPlaintext> => {
+      if (!loaded || !session) throw new VouchError('not-ready', 'the runner has no model; try again');
+      const { manifest, model } = loaded;
+      const plaintext = parse(InferencePlaintext, json(opened.plaintext), 'request');
+      const document = evidence.get(plaintext.evidence);
+      if (!document) {
+        throw new VouchError(
+          'evidence-rejected',
+          'request.evidence: not evidence that this runner gave out lately; ask for new evidence',
+        );
+      }
+      const features = preprocess(model.architecture.preprocessing, plaintext.row);
+      const began = performance.now();
+      const [result] = await session.answer([features]);
+      const modelMicros = Math.round((performance.now() - began) * 1000);
+      if (!result) throw new VouchError('internal', 'the session gave no answer');
+      const decided = {
+        decision: result.decision,
+        label: model.architecture.classes[result.decision]!,
+        logits: [...result.logits],
+      };
+      const { id: receiptId, receipt } = await signReceipt(identity().signer, {
+        enclave: id,
+        evidence: plaintext.evidence,
+        policy: manifest.policy,
+        modelCommitment: manifest.commitment,
+        request: requestDigest({ salt: fromHex(plaintext.requestSalt), body: requestBytes(plaintext.row) }),
+        response: responseDigest({ salt: fromHex(plaintext.responseSalt), body: responseBytes(decided) }),
+        nonce: plaintext.nonce,
+        sequence: sequence++,
+        time: new Date(),
+      });
+      const bundle = encodeReceiptBundle({ receipt, evidence: document });
+      await store(receiptId, bundle);
+      return {
+        version: 1,
+        ...decided,
+        provider: session.provider,
+        modelMicros,
+        receiptId,
+        receiptDigest: sha256Hex(bundle),
+        receipt: base64url(bundle),
+      };
+    };
+
+    const store = async (receiptId: string, bundle: Uint8Array) => {
+      try {
+        await bus.append(subjects.receipt(modelName, receiptId), bundle, { expectLastSubjectSequence: 0 });
+      } catch (error) {
+        if (error instanceof VouchError && error.code === 'conflict') {
+          throw new VouchError(
+            'replayed',
+            'request.nonce: a receipt for this nonce exists; choose a new nonce',
+          );
+        }
+        throw error;
+      }
+    };
+
+    const machine = inferenceRunnerMachine.provide({
+      actors: {
+        load: fromPromise(async () => {
+          loaded = await obtainModel(bus, source, identity(), modelName);
+        }),
+        verify: fromPromise(async () => {
+          if (!loaded) throw new VouchError('internal', 'nothing was loaded');
+          // obtainModel has compared the parameters with the commitment; here the graph is compared with them.
+          session = await serveModel(loaded.model, neighbours.gpu);
+          await compare(session, loaded);
+        }),
+        infer: fromPromise(async ({ input }) => {
+          const request = requests.get(input.request);
+          if (!request) return;
+          const { received, cause, sealed } = request;
+          const settle = () => requests.delete(input.request);
+          let opened: OpenedRequest;
+          try {
+            const { sealing, replays } = identity();
+            opened = await open(sealing, sealed, {
+              info: SEALING_INFO.infer,
+              aad: utf8(received.subject),
+              replays,
+            });
+          } catch (error) {
+            if (settle()) respondError(received, error, { source, cause, log });
+            throw error;
+          }
+          // From here on even an error could tell about the plaintext, so it is sealed like an answer.
+          const outcome = await serve(opened).catch((error: unknown) => ({
+            version: 1,
+            error: wireError(error, log),
+          }));
+          const reply = await opened.sealReply(utf8(JSON.stringify(outcome)));
+          const header = encodeHeader(InferReply, {
+            subject: received.subject,
+            source,
+            cause,
+            body: { enclave: id },
+          });
+          if (settle()) received.respond(reply, { [ENVELOPE_HEADER]: header });
+        }),
+      },
+      actions: {
+        refuse: (_, { request, code }) => {
+          const pending = requests.get(request);
+          requests.delete(request);
+          if (!pending) return;
+          const error = new VouchError(
+            code,
+            `model ${modelName}: the runner does not take requests now (${code}); try again`,
+          );
+          respondError(pending.received, error, { source, cause: pending.cause, log });
+        },
+      },
+    });
+    const actor = context.run({
+      kind: 'runner',
+      id,
+      machine,
+      input: { id },
+      countsOf: inferenceRunnerCounts,
+    });
+    neighbours.runner = actor;
+    context.onStop(() => session?.close());
+
+    answer(
+      bus,
+      [EvidenceRequest, EvidenceReply],
+      { subject: subjects.evidence(modelName), source, queue: 'runners', log },
+      async ({ body }) => {
+        if (!loaded || !(inState(actor, 'ready') || inState(actor, 'running'))) {
+          throw new VouchError('not-ready', `model ${modelName}: the runner is not ready; try again`);
+        }
+        const document = await identity().evidence(body.nonce, loaded.manifest.commitment);
+        evidence.set(sha256Hex(fromBase64url(document.evidence)), document);
+        if (evidence.size > MAX_EVIDENCE) evidence.delete(evidence.keys().next().value!);
+        return { document };
+      },
+    );
+
+    bus.subscribe(subjects.infer(modelName, id), (received) => {
+      let cause: string | undefined;
+      try {
+        const header = decodeHeader(InferRequest, received.subject, received.headers[ENVELOPE_HEADER]);
+        cause = header.id;
+        if (received.data.byteLength > MAX_SEALED_REQUEST_BYTES) {
+          throw new VouchError(
+            'too-large',
+            `sealed request: expected at most ${MAX_SEALED_REQUEST_BYTES} bytes, got ${received.data.byteLength}`,
+          );
+        }
+        const request = crypto.randomUUID();
+        requests.set(request, { received, cause, sealed: received.data });
+        actor.send({ type: 'infer.request', request });
+      } catch (error) {
+        respondError(received, error, { source, cause, log });
+      }
+    });
+    return { actor, drain: { type: 'runner.drain' } };
+  };
+
+/** Parses plaintext; the error must not quote it. */
+function json(bytes: Uint8Array): unknown {
+  try {
+    return JSON.parse(fromUtf8(bytes, 'request'));
+  } catch {
+    throw new VouchError('bad-message', 'request: expected JSON inside the seal');
+  }
+}
+
+/** What is served must be what is proved: the session has to agree with the reference on random rows. */
+async function compare(session: ServedModel, { model, manifest }: ObtainedModel): Promise<void> {
+  const rows = randomFeatures(model.architecture, PROBES);
+  const answers = await session.answer(rows);
+  rows.forEach((features, i) => {
+    const expected = evaluate(model, features);
+    const got = answers[i];
+    if (got?.decision !== expected.decision || got.logits.some((value, k) => value !== expected.logits[k])) {
+      throw new VouchError(
+        'commitment-mismatch',
+        `model ${manifest.name}: the served graph does not compute what is proved`,
+      );
+    }
+  });
+}

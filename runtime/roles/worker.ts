@@ -1,0 +1,254 @@
+/**
+ * An MSM worker of class `attested`: it opens the shards sealed to it, multiplies, and seals one point back to
+ * whoever sealed the shard. Scalars live in this file's closures, for the length of one shard; base points are
+ * public and are kept by digest.
+ */
+import { fromPromise } from 'xstate';
+import { msmWorkerCounts, msmWorkerMachine, type ShardRef } from '../../actors/msm-worker.ts';
+import { SECTION_GROUP } from '../../circuits/groth16/engine.ts';
+import { elementBytes, R } from '../../circuits/groth16/field.ts';
+import { G1, G2, writeG1, writeG2 } from '../../circuits/groth16/point.ts';
+import { EvidenceReply, EvidenceRequest } from '../../protocols/enclave.ts';
+import { concat, equal } from '../../protocols/encoding.ts';
+import { decodeHeader, ENVELOPE_HEADER, encodeHeader, type Message } from '../../protocols/envelope.ts';
+import { messageOf, VouchError } from '../../protocols/errors.ts';
+import {
+  pointBytes,
+  SCALAR_BYTES,
+  Shard,
+  ShardRefused,
+  ShardResult,
+  shardContext,
+} from '../../protocols/msm.ts';
+import { open, SEALING_INFO } from '../../protocols/sealing.ts';
+import { STREAMS, shardConsumer } from '../../protocols/streams.ts';
+import { subjects } from '../../protocols/subjects.ts';
+import { createIdentity } from '../attest/identity.ts';
+import { getChunk } from '../blobs.ts';
+import type { PulledMessage } from '../bus.ts';
+import type { StartRole } from '../host.ts';
+import { createPool } from '../msm/pool.ts';
+import { answer } from '../service.ts';
+
+/** One shard in work, one waiting. */
+const CREDIT = 2;
+const PULL_MS = 5_000;
+/** A third of the consumer's ack wait (runtime/provision.ts). */
+const WORKING_MS = 10_000;
+const CACHE_BYTES = 512 * 1024 * 1024;
+
+interface Held {
+  readonly message: PulledMessage;
+  readonly shard: Message<Shard>;
+  readonly heartbeat: NodeJS.Timeout;
+  bases?: Uint8Array;
+}
+
+export interface WorkerOptions {
+  /** threads of this worker's pool, default 1 */
+  readonly threads?: number;
+}
+
+export const workerRole =
+  ({ threads = 1 }: WorkerOptions = {}): StartRole =>
+  async (context) => {
+    const { id, bus, log, source } = context;
+    const pool = await createPool({ threads });
+    context.onStop(() => pool.close());
+    const identity = await createIdentity('worker', id);
+    const chunks = createChunkCache(CACHE_BYTES);
+    let held: Held | undefined;
+    let ready = false;
+
+    const current = (ref: ShardRef): Held => {
+      if (!held || held.shard.body.shard !== ref.shard || held.shard.body.job !== ref.job) {
+        throw new VouchError('internal', `shard ${ref.shard} of ${ref.job} is not the one in hand`);
+      }
+      return held;
+    };
+    const letGo = () => {
+      clearInterval(held?.heartbeat);
+      held = undefined;
+    };
+    const resultSubject = ({ body }: Message<Shard>) => subjects.shardResult(id, body.job, body.shard);
+
+    const machine = msmWorkerMachine.provide({
+      actors: {
+        join: fromPromise(async () => {}),
+        selfTest: fromPromise(async () => {
+          for (const group of ['G1', 'G2'] as const) {
+            const [bases, scalars, expected] = knownSum(group);
+            if (!equal(await pool.msm(group, bases, scalars), expected)) {
+              throw new VouchError('shard-rejected', `self-test: the ${group} engine computes wrongly`);
+            }
+          }
+        }),
+        sync: fromPromise(async () => {}),
+        pull: fromPromise(async ({ signal }) => {
+          for (;;) {
+            const message = await bus.next(STREAMS.shards.name, shardConsumer(id), {
+              expiresMs: PULL_MS,
+              signal,
+            });
+            if (!message) continue;
+            try {
+              const shard = decodeHeader(Shard, message.subject, message.headers[ENVELOPE_HEADER]);
+              const { job, shard: name, section, count, worker } = shard.body;
+              if (worker !== id || message.subject !== subjects.shard(id, job, name)) {
+                throw new VouchError('bad-message', 'msm.shard: it is addressed to another worker');
+              }
+              held = { message, shard, heartbeat: setInterval(() => message.working(), WORKING_MS) };
+              return { job, shard: name, section, count };
+            } catch (error) {
+              // Nobody can make sense of it: not worth another delivery.
+              log(`${source}: dropped a shard: ${messageOf(error)}`);
+              message.term();
+            }
+          }
+        }),
+        fetchBases: fromPromise(async ({ input }) => {
+          const work = current(input);
+          const { chunks: digests, offset, count, section } = work.shard.body;
+          const parts = await Promise.all(
+            digests.map((digest) => chunks.get(digest, () => getChunk(bus, digest))),
+          );
+          const bytes = count * pointBytes(section);
+          const all = concat(...parts);
+          if (offset + bytes > all.byteLength) {
+            throw new VouchError(
+              'bad-message',
+              `msm.shard: its chunks hold ${all.byteLength} bytes, expected ${offset + bytes}`,
+            );
+          }
+          work.bases = all.subarray(offset, offset + bytes);
+        }),
+        compute: fromPromise(async ({ input, signal }) => {
+          const { message, shard, bases } = current(input);
+          const { job, shard: name, section, count } = shard.body;
+          const opened = await open(identity.sealing, message.data, {
+            info: SEALING_INFO.shard,
+            aad: shardContext(job, name, id, shard.epoch ?? 0),
+            replays: identity.replays,
+          });
+          const scalars = opened.plaintext;
+          if (!bases || scalars.byteLength !== count * SCALAR_BYTES) {
+            throw new VouchError(
+              'bad-message',
+              `msm.shard: expected ${count} scalars, got ${scalars.byteLength} bytes`,
+            );
+          }
+          const began = performance.now();
+          const point = await pool.msm(SECTION_GROUP[section], bases, scalars, { signal });
+          scalars.fill(0);
+          const millis = Math.round(performance.now() - began);
+          const subject = resultSubject(shard);
+          const header = encodeHeader(ShardResult, {
+            subject,
+            source,
+            cause: shard.id,
+            epoch: shard.epoch,
+            body: { job, shard: name, worker: id, section, millis },
+          });
+          await bus.append(subject, await opened.sealReply(point), {
+            headers: { [ENVELOPE_HEADER]: header },
+            msgId: `${shard.id}.result`,
+            retryMs: 10_000,
+            signal,
+          });
+          await message.ack();
+          letGo();
+        }),
+      },
+      actions: {
+        refuseShard: (_, { code, job, shard: name }) => {
+          if (!held) return;
+          const { message, shard } = held;
+          letGo();
+          const subject = resultSubject(shard);
+          const header = encodeHeader(ShardRefused, {
+            subject,
+            source,
+            cause: shard.id,
+            epoch: shard.epoch,
+            body: { job, shard: name, worker: id, code },
+          });
+          log(`${source}: shard ${name} of ${job} handed back: ${code}`);
+          message.term();
+          void bus
+            .append(subject, new Uint8Array(), {
+              headers: { [ENVELOPE_HEADER]: header },
+              msgId: `${shard.id}.refused`,
+            })
+            .catch((error: unknown) => log(`${source}: ${messageOf(error)}`));
+        },
+      },
+    });
+    const actor = context.run({
+      kind: 'worker',
+      id,
+      machine,
+      input: { id },
+      countsOf: msmWorkerCounts,
+      offer: () => ({
+        class: 'attested',
+        engine: `wasm x${threads}`,
+        credit: ready ? CREDIT : 0,
+        resident: chunks.resident(),
+      }),
+    });
+    actor.subscribe(({ value }) => {
+      ready = ['idle', 'fetching', 'computing'].includes(value as string);
+    });
+    answer(
+      bus,
+      [EvidenceRequest, EvidenceReply],
+      { subject: subjects.control('worker', id, 'attest'), source, log },
+      async ({ body }) => ({
+        document: await identity.evidence(body.nonce),
+      }),
+    );
+    return { actor, drain: { type: 'worker.drain' } };
+  };
+
+/** A small sum whose value is known: 1*G + 2*(2G) + (r-1)*(3G) = (1 + 4 - 3)*G. */
+function knownSum(group: 'G1' | 'G2'): [Uint8Array, Uint8Array, Uint8Array] {
+  const write = (k: bigint) => (group === 'G1' ? writeG1(G1.BASE.multiply(k)) : writeG2(G2.BASE.multiply(k)));
+  const scalars = [1n, 2n, R - 1n].map(elementBytes);
+  return [concat(write(1n), write(2n), write(3n)), concat(...scalars), write(2n)];
+}
+
+/** Chunks by digest, the least recently used dropped above `maxBytes`; concurrent requests share one fetch. */
+function createChunkCache(maxBytes: number) {
+  const entries = new Map<string, Promise<Uint8Array>>();
+  const sizes = new Map<string, number>();
+  let total = 0;
+  const drop = (digest: string) => {
+    entries.delete(digest);
+    total -= sizes.get(digest) ?? 0;
+    sizes.delete(digest);
+  };
+  return {
+    get(digest: string, fetch: () => Promise<Uint8Array>): Promise<Uint8Array> {
+      const known = entries.get(digest);
+      const entry = known ?? fetch();
+      entries.delete(digest);
+      entries.set(digest, entry);
+      if (!known) {
+        entry.then(
+          (bytes) => {
+            sizes.set(digest, bytes.byteLength);
+            total += bytes.byteLength;
+            for (const oldest of entries.keys()) {
+              if (total <= maxBytes || oldest === digest) break;
+              drop(oldest);
+            }
+          },
+          () => drop(digest),
+        );
+      }
+      return entry;
+    },
+    /** The newest 1024 digests that are here in full, by their first 16 hex digits. */
+    resident: (): string[] => [...sizes.keys()].slice(-1024).map((digest) => digest.slice(0, 16)),
+  };
+}

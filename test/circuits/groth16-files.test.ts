@@ -1,0 +1,275 @@
+import { readBinFile, writeBinFile } from '../../circuits/groth16/binfile.ts';
+import { elementBytes, Q, R, randomScalar, readElement, writeElement } from '../../circuits/groth16/field.ts';
+import {
+  addPoints,
+  checkPoint,
+  G1,
+  G2,
+  g1Strings,
+  g2Strings,
+  parseG1,
+  parseG2,
+  writeG1,
+  writeG2,
+} from '../../circuits/groth16/point.ts';
+import { readR1cs } from '../../circuits/groth16/r1cs.ts';
+import { setup } from '../../circuits/groth16/setup.ts';
+import { readWitness, writeWitness } from '../../circuits/groth16/witness.ts';
+import { readZkey, writeZkey } from '../../circuits/groth16/zkey.ts';
+import { VouchError } from '../../protocols/errors.ts';
+import { createPool } from '../../runtime/msm/pool.ts';
+import { assert, suite } from '../harness.ts';
+import { randomCircuit } from './groth16-circuit.ts';
+
+const test = suite('groth16 files');
+
+/** Fails unless `run` throws `bad-file` (or `code`) with one sentence that matches. */
+function refuses(run: () => unknown, pattern: RegExp, code = 'bad-file') {
+  try {
+    run();
+  } catch (error) {
+    assert.instance(error, VouchError, String(error));
+    assert.is((error as VouchError).code, code);
+    assert.match((error as VouchError).message, pattern);
+    assert.not.match((error as VouchError).message, /\n/);
+    return;
+  }
+  assert.unreachable(`expected an error that matches ${pattern}`);
+}
+const patched = (file: Uint8Array, offset: number, bytes: ArrayLike<number>) => {
+  const copy = file.slice();
+  copy.set(bytes, offset);
+  return copy;
+};
+/** Offset of a section's bytes in a file. */
+const at = (file: Uint8Array, type: string, section: number) =>
+  readBinFile(file, type, 2).range(section).offset;
+/** The file with one section replaced. */
+function withSection(
+  file: Uint8Array,
+  type: string,
+  version: number,
+  id: number,
+  bytes: Uint8Array,
+): Uint8Array {
+  const count = new DataView(file.buffer, file.byteOffset).getUint32(8, true);
+  const sections = readBinFile(file, type, version);
+  const ids = Array.from({ length: count }, (_, index) => index + 1);
+  return writeBinFile(
+    type,
+    version,
+    ids.map((each) => [each, each === id ? bytes : sections.section(each)] as const),
+  );
+}
+
+const circuit = randomCircuit({ constraints: 12, outputs: 1, publicInputs: 2, seed: 3 });
+let key: Uint8Array;
+
+test('a key to read', async () => {
+  await using pool = await createPool({ threads: 1 });
+  key = (await setup(circuit.r1cs, { field: pool, points: pool })).zkey;
+  assert.is(Buffer.compare(writeZkey(readZkey(key)), key), 0);
+});
+
+test('a key cut off anywhere is refused with a sentence', () => {
+  for (let length = 0; length < key.byteLength; length += length < 1000 ? 1 : 61) {
+    refuses(() => readZkey(key.subarray(0, length)), /^\.zkey file: /);
+  }
+  refuses(() => readZkey(Buffer.concat([key, new Uint8Array(1)])), /1 bytes follow/);
+});
+
+test('a key whose header lies is refused', () => {
+  const header = at(key, 'zkey', 2);
+  const counts = header + 2 * 36;
+  const points = counts + 12;
+  const infinity = new Uint8Array(128);
+  for (const [offset, bytes, pattern] of [
+    [0, [0x77], /begin with "zkey"/],
+    [4, [2], /version 2/],
+    [4, [0], /version 0/],
+    [8, [255, 255, 255, 255], /sections/],
+    [8, [11], /cut off/],
+    [at(key, 'zkey', 1), [2], /protocol/],
+    [at(key, 'zkey', 3) - 12, [2], /section 2 is there twice/],
+    [at(key, 'zkey', 3) - 12, [19], /section 3 is missing/],
+    [
+      at(key, 'zkey', 4) - 8,
+      [255, 255, 255, 255, 255, 255, 255, 255],
+      /section 4 says 18446744073709551615 bytes/,
+    ],
+    [header, [48], /n8q is 48/],
+    [header + 4, [0], /prime q/],
+    [header + 36, [8], /n8r is 8/],
+    [header + 40, [2], /prime r/],
+    [counts, [0, 0, 0, 0], /nPublic is 3/],
+    [counts, [5], /section has|IC|section A/],
+    [counts + 4, [1], /IC section/],
+    [counts + 8, [15], /domainSize is 15/],
+    [counts + 8, [0], /domainSize is 0/],
+    [counts + 8, [0, 0, 0, 0x80], /domainSize is 2147483648/],
+    [counts + 8, [32], /section H/],
+    [points, [1], /alpha1/],
+    [points, infinity.subarray(0, 64), /alpha1 is the point at infinity/],
+    [points, elementBytes(Q + 5n), /alpha1: a coordinate/],
+    [points + 128, [1], /beta2/],
+    [points + 64 * 3 + 128 * 2, infinity, /delta2 is the point at infinity/],
+    [at(key, 'zkey', 3), [1], /IC\[0\]/],
+    [at(key, 'zkey', 4), [1], /coefficient section/],
+    [at(key, 'zkey', 4) + 4, [2], /coefficient 0 is at \(2,/],
+    [at(key, 'zkey', 4) + 8, [16], /outside of the matrices/],
+    [at(key, 'zkey', 4) + 12, [200], /outside of the matrices/],
+    [at(key, 'zkey', 10) + 64, [2], /2 contributions do not fit/],
+    [at(key, 'zkey', 10) + 64, [0], /follow the last contribution/],
+    [at(key, 'zkey', 10) + 64, [0, 0, 0, 1], /do not fit/],
+    [at(key, 'zkey', 10) + 68, [1], /deltaAfter/],
+    [at(key, 'zkey', 10) + 68 + 320 + 64, [7], /unknown type 7/],
+    [at(key, 'zkey', 10) + 68 + 320 + 64, [1], /beacon/],
+    [at(key, 'zkey', 10) + 68 + 320 + 72, [9], /malformed parameters/],
+    [at(key, 'zkey', 10) + 68 + 320 + 73, [200], /malformed parameters/],
+  ] as const) {
+    refuses(() => readZkey(patched(key, offset, bytes)), pattern);
+  }
+  const zkey = readZkey(key);
+  refuses(
+    () => readZkey(writeZkey({ ...zkey, header: { ...zkey.header, delta2: zkey.header.gamma2 } })),
+    /anyone can forge/,
+  );
+  refuses(() => readZkey(withSection(key, 'zkey', 1, 9, zkey.points.H.subarray(64))), /section H has/);
+  refuses(() => readZkey(withSection(key, 'zkey', 1, 4, new Uint8Array(3))), /no count/);
+});
+
+test('points outside of the curve or the subgroup are refused', () => {
+  checkPoint('G1', writeG1(G1.BASE));
+  checkPoint('G2', writeG2(G2.BASE));
+  checkPoint('G2', new Uint8Array(128));
+  refuses(() => checkPoint('G1', writeG2(G2.BASE)), /64 bytes, got 128/);
+  refuses(() => checkPoint('G1', patched(writeG1(G1.BASE), 0, [0xff])), /not a point/);
+  refuses(() => checkPoint('G2', patched(writeG2(G2.BASE), 0, [0xff])), /not a point/);
+  // x = 4 + 0u is the least with a point of the twist; its order divides the cofactor times r, not r.
+  const outside = twistPoint();
+  refuses(() => checkPoint('G2', outside), /not a point of the curve's group/);
+  refuses(() => addPoints('G2', [writeG2(G2.BASE), outside]), /not a point/);
+  // A second encoding of the same point, x + q, must not pass.
+  const base = writeG1(G1.BASE);
+  const shifted = base.slice();
+  writeElement(readElement(base) + Q, shifted);
+  refuses(() => checkPoint('G1', shifted), /not below/);
+});
+
+/** The encoding of a point on the twist that is not in the subgroup. */
+function twistPoint(): Uint8Array {
+  const { Fp2 } = { Fp2: G2.Fp };
+  for (let x = 1n; ; x++) {
+    const point = { c0: x, c1: 0n };
+    try {
+      const y = Fp2.sqrt(Fp2.add(Fp2.mul(Fp2.sqr(point), point), G2.CURVE().b));
+      const candidate = G2.fromAffine({ x: point, y });
+      if (!candidate.isTorsionFree()) return writeG2(candidate);
+    } catch {}
+  }
+}
+
+test('sums of points', () => {
+  const multiples = [1n, 2n, 3n, R - 3n].map((scalar) => writeG1(G1.BASE.multiply(scalar)));
+  assert.equal(addPoints('G1', multiples), writeG1(G1.BASE.multiply(3n)));
+  assert.equal(addPoints('G1', multiples.slice(2)), new Uint8Array(64));
+  assert.equal(addPoints('G1', []), new Uint8Array(64));
+  const twice = [G2.BASE, G2.BASE].map(writeG2);
+  assert.equal(addPoints('G2', [...twice, new Uint8Array(128)]), writeG2(G2.BASE.double()));
+});
+
+test('JSON points there and back', () => {
+  for (const scalar of [1n, 7n, R - 1n]) {
+    const [g1, g2] = [G1.BASE.multiply(scalar), G2.BASE.multiply(scalar)];
+    assert.ok(parseG1(g1Strings(g1), 'g1').equals(g1));
+    assert.ok(parseG2(g2Strings(g2), 'g2').equals(g2));
+  }
+  assert.ok(parseG1(g1Strings(G1.ZERO), 'g1').is0());
+  assert.ok(parseG2(g2Strings(G2.ZERO), 'g2').is0());
+  for (const value of [
+    null,
+    [],
+    ['1', '2'],
+    ['1', '2', 1],
+    ['1', '2', '2'],
+    ['-1', '2', '1'],
+    ['0x1', '2', '1'],
+    'x',
+  ]) {
+    refuses(() => parseG1(value, 'g1'), /^g1: /);
+  }
+  refuses(() => parseG1(['9'.repeat(100_000), '2', '1'], 'g1'), /decimal string/);
+  refuses(
+    () =>
+      parseG2(
+        [
+          ['1', '2'],
+          ['1', '2'],
+          ['2', '0'],
+        ],
+        'g2',
+      ),
+    /expected z/,
+  );
+  refuses(() => parseG2([['1', '2'], ['1'], ['1', '0']], 'g2'), /2 decimal strings/);
+});
+
+test('witness files', () => {
+  const file = writeWitness(circuit.witness);
+  assert.is(Buffer.compare(readWitness(file), circuit.witness), 0);
+  for (let length = 0; length < file.byteLength; length++) {
+    refuses(() => readWitness(file.subarray(0, length)), /^\.wtns file: /);
+  }
+  const header = at(file, 'wtns', 1);
+  for (const [offset, bytes, pattern] of [
+    [3, [0x7a], /begin with "wtns"/],
+    [4, [3], /version 3/],
+    [header, [48], /48 bytes, expected 32/],
+    [header + 4, [0], /prime/],
+    [header + 36, [1], /section 2 has/],
+    [at(file, 'wtns', 2), [2], /constant 1/],
+    [at(file, 'wtns', 2) + 64, elementBytes(R), /below the field's prime/],
+  ] as const) {
+    refuses(() => readWitness(patched(file, offset, bytes)), pattern);
+  }
+  refuses(() => writeWitness(new Uint8Array(0)), /multiple/);
+  // The largest scalar is one.
+  readWitness(patched(file, at(file, 'wtns', 2) + 64, elementBytes(R - 1n)));
+});
+
+test('constraint files', () => {
+  const file = circuit.r1cs;
+  const parsed = readR1cs(file);
+  assert.is(parsed.constraints, 12);
+  assert.is(parsed.outputs + parsed.publicInputs, 3);
+  for (let length = 0; length < file.byteLength; length += 7) {
+    refuses(() => readR1cs(file.subarray(0, length)), /^\.r1cs file: /);
+  }
+  const header = at(file, 'r1cs', 1);
+  const body = at(file, 'r1cs', 2);
+  for (const [offset, bytes, pattern] of [
+    [0, [0], /begin with "r1cs"/],
+    [4, [2], /version 2/],
+    [header, [64], /64 bytes, expected 32/],
+    [header + 4, [0], /prime/],
+    [header + 36, [3], /fewer than/],
+    [header + 36, [0, 0, 0, 0xff], /more than 2\^28/],
+    [header + 60, [255, 255, 255, 255], /do not fit/],
+    [header + 60, [11], /cannot be|fill|longer/],
+    [body, [255, 255, 255, 255], /constraint 0 is longer/],
+    [body + 4, [255, 255], /names wire/],
+    [body + 8, elementBytes(R), /coefficient/],
+  ] as const) {
+    refuses(() => readR1cs(patched(file, offset, bytes)), pattern);
+  }
+});
+
+test('random scalars are in range and differ', () => {
+  const seen = new Set(Array.from({ length: 200 }, () => randomScalar()));
+  assert.is(seen.size, 200);
+  for (const scalar of seen) assert.ok(scalar > 0n && scalar < R);
+  // Without a bias the upper half is met about 100 times; 40 is more than eight deviations away.
+  assert.ok([...seen].filter((scalar) => scalar > R / 2n).length > 40);
+});
+
+test.run();

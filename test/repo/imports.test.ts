@@ -1,0 +1,206 @@
+/** Who may import whom: the rules that keep the parts apart, read from the imports of every source file. */
+import { isBuiltin } from 'node:module';
+import { assert, suite } from '../harness.ts';
+import { type Import, importsOf, packageOf, projectFiles, read } from './sources.ts';
+
+const test = suite('imports');
+
+/**
+ * Folder -> the folders and packages that it may import besides itself. Only runtime and test are free. zod is
+ * everywhere because messages, files and contexts alike have schemas.
+ */
+const HOUSE: Record<string, { folders: string[]; packages: string[] }> = {
+  protocols: { folders: [], packages: ['zod', 'cborg', '@hpke/core', '@noble/curves', '@noble/hashes'] },
+  circuits: {
+    folders: ['protocols'],
+    packages: ['zod', 'cborg', 'protobufjs', '@noble/curves', '@noble/hashes'],
+  },
+  actors: { folders: ['protocols'], packages: ['zod', 'xstate'] },
+};
+
+/** Packages that only the named files may import; the wrapped API is the file's own. */
+const KEPT_IN: Record<string, RegExp> = {
+  nats: /^runtime\/bus\.ts$/,
+  'nats.ws': /^runtime\/bus-web\.ts$/,
+  webgpu: /^runtime\//,
+  snarkjs: /^runtime\//,
+};
+
+/** Files that run in a browser as well. */
+const BROWSER_SAFE = /^(protocols|circuits|actors|runtime\/msm|runtime\/gpu)\//;
+
+/** The one thing in those folders that differs between Node and a browser: how a thread is started. */
+const NODE_ONLY: Record<string, string[]> = {
+  'runtime/msm/node-thread.ts': ['node:worker_threads'],
+  'runtime/msm/worker.ts': ['node:worker_threads'],
+};
+
+/** A browser's entry point -> what all that it loads may consist of. Pages hold no credentials. */
+const PAGES: Record<string, RegExp> = {
+  'runtime/monitor/page.ts': /^(runtime\/monitor|protocols)\//,
+};
+
+const sources = projectFiles().filter((path) => path.endsWith('.ts'));
+const imports = new Map<string, Import[]>(sources.map((path) => [path, importsOf(path)]));
+const folderOf = (path: string): string => path.split('/')[0]!;
+
+/** Fails with all the lines that `check` gives for an import, not only the first. */
+function everyImport(check: (path: string, imported: Import) => string | false | undefined): void {
+  const broken = [...imports].flatMap(([path, list]) =>
+    list.flatMap((imported) => {
+      const why = check(path, imported);
+      return why ? [`${path}: imports ${imported.specifier}: ${why}`] : [];
+    }),
+  );
+  if (broken.length > 0) throw new Error(broken.join('\n'));
+}
+
+test('statements of every form are read', () => {
+  const source = [
+    "import './a.ts';",
+    'import b, { type B } from "pkg/b";',
+    "import type { C } from '../c.ts';",
+    'export {',
+    '  d,',
+    '  e as f,',
+    "} from './d.ts';",
+    "export * as g from './g.ts';",
+    `const h = await ${'import'}('./h.ts');`,
+    "// import { no } from './comment.ts'",
+    `const text = "import x from './string.ts'";`,
+  ].join('\n');
+  assert.equal(
+    importsOf('protocols/x.ts', source)
+      .map(({ specifier, file, typeOnly }) => [specifier, file, typeOnly])
+      .sort(),
+    [
+      ['../c.ts', 'c.ts', true],
+      ['./a.ts', 'protocols/a.ts', false],
+      ['./d.ts', 'protocols/d.ts', false],
+      ['./g.ts', 'protocols/g.ts', false],
+      ['./h.ts', 'protocols/h.ts', false],
+      ['pkg/b', undefined, false],
+    ],
+  );
+});
+
+test('a relative import names a file that is there, with its ending', () => {
+  const known = new Set(projectFiles());
+  everyImport((_, { file }) => file !== undefined && !known.has(file) && `there is no ${file}`);
+});
+
+test('protocols, circuits and actors import only what their place in the house allows', () => {
+  everyImport((path, { specifier, file }) => {
+    const folder = folderOf(path);
+    const rule = HOUSE[folder];
+    if (!rule) return;
+    if (file) {
+      const allowed = [folder, ...rule.folders];
+      return !allowed.includes(folderOf(file)) && `${folder} imports ${allowed.join(' and ')} only`;
+    }
+    return !rule.packages.includes(packageOf(specifier)) && `${folder} uses ${rule.packages.join(', ')} only`;
+  });
+});
+
+test('no actor imports another actor', () => {
+  const isActor = (path: string) => path.startsWith('actors/') && /\.createMachine\(/.test(read(path));
+  everyImport(
+    (path, { file }) =>
+      file !== undefined &&
+      isActor(path) &&
+      file.startsWith('actors/') &&
+      isActor(file) &&
+      'children are injected by name',
+  );
+});
+
+test('runtime imports the house, never a test', () => {
+  everyImport(
+    (path, { file }) =>
+      file !== undefined &&
+      folderOf(path) === 'runtime' &&
+      !['runtime', 'actors', 'circuits', 'protocols'].includes(folderOf(file)) &&
+      'it does not ship',
+  );
+});
+
+test('NATS, Dawn and snarkjs each stay behind their own door', () => {
+  everyImport((path, { specifier }) => {
+    const name = packageOf(specifier);
+    const home = name.startsWith('onnxruntime-') ? /^runtime\// : KEPT_IN[name];
+    return home && !path.startsWith('test/') && !home.test(path) && `only ${home.source} may`;
+  });
+});
+
+test('what a browser runs uses nothing of Node', () => {
+  everyImport(
+    (path, { specifier }) =>
+      BROWSER_SAFE.test(path) &&
+      isBuiltin(specifier) &&
+      !NODE_ONLY[path]?.includes(specifier) &&
+      'the file has to run in a browser',
+  );
+  everyImport(
+    (path, { file }) =>
+      file !== undefined &&
+      /^runtime\/(msm|gpu)\//.test(path) &&
+      !BROWSER_SAFE.test(file) &&
+      'the rest of runtime needs Node',
+  );
+  const globals = sources
+    .filter((path) => BROWSER_SAFE.test(path) && !NODE_ONLY[path])
+    .filter((path) => /(?<![\w.'"`])(process\.\w|Buffer\.\w|__dirname)/.test(withoutComments(read(path))));
+  assert.equal(globals, [], 'these use a global of Node');
+});
+
+test('exceptions for threads are still needed', () => {
+  for (const path of Object.keys(NODE_ONLY))
+    assert.ok(imports.has(path), `${path} is gone; so should its exception`);
+});
+
+for (const [entry, allowed] of Object.entries(PAGES)) {
+  test(`${entry} loads nothing but what it may`, () => {
+    assert.ok(imports.has(entry), `${entry} is gone`);
+    const loaded = new Set([entry]);
+    for (const path of loaded) {
+      for (const { specifier, file, typeOnly } of imports.get(path) ?? []) {
+        if (typeOnly) continue;
+        assert.ok(file && allowed.test(file), `${path} imports ${specifier}`);
+        loaded.add(file);
+      }
+    }
+  });
+}
+
+test('every package that is imported is one of ours to ask for', () => {
+  const { dependencies, devDependencies, optionalDependencies } = JSON.parse(read('package.json'));
+  everyImport((path, { specifier, file }) => {
+    if (file || isBuiltin(specifier)) return;
+    const name = packageOf(specifier);
+    const shipped = name in { ...dependencies, ...optionalDependencies };
+    return (
+      !shipped && !(path.startsWith('test/') && name in devDependencies) && 'package.json does not list it'
+    );
+  });
+});
+
+test('no file imports itself through others', () => {
+  const done = new Set<string>();
+  const visit = (path: string, trail: string[]): void => {
+    assert.not.ok(
+      trail.includes(path),
+      `a circle: ${[...trail.slice(trail.indexOf(path)), path].join(' -> ')}`,
+    );
+    if (done.has(path)) return;
+    for (const { file, typeOnly } of imports.get(path) ?? [])
+      if (file && !typeOnly) visit(file, [...trail, path]);
+    done.add(path);
+  };
+  for (const path of sources) visit(path, []);
+});
+
+function withoutComments(source: string): string {
+  return source.replace(/\/\*[\s\S]*?\*\//g, '').replace(/^\s*\/\/.*$/gm, '');
+}
+
+test.run();
