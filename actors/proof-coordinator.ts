@@ -126,7 +126,7 @@ const coordinator = setup({
   },
   delays: {
     pullAgainAfter: ({ context }) => backOffMs(context.misses),
-    drainWithin: 25_000,
+    drainWithin: 10_000,
   },
 });
 

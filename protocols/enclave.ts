@@ -1,51 +1,65 @@
 /** Evidence on request, and the release of a model key against evidence. */
 import { z } from 'zod';
 import { EvidenceDocument } from './attestation/verify.ts';
-import { Digest, FieldElement, Id, messageType, Nonce } from './envelope.ts';
+import { base64Text, Digest, FieldElement, Id, messageType, Nonce } from './envelope.ts';
 
 /** Public description of a served model; the parameters stay sealed. */
 export const ModelManifest = messageType(
   'model.manifest',
   1,
   z.object({
-    name: Id,
-    commitment: FieldElement,
-    /** canonical architecture (circuits/model/quantise.ts); its digest is part of the commitment */
-    architecture: z.record(z.string(), z.unknown()),
-    /** digest of the policy under which the broker releases the model's key */
-    policy: Digest,
-    /** blob of the encrypted parameters and salt */
-    sealedModel: Digest,
+    name: Id.describe('the `<model>` of subjects'),
+    commitment: FieldElement.describe('model commitment'),
+    architecture: z
+      .record(z.string(), z.unknown())
+      .describe('public half of the model; its digest is part of the commitment'),
+    policy: Digest.describe("digest of the policy under which the key-broker releases the model's key"),
+    sealedModel: Digest.describe('blob of the encrypted parameters and salt'),
   }),
 );
 export type ModelManifest = z.infer<typeof ModelManifest.schema>;
 
-export const EvidenceRequest = messageType('evidence.request', 1, z.object({ nonce: Nonce }));
-export const EvidenceReply = messageType('evidence.reply', 1, z.object({ document: EvidenceDocument }));
+export const EvidenceRequest = messageType(
+  'evidence.request',
+  1,
+  z.object({ nonce: Nonce.describe('fresh, of the asker; the evidence binds it') }),
+);
+export const EvidenceReply = messageType(
+  'evidence.reply',
+  1,
+  z.object({ document: EvidenceDocument.describe('evidence document') }),
+);
 
 /** First step of a release: the broker's fresh nonce. */
 export const ReleaseChallenge = messageType('release.challenge', 1, z.object({}));
-export const ReleaseNonce = messageType('release.nonce', 1, z.object({ nonce: Nonce }));
+export const ReleaseNonce = messageType(
+  'release.nonce',
+  1,
+  z.object({ nonce: Nonce.describe('good once, for a minute, for this model') }),
+);
 /** Second step: evidence that binds that nonce. */
 export const ReleaseRequest = messageType(
   'release.request',
   1,
-  z.object({ nonce: Nonce, document: EvidenceDocument }),
+  z.object({
+    nonce: Nonce.describe("the broker's"),
+    document: EvidenceDocument.describe('evidence that binds that nonce and the model commitment'),
+  }),
 );
 export const ReleaseReply = messageType(
   'release.reply',
   1,
   z.object({
-    policy: Digest,
-    /** base64url of the model key, sealed to the HPKE key in the evidence */
-    sealedKey: z.string().max(4096),
+    policy: Digest.describe('digest of the policy that was satisfied'),
+    sealedKey: base64Text(1024).describe('the model key, sealed to the HPKE key in the evidence'),
   }),
 );
 
-/** `ctl.<role>.<id>.<verb>` bodies that need none. */
+/** Body of `ctl.<role>.<id>.drain` and `.snapshot`. */
 export const ControlRequest = messageType('control.request', 1, z.object({}));
+/** The actor's state as it takes the request; a snapshot adds its context, which holds ids and counts only. */
 export const ControlReply = messageType(
   'control.reply',
   1,
-  z.object({ state: z.string().max(80), accepted: z.boolean() }),
+  z.object({ state: z.string().max(80), context: z.record(z.string(), z.unknown()).optional() }),
 );

@@ -3,13 +3,15 @@
  *
  * A structured message is one JSON object: the envelope with its `body`. A bulk message (scalars, points,
  * sealed bytes) carries the very same object in the header `Vouch-Envelope` and its payload raw, never
- * base64. Readers ignore unknown fields. The envelope names the subject it was published on; a receiver
- * refuses a message that arrives on any other, so a stored message cannot be replayed onto a foreign subject.
+ * base64. Readers ignore unknown fields, except in what is signed. The envelope names the subject it was
+ * published on (a reply: that of its request); a receiver refuses a message that arrives on any other, so a
+ * stored message cannot be replayed onto a foreign subject.
  *
  * The envelope is not authenticated by itself: NATS rights say who may publish where, seals and signatures
  * protect what matters.
  */
 import { z } from 'zod';
+import { fromUtf8 } from './encoding.ts';
 import { ERROR_CODES, VouchError, WireError } from './errors.ts';
 
 export const ENVELOPE_HEADER = 'Vouch-Envelope';
@@ -17,32 +19,50 @@ export const ENVELOPE_HEADER = 'Vouch-Envelope';
 export const MAX_HEADER_BYTES = 64 * 1024;
 export const MAX_MESSAGE_BYTES = 1024 * 1024;
 
-export const Id = z.string().regex(/^[A-Za-z0-9_-]{1,64}$/, 'expected 1 to 64 of A-Z a-z 0-9 _ -');
+/** Subject tokens and ids. The titles name these types in docs/PROTOCOL.md. */
+export const Id = z
+  .string()
+  .regex(/^[A-Za-z0-9_-]{1,64}$/, 'expected 1 to 64 of A-Z a-z 0-9 _ -')
+  .meta({ title: 'id' });
 /** Lower-case hex SHA-256. */
-export const Digest = z.string().regex(/^[0-9a-f]{64}$/, 'expected a lower-case hex SHA-256');
+export const Digest = z
+  .string()
+  .regex(/^[0-9a-f]{64}$/, 'expected a lower-case hex SHA-256')
+  .meta({ title: 'digest' });
 /** Hex of 16 to 64 random bytes. */
 export const Nonce = z
   .string()
-  .regex(/^(?:[0-9a-f]{2}){16,64}$/, 'expected 16 to 64 bytes as lower-case hex');
-/** A BN254 scalar in decimal. */
+  .regex(/^(?:[0-9a-f]{2}){16,64}$/, 'expected 16 to 64 bytes as lower-case hex')
+  .meta({ title: 'nonce' });
+/** Decimal digits of an integer below 10^77, without leading zeros; whoever computes with it checks its field. */
 export const FieldElement = z
   .string()
-  .regex(/^(?:0|[1-9][0-9]{0,76})$/, 'expected a field element in decimal');
+  .regex(/^(?:0|[1-9][0-9]{0,76})$/, 'expected a field element in decimal')
+  .meta({ title: 'field element' });
+/** 1 to `maxBytes` bytes as unpadded base64url. */
+export const base64Text = (maxBytes: number) =>
+  z
+    .string()
+    .max(Math.ceil((maxBytes * 4) / 3))
+    .regex(/^[A-Za-z0-9_-]+$/, 'expected unpadded base64url')
+    .meta({ title: 'base64url' });
 
-const Envelope = z.object({
-  id: Id,
-  type: z.string().max(64),
-  version: z.int().min(1),
-  /** `<role>.<id>` of the sender */
-  source: z.string().max(130),
-  /** ISO 8601, the sender's clock; not trusted */
-  time: z.iso.datetime(),
-  subject: z.string().max(400),
-  /** id of the message that caused this one */
-  cause: Id.optional(),
-  /** the job's lease revision; work of an older epoch is ignored */
-  epoch: z.int().min(0).optional(),
-  body: z.unknown(),
+export const Envelope = z.object({
+  id: Id.describe('random, of this message'),
+  type: z.string().max(64).describe('name of the message type'),
+  version: z.int().min(1).describe('version of the message type'),
+  source: z
+    .string()
+    .regex(/^[A-Za-z0-9_-]{1,64}\.[A-Za-z0-9_-]{1,64}$/, 'expected <role>.<id>')
+    .describe('`<role>.<id>` of the sender; not authenticated'),
+  time: z.iso.datetime().describe("by the sender's clock, in UTC; not trusted"),
+  subject: z
+    .string()
+    .max(400)
+    .describe('where the message was published; in a reply, where its request was'),
+  cause: Id.optional().describe('id of the message that this one answers or follows from'),
+  epoch: z.int().min(0).optional().describe("the job's lease revision; work of an older epoch is ignored"),
+  body: z.unknown().describe('as the message type says'),
 });
 
 export interface Message<Body> {
@@ -100,9 +120,11 @@ export function encodeHeader<Body>(kind: MessageType<Body>, message: Outgoing<Bo
   });
 }
 
-/** The envelope as the payload of a structured message. */
+/** The envelope as the payload of a structured message. Throws `bad-message`, and `too-large` for what no reader takes. */
 export function encodeMessage<Body>(kind: MessageType<Body>, message: Outgoing<Body>): Uint8Array {
-  return new TextEncoder().encode(encodeHeader(kind, message));
+  const data = new TextEncoder().encode(encodeHeader(kind, message));
+  checkSize(kind, data);
+  return data;
 }
 
 /**
@@ -114,13 +136,8 @@ export function decodeMessage<Body>(
   subject: string | null,
   data: Uint8Array,
 ): Message<Body> {
-  if (data.byteLength > MAX_MESSAGE_BYTES) {
-    throw new VouchError(
-      'too-large',
-      `${kind.type}: expected at most ${MAX_MESSAGE_BYTES} bytes, got ${data.byteLength}`,
-    );
-  }
-  return decodeText(kind, subject, new TextDecoder().decode(data));
+  checkSize(kind, data);
+  return read(kind, subject, envelopeOf(kind, fromUtf8(data, kind.type)));
 }
 
 /** Parses the header of a bulk message that arrived on `subject`. */
@@ -129,59 +146,78 @@ export function decodeHeader<Body>(
   subject: string | null,
   header: string | undefined,
 ): Message<Body> {
-  if (header === undefined || header === '') {
-    throw new VouchError('bad-message', `${kind.type}: expected a ${ENVELOPE_HEADER} header, got none`);
-  }
-  if (header.length > MAX_HEADER_BYTES) {
-    throw new VouchError('too-large', `${kind.type}: expected a header of at most ${MAX_HEADER_BYTES} bytes`);
-  }
-  return decodeText(kind, subject, header);
+  return read(kind, subject, envelopeOf(kind, checkHeader(kind, header)));
 }
 
 /**
- * Parses a structured message that is one of several types: the one whose name it bears decides. Throws as
- * `decodeMessage` does; the last of `kinds` names what was expected when none fits.
+ * Parses a message that is one of several types: the one whose name it bears decides. `data` is a payload, or the
+ * text of a bulk message's header. Throws as `decodeMessage` and `decodeHeader` do; the last of `kinds` names what
+ * was expected when none fits.
  */
 export function decodeOneOf<Kinds extends readonly MessageType<unknown>[]>(
   kinds: Kinds,
   subject: string | null,
-  data: Uint8Array,
+  data: Uint8Array | string | undefined,
 ): {
   [K in keyof Kinds]: Kinds[K] extends MessageType<infer Body>
     ? { kind: Kinds[K]; message: Message<Body> }
     : never;
 }[number] {
-  const type =
-    data.byteLength > MAX_MESSAGE_BYTES
-      ? undefined
-      : /"type":"([a-z.]{1,64})"/.exec(new TextDecoder().decode(data))?.[1];
-  const kind = kinds.find((candidate) => candidate.type === type) ?? kinds[kinds.length - 1]!;
-  return { kind, message: decodeMessage(kind, subject, data) } as never;
+  const last = kinds[kinds.length - 1]!;
+  if (data instanceof Uint8Array) checkSize(last, data);
+  const text = data instanceof Uint8Array ? fromUtf8(data, last.type) : checkHeader(last, data);
+  const envelope = envelopeOf(last, text);
+  const kind = kinds.find(({ type }) => type === envelope.type) ?? last;
+  return { kind, message: read(kind, subject, envelope) } as never;
 }
 
-function decodeText<Body>(kind: MessageType<Body>, subject: string | null, text: string): Message<Body> {
+function checkSize({ type }: MessageType<unknown>, { byteLength }: Uint8Array): void {
+  if (byteLength <= MAX_MESSAGE_BYTES) return;
+  throw new VouchError('too-large', `${type}: expected at most ${MAX_MESSAGE_BYTES} bytes, got ${byteLength}`);
+}
+
+function checkHeader({ type }: MessageType<unknown>, header: string | undefined): string {
+  if (header === undefined || header === '') {
+    throw new VouchError('bad-message', `${type}: expected a ${ENVELOPE_HEADER} header, got none`);
+  }
+  if (header.length > MAX_HEADER_BYTES) {
+    throw new VouchError('too-large', `${type}: expected a header of at most ${MAX_HEADER_BYTES} bytes`);
+  }
+  return header;
+}
+
+function envelopeOf({ type }: MessageType<unknown>, text: string): z.infer<typeof Envelope> {
   let json: unknown;
   try {
     json = JSON.parse(text);
   } catch {
-    throw new VouchError('bad-message', `${kind.type}: expected a JSON envelope, got text that is not JSON`);
+    throw new VouchError('bad-message', `${type}: expected a JSON envelope, got text that is not JSON`);
   }
-  const envelope = parse(Envelope, json, 'envelope');
-  if (envelope.type === ErrorReply.type && kind.type !== ErrorReply.type) {
-    const body = parse(WireError, envelope.body, 'error');
-    throw new RemoteError(body);
-  }
-  if (envelope.type !== kind.type) {
+  return parse(Envelope, json, 'envelope');
+}
+
+function read<Body>(
+  kind: MessageType<Body>,
+  subject: string | null,
+  envelope: z.infer<typeof Envelope>,
+): Message<Body> {
+  // Errors are replies: on a subject of its own, a message that says it is one is of the wrong type.
+  const isError = subject === null && envelope.type === ErrorReply.type;
+  if (envelope.type !== kind.type && !isError) {
     throw new VouchError(
       'bad-message',
       `expected a message of type ${kind.type}, got ${envelope.type.slice(0, 64)}`,
     );
   }
-  if (envelope.version !== kind.version) {
+  const expected = isError ? ErrorReply : kind;
+  if (envelope.version !== expected.version) {
     throw new VouchError(
       'bad-version',
-      `${kind.type}: this side speaks version ${kind.version}, the message is version ${envelope.version}`,
+      `${expected.type}: this side speaks version ${expected.version}, the message is version ${envelope.version}`,
     );
+  }
+  if (isError && kind.type !== ErrorReply.type) {
+    throw new RemoteError(parse(WireError, envelope.body, ErrorReply.type));
   }
   if (subject !== null && envelope.subject !== subject) {
     throw new VouchError(
@@ -192,12 +228,17 @@ function decodeText<Body>(kind: MessageType<Body>, subject: string | null, text:
   return { ...envelope, body: parse(kind.schema, envelope.body, kind.type) };
 }
 
-/** An error that the other side replied with; `errorId` finds it in that side's log. */
+/**
+ * An error that the other side replied with; `errorId` finds it in that side's log. A code that is not known here
+ * becomes `internal`; whether to try again is what the other side says.
+ */
 export class RemoteError extends VouchError {
   readonly errorId: string;
+  override readonly retryable: boolean;
   constructor(body: WireError) {
     super(knownCode(body.code), body.message);
     this.errorId = body.errorId;
+    this.retryable = body.retryable;
   }
 }
 

@@ -55,10 +55,10 @@ export class VouchError extends Error {
 }
 
 export const WireError = z.object({
-  code: z.string().max(64),
-  message: z.string().max(1000),
-  errorId: z.string().max(64),
-  retryable: z.boolean(),
+  code: z.string().min(1).max(64).describe('one of the codes below; a newer sender may use others'),
+  message: z.string().max(1000).describe('one sentence for people; not for programs'),
+  errorId: z.string().max(64).describe("finds the error in the sender's log"),
+  retryable: z.boolean().describe('may the same request succeed later, unchanged?'),
 });
 export type WireError = z.infer<typeof WireError>;
 

@@ -3,49 +3,52 @@
  * (protocols/sealing.ts); `InferencePlaintext` and `AnswerPlaintext` are what is inside the seal, as JSON.
  */
 import { z } from 'zod';
-import { Digest, Id, messageType, Nonce } from './envelope.ts';
+import { base64Text, Digest, Id, messageType, Nonce } from './envelope.ts';
 import { WireError } from './errors.ts';
+import { MAX_BUNDLE_BYTES } from './receipt.ts';
 
 export const MAX_SEALED_REQUEST_BYTES = 256 * 1024;
 
-export const InferRequest = messageType('infer.request', 1, z.object({ enclave: Id }));
-export const InferReply = messageType('infer.reply', 1, z.object({ enclave: Id }));
+const Enclave = z.object({ enclave: Id.describe('the `<enclave>` of the subject') });
+export const InferRequest = messageType('infer.request', 1, Enclave);
+export const InferReply = messageType('infer.reply', 1, Enclave);
 
-const Salt = z.string().regex(/^[0-9a-f]{64}$/, 'expected 32 bytes as lower-case hex');
+const Salt = z
+  .string()
+  .regex(/^[0-9a-f]{64}$/, 'expected 32 bytes as lower-case hex')
+  .meta({ title: 'salt' });
 
 export const InferencePlaintext = z.strictObject({
   version: z.literal(1),
-  /** client-chosen, 32 bytes; the receipt repeats it */
-  nonce: Nonce,
-  /** SHA-256 of the evidence that the client accepted; the receipt will carry it */
-  evidence: Digest,
-  requestSalt: Salt,
-  responseSalt: Salt,
-  /** one application: its cells in the order of the model's public preprocessing */
-  row: z.array(z.string().max(256)).min(1).max(4096),
+  nonce: Nonce.describe('random, of the client, 32 bytes; the receipt repeats it'),
+  evidence: Digest.describe('SHA-256 of the evidence that the client accepted; the receipt carries it'),
+  requestSalt: Salt.describe('random, of the client; keys the request digest'),
+  responseSalt: Salt.describe('random, of the client; keys the response digest'),
+  row: z
+    .array(z.string().max(256))
+    .min(1)
+    .max(4096)
+    .describe("one application: its cells in the order of the model's public preprocessing"),
 });
 export type InferencePlaintext = z.infer<typeof InferencePlaintext>;
 
 export const AnswerPlaintext = z.object({
   version: z.literal(1),
-  /** index of the class, and its public name */
-  decision: z.int().min(0),
-  label: z.string().max(64),
-  /** the integer logits, as decided on */
-  logits: z.array(z.int()),
-  /** where the graph ran: `webgpu` or `wasm` */
-  provider: z.string().max(40),
-  /** microseconds the graph itself took */
-  modelMicros: z.number().min(0),
-  receiptId: Id,
-  /** SHA-256 of the receipt bundle, which `receipt.<model>.<id>` holds */
-  receiptDigest: Digest,
-  /** base64url of the receipt bundle */
-  receipt: z.string().max(64 * 1024),
+  decision: z.int().min(0).max(1023).describe('index of the class'),
+  label: z.string().max(64).describe('public name of the class'),
+  logits: z.array(z.int()).min(1).max(1024).describe('the integer logits, as decided on'),
+  provider: z.string().max(40).describe('where the graph ran: `webgpu` or `wasm`'),
+  modelMicros: z.int().min(0).describe('microseconds that the graph itself took'),
+  receiptId: Id.describe('the `<id>` under which the receipt is stored'),
+  receiptDigest: Digest.describe('SHA-256 of the receipt bundle'),
+  receipt: base64Text(MAX_BUNDLE_BYTES).describe('the receipt bundle'),
 });
-/** Instead of an answer, when the request was opened but could not be served. */
-export const SealedError = z.object({ version: z.literal(1), error: WireError });
 export type AnswerPlaintext = z.infer<typeof AnswerPlaintext>;
+/** Instead of an answer, when the request was opened but could not be served. */
+export const SealedError = z.object({
+  version: z.literal(1),
+  error: WireError.describe('why there is no answer'),
+});
 
 /** The bytes that the request digest of a receipt covers: the row alone, as canonical JSON. */
 export const requestBytes = (row: readonly string[]): Uint8Array =>

@@ -5,6 +5,7 @@
  */
 import { z } from 'zod';
 import { Digest, Id, messageType } from './envelope.ts';
+import { MAX_CHUNK_BYTES } from './streams.ts';
 
 export const SECTIONS = ['A', 'B1', 'B2', 'C', 'H'] as const;
 export type Section = (typeof SECTIONS)[number];
@@ -17,18 +18,21 @@ export const Shard = messageType(
   'msm.shard',
   1,
   z.object({
-    job: Id,
-    shard: Id,
-    worker: Id,
-    section: z.enum(SECTIONS),
-    /** number of points = number of scalars */
+    job: Id.describe('the `<job>` of the subject'),
+    shard: Id.describe('the `<shard>` of the subject'),
+    worker: Id.describe('the `<worker>` of the subject'),
+    section: z.enum(SECTIONS).describe('section of the proving key'),
     count: z
       .int()
       .min(1)
-      .max(1 << 20),
-    /** the chunks that hold the base points, in order; the shard begins at byte `offset` of the first */
-    chunks: z.array(Digest).min(1).max(256),
-    offset: z.int().min(0),
+      .max(2 ** 20)
+      .describe('number of base points, and of scalars'),
+    chunks: z.array(Digest).min(1).max(256).describe('the chunks that hold the base points, in order'),
+    offset: z
+      .int()
+      .min(0)
+      .max(MAX_CHUNK_BYTES - 1)
+      .describe('bytes of the first chunk before the first base point'),
   }),
 );
 export type Shard = z.infer<typeof Shard.schema>;
@@ -36,7 +40,13 @@ export type Shard = z.infer<typeof Shard.schema>;
 export const ShardResult = messageType(
   'msm.result',
   1,
-  z.object({ job: Id, shard: Id, worker: Id, section: z.enum(SECTIONS), millis: z.int().min(0) }),
+  z.object({
+    job: Id,
+    shard: Id,
+    worker: Id,
+    section: z.enum(SECTIONS),
+    millis: z.int().min(0).describe('milliseconds that the multiplication took'),
+  }),
 );
 export type ShardResult = z.infer<typeof ShardResult.schema>;
 
@@ -44,7 +54,7 @@ export type ShardResult = z.infer<typeof ShardResult.schema>;
 export const ShardRefused = messageType(
   'msm.refused',
   1,
-  z.object({ job: Id, shard: Id, worker: Id, code: z.string().max(64) }),
+  z.object({ job: Id, shard: Id, worker: Id, code: z.string().max(64).describe('error code') }),
 );
 
 /** What the seals of a shard and of its result are bound to, besides the domain. */

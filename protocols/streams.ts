@@ -102,7 +102,7 @@ export const STREAMS = {
 } as const satisfies Record<string, StreamSpec>;
 export type StreamKey = keyof typeof STREAMS;
 
-export const BUCKETS = { leases: 'vouch_leases', snapshots: 'vouch_snapshots' } as const;
+export const BUCKETS = { leases: 'vouch_leases' } as const;
 
 /** The durable pull consumer on VOUCH_PROOF_REQUESTS that all coordinators share. */
 export const PROOF_REQUEST_CONSUMER = 'coordinator';
@@ -116,3 +116,5 @@ export const resultConsumer = (job: string, epoch: number): string => `job_${job
 
 /** Chunk size of blobs, bytes: below a default server's 1 MiB payload limit with room for headers. */
 export const CHUNK_BYTES = 512 * 1024;
+/** No chunk is longer. */
+export const MAX_CHUNK_BYTES = 8 * 1024 * 1024;

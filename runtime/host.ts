@@ -9,12 +9,13 @@ import {
   createActor,
   type InputFrom,
 } from 'xstate';
+import { ControlReply, ControlRequest } from '../protocols/enclave.ts';
 import { encodeMessage } from '../protocols/envelope.ts';
 import { messageOf, VouchError } from '../protocols/errors.ts';
 import { type ActorKind, type Role, subjects } from '../protocols/subjects.ts';
 import { Heartbeat, Transition } from '../protocols/transition.ts';
 import { type Bus, connect } from './bus.ts';
-import type { Log } from './service.ts';
+import { answer, type Log } from './service.ts';
 import { type Tap, type TapOptions, tap } from './tap.ts';
 
 /** An actor that was not heard for this long is unknown. */
@@ -92,7 +93,7 @@ export async function startRole(options: RoleOptions, start: StartRole): Promise
     await bus.close();
   };
 
-  /** Taps an actor and lets it be heard; both end with the actor or the role. */
+  /** Taps an actor and lets it be heard; both end with the actor or the role. Returns what beats once more. */
   const observe = (
     actor: AnyActorRef,
     { kind, id: actorId, countsOf, child, offer }: Omit<RunOptions<AnyStateMachine>, 'machine' | 'input'>,
@@ -128,6 +129,7 @@ export async function startRole(options: RoleOptions, start: StartRole): Promise
     };
     actor.subscribe({ ...(offer ? { next: beat } : {}), complete: end, error: failed });
     cleanups.push(end);
+    return beat;
   };
 
   const context: RoleContext = {
@@ -138,14 +140,18 @@ export async function startRole(options: RoleOptions, start: StartRole): Promise
     log,
     run({ machine, input, ...options }) {
       const actor = createActor(machine, { input, id: options.id } as never);
-      observe(actor as unknown as AnyActorRef, options);
+      const beat = observe(actor as unknown as AnyActorRef, options);
       actor.start();
+      beat();
       return actor as never;
     },
     onStop: (cleanup) => void cleanups.push(cleanup),
   };
   try {
     const { actor, drain } = await start(context);
+    control(context, actor, drain);
+    // Whoever asks from now on finds the subscriptions there.
+    await bus.flush();
     return {
       role,
       id,
@@ -162,6 +168,24 @@ export async function startRole(options: RoleOptions, start: StartRole): Promise
     await cleanUp();
     throw error;
   }
+}
+
+/** Answers `ctl.<role>.<id>.drain` and `.snapshot`; a context holds ids and counts only, so it may be shown. */
+function control(
+  { role, id, source, bus, log }: RoleContext,
+  actor: AnyActorRef,
+  drain: { type: string },
+): void {
+  const place = (verb: string) => ({ subject: subjects.control(role, id, verb), source, log });
+  const now = () => actor.getSnapshot() as unknown as AnySnapshot;
+  answer(bus, [ControlRequest, ControlReply], place('drain'), () => {
+    actor.send(drain as never);
+    return { state: String(now().value) };
+  });
+  answer(bus, [ControlRequest, ControlReply], place('snapshot'), () => ({
+    state: String(now().value),
+    context: now().context as Record<string, unknown>,
+  }));
 }
 
 interface AnySnapshot {

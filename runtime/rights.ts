@@ -6,10 +6,11 @@
  * There are two accounts, because a permission list cannot bind what the *server* sends: whoever may ask JetStream
  * for anything names the subject that the answer goes to, unchecked, and answers can have chosen contents (a
  * stored chunk). With one account, a client stored a forged proof that way and made the server delete a stream
- * (tried on 2.9.10 and 2.10.27). So the streams live in an account of their own with the two roles that may
+ * (tried on 2.10.27). So the streams live in an account of their own with the two roles that may
  * make consumers anyway; everybody else reaches them through service imports, whose answers stay in the asker's
  * account. All imports share the one export `>`, and the server does not let an answer to one cross again
- * through the same export (its cycle detection; tried on 2.9.10, 2.10.27 and 2.15.1, tested in test/runtime/nats-rights.nats.test.ts).
+ * through the same export (its cycle detection). test/runtime/nats-rights.nats.test.ts tries all of this; it has
+ * passed on 2.9.10, 2.10.27 and 2.15.1.
  *
  * What remains: an answer can still be sent to a subject on which an actor of the outer account listens. The bus
  * drops messages that carry JetStream's marks, and the others are no valid envelope.

@@ -72,7 +72,16 @@ export function parseArchitecture(value: unknown): Architecture {
   }
   const architecture = result.data;
   const { classes, decision, layers, preprocessing } = architecture;
-  for (const column of preprocessing.columns) {
+  const { columns } = preprocessing;
+  const features = columns.reduce((sum, c) => sum + (c.kind === 'category' ? c.categories.length : 1), 0);
+  if (features > MAX_WIDTH) throw bad('preprocessing', `${features} features, more than ${MAX_WIDTH}`);
+  if (new Set(columns.map(({ name }) => name)).size < columns.length) {
+    throw bad('preprocessing', 'two columns have the same name');
+  }
+  for (const column of columns) {
+    if (column.kind === 'category' && new Set(column.categories).size < column.categories.length) {
+      throw bad(`column "${column.name}"`, 'a category occurs twice');
+    }
     if (column.kind !== 'category' && column.low >= column.high)
       throw bad(`column "${column.name}"`, 'expected low < high');
     if (column.kind === 'integer' && Math.max(-column.low, column.high) >= EXACT) {

@@ -54,6 +54,21 @@ export function parameterWidths({ layers }: Architecture): number[] {
   ]);
 }
 
+/** Where a parameter lies: in which element, from which bit. */
+export function placements(widths: readonly number[]): { element: number; offset: number }[] {
+  let element = 0;
+  let next = 0;
+  return widths.map((bits) => {
+    if (next + bits > PACKED_BITS) {
+      element++;
+      next = 0;
+    }
+    const offset = next;
+    next += bits;
+    return { element, offset };
+  });
+}
+
 /** Every parameter, in commitment order. Throws RangeError where the shapes do not fit the architecture. */
 export function flatParameters({ layers }: Architecture, parameters: Parameters): number[] {
   if (parameters.layers.length !== layers.length) {
@@ -73,20 +88,16 @@ export function flatParameters({ layers }: Architecture, parameters: Parameters)
 /** The packed field elements of a model's parameters. */
 export function packParameters(architecture: Architecture, parameters: Parameters): bigint[] {
   const widths = parameterWidths(architecture);
-  const elements: bigint[] = [0n];
-  let offset = 0;
+  const places = placements(widths);
+  const elements = Array<bigint>(places.at(-1)!.element + 1).fill(0n);
   flatParameters(architecture, parameters).forEach((value, i) => {
     const bits = widths[i]!;
-    const shifted = value + 2 ** (bits - 1);
-    if (!Number.isInteger(value) || shifted < 0 || shifted >= 2 ** bits) {
+    const stored = value + 2 ** (bits - 1);
+    if (!Number.isInteger(value) || stored < 0 || stored >= 2 ** bits) {
       throw new RangeError(`parameter ${i}: expected a signed integer of ${bits} bits`);
     }
-    if (offset + bits > PACKED_BITS) {
-      elements.push(0n);
-      offset = 0;
-    }
-    elements[elements.length - 1]! |= BigInt(shifted) << BigInt(offset);
-    offset += bits;
+    const { element, offset } = places[i]!;
+    elements[element]! |= BigInt(stored) << BigInt(offset);
   });
   return elements;
 }
@@ -112,37 +123,33 @@ const ELEMENT_BYTES = PACKED_BITS / 8;
 /** The inverse of `encodeSecret`. Throws `bad-input` for a wrong length or bits set where no parameter is. */
 export function decodeSecret(architecture: Architecture, bytes: Uint8Array): CommittedModel {
   const widths = parameterWidths(architecture);
-  const values: number[] = [];
-  let element = 0;
-  let offset = 0;
-  for (const bits of widths) {
-    if (offset + bits > PACKED_BITS) {
-      element++;
-      offset = 0;
-    }
-    let shifted = 0;
-    for (let i = 0; i < bits; i++) {
-      const at = SALT_BYTES * 8 + element * PACKED_BITS + offset + i;
-      shifted += (((bytes[at >> 3] ?? 0) >> (at & 7)) & 1) * 2 ** i;
-    }
-    values.push(shifted - 2 ** (bits - 1));
-    offset += bits;
-  }
-  let taken = 0;
-  const layers: LayerParameters[] = architecture.layers.map(({ inputs, outputs }) => {
-    const weights = Int32Array.from(values.slice(taken, taken + inputs * outputs));
-    const bias = Int32Array.from(values.slice(taken + weights.length, taken + weights.length + outputs));
-    taken += weights.length + outputs;
-    return { weights, bias };
-  });
-  const model = { architecture, parameters: { layers }, salt: bytes.slice(0, SALT_BYTES) };
-  const expected = SALT_BYTES + (element + 1) * ELEMENT_BYTES;
+  const places = placements(widths);
+  const expected = SALT_BYTES + (places.at(-1)!.element + 1) * ELEMENT_BYTES;
   if (bytes.length !== expected) {
     throw new VouchError(
       'bad-input',
       `model secret: expected ${expected} bytes for this architecture, got ${bytes.length}`,
     );
   }
+  const values = places.map(({ element, offset }, i) => {
+    const from = SALT_BYTES * 8 + element * PACKED_BITS + offset;
+    let stored = 0;
+    for (let bit = 0; bit < widths[i]!; bit++) {
+      const at = from + bit;
+      stored += ((bytes[at >> 3]! >> (at & 7)) & 1) * 2 ** bit;
+    }
+    return stored - 2 ** (widths[i]! - 1);
+  });
+  let taken = 0;
+  const take = (count: number): Int32Array => {
+    taken += count;
+    return Int32Array.from(values.slice(taken - count, taken));
+  };
+  const layers: LayerParameters[] = architecture.layers.map(({ inputs, outputs }) => ({
+    weights: take(inputs * outputs),
+    bias: take(outputs),
+  }));
+  const model = { architecture, parameters: { layers }, salt: bytes.slice(0, SALT_BYTES) };
   if (!encodeSecret(model).every((byte, i) => byte === bytes[i])) {
     throw new VouchError('bad-input', 'model secret: bits are set where the architecture has no parameter');
   }

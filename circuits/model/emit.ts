@@ -17,8 +17,8 @@ import {
   type CommittedModel,
   commit,
   flatParameters,
-  PACKED_BITS,
   parameterWidths,
+  placements,
   saltElement,
 } from './commit.ts';
 import { checkTestSet, type TestSet } from './test-set.ts';
@@ -81,7 +81,7 @@ function qualitySource(architecture: Architecture, { features, labels }: TestSet
     { count: inputs * outputs, bits: weightBits },
     { count: outputs, bits: biasBits },
   ]);
-  const elements = packedElements(widths);
+  const elements = placements(widths).at(-1)!.element + 1;
   const lines: string[] = [];
   const add = (...text: string[]): void =>
     void lines.push(...text.map((line) => (line ? `    ${line}` : '')));
@@ -227,19 +227,6 @@ const bitLength = (n: number): number => n.toString(2).length;
 
 /** n with |value| <= bound < 2^(n-1). */
 const signedBits = (bound: number): number => bitLength(bound) + 1;
-
-function packedElements(widths: readonly number[]): number {
-  let elements = 1;
-  let offset = 0;
-  for (const bits of widths) {
-    if (offset + bits > PACKED_BITS) {
-      elements++;
-      offset = 0;
-    }
-    offset += bits;
-  }
-  return elements;
-}
 
 /** Signals of the circuit by name, as its witness calculator takes them; negative numbers are field elements mod r. */
 export type CircuitInput = Readonly<Record<string, bigint | readonly bigint[]>>;

@@ -46,6 +46,8 @@ export interface QuantiseOptions {
 const WEIGHT_BITS = 8;
 /** A hidden value is scaled so that its greatest one while calibrating fits this many bits. */
 const ACTIVATION_BITS = 8;
+/** Of the 2^24, what a layer's weights leave to its bias and rounding. */
+const BIAS_ROOM = 2 ** 20;
 
 /**
  * Quantises a network. Throws `bad-input` when the network does not fit the preprocessing or the classes,
@@ -72,10 +74,13 @@ export function quantise(network: DenseNetwork, options: QuantiseOptions): Quant
     const exactBias = Array.from(layer.bias, (b) => Math.round((b * scale) / unit));
     const biasBits = bitsFor(exactBias, l);
     const values = { weights, bias: Int32Array.from(exactBias) };
-    const greatest = Math.max(1, ...rows.flatMap((row) => [...accumulate(layer, values, row)]));
+    const sums = rows.map((row) => accumulate(layer, values, row));
     const hidden = l < network.layers.length - 1;
-    const shift = hidden ? Math.max(1, Math.ceil(Math.log2((greatest + 1) / 2 ** ACTIVATION_BITS))) : 0;
-    const widths = { weightBits: WEIGHT_BITS, biasBits, shift };
+    const widths = { weightBits: WEIGHT_BITS, biasBits, shift: hidden ? calibratedShift(sums) : 0 };
+    // The next layer's bound holds for all parameters, so many wide units need a coarser step than calibration asks for.
+    while (hidden && nextWeightSums(layer.outputs, layerBounds(widths, ranges).output) > EXACT - BIAS_ROOM) {
+      widths.shift++;
+    }
     const bounds = layerBounds(widths, ranges);
     if (bounds.accumulator >= EXACT) {
       throw new VouchError(
@@ -88,8 +93,8 @@ export function quantise(network: DenseNetwork, options: QuantiseOptions): Quant
     shapes.push(shape);
     parameters.push(values);
     if (!hidden) return;
-    rows = rows.map((row) => accumulate(layer, values, row).map((a) => requantise(a, shift)));
-    unit = (unit * 2 ** shift) / scale;
+    rows = sums.map((row) => row.map((a) => requantise(a, shape.shift)));
+    unit = (unit * 2 ** shape.shift) / scale;
     ranges = outputRanges(shape);
   });
   const architecture = parseArchitecture({
@@ -102,6 +107,15 @@ export function quantise(network: DenseNetwork, options: QuantiseOptions): Quant
   });
   return { architecture, parameters: { layers: parameters } };
 }
+
+/** The least shift, 1 or more, after which the greatest of these sums fits its bits. */
+function calibratedShift(rows: readonly Int32Array[]): number {
+  const greatest = rows.reduce((most, row) => row.reduce((a, b) => Math.max(a, b), most), 1);
+  return Math.max(1, Math.ceil(Math.log2((greatest + 1) / 2 ** ACTIVATION_BITS)));
+}
+
+const nextWeightSums = (inputs: number, greatest: number): number =>
+  inputs * greatest * 2 ** (WEIGHT_BITS - 1);
 
 /** The greatest scale at which every weight fits its width. */
 function weightScale({ weights }: DenseLayer): number {

@@ -129,6 +129,27 @@ test('a bound that float32 cannot hold is refused, from widths alone', () => {
   );
 });
 
+test('where the next layer has many inputs, the step is coarser than calibration asks for', () => {
+  const columns = Array.from({ length: 63 }, (_, i) => ({
+    kind: 'integer' as const,
+    name: `x${i}`,
+    low: 0,
+    high: 15,
+  }));
+  const calibration = [new Int32Array(63).fill(1)];
+  const quantised = (hidden: number): QuantisedModel =>
+    quantise(smallNetwork({ units: [63, hidden, 2] }), {
+      preprocessing: { columns },
+      classes: ['a', 'b'],
+      calibration,
+    });
+  const shifts = [4, 16, 64, 256].map((hidden) => quantised(hidden).architecture.layers[0]!.shift);
+  assert.ok(
+    shifts.every((shift, i) => i === 0 || shift > shifts[i - 1]!),
+    `${shifts}`,
+  );
+});
+
 test('evaluate refuses features outside their ranges', () => {
   const model = smallModel({ units: [4, 3, 2] });
   for (const x of [
@@ -219,6 +240,18 @@ test('an architecture from outside is checked, bounds included', () => {
       a.preprocessing.columns[0].low = 12;
     }),
     /low < high/,
+  );
+  const category = (name: string, categories: string[]) => ({ kind: 'category', name, categories });
+  const columns = (...list: object[]) =>
+    changed((a) => {
+      a.preprocessing.columns = list;
+    });
+  refuses(columns(category('c', ['a', 'b', 'a'])), /category occurs twice/);
+  refuses(columns(category('c', ['a']), category('c', ['b'])), /same name/);
+  const many = Array.from({ length: 1024 }, (_, i) => `${i}`);
+  refuses(
+    columns(...Array.from({ length: 5 }, (_, i) => category(`c${i}`, many))),
+    /5120 features, more than 4096/,
   );
   refuses(() => parseArchitecture(undefined), /architecture/);
 });

@@ -174,7 +174,7 @@ test('a pulled message comes again when given back, not when acknowledged', asyn
 test('a bucket creates once, updates at a revision and forgets', async (t) => {
   const nats = await startFixture(t);
   const coordinator = await nats.bus('coordinator', 'c');
-  const bucket = coordinator.bucket(BUCKETS.snapshots);
+  const bucket = coordinator.bucket(BUCKETS.leases);
   assert.is(await bucket.get('k'), undefined);
   const one = await bucket.create('k', bytes('1'));
   assert.is(await codeOf(bucket.create('k', bytes('x'))), 'conflict');

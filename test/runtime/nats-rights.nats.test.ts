@@ -252,7 +252,7 @@ test('the monitor writes nothing', async (t) => {
     subjects.evidence('m'),
     subjects.release('m'),
     '$KV.vouch_leases.j',
-    '$KV.vouch_snapshots.j',
+    '$KV.vouch_leases.j',
     ...[
       'INFO',
       'STREAM.NAMES',
