@@ -27,7 +27,7 @@ export const EvidenceRequest = messageType(
 export const EvidenceReply = messageType(
   'evidence.reply',
   1,
-  z.object({ document: EvidenceDocument.describe('evidence document') }),
+  z.object({ document: EvidenceDocument.describe('evidence that binds the nonce') }),
 );
 
 /** First step of a release: the broker's fresh nonce. */

@@ -56,10 +56,7 @@ export const Envelope = z.object({
     .regex(/^[A-Za-z0-9_-]{1,64}\.[A-Za-z0-9_-]{1,64}$/, 'expected <role>.<id>')
     .describe('`<role>.<id>` of the sender; not authenticated'),
   time: z.iso.datetime().describe("by the sender's clock, in UTC; not trusted"),
-  subject: z
-    .string()
-    .max(400)
-    .describe('where the message was published; in a reply, where its request was'),
+  subject: z.string().max(400).describe('where the message was published; in a reply, where its request was'),
   cause: Id.optional().describe('id of the message that this one answers or follows from'),
   epoch: z.int().min(0).optional().describe("the job's lease revision; work of an older epoch is ignored"),
   body: z.unknown().describe('as the message type says'),
@@ -173,7 +170,10 @@ export function decodeOneOf<Kinds extends readonly MessageType<unknown>[]>(
 
 function checkSize({ type }: MessageType<unknown>, { byteLength }: Uint8Array): void {
   if (byteLength <= MAX_MESSAGE_BYTES) return;
-  throw new VouchError('too-large', `${type}: expected at most ${MAX_MESSAGE_BYTES} bytes, got ${byteLength}`);
+  throw new VouchError(
+    'too-large',
+    `${type}: expected at most ${MAX_MESSAGE_BYTES} bytes, got ${byteLength}`,
+  );
 }
 
 function checkHeader({ type }: MessageType<unknown>, header: string | undefined): string {
@@ -230,13 +230,14 @@ function read<Body>(
 
 /**
  * An error that the other side replied with; `errorId` finds it in that side's log. A code that is not known here
- * becomes `internal`; whether to try again is what the other side says.
+ * becomes `internal`; whether to try again is what the other side says. Its words come without control characters,
+ * because they end on a terminal.
  */
 export class RemoteError extends VouchError {
   readonly errorId: string;
   override readonly retryable: boolean;
   constructor(body: WireError) {
-    super(knownCode(body.code), body.message);
+    super(knownCode(body.code), body.message.replaceAll(/\p{Cc}+/gu, ' '));
     this.errorId = body.errorId;
     this.retryable = body.retryable;
   }

@@ -14,7 +14,6 @@ export const ERROR_CODES = {
   'bad-file': false,
   'too-large': false,
   'unknown-model': false,
-  'unknown-statement': false,
   'not-ready': true,
   'no-responder': true,
   'nats-unreachable': true,
@@ -56,7 +55,10 @@ export class VouchError extends Error {
 
 export const WireError = z.object({
   code: z.string().min(1).max(64).describe('one of the codes below; a newer sender may use others'),
-  message: z.string().max(1000).describe('one sentence for people; not for programs'),
+  message: z
+    .string()
+    .max(1000)
+    .describe('one sentence for people; strip control characters before you print it'),
   errorId: z.string().max(64).describe("finds the error in the sender's log"),
   retryable: z.boolean().describe('may the same request succeed later, unchanged?'),
 });

@@ -1,7 +1,7 @@
 /** A proof from request to publication. */
 import { z } from 'zod';
 import { EvidenceDocument } from './attestation/verify.ts';
-import { Digest, FieldElement, Id, messageType } from './envelope.ts';
+import { base64Text, Digest, FieldElement, Id, messageType } from './envelope.ts';
 
 export const PHASES = [
   'queued',
@@ -11,40 +11,48 @@ export const PHASES = [
   'dispatching',
   'assembling',
   'verifying',
+  'publishing',
   'published',
   'failed',
 ] as const;
 export type Phase = (typeof PHASES)[number];
 
-/** "The parameters with this commitment classify at least `threshold` of the `rows` test rows correctly." */
-export const QualityStatement = z.object({
+const MAX_WORKERS = 4096;
+/** A circuit's rows are its constants, so their number is small. */
+const MAX_ROWS = 65_536;
+
+/**
+ * "The parameters with this commitment classify at least `threshold` of the `rows` test rows correctly." An unknown
+ * field is an error: what a statement says and a prover does not understand would not be proved.
+ */
+export const QualityStatement = z.strictObject({
   statement: z.literal('quality'),
-  model: Id,
-  commitment: FieldElement,
-  threshold: z.int().min(0),
-  rows: z.int().min(1),
-  /** blob: the test set, canonical JSON (circuits/model/emit.ts) */
-  testSet: Digest,
-  /** digest of the emitted circuit, templates and compiler options */
-  circuit: Digest,
-  /** blob: the proving key (.zkey) */
-  key: Digest,
+  model: Id.describe('name of the model'),
+  commitment: FieldElement.describe('model commitment; the first public signal'),
+  threshold: z.int().min(0).max(MAX_ROWS).describe('at least so many rows; the second public signal'),
+  rows: z.int().min(1).max(MAX_ROWS).describe('rows of the test set; not less than `threshold`'),
+  testSet: Digest.describe('blob: the test set'),
+  circuit: Digest.describe('circuit digest'),
+  key: Digest.describe('blob: the proving key (`.zkey`)'),
 });
 export type QualityStatement = z.infer<typeof QualityStatement>;
 
 export const ProofRequest = messageType(
   'proof.request',
   1,
-  z.object({ job: Id, statement: QualityStatement }),
+  z.object({ job: Id.describe('random; the `<job>` of the subject'), statement: QualityStatement }),
 );
 export type ProofRequest = z.infer<typeof ProofRequest.schema>;
 
-/** Groth16 proof in snarkjs's JSON form: decimal strings. */
+/** Groth16 proof in snarkjs's JSON form: projective points with z = 1, as decimal strings. */
 const Point = z.array(FieldElement).length(3);
-export const Groth16Proof = z.object({
-  pi_a: Point,
-  pi_b: z.array(z.array(FieldElement).length(2)).length(3),
-  pi_c: Point,
+export const Groth16Proof = z.strictObject({
+  pi_a: Point.describe('point of G1: x, y, 1'),
+  pi_b: z
+    .array(z.array(FieldElement).length(2))
+    .length(3)
+    .describe('point of G2: x, y, 1, each as c0, c1 of c0 + c1 u'),
+  pi_c: Point.describe('point of G1'),
   protocol: z.literal('groth16'),
   curve: z.literal('bn128'),
 });
@@ -52,23 +60,24 @@ export const Groth16Proof = z.object({
 /** Content type of the signed statement. */
 export const PROOF_CONTENT_TYPE = 'application/vouch-proof+json';
 
-const WorkerShare = z.object({ id: Id, shards: z.int().min(0), millis: z.int().min(0) });
+const WorkerShare = z.strictObject({ id: Id, shards: z.int().min(0), millis: z.int().min(0) });
 
-/** What the maker of a proof signs: COSE_Sign1 over the SHA-256 of the canonical JSON of this object. */
-export const ProofRecord = z.object({
-  job: Id,
-  statement: QualityStatement,
-  proof: Groth16Proof,
-  publicSignals: z.array(FieldElement),
-  verificationKey: z.record(z.string(), z.unknown()),
-  architecture: z.record(z.string(), z.unknown()),
-  constraints: z.int(),
-  domain: z.int(),
-  /** milliseconds per phase */
-  phases: z.record(z.string(), z.int().min(0)),
-  workers: z.array(WorkerShare),
-  /** the coordinator's untrusted clock */
-  time: z.iso.datetime(),
+/**
+ * What the maker of a proof signs: COSE_Sign1 over the SHA-256 of the canonical JSON of this object, so unknown fields
+ * are errors.
+ */
+export const ProofRecord = z.strictObject({
+  job: Id.describe('the `<job>` of the request'),
+  statement: QualityStatement.describe('as requested'),
+  proof: Groth16Proof.describe('Groth16 proof in the JSON form of snarkjs'),
+  publicSignals: z.array(FieldElement).length(2).describe('commitment and threshold'),
+  verificationKey: z.record(z.string(), z.unknown()).describe('in the JSON form of snarkjs'),
+  architecture: z.record(z.string(), z.unknown()).describe('public half of the model'),
+  constraints: z.int().min(1).describe('of the circuit'),
+  domain: z.int().min(2).describe('size of the evaluation domain, a power of two'),
+  phases: z.partialRecord(z.enum(PHASES), z.int().min(0)).describe('milliseconds by phase'),
+  workers: z.array(WorkerShare).max(MAX_WORKERS).describe('whose results went in, by id'),
+  time: z.iso.datetime().describe("by the coordinator's clock; not trusted"),
 });
 export type ProofRecord = z.infer<typeof ProofRecord>;
 
@@ -76,11 +85,9 @@ export const PublishedProof = messageType(
   'proof.published',
   1,
   z.object({
-    record: ProofRecord,
-    /** base64url COSE_Sign1 by the coordinator's key; its payload is the SHA-256 of the record's canonical JSON */
-    signature: z.string().max(1024),
-    /** evidence that binds the coordinator's key; its nonce is that SHA-256 */
-    maker: EvidenceDocument,
+    record: ProofRecord.describe('what is signed'),
+    signature: base64Text(768).describe("signed statement by the maker over the record's digest"),
+    maker: EvidenceDocument.describe("evidence that binds the maker's key; its nonce is the record's digest"),
   }),
 );
 export type PublishedProof = z.infer<typeof PublishedProof.schema>;
@@ -91,13 +98,18 @@ export const ProofProgress = messageType(
   1,
   z.object({
     job: Id,
-    phase: z.enum(PHASES),
-    done: z.int().min(0),
-    total: z.int().min(0),
-    workers: z.array(z.object({ id: Id, assigned: z.int().min(0), done: z.int().min(0) })).max(4096),
-    /** milliseconds per finished phase */
-    phases: z.record(z.string(), z.int().min(0)),
-    error: z.object({ code: z.string().max(64), message: z.string().max(1000) }).optional(),
+    phase: z.enum(PHASES).describe('in which the job is now'),
+    done: z.int().min(0).describe('shards with a checked result'),
+    total: z.int().min(0).describe('shards; 0 until they are planned'),
+    workers: z
+      .array(z.object({ id: Id, assigned: z.int().min(0), done: z.int().min(0) }))
+      .max(MAX_WORKERS)
+      .describe('shards that each worker has, and has done'),
+    phases: z.record(z.string().max(32), z.int().min(0)).describe('milliseconds by finished phase'),
+    error: z
+      .object({ code: z.string().max(64), message: z.string().max(1000) })
+      .optional()
+      .describe('why it failed; only with phase `failed`'),
   }),
 );
 export type ProofProgress = z.infer<typeof ProofProgress.schema>;

@@ -111,8 +111,6 @@ export const PROOF_REQUEST_CONSUMER = 'coordinator';
  * template replaces whole tokens only.
  */
 export const shardConsumer = (worker: string): string => worker;
-/** The pull consumer on VOUCH_SHARD_RESULTS that belongs to one job. */
-export const resultConsumer = (job: string, epoch: number): string => `job_${job}_${epoch}`;
 
 /** Chunk size of blobs, bytes: below a default server's 1 MiB payload limit with room for headers. */
 export const CHUNK_BYTES = 512 * 1024;

@@ -12,23 +12,26 @@ const StateName = z
   .regex(/^[a-zA-Z]+(?:[.-][a-zA-Z]+)*$/)
   .max(80);
 const EventName = z.string().regex(/^[a-zA-Z0-9@._:-]{1,120}$/);
+const MAX_COUNTS = 64;
 /** Counts and rounded timings by name; the only free-form part, and it is numbers. */
-const Counts = z.record(z.string().regex(/^[a-zA-Z]{1,32}$/), z.number().finite());
+const Counts = z
+  .record(z.string().regex(/^[a-zA-Z]{1,32}$/), z.number())
+  .refine((counts) => Object.keys(counts).length <= MAX_COUNTS, `expected at most ${MAX_COUNTS} counts`);
+/** A rogue actor must not be able to count as alive for ever. */
+const MAX_LEASE_MS = 600_000;
 
 export const Transition = messageType(
   'transition',
   1,
   z.object({
-    kind: z.enum(ACTOR_KINDS),
-    id: Id,
-    /** random per start of the process: a new boot restarts `seq` */
-    boot: Id,
-    /** 1, 2, 3, ... per boot: a gap means that transitions were dropped */
-    seq: z.int().min(1),
-    from: StateName.nullable(),
-    to: StateName,
-    event: EventName,
-    counts: Counts,
+    kind: z.enum(ACTOR_KINDS).describe('the `<kind>` of the subject'),
+    id: Id.describe('the `<id>` of the subject'),
+    boot: Id.describe('random per start of the process: a new boot restarts `seq`'),
+    seq: z.int().min(1).describe('1, 2, 3, ... per boot: a gap means that transitions were dropped'),
+    from: StateName.nullable().describe('state path such as `ready.running`; null at the start'),
+    to: StateName.describe('state path'),
+    event: EventName.describe('type of the event that caused it'),
+    counts: Counts.describe('counts and rounded timings of this kind of actor'),
   }),
 );
 export type Transition = z.infer<typeof Transition.schema>;
@@ -37,25 +40,29 @@ export const Heartbeat = messageType(
   'heartbeat',
   1,
   z.object({
-    kind: z.enum(ACTOR_KINDS),
-    id: Id,
-    boot: Id,
-    seq: z.int().min(0),
-    state: StateName,
-    /** milliseconds after which an actor that was not heard is unknown, not alive */
-    leaseMs: z.int().min(100),
-    counts: Counts,
-    /** what a worker offers; absent on others */
+    kind: z.enum(ACTOR_KINDS).describe('the `<kind>` of the subject'),
+    id: Id.describe('the `<id>` of the subject'),
+    boot: Id.describe('random per start of the process'),
+    seq: z.int().min(0).describe('of the latest transition'),
+    state: StateName.describe('state path'),
+    leaseMs: z
+      .int()
+      .min(100)
+      .max(MAX_LEASE_MS)
+      .describe('an actor that was not heard for so many milliseconds is unknown, not alive'),
+    counts: Counts.describe('counts and rounded timings of this kind of actor'),
     worker: z
       .object({
-        class: z.enum(['attested', 'masked']),
-        engine: z.string().max(40),
-        /** shards it is ready to take now */
-        credit: z.int().min(0).max(1024),
-        /** first 16 hex digits of the chunk digests it holds, newest last */
-        resident: z.array(z.string().regex(/^[0-9a-f]{16}$/)).max(1024),
+        class: z.enum(['attested', 'masked']).describe('what it may see of scalars'),
+        engine: z.string().max(40).describe('what it computes with'),
+        credit: z.int().min(0).max(1024).describe('shards that it is ready to hold now'),
+        resident: z
+          .array(z.string().regex(/^[0-9a-f]{16}$/))
+          .max(1024)
+          .describe('first 16 digits of the digests of chunks that it holds, newest last'),
       })
-      .optional(),
+      .optional()
+      .describe('what a worker offers; absent in others'),
   }),
 );
 export type Heartbeat = z.infer<typeof Heartbeat.schema>;

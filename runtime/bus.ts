@@ -51,6 +51,8 @@ export interface ServerInfo {
   /** bytes of headers and payload together that one message may have */
   readonly maxPayload: number;
   readonly jetstream: boolean;
+  /** whether it checks who connects; if not, the rights of rights.ts do not hold there */
+  readonly authenticated: boolean;
 }
 
 export interface Subscription {
@@ -221,6 +223,7 @@ function busOver(nc: NatsConnection, options: BusOptions): Bus {
     version: nc.info?.version ?? '0.0.0',
     maxPayload: nc.info?.max_payload ?? 1024 * 1024,
     jetstream: nc.info?.jetstream === true,
+    authenticated: nc.info?.auth_required === true,
   });
 
   /** Throws before anything is sent; returns the headers in the library's form. */
@@ -273,7 +276,8 @@ function busOver(nc: NatsConnection, options: BusOptions): Bus {
   }
 
   return {
-    ...jetStream({ request, publish }, streamInfoPrefix(role)),
+    // A server that asks nobody who they are has one account, in which streams go by their own names.
+    ...jetStream({ request, publish }, streamInfoPrefix(nc.info?.auth_required ? role : undefined)),
     get server() {
       return server();
     },

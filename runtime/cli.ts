@@ -3,7 +3,9 @@
  * everything else to stderr.
  */
 import { Command, CommanderError, InvalidArgumentError } from 'commander';
+import { RemoteError } from '../protocols/envelope.ts';
 import { messageOf, VouchError } from '../protocols/errors.ts';
+import type { NetworkOptions } from './commands/network.ts';
 
 /** Codes that mean "you asked for something that cannot be": wrong use, exit 2. */
 const WRONG_USE = new Set([
@@ -12,12 +14,18 @@ const WRONG_USE = new Set([
   'bad-file',
   'too-large',
   'unknown-model',
-  'unknown-statement',
   'nats-unreachable',
   'nats-credentials',
   'nats-feature',
   'storage-full',
+  'busy',
 ]);
+const INTERRUPTED = 130;
+/** What the system says of a full disk, where nobody has put it into words before. */
+const FULL: ReadonlySet<string> = new Set(['ENOSPC', 'EDQUOT']);
+
+// Whoever reads us may stop reading: head, grep -q.
+process.stdout.on('error', () => process.exit());
 
 const say = (line: string): void => void process.stderr.write(`${line}\n`);
 const print = (value: unknown): void =>
@@ -27,7 +35,7 @@ const print = (value: unknown): void =>
 function interruption(): AbortSignal {
   const controller = new AbortController();
   const onSignal = () => {
-    if (controller.signal.aborted) process.exit(130);
+    if (controller.signal.aborted) process.exit(INTERRUPTED);
     say('\nstopping; once more to end at once');
     controller.abort();
   };
@@ -76,6 +84,7 @@ program
     whole(1, 65_535),
   )
   .option('--workers <n>', 'MSM workers', whole(1, 64), 2)
+  .option('--verbose', 'print every check, not only how many there are', false)
   .action(
     async (options: {
       once: boolean;
@@ -84,20 +93,19 @@ program
       nats?: string;
       port?: number;
       workers: number;
+      verbose: boolean;
     }) => {
       if (options.json && !options.once)
         throw new VouchError('bad-input', '--json: expected --once beside it');
       const signal = interruption();
-      const { runDemo } = await import('./demo/start.ts');
-      const { result, stop } = await runDemo({ ...options, signal, say });
+      const [{ runDemo }, { passed }] = await Promise.all([
+        import('./demo/start.ts'),
+        import('./demo/report.ts'),
+      ]);
+      const { result, stop } = await runDemo({ ...options, signal });
       try {
         if (options.json) print(result);
-        const passed =
-          result.proof.verified &&
-          result.receipt.verified &&
-          Object.values(result.refusals).every(Boolean) &&
-          result.inferences.every(({ verified }) => verified);
-        if (!passed) process.exitCode = 1;
+        if (!passed(result)) process.exitCode = 1;
         if (!options.once) {
           say('\nUp until Ctrl-C.');
           await aborted(signal);
@@ -117,37 +125,40 @@ const networked = (command: Command): Command =>
       'a .creds file or a folder of <role>_<id>.creds; default: that of .vouch/context.json',
     );
 
-interface Network {
-  nats?: string;
-  creds?: string;
-}
-
-async function network(options: Network): Promise<{ url: string; creds: string }> {
-  const { folder, readContext } = await import('./context.ts');
-  if (options.nats) return { url: options.nats, creds: options.creds ?? folder('creds') };
-  const context = readContext();
-  return { url: context.url, creds: options.creds ?? context.creds };
-}
+/** Where the server is and who we are there, as typed or as `npm start` left it. */
+const network = async (options: NetworkOptions) => (await import('./commands/network.ts')).networkOf(options);
 
 networked(
   program
     .command('start')
     .description('start actors on this host: enclave, gpu, runner, worker, coordinator, broker, monitor')
     .argument('<roles...>', 'one or several roles, for example: worker, or: enclave gpu runner')
-    .option('--id <id>', "the actors' id, as in their credentials", 'local-1')
+    .option('--id <id>', "the actors' id, as in their credentials; default: theirs, else local-1")
     .option('--model <name>', 'the model that a runner serves')
     .option('--threads <n>', "threads of a worker's or coordinator's pool", whole(1, 64))
-    .option('--policy <file>', 'what the evidence of others has to satisfy; default: .vouch/policies')
+    .option('--shard-points <n>', "points of a coordinator's shards at most", whole(16, 1 << 20))
+    .option(
+      '--policy <file>',
+      "what the evidence of others has to satisfy; default: beside the credentials, else this installation's",
+    )
     .option('--port <port>', "the monitor's port; default: a free one", whole(1, 65_535)),
 ).action(
   async (
     roles: string[],
-    options: Network & { id: string; model?: string; threads?: number; policy?: string; port?: number },
+    options: NetworkOptions & {
+      id?: string;
+      model?: string;
+      threads?: number;
+      shardPoints?: number;
+      policy?: string;
+      port?: number;
+    },
   ) => {
     const signal = interruption();
-    const { startRolesFor } = await import('./commands.ts');
-    const running = await startRolesFor(roles, { ...options, ...(await network(options)) }, say);
-    await Promise.race([aborted(signal), running.lifeline, running.failed]);
+    const { startCommand } = await import('./commands/start.ts');
+    const running = await startCommand(roles, { ...options, ...(await network(options)) }, say);
+    const how = await Promise.race([aborted(signal), running.over]);
+    if (how === 'failed') process.exitCode = 1;
     await running.stop();
   },
 );
@@ -157,42 +168,47 @@ networked(
     .command('infer')
     .description('seal applications to a model, print decisions and receipts')
     .argument('<model>')
-    .argument('<file>', 'JSON (an array of cells, or of such arrays) or CSV; - for stdin')
-    .option(
-      '--policy <file>',
-      "what the enclave's evidence has to satisfy; default: .vouch/policies/inference.json",
+    .argument(
+      '<file>',
+      'rows as JSON (arrays of cells, or objects by column name) or separated by commas or spaces; - for stdin',
     )
+    .option('--policy <file>', "what the enclave's evidence has to satisfy; default: this installation's")
     .option('--json', 'one JSON object per application', false),
-).action(async (model: string, file: string, options: Network & { policy?: string; json: boolean }) => {
-  const { inferFile } = await import('./commands.ts');
-  await inferFile(model, file, { ...options, ...(await network(options)) }, print);
-});
+).action(
+  async (model: string, file: string, options: NetworkOptions & { policy?: string; json: boolean }) => {
+    const { inferCommand } = await import('./commands/infer.ts');
+    await inferCommand(model, file, { ...options, ...(await network(options)) }, print);
+  },
+);
 
 networked(
   program
     .command('prove')
     .description('demand a proof of the quality of a model')
     .argument('<model>')
-    .option('--test-set <file>', 'labelled rows; default: those of the last npm start')
+    .option('--test-set <file>', 'labelled rows; default: those that this host keeps for the model')
     .option(
       '--threshold <t>',
-      'how many rows at least; default: that of the last npm start',
+      'at least so many rows; default: 3 points above what a constant answer scores',
       whole(0, 65_536),
     )
-    .option(
-      '--policy <file>',
-      "what the prover's evidence has to satisfy; default: .vouch/policies/prover.json",
-    )
+    .option('--policy <file>', "what the prover's evidence has to satisfy; default: this installation's")
     .option('--out <file>', 'where the proof goes; default: .vouch/proofs/<job>.json')
     .option('--json', 'print the published proof', false),
 ).action(
   async (
     model: string,
-    options: Network & { testSet?: string; threshold?: number; policy?: string; out?: string; json: boolean },
+    options: NetworkOptions & {
+      testSet?: string;
+      threshold?: number;
+      policy?: string;
+      out?: string;
+      json: boolean;
+    },
   ) => {
     const signal = interruption();
-    const { proveModel } = await import('./commands.ts');
-    await proveModel(model, { ...options, ...(await network(options)) }, { say, print, signal });
+    const { proveCommand } = await import('./commands/prove.ts');
+    await proveCommand(model, { ...options, ...(await network(options)) }, { say, print, signal });
   },
 );
 
@@ -200,11 +216,11 @@ program
   .command('verify')
   .description('verify a receipt or a proof, offline')
   .argument('<file>', 'a receipt bundle (.cose) or a published proof (.json)')
-  .option('--policy <file>', 'what the evidence has to satisfy; default: .vouch/policies')
+  .option('--policy <file>', "what the evidence has to satisfy; default: this installation's")
   .option('--test-set <file>', 'for a proof: the labelled rows that it is about')
   .option(
     '--trust-key <digest>',
-    "for a proof whose key's origin is unproven: accept the key with this SHA-256",
+    "for a proof whose key's origin is unproven: accept the verification key with this digest",
   )
   .option('--json', 'print the checks as JSON', false)
   .action(
@@ -212,46 +228,61 @@ program
       file: string,
       options: { policy?: string; testSet?: string; trustKey?: string; json: boolean },
     ) => {
-      const { verifyFile } = await import('./commands.ts');
-      if (!(await verifyFile(file, options, print))) process.exitCode = 1;
+      const { verifyCommand } = await import('./commands/verify.ts');
+      if (!(await verifyCommand(file, options, print))) process.exitCode = 1;
     },
   );
 
-program
-  .command('setup')
-  .description(
-    'the ceremony path: a key from a public powers-of-tau file and your own contribution, with snarkjs',
-  )
-  .requiredOption('--ptau <file>', 'a .ptau file prepared for phase 2')
-  .requiredOption('--model <name>', 'the model, as published')
-  .option('--test-set <file>', 'labelled rows; default: those of the last npm start')
-  .option('--nats <url>', 'NATS server; default: that of .vouch/context.json')
-  .option('--creds <path>', 'credentials; default: those of .vouch/context.json')
-  .action(async (options: Network & { ptau: string; model: string; testSet?: string }) => {
-    const { ceremonySetup } = await import('./commands.ts');
-    await ceremonySetup({ ...options, ...(await network(options)) }, say);
-  });
+networked(
+  program
+    .command('setup')
+    .description(
+      'make a key the ceremony way: from a public powers-of-tau file and a contribution, with snarkjs',
+    )
+    .requiredOption('--ptau <file>', 'a .ptau file prepared for phase 2')
+    .requiredOption('--model <name>', 'the model, as published')
+    .option('--test-set <file>', 'labelled rows; default: those that this host keeps for the model'),
+).action(async (options: NetworkOptions & { ptau: string; model: string; testSet?: string }) => {
+  const signal = interruption();
+  const { setupCommand } = await import('./commands/setup.ts');
+  await setupCommand({ ...options, ...(await network(options)) }, say, signal);
+});
 
 networked(
   program
     .command('status')
-    .description('who is there: actors, their states and ages')
+    .description('who is there: actors and their states')
     .option('--json', 'one JSON object', false),
-).action(async (options: Network & { json: boolean }) => {
-  const { showStatus } = await import('./commands.ts');
-  await showStatus({ ...options, ...(await network(options)) }, print);
+).action(async (options: NetworkOptions & { json: boolean }) => {
+  const { statusCommand } = await import('./commands/status.ts');
+  await statusCommand({ ...options, ...(await network(options)) }, print);
+});
+
+networked(
+  program
+    .command('model')
+    .description('models of your own')
+    .command('add')
+    .description('publish an ONNX file: quantised, committed, sealed, its key with this host key-broker')
+    .argument('<name>')
+    .argument('<file>', 'ONNX: a multilayer perceptron over the features of the data')
+    .requiredOption('--data <file>', 'labelled rows: 70 % calibrate the integers, the rest is the test set')
+    .option('--json', 'one JSON object', false),
+).action(async (name: string, file: string, options: NetworkOptions & { data: string; json: boolean }) => {
+  const { addModelCommand } = await import('./commands/model.ts');
+  await addModelCommand(name, file, { ...options, ...(await network(options)) }, print);
 });
 
 program
   .command('creds')
-  .description('make credentials for an actor on another host')
-  .argument('<role>')
-  .requiredOption('--id <id>', "the actor's id")
-  .option('--out <folder>', 'where the files go', '.')
+  .description('make what actors on another host need: credentials, policies, a SIMULATED platform')
+  .argument('<roles...>', 'for example: worker, or: enclave gpu runner, or: client')
+  .requiredOption('--id <id>', "the actors' id")
+  .option('--out <folder>', 'where the files go; whoever has them can be these actors', '.')
   .option('--days <n>', 'how long they are good', whole(1, 3650), 30)
-  .action(async (role: string, options: { id: string; out: string; days: number }) => {
-    const { makeCredentials } = await import('./commands.ts');
-    for (const file of await makeCredentials(role, options)) print(file);
+  .action(async (roles: string[], options: { id: string; out: string; days: number }) => {
+    const { writeKit } = await import('./credentials.ts');
+    for (const file of await writeKit(roles, options)) print(file);
   });
 
 try {
@@ -261,11 +292,20 @@ try {
     process.exitCode = error.exitCode === 0 ? 0 : 2;
   } else if (error instanceof VouchError) {
     say(`vouch: ${error.message}`);
-    process.exitCode = error.code === 'cancelled' ? 130 : WRONG_USE.has(error.code) ? 2 : 1;
+    process.exitCode = exitCodeOf(error);
+  } else if (FULL.has((error as NodeJS.ErrnoException)?.code ?? '')) {
+    say(`vouch: the disk is full (${messageOf(error)}); free some space and try again`);
+    process.exitCode = 2;
   } else {
     say(`vouch: this is a defect: ${error instanceof Error ? error.stack : messageOf(error)}`);
     process.exitCode = 1;
   }
 }
-// Thread pools of libraries may hold the process open; everything of ours is closed by now.
-setTimeout(() => process.exit(), 2_000).unref();
+// Everything of ours is closed by now; timers and thread pools of libraries would hold the process for seconds.
+process.stdout.write('', () => process.stderr.write('', () => process.exit()));
+
+/** What another party refuses is a failure, not our wrong use. */
+function exitCodeOf(error: VouchError): number {
+  if (error.code === 'cancelled') return INTERRUPTED;
+  return WRONG_USE.has(error.code) && !(error instanceof RemoteError) ? 2 : 1;
+}

@@ -84,6 +84,12 @@ export async function verifyService(
     subject: subjects.evidence(model),
     source,
     body: { nonce },
+  }).catch((error: unknown) => {
+    if (!(error instanceof VouchError) || error.code !== 'no-responder') throw error;
+    throw new VouchError(
+      'no-responder',
+      `model ${model}: it is published, but nobody serves it now; start one: vouch start enclave gpu runner --model ${model}`,
+    );
   });
   const report = verifyEvidence({
     document: body.document,
@@ -233,7 +239,7 @@ export async function awaitProof(
       reject(
         new VouchError(
           'timeout',
-          `job ${job}: no proof within ${timeoutMs / 1000} s; it may still come: vouch verify ${job}`,
+          `job ${job}: no proof within ${timeoutMs / 1000} s; it may still come, on ${subject}`,
         ),
       ),
     timeoutMs,
@@ -251,13 +257,15 @@ export async function awaitProof(
   }
 }
 
+export interface ProofCheck {
+  readonly id: string;
+  readonly status: 'pass' | 'fail';
+  readonly detail: string;
+}
+
 export interface ProofReport {
   readonly verified: boolean;
-  readonly checks: readonly {
-    readonly id: string;
-    readonly status: 'pass' | 'fail';
-    readonly detail: string;
-  }[];
+  readonly checks: readonly ProofCheck[];
 }
 
 /**
@@ -268,7 +276,7 @@ export async function verifyProof(
   { record, signature, maker }: PublishedProof,
   { policy, modelCommitment }: { policy: Policy; modelCommitment?: string | undefined },
 ): Promise<ProofReport> {
-  const checks: Array<{ id: string; status: 'pass' | 'fail'; detail: string }> = [];
+  const checks: ProofCheck[] = [];
   const note = (id: string, passed: boolean, detail: string) =>
     checks.push({ id, status: passed ? 'pass' : 'fail', detail });
   const attempt = async (id: string, detail: string, check: () => boolean | Promise<boolean>) => {

@@ -6,8 +6,12 @@
  *   broker/    model keys and their policies                            (secret, 0600)
  *   nats/      nats-server's configuration pieces and data
  *   cache/     circuits, proving keys, blobs: content-addressed, may be deleted at any time
- *   models/    what the vendor's side made: ONNX files, test sets
- *   context.json   what commands use by default
+ *   models/    what the vendor's side made: ONNX files, test sets, salted parameters (secret, 0600)
+ *   policies/  what this installation demands of evidence
+ *   setups/    where each proving key came from
+ *   receipts/  proofs/  logs/
+ *   context.json   what runs now, for commands in other terminals
+ *   running    the process id of the `npm start` that uses this folder
  */
 import { mkdirSync, readFileSync } from 'node:fs';
 import { open, rename, rm } from 'node:fs/promises';
@@ -32,17 +36,19 @@ const Context = z.object({
   url: z.string(),
   /** folder with `<role>_<id>.creds` */
   creds: z.string(),
-  policy: z.string(),
   monitor: z.string().optional(),
-  model: z.string().optional(),
-  testSet: z.string().optional(),
-  threshold: z.number().int().optional(),
 });
 export type Context = z.infer<typeof Context>;
 
-export const contextFile = (): string => folder('context.json');
+const contextFile = (): string => folder('context.json');
 
-/** What `npm start` wrote last. Throws `bad-file` when there is none or it is damaged. */
+/** Lets every command of this installation find what `npm start` runs; returns the way to take that back. */
+export async function publishContext(context: Context): Promise<() => Promise<void>> {
+  await writeWhole(contextFile(), `${JSON.stringify(context, null, 2)}\n`);
+  return () => rm(contextFile(), { force: true });
+}
+
+/** What `npm start` runs now. Throws `bad-file` when nothing runs or the file is damaged. */
 export function readContext(): Context {
   let text: string;
   try {
@@ -50,15 +56,13 @@ export function readContext(): Context {
   } catch {
     throw new VouchError(
       'bad-file',
-      'no running Vouch is known here: expected .vouch/context.json; run `npm start` in another terminal, or pass --nats and --creds',
+      `no running Vouch is known in ${vouchHome()}: run npm start in another terminal, or pass --nats URL and --creds FOLDER`,
     );
   }
   try {
     return Context.parse(JSON.parse(text));
   } catch (error) {
-    throw new VouchError('bad-file', '.vouch/context.json is damaged; run `npm start` again', {
-      cause: error,
-    });
+    throw new VouchError('bad-file', `${contextFile()} is damaged; run npm start again`, { cause: error });
   }
 }
 

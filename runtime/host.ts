@@ -32,8 +32,8 @@ export interface RunOptions<Machine extends AnyStateMachine> {
   readonly countsOf: CountsOf;
   /** children that are published like their parent */
   readonly child?: TapOptions['child'];
-  /** what a worker offers, asked at every beat */
-  readonly offer?: () => WorkerOffer;
+  /** what a worker offers in a state, asked at every beat */
+  readonly offer?: (state: string) => WorkerOffer;
 }
 
 export interface RoleContext {
@@ -111,7 +111,7 @@ export async function startRole(options: RoleOptions, start: StartRole): Promise
       ...(child ? { child } : {}),
     });
     const beat = () => {
-      for (const body of tapped.heartbeats(LEASE_MS, offer?.())) {
+      for (const body of tapped.heartbeats(LEASE_MS, offer?.(String(actor.getSnapshot().value)))) {
         const subject = subjects.beat(body.kind, body.id);
         bus.publishLossy(subject, encodeMessage(Heartbeat, { subject, source, body }));
       }

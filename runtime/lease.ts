@@ -1,7 +1,8 @@
 /**
  * A lease on a job or a role, in the bucket `leases` (DESIGN, "Recovery"): the revision of the key is the epoch,
  * so a later holder always has a greater one. Nobody's wall clock is compared: a lease has expired for an
- * observer when its revision has not changed for its length on the observer's own monotonic clock.
+ * observer when its revision has not changed for its length on the observer's own monotonic clock. A lease in the
+ * asker's own name is an earlier run's, because credentials are one per id: it is taken over at once.
  *
  * A lease does not stop a holder that was suspended and wakes up late: its work is refused by its epoch, and what
  * may happen once only is guarded where it is stored.
@@ -30,7 +31,7 @@ export interface LeaseClock {
 export interface LeaseOptions {
   /** a subject token, for example a job's id */
   readonly key: string;
-  /** who asks, for people: `<role>.<id>` */
+  /** who asks: `<role>.<id>` */
   readonly holder: string;
   /** A holder that is silent for this long has lost the lease. Renewed at a third of it. */
   readonly lengthMs?: number;
@@ -75,7 +76,7 @@ export async function acquire(bus: Bus, options: LeaseOptions): Promise<Lease> {
   let seen: { revision: number; since: number } | undefined;
   for (;;) {
     const entry = await bucket.get(key);
-    const length = entry === undefined ? 0 : lengthOf(entry.value, lengthMs);
+    const length = entry === undefined ? 0 : promisedTo(entry.value, holder, lengthMs);
     if (entry !== undefined && seen?.revision !== entry.revision)
       seen = { revision: entry.revision, since: clock.now() };
     const remaining = entry === undefined ? 0 : seen!.since + length - clock.now();
@@ -98,10 +99,11 @@ export async function acquire(bus: Bus, options: LeaseOptions): Promise<Lease> {
   }
 }
 
-/** The length that the holder promised; unreadable contents count as a promise of ours. */
-function lengthOf(value: Uint8Array, fallback: number): number {
+/** For how long its holder may be silent, as seen by `asker`; unreadable contents count as a promise of `fallback`. */
+function promisedTo(value: Uint8Array, asker: string, fallback: number): number {
   try {
-    return LeaseValue.parse(JSON.parse(new TextDecoder().decode(value))).lengthMs;
+    const { holder, lengthMs } = LeaseValue.parse(JSON.parse(new TextDecoder().decode(value)));
+    return holder === asker ? 0 : lengthMs;
   } catch {
     return fallback;
   }

@@ -448,7 +448,7 @@ async function waitForPrevious(pidFile: string, conf: string): Promise<void> {
 }
 
 /** The command line of a process, empty when there is none. */
-async function commandOf(pid: number): Promise<string> {
+export async function commandOf(pid: number): Promise<string> {
   if (process.platform === 'linux') return readFile(`/proc/${pid}/cmdline`, 'utf8').catch(() => '');
   const { stdout } = await run('ps', ['-o', 'command=', '-ww', '-p', String(pid)]).catch(() => ({
     stdout: '',

@@ -9,7 +9,6 @@ import { VouchError } from '../protocols/errors.ts';
 import {
   BUCKETS,
   PROOF_REQUEST_CONSUMER,
-  resultConsumer,
   STREAMS,
   type StreamSpec,
   shardConsumer,
@@ -70,17 +69,6 @@ export async function ensureShardConsumer(bus: Bus, worker: string): Promise<boo
     ack_wait: 30 * NANOS,
     max_deliver: 20,
     max_ack_pending: 64,
-  });
-}
-
-/** The pull consumer from which the coordinator takes one job's results in one epoch; vanishes when unused for a minute. */
-export async function ensureResultConsumer(bus: Bus, job: string, epoch: number): Promise<boolean> {
-  return ensureConsumer(bus, STREAMS.shardResults.name, {
-    name: resultConsumer(job, epoch),
-    filter_subject: filters.shardResultsOf(job),
-    ack_wait: 30 * NANOS,
-    max_ack_pending: 1000,
-    inactive_threshold: 60 * NANOS,
   });
 }
 

@@ -22,6 +22,9 @@ import { createPool } from './msm/pool.ts';
 /** How a key and a circuit are linked, as far as this installation knows. */
 export type KeyLink = 'made by me' | 'ceremony checked' | 'unproven';
 
+/** The mark of a key from a ceremony, where a single party's is INSECURE-SINGLE-PARTY. */
+export const CEREMONY = 'CEREMONY';
+
 const Manifest = z.strictObject({
   version: z.literal(1),
   circuit: Digest,
@@ -30,8 +33,7 @@ const Manifest = z.strictObject({
   /** SHA-256 of the .zkey file */
   zkey: Digest,
   origin: z.enum(['single-party', 'ceremony']),
-  /** INSECURE-SINGLE-PARTY for a key that one party made */
-  mark: z.string(),
+  mark: z.enum([INSECURE_SINGLE_PARTY, CEREMONY]),
   time: z.iso.datetime(),
 });
 type Manifest = z.infer<typeof Manifest>;

@@ -12,7 +12,6 @@ import {
   type SimulatedRoot,
   simulated,
 } from '../../protocols/attestation/formats/simulated.ts';
-import type { Policy } from '../../protocols/attestation/policy.ts';
 import { reportData } from '../../protocols/attestation/report-data.ts';
 import { type EvidenceDocument, evidenceDocument } from '../../protocols/attestation/verify.ts';
 import { generateSigner, type Signer } from '../../protocols/cose.ts';
@@ -41,6 +40,8 @@ export interface Identity {
 
 const rootFile = (): string => folder('keys', 'simulated-root');
 
+export const hasSimulatedRoot = (): boolean => existsSync(rootFile());
+
 /** The installation's simulated root; made on first use. Throws `bad-file` when its file is damaged. */
 export async function simulatedRoot(): Promise<SimulatedRoot> {
   const file = rootFile();
@@ -55,9 +56,13 @@ export async function simulatedRoot(): Promise<SimulatedRoot> {
   return createSimulatedRoot(fromHex(text, 'simulated root', 32));
 }
 
-/** A new identity for a process that plays `role`; `debug` marks its platform as a debug build. */
-export async function createIdentity(role: Role, id: string, { debug = false } = {}): Promise<Identity> {
-  const platform: SimulatedPlatform = await createSimulatedPlatform(await simulatedRoot(), { debug });
+/** A new identity for a process that plays `role`, on a platform that this installation's root certifies unless told otherwise. */
+export async function createIdentity(
+  role: Role,
+  id: string,
+  given?: SimulatedPlatform | undefined,
+): Promise<Identity> {
+  const platform = given ?? (await createSimulatedPlatform(await simulatedRoot()));
   const [sealing, signer] = await Promise.all([generateSealingKeyPair(), generateSigner()]);
   const measurement = measure(role);
   return {
@@ -81,25 +86,6 @@ export async function createIdentity(role: Role, id: string, { debug = false } =
       });
       return evidenceDocument(simulated, signed, binding);
     },
-  };
-}
-
-/** A policy that accepts this installation's SIMULATED processes of the given roles, and nothing else. */
-export async function demonstrationPolicy(
-  roles: readonly Role[],
-  binding: Policy['requiredBinding'],
-): Promise<Policy> {
-  const { fingerprint } = await simulatedRoot();
-  return {
-    version: 1,
-    platforms: [simulated.name],
-    measurements: roles.map(measure),
-    minimumTcb: { [simulated.name]: [1] },
-    debug: false,
-    maxAgeSeconds: 300,
-    simulated: true,
-    simulatedRoots: [fingerprint],
-    requiredBinding: binding,
   };
 }
 

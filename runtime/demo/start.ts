@@ -1,60 +1,37 @@
 /**
  * The main job, end to end: NATS, one actor of each kind, a private inference with evidence and receipt, and a
- * quality proof made by several processes. It plays three parts that are different parties in life: the vendor
- * (trains and seals the model), the host (runs the actors) and the client (verifies everything).
+ * quality proof made by several processes. Three parties that are different in life play together: the vendor
+ * (vendor.ts), the host (host.ts) and, here, the client, who verifies everything.
  */
-import { existsSync, readFileSync } from 'node:fs';
-import { type CommittedModel, decodeSecret, encodeSecret, randomSalt } from '../../circuits/model/commit.ts';
-import { networkFromOnnx, onnxFromNetwork } from '../../circuits/model/network.ts';
-import { readOnnx, writeOnnx } from '../../circuits/model/onnx.ts';
-import { preprocess } from '../../circuits/model/preprocessing.ts';
-import { decideMany, quantise } from '../../circuits/model/quantise.ts';
-import { encodeTestSet, type TestSet } from '../../circuits/model/test-set.ts';
-import type { Policy } from '../../protocols/attestation/policy.ts';
 import { verifyEvidence } from '../../protocols/attestation/verify.ts';
-import { canonicalJson } from '../../protocols/encoding.ts';
 import { messageOf, VouchError } from '../../protocols/errors.ts';
-import type { ProofProgress, PublishedProof } from '../../protocols/proof.ts';
 import { verifyReceipt } from '../../protocols/receipt.ts';
 import type { Role } from '../../protocols/subjects.ts';
-import { demonstrationPolicy } from '../attest/identity.ts';
 import { measure } from '../attest/measurement.ts';
-import { putBlob } from '../blobs.ts';
 import { type Bus, connect } from '../bus.ts';
-import { startProcess } from '../child.ts';
-import { infer, requestProof, sendSealed, verifyProof, verifyService } from '../client.ts';
-import { type Context, contextFile, folder, readNamed, writeWhole } from '../context.ts';
-import { inState, type RunningRole, startRole, until } from '../host.ts';
+import { type Inference, infer, sendSealed, verifyService } from '../client.ts';
+import { folder, publishContext, writeWhole } from '../context.ts';
+import { authority, credentials } from '../credentials.ts';
+import { inState, until } from '../host.ts';
+import { claimHome } from '../lock.ts';
 import { publishModel } from '../models.ts';
-import { type NatsServer, startNats } from '../nats-server.ts';
-import { createProgress, type Progress } from '../progress.ts';
+import { startNats } from '../nats-server.ts';
+import { writePolicies } from '../policies.ts';
+import { awaitStatement, judgeProof, keyWorth, prepareStatement, saveProof } from '../proving.ts';
 import { provision, provisionMemoryStreams } from '../provision.ts';
 import { startMonitorRole } from '../roles/monitor.ts';
-import {
-  authority,
-  credentials,
-  POLICIES,
-  type PolicyName,
-  policyFile,
-  startRoles,
-  stopRoles,
-} from '../roles/start.ts';
-import { type ChildSpec, type RunningChild, supervisorRole } from '../roles/supervisor.ts';
-import type { Log } from '../service.ts';
-import { keyLink, prepareCircuit, prepareKey, verificationKeyDigest } from '../setup.ts';
 import { closeSnarkjs } from '../snarkjs.ts';
-import { CREDIT_CLASSES, type CreditRow, creditPreprocessing, readCreditData, split } from './data.ts';
+import { readRows } from '../test-sets.ts';
+import { readCreditData } from './data.ts';
+import { HOST, startHost } from './host.ts';
+import { checkLines, createReport, type DemoResult, firstFailure, invitation, summary } from './report.ts';
 import { sampleData } from './sample.ts';
-import { train } from './trainer.ts';
+import { checkRows, commitOnnx, testFile, trainOnnx } from './vendor.ts';
 
-/** Seeds of the sample data, of the split into train and test rows, and of the trainer. */
-const SEEDS = { data: 1, split: 1, training: 1 } as const;
+const SAMPLE_SEED = 1;
 const APPLICATIONS = 3;
-/** The threshold lies this far above what a constant answer scores. */
-const MARGIN = 0.03;
-const HOST = 'host-1';
-const ENCLAVE = 'enclave-1';
 const CLIENT = 'client-1';
+const SOURCE = `client.${CLIENT}`;
 
 export interface DemoOptions {
   /** an existing server's URL; otherwise nats-server is started */
@@ -62,300 +39,230 @@ export interface DemoOptions {
   /** a file in German Credit's format; otherwise generated sample data */
   readonly data?: string | undefined;
   readonly workers: number;
-  readonly once: boolean;
   readonly port?: number | undefined;
+  /** whether it ends after the summary */
+  readonly once: boolean;
+  /** every check, not only their number */
+  readonly verbose: boolean;
   readonly signal: AbortSignal;
-  /** what a person reads */
-  readonly say: (line: string) => void;
-}
-
-/** What `--json` prints. */
-export interface DemoResult {
-  enclave: { hardware: boolean; measurement: string };
-  model: { name: string; commitment: string };
-  inferences: { decision: string; receiptId: string; verified: boolean }[];
-  receipt: { verified: boolean };
-  refusals: { tamperedReceipt: boolean; wrongMeasurement: boolean; replay: boolean };
-  proof: {
-    verified: boolean;
-    rows: number;
-    correct: number;
-    threshold: number;
-    baseline: number;
-    constraints: number;
-    domain: number;
-    seconds: number;
-    phases: Record<string, number>;
-    key: string;
-  };
-  workers: { id: string; shards: number }[];
-  seconds: number;
 }
 
 /** Runs the main job. Returns its result, and `stop`, which drains and stops everything that was started. */
-export async function runDemo(
-  options: DemoOptions,
-): Promise<{ result: DemoResult; monitor: string; stop(): Promise<void> }> {
-  const { say, signal } = options;
+export async function runDemo(options: DemoOptions): Promise<{ result: DemoResult; stop(): Promise<void> }> {
+  const { signal, verbose } = options;
   const began = performance.now();
+  const report = createReport(process.stderr, signal);
+  const log = (line: string) => report.line(`  · ${line}`);
   const stops: Array<() => Promise<unknown>> = [];
+  /** Something that is being started is stopped as well, once it has. */
+  const stopLater = (starting: Promise<{ stop(): Promise<unknown> }>) =>
+    void stops.push(async () => (await starting.catch(() => undefined))?.stop());
   const stop = async () => {
-    for (const each of stops.splice(0).reverse()) {
-      await each().catch((error: unknown) => say(`  while stopping: ${messageOf(error)}`));
-    }
+    for (const each of stops.splice(0).reverse())
+      await each().catch((error: unknown) => log(`while stopping: ${messageOf(error)}`));
     await closeSnarkjs();
-  };
-  const log: Log = (line) => say(`  · ${line}`);
-  let number = 0;
-  const step = async <T>(title: string, work: (detail: (line: string) => void) => Promise<T>): Promise<T> => {
-    if (signal.aborted) throw new VouchError('cancelled', 'stopped');
-    number++;
-    const start = performance.now();
-    const lines: string[] = [];
-    const result = await work((line) => lines.push(line));
-    say(`[${number}] ${title} (${seconds(performance.now() - start)})`);
-    for (const line of lines) say(`    ${line}`);
-    return result;
   };
 
   try {
-    const rows = readCreditData(
-      options.data === undefined
-        ? sampleData(SEEDS.data)
-        : new TextDecoder().decode(readNamed(options.data, 'data', 64 * 1024 * 1024)),
-    );
+    const rows =
+      options.data === undefined ? readCreditData(sampleData(SAMPLE_SEED)) : readRows(options.data);
+    checkRows(rows);
+    const name = options.data === undefined ? 'credit-sample' : 'credit';
+    stops.push(await claimHome());
 
-    const nats = await step('NATS', async (detail) => {
+    const url = await report.step('NATS', async ({ detail }) => {
       await authority();
       if (options.nats) {
         detail(`using ${options.nats}`);
-        return { url: options.nats };
+        return options.nats;
       }
-      const server = await startNats({
-        stateDir: folder(),
-        onLog: log,
-        ...(options.port ? { port: options.port } : {}),
-      });
-      stops.push(() => server.stop());
-      detail(
-        `nats-server ${server.version} at ${server.url}, JetStream, operator mode; ${durability(server)}`,
-      );
-      return server;
+      const starting = startNats({ stateDir: folder(), onLog: log, ...port(options) });
+      stopLater(starting);
+      const server = await starting;
+      const durability = server.durable
+        ? 'it syncs before it acknowledges'
+        : 'WEAKER: it acknowledges before it syncs, 2.10 or newer does not';
+      detail(`nats-server ${server.version} at ${server.url}; ${durability}`);
+      return server.url;
     });
     const open = async (role: Role, id: string): Promise<Bus> => {
       const bus = await connect({
-        url: nats.url,
+        url,
         creds: await credentials(role, id, folder('creds')),
         onError: (error) => log(`${role}.${id}: ${messageOf(error)}`),
       });
       stops.push(() => bus.close());
       return bus;
     };
-    const provisioner = await open('provisioner', HOST);
-    await provision(provisioner);
-    // The server's memory streams vanish when it restarts.
-    provisioner.onState((state) => {
-      if (state === 'connected')
-        provisionMemoryStreams(provisioner).catch((error: unknown) => log(messageOf(error)));
-    });
-    const policies = await writePolicies();
 
-    const name = options.data === undefined ? 'credit-sample' : 'credit';
-    const vendor = await step(
-      'Model: trained, exported as ONNX, quantised, sealed (vendor)',
-      async (detail) => {
-        const made = await makeModel(name, rows);
-        const policy = await demonstrationPolicy(
-          ['runner', 'coordinator'],
-          ['nonce', 'hpkeKey', 'receiptKey', 'modelCommitment', 'enclave'],
-        );
-        const manifest = await publishModel(provisioner, 'provisioner.vendor', {
-          name,
-          model: made.model,
-          policy,
+    const { vendor, policies } = await report.step(
+      'Vendor: a model trained, exported as ONNX, quantised, sealed',
+      async ({ detail }) => {
+        const provisioner = await open('provisioner', HOST);
+        await provision(provisioner);
+        // The server's memory streams vanish when it restarts.
+        provisioner.onState((state) => {
+          if (state === 'connected')
+            provisionMemoryStreams(provisioner).catch((error: unknown) => log(messageOf(error)));
         });
-        const { layers } = made.model.architecture;
+        const written = await writePolicies();
+        const made = await commitOnnx(name, trainOnnx(rows), rows);
+        const { model, calibrated, testSet } = made;
+        if (made.correct < made.threshold) {
+          throw new VouchError(
+            'statement-false',
+            `the model classifies ${made.correct} of ${testSet.labels.length} test rows correctly, a constant answer ${made.baseline}: there is nothing to prove`,
+          );
+        }
+        const { commitment } = await publishModel(provisioner, 'provisioner.vendor', {
+          name,
+          model,
+          policy: written.release,
+        });
+        const shape = model.architecture.layers.map(({ inputs, outputs }) => `${inputs}x${outputs}`);
         detail(
-          `${name}: ${made.train} rows to train, ${made.testSet.labels.length} to test; ${layers.map(({ inputs, outputs }) => `${inputs}x${outputs}`).join(' and ')} integer weights`,
+          `${name}: ${calibrated} rows to train, ${testSet.labels.length} to test; ${shape.join(' and ')} integer weights`,
         );
-        detail(`commitment ${manifest.commitment}`);
-        return { ...made, manifest };
+        detail(`commitment ${commitment}`);
+        return { vendor: made, policies: written };
       },
     );
 
-    const workers = Array.from({ length: options.workers }, (_, i) => `worker-${i + 1}`);
-    const { runner, monitor } = await step(
-      `Actors: enclave, GPU device, runner, key-broker, monitor here; ${workers.length} MSM workers and the coordinator in processes of their own`,
-      async (detail) => {
-        const monitorPage = await startMonitorRole({
-          bus: await open('monitor', HOST),
-          simulated: true,
-          log,
-        });
-        stops.push(() => monitorPage.close());
-        const here = await superviseHost(nats.url, name, workers, log);
-        stops.push(() => here.supervisor.stop());
-        const gpu = here.local.find(({ role }) => role === 'gpu');
-        const found = gpu !== undefined && inState(gpu.actor, 'ready');
+    const { host, monitor } = await report.step(
+      `Host: enclave, GPU, runner, key-broker, coordinator, ${options.workers} MSM workers`,
+      async ({ detail }) => {
+        const page = await startMonitorRole({ bus: await open('monitor', HOST), simulated: true, log });
+        stops.push(() => page.close());
+        if (signal.aborted) throw new VouchError('cancelled', 'stopped');
+        const starting = startHost({ url, model: name, workers: options.workers, log });
+        stopLater(starting);
+        const started = await starting;
+        await started.ready;
         detail(
-          found
+          inState(started.role('gpu').actor, 'ready')
             ? 'GPU: ready; the runner uses it'
             : 'no GPU on this machine: the runner and the workers use the CPU (WebAssembly)',
         );
-        const runnerRole = here.local.find(({ role }) => role === 'runner');
-        if (!runnerRole) throw new VouchError('internal', 'no runner was started');
-        return { runner: runnerRole, monitor: monitorPage.url };
+        detail('coordinator and workers run in processes of their own');
+        return { host: started, monitor: page.url };
       },
     );
-    const context: Context = {
-      url: nats.url,
-      creds: folder('creds'),
-      policy: folder('policies'),
-      monitor,
-      model: name,
-      testSet: testFile(name),
-      threshold: vendor.threshold,
-    };
-    await writeWhole(contextFile(), `${JSON.stringify(context, null, 2)}\n`);
-    stops.push(async () => {});
+    stops.push(await publishContext({ url, creds: folder('creds'), monitor }));
 
     const client = await open('client', CLIENT);
-    const source = `client.${CLIENT}`;
-    const service = await step('Evidence, verified by the client', async (detail) => {
-      await until(runner.actor, ({ value }) => value === 'ready' || value === 'running', 60_000);
-      const verified = await verifyService(client, source, name, policies.inference);
-      for (const check of verified.report.checks)
-        detail(`${check.status.padEnd(4)} ${check.id}: ${check.detail}`);
+    const service = await report.step('Client: evidence of the enclave, verified', async ({ detail }) => {
+      const { actor } = host.role('runner');
+      await until(actor, ({ value }) => value === 'ready' || value === 'running', 60_000);
+      const verified = await verifyService(client, SOURCE, name, policies.inference);
+      const [count, ...all] = checkLines(verified.report, verbose);
+      const { label, measurement } = verified.report.claims!;
+      detail(`${verified.report.verdict}: ${label}, ${count}`);
+      for (const line of all) detail(line);
+      detail(`measurement ${measurement.slice(0, 32)}...`);
+      detail('bound to it: the nonce, the keys to seal to and to sign receipts with, the commitment');
       return verified;
     });
 
-    const inferences = await step(`${APPLICATIONS} credit applications, sealed`, async (detail) => {
-      const out = [];
-      for (const row of vendor.examples.slice(0, APPLICATIONS)) {
-        const one = await infer(client, source, service, policies.inference, row);
-        detail(
-          `${one.answer.label.padEnd(4)} receipt ${one.answer.receiptId} (${one.answer.provider}, ${one.receipt.claims?.label})`,
-        );
-        out.push(one);
-      }
-      return out;
-    });
-
+    const inferences = await report.step(
+      `Client: ${APPLICATIONS} credit applications sealed, decided, receipts verified`,
+      async ({ detail }) => {
+        const out: Inference[] = [];
+        for (const row of vendor.examples.slice(0, APPLICATIONS)) {
+          const one = await infer(client, SOURCE, service, policies.inference, row);
+          const { label, provider, receiptId } = one.answer;
+          detail(`${label.padEnd(5)} receipt ${receiptId} (${one.receipt.claims?.label}, by ${provider})`);
+          out.push(one);
+        }
+        return out;
+      },
+    );
     const first = inferences[0]!;
-    const { receipt, refusals } = await step(
-      'The receipt, verified offline, and three refusals',
-      async (detail) => {
-        await writeWhole(folder('receipts', `${first.answer.receiptId}.cose`), first.bundle);
+
+    const { receipt, refusals } = await report.step(
+      'Client: a receipt verified offline, and three refusals',
+      async ({ detail }) => {
+        for (const { answer, bundle } of inferences)
+          await writeWhole(folder('receipts', `${answer.receiptId}.cose`), bundle);
         const question = {
           policy: policies.inference,
           now: new Date(),
           releasePolicy: service.manifest.policy,
           modelCommitment: service.manifest.commitment,
         };
-        const verdict = verifyReceipt(first.bundle, question);
-        detail(`receipt ${first.answer.receiptId}: ${verdict.verdict} (SIMULATED)`);
+        const right = verifyReceipt(first.bundle, question);
+        detail(`receipt            ${right.verdict}, ${right.checks.length} checks (SIMULATED)`);
 
-        const tampered = Uint8Array.from(first.bundle);
-        tampered[Math.floor(tampered.length / 2)]! ^= 1;
-        const tamperedReceipt = verifyReceipt(tampered, question);
-        detail(`tampered receipt: ${tamperedReceipt.verdict}: ${firstFailure(tamperedReceipt)}`);
+        const bytes = Uint8Array.from(first.bundle);
+        bytes[Math.floor(bytes.length / 2)]! ^= 1;
+        const tampered = verifyReceipt(bytes, question);
+        detail(`tampered receipt   ${tampered.verdict}: ${firstFailure(tampered)}`);
 
-        const other: Policy = { ...policies.inference, measurements: [measure('monitor')] };
         const wrong = verifyEvidence({
           document: service.document,
-          policy: other,
+          policy: { ...policies.inference, measurements: [measure('monitor')] },
           nonce: service.nonce,
           now: new Date(),
         });
-        detail(`wrong measurement: ${wrong.verdict}: ${firstFailure(wrong)}`);
+        detail(`wrong measurement  ${wrong.verdict}: ${firstFailure(wrong)}`);
 
-        const replay = await sendSealed(client, source, service, first.sealed).then(
-          () => 'was answered',
-          (error: unknown) => error as VouchError,
+        const replay = await sendSealed(client, SOURCE, service, first.sealed).then(
+          () => 'ANSWERED',
+          (error: unknown) => (error instanceof VouchError ? error.code : messageOf(error)),
         );
-        const replayRefused = replay instanceof VouchError && replay.code === 'replayed';
-        detail(`replayed request and nonce: ${replayRefused ? `refused: ${replay.message}` : 'ANSWERED'}`);
+        detail(
+          `replayed nonce     ${replay === 'replayed' ? 'reject: the runner has seen this message' : replay}`,
+        );
         return {
-          receipt: { verified: verdict.verdict === 'accept' },
+          receipt: { verified: right.verdict === 'accept' },
           refusals: {
-            tamperedReceipt: tamperedReceipt.verdict === 'reject',
+            tamperedReceipt: tampered.verdict === 'reject',
             wrongMeasurement: wrong.verdict === 'reject',
-            replay: replayRefused,
+            replay: replay === 'replayed',
           },
         };
       },
     );
 
-    const key = await step('Circuit and proving key (client)', async (detail) => {
-      const progress = createProgress();
-      try {
-        progress.line('    compiling the circuit');
-        const circuit = await prepareCircuit(vendor.model.architecture, vendor.testSet, { signal });
-        const prepared = await prepareKey(circuit, {
-          signal,
-          onProgress: ({ done, total }) => progress.set('setup', done, total, 'points'),
-        });
-        detail(
-          `${circuit.constraints} constraints${circuit.cached ? ' (cached)' : ''}; key ${prepared.mark}${prepared.cached ? ' (cached)' : ''}: it convinces its maker only`,
-        );
-        const stored = await putBlob(client, prepared.zkey, {
-          signal,
-          onProgress: (done, total) =>
-            progress.set('upload', Math.ceil(done / 2 ** 20), Math.ceil(total / 2 ** 20), 'MiB'),
-        });
-        const testSet = await putBlob(client, encodeTestSet(vendor.testSet));
-        return { circuit, zkey: stored.digest, testSet: testSet.digest };
-      } finally {
-        progress.stop();
-      }
+    const prepared = await report.step('Client: circuit and proving key', async ({ detail, progress }) => {
+      const made = await prepareStatement(
+        client,
+        { manifest: service.manifest, testSet: vendor.testSet, threshold: vendor.threshold },
+        { progress: progress(), signal },
+      );
+      detail(`${made.circuit.constraints} constraints; key ${keyWorth(made.key.mark)}`);
+      return made;
     });
 
     const proofBegan = performance.now();
-    const { published, verified } = await step(
-      `Quality proof: at least ${vendor.threshold} of ${vendor.testSet.labels.length} test rows`,
-      async (detail) => {
-        const progress = createProgress();
-        try {
-          const made = await requestProof(
-            client,
-            source,
-            {
-              statement: 'quality',
-              model: name,
-              commitment: service.manifest.commitment,
-              threshold: vendor.threshold,
-              rows: vendor.testSet.labels.length,
-              testSet: key.testSet,
-              circuit: key.circuit.digest,
-              key: key.zkey,
-            },
-            { signal, onProgress: (news) => showProgress(progress, news) },
-          );
-          const report = await verifyProof(made, {
-            policy: policies.prover,
-            modelCommitment: service.manifest.commitment,
-          });
-          for (const check of report.checks) detail(`${check.status} ${check.id}: ${check.detail}`);
-          const { link, mark } = keyLink(
-            key.circuit.digest,
-            verificationKeyDigest(made.record.verificationKey),
-          );
-          detail(`key: ${link}${mark ? ` (${mark})` : ''}`);
-          const same =
-            made.record.statement.commitment === service.document.modelCommitment &&
-            made.record.statement.commitment === first.receipt.claims?.modelCommitment;
-          detail(`commitment in proof, evidence and receipt: ${same ? 'the same' : 'DIFFERENT'}`);
-          return { published: made, verified: report.verified && link === 'made by me' && same };
-        } finally {
-          progress.stop();
-        }
+    const { threshold, rows: tested } = prepared.statement;
+    const { published, verified } = await report.step(
+      `Proof: at least ${threshold} of ${tested} test rows are classified correctly`,
+      async ({ detail, progress }) => {
+        const made = await awaitStatement(client, SOURCE, prepared, { progress: progress(), signal });
+        const verdict = await judgeProof(made, {
+          policy: policies.prover,
+          modelCommitment: service.manifest.commitment,
+          testSet: () => vendor.testSet,
+        });
+        const [count, ...all] = checkLines(verdict, verbose);
+        detail(`${verdict.accepted ? 'verified' : 'NOT VERIFIED'} with snarkjs: ${count}`);
+        for (const line of all) detail(line);
+        detail(`key: ${verdict.key.link} (${verdict.key.mark})`);
+        const { commitment } = made.record.statement;
+        const same =
+          commitment === service.document.modelCommitment &&
+          commitment === first.receipt.claims?.modelCommitment;
+        detail(`commitment in proof, evidence and receipt: ${same ? 'the same' : 'DIFFERENT'}`);
+        return { published: made, verified: verdict.accepted && same };
       },
     );
-    await writeWhole(folder('proofs', `${published.record.job}.json`), canonicalJson(published));
+    const proofMs = performance.now() - proofBegan;
+    const proofFile = await saveProof(published);
 
     const { record } = published;
+    const claims = service.report.claims!;
     const result: DemoResult = {
-      enclave: { hardware: service.report.claims!.hardware, measurement: service.report.claims!.measurement },
+      enclave: { hardware: claims.hardware, measurement: claims.measurement },
       model: { name, commitment: service.manifest.commitment },
       inferences: inferences.map(({ answer, receipt: { verdict } }) => ({
         decision: answer.label,
@@ -366,218 +273,31 @@ export async function runDemo(
       refusals,
       proof: {
         verified,
-        rows: record.statement.rows,
+        rows: tested,
         correct: vendor.correct,
-        threshold: record.statement.threshold,
+        threshold,
         baseline: vendor.baseline,
         constraints: record.constraints,
         domain: record.domain,
-        seconds: round((performance.now() - proofBegan) / 1000),
+        seconds: round(proofMs / 1000),
         phases: record.phases,
-        key: 'INSECURE-SINGLE-PARTY',
+        key: prepared.key.mark,
       },
       workers: record.workers.map(({ id, shards }) => ({ id, shards })),
       seconds: round((performance.now() - began) / 1000),
     };
-    for (const line of summary(result, published, monitor, name)) say(line);
-    return { result, monitor, stop };
+    const files = { test: nearest(testFile(name)), proof: nearest(proofFile) };
+    for (const line of summary(result, published, monitor)) report.line(line);
+    if (!options.once) for (const line of invitation(name, files)) report.line(line);
+    return { result, stop };
   } catch (error) {
     await stop();
     throw error;
   }
 }
 
-const testFile = (name: string): string => folder('models', `${name}.test.data`);
-
-/** The vendor's part: everything from rows to a committed model. What it keeps lies in `.vouch/models`. */
-async function makeModel(name: string, rows: readonly CreditRow[]) {
-  const { train: training, test } = split(rows, SEEDS.split);
-  if (test.length === 0 || training.length < 10) {
-    throw new VouchError(
-      'bad-file',
-      `data: ${rows.length} rows are too few; expected at least 20, of both classes`,
-    );
-  }
-  const preprocessing = creditPreprocessing(training);
-  const featuresOf = (list: readonly CreditRow[]) =>
-    list.map(({ cells }) => preprocess(preprocessing, cells));
-  const calibration = featuresOf(training);
-  const network = train(
-    { features: calibration, labels: training.map(({ label }) => label) },
-    CREDIT_CLASSES.length,
-    { seed: SEEDS.training },
-  );
-  const onnx = writeOnnx(onnxFromNetwork(network));
-  await writeWhole(folder('models', `${name}.onnx`), onnx);
-  await writeWhole(
-    testFile(name),
-    test.map(({ cells, label }) => `${[...cells, label + 1].join(' ')}\n`).join(''),
-  );
-
-  // From here on it is anybody's ONNX file.
-  const quantised = quantise(networkFromOnnx(readOnnx(onnx)), {
-    preprocessing,
-    classes: CREDIT_CLASSES,
-    calibration,
-  });
-  const model = await withSalt(name, { ...quantised, salt: randomSalt() });
-  const testSet: TestSet = { features: featuresOf(test), labels: test.map(({ label }) => label) };
-  const total = test.length;
-  const correct = decideMany(model, testSet.features).filter((got, i) => got === testSet.labels[i]).length;
-  const baseline = Math.max(
-    ...CREDIT_CLASSES.map((_, label) => test.filter((row) => row.label === label).length),
-  );
-  const threshold = baseline + Math.ceil(MARGIN * total);
-  if (correct < threshold) {
-    throw new VouchError(
-      'statement-false',
-      `the model classifies ${correct} of ${total} test rows correctly; a constant answer ${baseline}; expected at least ${threshold}, so there is nothing to prove`,
-    );
-  }
-  return {
-    model,
-    testSet,
-    train: training.length,
-    correct,
-    baseline,
-    threshold,
-    examples: test.map(({ cells }) => cells),
-  };
-}
-
-/** The salt is kept with the vendor's copy of the model, so that the same model keeps its commitment. */
-async function withSalt(name: string, model: CommittedModel): Promise<CommittedModel> {
-  const file = folder('models', `${name}.secret`);
-  if (existsSync(file)) {
-    try {
-      const kept = decodeSecret(model.architecture, readFileSync(file));
-      const same = encodeSecret({ ...model, salt: kept.salt });
-      if (same.every((byte, i) => byte === encodeSecret(kept)[i])) return { ...model, salt: kept.salt };
-    } catch {
-      // Another architecture, or a damaged file: a new model then, with a salt of its own.
-    }
-  }
-  await writeWhole(file, encodeSecret(model));
-  return model;
-}
-
-async function writePolicies(): Promise<Record<PolicyName, Policy>> {
-  const binding = ['nonce', 'hpkeKey', 'receiptKey', 'enclave'] as const;
-  const policies = {
-    inference: await demonstrationPolicy(['runner'], [...binding, 'modelCommitment']),
-    prover: await demonstrationPolicy(['coordinator'], [...binding, 'modelCommitment']),
-    worker: await demonstrationPolicy(['worker'], [...binding]),
-  };
-  for (const name of POLICIES)
-    await writeWhole(policyFile(name), `${JSON.stringify(policies[name], null, 2)}\n`);
-  return policies;
-}
-
-/** Starts the host's children under a supervisor: local roles as one child, workers and coordinator as processes. */
-async function superviseHost(url: string, model: string, workers: readonly string[], log: Log) {
-  const local: RunningRole[] = [];
-  const args = ['--nats', url, '--creds', folder('creds')];
-  const process = (role: 'worker' | 'coordinator', id: string): ChildSpec => ({
-    id,
-    essential: role === 'coordinator',
-    start: async () => {
-      await credentials(role, id, folder('creds'));
-      return startProcess(role, id, args);
-    },
-  });
-  const enclave: ChildSpec = {
-    id: ENCLAVE,
-    essential: true,
-    start: async (): Promise<RunningChild> => {
-      const roles = await startRoles(['broker', 'runner', 'gpu', 'enclave'], {
-        url,
-        creds: folder('creds'),
-        id: ENCLAVE,
-        log,
-        model,
-      });
-      local.splice(0, local.length, ...roles);
-      const { promise: exited, resolve } = Promise.withResolvers<number>();
-      let stopped: Promise<void> | undefined;
-      const stop = (code: number) => {
-        stopped ??= stopRoles(roles, log).then(() => resolve(code));
-        return stopped;
-      };
-      for (const { role, actor } of roles) {
-        if (role === 'gpu') continue;
-        actor.subscribe(({ value }: { value: unknown }) => {
-          if (value === 'failed' || value === 'quarantined') void stop(1);
-        });
-      }
-      return { exited, stop: () => stop(0) };
-    },
-  };
-  const children = [
-    enclave,
-    process('coordinator', 'coordinator-1'),
-    ...workers.map((id) => process('worker', id)),
-  ];
-  const supervisor = await startRole(
-    { role: 'supervisor', id: HOST, url, creds: await credentials('supervisor', HOST, folder('creds')), log },
-    supervisorRole(children),
-  );
-  await until(supervisor.actor, ({ value }) => value !== 'starting', 180_000);
-  if (!inState(supervisor.actor, 'supervising')) {
-    await supervisor.stop();
-    throw new VouchError(
-      'not-ready',
-      'not all actors came up; what failed is said above, and in .vouch/logs',
-    );
-  }
-  return { supervisor, local };
-}
-
-function showProgress(progress: Progress, { phase, done, total, workers }: ProofProgress): void {
-  if (phase !== 'dispatching') progress.set(phase, phase === 'published' ? 1 : 0, 1);
-  if (total === 0) return;
-  progress.set('dispatching', done, total, 'shards');
-  for (const worker of workers)
-    progress.set(worker.id, worker.done, total, worker.assigned > 0 ? `+${worker.assigned} in work` : '');
-}
-
-function summary(result: DemoResult, { record }: PublishedProof, monitor: string, model: string): string[] {
-  const { proof, workers } = result;
-  const percent = (count: number) => `${((100 * count) / proof.rows).toFixed(1)} %`;
-  const bytes = canonicalJson(record.proof).length;
-  const phases = Object.entries(proof.phases).map(([name, ms]) => `${name} ${seconds(ms)}`);
-  const all = workers.reduce((sum, { shards }) => sum + shards, 0);
-  return [
-    '',
-    `Summary (SIMULATED hardware, ${proof.key} key)`,
-    `  proved      at least ${proof.threshold} of ${proof.rows} rows (${percent(proof.threshold)}); a constant answer scores ${proof.baseline} (${percent(proof.baseline)}), the model ${proof.correct} (${percent(proof.correct)}) by its vendor's count`,
-    `  circuit     ${proof.constraints} constraints, domain 2^${Math.log2(proof.domain)}`,
-    `  proof       ${proof.verified ? 'verified' : 'NOT VERIFIED'}, ${bytes} bytes of JSON (three points), ${proof.seconds} s in all`,
-    `  phases      ${phases.join(', ')}`,
-    `  workers     ${workers.map(({ id, shards }) => `${id} ${shards} of ${all} shards`).join(', ')}`,
-    `  receipts    ${result.inferences.map(({ receiptId }) => receiptId.slice(0, 8)).join(', ')} in .vouch/receipts and on NATS`,
-    `  monitor     ${monitor}`,
-    `  total       ${result.seconds} s`,
-    '',
-    'In a second terminal:',
-    '  runtime/vouch.mjs status',
-    `  head -3 ${relative(testFile(model))} | runtime/vouch.mjs infer ${model} -`,
-    `  runtime/vouch.mjs verify ${relative(folder('proofs', `${record.job}.json`))} --test-set ${relative(testFile(model))}`,
-  ];
-}
-
-const relative = (file: string): string =>
-  file.startsWith(`${process.cwd()}/`) ? file.slice(process.cwd().length + 1) : file;
+const port = (options: DemoOptions) => (options.port ? { port: options.port } : {});
 const round = (value: number): number => Math.round(value * 100) / 100;
-const seconds = (ms: number): string => `${(ms / 1000).toFixed(ms < 10_000 ? 2 : 1)} s`;
-const firstFailure = ({
-  checks,
-}: {
-  checks: readonly { id: string; status: string; detail: string }[];
-}): string => {
-  const failed = checks.find(({ status }) => status === 'fail');
-  return failed ? `${failed.id}` : 'nothing failed';
-};
-const durability = ({ durable }: NatsServer): string =>
-  durable
-    ? 'syncs before it acknowledges'
-    : 'WEAKER: this server acknowledges before it syncs; 2.10 or newer does not';
+/** A path as a person here would type it. */
+const nearest = (file: string): string =>
+  file.startsWith(`${process.cwd()}/`) ? file.slice(process.cwd().length + 1) : file;

@@ -18,6 +18,7 @@ export const PHASES: typeof ProofPhases = [
   'dispatching',
   'assembling',
   'verifying',
+  'publishing',
   'published',
   'failed',
 ];

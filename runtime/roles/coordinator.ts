@@ -1,40 +1,30 @@
 /**
- * The proof coordinator, an attested process: it holds the witness, which is the weights. It checks the key
- * against the circuit that it compiled itself, cuts the five sums into shards, seals each to a worker whose
- * evidence it has verified, checks and adds up what comes back, and publishes nothing that does not verify.
+ * The proof coordinator, an attested process: it holds the witness, which is the weights. It takes a request from the
+ * queue and its lease, makes the witness (witnessing.ts), has the sums computed by attested workers (dispatch.ts),
+ * and publishes nothing that does not verify.
+ *
+ * A request stays in the queue until its proof is published or can never be, so a crash at any moment only means
+ * that somebody starts again: under a later epoch, with nothing kept but what is cached by digest. Every end of a
+ * request is told to the requester as progress; a failure names its code.
  *
  * Secrets (model, witness, r and s) live in one `Job` per proof in this file's closures and are gone with it.
  */
-import { readFile } from 'node:fs/promises';
 import { type AnyActorRef, fromPromise, type PromiseActorLogic } from 'xstate';
 import { proofCoordinatorCounts, proofCoordinatorMachine } from '../../actors/proof-coordinator.ts';
 import { type ProofJobEvent, proofJobCounts, proofJobMachine } from '../../actors/proof-job.ts';
-import { SECTION_GROUP, SECTIONS, type Section } from '../../circuits/groth16/engine.ts';
+import { SECTIONS } from '../../circuits/groth16/engine.ts';
 import { randomScalar } from '../../circuits/groth16/field.ts';
-import { addPoints, checkPoint, POINT_BYTES } from '../../circuits/groth16/point.ts';
 import { assemble, type Proof, transform } from '../../circuits/groth16/prove.ts';
-import { checkCircuit } from '../../circuits/groth16/qap.ts';
-import { readR1cs } from '../../circuits/groth16/r1cs.ts';
 import { verificationKey } from '../../circuits/groth16/verify.ts';
-import { readZkey, sectionCounts, type Zkey } from '../../circuits/groth16/zkey.ts';
-import { parseArchitecture } from '../../circuits/model/architecture.ts';
-import { emitQualityCircuit, witnessInput } from '../../circuits/model/emit.ts';
-import { decideMany } from '../../circuits/model/quantise.ts';
-import { decodeTestSet } from '../../circuits/model/test-set.ts';
+import { sectionCounts } from '../../circuits/groth16/zkey.ts';
+import type { SimulatedPlatform } from '../../protocols/attestation/formats/simulated.ts';
 import type { Policy } from '../../protocols/attestation/policy.ts';
 import { demandAccepted, verifyEvidence } from '../../protocols/attestation/verify.ts';
 import { signStatement } from '../../protocols/cose.ts';
-import { EvidenceReply, EvidenceRequest } from '../../protocols/enclave.ts';
-import { base64url, canonicalJson, equal, sha256, sha256Hex, utf8 } from '../../protocols/encoding.ts';
-import {
-  decodeHeader,
-  decodeMessage,
-  ENVELOPE_HEADER,
-  encodeHeader,
-  encodeMessage,
-} from '../../protocols/envelope.ts';
+import { base64url, canonicalJson, sha256, sha256Hex, utf8 } from '../../protocols/encoding.ts';
+import { decodeMessage, encodeMessage } from '../../protocols/envelope.ts';
 import { messageOf, VouchError } from '../../protocols/errors.ts';
-import { SCALAR_BYTES, Shard, ShardRefused, ShardResult, shardContext } from '../../protocols/msm.ts';
+import { SCALAR_BYTES } from '../../protocols/msm.ts';
 import {
   type Phase,
   PROOF_CONTENT_TYPE,
@@ -44,50 +34,48 @@ import {
   PublishedProof,
   type QualityStatement,
 } from '../../protocols/proof.ts';
-import { SEAL_OVERHEAD_BYTES, SEALING_INFO, sealTo } from '../../protocols/sealing.ts';
+import { SEAL_OVERHEAD_BYTES } from '../../protocols/sealing.ts';
 import { PROOF_REQUEST_CONSUMER, STREAMS } from '../../protocols/streams.ts';
-import { filters, subjects } from '../../protocols/subjects.ts';
+import { lastToken, subjects } from '../../protocols/subjects.ts';
 import { createIdentity } from '../attest/identity.ts';
-import { getBlob, getManifest, type Manifest } from '../blobs.ts';
-import type { PulledMessage, Received } from '../bus.ts';
-import { calculateWitness, circuitToolchain, compileCircuit } from '../circuit-compiler.ts';
-import { folder } from '../context.ts';
+import type { PulledMessage } from '../bus.ts';
 import type { StartRole } from '../host.ts';
 import { acquire, type Lease } from '../lease.ts';
-import { type ObtainedModel, obtainModel } from '../models.ts';
-import { createLedger, type Ledger, type PlannedShard, planShards } from '../msm/plan.ts';
+import { createLedger, type Ledger, planShards, workOf } from '../msm/plan.ts';
 import { createPool } from '../msm/pool.ts';
-import { ensureShardConsumer, provisionMemoryStreams } from '../provision.ts';
+import { type PartialSum, type SectionScalars, sectionSums, sharesOf, wrongSums } from '../msm/sums.ts';
+import { provisionMemoryStreams } from '../provision.ts';
 import { verifyWithSnarkjs } from '../snarkjs.ts';
+import { dispatch } from './dispatch.ts';
 import { createFleet } from './fleet.ts';
+import { type Witnessed, witnessOf } from './witnessing.ts';
 
-const MAX_TEST_SET_BYTES = 64 * 1024 * 1024;
-const MAX_KEY_BYTES = 2 ** 31 - 1;
-/** A third of the request consumer's ack wait (runtime/provision.ts). */
+/** A third of the request consumer's ack wait (runtime/provision.ts); progress is told as often. */
 const WORKING_MS = 4_000;
 /** Deliveries of one request: a coordinator that dies over it, or a fault that looks passing, ends somewhere. */
 const MAX_TRIES = 8;
-/** How often the ledger is looked at when nothing happens. */
-const TICK_MS = 500;
-/** An idle worker gets a second copy of a shard that has been out for this long. */
-const STRAGGLER_MS = 15_000;
-/** Shards per worker: enough to even out, few enough that each is worth a trip. */
+const RETRY_MS = 1_000;
+/** Shards per worker: enough to even out, few enough that each is worth a trip. Their size is in points of A (plan.ts). */
 const SHARDS_PER_WORKER = 8;
 const MIN_SHARD_POINTS = 2048;
-const MAX_SHARD_POINTS = 65_536;
+const MAX_SHARD_POINTS = 131_072;
+/** Room in a message for headers. */
+const HEADER_BYTES = 64 * 1024;
 
 export interface CoordinatorOptions {
   /** what a worker's evidence has to satisfy */
   readonly workerPolicy: Policy;
   /** threads for transforms and checks, default 1 */
-  readonly threads?: number;
-  /**
-   * Fixed r and s, for tests that compare proofs. A proof made with known r and s hides nothing.
-   */
+  readonly threads?: number | undefined;
+  /** default: one of this installation's own */
+  readonly platform?: SimulatedPlatform | undefined;
+  /** points of a shard at most; by default as few shards as keep the workers evenly busy */
+  readonly shardPoints?: number | undefined;
+  /** Fixed r and s, for tests that compare proofs. A proof made with known r and s hides nothing. */
   readonly insecureBlinding?: { readonly r: bigint; readonly s: bigint } | undefined;
 }
 
-/** What one proof needs while it is made. Everything but the request is secret or derived from secrets. */
+/** One proof while it is made; at most `maxJobs` of the machine at a time. */
 interface Job {
   readonly request: PulledMessage;
   readonly statement: QualityStatement;
@@ -95,25 +83,16 @@ interface Job {
   phase: Phase;
   /** milliseconds per finished phase */
   readonly phases: Partial<Record<Phase, number>>;
-  /** what the client is told when it fails */
+  /** what the requester is told when it fails */
   reason?: string;
   lease?: Lease;
-  made?: Made;
-}
-interface Made {
-  readonly obtained: ObtainedModel;
-  readonly zkey: Zkey;
-  readonly key: Manifest;
-  readonly constraints: number;
-  witness: Uint8Array;
-  scalars?: Readonly<Record<Section, Uint8Array>>;
-  publicSignals: readonly bigint[];
+  /** what it is made from, as far as it is there; everything but the ledger is secret or derived from secrets */
+  witnessed?: Witnessed;
+  scalars?: SectionScalars;
+  publicSignals?: readonly string[];
   ledger?: Ledger;
-  /** checked result per shard */
-  readonly points: Map<
-    string,
-    { readonly point: Uint8Array; readonly worker: string; readonly millis: number }
-  >;
+  /** checked points by shard */
+  parts?: Map<string, PartialSum>;
   proof?: Proof;
 }
 
@@ -123,9 +102,8 @@ export const coordinatorRole =
     const { id, bus, log, source } = context;
     const pool = await createPool({ threads: options.threads ?? 1 });
     context.onStop(() => pool.close());
-    const identity = await createIdentity('coordinator', id);
+    const identity = await createIdentity('coordinator', id, options.platform);
     const jobs = new Map<string, Job>();
-    const keysChecked = new Set<string>();
 
     const fleet = createFleet({
       bus,
@@ -146,38 +124,65 @@ export const coordinatorRole =
       if (!job) throw new VouchError('cancelled', `job ${name} is no longer here`);
       return job;
     };
-    const madeOf = (name: string): Made => {
-      const { made } = jobOf(name);
-      if (!made) throw new VouchError('internal', `job ${name} has no witness`);
-      return made;
+    /** What an earlier phase left behind. */
+    const had = <T>(value: T | undefined): T => {
+      if (value === undefined) throw new VouchError('internal', 'a phase ran before the one it builds on');
+      return value;
+    };
+    const open = (name: string, request: PulledMessage, statement: QualityStatement) => {
+      const working = setInterval(() => {
+        request.working();
+        report(name);
+      }, WORKING_MS);
+      jobs.set(name, { request, statement, working, phase: 'queued', phases: {} });
     };
     const forget = (name: string) => {
       const job = jobs.get(name);
       if (!job) return;
       jobs.delete(name);
       clearInterval(job.working);
-      job.made?.witness.fill(0);
-      job.made?.scalars?.H.fill(0);
+      // The other sections' scalars are views of the witness.
+      job.witnessed?.witness.fill(0);
+      job.scalars?.H.fill(0);
       void job.lease?.release().catch(() => {});
     };
 
-    /** The proving key, checked once against the circuit compiled here. */
-    const openKey = async (statement: QualityStatement, r1cs: Uint8Array, signal: AbortSignal) => {
-      const limits = { maxBytes: MAX_KEY_BYTES, cacheDir: folder('cache', 'blobs'), signal };
-      const key = await getManifest(bus, statement.key, limits);
-      const zkey = readZkey(await getBlob(bus, statement.key, limits));
-      const checked = `${statement.circuit}/${statement.key}`;
-      if (!keysChecked.has(checked)) {
-        await checkCircuit(zkey, readR1cs(r1cs), pool, { signal });
-        keysChecked.add(checked);
-      }
-      return { zkey, key };
+    const tell = (body: ProofProgress, epoch?: number) => {
+      const subject = subjects.progress(body.job);
+      bus.publishLossy(subject, encodeMessage(ProofProgress, { subject, source, epoch, body }));
+    };
+    const report = (name: string, end: Partial<Pick<ProofProgress, 'phase' | 'error'>> = {}) => {
+      const job = jobs.get(name);
+      if (!job) return;
+      const { total, done, workers } = job.ledger?.counts() ?? { total: 0, done: 0, workers: [] };
+      const { phase, phases, lease } = job;
+      tell({ job: name, phase, done, total, workers, phases: { ...phases }, ...end }, lease?.epoch);
+    };
+    const failure = (name: string, code: string) => {
+      const message = (jobs.get(name)?.reason ?? `the proof failed: ${code}`).slice(0, 1000);
+      report(name, { phase: 'failed', error: { code, message } });
+    };
+    /** Ends a request that never became a job. */
+    const turnDown = (request: PulledMessage, error: VouchError) => {
+      const job = lastToken(request.subject);
+      log(`${source}: request ${job} turned down: ${error.message}`);
+      const { code, message } = error;
+      tell({
+        job,
+        phase: 'failed',
+        done: 0,
+        total: 0,
+        workers: [],
+        phases: {},
+        error: { code, message: message.slice(0, 1000) },
+      });
+      request.term();
     };
 
     /** An effect of a proof job: reports its phase, times it, and keeps the reason when it fails. */
     const phase = <Input extends { job: string }, Output>(
       name: Phase,
-      run: (args: { input: Input; signal: AbortSignal; self: AnyActorRef }) => Promise<Output>,
+      run: (job: Job, args: { input: Input; signal: AbortSignal; self: AnyActorRef }) => Promise<Output>,
     ): PromiseActorLogic<Output, Input> =>
       fromPromise<Output, Input>(async ({ input, signal, self }) => {
         const job = jobOf(input.job);
@@ -185,338 +190,133 @@ export const coordinatorRole =
         report(input.job);
         const began = performance.now();
         try {
-          return await run({ input, signal, self });
+          return await run(job, { input, signal, self });
         } catch (error) {
-          if (error instanceof VouchError) job.reason = error.message;
-          else if (!signal.aborted)
-            log(`${source}: job ${input.job}, ${name}: ${(error as Error)?.stack ?? messageOf(error)}`);
+          if (error instanceof VouchError) job.reason ??= error.message;
+          else log(`${source}: job ${input.job}, ${name}: ${(error as Error)?.stack ?? messageOf(error)}`);
           throw error;
         } finally {
           job.phases[name] = (job.phases[name] ?? 0) + Math.round(performance.now() - began);
         }
       });
-    const tellJob = (effect: AnyActorRef, event: ProofJobEvent) => effect._parent?.send(event);
+    const isPublished = async (job: string) =>
+      (await bus.getLast(STREAMS.proofs.name, subjects.proof(job))) !== undefined;
+    const verifies = async ({ witnessed, publicSignals, proof }: Job) =>
+      verifyWithSnarkjs(verificationKey(had(witnessed).zkey), had(publicSignals), had(proof));
 
     const jobMachine = proofJobMachine.provide({
       actors: {
-        acquireLease: phase('queued', async ({ input, signal, self }) => {
-          const job = jobOf(input.job);
-          const stored = await bus.getLast(STREAMS.proofs.name, subjects.proof(input.job));
-          if (stored) return { epoch: 0, published: true };
+        acquireLease: phase('queued', async (job, { input, signal, self }) => {
+          if (await isPublished(input.job)) return { epoch: 0, published: true };
           const lease = await acquire(bus, { key: `proof_${input.job}`, holder: source, signal });
           job.lease = lease;
           lease.lost.addEventListener('abort', () => {
-            if (jobs.get(input.job) === job) tellJob(self, { type: 'lease.lost' });
+            if (jobs.get(input.job) !== job) return;
+            job.reason = messageOf(lease.lost.reason);
+            self._parent?.send({ type: 'lease.lost' } satisfies ProofJobEvent);
           });
-          return { epoch: lease.epoch, published: false };
+          // Its last holder may have published while we waited.
+          return { epoch: lease.epoch, published: await isPublished(input.job) };
         }),
-        witness: phase('witnessing', async ({ input, signal }) => {
-          const job = jobOf(input.job);
-          const { statement } = job;
-          const obtained = await obtainModel(bus, source, identity, statement.model);
-          if (obtained.manifest.commitment !== statement.commitment) {
-            throw new VouchError(
-              'commitment-mismatch',
-              `model ${statement.model} has another commitment than the request names`,
-            );
-          }
-          const stored = await getBlob(bus, statement.testSet, {
-            maxBytes: MAX_TEST_SET_BYTES,
-            cacheDir: folder('cache', 'blobs'),
-          });
-          const testSet = decodeTestSet(obtained.model.architecture, stored);
-          const toolchain = await circuitToolchain();
-          const circuit = emitQualityCircuit(obtained.model.architecture, testSet, toolchain);
-          if (circuit.digest !== statement.circuit || circuit.rows !== statement.rows) {
-            throw new VouchError(
-              'bad-input',
-              'proof.request: its circuit is not the one that model and test set give here',
-            );
-          }
-          const correct = decideMany(obtained.model, testSet.features).filter(
-            (got, i) => got === testSet.labels[i],
-          ).length;
-          if (correct < statement.threshold || statement.threshold > statement.rows) {
-            throw new VouchError(
-              'statement-false',
-              `the model does not reach ${statement.threshold} of ${statement.rows} rows`,
-            );
-          }
-          const compiled = await compileCircuit(circuit, toolchain, {
-            cacheDir: folder('cache', 'circuits'),
-            signal,
-          });
-          const { zkey, key } = await openKey(statement, await readFile(compiled.r1csPath), signal);
-          const witness = await calculateWitness(
-            await readFile(compiled.wasmPath),
-            witnessInput(obtained.model, statement.threshold),
-            { signal },
-          );
-          job.made = {
-            obtained,
-            zkey,
-            key,
-            constraints: compiled.constraints,
-            witness,
-            publicSignals: [],
-            points: new Map(),
-          };
+        witness: phase('witnessing', async (job, { signal }) => {
+          job.witnessed = await witnessOf({ bus, source, identity, pool }, job.statement, signal);
         }),
-        transform: phase('transforming', async ({ input, signal }) => {
-          const made = madeOf(input.job);
-          const { scalars, publicSignals } = await transform(made.zkey, made.witness, pool, { signal });
-          made.scalars = scalars;
-          made.publicSignals = publicSignals;
+        transform: phase('transforming', async (job, { signal }) => {
+          const { zkey, witness } = had(job.witnessed);
+          const { scalars, publicSignals } = await transform(zkey, witness, pool, { signal });
+          job.scalars = scalars;
+          job.publicSignals = publicSignals.map(String);
         }),
-        plan: phase('planning', async ({ input }) => {
-          const made = madeOf(input.job);
-          const counts = sectionCounts(made.zkey);
+        plan: phase('planning', async (job) => {
+          const { zkey, key } = had(job.witnessed);
+          const counts = sectionCounts(zkey);
           const layout = SECTIONS.map((section) => ({
             section,
-            offset: made.zkey.range(section).offset,
+            offset: zkey.range(section).offset,
             count: counts[section],
           }));
-          const chunks = {
-            chunks: made.key.chunks.map(({ sha256 }) => sha256),
-            chunkBytes: made.key.chunks[0]?.size ?? 1,
+          const blob = {
+            chunks: key.chunks.map(({ sha256: digest }) => digest),
+            chunkBytes: key.chunks[0]?.size ?? 1,
           };
-          const work = counts.A + counts.B1 + 3 * counts.B2 + counts.C + counts.H;
-          const fits = Math.floor((bus.server.maxPayload - 64 * 1024 - SEAL_OVERHEAD_BYTES) / SCALAR_BYTES);
-          const share = Math.ceil(work / (SHARDS_PER_WORKER * Math.max(2, fleet.ready().length)));
-          const size = Math.min(Math.max(share, MIN_SHARD_POINTS), MAX_SHARD_POINTS, fits);
-          made.ledger = createLedger(planShards(layout, chunks, size));
-          return { shards: made.ledger.counts().total };
-        }),
-        dispatch: phase('dispatching', async ({ input, signal, self }) => {
-          await dispatch(input.job, input.epoch, signal, (event) => tellJob(self, event));
-        }),
-        assemble: phase('assembling', async ({ input }) => {
-          const made = madeOf(input.job);
-          const { r, s } = options.insecureBlinding ?? { r: randomScalar(), s: randomScalar() };
-          made.proof = assemble(made.zkey, sums(made), r, s);
-          const verified = await verifyWithSnarkjs(
-            verificationKey(made.zkey),
-            made.publicSignals.map(String),
-            made.proof,
+          const share = Math.ceil(workOf(layout) / (SHARDS_PER_WORKER * Math.max(2, fleet.ready().length)));
+          const size = Math.min(
+            Math.max(share, MIN_SHARD_POINTS),
+            options.shardPoints ?? MAX_SHARD_POINTS,
+            Math.floor((bus.server.maxPayload - HEADER_BYTES - SEAL_OVERHEAD_BYTES) / SCALAR_BYTES),
           );
-          if (verified) return;
-          await convict(input.job, made);
-          made.proof = assemble(made.zkey, sums(made), r, s);
+          job.ledger = createLedger(planShards(layout, blob, size));
+          return { shards: job.ledger.counts().total };
         }),
-        verify: phase('verifying', async ({ input }) => {
-          const { zkey, publicSignals, proof } = madeOf(input.job);
-          return {
-            verified:
-              proof !== undefined &&
-              (await verifyWithSnarkjs(verificationKey(zkey), publicSignals.map(String), proof)),
-          };
+        dispatch: phase('dispatching', async (job, { input, signal, self }) => {
+          job.parts = await dispatch(
+            { bus, source, log, fleet },
+            {
+              job: input.job,
+              epoch: input.epoch,
+              ledger: had(job.ledger),
+              scalars: had(job.scalars),
+              signal,
+              onNews: (news) => {
+                self._parent?.send(news);
+                report(input.job);
+              },
+            },
+          );
         }),
-        publish: phase('verifying', async ({ input }) => {
-          const { statement } = jobOf(input.job);
-          const made = madeOf(input.job);
+        assemble: phase('assembling', async (job, { input }) => {
+          const { r, s } = options.insecureBlinding ?? { r: randomScalar(), s: randomScalar() };
+          const { zkey } = had(job.witnessed);
+          const parts = had(job.parts);
+          job.proof = assemble(zkey, sectionSums(parts.values()), r, s);
+          if (await verifies(job)) return;
+          let wrong = 0;
+          const truth = { zkey, scalars: had(job.scalars) };
+          for await (const { part, right } of wrongSums(parts.values(), truth, pool.msm)) {
+            const { shard, worker } = part;
+            log(`${source}: job ${input.job}: ${worker} computed ${shard.id} wrongly; it gets no more work`);
+            fleet.ban(worker);
+            parts.set(shard.id, { shard, point: right, worker: id, millis: 0 });
+            wrong += 1;
+          }
+          if (wrong === 0) job.reason = 'the proof does not verify, although every sum is right: see the key';
+          job.proof = assemble(zkey, sectionSums(parts.values()), r, s);
+        }),
+        verify: phase('verifying', async (job) => ({ verified: await verifies(job) })),
+        publish: phase('publishing', async (job, { input: { job: name, epoch } }) => {
+          const { zkey, architecture, constraints } = had(job.witnessed);
           const record: ProofRecord = {
-            job: input.job,
-            statement,
-            proof: structuredClone(made.proof!) as ProofRecord['proof'],
-            publicSignals: made.publicSignals.map(String),
-            verificationKey: { ...verificationKey(made.zkey) },
-            architecture: parseArchitecture(made.obtained.manifest.architecture),
-            constraints: made.constraints,
-            domain: made.zkey.domainSize,
-            phases: { ...jobOf(input.job).phases } as Record<string, number>,
-            workers: shares(made),
+            job: name,
+            statement: job.statement,
+            proof: structuredClone(had(job.proof)) as ProofRecord['proof'],
+            publicSignals: [...had(job.publicSignals)],
+            verificationKey: { ...verificationKey(zkey) },
+            architecture,
+            constraints,
+            domain: zkey.domainSize,
+            phases: { ...job.phases },
+            workers: sharesOf(had(job.parts).values()),
             time: new Date().toISOString(),
           };
           const bytes = utf8(canonicalJson(record));
           const signature = await signStatement(identity.signer, PROOF_CONTENT_TYPE, sha256(bytes));
-          const maker = await identity.evidence(sha256Hex(bytes), statement.commitment);
-          const subject = subjects.proof(input.job);
+          const maker = await identity.evidence(sha256Hex(bytes), job.statement.commitment);
+          const subject = subjects.proof(name);
           const body = { record, signature: base64url(signature), maker };
+          const message = encodeMessage(PublishedProof, { subject, source, epoch, body });
           try {
-            await bus.append(
-              subject,
-              encodeMessage(PublishedProof, { subject, source, epoch: input.epoch, body }),
-              {
-                expectLastSubjectSequence: 0,
-                msgId: input.job,
-                retryMs: 30_000,
-              },
-            );
+            await bus.append(subject, message, {
+              expectLastSubjectSequence: 0,
+              msgId: name,
+              retryMs: 30_000,
+            });
           } catch (error) {
-            // Another coordinator was first; one proof is what was asked for.
+            // Another coordinator was first, or we were and never heard of it; one proof is what was asked for.
             if (!(error instanceof VouchError && error.code === 'conflict')) throw error;
           }
         }),
       },
     });
-    /** Runs the ledger until every shard has a checked result. */
-    const dispatch = async (
-      name: string,
-      epoch: number,
-      signal: AbortSignal,
-      tell: (news: Extract<ProofJobEvent, { worker: string }>) => void,
-    ) => {
-      const made = madeOf(name);
-      const ledger = made.ledger!;
-      const scalars = made.scalars!;
-      /** by the envelope id of the shard's message, which its result names as its cause */
-      const out = new Map<
-        string,
-        { shard: PlannedShard; worker: string; openReply(reply: Uint8Array): Promise<Uint8Array> }
-      >();
-      const { promise: finished, resolve, reject } = Promise.withResolvers<void>();
-
-      const send = async (shard: PlannedShard, worker: string) => {
-        const { id: shardId, section, from, count, chunks, offset } = shard;
-        const subject = subjects.shard(worker, name, shardId);
-        const piece = scalars[section].subarray(from * SCALAR_BYTES, (from + count) * SCALAR_BYTES);
-        const { sealed, openReply } = await sealTo(fleet.sealingKey(worker), piece, {
-          info: SEALING_INFO.shard,
-          aad: shardContext(name, shardId, worker, epoch),
-        });
-        const message = crypto.randomUUID();
-        out.set(message, { shard, worker, openReply });
-        const body: Shard = {
-          job: name,
-          shard: shardId,
-          worker,
-          section,
-          count,
-          chunks: [...chunks],
-          offset,
-        };
-        const header = encodeHeader(Shard, { subject, source, epoch, body, id: message });
-        await bus.append(subject, sealed, {
-          headers: { [ENVELOPE_HEADER]: header },
-          msgId: message,
-          timeoutMs: 10_000,
-          signal,
-        });
-        tell({ type: 'shard.assigned', worker, section });
-      };
-      const step = () => {
-        if (ledger.isDone()) return resolve();
-        for (const { shard, worker } of ledger.assign(fleet.ready(), performance.now(), STRAGGLER_MS)) {
-          send(shard, worker).catch((error: unknown) => {
-            ledger.gone(worker);
-            if (!signal.aborted)
-              log(`${source}: shard ${shard.id} did not reach ${worker}: ${messageOf(error)}`);
-          });
-        }
-      };
-      const receive = async (received: Received) => {
-        const text = received.headers[ENVELOPE_HEADER];
-        const refused = text?.includes(`"type":"${ShardRefused.type}"`) ?? false;
-        const result = refused
-          ? decodeHeader(ShardRefused, received.subject, text)
-          : decodeHeader(ShardResult, received.subject, text);
-        const { job, shard: shardId, worker } = result.body;
-        const sent = out.get(result.cause ?? '');
-        // The subject says who sent it (NATS rights); the cause says which of our messages it answers.
-        if (job !== name || result.epoch !== epoch || sent?.worker !== worker || sent.shard.id !== shardId)
-          return;
-        if (
-          received.subject !== subjects.shardResult(worker, job, shardId) ||
-          !ledger.expects(shardId, worker)
-        )
-          return;
-        out.delete(result.cause ?? '');
-        const { section } = sent.shard;
-        if (refused) {
-          ledger.refuse(shardId, worker);
-          tell({ type: 'shard.refused', worker, section });
-          return step();
-        }
-        try {
-          const point = await sent.openReply(received.data);
-          const group = SECTION_GROUP[section];
-          if (point.byteLength !== POINT_BYTES[group])
-            throw new VouchError('shard-rejected', `shard ${shardId}: not one point`);
-          checkPoint(group, point, `shard ${shardId} of ${worker}`);
-          if (!ledger.complete(shardId, worker)) return;
-          made.points.set(shardId, { point, worker, millis: (result.body as ShardResult).millis });
-          tell({ type: 'shard.done', worker, section });
-          report(name);
-        } catch (error) {
-          log(`${source}: a result of ${worker} was refused: ${messageOf(error)}`);
-          ledger.refuse(shardId, worker);
-          tell({ type: 'shard.refused', worker, section });
-        }
-        step();
-      };
-      const results = bus.subscribe(filters.shardResultsOf(name), (received) =>
-        receive(received).catch((error: unknown) =>
-          log(`${source}: a result was not understood: ${messageOf(error)}`),
-        ),
-      );
-      const gone = fleet.onGone((worker) => {
-        ledger.gone(worker);
-        step();
-      });
-      const reconnected = bus.onState((state) => {
-        if (state !== 'connected') return;
-        // The server may have restarted, and the shards' stream lives in its memory.
-        out.clear();
-        ledger.reset();
-        restore().then(step, (error: unknown) => log(`${source}: ${messageOf(error)}`));
-      });
-      const abort = () => reject(new VouchError('cancelled', `job ${name} was stopped`));
-      signal.addEventListener('abort', abort, { once: true });
-      const timer = setInterval(step, TICK_MS);
-      try {
-        step();
-        await finished;
-      } finally {
-        clearInterval(timer);
-        signal.removeEventListener('abort', abort);
-        reconnected();
-        gone();
-        results.unsubscribe();
-      }
-    };
-
-    /** Makes again what a restart of the server forgot. */
-    const restore = async () => {
-      await provisionMemoryStreams(bus);
-      for (const { id: worker } of fleet.ready()) await ensureShardConsumer(bus, worker);
-    };
-
-    const sums = (made: Made): Record<Section, Uint8Array> =>
-      Object.fromEntries(
-        SECTIONS.map((section) => {
-          const points = [...made.points]
-            .filter(([shard]) => shard.startsWith(`${section}-`))
-            .map(([, { point }]) => point);
-          return [section, addPoints(SECTION_GROUP[section], points, `section ${section}`)];
-        }),
-      ) as Record<Section, Uint8Array>;
-
-    /** A proof that does not verify: every shard is computed again here until the wrong ones are found. */
-    const convict = async (name: string, made: Made) => {
-      for (const [shardId, { point, worker }] of made.points) {
-        const shard = made.ledger!.shard(shardId)!;
-        const { section, from, count } = shard;
-        const size = POINT_BYTES[SECTION_GROUP[section]];
-        const right = await pool.msm(
-          SECTION_GROUP[section],
-          made.zkey.points[section].subarray(from * size, (from + count) * size),
-          made.scalars![section].subarray(from * SCALAR_BYTES, (from + count) * SCALAR_BYTES),
-        );
-        if (equal(right, point)) continue;
-        log(`${source}: job ${name}: ${worker} computed shard ${shardId} wrongly; it gets no more work`);
-        fleet.ban(worker);
-        made.points.set(shardId, { point: right, worker: id, millis: 0 });
-      }
-    };
-
-    const shares = ({ points }: Made) => {
-      const byWorker = new Map<string, { id: string; shards: number; millis: number }>();
-      for (const { worker, millis } of points.values()) {
-        const share = byWorker.get(worker) ?? { id: worker, shards: 0, millis: 0 };
-        byWorker.set(worker, { id: worker, shards: share.shards + 1, millis: share.millis + millis });
-      }
-      return [...byWorker.values()].sort((a, b) => (a.id < b.id ? -1 : 1));
-    };
 
     const machine = proofCoordinatorMachine.provide({
       actors: {
@@ -530,87 +330,63 @@ export const coordinatorRole =
               signal,
             });
             if (!request) continue;
+            if (signal.aborted) {
+              // Nobody waits for it any more; it is somebody else's at once.
+              request.nak();
+              throw new VouchError('cancelled', 'no longer admitting requests');
+            }
             try {
               const { body } = decodeMessage(ProofRequest, request.subject, request.data);
-              if (request.subject !== subjects.proofRequest(body.statement.statement, body.job)) {
+              const { job, statement } = body;
+              if (request.subject !== subjects.proofRequest(statement.statement, job)) {
                 throw new VouchError('bad-message', 'proof.request: its job is not the one of its subject');
               }
               if (request.deliveries > MAX_TRIES) {
-                log(`${source}: job ${body.job} failed ${MAX_TRIES} times; it is given up`);
-                const error = {
-                  code: 'internal',
-                  message: `the proof failed ${MAX_TRIES} times; see the coordinator's log`,
-                };
-                publishProgress({
-                  job: body.job,
-                  phase: 'failed',
-                  done: 0,
-                  total: 0,
-                  workers: [],
-                  phases: {},
-                  error,
-                });
-                request.term();
-                continue;
+                throw new VouchError(
+                  'internal',
+                  `the proof was given up after ${MAX_TRIES} tries; see the coordinator's log`,
+                );
               }
-              if (jobs.has(body.job)) {
+              if (jobs.has(job)) {
                 request.working();
                 continue;
               }
-              const working = setInterval(() => request.working(), WORKING_MS);
-              jobs.set(body.job, {
-                request,
-                statement: body.statement,
-                working,
-                phase: 'queued',
-                phases: {},
-              });
-              return { job: body.job };
+              open(job, request, statement);
+              return { job };
             } catch (error) {
-              log(`${source}: dropped a proof request: ${messageOf(error)}`);
-              request.term();
+              if (!(error instanceof VouchError)) throw error;
+              turnDown(request, error);
             }
           }
         }),
         proofJob: jobMachine,
       },
       actions: {
-        ackRequest: (_, { job, code }) => {
+        ackRequest: (_, { job: name, code }) => {
           void jobs
-            .get(job)
+            .get(name)
             ?.request.ack()
             .catch((error: unknown) => log(`${source}: ${messageOf(error)}`));
-          report(job, { phase: code ? 'failed' : 'published', code });
-          forget(job);
+          if (code) failure(name, code);
+          else report(name, { phase: 'published' });
+          forget(name);
         },
-        nakRequest: (_, { job, code }) => {
-          jobs.get(job)?.request.nak(1_000);
-          log(`${source}: job ${job} will be tried again: ${code}`);
-          forget(job);
+        nakRequest: (_, { job: name, code = 'internal' }) => {
+          const job = jobs.get(name);
+          if (!job) return;
+          if (job.request.deliveries >= MAX_TRIES) {
+            log(`${source}: job ${name} is given up after ${MAX_TRIES} tries: ${code}`);
+            failure(name, code);
+            job.request.term();
+          } else {
+            log(`${source}: job ${name} will be tried again: ${code}: ${job.reason ?? 'see above'}`);
+            report(name, { phase: 'queued' });
+            job.request.nak(RETRY_MS);
+          }
+          forget(name);
         },
       },
     });
-
-    const publishProgress = (body: ProofProgress) => {
-      const subject = subjects.progress(body.job);
-      bus.publishLossy(subject, encodeMessage(ProofProgress, { subject, source, body }));
-    };
-    const report = (name: string, end?: { phase: 'published' | 'failed'; code?: string | undefined }) => {
-      const job = jobs.get(name);
-      if (!job) return;
-      const { total, done, workers } = job.made?.ledger?.counts() ?? { total: 0, done: 0, workers: [] };
-      publishProgress({
-        job: name,
-        phase: end?.phase ?? job.phase,
-        done,
-        total,
-        workers,
-        phases: { ...job.phases } as Record<string, number>,
-        ...(end?.code
-          ? { error: { code: end.code, message: job.reason ?? `the proof failed: ${end.code}` } }
-          : {}),
-      });
-    };
 
     const actor = context.run({
       kind: 'coordinator',

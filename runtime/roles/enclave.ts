@@ -5,6 +5,7 @@
  */
 import { fromPromise } from 'xstate';
 import { enclaveCounts, enclaveMachine } from '../../actors/enclave.ts';
+import type { SimulatedPlatform } from '../../protocols/attestation/formats/simulated.ts';
 import type { Policy } from '../../protocols/attestation/policy.ts';
 import { demandAccepted, verifyEvidence } from '../../protocols/attestation/verify.ts';
 import { VouchError } from '../../protocols/errors.ts';
@@ -16,7 +17,7 @@ import type { Neighbours } from './neighbours.ts';
 const PROVISION_MS = 60_000;
 
 export const enclaveRole =
-  (neighbours: Neighbours, policy: Policy): StartRole =>
+  (neighbours: Neighbours, policy: Policy, platform?: SimulatedPlatform): StartRole =>
   async (context) => {
     const { id } = context;
     const destroy = () => {
@@ -26,7 +27,7 @@ export const enclaveRole =
     const machine = enclaveMachine.provide({
       actors: {
         create: fromPromise(async () => {
-          neighbours.identity = await createIdentity('runner', id);
+          neighbours.identity = await createIdentity('runner', id, platform);
         }),
         measure: fromPromise(async () => ({ measurement: identity(neighbours).measurement })),
         attest: fromPromise(async () => {

@@ -58,7 +58,10 @@ export const runnerRole =
       return neighbours.identity;
     };
 
-    const serve = async (opened: OpenedRequest): Promise<AnswerPlaintext> => {
+    /** The answer, and the promise that its receipt is stored: the answer may not leave before. */
+    const serve = async (
+      opened: OpenedRequest,
+    ): Promise<{ answer: AnswerPlaintext; stored: Promise<void> }> => {
       if (!loaded || !session) throw new VouchError('not-ready', 'the runner has no model; try again');
       const { manifest, model } = loaded;
       const plaintext = parse(InferencePlaintext, json(opened.plaintext), 'request');
@@ -91,15 +94,17 @@ export const runnerRole =
         time: new Date(),
       });
       const bundle = encodeReceiptBundle({ receipt, evidence: document });
-      await store(receiptId, bundle);
       return {
-        version: 1,
-        ...decided,
-        provider: session.provider,
-        modelMicros,
-        receiptId,
-        receiptDigest: sha256Hex(bundle),
-        receipt: base64url(bundle),
+        stored: store(receiptId, bundle),
+        answer: {
+          version: 1,
+          ...decided,
+          provider: session.provider,
+          modelMicros,
+          receiptId,
+          receiptDigest: sha256Hex(bundle),
+          receipt: base64url(bundle),
+        },
       };
     };
 
@@ -146,11 +151,11 @@ export const runnerRole =
             throw error;
           }
           // From here on even an error could tell about the plaintext, so it is sealed like an answer.
-          const outcome = await serve(opened).catch((error: unknown) => ({
-            version: 1,
-            error: wireError(error, log),
-          }));
-          const reply = await opened.sealReply(utf8(JSON.stringify(outcome)));
+          const seal = (outcome: unknown) => opened.sealReply(utf8(JSON.stringify(outcome)));
+          const reply = await serve(opened)
+            .then(({ answer, stored }) => Promise.all([seal(answer), stored]))
+            .then(([sealed]) => sealed)
+            .catch((error: unknown) => seal({ version: 1, error: wireError(error, log) }));
           const header = encodeHeader(InferReply, {
             subject: received.subject,
             source,

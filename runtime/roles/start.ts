@@ -2,14 +2,11 @@
  * Starts roles by name, with what each needs from the command line or from `.vouch`: the one place that knows
  * all roles. Roles that share a machine (enclave, gpu, runner) share one `Neighbours`.
  */
-import { existsSync, readFileSync } from 'node:fs';
-import path from 'node:path';
-import { type Policy, parsePolicy } from '../../protocols/attestation/policy.ts';
+import type { SimulatedPlatform } from '../../protocols/attestation/formats/simulated.ts';
 import { messageOf, VouchError } from '../../protocols/errors.ts';
-import type { Role } from '../../protocols/subjects.ts';
-import { folder, readNamed, writeWhole } from '../context.ts';
+import { credentials, kitOf, platformIn } from '../credentials.ts';
 import { inState, type RunningRole, type StartRole, startRole, until } from '../host.ts';
-import { type Authority, ensureAuthority } from '../keys.ts';
+import { findPolicy, type PolicyName } from '../policies.ts';
 import type { Log } from '../service.ts';
 import { startBroker } from './broker.ts';
 import { coordinatorRole } from './coordinator.ts';
@@ -23,23 +20,6 @@ import { workerRole } from './worker.ts';
 export const STARTABLE = ['enclave', 'gpu', 'runner', 'worker', 'coordinator', 'broker'] as const;
 export type Startable = (typeof STARTABLE)[number];
 
-/** The policies that a host of the demonstration uses, by what they judge. */
-export const POLICIES = ['inference', 'prover', 'worker'] as const;
-export type PolicyName = (typeof POLICIES)[number];
-export const policyFile = (name: PolicyName): string => folder('policies', `${name}.json`);
-
-/** Reads a policy that a person named, or this installation's. Throws `bad-file`, `bad-input`. */
-export function readPolicy(file: string): Policy {
-  const text = new TextDecoder().decode(readNamed(file, 'policy', 1024 * 1024));
-  let json: unknown;
-  try {
-    json = JSON.parse(text);
-  } catch {
-    throw new VouchError('bad-file', `policy ${file}: expected JSON`);
-  }
-  return parsePolicy(json);
-}
-
 export interface StartOptions {
   readonly url: string;
   /** a `.creds` file, or a folder of `<role>_<id>.creds` */
@@ -49,48 +29,36 @@ export interface StartOptions {
   readonly model?: string | undefined;
   readonly threads?: number | undefined;
   readonly policy?: string | undefined;
+  /** see CoordinatorOptions */
+  readonly shardPoints?: number | undefined;
   /** for tests that compare proofs: see CoordinatorOptions */
   readonly insecureBlinding?: { readonly r: bigint; readonly s: bigint } | undefined;
 }
 
-/** The credentials of one role: from the file or folder given, else minted by this installation's own keys. */
-export async function credentials(role: Role, id: string, from: string): Promise<string> {
-  const file = from.endsWith('.creds') ? from : path.join(from, `${role}_${id}.creds`);
-  if (existsSync(file)) return readFileSync(file, 'utf8');
-  if (from.endsWith('.creds') || path.resolve(from) !== folder('creds')) {
-    throw new VouchError(
-      'nats-credentials',
-      `credentials ${file}: there is no such file; make it with: vouch creds ${role} --id ${id}`,
-    );
-  }
-  const text = await (await authority()).mintUser(role, id);
-  await writeWhole(file, text);
-  return text;
-}
-
-let ours: Promise<Authority> | undefined;
-/** This installation's NATS authority, made on first use. */
-export function authority(): Promise<Authority> {
-  ours ??= ensureAuthority(folder());
-  return ours;
-}
-
-function roleOf(role: Startable, neighbours: Neighbours, options: StartOptions): StartRole {
-  const policy = (name: PolicyName) => readPolicy(options.policy ?? policyFile(name));
+function roleOf(
+  role: Startable,
+  neighbours: Neighbours,
+  platform: SimulatedPlatform | undefined,
+  options: StartOptions,
+): StartRole {
+  const policy = (name: PolicyName) => findPolicy(name, options.policy, kitOf(options.creds));
+  const threads = options.threads === undefined ? {} : { threads: options.threads };
   switch (role) {
     case 'enclave':
-      return enclaveRole(neighbours, policy('inference'));
+      return enclaveRole(neighbours, policy('inference'), platform);
     case 'gpu':
       return gpuRole(neighbours);
     case 'runner':
       if (!options.model) throw new VouchError('bad-input', 'start runner: expected --model NAME, got none');
       return runnerRole(neighbours, options.model);
     case 'worker':
-      return workerRole(options.threads === undefined ? {} : { threads: options.threads });
+      return workerRole({ ...threads, platform });
     case 'coordinator':
       return coordinatorRole({
+        ...threads,
+        platform,
         workerPolicy: policy('worker'),
-        ...(options.threads === undefined ? {} : { threads: options.threads }),
+        shardPoints: options.shardPoints,
         insecureBlinding: options.insecureBlinding,
       });
     case 'broker':
@@ -138,6 +106,8 @@ export async function startRoles(roles: readonly Startable[], options: StartOpti
     );
   }
   const neighbours: Neighbours = {};
+  const attested = roles.some((role) => ['enclave', 'worker', 'coordinator'].includes(role));
+  const platform = attested ? await platformIn(options.creds) : undefined;
   const order: Startable[] = ['broker', 'runner', 'gpu', 'enclave', 'worker', 'coordinator'];
   const running: RunningRole[] = [];
   try {
@@ -145,7 +115,7 @@ export async function startRoles(roles: readonly Startable[], options: StartOpti
       const creds = await credentials(role, options.id, options.creds);
       const started = await startRole(
         { role, id: options.id, url: options.url, creds, log: options.log },
-        roleOf(role, neighbours, options),
+        roleOf(role, neighbours, platform, options),
       );
       running.push(started);
       await UP[role](started);

@@ -28,10 +28,12 @@ export const supervisorRole =
     const specs = new Map(children.map((child) => [child.id, child]));
     const running = new Map<string, RunningChild>();
 
-    const start = async (child: string) => {
+    const start = async (child: string, signal: AbortSignal) => {
       const spec = specs.get(child);
       if (!spec) throw new VouchError('internal', `no child ${child}`);
       const handle = await spec.start();
+      // Nobody would stop a child that comes up after the stop.
+      if (signal.aborted) return handle.stop();
       running.set(child, handle);
       void handle.exited.then((code) => {
         if (running.get(child) !== handle) return;
@@ -41,10 +43,11 @@ export const supervisorRole =
     };
     const machine = supervisorMachine.provide({
       actors: {
-        startChildren: fromPromise(async ({ input }) => {
+        startChildren: fromPromise(async ({ input, signal }) => {
           for (const child of input.children) {
+            if (signal.aborted) return;
             try {
-              await start(child);
+              await start(child, signal);
             } catch (error) {
               log(`${source}: ${child} did not start: ${messageOf(error)}`);
               throw error;
@@ -52,9 +55,9 @@ export const supervisorRole =
             actor.send({ type: 'child.started', id: child });
           }
         }),
-        restartChild: fromPromise(async ({ input }) => {
+        restartChild: fromPromise(async ({ input, signal }) => {
           log(`${source}: restarting ${input.id}`);
-          await start(input.id);
+          await start(input.id, signal);
         }),
         stopChild: fromPromise(async ({ input }) => {
           const handle = running.get(input.id);

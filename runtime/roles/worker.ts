@@ -2,12 +2,17 @@
  * An MSM worker of class `attested`: it opens the shards sealed to it, multiplies, and seals one point back to
  * whoever sealed the shard. Scalars live in this file's closures, for the length of one shard; base points are
  * public and are kept by digest.
+ *
+ * Its keys live for one boot, so what was sealed to an earlier boot cannot be opened: such a shard is handed back at
+ * once, before anything is fetched for it, and the coordinator, which knows of the new boot, takes no notice.
  */
+import { setTimeout as sleep } from 'node:timers/promises';
 import { fromPromise } from 'xstate';
 import { msmWorkerCounts, msmWorkerMachine, type ShardRef } from '../../actors/msm-worker.ts';
 import { SECTION_GROUP } from '../../circuits/groth16/engine.ts';
 import { elementBytes, R } from '../../circuits/groth16/field.ts';
 import { G1, G2, writeG1, writeG2 } from '../../circuits/groth16/point.ts';
+import type { SimulatedPlatform } from '../../protocols/attestation/formats/simulated.ts';
 import { EvidenceReply, EvidenceRequest } from '../../protocols/enclave.ts';
 import { concat, equal } from '../../protocols/encoding.ts';
 import { decodeHeader, ENVELOPE_HEADER, encodeHeader, type Message } from '../../protocols/envelope.ts';
@@ -20,19 +25,21 @@ import {
   ShardResult,
   shardContext,
 } from '../../protocols/msm.ts';
-import { open, SEALING_INFO } from '../../protocols/sealing.ts';
+import { type OpenedRequest, open, SEALING_INFO } from '../../protocols/sealing.ts';
 import { STREAMS, shardConsumer } from '../../protocols/streams.ts';
 import { subjects } from '../../protocols/subjects.ts';
 import { createIdentity } from '../attest/identity.ts';
 import { getChunk } from '../blobs.ts';
 import type { PulledMessage } from '../bus.ts';
 import type { StartRole } from '../host.ts';
-import { createPool } from '../msm/pool.ts';
+import { createPool, type Pool } from '../msm/pool.ts';
 import { answer } from '../service.ts';
 
 /** One shard in work, one waiting. */
 const CREDIT = 2;
 const PULL_MS = 5_000;
+/** A queue that is not there yet, or not any more, is looked for this often. */
+const NO_QUEUE_MS = 250;
 /** A third of the consumer's ack wait (runtime/provision.ts). */
 const WORKING_MS = 10_000;
 const CACHE_BYTES = 512 * 1024 * 1024;
@@ -42,23 +49,31 @@ interface Held {
   readonly shard: Message<Shard>;
   readonly heartbeat: NodeJS.Timeout;
   bases?: Uint8Array;
+  opened?: OpenedRequest;
 }
+/** The states in which it takes shards. */
+const WORKING = ['idle', 'fetching', 'computing'];
+
+export type ShardEngine = Pick<Pool, 'msm' | 'close'>;
 
 export interface WorkerOptions {
   /** threads of this worker's pool, default 1 */
-  readonly threads?: number;
+  readonly threads?: number | undefined;
+  /** who multiplies, default a pool of WASM threads; closed with the worker */
+  readonly engine?: ShardEngine | undefined;
+  /** default: one of this installation's own */
+  readonly platform?: SimulatedPlatform | undefined;
 }
 
 export const workerRole =
-  ({ threads = 1 }: WorkerOptions = {}): StartRole =>
+  ({ threads = 1, engine, platform }: WorkerOptions = {}): StartRole =>
   async (context) => {
     const { id, bus, log, source } = context;
-    const pool = await createPool({ threads });
+    const pool: ShardEngine = engine ?? (await createPool({ threads }));
     context.onStop(() => pool.close());
-    const identity = await createIdentity('worker', id);
+    const identity = await createIdentity('worker', id, platform);
     const chunks = createChunkCache(CACHE_BYTES);
     let held: Held | undefined;
-    let ready = false;
 
     const current = (ref: ShardRef): Held => {
       if (!held || held.shard.body.shard !== ref.shard || held.shard.body.job !== ref.job) {
@@ -68,7 +83,18 @@ export const workerRole =
     };
     const letGo = () => {
       clearInterval(held?.heartbeat);
+      held?.opened?.plaintext.fill(0);
       held = undefined;
+    };
+    /** The next message of this worker's queue; the coordinator makes the queue once it knows the worker. */
+    const nextMessage = async (signal: AbortSignal): Promise<PulledMessage | undefined> => {
+      try {
+        return await bus.next(STREAMS.shards.name, shardConsumer(id), { expiresMs: PULL_MS, signal });
+      } catch (error) {
+        if (!(error instanceof VouchError && error.code === 'no-responder')) throw error;
+        await sleep(NO_QUEUE_MS);
+        return undefined;
+      }
     };
     const resultSubject = ({ body }: Message<Shard>) => subjects.shardResult(id, body.job, body.shard);
 
@@ -86,10 +112,11 @@ export const workerRole =
         sync: fromPromise(async () => {}),
         pull: fromPromise(async ({ signal }) => {
           for (;;) {
-            const message = await bus.next(STREAMS.shards.name, shardConsumer(id), {
-              expiresMs: PULL_MS,
-              signal,
-            });
+            const message = await nextMessage(signal);
+            if (signal.aborted) {
+              message?.nak();
+              throw new VouchError('cancelled', 'no longer taking shards');
+            }
             if (!message) continue;
             try {
               const shard = decodeHeader(Shard, message.subject, message.headers[ENVELOPE_HEADER]);
@@ -108,7 +135,19 @@ export const workerRole =
         }),
         fetchBases: fromPromise(async ({ input }) => {
           const work = current(input);
-          const { chunks: digests, offset, count, section } = work.shard.body;
+          const { job, shard, chunks: digests, offset, count, section } = work.shard.body;
+          work.opened = await open(identity.sealing, work.message.data, {
+            info: SEALING_INFO.shard,
+            aad: shardContext(job, shard, id, work.shard.epoch ?? 0),
+            replays: identity.replays,
+          });
+          const { byteLength } = work.opened.plaintext;
+          if (byteLength !== count * SCALAR_BYTES) {
+            throw new VouchError(
+              'bad-message',
+              `msm.shard: expected ${count} scalars, got ${byteLength} bytes`,
+            );
+          }
           const parts = await Promise.all(
             digests.map((digest) => chunks.get(digest, () => getChunk(bus, digest))),
           );
@@ -123,23 +162,11 @@ export const workerRole =
           work.bases = all.subarray(offset, offset + bytes);
         }),
         compute: fromPromise(async ({ input, signal }) => {
-          const { message, shard, bases } = current(input);
-          const { job, shard: name, section, count } = shard.body;
-          const opened = await open(identity.sealing, message.data, {
-            info: SEALING_INFO.shard,
-            aad: shardContext(job, name, id, shard.epoch ?? 0),
-            replays: identity.replays,
-          });
-          const scalars = opened.plaintext;
-          if (!bases || scalars.byteLength !== count * SCALAR_BYTES) {
-            throw new VouchError(
-              'bad-message',
-              `msm.shard: expected ${count} scalars, got ${scalars.byteLength} bytes`,
-            );
-          }
+          const { message, shard, bases, opened } = current(input);
+          const { job, shard: name, section } = shard.body;
+          if (!bases || !opened) throw new VouchError('internal', `shard ${name} of ${job} was not fetched`);
           const began = performance.now();
-          const point = await pool.msm(SECTION_GROUP[section], bases, scalars, { signal });
-          scalars.fill(0);
+          const point = await pool.msm(SECTION_GROUP[section], bases, opened.plaintext, { signal });
           const millis = Math.round(performance.now() - began);
           const subject = resultSubject(shard);
           const header = encodeHeader(ShardResult, {
@@ -155,7 +182,8 @@ export const workerRole =
             retryMs: 10_000,
             signal,
           });
-          await message.ack();
+          // The result is stored: the shard is done, and a second delivery would change nothing.
+          await message.ack().catch((error: unknown) => log(`${source}: ${messageOf(error)}`));
           letGo();
         }),
       },
@@ -178,6 +206,8 @@ export const workerRole =
             .append(subject, new Uint8Array(), {
               headers: { [ENVELOPE_HEADER]: header },
               msgId: `${shard.id}.refused`,
+              // Unheard, the coordinator would go on waiting for us.
+              retryMs: 60_000,
             })
             .catch((error: unknown) => log(`${source}: ${messageOf(error)}`));
         },
@@ -189,15 +219,12 @@ export const workerRole =
       machine,
       input: { id },
       countsOf: msmWorkerCounts,
-      offer: () => ({
+      offer: (state) => ({
         class: 'attested',
         engine: `wasm x${threads}`,
-        credit: ready ? CREDIT : 0,
+        credit: WORKING.includes(state) ? CREDIT : 0,
         resident: chunks.resident(),
       }),
-    });
-    actor.subscribe(({ value }) => {
-      ready = ['idle', 'fetching', 'computing'].includes(value as string);
     });
     answer(
       bus,

@@ -252,7 +252,6 @@ test('the monitor writes nothing', async (t) => {
     subjects.evidence('m'),
     subjects.release('m'),
     '$KV.vouch_leases.j',
-    '$KV.vouch_leases.j',
     ...[
       'INFO',
       'STREAM.NAMES',

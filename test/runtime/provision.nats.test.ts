@@ -6,12 +6,7 @@ import { join } from 'node:path';
 import { BUCKETS, STREAMS } from '../../protocols/streams.ts';
 import { connect } from '../../runtime/bus.ts';
 import { findNatsServer } from '../../runtime/nats-server.ts';
-import {
-  ensureResultConsumer,
-  ensureShardConsumer,
-  provision,
-  provisionMemoryStreams,
-} from '../../runtime/provision.ts';
+import { ensureShardConsumer, provision, provisionMemoryStreams } from '../../runtime/provision.ts';
 import { assert, suite, type TestContext } from '../harness.ts';
 import { BIN_DIR, bytes, codeOf, pause, startFixture, temporaryFolder } from './nats-fixture.ts';
 
@@ -27,8 +22,6 @@ test('makes everything once and changes nothing the second time', async (t) => {
   const coordinator = await nats.bus('coordinator', 'c');
   assert.ok(await ensureShardConsumer(coordinator, 'w1'));
   assert.not(await ensureShardConsumer(coordinator, 'w1'));
-  assert.ok(await ensureResultConsumer(coordinator, 'j', 7));
-  assert.not(await ensureResultConsumer(coordinator, 'j', 7));
 });
 
 test('names what differs and leaves it alone', async (t) => {

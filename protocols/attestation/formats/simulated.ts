@@ -79,12 +79,12 @@ export interface SimulatedPlatform {
   readonly tcb: number;
 }
 
-/** A device certified by `root`, with a key of its own that lives as long as the object. */
+/** A device certified by `root`; without a `signer` its key lives as long as the object. */
 export async function createSimulatedPlatform(
   root: SimulatedRoot,
-  { debug = false, tcb = 1 }: { debug?: boolean; tcb?: number } = {},
+  options: { debug?: boolean; tcb?: number; signer?: Signer } = {},
 ): Promise<SimulatedPlatform> {
-  const signer = await generateSigner();
+  const { debug = false, tcb = 1, signer = await generateSigner() } = options;
   const device = await signStatement(root.signer, DEVICE_TYPE, encodeCbor({ v: 1, key: signer.publicKey }));
   return { root: root.signer.publicKey, device, signer, debug, tcb };
 }

@@ -1,0 +1,397 @@
+/**
+ * Verifies SEV-SNP attestation reports: the report's signature, the chain VCEK or VLEK -> ASK or ASVK -> ARK, and
+ * that certificate and report speak of the same product, chip and TCB (AMD 56860 and 57230), then what a policy
+ * demands. Pure: clock, certificates and CRLs are arguments.
+ *
+ * Not guaranteed: that the chip was not opened, that the measured code is good, and, for a VLEK, which chip it was.
+ */
+import { z } from 'zod';
+import { equal, hex } from '../../encoding.ts';
+import { messageOf, VouchError } from '../../errors.ts';
+import { type Certificate, fromBase64, parseCertificate } from '../certificate.ts';
+import { chainCheckIds, recordChain, verifyChain } from '../chain.ts';
+import { type Check, createChecklist, type Recorder, type Verdict } from '../checklist.ts';
+import { readDer, smallInteger, TAG, textOf } from '../der.ts';
+import { AMD_CERTIFICATES, AMD_PRODUCTS, AMD_ROOTS, type AmdProduct } from '../roots/amd.ts';
+import { verifyEcdsa } from '../signature.ts';
+import {
+  parseSnpReport,
+  productOf,
+  type SnpReport,
+  type SnpTcb,
+  TCB_COMPONENTS,
+  TCB_LAYOUT,
+  type TcbComponent,
+  tcbOf,
+} from './sev-snp-report.ts';
+
+const Level = z.int().min(0).max(255);
+
+/** What a policy demands of SEV-SNP; every default is the strict choice, but `minimumTcb` has no default. */
+export const SnpPolicy = z.strictObject({
+  /** least security patch levels, of the reported, the committed and the launch TCB alike */
+  minimumTcb: z
+    .strictObject({
+      fmc: Level.optional(),
+      bootloader: Level.optional(),
+      tee: Level.optional(),
+      snp: Level.optional(),
+      microcode: Level.optional(),
+    })
+    .prefault({}),
+  /** the least privileged VMPL that may have asked for the report (0 = only the most privileged) */
+  maximumVmpl: z.int().min(0).max(3).default(0),
+  /** whether a migration agent may be associated with the guest: it can then move it elsewhere */
+  migration: z.boolean().default(false),
+  /** whether firmware may run that the platform's owner has not committed to, so can still roll back */
+  uncommittedFirmware: z.boolean().default(false),
+  /** `required`: without a CRL of the ARK revocation is unknown, and that is a failure */
+  revocation: z.enum(['required', 'if-present']).default('required'),
+  /** chips accepted, as lower-case hex of 64 bytes (8 on Turin); absent = any */
+  chipIds: z
+    .array(z.string().regex(/^(?:[0-9a-f]{16}|[0-9a-f]{128})$/, 'expected 8 or 64 bytes as lower-case hex'))
+    .min(1)
+    .max(4096)
+    .optional(),
+});
+export type SnpPolicy = z.infer<typeof SnpPolicy>;
+
+export interface SnpQuestion {
+  /** as the firmware returned it */
+  readonly report: Uint8Array;
+  /** DER, in any order: the VCEK or VLEK, and its CA certificates unless Vouch's own copies are to be used */
+  readonly certificates: readonly Uint8Array[];
+  /** DER */
+  readonly crls?: readonly Uint8Array[] | undefined;
+  readonly policy: {
+    readonly debug: boolean;
+    /** 48 bytes each as lower-case hex; absent = any */
+    readonly measurements?: readonly string[] | undefined;
+    /** 64 bytes as lower-case hex; absent = any */
+    readonly reportData?: string | undefined;
+    readonly amd: SnpPolicy;
+  };
+  readonly now: Date;
+}
+
+/** What a report says. Bytes are lower-case hex. */
+export interface SnpClaims {
+  readonly platform: 'sev-snp';
+  readonly product: AmdProduct;
+  readonly reportVersion: number;
+  readonly measurement: string;
+  readonly reportData: string;
+  readonly hostData: string;
+  readonly familyId: string;
+  readonly imageId: string;
+  readonly idKeyDigest: string;
+  readonly authorKeyDigest: string;
+  readonly guestSvn: number;
+  readonly vmpl: number;
+  readonly debug: boolean;
+  readonly guestPolicy: SnpReport['policy'];
+  readonly platformInfo: string;
+  readonly signingKey: 'VCEK' | 'VLEK' | 'none';
+  /** absent where the signing key names no chip */
+  readonly chipId?: string;
+  /** the provider that a VLEK was made for */
+  readonly provider?: string;
+  readonly tcb: Readonly<Record<'reported' | 'committed' | 'launch' | 'current', SnpTcb>>;
+  readonly firmware: string;
+}
+
+export interface SnpResult {
+  readonly verdict: Verdict;
+  readonly checks: readonly Check[];
+  /** present when the report's own signature and chain hold, whatever the verdict */
+  readonly claims?: SnpClaims;
+}
+
+const REQUIRED = [
+  'snp.report',
+  'snp.certificate',
+  ...chainCheckIds('snp.chain'),
+  'snp.product',
+  'snp.signature',
+  'snp.chip-id',
+  'snp.tcb',
+  'snp.minimum-tcb',
+  'snp.firmware',
+  'snp.debug',
+  'snp.migration',
+  'snp.vmpl',
+] as const;
+
+/** Verifies a report. Never throws for what the evidence holds: that is a failed check. */
+export async function verifySnp(question: SnpQuestion): Promise<SnpResult> {
+  const { policy, now } = question;
+  const list = createChecklist(REQUIRED);
+  const { record } = list;
+  const attempt = <T>(id: string, work: () => T, done: (value: T) => string): T | undefined => {
+    try {
+      const value = work();
+      record(id, true, 'evidence-rejected', done(value));
+      return value;
+    } catch (error) {
+      if (!(error instanceof VouchError)) throw error;
+      record(id, false, 'evidence-rejected', messageOf(error));
+      return undefined;
+    }
+  };
+
+  const report = attempt(
+    'snp.report',
+    () => parseSnpReport(question.report),
+    ({ version }) => `version ${version}`,
+  );
+  if (report === undefined) return list.result('');
+  const endorsement = attempt(
+    'snp.certificate',
+    () => endorsementOf(report, question.certificates),
+    ({ key, productName }) => `${key} for ${productName}`,
+  );
+  if (endorsement !== undefined) {
+    const { certificate, authorities } = endorsement;
+    const chain = await verifyChain({
+      leaf: certificate.der,
+      intermediates: authorities,
+      rootFingerprints: [...AMD_ROOTS.keys()],
+      crls: question.crls,
+      revocation: policy.amd.revocation,
+      now,
+    });
+    recordChain(chain, 'snp.chain', record);
+    const root = AMD_ROOTS.get(chain.path.at(-1)?.fingerprint ?? '');
+    const signed = await verifyEcdsa(certificate.key, 'SHA-384', report.signature, report.signed);
+    record('snp.signature', signed, 'signature-rejected', signed ? 'by that key' : 'not by that key');
+    checkCertificate(report, endorsement, root, record);
+    checkTcb(report, endorsement.product, policy.amd, record);
+    checkGuest(report, question, record);
+    if (signed && root !== undefined) {
+      return { ...list.result(''), claims: claimsOf(report, endorsement) };
+    }
+  }
+  return list.result('');
+}
+
+interface Endorsement {
+  readonly key: 'VCEK' | 'VLEK';
+  readonly certificate: Certificate;
+  readonly authorities: readonly Uint8Array[];
+  readonly productName: string;
+  readonly product: AmdProduct;
+  readonly structVersion: number;
+  /** TCB_VERSION that the certificate was issued for */
+  readonly tcb: Uint8Array;
+  /** 64 or 8 bytes; a VLEK has none */
+  readonly chipId?: Uint8Array;
+  readonly provider?: string;
+}
+
+/** Extensions of 57230, section 3. */
+const ARC = '1.3.6.1.4.1.3704.1';
+const OID = {
+  structVersion: `${ARC}.1`,
+  productName: `${ARC}.2`,
+  hwId: `${ARC}.4`,
+  cspId: `${ARC}.5`,
+  spl: (number: number) => `${ARC}.3.${number}`,
+} as const;
+const SPL: Readonly<Record<TcbComponent, number>> = { bootloader: 1, tee: 2, snp: 3, microcode: 8, fmc: 9 };
+/** Extensions of the reserved bytes of TCB_VERSION: byte -> number. */
+const RESERVED_SPL: Readonly<Record<AmdProduct, readonly (readonly [number, number])[]>> = {
+  Milan: [4, 5, 6, 7].map((number) => [number - 2, number] as const),
+  Genoa: [4, 5, 6, 7].map((number) => [number - 2, number] as const),
+  Turin: [5, 6, 7].map((number) => [number - 1, number] as const),
+};
+const NAMES: Readonly<Record<string, AmdProduct>> = {
+  Milan: 'Milan',
+  Genoa: 'Genoa',
+  Bergamo: 'Genoa',
+  Siena: 'Genoa',
+  Turin: 'Turin',
+};
+
+/** Finds and reads the VCEK or VLEK that the report asks for; throws `bad-file` or `evidence-rejected`. */
+function endorsementOf(report: SnpReport, certificates: readonly Uint8Array[]): Endorsement {
+  const refuse = (reason: string): never => {
+    throw new VouchError('evidence-rejected', reason);
+  };
+  const { signingKey } = report;
+  if (signingKey === 'none') return refuse('the report is not signed');
+  if (signingKey === 'VCEK' && report.maskChipKey)
+    return refuse('MASK_CHIP_KEY is set: a VCEK cannot have signed');
+  if (certificates.length > 16) return refuse(`expected at most 16 certificates, got ${certificates.length}`);
+  const parsed = certificates.map((der, i) => parseCertificate(der, `certificate ${i + 1}`));
+  const found = parsed.filter(({ subjectName }) => subjectName === `SEV-${signingKey}`);
+  const [certificate] = found;
+  if (certificate === undefined) return refuse(`expected a ${signingKey} certificate, got none`);
+  if (found.some(({ fingerprint }) => fingerprint !== certificate.fingerprint)) {
+    return refuse(`expected one ${signingKey} certificate, got ${found.length}`);
+  }
+  const { extensions, key } = certificate;
+  if (key.type !== 'EC' || key.curve !== 'P-384') return refuse(`expected a P-384 key in the ${signingKey}`);
+  const value = (oid: string): Uint8Array =>
+    extensions.get(oid)?.value ?? refuse(`${signingKey}: expected extension ${oid}`);
+  const number = (oid: string): number =>
+    smallInteger(readDer(value(oid), signingKey, TAG.integer), signingKey);
+  const text = (oid: string): string => textOf(readDer(value(oid), signingKey), signingKey);
+
+  const productName = text(OID.productName);
+  const product = NAMES[productName.split('-')[0]!];
+  if (product === undefined) return refuse(`${signingKey}: product ${productName.slice(0, 32)} is not known`);
+  const tcb = new Uint8Array(8);
+  const put = (at: number, spl: number) => {
+    const level = number(OID.spl(spl));
+    if (level > 255) refuse(`${signingKey}: expected patch levels of one byte`);
+    tcb[at] = level;
+  };
+  for (const [component, at] of Object.entries(TCB_LAYOUT[product])) put(at, SPL[component as TcbComponent]);
+  for (const [at, spl] of RESERVED_SPL[product]) if (extensions.has(OID.spl(spl))) put(at, spl);
+
+  const hwId = signingKey === 'VCEK' ? value(OID.hwId) : undefined;
+  if (signingKey === 'VLEK' && extensions.has(OID.hwId)) return refuse('VLEK: expected no chip id');
+  const others = parsed.filter(({ fingerprint }) => fingerprint !== certificate.fingerprint);
+  const own = () =>
+    AMD_PRODUCTS.flatMap((name) => AMD_CERTIFICATES[name].map((der) => fromBase64(der, 'ARK')));
+  return {
+    key: signingKey,
+    certificate,
+    authorities: others.length > 0 ? others.map(({ der }) => der) : own(),
+    productName,
+    product,
+    structVersion: number(OID.structVersion),
+    tcb,
+    ...(hwId === undefined ? {} : { chipId: hwId }),
+    ...(signingKey === 'VLEK' ? { provider: text(OID.cspId) } : {}),
+  };
+}
+
+function checkCertificate(
+  report: SnpReport,
+  { key, productName, product, structVersion, tcb, chipId }: Endorsement,
+  root: AmdProduct | undefined,
+  record: Recorder,
+): void {
+  const cpu = report.cpuid === undefined ? product : productOf(report.cpuid);
+  record(
+    'snp.product',
+    cpu === product && root === product && structVersion === (product === 'Turin' ? 1 : 0),
+    'evidence-rejected',
+    `certificate for ${productName} (structure ${structVersion}), root for ${root ?? 'none'}, CPU is ${
+      report.cpuid === undefined ? 'not stated' : (cpu ?? 'not known')
+    }`,
+  );
+  if (chipId === undefined) record('snp.chip-id', true, 'evidence-rejected', 'a VLEK names no chip');
+  else {
+    const expected = report.chipId.subarray(0, chipIdBytes(product));
+    const rest = report.chipId.subarray(expected.length);
+    const masked = report.chipId.every((byte) => byte === 0);
+    record(
+      'snp.chip-id',
+      !masked && equal(expected, chipId) && rest.every((byte) => byte === 0),
+      'evidence-rejected',
+      masked
+        ? 'the host masks the chip id'
+        : `${key} for ${hex(chipId).slice(0, 16)}, report by ${hex(expected).slice(0, 16)}`,
+    );
+  }
+  record(
+    'snp.tcb',
+    equal(tcb, report.reportedTcb),
+    'evidence-rejected',
+    `${key} for ${describe(tcbOf(product, tcb))}, reported ${describe(tcbOf(product, report.reportedTcb))}`,
+  );
+}
+
+const chipIdBytes = (product: AmdProduct): number => (product === 'Turin' ? 8 : 64);
+
+const describe = (tcb: SnpTcb): string =>
+  TCB_COMPONENTS.flatMap((component) =>
+    tcb[component] === undefined ? [] : `${component} ${tcb[component]}`,
+  ).join(' ');
+
+function checkTcb(report: SnpReport, product: AmdProduct, policy: SnpPolicy, record: Recorder): void {
+  const versions = { reported: report.reportedTcb, committed: report.committedTcb, launch: report.launchTcb };
+  const demanded = TCB_COMPONENTS.filter((component) => policy.minimumTcb[component] !== undefined);
+  const faults = Object.entries(versions).flatMap(([name, bytes]) => {
+    const tcb = tcbOf(product, bytes);
+    return demanded
+      .filter((component) => (tcb[component] ?? -1) < policy.minimumTcb[component]!)
+      .map((component) => `${name} ${component} ${tcb[component] ?? 'none'}`);
+  });
+  const minimum =
+    demanded.length === 0 ? 'none demanded' : `at least ${describe(policy.minimumTcb as SnpTcb)}`;
+  record(
+    'snp.minimum-tcb',
+    faults.length === 0,
+    'policy-rejected',
+    faults.length === 0 ? minimum : `${faults.join(', ')}, but ${minimum} demanded`,
+  );
+  const committed =
+    report.currentVersion === report.committedVersion && equal(report.currentTcb, report.committedTcb);
+  record(
+    'snp.firmware',
+    committed || policy.uncommittedFirmware,
+    'policy-rejected',
+    `${report.currentVersion} (${describe(tcbOf(product, report.currentTcb))}) is ${committed ? '' : 'not '}committed`,
+  );
+}
+
+function checkGuest(report: SnpReport, { policy }: SnpQuestion, record: Recorder): void {
+  const { debug, migrationAgent } = report.policy;
+  const { amd, measurements, reportData } = policy;
+  record('snp.debug', !debug || policy.debug, 'policy-rejected', `debug mode is ${debug ? 'on' : 'off'}`);
+  record(
+    'snp.migration',
+    !migrationAgent || amd.migration,
+    'policy-rejected',
+    `a migration agent is ${migrationAgent ? '' : 'not '}allowed`,
+  );
+  const asker = report.vmpl === 0xffffffff ? 'the host' : `VMPL ${report.vmpl}`;
+  record('snp.vmpl', report.vmpl <= amd.maximumVmpl, 'policy-rejected', `asked for by ${asker}`);
+  if (measurements !== undefined) {
+    const measurement = hex(report.measurement);
+    record('snp.measurement', measurements.includes(measurement), 'policy-rejected', measurement);
+  }
+  if (reportData !== undefined) {
+    const found = hex(report.reportData);
+    record('snp.report-data', reportData === found, 'policy-rejected', found);
+  }
+  if (amd.chipIds !== undefined) {
+    const chip = hex(report.chipId);
+    const named = report.signingKey === 'VCEK' && amd.chipIds.some((id) => id.padEnd(128, '0') === chip);
+    const found = report.signingKey === 'VCEK' ? chip.slice(0, 16) : 'a VLEK names no chip';
+    record('snp.chip-allowed', named, 'policy-rejected', found);
+  }
+}
+
+function claimsOf(report: SnpReport, { product, chipId, provider }: Endorsement): SnpClaims {
+  return {
+    platform: 'sev-snp',
+    product,
+    reportVersion: report.version,
+    measurement: hex(report.measurement),
+    reportData: hex(report.reportData),
+    hostData: hex(report.hostData),
+    familyId: hex(report.familyId),
+    imageId: hex(report.imageId),
+    idKeyDigest: hex(report.idKeyDigest),
+    authorKeyDigest: hex(report.authorKeyDigest),
+    guestSvn: report.guestSvn,
+    vmpl: report.vmpl,
+    debug: report.policy.debug,
+    guestPolicy: report.policy,
+    platformInfo: report.platformInfo.toString(16).padStart(16, '0'),
+    signingKey: report.signingKey,
+    ...(chipId === undefined ? {} : { chipId: hex(chipId) }),
+    ...(provider === undefined ? {} : { provider }),
+    tcb: {
+      reported: tcbOf(product, report.reportedTcb),
+      committed: tcbOf(product, report.committedTcb),
+      launch: tcbOf(product, report.launchTcb),
+      current: tcbOf(product, report.currentTcb),
+    },
+    firmware: report.currentVersion,
+  };
+}

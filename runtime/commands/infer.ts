@@ -1,0 +1,55 @@
+/** `vouch infer`: seals applications to a model and prints decisions, each with a receipt that was verified. */
+import { parseArchitecture } from '../../circuits/model/architecture.ts';
+import { VouchError } from '../../protocols/errors.ts';
+import { readApplications } from '../applications.ts';
+import { infer, verifyService } from '../client.ts';
+import { folder, readNamed, writeWhole } from '../context.ts';
+import { kitOf } from '../credentials.ts';
+import { readManifest } from '../models.ts';
+import { findPolicy } from '../policies.ts';
+import { asClient, type Network, type Print } from './network.ts';
+
+const MAX_INPUT_BYTES = 64 * 1024 * 1024;
+
+/** One line per application. All rows are read and checked before the first is sealed. */
+export async function inferCommand(
+  model: string,
+  file: string,
+  options: Network & { policy?: string; json: boolean },
+  print: Print,
+): Promise<void> {
+  const text =
+    file === '-'
+      ? await readStdin()
+      : new TextDecoder().decode(readNamed(file, 'applications', MAX_INPUT_BYTES));
+  const policy = findPolicy('inference', options.policy, kitOf(options.creds));
+  await asClient(options, async (bus, source) => {
+    const { architecture } = await readManifest(bus, model);
+    const rows = readApplications(text, parseArchitecture(architecture).preprocessing);
+    const service = await verifyService(bus, source, model, policy);
+    for (const row of rows) {
+      const { answer, bundle, receipt } = await infer(bus, source, service, policy, row);
+      const { decision, label, logits, provider, receiptId } = answer;
+      const saved = folder('receipts', `${receiptId}.cose`);
+      await writeWhole(saved, bundle);
+      const evidence = receipt.claims?.label;
+      print(
+        options.json
+          ? { decision, label, logits, provider, receiptId, receipt: saved, evidence }
+          : `${label}\t${evidence}\t${saved}`,
+      );
+    }
+  });
+}
+
+async function readStdin(): Promise<string> {
+  const parts: Buffer[] = [];
+  let size = 0;
+  for await (const part of process.stdin) {
+    parts.push(part);
+    size += part.length;
+    if (size > MAX_INPUT_BYTES)
+      throw new VouchError('too-large', `stdin: expected at most ${MAX_INPUT_BYTES} bytes`);
+  }
+  return Buffer.concat(parts).toString('utf8');
+}

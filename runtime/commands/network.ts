@@ -1,0 +1,43 @@
+/** What every command that speaks to NATS needs: where the server is, who we are there, and a connection. */
+import { type Bus, connect } from '../bus.ts';
+import { folder, readContext } from '../context.ts';
+import { credentials, idIn } from '../credentials.ts';
+import { closeSnarkjs } from '../snarkjs.ts';
+
+export type Print = (value: unknown) => void;
+
+/** `--nats` and `--creds`, as typed. */
+export interface NetworkOptions {
+  readonly nats?: string | undefined;
+  readonly creds?: string | undefined;
+}
+
+export interface Network {
+  readonly url: string;
+  /** a `.creds` file or a folder of them */
+  readonly creds: string;
+}
+
+/** What was typed, else what `npm start` runs now. Throws `bad-file` when neither says. */
+export function networkOf({ nats, creds }: NetworkOptions): Network {
+  if (nats !== undefined) return { url: nats, creds: creds ?? folder('creds') };
+  const context = readContext();
+  return { url: context.url, creds: creds ?? context.creds };
+}
+
+const CLIENT = 'client-1';
+
+/** Connects as a client, runs `work` with the client's name for envelopes, and disconnects whatever happens. */
+export async function asClient<T>(
+  { url, creds }: Network,
+  work: (bus: Bus, source: string) => Promise<T>,
+): Promise<T> {
+  const id = idIn(creds, 'client') ?? CLIENT;
+  const bus = await connect({ url, creds: await credentials('client', id, creds) });
+  try {
+    return await work(bus, `client.${id}`);
+  } finally {
+    await bus.close();
+    await closeSnarkjs();
+  }
+}

@@ -1,0 +1,63 @@
+/** `vouch prove`: demands a proof of a model's quality, waits for it, checks it and keeps it. */
+import { existsSync } from 'node:fs';
+import { parseArchitecture } from '../../circuits/model/architecture.ts';
+import { VouchError } from '../../protocols/errors.ts';
+import { kitOf } from '../credentials.ts';
+import { testFile } from '../demo/vendor.ts';
+import { readManifest } from '../models.ts';
+import { findPolicy } from '../policies.ts';
+import { createProgress } from '../progress.ts';
+import { awaitStatement, judgeProof, keyWorth, prepareStatement, saveProof } from '../proving.ts';
+import type { Log } from '../service.ts';
+import { readRows, testSetOf, usefulThreshold } from '../test-sets.ts';
+import { asClient, type Network, type Print } from './network.ts';
+
+/** The test set that a person named, else the one that the vendor on this host keeps for the model. */
+export function testSetFile(model: string, given: string | undefined): string {
+  if (given !== undefined) return given;
+  const kept = testFile(model);
+  if (existsSync(kept)) return kept;
+  throw new VouchError('bad-input', `model ${model}: expected --test-set FILE, this host keeps none for it`);
+}
+
+export interface ProveCommand extends Network {
+  readonly testSet?: string;
+  readonly threshold?: number;
+  readonly policy?: string;
+  readonly out?: string;
+  readonly json: boolean;
+}
+
+/** Throws `proof-rejected` when what came back does not satisfy every check; the file is kept all the same. */
+export async function proveCommand(
+  model: string,
+  options: ProveCommand,
+  { say, print, signal }: { say: Log; print: Print; signal: AbortSignal },
+): Promise<void> {
+  const policy = findPolicy('prover', options.policy, kitOf(options.creds));
+  const rows = readRows(testSetFile(model, options.testSet));
+  await asClient(options, async (bus, source) => {
+    const manifest = await readManifest(bus, model);
+    const testSet = testSetOf(rows, parseArchitecture(manifest.architecture));
+    const threshold = options.threshold ?? usefulThreshold(testSet);
+    const progress = createProgress();
+    try {
+      const prepared = await prepareStatement(bus, { manifest, testSet, threshold }, { progress, signal });
+      const published = await awaitStatement(bus, source, prepared, { progress, signal });
+      const verdict = await judgeProof(published, {
+        policy,
+        modelCommitment: manifest.commitment,
+        testSet: () => testSet,
+      });
+      const file = await saveProof(published, options.out);
+      progress.stop();
+      const failed = verdict.checks.find(({ status }) => status === 'fail');
+      if (failed) throw new VouchError('proof-rejected', `${file}: ${failed.id}: ${failed.detail}`);
+      if (options.json) print(published);
+      else print(`verified\tat least ${threshold} of ${rows.length} rows\t${file}`);
+      say(`key ${keyWorth(prepared.key.mark)}`);
+    } finally {
+      progress.stop();
+    }
+  });
+}

@@ -1,0 +1,41 @@
+/** `vouch status`: listens for as long as every living actor takes to speak, then says who was heard. */
+import { decodeMessage } from '../../protocols/envelope.ts';
+import { filters } from '../../protocols/subjects.ts';
+import { Heartbeat } from '../../protocols/transition.ts';
+import { LEASE_MS } from '../host.ts';
+import { asClient, type Network, type Print } from './network.ts';
+
+/** Actors speak every third of a lease. */
+const LISTEN_MS = LEASE_MS / 2;
+
+export async function statusCommand(options: Network & { json: boolean }, print: Print): Promise<void> {
+  await asClient(options, async (bus) => {
+    const heard = new Map<string, { beat: Heartbeat; at: number }>();
+    bus.subscribe(filters.beats, ({ subject, data }) => {
+      const { body } = decodeMessage(Heartbeat, subject, data);
+      heard.set(`${body.kind}.${body.id}`, { beat: body, at: performance.now() });
+    });
+    await bus.flush();
+    await new Promise((resolve) => setTimeout(resolve, LISTEN_MS));
+    const actors = [...heard]
+      .sort(([a], [b]) => (a < b ? -1 : 1))
+      .map(([, { beat, at }]) => ({
+        kind: beat.kind,
+        id: beat.id,
+        state: beat.state,
+        ageMs: Math.round(performance.now() - at),
+        counts: beat.counts,
+        ...(beat.worker ? { worker: { ...beat.worker, resident: beat.worker.resident.length } } : {}),
+      }));
+    if (options.json) {
+      print({ server: { version: bus.server.version, url: options.url }, actors });
+      return;
+    }
+    print(`nats-server ${bus.server.version} at ${options.url}`);
+    if (actors.length === 0) print('no actor was heard');
+    for (const { kind, id, state, worker } of actors) {
+      const offer = worker ? `${worker.class}, ${worker.engine}, credit ${worker.credit}` : '';
+      print(`${kind.padEnd(12)} ${id.padEnd(16)} ${state.padEnd(14)} ${offer}`.trimEnd());
+    }
+  });
+}

@@ -1,0 +1,103 @@
+/**
+ * The host's part: one actor of each kind under a supervisor. Enclave, GPU device, runner and key-broker run in
+ * this process; the coordinator and the workers in processes of their own.
+ */
+import { VouchError } from '../../protocols/errors.ts';
+import type { Role } from '../../protocols/subjects.ts';
+import { startProcess } from '../child.ts';
+import { folder } from '../context.ts';
+import { credentials } from '../credentials.ts';
+import { inState, type RunningRole, startRole, until } from '../host.ts';
+import { startRoles, stopRoles } from '../roles/start.ts';
+import { type ChildSpec, type RunningChild, supervisorRole } from '../roles/supervisor.ts';
+import type { Log } from '../service.ts';
+
+export const HOST = 'host-1';
+const ENCLAVE = 'enclave-1';
+const START_MS = 180_000;
+
+export interface HostOptions {
+  readonly url: string;
+  readonly model: string;
+  readonly workers: number;
+  readonly log: Log;
+}
+
+export interface Host {
+  /** Resolves when all children are up. Throws `not-ready`. */
+  readonly ready: Promise<void>;
+  /** The roles in this process; they change when the supervisor starts them again. */
+  role(role: Role): RunningRole;
+  stop(): Promise<void>;
+}
+
+/** Starts the host; it can be stopped before it is ready. */
+export async function startHost({ url, model, workers, log }: HostOptions): Promise<Host> {
+  const creds = folder('creds');
+  let local: readonly RunningRole[] = [];
+
+  const process = (role: 'worker' | 'coordinator', id: string): ChildSpec => ({
+    id,
+    essential: role === 'coordinator',
+    start: async () => {
+      await credentials(role, id, creds);
+      return startProcess(role, id, ['--nats', url, '--creds', creds]);
+    },
+  });
+  const enclave: ChildSpec = {
+    id: ENCLAVE,
+    essential: true,
+    start: async (): Promise<RunningChild> => {
+      const roles = await startRoles(['broker', 'runner', 'gpu', 'enclave'], {
+        url,
+        creds,
+        id: ENCLAVE,
+        log,
+        model,
+      });
+      local = roles;
+      const { promise: exited, resolve } = Promise.withResolvers<number>();
+      let stopped: Promise<void> | undefined;
+      const stop = (code: number) => {
+        stopped ??= stopRoles(roles, log).then(() => resolve(code));
+        return stopped;
+      };
+      for (const { role, actor } of roles) {
+        if (role === 'gpu') continue;
+        actor.subscribe(({ value }: { value: unknown }) => {
+          if (value === 'failed' || value === 'quarantined') void stop(1);
+        });
+      }
+      return { exited, stop: () => stop(0) };
+    },
+  };
+  const supervisor = await startRole(
+    { role: 'supervisor', id: HOST, url, creds: await credentials('supervisor', HOST, creds), log },
+    supervisorRole([
+      enclave,
+      ...Array.from({ length: workers }, (_, i) => process('worker', `worker-${i + 1}`)),
+      // Stopped first, while its workers can still finish what it has asked for.
+      process('coordinator', 'coordinator-1'),
+    ]),
+  );
+  const up = async () => {
+    await until(supervisor.actor, ({ value }) => value !== 'starting', START_MS);
+    if (inState(supervisor.actor, 'supervising')) return;
+    throw new VouchError(
+      'not-ready',
+      `not all actors came up; what failed is said above, and in ${folder('logs')}`,
+    );
+  };
+  const ready = up();
+  // A caller that stops the host may never look.
+  ready.catch(() => {});
+  return {
+    ready,
+    role(role) {
+      const found = local.find((one) => one.role === role);
+      if (!found) throw new VouchError('not-ready', `no ${role} runs on this host`);
+      return found;
+    },
+    stop: () => supervisor.stop(),
+  };
+}

@@ -1,0 +1,327 @@
+/**
+ * A small assembler for WebAssembly 3.0 modules (binary format: section 5 of the core specification): the part that
+ * this folder's kernels need. Expressions are values that carry their type and their bytes; statements are written
+ * into a `Body`. One imported memory, functions with at most one result, no tables, no globals.
+ *
+ * It does not validate: operand types are TypeScript's to check, everything else `WebAssembly.compile`'s.
+ */
+
+export type Type = 'i32' | 'i64' | 'f64' | 'v128';
+const TYPE_CODE = { i32: 0x7f, i64: 0x7e, f64: 0x7c, v128: 0x7b } as const satisfies Record<Type, number>;
+
+/** An expression: the bytes that leave one value of this type on the stack. */
+export interface Value<T extends Type> {
+  readonly type: T;
+  readonly bytes: readonly number[];
+}
+export interface Local<T extends Type> extends Value<T> {
+  readonly index: number;
+}
+export type I32 = Value<'i32'>;
+export type I64 = Value<'i64'>;
+export type V128 = Value<'v128'>;
+
+export interface Func<P extends readonly Type[] = readonly Type[], R extends Type | undefined = undefined> {
+  readonly index: number;
+  readonly params: P;
+  readonly result: R;
+}
+type Arguments<P extends readonly Type[]> = { [K in keyof P]: Value<P[K]> };
+type Params<P extends readonly Type[]> = { [K in keyof P]: Local<P[K]> };
+
+/** Unsigned LEB128. */
+function unsigned(value: number): number[] {
+  const bytes: number[] = [];
+  for (let rest = value; ; ) {
+    const low = rest % 128;
+    rest = Math.floor(rest / 128);
+    if (rest === 0) return [...bytes, low];
+    bytes.push(low | 0x80);
+  }
+}
+
+/** Signed LEB128. */
+function signed(value: bigint): number[] {
+  const bytes: number[] = [];
+  for (let rest = value; ; ) {
+    const low = Number(rest & 0x7fn);
+    rest >>= 7n;
+    if ((rest === 0n && low < 64) || (rest === -1n && low >= 64)) return [...bytes, low];
+    bytes.push(low | 0x80);
+  }
+}
+
+function value<T extends Type>(type: T, code: readonly number[], ...operands: Value<Type>[]): Value<T> {
+  return { type, bytes: [...operands.flatMap(({ bytes }) => bytes), ...code] };
+}
+const unary =
+  <T extends Type, A extends Type>(type: T, _operand: A, ...code: number[]) =>
+  (a: Value<A>): Value<T> =>
+    value(type, code, a);
+const binary =
+  <T extends Type, A extends Type>(type: T, _operand: A, ...code: number[]) =>
+  (a: Value<A>, b: Value<A>): Value<T> =>
+    value(type, code, a, b);
+
+const simd = (code: number) => [0xfd, ...unsigned(code)];
+/** Alignment is a hint only; 0 is always valid. */
+const loaded =
+  <T extends Type>(type: T, ...code: number[]) =>
+  (address: I32, offset = 0): Value<T> =>
+    value(type, [...code, 0, ...unsigned(offset)], address);
+
+export const i32 = {
+  const: (n: number): I32 => value('i32', [0x41, ...signed(BigInt(n | 0))]),
+  load: loaded('i32', 0x28),
+  eqz: unary('i32', 'i32', 0x45),
+  eq: binary('i32', 'i32', 0x46),
+  ne: binary('i32', 'i32', 0x47),
+  ltS: binary('i32', 'i32', 0x48),
+  ltU: binary('i32', 'i32', 0x49),
+  geU: binary('i32', 'i32', 0x4f),
+  ctz: unary('i32', 'i32', 0x68),
+  add: binary('i32', 'i32', 0x6a),
+  sub: binary('i32', 'i32', 0x6b),
+  mul: binary('i32', 'i32', 0x6c),
+  and: binary('i32', 'i32', 0x71),
+  or: binary('i32', 'i32', 0x72),
+  xor: binary('i32', 'i32', 0x73),
+  shl: binary('i32', 'i32', 0x74),
+  shrS: binary('i32', 'i32', 0x75),
+  shrU: binary('i32', 'i32', 0x76),
+  wrap: unary('i32', 'i64', 0xa7),
+};
+
+export const i64 = {
+  const: (n: bigint): I64 => value('i64', [0x42, ...signed(BigInt.asIntN(64, n))]),
+  load: loaded('i64', 0x29),
+  eqz: unary('i32', 'i64', 0x50),
+  eq: binary('i32', 'i64', 0x51),
+  ltS: binary('i32', 'i64', 0x53),
+  ltU: binary('i32', 'i64', 0x54),
+  geU: binary('i32', 'i64', 0x5a),
+  ctz: unary('i64', 'i64', 0x7a),
+  add: binary('i64', 'i64', 0x7c),
+  sub: binary('i64', 'i64', 0x7d),
+  mul: binary('i64', 'i64', 0x7e),
+  and: binary('i64', 'i64', 0x83),
+  or: binary('i64', 'i64', 0x84),
+  xor: binary('i64', 'i64', 0x85),
+  shl: binary('i64', 'i64', 0x86),
+  shrS: binary('i64', 'i64', 0x87),
+  shrU: binary('i64', 'i64', 0x88),
+  extend: unary('i64', 'i32', 0xad),
+  /** The integer's value as f64's nearest. */
+  toF64: unary('f64', 'i64', 0xb9),
+  ofF64: unary('i64', 'f64', 0xb0),
+};
+
+export const v128 = {
+  /** Two 64-bit lanes, lane 0 first. */
+  const: (low: bigint, high: bigint = low): V128 => {
+    const bytes = new Uint8Array(16);
+    const view = new DataView(bytes.buffer);
+    view.setBigUint64(0, BigInt.asUintN(64, low), true);
+    view.setBigUint64(8, BigInt.asUintN(64, high), true);
+    return value('v128', [...simd(12), ...bytes]);
+  },
+  load: loaded('v128', ...simd(0)),
+  /** Two u32 as two i64 lanes. */
+  load32x2U: loaded('v128', ...simd(6)),
+  load64Splat: loaded('v128', ...simd(10)),
+  and: binary('v128', 'v128', ...simd(78)),
+  or: binary('v128', 'v128', ...simd(80)),
+  xor: binary('v128', 'v128', ...simd(81)),
+  anyTrue: unary('i32', 'v128', ...simd(83)),
+  /** Lane 0 of a, lane 0 of b. */
+  lows: (a: V128, b: V128): V128 => shuffle(a, b, 0, 2),
+  /** Lane 1 of a, lane 1 of b. */
+  highs: (a: V128, b: V128): V128 => shuffle(a, b, 1, 3),
+  swap: (a: V128): V128 => shuffle(a, a, 1, 2),
+};
+
+/** Two of the four 64-bit lanes of a and b. */
+function shuffle(a: V128, b: V128, first: number, second: number): V128 {
+  const lanes = [first, second].flatMap((lane) => Array.from({ length: 8 }, (_, byte) => lane * 8 + byte));
+  return value('v128', [...simd(13), ...lanes], a, b);
+}
+
+export const i64x2 = {
+  splat: unary('v128', 'i64', ...simd(18)),
+  extract: (a: V128, lane: 0 | 1): I64 => value('i64', [...simd(29), lane], a),
+  shl: (a: V128, bits: number): V128 => value('v128', simd(203), a, i32.const(bits)),
+  shrU: (a: V128, bits: number): V128 => value('v128', simd(205), a, i32.const(bits)),
+  add: binary('v128', 'v128', ...simd(206)),
+  sub: binary('v128', 'v128', ...simd(209)),
+  mul: binary('v128', 'v128', ...simd(213)),
+};
+
+export const f64x2 = {
+  extract: (a: V128, lane: 0 | 1): Value<'f64'> => value('f64', [...simd(33), lane], a),
+  splat: unary('v128', 'f64', ...simd(20)),
+  ne: binary('v128', 'v128', ...simd(72)),
+  nearest: unary('v128', 'v128', ...simd(148)),
+  neg: unary('v128', 'v128', ...simd(237)),
+  add: binary('v128', 'v128', ...simd(240)),
+  sub: binary('v128', 'v128', ...simd(241)),
+  mul: binary('v128', 'v128', ...simd(242)),
+  /** a * b + c, rounded once or twice as the engine likes: check before relying on it. */
+  madd: (a: V128, b: V128, c: V128): V128 => value('v128', simd(0x107), a, b, c),
+  /** c - a * b, likewise. */
+  nmadd: (a: V128, b: V128, c: V128): V128 => value('v128', simd(0x108), a, b, c),
+};
+
+/** Calls a function that has a result; for the others see `Body.call`. */
+export function call<P extends readonly Type[], T extends Type>(
+  func: Func<P, T>,
+  ...args: Arguments<P>
+): Value<T> {
+  return value(func.result, [0x10, ...unsigned(func.index)], ...(args as unknown as Value<Type>[]));
+}
+
+/** Where a function's statements go. */
+export interface Body {
+  /** A new local, zero at the function's start; with `initial`, set here. */
+  local<T extends Type>(type: T, initial?: Value<T>): Local<T>;
+  set<T extends Type>(local: Local<T>, to: Value<T>): void;
+  store(what: Value<Type>, address: I32, offset?: number): void;
+  call<P extends readonly Type[]>(func: Func<P>, ...args: Arguments<P>): void;
+  if(condition: I32, then: () => void, otherwise?: () => void): void;
+  while(condition: I32, body: () => void): void;
+  /** Leaves the function, which must have no result. */
+  return(): void;
+  /** Leaves `what` as the function's result; the last statement. */
+  result(what: Value<Type>): void;
+}
+
+const STORE = { i32: [0x36], i64: [0x37], f64: [0x39], v128: simd(11) } as const satisfies Record<
+  Type,
+  readonly number[]
+>;
+const [BLOCK, LOOP, IF, ELSE, END, BR, BR_IF] = [0x02, 0x03, 0x04, 0x05, 0x0b, 0x0c, 0x0d];
+const NO_RESULT = 0x40;
+
+export interface ModuleBuilder {
+  /**
+   * A function; with a name, exported. Later functions may call it, earlier ones and itself may not: a kernel has
+   * no recursion.
+   */
+  func<const P extends readonly Type[]>(
+    name: string | undefined,
+    params: P,
+    build: (body: Body, ...params: Params<P>) => void,
+  ): Func<P>;
+  func<const P extends readonly Type[], R extends Type>(
+    name: string | undefined,
+    params: P,
+    build: (body: Body, ...params: Params<P>) => void,
+    result: R,
+  ): Func<P, R>;
+  /** The module. It imports its memory as `env.memory`, with at least `minPages` of 64 KiB. */
+  bytes(minPages: number): Uint8Array<ArrayBuffer>;
+}
+
+export function createModule(): ModuleBuilder {
+  const functions: { type: number[]; code: number[]; name: string | undefined }[] = [];
+
+  function func<P extends readonly Type[], R extends Type | undefined>(
+    name: string | undefined,
+    params: P,
+    build: (body: Body, ...params: Params<P>) => void,
+    result?: R,
+  ): Func<P, R> {
+    const code: number[] = [];
+    const locals: Type[] = [];
+    const local = <T extends Type>(type: T, index: number): Local<T> => ({
+      type,
+      index,
+      bytes: [0x20, ...unsigned(index)],
+    });
+    const emit = (bytes: readonly number[]) => {
+      for (const byte of bytes) code.push(byte);
+    };
+    const body: Body = {
+      local(type, initial) {
+        const made = local(type, params.length + locals.length);
+        locals.push(type);
+        if (initial) body.set(made, initial);
+        return made;
+      },
+      set(target, to) {
+        emit([...to.bytes, 0x21, ...unsigned(target.index)]);
+      },
+      store(what, address, offset = 0) {
+        emit([...address.bytes, ...what.bytes, ...STORE[what.type], 0, ...unsigned(offset)]);
+      },
+      call(target, ...args) {
+        for (const { bytes } of args as unknown as Value<Type>[]) emit(bytes);
+        emit([0x10, ...unsigned(target.index)]);
+      },
+      if(condition, then, otherwise) {
+        emit([...condition.bytes, IF, NO_RESULT]);
+        then();
+        if (otherwise) {
+          emit([ELSE]);
+          otherwise();
+        }
+        emit([END]);
+      },
+      while(condition, inner) {
+        emit([BLOCK, NO_RESULT, LOOP, NO_RESULT, ...i32.eqz(condition).bytes, BR_IF, 1]);
+        inner();
+        emit([BR, 0, END, END]);
+      },
+      return: () => emit([0x0f]),
+      result: ({ bytes }) => emit(bytes),
+    };
+    const parameters = params.map((type, index) => local(type, index)) as unknown as Params<P>;
+    build(body, ...parameters);
+    functions.push({
+      name,
+      type: [
+        0x60,
+        ...vector(params.map((type) => [TYPE_CODE[type]])),
+        ...vector(result ? [[TYPE_CODE[result]]] : []),
+      ],
+      code: sized([...vector(locals.map((type) => [1, TYPE_CODE[type]])), ...code, END]),
+    });
+    return { index: functions.length - 1, params, result: result as R };
+  }
+
+  return {
+    func,
+    bytes(minPages) {
+      const env = text('env');
+      const memory = text('memory');
+      return Uint8Array.from([
+        ...[0x00, 0x61, 0x73, 0x6d, 0x01, 0x00, 0x00, 0x00],
+        ...section(1, vector(functions.map(({ type }) => type))),
+        ...section(2, vector([[...env, ...memory, 0x02, 0x00, ...unsigned(minPages)]])),
+        ...section(3, vector(functions.map((_, index) => unsigned(index)))),
+        ...section(
+          7,
+          vector(
+            functions.flatMap(({ name }, index) =>
+              name === undefined ? [] : [[...text(name), 0x00, ...unsigned(index)]],
+            ),
+          ),
+        ),
+        ...section(10, vector(functions.map(({ code }) => code))),
+      ]);
+    },
+  };
+}
+
+function vector(items: readonly (readonly number[])[]): number[] {
+  return [...unsigned(items.length), ...items.flat()];
+}
+function sized(bytes: readonly number[]): number[] {
+  // Not a spread into a call: a body has more bytes than a call may have arguments.
+  return unsigned(bytes.length).concat(bytes);
+}
+function section(id: number, content: readonly number[]): number[] {
+  return [id].concat(sized(content));
+}
+function text(name: string): number[] {
+  return sized([...new TextEncoder().encode(name)]);
+}

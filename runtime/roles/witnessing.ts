@@ -1,0 +1,126 @@
+/**
+ * From a quality statement to its witness: the model from the key-broker, the test set and the key from the blob
+ * store, the circuit emitted and compiled here, and every one of them checked against what the statement names.
+ * Nothing of the requester's is computed with before it is checked.
+ *
+ * In memory, for as long as a proof takes: the key (at most MAX_KEY_BYTES, its size in the statement's blob), the
+ * witness (32 bytes for each wire) and, while it is fetched, the test set.
+ */
+import { existsSync } from 'node:fs';
+import { readFile } from 'node:fs/promises';
+import { checkKey } from '../../circuits/groth16/check-key.ts';
+import { checkCircuit } from '../../circuits/groth16/qap.ts';
+import { readR1cs } from '../../circuits/groth16/r1cs.ts';
+import { readZkey, type Zkey } from '../../circuits/groth16/zkey.ts';
+import { type Architecture, parseArchitecture } from '../../circuits/model/architecture.ts';
+import { emitQualityCircuit, witnessInput } from '../../circuits/model/emit.ts';
+import { decideMany } from '../../circuits/model/quantise.ts';
+import { decodeTestSet } from '../../circuits/model/test-set.ts';
+import { sha256Hex, utf8 } from '../../protocols/encoding.ts';
+import { VouchError } from '../../protocols/errors.ts';
+import type { QualityStatement } from '../../protocols/proof.ts';
+import type { Identity } from '../attest/identity.ts';
+import { getBlob, getManifest, type Manifest } from '../blobs.ts';
+import type { Bus } from '../bus.ts';
+import { calculateWitness, circuitToolchain, compileCircuit } from '../circuit-compiler.ts';
+import { folder, writeWhole } from '../context.ts';
+import { obtainModel } from '../models.ts';
+import type { Pool } from '../msm/pool.ts';
+
+const MAX_TEST_SET_BYTES = 64 * 1024 * 1024;
+const MAX_KEY_BYTES = 2 ** 31 - 1;
+
+export interface Witnessed {
+  /** secret */
+  readonly witness: Uint8Array;
+  readonly zkey: Zkey;
+  /** which chunks the key consists of */
+  readonly key: Manifest;
+  readonly architecture: Architecture;
+  readonly constraints: number;
+}
+export interface Prover {
+  readonly bus: Bus;
+  readonly source: string;
+  readonly identity: Identity;
+  readonly pool: Pool;
+}
+
+/**
+ * Throws `unknown-model`, `evidence-rejected` (the broker refuses us), `commitment-mismatch`, `bad-input` (another
+ * circuit), `statement-false`, `bad-file` (a blob that is missing or damaged), `too-large`, `key-rejected`.
+ */
+export async function witnessOf(
+  { bus, source, identity, pool }: Prover,
+  statement: QualityStatement,
+  signal: AbortSignal,
+): Promise<Witnessed> {
+  if (statement.threshold > statement.rows) {
+    throw new VouchError(
+      'bad-input',
+      `statement.threshold: expected at most ${statement.rows}, the number of rows, got ${statement.threshold}`,
+    );
+  }
+  const { model, manifest } = await obtainModel(bus, source, identity, statement.model);
+  if (manifest.commitment !== statement.commitment) {
+    throw new VouchError(
+      'commitment-mismatch',
+      `statement.commitment: expected that of model ${statement.model} as it is served now, got another`,
+    );
+  }
+  const limits = { cacheDir: folder('cache', 'blobs'), signal };
+  const testSet = decodeTestSet(
+    model.architecture,
+    await getBlob(bus, statement.testSet, { ...limits, maxBytes: MAX_TEST_SET_BYTES }),
+  );
+  const toolchain = await circuitToolchain();
+  const circuit = emitQualityCircuit(model.architecture, testSet, toolchain);
+  if (circuit.digest !== statement.circuit || circuit.rows !== statement.rows) {
+    throw new VouchError(
+      'bad-input',
+      `statement.circuit: expected that of this model and test set (${circuit.rows} rows), got another; both sides need the same version`,
+    );
+  }
+  const decisions = decideMany(model, testSet.features);
+  const correct = decisions.filter((decision, row) => decision === testSet.labels[row]).length;
+  if (correct < statement.threshold) {
+    // How many it does reach is the vendor's secret.
+    throw new VouchError(
+      'statement-false',
+      `the model does not classify ${statement.threshold} of ${statement.rows} rows correctly`,
+    );
+  }
+  const compiled = await compileCircuit(circuit, toolchain, {
+    cacheDir: folder('cache', 'circuits'),
+    signal,
+  });
+  const key = await getManifest(bus, statement.key, { ...limits, maxBytes: MAX_KEY_BYTES });
+  const zkey = readZkey(await getBlob(bus, statement.key, { ...limits, maxBytes: MAX_KEY_BYTES }));
+  await checkOnce(`${statement.circuit}/${statement.key}`, async () => {
+    await checkCircuit(zkey, readR1cs(await readFile(compiled.r1csPath)), pool, { signal });
+    await checkKey(zkey, pool.sections(zkey), { signal });
+  });
+  const witness = await calculateWitness(
+    await readFile(compiled.wasmPath),
+    witnessInput(model, statement.threshold),
+    { signal },
+  );
+  return {
+    witness,
+    zkey,
+    key,
+    architecture: parseArchitecture(manifest.architecture),
+    constraints: compiled.constraints,
+  };
+}
+
+/**
+ * Runs a check that depends on content named by `digests` alone, unless this installation has seen it pass. The
+ * memory is a file in `.vouch/cache`, believed as the rest of that folder is.
+ */
+async function checkOnce(digests: string, check: () => Promise<void>): Promise<void> {
+  const passed = folder('cache', 'checked-keys', sha256Hex(utf8(digests)));
+  if (existsSync(passed)) return;
+  await check();
+  await writeWhole(passed, `${digests}\n`);
+}

@@ -1,0 +1,76 @@
+/**
+ * `npm run bench -- NAME... [--json]`: measures, and prints a table, or with `--json` one object
+ * `{machine, commit, rows}` on stdout; everything else goes to stderr. Exit code 0 when every demand holds, 1
+ * when one does not or a result was wrong, 2 for wrong use.
+ */
+import { parseArgs } from 'node:util';
+import { messageOf } from '../../protocols/errors.ts';
+import { describeCommit, describeMachine } from './machine.ts';
+import { type Benchmark, type Row, table } from './result.ts';
+
+const BENCHMARKS: Record<string, () => Promise<Benchmark>> = {
+  main: async () => (await import('./main.ts')).benchmarkMain,
+};
+const NAMES = Object.keys(BENCHMARKS).join(', ');
+const USAGE = `npm run bench -- NAME... [--json]
+
+  NAME     ${NAMES}
+  --json   one JSON object on stdout instead of a table`;
+
+const say = (line: string): void => void process.stderr.write(`${line}\n`);
+const { names, json } = readOptions();
+
+const interruption = new AbortController();
+for (const event of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
+  process.on(event, () => {
+    if (interruption.signal.aborted) process.exit(130);
+    say('\nstopping; once more to end at once');
+    interruption.abort();
+  });
+}
+
+try {
+  const machine = await describeMachine();
+  const commit = describeCommit();
+  const rows: Row[] = [];
+  for (const name of names) {
+    const benchmark = await BENCHMARKS[name]!();
+    rows.push(...(await benchmark({ say, signal: interruption.signal })));
+  }
+  if (json) process.stdout.write(`${JSON.stringify({ machine, commit, rows })}\n`);
+  else {
+    const { cpu, cores, memoryGiB, node, natsServer, gpu, loadBefore } = machine;
+    console.log(
+      `${cpu}, ${cores} cores, ${memoryGiB} GiB; Node ${node}, nats-server ${natsServer}, GPU ${gpu}; load before ${loadBefore}; commit ${commit}\n`,
+    );
+    console.log(table(rows));
+  }
+  process.exitCode = rows.some(({ pass }) => pass === false) ? 1 : 0;
+} catch (error) {
+  say(`bench: ${interruption.signal.aborted ? 'stopped' : messageOf(error)}`);
+  process.exitCode = interruption.signal.aborted ? 130 : 1;
+}
+// Libraries keep threads that would hold the process; all that we started has ended.
+process.exit();
+
+function readOptions(): { names: string[]; json: boolean } {
+  let why: string;
+  try {
+    const { values, positionals } = parseArgs({
+      allowPositionals: true,
+      options: { json: { type: 'boolean', default: false }, help: { type: 'boolean', default: false } },
+    });
+    if (values.help) {
+      console.log(USAGE);
+      process.exit(0);
+    }
+    const unknown = positionals.find((name) => !Object.hasOwn(BENCHMARKS, name));
+    if (unknown === undefined && positionals.length > 0)
+      return { names: [...new Set(positionals)], json: values.json };
+    why = unknown === undefined ? 'no benchmark was named' : `there is no benchmark called ${unknown}`;
+  } catch (error) {
+    why = messageOf(error).split(/[.\n]/)[0]!;
+  }
+  say(`bench: ${why}; expected names among: ${NAMES} (--help says more)`);
+  process.exit(2);
+}

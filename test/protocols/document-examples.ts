@@ -1,0 +1,400 @@
+/**
+ * The generated examples of docs/PROTOCOL.md, from the story in document-scenario.ts. Values that a reader recomputes
+ * stand as `name = value` lines; messages as JSON, exactly what travels but for white space.
+ */
+import { createCipheriv } from 'node:crypto';
+import { encode, rfc8949EncodeOptions, Tagged } from 'cborg';
+import { z } from 'zod';
+import {
+  architectureBytes,
+  architectureDigest,
+  architectureElement,
+} from '../../circuits/model/architecture.ts';
+import { encodeSecret, packParameters, parameterRoot, saltElement } from '../../circuits/model/commit.ts';
+import { poseidon, poseidonChain } from '../../circuits/model/poseidon.ts';
+import { encodeTestSet } from '../../circuits/model/test-set.ts';
+import { decodeCbor } from '../../protocols/cbor.ts';
+import * as enclave from '../../protocols/enclave.ts';
+import {
+  base64url,
+  canonicalJson,
+  concat,
+  fromBase64url,
+  hex,
+  sha256Hex,
+  utf8,
+} from '../../protocols/encoding.ts';
+import { ErrorReply, encodeHeader, type MessageType, type Outgoing } from '../../protocols/envelope.ts';
+import { InferReply, InferRequest } from '../../protocols/inference.ts';
+import { Shard, ShardRefused, ShardResult } from '../../protocols/msm.ts';
+import { ProofProgress, ProofRequest, PublishedProof } from '../../protocols/proof.ts';
+import { subjects } from '../../protocols/subjects.ts';
+import { Heartbeat, Transition } from '../../protocols/transition.ts';
+import { manifestOf } from '../../runtime/blobs.ts';
+import {
+  attest,
+  CLIENT,
+  COORDINATOR,
+  conversation,
+  ENCLAVE,
+  fixed,
+  fixedId,
+  MODEL,
+  NOW,
+  publish,
+  savedProof,
+  sealFixed,
+  sealingKeys,
+  testSet,
+  WORKER,
+} from './document-scenario.ts';
+
+/** JSON with short lists and objects on one line. */
+export function pretty(value: unknown, indent = ''): string {
+  const flat = JSON.stringify(value);
+  if (flat.length + indent.length < 100 || typeof value !== 'object' || value === null) return flat;
+  const deeper = `${indent}  `;
+  const inner = Array.isArray(value)
+    ? value.map((entry) => `${deeper}${pretty(entry, deeper)}`)
+    : Object.entries(value).map(
+        ([name, entry]) => `${deeper}${JSON.stringify(name)}: ${pretty(entry, deeper)}`,
+      );
+  const [open, close] = Array.isArray(value) ? '[]' : '{}';
+  return `${open}\n${inner.join(',\n')}\n${indent}${close}`;
+}
+
+const json = (value: unknown): string => `\`\`\`json\n${pretty(value)}\n\`\`\``;
+const values = (entries: Readonly<Record<string, string | Uint8Array | bigint | number>>): string =>
+  [
+    '```text',
+    ...Object.entries(entries).map(
+      ([name, value]) => `${name} = ${value instanceof Uint8Array ? hex(value) : value}`,
+    ),
+    '```',
+  ].join('\n');
+
+/** Parts of a COSE_Sign1 statement. */
+function statementParts(statement: Uint8Array) {
+  const { value } = decodeCbor(statement, {
+    schema: z.instanceof(Tagged),
+    what: 'statement',
+    maxBytes: 4096,
+    tag: 18,
+  });
+  const [header, , payload, signature] = value as [Uint8Array, unknown, Uint8Array, Uint8Array];
+  const signed = encode(['Signature1', header, new Uint8Array(), payload], rfc8949EncodeOptions);
+  return { header, payload, signature, signed };
+}
+
+export async function examples(): Promise<Record<string, string>> {
+  const story = await conversation();
+  const { commitment, model } = story;
+  const { architecture } = model;
+  const message = <Body>(
+    kind: MessageType<Body>,
+    { tag = '', ...outgoing }: Omit<Outgoing<Body>, 'id' | 'time'> & { tag?: string },
+  ): string => {
+    const id = fixedId(`${kind.type}${tag}`);
+    return json(JSON.parse(encodeHeader(kind, { ...outgoing, id, time: NOW.toISOString() })));
+  };
+  const client = `client.${CLIENT}`;
+  const runner = `runner.${ENCLAVE}`;
+  const broker = 'broker.enclave-1';
+  const coordinator = `coordinator.${COORDINATOR}`;
+  const worker = `worker.${WORKER}`;
+
+  // The model's secret and its key.
+  const aad = utf8(`vouch/v1/model/${MODEL}/${commitment}`);
+  const modelKey = fixed('model key');
+  const blobNonce = fixed('model blob nonce').subarray(0, 12);
+  const secret = encodeSecret(model);
+  const cipher = createCipheriv('aes-256-gcm', modelKey, blobNonce);
+  cipher.setAAD(aad);
+  const sealedModel = concat(blobNonce, cipher.update(secret), cipher.final(), cipher.getAuthTag());
+  const releaseNonce = fixed('release nonce');
+  const { document: releaseDocument } = await attest(ENCLAVE, story.policy.measurements[0]!, releaseNonce, {
+    modelCommitment: commitment,
+  });
+  const runnerKey = fromBase64url(story.runner.document.hpkeKey);
+  const sealedKey = await sealFixed({
+    recipient: runnerKey,
+    name: 'release',
+    info: 'vouch/v1/release',
+    aad,
+    plaintext: modelKey,
+  });
+
+  const { privateBytes } = await sealingKeys(`${ENCLAVE} HPKE key`);
+  const refusal = {
+    version: 1,
+    error: {
+      code: 'bad-input',
+      message: 'column "savings": expected one of none, low, high, got "gold"',
+      errorId: fixedId('error'),
+      retryable: false,
+    },
+  };
+  const refusalBytes = utf8(JSON.stringify(refusal));
+  const receipt = statementParts(story.receipt);
+  const rows = encodeTestSet(testSet());
+  const blob = manifestOf(rows);
+  const record = savedProof();
+  const published = await publish(record);
+  const { job, statement } = record;
+  const progress = {
+    job,
+    done: 3,
+    total: 5,
+    workers: [{ id: WORKER, assigned: 2, done: 3 }],
+    phases: { queued: 3, witnessing: 210, transforming: 12, planning: 1 },
+  };
+  const shard = { job, shard: 'A-0', worker: WORKER, section: 'A' as const };
+  const shardSubject = subjects.shard(WORKER, job, 'A-0');
+  const resultSubject = subjects.shardResult(WORKER, job, 'A-0');
+  const shardId = fixedId('msm.shard');
+  const evidenceSubject = subjects.evidence(MODEL);
+  const releaseSubject = subjects.release(MODEL);
+  const boot = fixedId('boot');
+
+  return {
+    'example error': message(ErrorReply, {
+      subject: subjects.evidence(MODEL),
+      source: runner,
+      cause: fixedId('evidence.request'),
+      body: {
+        code: 'not-ready',
+        message: `model ${MODEL}: the runner is not ready; try again`,
+        errorId: fixedId('error'),
+        retryable: true,
+      },
+    }),
+    'example evidence': [
+      message(enclave.EvidenceRequest, {
+        subject: evidenceSubject,
+        source: client,
+        body: { nonce: hex(story.evidenceNonce) },
+      }),
+      message(enclave.EvidenceReply, {
+        subject: evidenceSubject,
+        source: runner,
+        cause: fixedId('evidence.request'),
+        body: { document: story.runner.document },
+      }),
+      values({ 'evidence digest': sha256Hex(story.evidence), 'report data': story.runner.reportData }),
+    ].join('\n\n'),
+    'example policy': [
+      json(story.policy),
+      values({ 'canonical JSON': canonicalJson(story.policy), 'policy digest': story.releasePolicy }),
+    ].join('\n\n'),
+    'example sealing': values({
+      'recipient private key': privateBytes,
+      'recipient public key': runnerKey,
+      'ephemeral private key': story.request.ephemeralPrivate,
+      info: 'vouch/v1/infer',
+      aad: story.subject,
+      plaintext: JSON.stringify(story.plaintext),
+      sealed: story.request.sealed,
+      'exported secret': story.request.exported,
+      'response nonce': story.request.replyNonce,
+      'reply key': story.request.replyKey,
+      'reply iv': story.request.replyIv,
+      'reply plaintext': JSON.stringify(refusal),
+      reply: story.request.sealReply(refusalBytes),
+    }),
+    'example inference': [
+      'Header `Vouch-Envelope` of the request, whose payload is `sealed` of section 6:',
+      message(InferRequest, { subject: story.subject, source: client, body: { enclave: ENCLAVE } }),
+      'Header of the reply:',
+      message(InferReply, {
+        subject: story.subject,
+        source: runner,
+        cause: fixedId('infer.request'),
+        body: { enclave: ENCLAVE },
+      }),
+      'Inside the seal of an answer:',
+      json(story.answer),
+    ].join('\n\n'),
+    'example receipt': values({
+      'request body': new TextDecoder().decode(story.bodies.request),
+      'request salt': story.salts.request,
+      'request digest': story.digests.request,
+      'response body': new TextDecoder().decode(story.bodies.response),
+      'response salt': story.salts.response,
+      'response digest': story.digests.response,
+      'request nonce': story.plaintext.nonce,
+      'receipt id': story.receiptId,
+      'protected header': receipt.header,
+      'payload (claims)': receipt.payload,
+      'signed bytes': receipt.signed,
+      'receipt key': fromBase64url(story.runner.document.receiptKey!),
+      signature: receipt.signature,
+      receipt: story.receipt,
+      'bundle digest': sha256Hex(story.bundle),
+      'bundle (base64url)': base64url(story.bundle),
+    }),
+    'example manifest': message(enclave.ModelManifest, {
+      subject: subjects.model(MODEL),
+      source: 'provisioner.vendor',
+      body: {
+        name: MODEL,
+        commitment,
+        architecture,
+        policy: story.releasePolicy,
+        sealedModel: manifestOf(sealedModel).digest,
+      },
+    }),
+    'example preprocessing': values({
+      cells: JSON.stringify(story.plaintext.row),
+      features: JSON.stringify([...story.features]),
+      logits: JSON.stringify(story.answer.logits),
+    }),
+    'example commitment': values({
+      'architecture bytes': architectureBytes(architecture),
+      'architecture digest': architectureDigest(architecture),
+      'architecture element': architectureElement(architecture),
+      weights: JSON.stringify(model.parameters.layers.map(({ weights }) => [...weights])),
+      biases: JSON.stringify(model.parameters.layers.map(({ bias }) => [...bias])),
+      'packed elements': packParameters(architecture, model.parameters).join(' '),
+      'parameter root': parameterRoot(architecture, model.parameters),
+      salt: model.salt,
+      'salt element': saltElement(model.salt),
+      commitment,
+      'Poseidon(1)': poseidon([1n]),
+      'Poseidon(1, 2)': poseidon([1n, 2n]),
+      'chain of 1 to 17': poseidonChain(Array.from({ length: 17 }, (_, i) => BigInt(i + 1))),
+    }),
+    'example release': [
+      message(enclave.ReleaseChallenge, { subject: releaseSubject, source: runner, body: {} }),
+      message(enclave.ReleaseNonce, {
+        subject: releaseSubject,
+        source: broker,
+        cause: fixedId('release.challenge'),
+        body: { nonce: hex(releaseNonce) },
+      }),
+      message(enclave.ReleaseRequest, {
+        subject: releaseSubject,
+        source: runner,
+        body: { nonce: hex(releaseNonce), document: releaseDocument },
+      }),
+      message(enclave.ReleaseReply, {
+        subject: releaseSubject,
+        source: broker,
+        cause: fixedId('release.request'),
+        body: { policy: story.releasePolicy, sealedKey: base64url(sealedKey.sealed) },
+      }),
+      values({
+        'model key': modelKey,
+        'model aad': new TextDecoder().decode(aad),
+        'model secret': secret,
+        'sealed model': sealedModel,
+      }),
+    ].join('\n\n'),
+    'example blob': [
+      values({ 'test set': new TextDecoder().decode(rows), 'test set chunk': sha256Hex(rows) }),
+      json(blob.manifest),
+      values({ manifest: new TextDecoder().decode(blob.encoded), 'blob digest': blob.digest }),
+    ].join('\n\n'),
+    'example proof request': message(ProofRequest, {
+      subject: subjects.proofRequest('quality', job),
+      source: client,
+      body: { job, statement },
+    }),
+    'example proof progress': [
+      message(ProofProgress, {
+        subject: subjects.progress(job),
+        source: coordinator,
+        body: { ...progress, phase: 'dispatching' },
+      }),
+      message(ProofProgress, {
+        tag: ' failed',
+        subject: subjects.progress(job),
+        source: coordinator,
+        body: {
+          ...progress,
+          done: 0,
+          total: 0,
+          workers: [],
+          phase: 'failed',
+          error: { code: 'statement-false', message: 'the model does not reach 6 of 6 rows' },
+        },
+      }),
+    ].join('\n\n'),
+    'example proof': [
+      message(PublishedProof, {
+        subject: subjects.proof(job),
+        source: coordinator,
+        epoch: 1,
+        body: published,
+      }),
+      values({ 'record digest': sha256Hex(utf8(canonicalJson(record))) }),
+    ].join('\n\n'),
+    'example shard': [
+      message(Shard, {
+        subject: shardSubject,
+        source: coordinator,
+        epoch: 1,
+        body: { ...shard, count: 420, chunks: [fixed('chunk 0'), fixed('chunk 1')].map(hex), offset: 498176 },
+      }),
+      message(ShardResult, {
+        subject: resultSubject,
+        source: worker,
+        cause: shardId,
+        epoch: 1,
+        body: { ...shard, millis: 31 },
+      }),
+      message(ShardRefused, {
+        subject: resultSubject,
+        source: worker,
+        cause: shardId,
+        epoch: 1,
+        body: { job, shard: 'A-0', worker: WORKER, code: 'bad-file' },
+      }),
+    ].join('\n\n'),
+    'example actors': [
+      message(Transition, {
+        subject: subjects.state('worker', WORKER),
+        source: worker,
+        body: {
+          kind: 'worker',
+          id: WORKER,
+          boot,
+          seq: 5,
+          from: 'idle',
+          to: 'fetching',
+          event: 'done',
+          counts: { shardsDone: 3, unknownEvents: 0 },
+        },
+      }),
+      message(Heartbeat, {
+        subject: subjects.beat('worker', WORKER),
+        source: worker,
+        body: {
+          kind: 'worker',
+          id: WORKER,
+          boot,
+          seq: 5,
+          state: 'fetching',
+          leaseMs: 3000,
+          counts: { shardsDone: 3, unknownEvents: 0 },
+          worker: {
+            class: 'attested',
+            engine: 'wasm x1',
+            credit: 2,
+            resident: [hex(fixed('chunk 0')).slice(0, 16)],
+          },
+        },
+      }),
+      message(enclave.ControlRequest, {
+        subject: subjects.control('worker', WORKER, 'drain'),
+        source: 'supervisor.host-1',
+        body: {},
+      }),
+      message(enclave.ControlReply, {
+        subject: subjects.control('worker', WORKER, 'drain'),
+        source: worker,
+        cause: fixedId('control.request'),
+        body: { state: 'draining' },
+      }),
+    ].join('\n\n'),
+  };
+}

@@ -1,0 +1,314 @@
+/**
+ * Everything a proof needs, real and small: a nats-server of its own, a published model, its circuit and key, the
+ * key-broker in this process, workers and coordinators as processes of their own. One home folder serves a whole test
+ * process, so that model, circuit and key are made once; every fixture has its own server.
+ */
+import { mkdtempSync, rmSync } from 'node:fs';
+import { copyFile, mkdir, readFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { type Proof, prove } from '../../circuits/groth16/prove.ts';
+import { readZkey } from '../../circuits/groth16/zkey.ts';
+import { type CommittedModel, randomSalt } from '../../circuits/model/commit.ts';
+import { witnessInput } from '../../circuits/model/emit.ts';
+import { preprocess } from '../../circuits/model/preprocessing.ts';
+import { decideMany, quantise } from '../../circuits/model/quantise.ts';
+import { encodeTestSet, type TestSet } from '../../circuits/model/test-set.ts';
+import type { Policy } from '../../protocols/attestation/policy.ts';
+import { decodeMessage, encodeMessage, type Message } from '../../protocols/envelope.ts';
+import { ProofProgress, ProofRequest, PublishedProof, type QualityStatement } from '../../protocols/proof.ts';
+import { STREAMS } from '../../protocols/streams.ts';
+import { type Role, subjects } from '../../protocols/subjects.ts';
+import { putBlob } from '../../runtime/blobs.ts';
+import { type Bus, connect } from '../../runtime/bus.ts';
+import { type RoleProcess, startProcess } from '../../runtime/child.ts';
+import { calculateWitness } from '../../runtime/circuit-compiler.ts';
+import { awaitProof, verifyProof } from '../../runtime/client.ts';
+import { folder } from '../../runtime/context.ts';
+import { authority, credentials } from '../../runtime/credentials.ts';
+import { CREDIT_CLASSES, creditPreprocessing, readCreditData, split } from '../../runtime/demo/data.ts';
+import { sampleData } from '../../runtime/demo/sample.ts';
+import { train } from '../../runtime/demo/trainer.ts';
+import { type RunningRole, type StartRole, startRole } from '../../runtime/host.ts';
+import { publishModel } from '../../runtime/models.ts';
+import { createPool } from '../../runtime/msm/pool.ts';
+import { type NatsServer, startNats } from '../../runtime/nats-server.ts';
+import { writePolicies } from '../../runtime/policies.ts';
+import { provision } from '../../runtime/provision.ts';
+import { startBroker } from '../../runtime/roles/broker.ts';
+import { prepareCircuit, prepareKey } from '../../runtime/setup.ts';
+import { closeSnarkjs } from '../../runtime/snarkjs.ts';
+import { rowsFor, smallModel } from '../circuits/model-fixture.ts';
+import { assert, type TestContext } from '../harness.ts';
+import { BIN_DIR, temporaryFolder } from './nats-fixture.ts';
+
+/** r and s of every proof made here: a secret of nobody. */
+const BLINDING = { r: 1_234_567_890_123_456_789n, s: 9_876_543_210_987_654_321n };
+export const MODEL = 'small';
+
+/** What is to be proved, and the proof that must come out. */
+export interface Subject {
+  readonly model: CommittedModel;
+  readonly testSet: TestSet;
+  readonly threshold: number;
+  readonly circuit: string;
+  readonly zkey: Uint8Array;
+  /** made here, with the same r and s, by nobody's help */
+  readonly proof: Proof;
+  /** given to coordinators, so that a small proof has many shards, too */
+  readonly shardPoints?: number;
+}
+
+let home: string | undefined;
+/** Keys, credentials, caches and logs of this test process; gone with it. */
+export function useHome(): string {
+  if (home) return home;
+  const made = mkdtempSync(join(tmpdir(), 'vouch-proof-'));
+  home = made;
+  process.env.VOUCH_HOME = made;
+  process.env.NODE_ENV = 'test';
+  process.env.VOUCH_TEST_BLINDING = `${BLINDING.r},${BLINDING.s}`;
+  process.once('exit', () => rmSync(made, { recursive: true, force: true }));
+  return made;
+}
+
+/** Compiles, makes the key, and proves locally. */
+export async function subjectOf(
+  model: CommittedModel,
+  testSet: TestSet,
+  threshold: number,
+): Promise<Subject> {
+  useHome();
+  const circuit = await prepareCircuit(model.architecture, testSet);
+  const { zkey } = await prepareKey(circuit);
+  const witness = await calculateWitness(await readFile(circuit.wasmPath), witnessInput(model, threshold));
+  await using pool = await createPool();
+  const key = readZkey(zkey);
+  const { proof } = await prove(key, witness, { msm: pool.sections(key), field: pool }, BLINDING);
+  return { model, testSet, threshold, circuit: circuit.digest, zkey, proof };
+}
+
+/** The demonstration's sample data: 300 rows of 20 columns, a circuit of the domain 2^16. */
+export async function fullSubject(): Promise<Subject> {
+  const { train: seen, test: held } = split(readCreditData(sampleData(1)), 1);
+  const preprocessing = creditPreprocessing(seen);
+  const featuresOf = (rows: typeof seen) => rows.map(({ cells }) => preprocess(preprocessing, cells));
+  const calibration = featuresOf(seen);
+  const labels = seen.map(({ label }) => label);
+  const network = train({ features: calibration, labels }, CREDIT_CLASSES.length);
+  const model = {
+    ...quantise(network, { preprocessing, classes: CREDIT_CLASSES, calibration }),
+    salt: randomSalt(),
+  };
+  const features = featuresOf(held);
+  const testSet: TestSet = { features, labels: held.map(({ label }) => label) };
+  const correct = decideMany(model, features).filter((got, row) => got === testSet.labels[row]).length;
+  return subjectOf(model, testSet, correct);
+}
+
+let small: Promise<Subject> | undefined;
+/** 8 rows of 3 features; the model gets 7 right. */
+export function smallSubject(): Promise<Subject> {
+  small ??= (async () => {
+    const model = smallModel({ units: [3, 4, 2] });
+    const features = rowsFor(model, 8);
+    const labels = decideMany(model, features).map((decision, row) => (row === 0 ? 1 - decision : decision));
+    return { ...(await subjectOf(model, { features, labels }, 7)), shardPoints: 384 };
+  })();
+  return small;
+}
+
+export interface Request {
+  readonly job: string;
+  readonly done: Promise<PublishedProof>;
+  /** every progress message so far, oldest first */
+  readonly heard: Message<ProofProgress>[];
+  /** Resolves with the first progress, heard or to come, that passes. */
+  when(test: (progress: ProofProgress) => boolean): Promise<ProofProgress>;
+}
+
+export interface ProofFixture {
+  readonly server: NatsServer;
+  readonly client: Bus;
+  /** with the provisioner's rights */
+  readonly observer: Bus;
+  readonly policies: Record<'worker' | 'prover', Policy>;
+  readonly statement: QualityStatement;
+  /** what the server and the roles of this process said */
+  readonly log: readonly string[];
+  bus(role: Role, id: string): Promise<Bus>;
+  /** A process that runs one role; killed when the test ends. */
+  process(
+    role: 'worker' | 'coordinator',
+    id: string,
+    options?: { url?: string; args?: string[] },
+  ): Promise<RoleProcess>;
+  /** A role in this process. */
+  role(role: Role, id: string, start: StartRole): Promise<RunningRole>;
+  ask(changes?: Partial<QualityStatement>): Promise<Request>;
+  /** Messages stored in the proof stream on a job's subject. */
+  proofsOf(job: string): Promise<number>;
+  /** Requests that are still in the queue. */
+  openRequests(): Promise<number>;
+  /** Fails unless the job's only proof verifies and is the very one that was made without anybody's help. */
+  check(request: Request): Promise<PublishedProof>;
+}
+
+export async function startProving(t: TestContext, subject?: Subject): Promise<ProofFixture> {
+  useHome();
+  const what = subject ?? (await smallSubject());
+  const stateDir = await temporaryFolder(t);
+  await authority();
+  await mkdir(join(stateDir, 'nats'), { recursive: true });
+  await copyFile(folder('nats', 'authority.conf'), join(stateDir, 'nats', 'authority.conf'));
+  const log: string[] = [];
+  const say = (line: string) => void log.push(line);
+  t.defer(() => closeSnarkjs());
+  const server = await startNats({ binDir: BIN_DIR, port: 0, stateDir, onLog: say });
+  t.defer(() => server.stop());
+  const creds = folder('creds');
+  const bus: ProofFixture['bus'] = async (role, id) => {
+    const made = await connect({ url: server.url, creds: await credentials(role, id, creds) });
+    t.defer(() => made.close());
+    return made;
+  };
+  const observer = await bus('provisioner', 'test');
+  await provision(observer);
+  const policies = await writePolicies();
+  const manifest = await publishModel(observer, 'provisioner.test', {
+    name: MODEL,
+    model: what.model,
+    policy: policies.release,
+  });
+  const client = await bus('client', 'test');
+  const statement: QualityStatement = {
+    statement: 'quality',
+    model: MODEL,
+    commitment: manifest.commitment,
+    threshold: what.threshold,
+    rows: what.testSet.labels.length,
+    testSet: (await putBlob(client, encodeTestSet(what.testSet))).digest,
+    circuit: what.circuit,
+    key: (await putBlob(client, what.zkey)).digest,
+  };
+  const role: ProofFixture['role'] = async (name, id, start) => {
+    const running = await startRole(
+      { role: name, id, url: server.url, creds: await credentials(name, id, creds), log: say },
+      start,
+    );
+    t.defer(() => running.stop());
+    return running;
+  };
+  await role('broker', 'broker-1', startBroker);
+
+  const state = async (stream: string) =>
+    (await observer.api<{ state: { messages: number } }>(`STREAM.INFO.${stream}`)).state;
+  const proofsOf = async (job: string) => {
+    const found = await observer.subjectsOf(STREAMS.proofs.name, subjects.proof(job));
+    return found.get(subjects.proof(job)) ?? 0;
+  };
+  return {
+    server,
+    client,
+    observer,
+    policies,
+    statement,
+    log,
+    bus,
+    role,
+    proofsOf,
+    async process(name, id, { url = server.url, args = [] } = {}) {
+      await credentials(name, id, creds);
+      const shards =
+        name === 'coordinator' && what.shardPoints ? ['--shard-points', String(what.shardPoints)] : [];
+      const child = await startProcess(name, id, ['--nats', url, '--creds', creds, ...shards, ...args]);
+      t.defer(() => kill(child));
+      return child;
+    },
+    async ask(changes = {}) {
+      const job = crypto.randomUUID();
+      const heard: Message<ProofProgress>[] = [];
+      const waiting = new Set<() => void>();
+      const listening = client.subscribe(subjects.progress(job), ({ subject: from, data }) => {
+        heard.push(decodeMessage(ProofProgress, from, data));
+        for (const look of waiting) look();
+      });
+      t.defer(() => listening.unsubscribe());
+      const done = awaitProof(client, job, { signal: t.signal });
+      done.catch(() => {});
+      const body = { job, statement: { ...statement, ...changes } };
+      const place = subjects.proofRequest('quality', job);
+      await client.append(
+        place,
+        encodeMessage(ProofRequest, { subject: place, source: 'client.test', body }),
+        {
+          msgId: job,
+        },
+      );
+      return {
+        job,
+        done,
+        heard,
+        when(test) {
+          const { promise, resolve, reject } = Promise.withResolvers<ProofProgress>();
+          const look = () => {
+            const found = heard.find(({ body: progress }) => test(progress));
+            if (!found) return;
+            waiting.delete(look);
+            resolve(found.body);
+          };
+          waiting.add(look);
+          look();
+          done.catch(reject);
+          promise.catch(() => {});
+          return promise;
+        },
+      };
+    },
+    async openRequests() {
+      return (await state(STREAMS.proofRequests.name)).messages;
+    },
+    async check({ job, done }) {
+      const published = await done;
+      const report = await verifyProof(published, {
+        policy: policies.prover,
+        modelCommitment: manifest.commitment,
+      });
+      assert.ok(report.verified, JSON.stringify(report.checks));
+      assert.equal(published.record.proof, what.proof, 'the very proof that r and s give');
+      // The request goes once the proof is out; then nobody will publish another.
+      await until(async () => (await state(STREAMS.proofRequests.name)).messages === 0);
+      assert.is(await proofsOf(job), 1);
+      const stored = await observer.getLast(STREAMS.proofs.name, subjects.proof(job));
+      assert.equal(decodeMessage(PublishedProof, subjects.proof(job), stored!.data).body, published);
+      return published;
+    },
+  };
+}
+
+/** SIGKILL, and wait until it is gone. */
+export async function kill(child: RoleProcess): Promise<void> {
+  signal(child, 'SIGKILL');
+  await child.exited;
+}
+
+export function signal({ pid }: { readonly pid: number }, name: NodeJS.Signals): void {
+  try {
+    process.kill(pid, name);
+  } catch {
+    // it is gone
+  }
+}
+
+/** Looks until it is so. */
+export async function until(test: () => boolean | Promise<boolean>, ms = 20_000): Promise<void> {
+  const deadline = performance.now() + ms;
+  while (!(await test())) {
+    if (performance.now() > deadline) throw new Error(`not so within ${ms} ms`);
+    await new Promise((resume) => setTimeout(resume, 25));
+  }
+}
+
+/** The text of what a process of this home has logged. */
+export const logOf = (role: Role, id: string): Promise<string> =>
+  readFile(folder('logs', `${role}_${id}.log`), 'utf8');
