@@ -66,3 +66,16 @@ export const Heartbeat = messageType(
   }),
 );
 export type Heartbeat = z.infer<typeof Heartbeat.schema>;
+
+/** A pointer to a message that a consumer was given too often; the message itself stays where it is. */
+export const DeadLetter = messageType(
+  'dead.letter',
+  1,
+  z.object({
+    stream: Id.describe('the `<stream>` of the subject'),
+    consumer: Id.describe('the `<consumer>` of the subject'),
+    sequence: z.int().min(1).describe('where the message lies in the stream'),
+    deliveries: z.int().min(1).describe('how often it was delivered'),
+  }),
+);
+export type DeadLetter = z.infer<typeof DeadLetter.schema>;

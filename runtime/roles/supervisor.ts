@@ -6,6 +6,7 @@ import { fromPromise } from 'xstate';
 import { supervisorCounts, supervisorMachine } from '../../actors/supervisor.ts';
 import { messageOf, VouchError } from '../../protocols/errors.ts';
 import type { StartRole } from '../host.ts';
+import { recordDeadLetters } from './dead-letters.ts';
 
 export interface RunningChild {
   /** Resolves with the exit code when the child ended by itself or was stopped. */
@@ -24,7 +25,8 @@ export interface ChildSpec {
 export const supervisorRole =
   (children: readonly ChildSpec[]): StartRole =>
   async (context) => {
-    const { id, log, source } = context;
+    const { id, log, source, bus } = context;
+    recordDeadLetters(bus, source, log);
     const specs = new Map(children.map((child) => [child.id, child]));
     const running = new Map<string, RunningChild>();
 

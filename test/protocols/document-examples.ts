@@ -29,7 +29,7 @@ import { InferReply, InferRequest } from '../../protocols/inference.ts';
 import { Shard, ShardRefused, ShardResult } from '../../protocols/msm.ts';
 import { ProofProgress, ProofRequest, PublishedProof } from '../../protocols/proof.ts';
 import { subjects } from '../../protocols/subjects.ts';
-import { Heartbeat, Transition } from '../../protocols/transition.ts';
+import { DeadLetter, Heartbeat, Transition } from '../../protocols/transition.ts';
 import { manifestOf } from '../../runtime/blobs.ts';
 import {
   attest,
@@ -383,6 +383,11 @@ export async function examples(): Promise<Record<string, string>> {
             resident: [hex(fixed('chunk 0')).slice(0, 16)],
           },
         },
+      }),
+      message(DeadLetter, {
+        subject: subjects.dead('VOUCH_PROOF_REQUESTS', 'coordinator'),
+        source: 'supervisor.host-1',
+        body: { stream: 'VOUCH_PROOF_REQUESTS', consumer: 'coordinator', sequence: 7, deliveries: 10 },
       }),
       message(enclave.ControlRequest, {
         subject: subjects.control('worker', WORKER, 'drain'),

@@ -269,7 +269,7 @@ export interface MessageEntry {
   readonly answer?: string;
 }
 
-const { Heartbeat, Transition } = transition;
+const { DeadLetter, Heartbeat, Transition } = transition;
 /** Every message type, in the order of the document. A test compares it with what protocols/ exports. */
 export const MESSAGES: readonly MessageEntry[] = [
   {
@@ -384,6 +384,13 @@ export const MESSAGES: readonly MessageEntry[] = [
   },
   { kind: Transition, subject: 'state', form: 'structured', from: 'every actor', to: 'monitor' },
   { kind: Heartbeat, subject: 'beat', form: 'structured', from: 'every actor', to: 'everybody; lossy' },
+  {
+    kind: DeadLetter,
+    subject: 'dead',
+    form: 'structured',
+    from: 'supervisor',
+    to: 'whoever looks after the host',
+  },
   {
     kind: enclave.ControlRequest,
     subject: 'control',
