@@ -5,6 +5,7 @@
 import { Command, CommanderError, InvalidArgumentError } from 'commander';
 import { RemoteError } from '../protocols/envelope.ts';
 import { messageOf, VouchError } from '../protocols/errors.ts';
+import type { EvidenceCommand } from './commands/evidence.ts';
 import type { NetworkOptions } from './commands/network.ts';
 
 /** Codes that mean "you asked for something that cannot be": wrong use, exit 2. */
@@ -31,12 +32,15 @@ const say = (line: string): void => void process.stderr.write(`${line}\n`);
 const print = (value: unknown): void =>
   void process.stdout.write(`${typeof value === 'string' ? value : JSON.stringify(value)}\n`);
 
+let interrupted = false;
+
 /** Aborted by the first Ctrl-C or SIGTERM; a second one ends the process at once. */
 function interruption(): AbortSignal {
   const controller = new AbortController();
   const onSignal = () => {
     if (controller.signal.aborted) process.exit(INTERRUPTED);
-    say('\nstopping; once more to end at once');
+    say(process.stderr.isTTY ? '\nstopping; once more to end at once' : 'stopping');
+    interrupted = true;
     controller.abort();
   };
   process.on('SIGINT', onSignal);
@@ -63,6 +67,8 @@ const whole =
 const program = new Command('vouch')
   .description('Private AI inference that vouches for itself.')
   .showHelpAfterError('(--help says how)')
+  // Options after a command's name are that command's, also where its parent has some of the same name.
+  .enablePositionalOptions()
   .exitOverride();
 
 program
@@ -156,7 +162,10 @@ networked(
   ) => {
     const signal = interruption();
     const { startCommand } = await import('./commands/start.ts');
-    const running = await startCommand(roles, { ...options, ...(await network(options)) }, say);
+    const starting = startCommand(roles, { ...options, ...(await network(options)) }, say);
+    // What is not up yet has nothing to drain: it ends with the process.
+    const running = await Promise.race([starting, aborted(signal)]);
+    if (!running) throw new VouchError('cancelled', 'stopped');
     const how = await Promise.race([aborted(signal), running.over]);
     if (how === 'failed') process.exitCode = 1;
     await running.stop();
@@ -212,9 +221,10 @@ networked(
   },
 );
 
-program
+const verify = program
   .command('verify')
   .description('verify a receipt or a proof, offline')
+  .enablePositionalOptions()
   .argument('<file>', 'a receipt bundle (.cose) or a published proof (.json)')
   .option('--policy <file>', "what the evidence has to satisfy; default: this installation's")
   .option('--test-set <file>', 'for a proof: the labelled rows that it is about')
@@ -233,6 +243,35 @@ program
     },
   );
 
+verify
+  .command('evidence')
+  .description('verify what hardware signed, offline: SGX and TDX quotes, SEV-SNP and NVIDIA GPU reports')
+  .argument(
+    '<files...>',
+    'the evidence and what belongs to it (certificates, CRLs, TCB info, manifests, event log), in any order',
+  )
+  .option('--policy <name>', 'genuine, strict, or a JSON file', 'strict')
+  .option('--collateral <folder>', "what the files lack; default: this installation's")
+  .option('--at <time>', 'judge as of this time, such as 2025-01-31T00:00:00Z; default: now')
+  .option('--nonce <hex>', 'what GPU evidence has to answer')
+  .option('--json', 'print {verdict, checks, claims} as JSON', false)
+  .action(async (files: string[], options: EvidenceCommand) => {
+    const { verifyEvidenceFiles } = await import('./commands/evidence.ts');
+    if (!(await verifyEvidenceFiles(files, options, print))) process.exitCode = 1;
+  });
+
+program
+  .command('collateral')
+  .description('what vendors publish about their hardware, for offline verification')
+  .command('add')
+  .description('put files into the folder of collateral, each under its digest')
+  .argument('<files...>', 'TCB info, QE identity, CRLs, certificates, manifests')
+  .option('--collateral <folder>', "default: this installation's")
+  .action(async (files: string[], options: { collateral?: string }) => {
+    const { addCollateral } = await import('./attest/collateral.ts');
+    for (const file of await addCollateral(files, options.collateral)) print(file);
+  });
+
 networked(
   program
     .command('setup')
@@ -240,9 +279,9 @@ networked(
       'make a key the ceremony way: from a public powers-of-tau file and a contribution, with snarkjs',
     )
     .requiredOption('--ptau <file>', 'a .ptau file prepared for phase 2')
-    .requiredOption('--model <name>', 'the model, as published')
+    .option('--model <name>', 'the model, as published; default: that of the last npm start')
     .option('--test-set <file>', 'labelled rows; default: those that this host keeps for the model'),
-).action(async (options: NetworkOptions & { ptau: string; model: string; testSet?: string }) => {
+).action(async (options: NetworkOptions & { ptau: string; model?: string; testSet?: string }) => {
   const signal = interruption();
   const { setupCommand } = await import('./commands/setup.ts');
   await setupCommand({ ...options, ...(await network(options)) }, say, signal);
@@ -290,6 +329,10 @@ try {
 } catch (error) {
   if (error instanceof CommanderError) {
     process.exitCode = error.exitCode === 0 ? 0 : 2;
+  } else if (interrupted) {
+    // Whatever failed did so because it was stopped.
+    say('vouch: stopped');
+    process.exitCode = INTERRUPTED;
   } else if (error instanceof VouchError) {
     say(`vouch: ${error.message}`);
     process.exitCode = exitCodeOf(error);
@@ -306,6 +349,5 @@ process.stdout.write('', () => process.stderr.write('', () => process.exit()));
 
 /** What another party refuses is a failure, not our wrong use. */
 function exitCodeOf(error: VouchError): number {
-  if (error.code === 'cancelled') return INTERRUPTED;
   return WRONG_USE.has(error.code) && !(error instanceof RemoteError) ? 2 : 1;
 }

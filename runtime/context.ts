@@ -37,6 +37,8 @@ const Context = z.object({
   /** folder with `<role>_<id>.creds` */
   creds: z.string(),
   monitor: z.string().optional(),
+  /** the demonstration's */
+  model: z.string().optional(),
 });
 export type Context = z.infer<typeof Context>;
 

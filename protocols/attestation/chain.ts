@@ -24,8 +24,12 @@ const MAX_POOL = 32;
 export interface ChainQuestion {
   /** DER */
   readonly leaf: Uint8Array;
-  /** DER, in any order; the root must be among them unless it is the leaf */
+  /** DER, in any order; the root must be among them or among `own` */
   readonly intermediates: readonly Uint8Array[];
+  /** DER of certificates of ours, for chains that leave them out */
+  readonly own?: readonly Uint8Array[] | undefined;
+  /** whether every one of `intermediates` must be part of the path; default false */
+  readonly exact?: boolean | undefined;
   /** lower-case hex SHA-256 of the roots' DER */
   readonly rootFingerprints: readonly string[];
   readonly now: Date;
@@ -79,12 +83,12 @@ export async function verifyChain(question: ChainQuestion): Promise<ChainReport>
   let pool: Certificate[];
   let lists: RevocationList[];
   try {
-    const { intermediates, crls = [] } = question;
-    if (intermediates.length > MAX_POOL || crls.length > MAX_POOL) {
+    const { intermediates, own = [], crls = [] } = question;
+    if (intermediates.length + own.length > MAX_POOL || crls.length > MAX_POOL) {
       throw new VouchError('too-large', `expected at most ${MAX_POOL} certificates and CRLs`);
     }
     leaf = parseCertificate(question.leaf, 'leaf certificate');
-    pool = intermediates.map((der, i) => parseCertificate(der, `certificate ${i + 1}`));
+    pool = [...intermediates, ...own].map((der, i) => parseCertificate(der, `certificate ${i + 1}`));
     lists = crls.map((der, i) => parseRevocationList(der, `CRL ${i + 1}`));
     record('certificates', undefined, `${pool.length + 1} certificates, ${lists.length} CRLs`);
   } catch (error) {
@@ -92,7 +96,10 @@ export async function verifyChain(question: ChainQuestion): Promise<ChainReport>
     return report(leaf, []);
   }
 
-  const { path, fault } = await buildPath(leaf, pool, rootFingerprints);
+  const { path, fault: broken } = await buildPath(leaf, pool, rootFingerprints);
+  const supplied = question.exact ? pool.slice(0, question.intermediates.length) : [];
+  const unused = supplied.find((certificate) => !path.includes(certificate));
+  const fault = broken ?? (unused && `${unused.subjectName} is not part of the chain`);
   const names = path.map(({ subjectName }) => subjectName).join(' <- ');
   if (!record('path', fault, `${names} (pinned root)`)) return report(leaf, path);
   record(

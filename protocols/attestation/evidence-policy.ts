@@ -7,18 +7,21 @@
 import { z } from 'zod';
 import { VouchError } from '../errors.ts';
 import { TcbStatus } from './formats/intel-collateral.ts';
+import { GpuPolicy } from './formats/nvidia-gpu.ts';
+import { GPU_MODES } from './formats/nvidia-report.ts';
+import { SnpPolicy } from './formats/sev-snp.ts';
 
 export const PLATFORMS = ['sgx', 'tdx', 'sev-snp', 'nvidia-gpu'] as const;
 export type Platform = (typeof PLATFORMS)[number];
 
 /** `required`: unknown revocation is a failure; `if-present`: lists are checked where there are any. */
-export const Revocation = z.enum(['required', 'if-present']);
+const Revocation = z.enum(['required', 'if-present']);
 
 const hexOf = (bytes: number) =>
   z.string().regex(new RegExp(`^[0-9a-f]{${2 * bytes}}$`), `expected ${bytes} bytes as lower-case hex`);
 const Advisory = z.string().regex(/^INTEL-SA-\d{5}$/, 'expected an advisory such as INTEL-SA-00615');
 
-export const IntelPolicy = z.strictObject({
+const IntelPolicy = z.strictObject({
   /** TCB statuses accepted, of the platform, of the TDX module and of the quoting enclave */
   tcbStatuses: z
     .array(TcbStatus.exclude(['Revoked']))
@@ -37,7 +40,6 @@ export const IntelPolicy = z.strictObject({
   /** TDX 1.5: service TDs bound, by MRSERVICETD, or `any`; none is always accepted */
   serviceTds: z.union([z.literal('any'), z.array(hexOf(48)).max(64)]).default([]),
 });
-export type IntelPolicy = z.infer<typeof IntelPolicy>;
 
 export const EvidencePolicy = z.strictObject({
   version: z.literal(1),
@@ -58,6 +60,8 @@ export const EvidencePolicy = z.strictObject({
   /** report data accepted, exactly; absent = any */
   reportData: hexOf(64).optional(),
   intel: IntelPolicy.prefault({}),
+  amd: SnpPolicy.prefault({}),
+  gpu: GpuPolicy.prefault({}),
 });
 export type EvidencePolicy = z.infer<typeof EvidencePolicy>;
 
@@ -72,8 +76,9 @@ export function parseEvidencePolicy(json: unknown): EvidencePolicy {
 
 /**
  * `genuine`: real hardware signed this, its chains and collateral are valid at the time asked about, it does
- * not debug, and Intel or AMD list its TCB and have not revoked it. It says nothing about known flaws.
- * `strict`: every default of the policy, so up to date and with nothing open.
+ * not debug, and its vendor lists its TCB and has not revoked it. It says nothing about known flaws, and of AMD
+ * and NVIDIA it takes evidence without CRLs. `strict`: every default of the policy, so up to date, revocation
+ * known, and with nothing open.
  */
 export const BUILT_IN = {
   genuine: parseEvidencePolicy({
@@ -82,6 +87,14 @@ export const BUILT_IN = {
       tcbStatuses: TcbStatus.options.filter((status) => status !== 'Revoked'),
       septVeDisable: false,
       serviceTds: 'any',
+    },
+    amd: { maximumVmpl: 3, migration: true, uncommittedFirmware: true, revocation: 'if-present' },
+    gpu: {
+      modes: [...GPU_MODES],
+      rims: 'if-present',
+      fwid: 'if-present',
+      guestState: 'if-present',
+      revocation: 'if-present',
     },
   }),
   strict: parseEvidencePolicy({ version: 1 }),

@@ -2,7 +2,8 @@
 import { readFile } from 'node:fs/promises';
 import { readZkey } from '../../circuits/groth16/zkey.ts';
 import { parseArchitecture } from '../../circuits/model/architecture.ts';
-import { readNamed } from '../context.ts';
+import { VouchError } from '../../protocols/errors.ts';
+import { readContext, readNamed } from '../context.ts';
 import { readManifest } from '../models.ts';
 import type { Log } from '../service.ts';
 import { CEREMONY, prepareCircuit, rememberKey } from '../setup.ts';
@@ -13,15 +14,18 @@ import { testSetFile } from './prove.ts';
 
 export interface SetupCommand extends Network {
   readonly ptau: string;
-  readonly model: string;
+  /** default: the one that runs here */
+  readonly model?: string;
   readonly testSet?: string;
 }
 
 export async function setupCommand(options: SetupCommand, say: Log, signal: AbortSignal): Promise<void> {
   readNamed(options.ptau, 'powers of tau');
-  const rows = readRows(testSetFile(options.model, options.testSet));
+  const model = options.model ?? readContext().model;
+  if (model === undefined) throw new VouchError('bad-input', 'setup: expected --model NAME, got none');
+  const rows = readRows(testSetFile(model, options.testSet));
   const architecture = await asClient(options, async (bus) =>
-    parseArchitecture((await readManifest(bus, options.model)).architecture),
+    parseArchitecture((await readManifest(bus, model)).architecture),
   );
   say('compiling the circuit');
   const circuit = await prepareCircuit(architecture, testSetOf(rows, architecture), { signal });

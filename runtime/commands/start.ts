@@ -35,8 +35,10 @@ export interface Running {
 export async function startCommand(
   names: readonly string[],
   options: StartCommand,
-  say: Log,
+  print: Log,
 ): Promise<Running> {
+  // What a child says lands in a file.
+  const say: Log = process.env[LIFELINE] ? (line) => print(`${new Date().toISOString()} ${line}`) : print;
   const wrong = names.find((name) => !(KNOWN as readonly string[]).includes(name));
   if (wrong) {
     throw new VouchError('bad-input', `start: expected roles among ${KNOWN.join(', ')}, got ${wrong}`);

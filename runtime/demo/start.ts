@@ -147,7 +147,7 @@ export async function runDemo(options: DemoOptions): Promise<{ result: DemoResul
         return { host: started, monitor: page.url };
       },
     );
-    stops.push(await publishContext({ url, creds: folder('creds'), monitor }));
+    stops.push(await publishContext({ url, creds: folder('creds'), monitor, model: name }));
 
     const client = await open('client', CLIENT);
     const service = await report.step('Client: evidence of the enclave, verified', async ({ detail }) => {

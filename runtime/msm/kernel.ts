@@ -1,11 +1,12 @@
 /**
- * One single-threaded BN254 instance of wasmcurves and the operations that a pool's thread runs on it. Formats are
- * those of circuits/groth16/engine.ts: scalars little-endian in standard form, points affine in zkey form.
+ * One single-threaded BN254 instance of wasmcurves and the operations that a pool's thread runs on it; sums run on our
+ * own engine (wasm/kernel.ts) where that runs. Formats are those of circuits/groth16/engine.ts: scalars little-endian in standard form, points affine in zkey form.
  *
  * Checks nothing about its inputs' values (points on the curve, scalars below r); lengths are the pool's to check.
  * Every byte that an operation used is zeroed when it ends: scalars are secrets.
  */
 import bn128 from 'wasmcurves/build/bn128_wasm.js';
+import { createMsmKernel, type MsmKernel, msmModule } from './wasm/kernel.ts';
 
 type Group = 'G1' | 'G2';
 type Bytes = Uint8Array<ArrayBuffer>;
@@ -38,14 +39,27 @@ export interface Kernel {
   multiply(left: Bytes, right: Bytes, minus?: Bytes): Bytes;
 }
 
-/** The module, to be compiled once and shared by all threads. */
-export function kernelModule(): Promise<WebAssembly.Module> {
-  return WebAssembly.compile(Uint8Array.from(atob(bn128.code), (char) => char.charCodeAt(0)));
+export interface KernelModules {
+  /** wasmcurves' */
+  readonly curve: WebAssembly.Module;
+  /** Ours for sums; undefined where the engine can't run it, and `curve` does them. */
+  readonly msm: WebAssembly.Module | undefined;
 }
 
-export function createKernel(module: WebAssembly.Module): Kernel {
+/** The modules, compiled once and shared by all threads. */
+export function kernelModules(): Promise<KernelModules> {
+  compiled ??= (async () => {
+    const curve = WebAssembly.compile(Uint8Array.from(atob(bn128.code), (char) => char.charCodeAt(0)));
+    return { curve: await curve, msm: await msmModule() };
+  })();
+  return compiled;
+}
+let compiled: Promise<KernelModules> | undefined;
+
+export function createKernel(modules: KernelModules): Kernel {
+  let sums: MsmKernel | undefined;
   const memory = new WebAssembly.Memory({ initial: INITIAL_PAGES, maximum: PAGE_BYTES });
-  const wasm = new WebAssembly.Instance(module, { env: { memory } }).exports as Record<
+  const wasm = new WebAssembly.Instance(modules.curve, { env: { memory } }).exports as Record<
     string,
     (...args: number[]) => number
   >;
@@ -131,6 +145,10 @@ export function createKernel(module: WebAssembly.Module): Kernel {
 
   return {
     msm(group, bases, scalars) {
+      if (modules.msm) {
+        sums ??= createMsmKernel(modules.msm);
+        return sums.msm(group, bases, scalars);
+      }
       const count = scalars.byteLength / SCALAR_BYTES;
       const g = PREFIX[group];
       const tableBytes = JACOBIAN_BYTES[group] * 2 ** Math.min(MAX_WINDOW_BITS, 32 - Math.clz32(count));

@@ -3,11 +3,11 @@ import { Worker } from 'node:worker_threads';
 import type { StartThread, ThreadReply } from './pool.ts';
 
 /** An idle thread does not keep the process alive; one that owes an answer does. */
-export const startNodeThread: StartThread = (module, { onReply, onFailure }) => {
+export const startNodeThread: StartThread = (modules, { onReply, onFailure }) => {
   // The built package has `.js` files only.
   const extension = import.meta.url.endsWith('.ts') ? 'ts' : 'js';
   const worker = new Worker(new URL(`./worker.${extension}`, import.meta.url), {
-    workerData: { module },
+    workerData: modules,
     // Of the process's own flags some (--input-type, --inspect-brk) would keep a thread from starting.
     execArgv: [],
   });

@@ -99,14 +99,17 @@ export interface Fleet {
 export function createLedger(shards: readonly PlannedShard[]) {
   const byId = new Map(shards.map((shard) => [shard.id, shard]));
   const pending: PlannedShard[] = [...shards];
-  const assigned = new Map<string, Map<string, number>>(); // shard -> worker -> since (ms)
+  const assigned = new Map<string, Map<string, number>>(); // shard that is out -> worker -> since (ms)
   const done = new Map<string, string>(); // shard -> worker
   const refusedBy = new Map<string, Set<string>>();
 
-  const load = (worker: string) => {
-    let n = 0;
-    for (const [shard, holders] of assigned) if (!done.has(shard) && holders.has(worker)) n++;
-    return n;
+  /** shards out per worker, those that another has done meanwhile not counted */
+  const loads = new Map<string, number>();
+  const load = (worker: string) => loads.get(worker) ?? 0;
+  const carry = (worker: string, change: 1 | -1) => {
+    const now = load(worker) + change;
+    if (now === 0) loads.delete(worker);
+    else loads.set(worker, now);
   };
   const take = (fleet: Fleet, candidates: readonly PlannedShard[]): PlannedShard | undefined => {
     const allowed = candidates.filter((shard) => !refusedBy.get(shard.id)?.has(fleet.id));
@@ -117,10 +120,12 @@ export function createLedger(shards: readonly PlannedShard[]) {
   };
   const giveBack = (shardId: string, worker: string) => {
     const holders = assigned.get(shardId);
-    if (!holders?.delete(worker) || holders.size > 0) return;
+    if (!holders?.delete(worker)) return;
+    carry(worker, -1);
+    if (holders.size > 0) return;
     assigned.delete(shardId);
     const shard = byId.get(shardId);
-    if (shard && !done.has(shardId)) pending.unshift(shard);
+    if (shard) pending.unshift(shard);
   };
 
   return {
@@ -133,6 +138,7 @@ export function createLedger(shards: readonly PlannedShard[]) {
       const give = (worker: string, shard: PlannedShard) => {
         const holders = assigned.get(shard.id) ?? new Map<string, number>();
         assigned.set(shard.id, holders.set(worker, now));
+        carry(worker, 1);
         out.push({ shard, worker });
       };
       // One each in turn, so that the first worker does not take everything.
@@ -152,7 +158,7 @@ export function createLedger(shards: readonly PlannedShard[]) {
       for (const fleet of workers) {
         if (fleet.credit < 1 || load(fleet.id) > 0) continue;
         const late = [...assigned]
-          .filter(([id, holders]) => !done.has(id) && holders.size === 1 && !holders.has(fleet.id))
+          .filter(([, holders]) => holders.size === 1 && !holders.has(fleet.id))
           .map(([id, holders]) => ({ shard: byId.get(id)!, since: Math.min(...holders.values()) }))
           .filter(({ since }) => now - since > stragglerMs)
           .sort((a, b) => a.since - b.since);
@@ -165,11 +171,13 @@ export function createLedger(shards: readonly PlannedShard[]) {
       return out;
     },
     /** Is this worker expected to answer for this shard? A result from anyone else is refused. */
-    expects: (shardId: string, worker: string): boolean =>
-      !done.has(shardId) && (assigned.get(shardId)?.has(worker) ?? false),
+    expects: (shardId: string, worker: string): boolean => assigned.get(shardId)?.has(worker) ?? false,
     /** A checked result. False when the shard was done already or never given to that worker. */
     complete(shardId: string, worker: string): boolean {
-      if (done.has(shardId) || !assigned.get(shardId)?.has(worker)) return false;
+      const holders = assigned.get(shardId);
+      if (!holders?.has(worker)) return false;
+      for (const holder of holders.keys()) carry(holder, -1);
+      assigned.delete(shardId);
       done.set(shardId, worker);
       return true;
     },
@@ -193,18 +201,14 @@ export function createLedger(shards: readonly PlannedShard[]) {
     },
     /** Is nothing out, although somebody has credit: has everybody who is here refused all that is left? */
     stuck: (workers: readonly Fleet[]): boolean =>
-      done.size < byId.size &&
-      [...assigned.keys()].every((shard) => done.has(shard)) &&
-      workers.some(({ credit }) => credit > 0),
+      done.size < byId.size && assigned.size === 0 && workers.some(({ credit }) => credit > 0),
     /** Whoever refused may be asked again. */
     forgive: (): void => refusedBy.clear(),
-    shard: (id: string): PlannedShard | undefined => byId.get(id),
     isDone: (): boolean => done.size === byId.size,
     counts(): { total: number; done: number; workers: { id: string; assigned: number; done: number }[] } {
       const workers = new Map<string, { id: string; assigned: number; done: number }>();
       const row = (id: string) => workers.get(id) ?? workers.set(id, { id, assigned: 0, done: 0 }).get(id)!;
-      for (const [shard, holders] of assigned)
-        for (const worker of holders.keys()) if (!done.has(shard)) row(worker).assigned++;
+      for (const [worker, out] of loads) row(worker).assigned = out;
       for (const worker of done.values()) row(worker).done++;
       return {
         total: byId.size,

@@ -13,10 +13,10 @@ import {
   type MsmEngine,
   SECTION_GROUP,
 } from '../../circuits/groth16/engine.ts';
-import { addPoints, POINT_BYTES } from '../../circuits/groth16/point.ts';
+import { POINT_BYTES } from '../../circuits/groth16/point.ts';
 import { ENTRY_BYTES, type Zkey } from '../../circuits/groth16/zkey.ts';
 import { VouchError } from '../../protocols/errors.ts';
-import { type Kernel, kernelModule } from './kernel.ts';
+import { type Kernel, type KernelModules, kernelModules } from './kernel.ts';
 
 const SCALAR_BYTES = 32;
 /** Fewer points than this are not worth a second thread. */
@@ -45,7 +45,7 @@ export interface Thread {
   terminate(): Promise<void>;
 }
 export type StartThread = (
-  module: WebAssembly.Module,
+  modules: KernelModules,
   events: { onReply: (reply: ThreadReply) => void; onFailure: (error: Error) => void },
 ) => Thread;
 
@@ -88,14 +88,14 @@ export async function createPool(options: PoolOptions = {}): Promise<Pool> {
     throw new RangeError(`threads must be an integer from 1 to ${MAX_THREADS}, got ${threads}`);
   }
   const start = options.start ?? (await import('./node-thread.ts')).startNodeThread;
-  const module = await kernelModule();
+  const modules = await kernelModules();
   const slots: Slot[] = Array.from({ length: threads }, () => ({ thread: undefined, task: undefined }));
   const queue: Task[] = [];
   let nextId = 0;
   let closed = false;
 
   function open(slot: Slot): Thread {
-    const thread = start(module, {
+    const thread = start(modules, {
       onReply({ id, result, error }) {
         const task = slot.task;
         if (slot.thread !== thread || task?.request.id !== id) return;
@@ -196,7 +196,12 @@ export async function createPool(options: PoolOptions = {}): Promise<Pool> {
           return run('msm', args, signal);
         }),
       );
-      return sums.length === 1 ? sums[0]! : addPoints(group, sums, 'partial sum of an msm');
+      if (sums.length === 1) return sums[0]!;
+      const ones = new Uint8Array(sums.length * SCALAR_BYTES);
+      for (let at = 0; at < ones.byteLength; at += SCALAR_BYTES) ones[at] = 1;
+      const partial = new Uint8Array(sums.length * size);
+      for (const [index, sum] of sums.entries()) partial.set(sum, index * size);
+      return run('msm', [group, partial, ones], signal);
     },
 
     sections: (zkey) => ({

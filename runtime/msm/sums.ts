@@ -4,11 +4,12 @@
  * and nothing more.
  */
 import { SECTION_GROUP, SECTIONS, type Section } from '../../circuits/groth16/engine.ts';
-import { addPoints, type Group, POINT_BYTES } from '../../circuits/groth16/point.ts';
+import { addPoints, POINT_BYTES } from '../../circuits/groth16/point.ts';
 import type { Zkey } from '../../circuits/groth16/zkey.ts';
 import { equal } from '../../protocols/encoding.ts';
 import { SCALAR_BYTES } from '../../protocols/msm.ts';
 import type { PlannedShard } from './plan.ts';
+import type { Pool } from './pool.ts';
 
 /** Scalars of the five sections, 32 bytes each. Secret. */
 export type SectionScalars = Readonly<Record<Section, Uint8Array>>;
@@ -47,14 +48,15 @@ export function sectionSums(parts: Iterable<PartialSum>): Record<Section, Uint8A
 export async function* wrongSums(
   parts: Iterable<PartialSum>,
   { zkey, scalars }: { readonly zkey: Zkey; readonly scalars: SectionScalars },
-  msm: (group: Group, bases: Uint8Array, scalars: Uint8Array) => Promise<Uint8Array>,
+  pool: Pick<Pool, 'msm'>,
+  signal: AbortSignal,
 ): AsyncGenerator<{ readonly part: PartialSum; readonly right: Uint8Array }> {
   for (const part of parts) {
     const { section, from, count } = part.shard;
     const group = SECTION_GROUP[section];
     const size = POINT_BYTES[group];
     const bases = zkey.points[section].subarray(from * size, (from + count) * size);
-    const right = await msm(group, bases, scalarsOf(scalars, part.shard));
+    const right = await pool.msm(group, bases, scalarsOf(scalars, part.shard), { signal });
     if (!equal(right, part.point)) yield { part, right };
   }
 }

@@ -1,10 +1,10 @@
 /** The start-up code of one of a pool's threads in Node: answers `{id, call, args}` with `{id, result}` or `{id, error}`. */
 import { parentPort, workerData } from 'node:worker_threads';
-import { createKernel, type Kernel } from './kernel.ts';
+import { createKernel, type Kernel, type KernelModules } from './kernel.ts';
 import type { ThreadReply, ThreadRequest } from './pool.ts';
 
 const port = parentPort!;
-const kernel: Kernel = createKernel((workerData as { module: WebAssembly.Module }).module);
+const kernel: Kernel = createKernel(workerData as KernelModules);
 
 port.on('message', ({ id, call, args }: ThreadRequest) => {
   try {

@@ -22,7 +22,7 @@ import type { Policy } from '../../protocols/attestation/policy.ts';
 import { demandAccepted, verifyEvidence } from '../../protocols/attestation/verify.ts';
 import { signStatement } from '../../protocols/cose.ts';
 import { base64url, canonicalJson, sha256, sha256Hex, utf8 } from '../../protocols/encoding.ts';
-import { decodeMessage, encodeMessage } from '../../protocols/envelope.ts';
+import { decodeMessage, encodeMessage, Id } from '../../protocols/envelope.ts';
 import { messageOf, VouchError } from '../../protocols/errors.ts';
 import { SCALAR_BYTES } from '../../protocols/msm.ts';
 import {
@@ -163,21 +163,22 @@ export const coordinatorRole =
       report(name, { phase: 'failed', error: { code, message } });
     };
     /** Ends a request that never became a job. */
-    const turnDown = (request: PulledMessage, error: VouchError) => {
-      const job = lastToken(request.subject);
-      log(`${source}: request ${job} turned down: ${error.message}`);
-      const { code, message } = error;
-      tell({
-        job,
-        phase: 'failed',
-        done: 0,
-        total: 0,
-        workers: [],
-        phases: {},
-        error: { code, message: message.slice(0, 1000) },
-      });
+    const turnDown = (request: PulledMessage, { code, message }: VouchError) => {
       request.term();
+      const job = lastToken(request.subject);
+      log(`${source}: request ${job.slice(0, 64)} turned down: ${message}`);
+      // Whatever a client has put into the subject: nobody can listen for a job that has no legal id.
+      if (!Id.safeParse(job).success) return;
+      const error = { code, message: message.slice(0, 1000) };
+      tell({ job, phase: 'failed', done: 0, total: 0, workers: [], phases: {}, error });
     };
+    // What is still here when the role stops is somebody else's at once.
+    context.onStop(() => {
+      for (const [name, { request }] of jobs) {
+        request.nak();
+        forget(name);
+      }
+    });
 
     /** An effect of a proof job: reports its phase, times it, and keeps the reason when it fails. */
     const phase = <Input extends { job: string }, Output>(
@@ -264,7 +265,7 @@ export const coordinatorRole =
             },
           );
         }),
-        assemble: phase('assembling', async (job, { input }) => {
+        assemble: phase('assembling', async (job, { input, signal }) => {
           const { r, s } = options.insecureBlinding ?? { r: randomScalar(), s: randomScalar() };
           const { zkey } = had(job.witnessed);
           const parts = had(job.parts);
@@ -272,7 +273,7 @@ export const coordinatorRole =
           if (await verifies(job)) return;
           let wrong = 0;
           const truth = { zkey, scalars: had(job.scalars) };
-          for await (const { part, right } of wrongSums(parts.values(), truth, pool.msm)) {
+          for await (const { part, right } of wrongSums(parts.values(), truth, pool, signal)) {
             const { shard, worker } = part;
             log(`${source}: job ${input.job}: ${worker} computed ${shard.id} wrongly; it gets no more work`);
             fleet.ban(worker);
@@ -354,8 +355,8 @@ export const coordinatorRole =
               open(job, request, statement);
               return { job };
             } catch (error) {
-              if (!(error instanceof VouchError)) throw error;
-              turnDown(request, error);
+              const known = error instanceof VouchError;
+              turnDown(request, known ? error : new VouchError('internal', messageOf(error)));
             }
           }
         }),

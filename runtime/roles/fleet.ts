@@ -26,12 +26,16 @@ const MAX_LEASE_MS = 30_000;
 const RETRY_MS = 1_000;
 const MAX_RETRY_MS = 60_000;
 const LOOK_MS = 500;
+/** A worker in one of these has handed back what it had, and says so once. */
+const OVER = ['stopped', 'suspended', 'failed'];
 
 interface Member {
   readonly boot: string;
   heardAt: number;
   leaseMs: number;
-  offer: NonNullable<Heartbeat['worker']>;
+  /** what it offers, within our bounds; replaced as a whole by every heartbeat */
+  offer: Fleet;
+  attested: boolean;
   /** HPKE key in its accepted evidence */
   sealingKey?: Uint8Array;
   /** its queue is there, as far as we know */
@@ -113,6 +117,7 @@ export function createFleet({ bus, source, log, verify, onBeat, onGone }: FleetO
       const { body } = decodeMessage(Heartbeat, received.subject, received.data);
       const { id, boot, state, worker: offer } = body;
       if (id !== lastToken(received.subject) || !offer || banned.has(id)) return;
+      if (OVER.includes(state)) return drop(id);
       // A new boot has new keys: what the old one held is lost.
       if (members.get(id)?.boot !== boot) drop(id);
       if (!members.has(id) && members.size >= MAX_MEMBERS) return;
@@ -120,7 +125,8 @@ export function createFleet({ bus, source, log, verify, onBeat, onGone }: FleetO
         boot,
         heardAt: 0,
         leaseMs: 0,
-        offer,
+        offer: { id, credit: 0, resident: new Set() },
+        attested: false,
         placed: false,
         admitting: false,
         retryAt: 0,
@@ -129,7 +135,8 @@ export function createFleet({ bus, source, log, verify, onBeat, onGone }: FleetO
       const credit = Math.min(offer.credit, MAX_CREDIT);
       member.heardAt = performance.now();
       member.leaseMs = Math.min(body.leaseMs, MAX_LEASE_MS);
-      member.offer = { ...offer, credit };
+      member.offer = { id, credit, resident: new Set(offer.resident) };
+      member.attested = offer.class === 'attested';
       members.set(id, member);
       onBeat(id, state, credit);
       if (credit > 0) void admit(id, member);
@@ -159,9 +166,7 @@ export function createFleet({ bus, source, log, verify, onBeat, onGone }: FleetO
 
   return {
     ready: () =>
-      [...members]
-        .filter(([, { placed, offer }]) => placed && offer.class === 'attested')
-        .map(([id, { offer }]) => ({ id, credit: offer.credit, resident: new Set(offer.resident) })),
+      [...members.values()].filter(({ placed, attested }) => placed && attested).map(({ offer }) => offer),
     sealingKey(worker) {
       const key = members.get(worker)?.sealingKey;
       if (!key) throw new VouchError('not-ready', `worker ${worker} is gone`);

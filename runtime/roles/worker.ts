@@ -86,6 +86,7 @@ export const workerRole =
       held?.opened?.plaintext.fill(0);
       held = undefined;
     };
+    context.onStop(letGo);
     /** The next message of this worker's queue; the coordinator makes the queue once it knows the worker. */
     const nextMessage = async (signal: AbortSignal): Promise<PulledMessage | undefined> => {
       try {

@@ -2,8 +2,6 @@
  * A made-up Intel: root, PCK CA, TCB signer, a platform with its quoting enclave, and whatever these sign. It
  * exists for the cases that no real evidence at hand shows: revoked platforms, other TCB levels, forged roles.
  */
-import 'reflect-metadata';
-import * as x509 from '@peculiar/x509';
 import { BUILT_IN, type EvidencePolicy } from '../../protocols/attestation/evidence-policy.ts';
 import { type IntelCollateral, NO_COLLATERAL } from '../../protocols/attestation/formats/intel-collateral.ts';
 import { verifyIntelQuote } from '../../protocols/attestation/formats/intel-verify.ts';
@@ -18,11 +16,14 @@ const SGX_EXTENSION = '1.2.840.113741.1.13.1';
 export const FMSPC = '00806f050000';
 const QE_SIGNER = 'dc'.repeat(32);
 
-const tlv = (tag: number, ...parts: Uint8Array[]): Uint8Array => {
+const tlv = (tag: number, ...parts: Uint8Array[]): Uint8Array<ArrayBuffer> => {
   const body = concat(...parts);
   const length = body.length < 128 ? [body.length] : [0x82, body.length >> 8, body.length & 255];
+  // The shortest form: lengths from 128 to 255 take one byte.
+  if (length[0] === 0x82 && length[1] === 0) length.splice(0, 2, 0x81);
   return concat(Uint8Array.of(tag, ...length), body);
 };
+const sequence = (...parts: Uint8Array[]) => tlv(0x30, ...parts);
 const oid = (text: string): Uint8Array => {
   const [a, b, ...rest] = text.split('.').map(Number);
   const bytes = [a! * 40 + b!];
@@ -33,60 +34,84 @@ const oid = (text: string): Uint8Array => {
   }
   return tlv(0x06, Uint8Array.from(bytes));
 };
-const pair = (name: string, value: Uint8Array) => tlv(0x30, oid(name), value);
-const integer = (value: number) =>
-  tlv(0x02, value < 128 ? Uint8Array.of(value) : Uint8Array.of(value >> 8, value & 255));
+const pair = (name: string, value: Uint8Array) => sequence(oid(name), value);
+/** Of big-endian bytes, not negative. */
+const integerOf = (bytes: Uint8Array): Uint8Array => {
+  const start = bytes.findIndex((byte) => byte !== 0);
+  const digits = start < 0 ? Uint8Array.of(0) : bytes.subarray(start);
+  return tlv(0x02, digits[0]! >= 128 ? concat(Uint8Array.of(0), digits) : digits);
+};
+const integer = (value: number) => integerOf(Uint8Array.of(value >> 8, value & 255));
+const name = (text: string) => sequence(tlv(0x31, pair('2.5.4.3', tlv(0x0c, utf8(text)))));
+const time = (date: Date) => tlv(0x17, utf8(`${date.toISOString().replace(/[-:T]/g, '').slice(2, 14)}Z`));
+const bits = (bytes: Uint8Array) => tlv(0x03, Uint8Array.of(0), bytes);
+const extension = (id: string, value: Uint8Array, critical = false) =>
+  sequence(oid(id), ...(critical ? [tlv(0x01, Uint8Array.of(255))] : []), tlv(0x04, value));
+const ECDSA_SHA256 = sequence(oid('1.2.840.10045.4.3.2'));
 
 export const le = (value: number | bigint, bytes: number): Uint8Array =>
   Uint8Array.from({ length: bytes }, (_, i) => Number((BigInt(value) >> BigInt(8 * i)) & 255n));
 
-interface Signer {
+export interface Signer {
   readonly keys: CryptoKeyPair;
-  readonly certificate: x509.X509Certificate;
+  readonly subject: string;
+  readonly serial: number;
+  readonly der: Uint8Array;
 }
 
-let serial = 1;
+const sign = async (keys: CryptoKeyPair, data: Uint8Array): Promise<Uint8Array> =>
+  new Uint8Array(await crypto.subtle.sign(SIGN, keys.privateKey, new Uint8Array(data)));
+
+/** SEQUENCE {what, algorithm, signature} */
+async function sealed(keys: CryptoKeyPair, what: Uint8Array): Promise<Uint8Array> {
+  const raw = await sign(keys, what);
+  const signature = sequence(integerOf(raw.subarray(0, 32)), integerOf(raw.subarray(32)));
+  return sequence(what, ECDSA_SHA256, bits(signature));
+}
+
+let serials = 1000;
 
 async function certify(
   subject: string,
   issuer: Signer | undefined,
-  extensions: x509.Extension[],
-  dates: { notBefore?: Date; notAfter?: Date } = {},
+  extensions: Uint8Array[],
+  { notBefore = FROM, notAfter = UNTIL }: { notBefore?: Date; notAfter?: Date } = {},
 ): Promise<Signer> {
   const keys = await crypto.subtle.generateKey(P256, true, ['sign', 'verify']);
-  const certificate = await x509.X509CertificateGenerator.create({
-    serialNumber: (serial++).toString(16).padStart(4, '0'),
-    subject: `CN=${subject}`,
-    issuer: issuer?.certificate.subject ?? `CN=${subject}`,
-    notBefore: dates.notBefore ?? FROM,
-    notAfter: dates.notAfter ?? UNTIL,
-    signingAlgorithm: SIGN,
-    publicKey: keys.publicKey,
-    signingKey: (issuer?.keys ?? keys).privateKey,
-    extensions,
-  });
-  return { keys, certificate };
+  const serial = serials++;
+  const der = await sealed(
+    issuer?.keys ?? keys,
+    sequence(
+      tlv(0xa0, integer(2)),
+      integer(serial),
+      ECDSA_SHA256,
+      name(issuer?.subject ?? subject),
+      sequence(time(notBefore), time(notAfter)),
+      name(subject),
+      new Uint8Array(await crypto.subtle.exportKey('spki', keys.publicKey)),
+      tlv(0xa3, sequence(...extensions)),
+    ),
+  );
+  return { keys, subject, serial, der };
 }
 
-const ca = (pathLength?: number) => [
-  new x509.BasicConstraintsExtension(true, pathLength, true),
-  new x509.KeyUsagesExtension(x509.KeyUsageFlags.keyCertSign | x509.KeyUsageFlags.cRLSign, true),
+const usage = (byte: number, unused: number) =>
+  extension('2.5.29.15', tlv(0x03, Uint8Array.of(unused, byte)), true);
+const constraints = (...parts: Uint8Array[]) => extension('2.5.29.19', sequence(...parts), true);
+/** keyCertSign and cRLSign */
+const ca = (pathLength: number) => [
+  constraints(tlv(0x01, Uint8Array.of(255)), integer(pathLength)),
+  usage(0x06, 1),
 ];
-const leaf = () => [
-  new x509.BasicConstraintsExtension(false, undefined, true),
-  new x509.KeyUsagesExtension(x509.KeyUsageFlags.digitalSignature, true),
-];
-const pckExtension = ({ svns = SVNS, pceSvn = 11, pceId = '0000' } = {}) =>
-  new x509.Extension(
+const leaf = () => [constraints(), usage(0xc0, 6)];
+const pckExtension = ({ svns = SVNS, pceSvn = 11, pceId = '0000' }: Options) =>
+  extension(
     SGX_EXTENSION,
-    false,
-    tlv(
-      0x30,
+    sequence(
       pair(`${SGX_EXTENSION}.1`, tlv(0x04, new Uint8Array(16))),
       pair(
         `${SGX_EXTENSION}.2`,
-        tlv(
-          0x30,
+        sequence(
           ...svns.map((svn, i) => pair(`${SGX_EXTENSION}.2.${i + 1}`, integer(svn))),
           pair(`${SGX_EXTENSION}.2.17`, integer(pceSvn)),
           pair(`${SGX_EXTENSION}.2.18`, tlv(0x04, Uint8Array.from(svns))),
@@ -99,28 +124,33 @@ const pckExtension = ({ svns = SVNS, pceSvn = 11, pceId = '0000' } = {}) =>
 /** What the platform's PCK certificate says unless told otherwise. */
 const SVNS = [7, 7, 2, 2, 3, 1, 0, 3, 0, 0, 0, 0, 0, 0, 0, 0];
 
-const sign = async ({ keys }: Pick<Signer, 'keys'>, data: Uint8Array): Promise<Uint8Array> =>
-  new Uint8Array(await crypto.subtle.sign(SIGN, keys.privateKey, new Uint8Array(data)));
-
-const der = ({ certificate }: Signer) => new Uint8Array(certificate.rawData);
 export const pem = (...signers: Signer[]): string =>
-  signers.map(({ certificate }) => `${certificate.toString('pem')}\n`).join('');
+  signers
+    .map(({ der }) => btoa(String.fromCharCode(...der)).replaceAll(/(.{64})/g, '$1\n'))
+    .map((text) => `-----BEGIN CERTIFICATE-----\n${text}\n-----END CERTIFICATE-----\n`)
+    .join('');
 
-async function revoke(
+function revoke(
   issuer: Signer,
-  certificates: Signer[],
-  dates: { thisUpdate?: Date; nextUpdate?: Date },
-) {
-  const crl = await x509.X509CrlGenerator.create({
-    issuer: issuer.certificate.subject,
-    thisUpdate: dates.thisUpdate ?? new Date('2026-01-01T00:00:00Z'),
-    nextUpdate: dates.nextUpdate ?? new Date('2026-02-01T00:00:00Z'),
-    entries: certificates.map(({ certificate }) => ({ serialNumber: certificate.serialNumber })),
-    extensions: [await x509.AuthorityKeyIdentifierExtension.create(issuer.certificate.publicKey)],
-    signingAlgorithm: SIGN,
-    signingKey: issuer.keys.privateKey,
-  });
-  return new Uint8Array(crl.rawData);
+  revoked: readonly Signer[],
+  {
+    thisUpdate = new Date('2026-01-01T00:00:00Z'),
+    nextUpdate = new Date('2026-02-01T00:00:00Z'),
+  }: { thisUpdate?: Date; nextUpdate?: Date },
+): Promise<Uint8Array> {
+  const entries = revoked.map(({ serial }) => sequence(integer(serial), time(thisUpdate)));
+  return sealed(
+    issuer.keys,
+    sequence(
+      integer(1),
+      ECDSA_SHA256,
+      name(issuer.subject),
+      time(thisUpdate),
+      time(nextUpdate),
+      ...(entries.length > 0 ? [sequence(...entries)] : []),
+      tlv(0xa0, sequence(extension('2.5.29.20', integer(1)))),
+    ),
+  );
 }
 
 const components = (svns: readonly number[]) => svns.map((svn) => ({ svn }));
@@ -234,7 +264,7 @@ export async function intelCase(options: Options = {}): Promise<Case> {
   const chain = options.signerBy === 'pckCa' ? pem(signer, pckCa, root) : pem(signer, root);
   const signed = async (content: object) => {
     const text = JSON.stringify(content);
-    return { text, signature: hex(await sign(signer, utf8(text))), chain };
+    return { text, signature: hex(await sign(signer.keys, utf8(text))), chain };
   };
   const sgx = options.sgx ?? false;
   return {
@@ -249,7 +279,7 @@ export async function intelCase(options: Options = {}): Promise<Case> {
       ],
       crlChains: [pem(pckCa, root)],
     },
-    roots: [sha256Hex(der(root))],
+    roots: [sha256Hex(root.der)],
     signers,
   };
 }
@@ -282,13 +312,13 @@ async function makeQuote({ root, pckCa, pck }: Case['signers'], options: Options
   const certificates = utf8(pem(pck, pckCa, root));
   const qe = concat(
     qeReport,
-    await sign(pck, qeReport),
+    await sign(pck.keys, qeReport),
     le(auth.length, 2),
     auth,
     concat(le(5, 2), le(certificates.length, 4), certificates),
   );
   const data = concat(
-    await sign({ keys: attestation }, signedPart),
+    await sign(attestation, signedPart),
     point,
     version === 3 ? qe : concat(le(6, 2), le(qe.length, 4), qe),
   );

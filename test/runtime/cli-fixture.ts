@@ -29,6 +29,16 @@ function environment(home: string): NodeJS.ProcessEnv {
   return { ...process.env, VOUCH_HOME: home, ...(server ? { NATS_SERVER: server } : {}) };
 }
 
+/** Stops a group of its own when this process ends, a SIGKILL by the test runner included. */
+function guardOf(pid: number): ChildProcess {
+  const guard = spawn('/bin/sh', ['-c', 'read -r _; kill -TERM -- "-$1"', 'sh', String(pid)], {
+    stdio: ['pipe', 'ignore', 'ignore'],
+    detached: true,
+  });
+  guard.stdin!.on('error', () => {});
+  return guard;
+}
+
 export interface Ended {
   readonly code: number | null;
   readonly stdout: string;
@@ -55,6 +65,7 @@ export function start(home: string, words: readonly string[], input = ''): Start
     detached: true,
   });
   children.add(child);
+  const guard = guardOf(child.pid!);
   child.stdin!.on('error', () => {});
   child.stdin!.end(input);
   const seen: string[] = [];
@@ -74,6 +85,7 @@ export function start(home: string, words: readonly string[], input = ''): Start
   const ended = new Promise<Ended>((resolve) => {
     child.once('close', (code) => {
       children.delete(child);
+      guard.kill('SIGKILL');
       resolve({ code, stdout: stdout(), stderr: stderr() });
     });
   });
@@ -135,11 +147,15 @@ export const unfinished = (home: string): string[] =>
     /\.tmp$|\.build-/.test(name),
   );
 
-/** Waits until `test` holds; fails with `what` after 15 s. */
-export async function eventually(what: string, test: () => boolean | Promise<boolean>): Promise<void> {
-  const until = performance.now() + 15_000;
+/** Waits until `test` holds; fails with `what` when it does not in time. */
+export async function eventually(
+  what: string,
+  test: () => boolean | Promise<boolean>,
+  ms = 15_000,
+): Promise<void> {
+  const until = performance.now() + ms;
   while (!(await test())) {
-    if (performance.now() > until) throw new Error(`not within 15 s: ${what}`);
+    if (performance.now() > until) throw new Error(`not within ${ms} ms: ${what}`);
     await new Promise((resolve) => setTimeout(resolve, 50));
   }
 }

@@ -34,8 +34,10 @@ import {
 } from './cli-fixture.ts';
 import { codeOf } from './nats-fixture.ts';
 
-const test = suite('cli', { timeoutMs: 240_000 });
-const MODEL = 'credit-sample';
+const test = suite('cli', { timeoutMs: 300_000 });
+const MODEL = 'credit';
+/** Few enough for a small circuit, enough for a model that beats a constant answer. */
+const ROWS = 120;
 const PTAU = resolve(import.meta.dirname, '../../../shared/prover/test12.ptau');
 
 const home = newHome();
@@ -63,6 +65,7 @@ const states = async (): Promise<Map<string, string>> => {
   };
   return new Map(actors.map(({ kind, id, state }) => [`${kind} ${id}`, state]));
 };
+const flipped = (row: string): string => row.replace(/[12]$/, (label) => (label === '1' ? '2' : '1'));
 const receipts = (): string[] => readdirSync(join(home, 'receipts')).sort();
 
 /** A command in this process: what it prints, or the code of its error and the sentence. Exit codes are cli.nats.test.ts's business. */
@@ -97,7 +100,9 @@ function running(t: TestContext, host: string, words: string[]): Started {
 }
 
 test('npm start comes up, says what it shows, and writes down where it runs', async () => {
-  demo = start(home, ['demo']);
+  const data = join(home, 'some.data');
+  writeFileSync(data, lines(sampleData(1)).slice(0, ROWS).join('\n'));
+  demo = start(home, ['demo', '--data', data]);
   await demo.line(/Up until Ctrl-C/);
   const context = JSON.parse(readFileSync(join(home, 'context.json'), 'utf8')) as { url: string };
   url = context.url;
@@ -169,7 +174,7 @@ test('infer: what cannot be decided is said before anything is sealed', async ()
   const file = join(home, 'applications');
   const cases: [string, RegExp][] = [
     ['', /bad-input: .*expected at least one row/],
-    ['[]', /bad-input: row 1: expected 20 cells/],
+    ['[]', /bad-input: .*expected at least one row/],
     [cells.slice(1).join(' '), /bad-input: row 1: expected 20 cells .*, got 19/],
     [
       text.replace(` ${cells[4]} `, ' much '),
@@ -282,7 +287,9 @@ const few = join(home, 'few.data');
 const fewProof = join(home, 'few.json');
 
 test('prove: a test set of one’s own; verify: every way in which it can be wrong', async () => {
-  writeFileSync(few, `${rows(8).join('\n')}\n`);
+  // One row has the wrong label, so that nothing gets all eight right.
+  const mixed = rows(8).map((row, i) => (i === 0 ? flipped(row) : row));
+  writeFileSync(few, `${mixed.join('\n')}\n`);
   const made = await vouch(home, ['prove', MODEL, '--test-set', few, '--threshold', '5', '--out', fewProof]);
   assert.match(ok(made), /^verified\tat least 5 of 8 rows\t/);
   assert.match(made.stderr, /INSECURE-SINGLE-PARTY: it convinces its maker only/);
@@ -357,18 +364,7 @@ test('prove: what cannot be proved', async () => {
   refused(await prove(MODEL, '--test-set', few, '--threshold', '9'), 2, /threshold: expected at most 8/);
   refused(await prove('nobody', '--test-set', few), 2, /nobody has published/);
   refused(await prove('nobody'), 2, /expected --test-set FILE, this host keeps none for it/);
-  const wrong = join(home, 'all-wrong.data');
-  writeFileSync(
-    wrong,
-    `${rows(8)
-      .map((row) => row.replace(/[12]$/, (label) => (label === '1' ? '2' : '1')))
-      .join('\n')}\n`,
-  );
-  refused(
-    await prove(MODEL, '--test-set', wrong, '--threshold', '8'),
-    1,
-    /the model does not reach 8 of 8 rows/,
-  );
+  refused(await prove(MODEL, '--test-set', few, '--threshold', '8'), 1, /the model does not .* 8 of 8 rows/);
 });
 
 test('a truncated proving key in the cache is made again', async () => {
@@ -499,7 +495,7 @@ test('setup --ptau: the ceremony path', async (t) => {
   const proof = join(home, 'ceremony.json');
   const proved = await vouch(home, ['prove', 'own', '--test-set', tiny, '--threshold', '1', '--out', proof]);
   ok(proved);
-  assert.match(proved.stderr, /CEREMONY: nobody can forge/);
+  assert.match(proved.stderr, /CEREMONY: it convinces whoever trusts/);
   assert.match(
     ok(await vouch(home, ['verify', proof, '--test-set', tiny])),
     /key and circuit: ceremony checked/,
@@ -512,7 +508,7 @@ test('Ctrl-C drains and stops everything', async () => {
   const { code, stdout, stderr } = await demo.ended;
   assert.is(code, 0, stderr);
   assert.is(stdout, '');
-  assert.ok(performance.now() - began < 15_000, `${performance.now() - began} ms`);
+  assert.ok(performance.now() - began < 20_000, `${performance.now() - began} ms`);
   assert.not.match(stderr, /while stopping|before it had drained/);
   await eventually('no process is left', () => processesOf(home).length === 0);
   assert.equal(unfinished(home), []);

@@ -35,7 +35,9 @@ import { type ProofFixture, startProving, until } from './proof-fixture.ts';
 const test = suite('coordinator and workers', { timeoutMs: 90_000 });
 
 /** A worker's engine that answers right in its self-test and falsifies what it is paid for. */
-async function falsified(falsify: (group: Group, right: Uint8Array) => Uint8Array): Promise<ShardEngine> {
+async function falsified(
+  falsify: (group: Group, right: Uint8Array) => Uint8Array | Promise<Uint8Array>,
+): Promise<ShardEngine> {
   const pool = await createPool({ threads: 1 });
   return {
     close: () => pool.close(),
@@ -62,9 +64,18 @@ async function besideAnHonestOne(t: TestContext, engine: ShardEngine) {
 }
 
 test('a worker whose points are valid but wrong is convicted; the proof is the right one; it gets no more work', async (t) => {
-  const { fixture, request, answered } = await besideAnHonestOne(t, await falsified(plusGenerator));
+  const { promise: joined, resolve: join } = Promise.withResolvers<void>();
+  let lies = 0;
+  const engine = await falsified(async (group, right) => {
+    // Slow after its first lie, or it would do it all alone.
+    if (lies++ > 0) await joined;
+    return plusGenerator(group, right);
+  });
+  const { fixture, request, answered } = await besideAnHonestOne(t, engine);
   await answered;
   await fixture.process('worker', 'w1');
+  await request.when(({ workers }) => workers.some(({ id, done }) => id === 'w1' && done > 0));
+  join();
   const { record } = await fixture.check(request);
   assert.equal(
     record.workers.map(({ id }) => id),

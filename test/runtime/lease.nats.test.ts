@@ -124,4 +124,18 @@ test('cancelling, a bad key, and unreadable contents', async (t) => {
   await lease.release();
 });
 
+test('a lease in the own name is of an earlier run: taken over at once, and that run notices', async (t) => {
+  const nats = await startFixture(t);
+  const [before, after] = [await nats.bus('coordinator', 'c1'), await nats.bus('coordinator', 'c1')];
+  const first = await acquire(before, { key: 'job', holder: 'c1', lengthMs: 3000 });
+  const began = performance.now();
+  const second = await acquire(after, { key: 'job', holder: 'c1', lengthMs: 3000 });
+  assert.ok(performance.now() - began < 1000);
+  assert.ok(second.epoch > first.epoch);
+  await new Promise((lost) => first.lost.addEventListener('abort', lost));
+  assert.is((first.lost.reason as { code: string }).code, 'stale-epoch');
+  assert.not(second.lost.aborted);
+  await second.release();
+});
+
 test.run();

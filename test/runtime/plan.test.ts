@@ -1,5 +1,5 @@
 import { pointBytes } from '../../protocols/msm.ts';
-import { cost, createLedger, planShards } from '../../runtime/msm/plan.ts';
+import { cost, createLedger, planShards, workOf } from '../../runtime/msm/plan.ts';
 import { assert, suite } from '../harness.ts';
 
 const test = suite('msm plan');
@@ -110,6 +110,42 @@ test('an idle worker gets a second copy of a straggling shard; the first result 
     ledger.counts().workers.find((w) => w.id === 'fast'),
     { id: 'fast', assigned: 0, done: 1 },
   );
+});
+
+test('a shard that did not reach its worker is pending again; the others of that worker stay out', () => {
+  const ledger = createLedger(planShards(layout(100), blob, 300));
+  const [first, second] = ledger.assign([fleet('a', 2)], 0, 1e9);
+  ledger.release(first!.shard.id, 'a');
+  assert.not.ok(ledger.expects(first!.shard.id, 'a'));
+  assert.ok(ledger.expects(second!.shard.id, 'a'));
+  assert.is(ledger.assign([fleet('b', 1)], 1, 1e9)[0]?.shard.id, first!.shard.id);
+});
+
+test('when everybody has refused all that is left it is stuck, until that is forgiven', () => {
+  const ledger = createLedger(planShards([{ section: 'A', offset: 0, count: 10 }], blob, 300));
+  const both = [fleet('a'), fleet('b')];
+  for (const { id } of both) {
+    assert.is(ledger.assign(both, 0, 1e9)[0]?.worker, id);
+    assert.not.ok(ledger.stuck(both), 'one is out');
+    ledger.refuse('A-0', id);
+  }
+  assert.equal(ledger.assign(both, 1, 1e9), []);
+  assert.ok(ledger.stuck(both));
+  assert.not.ok(ledger.stuck([fleet('a', 0)]), 'nobody is there to be asked');
+  ledger.forgive();
+  assert.is(ledger.assign(both, 2, 1e9)[0]?.worker, 'a');
+  ledger.complete('A-0', 'a');
+  assert.not.ok(ledger.stuck(both));
+});
+
+test('shards are of about the same work, whatever their section', () => {
+  const shards = planShards(layout(10_000), blob, 5_000);
+  const works = shards.map(cost);
+  assert.is(
+    works.reduce((sum, work) => sum + work, 0),
+    workOf(layout(10_000)),
+  );
+  assert.ok(Math.min(...works) > 0.9 * Math.max(...works), `${Math.min(...works)} to ${Math.max(...works)}`);
 });
 
 test.run();

@@ -18,7 +18,7 @@ import type { Policy } from '../../protocols/attestation/policy.ts';
 import { decodeMessage, encodeMessage, type Message } from '../../protocols/envelope.ts';
 import { ProofProgress, ProofRequest, PublishedProof, type QualityStatement } from '../../protocols/proof.ts';
 import { STREAMS } from '../../protocols/streams.ts';
-import { type Role, subjects } from '../../protocols/subjects.ts';
+import { filters, lastToken, type Role, subjects } from '../../protocols/subjects.ts';
 import { putBlob } from '../../runtime/blobs.ts';
 import { type Bus, connect } from '../../runtime/bus.ts';
 import { type RoleProcess, startProcess } from '../../runtime/child.ts';
@@ -44,7 +44,6 @@ import { BIN_DIR, temporaryFolder } from './nats-fixture.ts';
 
 /** r and s of every proof made here: a secret of nobody. */
 const BLINDING = { r: 1_234_567_890_123_456_789n, s: 9_876_543_210_987_654_321n };
-export const MODEL = 'small';
 
 /** What is to be proved, and the proof that must come out. */
 export interface Subject {
@@ -63,12 +62,19 @@ let home: string | undefined;
 /** Keys, credentials, caches and logs of this test process; gone with it. */
 export function useHome(): string {
   if (home) return home;
-  const made = mkdtempSync(join(tmpdir(), 'vouch-proof-'));
-  home = made;
-  process.env.VOUCH_HOME = made;
+  const fresh = mkdtempSync(join(tmpdir(), 'vouch-proof-'));
+  home = fresh;
+  process.env.VOUCH_HOME = fresh;
   process.env.NODE_ENV = 'test';
   process.env.VOUCH_TEST_BLINDING = `${BLINDING.r},${BLINDING.s}`;
-  process.once('exit', () => rmSync(made, { recursive: true, force: true }));
+  process.once('exit', () => rmSync(fresh, { recursive: true, force: true }));
+  return fresh;
+}
+
+let made: ReturnType<typeof writePolicies> | undefined;
+/** The home's keys and policies, made by the first fixture of several that start at the same time. */
+function homePolicies() {
+  made ??= authority().then(writePolicies);
   return made;
 }
 
@@ -154,11 +160,16 @@ export interface ProofFixture {
   check(request: Request): Promise<PublishedProof>;
 }
 
-export async function startProving(t: TestContext, subject?: Subject): Promise<ProofFixture> {
+let fixtures = 1;
+export async function startProving(
+  t: TestContext,
+  subject?: Subject,
+  { broker = true }: { broker?: boolean } = {},
+): Promise<ProofFixture> {
   useHome();
   const what = subject ?? (await smallSubject());
   const stateDir = await temporaryFolder(t);
-  await authority();
+  const policies = await homePolicies();
   await mkdir(join(stateDir, 'nats'), { recursive: true });
   await copyFile(folder('nats', 'authority.conf'), join(stateDir, 'nats', 'authority.conf'));
   const log: string[] = [];
@@ -174,16 +185,16 @@ export async function startProving(t: TestContext, subject?: Subject): Promise<P
   };
   const observer = await bus('provisioner', 'test');
   await provision(observer);
-  const policies = await writePolicies();
+  // The key-brokers of one home share a store: each fixture's model has a name of its own.
   const manifest = await publishModel(observer, 'provisioner.test', {
-    name: MODEL,
+    name: `model-${fixtures++}`,
     model: what.model,
     policy: policies.release,
   });
   const client = await bus('client', 'test');
   const statement: QualityStatement = {
     statement: 'quality',
-    model: MODEL,
+    model: manifest.name,
     commitment: manifest.commitment,
     threshold: what.threshold,
     rows: what.testSet.labels.length,
@@ -199,13 +210,15 @@ export async function startProving(t: TestContext, subject?: Subject): Promise<P
     t.defer(() => running.stop());
     return running;
   };
-  await role('broker', 'broker-1', startBroker);
+  if (broker) await role('broker', 'broker-1', startBroker);
 
-  const state = async (stream: string) =>
-    (await observer.api<{ state: { messages: number } }>(`STREAM.INFO.${stream}`)).state;
   const proofsOf = async (job: string) => {
     const found = await observer.subjectsOf(STREAMS.proofs.name, subjects.proof(job));
     return found.get(subjects.proof(job)) ?? 0;
+  };
+  const requestsOf = async () => {
+    const open = await observer.subjectsOf(STREAMS.proofRequests.name, filters.proofRequests);
+    return new Set([...open.keys()].map(lastToken));
   };
   return {
     server,
@@ -265,9 +278,7 @@ export async function startProving(t: TestContext, subject?: Subject): Promise<P
         },
       };
     },
-    async openRequests() {
-      return (await state(STREAMS.proofRequests.name)).messages;
-    },
+    openRequests: async () => (await requestsOf()).size,
     async check({ job, done }) {
       const published = await done;
       const report = await verifyProof(published, {
@@ -277,7 +288,7 @@ export async function startProving(t: TestContext, subject?: Subject): Promise<P
       assert.ok(report.verified, JSON.stringify(report.checks));
       assert.equal(published.record.proof, what.proof, 'the very proof that r and s give');
       // The request goes once the proof is out; then nobody will publish another.
-      await until(async () => (await state(STREAMS.proofRequests.name)).messages === 0);
+      await until(async () => !(await requestsOf()).has(job));
       assert.is(await proofsOf(job), 1);
       const stored = await observer.getLast(STREAMS.proofs.name, subjects.proof(job));
       assert.equal(decodeMessage(PublishedProof, subjects.proof(job), stored!.data).body, published);

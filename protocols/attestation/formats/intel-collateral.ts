@@ -13,6 +13,8 @@ import { VouchError } from '../../errors.ts';
 /** Longest collateral file that is read. */
 export const MAX_COLLATERAL_BYTES = 4 * 1024 * 1024;
 const MAX_LEVELS = 256;
+/** Intel's are of some kilobytes. */
+const MAX_CRL_BYTES = 512 * 1024;
 
 /** A JSON text and the signature over exactly its bytes. */
 export interface SignedText {
@@ -245,10 +247,11 @@ function fromCombined(all: z.infer<typeof Combined>): IntelCollateral {
   };
 }
 
-/** What is not hex becomes its own characters, which no parser of DER accepts. */
+/** What is not hex becomes its first character, which no parser of DER accepts. */
 function hexBytes(content: string): Bytes {
   const digits = content.trim().toLowerCase();
-  return /^([0-9a-f]{2})*$/.test(digits) ? fromHex(digits) : utf8(content);
+  const fits = digits.length % 2 === 0 && digits.length <= 2 * MAX_CRL_BYTES && !/[^0-9a-f]/.test(digits);
+  return fits ? fromHex(digits) : utf8(content.slice(0, 1));
 }
 
 /**

@@ -9,14 +9,14 @@
  */
 import { equal, fromHex } from '../../encoding.ts';
 import { VouchError } from '../../errors.ts';
+import { createReader, type Reader } from '../reader.ts';
 
 /** What GetQuote's shared buffer holds at most on today's guests, with room to spare. */
 export const MAX_QUOTE_BYTES = 32 * 1024;
-const MAX_CERTIFICATES_BYTES = 16 * 1024;
 const HEADER_BYTES = 48;
-const SGX_REPORT_BYTES = 384;
-const TD10_REPORT_BYTES = 584;
-const TD15_REPORT_BYTES = 648;
+const SGX_BYTES = 384;
+const TD10_BYTES = 584;
+const TD15_BYTES = 648;
 const ECDSA_P256 = 2;
 const TEE_SGX = 0;
 const TEE_TDX = 0x81;
@@ -24,9 +24,9 @@ const PCK_CERTIFICATE_CHAIN = 5;
 const QE_REPORT_CERTIFICATION = 6;
 /** Bodies of version 5: type -> [TEE, bytes]. */
 const BODIES: ReadonlyMap<number, readonly [number, number]> = new Map([
-  [1, [TEE_SGX, SGX_REPORT_BYTES]],
-  [2, [TEE_TDX, TD10_REPORT_BYTES]],
-  [3, [TEE_TDX, TD15_REPORT_BYTES]],
+  [1, [TEE_SGX, SGX_BYTES]],
+  [2, [TEE_TDX, TD10_BYTES]],
+  [3, [TEE_TDX, TD15_BYTES]],
 ]);
 /** Intel's quoting enclaves. */
 const INTEL_QE_VENDOR = fromHex('939a7233f79c4ca9940a0db3957f0607');
@@ -38,12 +38,16 @@ export interface SgxReport {
   readonly cpuSvn: Uint8Array;
   /** 4 bytes */
   readonly miscSelect: Uint8Array;
+  readonly isvExtProdId: Uint8Array;
   /** flags (8 bytes) and XFRM (8 bytes) */
   readonly attributes: Uint8Array;
   readonly mrEnclave: Uint8Array;
   readonly mrSigner: Uint8Array;
+  readonly configId: Uint8Array;
   readonly isvProdId: number;
   readonly isvSvn: number;
+  readonly configSvn: number;
+  readonly isvFamilyId: Uint8Array;
   /** 64 bytes */
   readonly reportData: Uint8Array;
   /** whether all reserved fields are zero */
@@ -102,30 +106,6 @@ export interface IntelQuote {
 
 const malformed = (text: string): VouchError => new VouchError('evidence-rejected', `quote: ${text}`);
 
-/** Takes fields off the front of `bytes`, each of the declared length. */
-function fields(bytes: Uint8Array, what: string) {
-  let at = 0;
-  const take = (length: number, name: string): Uint8Array => {
-    if (length > bytes.length - at) {
-      throw malformed(`${what}.${name}: expected ${length} bytes, got ${bytes.length - at}`);
-    }
-    at += length;
-    return bytes.subarray(at - length, at);
-  };
-  return {
-    take,
-    u16: (name: string) => littleEndian(take(2, name)),
-    u32: (name: string) => littleEndian(take(4, name)),
-    rest: () => bytes.subarray(at),
-    end: () => {
-      if (at !== bytes.length) throw malformed(`${what}: expected ${at} bytes, got ${bytes.length}`);
-    },
-  };
-}
-
-/** Up to 4 bytes. */
-const littleEndian = (bytes: Uint8Array): number => bytes.reduceRight((value, byte) => value * 256 + byte, 0);
-
 /** Little-endian, as attributes are written. */
 export const bitField = (bytes: Uint8Array): bigint =>
   bytes.reduceRight((value, byte) => (value << 8n) | BigInt(byte), 0n);
@@ -144,58 +124,44 @@ export function looksLikeQuote(bytes: Uint8Array): boolean {
   return equal(bytes.subarray(12, 28), INTEL_QE_VENDOR);
 }
 
-/** Throws `evidence-rejected` that names the first field that is wrong. */
+/** Throws `bad-file` or `evidence-rejected` that says what was expected where. */
 export function parseIntelQuote(bytes: Uint8Array): IntelQuote {
   if (bytes.length > MAX_QUOTE_BYTES) {
     throw malformed(`expected at most ${MAX_QUOTE_BYTES} bytes, got ${bytes.length}`);
   }
-  const quote = fields(bytes, 'quote');
-  const header = fields(quote.take(HEADER_BYTES, 'header'), 'header');
-  const version = header.u16('version');
+  const quote = createReader(bytes, 'quote');
+  const version = quote.uint(2);
   if (version !== 3 && version !== 4 && version !== 5) {
-    throw malformed(`header.version: expected 3, 4 or 5, got ${version}`);
+    throw malformed(`version: expected 3, 4 or 5, got ${version}`);
   }
-  const keyType = header.u16('attestationKeyType');
+  const keyType = quote.uint(2);
   if (keyType !== ECDSA_P256) {
-    throw malformed(`header.attestationKeyType: expected ${ECDSA_P256} (ECDSA P-256), got ${keyType}`);
+    throw malformed(`attestation key type: expected ${ECDSA_P256} (ECDSA P-256), got ${keyType}`);
   }
   // Version 3 keeps these bytes reserved: it has SGX only.
-  const tee = header.u32('teeType');
+  const tee = quote.uint(4);
   if (tee !== TEE_SGX && (version === 3 || tee !== TEE_TDX)) {
-    throw malformed(`header.teeType: expected ${version === 3 ? '0' : '0 or 129'}, got ${tee}`);
+    throw malformed(`TEE type: expected ${version === 3 ? '0' : '0 or 129'}, got ${tee}`);
   }
-  header.take(4, 'svns');
-  if (!equal(header.take(16, 'qeVendorId'), INTEL_QE_VENDOR)) {
-    throw malformed("header.qeVendorId: expected that of Intel's quoting enclave, got another");
+  quote.take(4);
+  if (!equal(quote.take(16), INTEL_QE_VENDOR)) {
+    throw malformed("vendor id: expected that of Intel's quoting enclave, got another");
   }
-  const userData = header.take(20, 'userData');
+  const userData = quote.take(20);
+  const body = quote.take(
+    version === 5 ? typedBodySize(quote, tee) : tee === TEE_SGX ? SGX_BYTES : TD10_BYTES,
+  );
+  const signed = bytes.subarray(0, quote.at());
 
-  let bodyBytes: number;
-  let signedBytes = HEADER_BYTES;
-  if (version === 5) {
-    const type = quote.u16('bodyType');
-    const [bodyTee, size] = BODIES.get(type) ?? [];
-    if (bodyTee !== tee || size === undefined) {
-      throw malformed(`bodyType: expected one that fits TEE ${tee}, got ${type}`);
-    }
-    const declared = quote.u32('bodySize');
-    if (declared !== size) throw malformed(`bodySize: expected ${size} for type ${type}, got ${declared}`);
-    bodyBytes = size;
-    signedBytes += 6;
-  } else {
-    bodyBytes = tee === TEE_SGX ? SGX_REPORT_BYTES : TD10_REPORT_BYTES;
-  }
-  const body = quote.take(bodyBytes, 'body');
-  signedBytes += bodyBytes;
-
-  const data = fields(quote.take(quote.u32('signatureDataSize'), 'signatureData'), 'signatureData');
-  const signature = data.take(64, 'signature');
-  const attestationKey = data.take(64, 'attestationKey');
-  const qe = version === 3 ? data : certified(data, QE_REPORT_CERTIFICATION, MAX_QUOTE_BYTES);
-  const qeReport = parseSgxReport(qe.take(SGX_REPORT_BYTES, 'qeReport'));
-  const qeReportSignature = qe.take(64, 'qeReportSignature');
-  const qeAuthData = qe.take(qe.u16('qeAuthDataSize'), 'qeAuthData');
-  const pckChain = pemText(certified(qe, PCK_CERTIFICATE_CHAIN, MAX_CERTIFICATES_BYTES).rest());
+  const data = createReader(quote.take(quote.uint(4)), 'quote signature data');
+  const signature = data.take(64);
+  const attestationKey = data.take(64);
+  const qe = version === 3 ? data : certification(data, QE_REPORT_CERTIFICATION);
+  const qeReport = parseSgxReport(qe.take(SGX_BYTES));
+  const qeReportSignature = qe.take(64);
+  const qeAuthData = qe.take(qe.uint(2));
+  const chain = certification(qe, PCK_CERTIFICATE_CHAIN);
+  const pckChain = pemText(chain.take(chain.left()));
   qe.end();
   data.end();
 
@@ -206,91 +172,102 @@ export function parseIntelQuote(bytes: Uint8Array): IntelQuote {
         ? { tee: 'sgx', report: parseSgxReport(body) }
         : { tee: 'tdx', report: parseTdReport(body) },
     userData,
-    signed: bytes.subarray(0, signedBytes),
+    signed,
     signature,
     attestationKey,
     qeReport,
     qeReportSignature,
     qeAuthData,
     pckChain,
-    padding: quote.rest(),
+    padding: quote.take(quote.left()),
   };
 }
 
-/** Certification data of the one type expected here: u16 type, u32 size, data. */
-function certified(source: ReturnType<typeof fields>, type: number, limit: number) {
-  const got = source.u16('certificationDataType');
-  if (got !== type) throw malformed(`certificationDataType: expected ${type}, got ${got}`);
-  const size = source.u32('certificationDataSize');
-  if (size > limit) throw malformed(`certificationDataSize: expected at most ${limit}, got ${size}`);
-  return fields(source.take(size, 'certificationData'), 'certificationData');
+/** Version 5 says which body follows: u16 type, u32 size. */
+function typedBodySize(quote: Reader, tee: number): number {
+  const type = quote.uint(2);
+  const declared = quote.uint(4);
+  const [bodyTee, size] = BODIES.get(type) ?? [];
+  if (bodyTee !== tee || size === undefined) {
+    throw malformed(`body type: expected one that fits TEE type ${tee}, got ${type}`);
+  }
+  if (declared !== size) throw malformed(`body size: expected ${size} for type ${type}, got ${declared}`);
+  return size;
+}
+
+/** Certification data of the one type that is taken here: u16 type, u32 size, data. */
+function certification(source: Reader, type: number): Reader {
+  const got = source.uint(2);
+  if (got !== type) throw malformed(`certification data type: expected ${type}, got ${got}`);
+  return createReader(source.take(source.uint(4)), `quote certification data ${type}`);
 }
 
 /** PEM is ASCII; Intel's library ends it with one zero byte or none. */
 function pemText(bytes: Uint8Array): string {
   const text = bytes.at(-1) === 0 ? bytes.subarray(0, -1) : bytes;
   if (!text.every((byte) => byte === 10 || byte === 13 || (byte >= 32 && byte < 127))) {
-    throw malformed('certificationData: expected certificates as PEM, got other bytes');
+    throw malformed('certification data: expected certificates as PEM, got other bytes');
   }
-  return String.fromCharCode(...text);
+  return new TextDecoder().decode(text);
 }
 
 function parseSgxReport(bytes: Uint8Array): SgxReport {
-  const report = fields(bytes, 'enclaveReport');
-  const cpuSvn = report.take(16, 'cpuSvn');
-  const miscSelect = report.take(4, 'miscSelect');
-  const reserved = [report.take(12, 'reserved1')];
-  report.take(16, 'isvExtProdId');
-  const attributes = report.take(16, 'attributes');
-  const mrEnclave = report.take(32, 'mrEnclave');
-  reserved.push(report.take(32, 'reserved2'));
-  const mrSigner = report.take(32, 'mrSigner');
-  reserved.push(report.take(32, 'reserved3'));
-  report.take(64, 'configId');
-  const isvProdId = report.u16('isvProdId');
-  const isvSvn = report.u16('isvSvn');
-  report.take(2, 'configSvn');
-  reserved.push(report.take(42, 'reserved4'));
-  report.take(16, 'isvFamilyId');
-  const reportData = report.take(64, 'reportData');
+  const report = createReader(bytes, 'enclave report');
+  const cpuSvn = report.take(16);
+  const miscSelect = report.take(4);
+  const reserved = [report.take(12)];
+  const isvExtProdId = report.take(16);
+  const attributes = report.take(16);
+  const mrEnclave = report.take(32);
+  reserved.push(report.take(32));
+  const mrSigner = report.take(32);
+  reserved.push(report.take(32));
+  const configId = report.take(64);
+  const isvProdId = report.uint(2);
+  const isvSvn = report.uint(2);
+  const configSvn = report.uint(2);
+  reserved.push(report.take(42));
+  const isvFamilyId = report.take(16);
+  const reportData = report.take(64);
   report.end();
   return {
     bytes,
     cpuSvn,
     miscSelect,
+    isvExtProdId,
     attributes,
     mrEnclave,
     mrSigner,
+    configId,
     isvProdId,
     isvSvn,
+    configSvn,
+    isvFamilyId,
     reportData,
     reservedZero: reserved.every(isZero),
   };
 }
 
 function parseTdReport(bytes: Uint8Array): TdReport {
-  const report = fields(bytes, 'tdReport');
-  const version = bytes.length === TD15_REPORT_BYTES ? '1.5' : '1.0';
+  const report = createReader(bytes, 'TD report');
+  const version = bytes.length === TD15_BYTES ? '1.5' : '1.0';
   const parsed = {
     bytes,
     version,
-    teeTcbSvn: report.take(16, 'teeTcbSvn'),
-    mrSeam: report.take(48, 'mrSeam'),
-    mrSignerSeam: report.take(48, 'mrSignerSeam'),
-    seamAttributes: report.take(8, 'seamAttributes'),
-    tdAttributes: report.take(8, 'tdAttributes'),
-    xfam: report.take(8, 'xfam'),
-    mrTd: report.take(48, 'mrTd'),
-    mrConfigId: report.take(48, 'mrConfigId'),
-    mrOwner: report.take(48, 'mrOwner'),
-    mrOwnerConfig: report.take(48, 'mrOwnerConfig'),
-    rtmrs: [0, 1, 2, 3].map((i) => report.take(48, `rtmr${i}`)),
-    reportData: report.take(64, 'reportData'),
+    teeTcbSvn: report.take(16),
+    mrSeam: report.take(48),
+    mrSignerSeam: report.take(48),
+    seamAttributes: report.take(8),
+    tdAttributes: report.take(8),
+    xfam: report.take(8),
+    mrTd: report.take(48),
+    mrConfigId: report.take(48),
+    mrOwner: report.take(48),
+    mrOwnerConfig: report.take(48),
+    rtmrs: [report.take(48), report.take(48), report.take(48), report.take(48)],
+    reportData: report.take(64),
   } as const;
-  const extended =
-    version === '1.5'
-      ? { teeTcbSvn2: report.take(16, 'teeTcbSvn2'), mrServiceTd: report.take(48, 'mrServiceTd') }
-      : {};
+  const extended = version === '1.5' ? { teeTcbSvn2: report.take(16), mrServiceTd: report.take(48) } : {};
   report.end();
   return { ...parsed, ...extended };
 }

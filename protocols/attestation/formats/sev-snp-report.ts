@@ -3,7 +3,7 @@
  * Firmware ABI Specification (AMD 56860, revisions 1.51 to 1.58). Other versions, other lengths and reserved
  * fields that are not zero are refused. Nothing is verified here.
  */
-import { concat } from '../../encoding.ts';
+import { concat, hex } from '../../encoding.ts';
 import { VouchError } from '../../errors.ts';
 import { createReader } from '../reader.ts';
 import type { AmdProduct } from '../roots/amd.ts';
@@ -243,3 +243,46 @@ export function tcbOf(product: AmdProduct, bytes: Uint8Array): SnpTcb {
   const layout = Object.entries(TCB_LAYOUT[product]) as [TcbComponent, number][];
   return Object.fromEntries(layout.map(([component, at]) => [component, bytes[at]!]));
 }
+
+/** What a host hands out with a report (GHCB specification 56421, section 4.1.8.1): GUID -> what it names. */
+const TABLE_GUIDS: Readonly<Record<string, 'certificate' | 'crl'>> = {
+  // VCEK, VLEK, ASK, ARK
+  '63da758de6644564adc5f4b93be8accd': 'certificate',
+  a8074bc2a25a483eaae639c045a0b8a1: 'certificate',
+  '4ab7b379bbac4fe4a02f05aef327c782': 'certificate',
+  c0b406a4a803495297433fb6014cd0ae: 'certificate',
+  '92f81bc358114d3d97ffd19f88dc67ea': 'crl',
+};
+const MAX_TABLE_BYTES = 64 * 1024;
+const ENTRY_BYTES = 24;
+
+/** Reads the certificate table that configfs-tsm calls `auxblob`: DER; unknown entries are left out. Throws `bad-file`. */
+export function parseCertificateTable(bytes: Uint8Array): { certificates: Uint8Array[]; crls: Uint8Array[] } {
+  const what = 'SNP certificate table';
+  if (bytes.length > MAX_TABLE_BYTES) {
+    throw new VouchError(
+      'bad-file',
+      `${what}: expected at most ${MAX_TABLE_BYTES} bytes, got ${bytes.length}`,
+    );
+  }
+  const certificates: Uint8Array[] = [];
+  const crls: Uint8Array[] = [];
+  const { take, uint, at } = createReader(bytes, what);
+  for (;;) {
+    const guid = hex(take(16));
+    const offset = uint(4);
+    const length = uint(4);
+    if (guid === '0'.repeat(32)) break;
+    if (offset < at() || length === 0 || offset + length > bytes.length || at() > 16 * ENTRY_BYTES) {
+      throw new VouchError('bad-file', `${what}: expected at most 16 entries that lie inside it`);
+    }
+    const kind = Object.hasOwn(TABLE_GUIDS, guid) ? TABLE_GUIDS[guid] : undefined;
+    if (kind === 'certificate') certificates.push(bytes.subarray(offset, offset + length));
+    else if (kind === 'crl') crls.push(bytes.subarray(offset, offset + length));
+  }
+  return { certificates, crls };
+}
+
+/** Whether bytes look like such a table: they start with a known GUID. */
+export const isCertificateTable = (bytes: Uint8Array): boolean =>
+  Object.hasOwn(TABLE_GUIDS, hex(bytes.subarray(0, 16)));

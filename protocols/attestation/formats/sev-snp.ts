@@ -12,7 +12,7 @@ import { type Certificate, fromBase64, parseCertificate } from '../certificate.t
 import { chainCheckIds, recordChain, verifyChain } from '../chain.ts';
 import { type Check, createChecklist, type Recorder, type Verdict } from '../checklist.ts';
 import { readDer, smallInteger, TAG, textOf } from '../der.ts';
-import { AMD_CERTIFICATES, AMD_PRODUCTS, AMD_ROOTS, type AmdProduct } from '../roots/amd.ts';
+import { AMD_CERTIFICATES, AMD_ROOTS, type AmdProduct } from '../roots/amd.ts';
 import { verifyEcdsa } from '../signature.ts';
 import {
   parseSnpReport,
@@ -72,6 +72,8 @@ export interface SnpQuestion {
     readonly amd: SnpPolicy;
   };
   readonly now: Date;
+  /** fingerprint of a root -> its product; AMD's own unless others are to be trusted */
+  readonly roots?: ReadonlyMap<string, AmdProduct> | undefined;
 }
 
 /** What a report says. Bytes are lower-case hex. */
@@ -124,7 +126,7 @@ const REQUIRED = [
 
 /** Verifies a report. Never throws for what the evidence holds: that is a failed check. */
 export async function verifySnp(question: SnpQuestion): Promise<SnpResult> {
-  const { policy, now } = question;
+  const { policy, now, roots = AMD_ROOTS } = question;
   const list = createChecklist(REQUIRED);
   const { record } = list;
   const attempt = <T>(id: string, work: () => T, done: (value: T) => string): T | undefined => {
@@ -155,13 +157,13 @@ export async function verifySnp(question: SnpQuestion): Promise<SnpResult> {
     const chain = await verifyChain({
       leaf: certificate.der,
       intermediates: authorities,
-      rootFingerprints: [...AMD_ROOTS.keys()],
+      rootFingerprints: [...roots.keys()],
       crls: question.crls,
       revocation: policy.amd.revocation,
       now,
     });
     recordChain(chain, 'snp.chain', record);
-    const root = AMD_ROOTS.get(chain.path.at(-1)?.fingerprint ?? '');
+    const root = roots.get(chain.path.at(-1)?.fingerprint ?? '');
     const signed = await verifyEcdsa(certificate.key, 'SHA-384', report.signature, report.signed);
     record('snp.signature', signed, 'signature-rejected', signed ? 'by that key' : 'not by that key');
     checkCertificate(report, endorsement, root, record);
@@ -249,11 +251,10 @@ function endorsementOf(report: SnpReport, certificates: readonly Uint8Array[]): 
   for (const [component, at] of Object.entries(TCB_LAYOUT[product])) put(at, SPL[component as TcbComponent]);
   for (const [at, spl] of RESERVED_SPL[product]) if (extensions.has(OID.spl(spl))) put(at, spl);
 
-  const hwId = signingKey === 'VCEK' ? value(OID.hwId) : undefined;
+  const hwId = signingKey === 'VCEK' ? unwrapped(value(OID.hwId)) : undefined;
   if (signingKey === 'VLEK' && extensions.has(OID.hwId)) return refuse('VLEK: expected no chip id');
   const others = parsed.filter(({ fingerprint }) => fingerprint !== certificate.fingerprint);
-  const own = () =>
-    AMD_PRODUCTS.flatMap((name) => AMD_CERTIFICATES[name].map((der) => fromBase64(der, 'ARK')));
+  const own = () => AMD_CERTIFICATES[product].map((der) => fromBase64(der, product));
   return {
     key: signingKey,
     certificate,
@@ -274,14 +275,16 @@ function checkCertificate(
   record: Recorder,
 ): void {
   const cpu = report.cpuid === undefined ? product : productOf(report.cpuid);
-  record(
-    'snp.product',
-    cpu === product && root === product && structVersion === (product === 'Turin' ? 1 : 0),
-    'evidence-rejected',
-    `certificate for ${productName} (structure ${structVersion}), root for ${root ?? 'none'}, CPU is ${
-      report.cpuid === undefined ? 'not stated' : (cpu ?? 'not known')
-    }`,
-  );
+  if (root !== undefined) {
+    record(
+      'snp.product',
+      cpu === product && root === product && structVersion === (product === 'Turin' ? 1 : 0),
+      'evidence-rejected',
+      `certificate for ${productName} (structure ${structVersion}), root for ${root}, CPU is ${
+        report.cpuid === undefined ? 'not stated' : (cpu ?? 'not known')
+      }`,
+    );
+  }
   if (chipId === undefined) record('snp.chip-id', true, 'evidence-rejected', 'a VLEK names no chip');
   else {
     const expected = report.chipId.subarray(0, chipIdBytes(product));
@@ -302,6 +305,12 @@ function checkCertificate(
     'evidence-rejected',
     `${key} for ${describe(tcbOf(product, tcb))}, reported ${describe(tcbOf(product, report.reportedTcb))}`,
   );
+}
+
+/** AMD issued certificates with the chip id as it is and, later, inside an OCTET STRING; the lengths differ. */
+function unwrapped(value: Uint8Array): Uint8Array {
+  const wrapped = value.length % 8 === 2 && value[0] === TAG.octetString && value[1] === value.length - 2;
+  return wrapped ? value.subarray(2) : value;
 }
 
 const chipIdBytes = (product: AmdProduct): number => (product === 'Turin' ? 8 : 64);

@@ -78,6 +78,7 @@ export const i32 = {
   ne: binary('i32', 'i32', 0x47),
   ltS: binary('i32', 'i32', 0x48),
   ltU: binary('i32', 'i32', 0x49),
+  geS: binary('i32', 'i32', 0x4e),
   geU: binary('i32', 'i32', 0x4f),
   ctz: unary('i32', 'i32', 0x68),
   add: binary('i32', 'i32', 0x6a),
@@ -90,6 +91,8 @@ export const i32 = {
   shrS: binary('i32', 'i32', 0x75),
   shrU: binary('i32', 'i32', 0x76),
   wrap: unary('i32', 'i64', 0xa7),
+  /** a where the condition holds, else b; both are evaluated. */
+  select: (a: I32, b: I32, condition: I32): I32 => value('i32', [0x1b], a, b, condition),
 };
 
 export const i64 = {
@@ -110,11 +113,15 @@ export const i64 = {
   shl: binary('i64', 'i64', 0x86),
   shrS: binary('i64', 'i64', 0x87),
   shrU: binary('i64', 'i64', 0x88),
+  extendS: unary('i64', 'i32', 0xac),
   extend: unary('i64', 'i32', 0xad),
-  /** The integer's value as f64's nearest. */
+  /** The nearest f64. */
   toF64: unary('f64', 'i64', 0xb9),
+  /** Rounds towards zero; traps where the result does not fit. */
   ofF64: unary('i64', 'f64', 0xb0),
 };
+
+export const f64 = { load: loaded('f64', 0x2b) };
 
 export const v128 = {
   /** Two 64-bit lanes, lane 0 first. */
@@ -132,6 +139,8 @@ export const v128 = {
   and: binary('v128', 'v128', ...simd(78)),
   or: binary('v128', 'v128', ...simd(80)),
   xor: binary('v128', 'v128', ...simd(81)),
+  /** Bits of a where the mask has ones, of b elsewhere. */
+  select: (a: V128, b: V128, mask: V128): V128 => value('v128', simd(82), a, b, mask),
   anyTrue: unary('i32', 'v128', ...simd(83)),
   /** Lane 0 of a, lane 0 of b. */
   lows: (a: V128, b: V128): V128 => shuffle(a, b, 0, 2),
@@ -159,7 +168,7 @@ export const i64x2 = {
 export const f64x2 = {
   extract: (a: V128, lane: 0 | 1): Value<'f64'> => value('f64', [...simd(33), lane], a),
   splat: unary('v128', 'f64', ...simd(20)),
-  ne: binary('v128', 'v128', ...simd(72)),
+  eq: binary('v128', 'v128', ...simd(71)),
   nearest: unary('v128', 'v128', ...simd(148)),
   neg: unary('v128', 'v128', ...simd(237)),
   add: binary('v128', 'v128', ...simd(240)),
@@ -217,6 +226,8 @@ export interface ModuleBuilder {
     build: (body: Body, ...params: Params<P>) => void,
     result: R,
   ): Func<P, R>;
+  /** These bytes lie at `address` when the module is instantiated. */
+  data(address: number, bytes: Uint8Array): void;
   /** The module. It imports its memory as `env.memory`, with at least `minPages` of 64 KiB. */
   bytes(minPages: number): Uint8Array<ArrayBuffer>;
 }
@@ -288,8 +299,12 @@ export function createModule(): ModuleBuilder {
     return { index: functions.length - 1, params, result: result as R };
   }
 
+  const data: number[][] = [];
   return {
     func,
+    data(address, bytes) {
+      data.push([0x00, ...i32.const(address).bytes, END, ...sized([...bytes])]);
+    },
     bytes(minPages) {
       const env = text('env');
       const memory = text('memory');
@@ -307,6 +322,7 @@ export function createModule(): ModuleBuilder {
           ),
         ),
         ...section(10, vector(functions.map(({ code }) => code))),
+        ...section(11, vector(data)),
       ]);
     },
   };

@@ -5,18 +5,18 @@
  * Montgomery's with radix 2^255 and signed digits.
  *
  * Bounds. "Tight" limbs lie in [-2^50, 2^50], those that sums and differences of two tight elements have in
- * [-2^51, 2^51]; a product of two limbs may not pass 2^102. As a whole an element is any integer of its class: kp
- * stands for |value| <= k * p. `dot` of terms (ka p)(kb p) gives (1/2 + 0.379 * sum ka kb) p, with `fold` 0.51 p.
+ * [-2^51, 2^51]; a product of two limbs may not pass 2^102. As a whole an element is any integer of its class: "k q"
+ * stands for |value| <= k * q. `dot` of terms (ka q)(kb q) gives (1/2 + 0.379 * sum ka kb) q, with `fold` 0.51 q.
  * Right only where relaxed_madd is fused: the caller runs a self-test.
  */
 import { Q } from '../../../circuits/groth16/field.ts';
 import { type Body, f64x2, i32, i64x2, type Local, type V128, v128 } from './assembler.ts';
 
 export const LIMBS = 5;
-const LIMB_BITS = 51n;
+export const LIMB_BITS = 51;
 /** Montgomery's radix. */
-export const RADIX = 1n << (LIMB_BITS * BigInt(LIMBS));
-const LIMB = 1n << LIMB_BITS;
+export const RADIX = 1n << BigInt(LIMB_BITS * LIMBS);
+const LIMB = 1n << BigInt(LIMB_BITS);
 const HALF = LIMB / 2n;
 
 export type Element = readonly V128[];
@@ -25,9 +25,9 @@ export type Element = readonly V128[];
 export function toLimbs(integer: bigint): bigint[] {
   const limbs: bigint[] = [];
   for (let rest = integer; limbs.length < LIMBS; ) {
-    const low = limbs.length === LIMBS - 1 ? rest : BigInt.asIntN(Number(LIMB_BITS), rest);
+    const low = limbs.length === LIMBS - 1 ? rest : BigInt.asIntN(LIMB_BITS, rest);
     limbs.push(low);
-    rest = (rest - low) >> LIMB_BITS;
+    rest = (rest - low) >> BigInt(LIMB_BITS);
   }
   return limbs;
 }
@@ -43,9 +43,9 @@ function bitsOf(double: number): bigint {
 /** -1/q modulo a limb, signed. */
 const NEGATIVE_INVERSE = (() => {
   let inverse = 1n;
-  for (let bits = 1; bits < Number(LIMB_BITS); bits *= 2)
-    inverse = BigInt.asIntN(Number(LIMB_BITS), inverse * (2n - Q * inverse));
-  return BigInt.asIntN(Number(LIMB_BITS), -inverse);
+  for (let bits = 1; bits < LIMB_BITS; bits *= 2)
+    inverse = BigInt.asIntN(LIMB_BITS, inverse * (2n - Q * inverse));
+  return BigInt.asIntN(LIMB_BITS, -inverse);
 })();
 const Q_LIMBS = toLimbs(Q);
 
@@ -76,28 +76,33 @@ export function interleave<T extends readonly Steps<unknown>[]>(
 }
 
 /**
- * Constants lie in memory from this address on: engines spell out a v128.const at every use, which costs three
- * instructions where a load costs one.
+ * Constants in memory: engines spell out a v128.const at every use, in three instructions where a load is one.
+ * The first `CONSTANT_BYTES` of a module's memory are for them; whoever instantiates it puts them there.
  */
-const pool = new Map<bigint, number>();
-export let CONSTANTS = 4096;
-const bits = (pattern: bigint): V128 => {
-  const key = BigInt.asUintN(64, pattern);
-  let at = pool.get(key);
-  if (at === undefined) {
-    at = pool.size * 16;
-    pool.set(key, at);
-  }
-  return v128.load(i32.const(0), CONSTANTS + at);
-};
-export const poolEntries = () => [...pool.keys()];
-const double = (value: number): V128 => bits(bitsOf(value));
-const integer = (value: bigint): V128 => double(Number(value));
+export interface Constants {
+  bits(pattern: bigint): V128;
+  double(value: number): V128;
+  /** Both lanes of each 16 bytes, from address 0 on. */
+  readonly patterns: readonly bigint[];
+}
+export const CONSTANT_BYTES = 4096;
+
+export function createConstants(): Constants {
+  const patterns: bigint[] = [];
+  const bits = (pattern: bigint): V128 => {
+    const key = BigInt.asUintN(64, pattern);
+    if (!patterns.includes(key)) patterns.push(key);
+    const at = patterns.indexOf(key) * 16;
+    if (at >= CONSTANT_BYTES) throw new RangeError('too many constants');
+    return v128.load(i32.const(0), at);
+  };
+  return { bits, double: (value) => bits(bitsOf(value)), patterns };
+}
 
 export interface DotOptions {
   /** Subtracted from the result (so in Montgomery form, as the result is); limbs in [-2^51, 2^51]. */
   readonly minus?: Element;
-  /** Takes the nearest multiple of p off: the result is 0.51 p. */
+  /** Takes the nearest multiple of q off: the result is 0.51 q. Without it, it may not be above 2.6 q. */
   readonly fold?: boolean;
 }
 
@@ -107,6 +112,7 @@ export interface DotOptions {
  */
 export function* dot(
   body: Body,
+  { bits, double }: Constants,
   terms: readonly (readonly [Element, Element])[],
   { minus, fold = false }: DotOptions = {},
 ): Steps<Element> {
@@ -122,7 +128,7 @@ export function* dot(
   for (let k = 0; k < 2 * LIMBS - 1; k++) {
     // What is shifted is positive and rounds to the nearest; the next sum takes the offset off.
     start[k]! += HALF + OFFSET;
-    start[k + 1]! -= OFFSET >> LIMB_BITS;
+    start[k + 1]! -= OFFSET >> BigInt(LIMB_BITS);
   }
   for (let j = 0; j < LIMBS; j++) {
     start[LIMBS + j]! -= (minus ? bitsOf(LOW) : 0n) + (fold ? bitsOf(LOW) : 0n);
@@ -148,7 +154,7 @@ export function* dot(
   }
   const lowLimb = (sum: V128): V128 =>
     f64x2.sub(v128.or(v128.and(sum, bits(LIMB - 1n)), double(2 ** 52)), double(2 ** 52 + Number(HALF)));
-  const carry = (k: number) => add(k + 1, i64x2.shrU(sums[k]!, Number(LIMB_BITS)));
+  const carry = (k: number) => add(k + 1, i64x2.shrU(sums[k]!, LIMB_BITS));
 
   for (let i = 0; i < LIMBS; i++) {
     for (let j = 0; j < LIMBS; j++) {
@@ -157,15 +163,15 @@ export function* dot(
     }
     // The digit q with sum + q * p divisible by 2^51: its low product is the digit's negative, also in a tie.
     const limb = body.local('v128', lowLimb(sums[i]!));
-    body.set(high, f64x2.madd(limb, integer(NEGATIVE_INVERSE), double(HIGH)));
+    body.set(high, f64x2.madd(limb, double(Number(NEGATIVE_INVERSE)), double(HIGH)));
     const digit = body.local(
       'v128',
-      f64x2.madd(limb, integer(NEGATIVE_INVERSE), f64x2.sub(double(HIGH), high)),
+      f64x2.madd(limb, double(Number(NEGATIVE_INVERSE)), f64x2.sub(double(HIGH), high)),
     );
     carry(i);
     yield;
     for (let j = 0; j < LIMBS; j++) {
-      accumulate(digit, integer(Q_LIMBS[j]!), i + j, j > 0);
+      accumulate(digit, double(Number(Q_LIMBS[j]!)), i + j, j > 0);
       yield;
     }
   }
@@ -182,7 +188,7 @@ export function* dot(
       ),
     );
     for (let j = 0; j < LIMBS; j++) {
-      add(LIMBS + j, f64x2.nmadd(multiple, integer(Q_LIMBS[j]!), double(LOW)));
+      add(LIMBS + j, f64x2.nmadd(multiple, double(Number(Q_LIMBS[j]!)), double(LOW)));
       yield;
     }
   }

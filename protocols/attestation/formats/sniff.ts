@@ -1,0 +1,27 @@
+/**
+ * Says by its content what a file of AMD or NVIDIA evidence is, so that files can be given in any order. A guess
+ * from the outer form only: whatever it says, the reader of that kind still checks everything.
+ */
+import { sniffCertificates } from '../certificate.ts';
+import { isGpuEvidenceFile, isGpuReport } from './nvidia-report.ts';
+import { isRim } from './rim.ts';
+import { isCertificateTable, isSnpReport } from './sev-snp-report.ts';
+
+export type EvidenceKind =
+  | 'snp-report'
+  | 'snp-certificate-table'
+  | 'gpu-report'
+  | 'gpu-evidence-file'
+  | 'rim'
+  | 'certificates'
+  | 'crl';
+
+/** The kind of a file; undefined for any other. Never throws. */
+export function sniff(bytes: Uint8Array): EvidenceKind | undefined {
+  if (isSnpReport(bytes)) return 'snp-report';
+  if (isCertificateTable(bytes)) return 'snp-certificate-table';
+  if (isGpuReport(bytes)) return 'gpu-report';
+  if (isRim(bytes)) return 'rim';
+  if (isGpuEvidenceFile(bytes)) return 'gpu-evidence-file';
+  return sniffCertificates(bytes);
+}

@@ -1,0 +1,67 @@
+/**
+ * The folder of collateral: what vendors publish about their hardware (TCB info, QE identities, CRLs,
+ * certificates, manifests), each file under the SHA-256 of its content. Verification reads it and never
+ * fetches. A file there is only looked at: whether it is genuine and current is decided for each piece of
+ * evidence anew.
+ */
+import { readdirSync, statSync } from 'node:fs';
+import path from 'node:path';
+import { sha256Hex } from '../../protocols/encoding.ts';
+import { VouchError } from '../../protocols/errors.ts';
+import { folder, readNamed, writeWhole } from '../context.ts';
+import { type NamedBytes, type SortedFiles, sortFiles } from './evidence-files.ts';
+
+export const MAX_FILE_BYTES = 16 * 1024 * 1024;
+const MAX_FILES = 2048;
+const MAX_FOLDER_BYTES = 256 * 1024 * 1024;
+
+/** This installation's own. */
+export const collateralFolder = (): string => folder('collateral');
+
+/** All that lies in a folder and below it, sorted by name. Throws `bad-file`, `too-large`. */
+export function readCollateral(directory: string): SortedFiles {
+  let names: string[];
+  try {
+    names = readdirSync(directory, { recursive: true, encoding: 'utf8' }).sort();
+  } catch (error) {
+    throw new VouchError('bad-file', `collateral ${directory}: there is no such folder`, { cause: error });
+  }
+  const files: NamedBytes[] = [];
+  let total = 0;
+  for (const name of names) {
+    const file = path.join(directory, name);
+    if (!statSync(file, { throwIfNoEntry: false })?.isFile()) continue;
+    const bytes = readNamed(file, 'collateral', MAX_FILE_BYTES);
+    total += bytes.length;
+    if (files.length === MAX_FILES || total > MAX_FOLDER_BYTES) {
+      throw new VouchError(
+        'too-large',
+        `collateral ${directory}: expected at most ${MAX_FILES} files of ${MAX_FOLDER_BYTES} bytes together`,
+      );
+    }
+    files.push({ name: file, bytes });
+  }
+  return sortFiles(files);
+}
+
+/** Puts files into a folder; returns their names there. Throws `bad-input` for what is no collateral. */
+export async function addCollateral(
+  files: readonly string[],
+  directory = collateralFolder(),
+): Promise<string[]> {
+  const read = files.map((name) => ({ name, bytes: readNamed(name, 'collateral', MAX_FILE_BYTES) }));
+  const { unknown, quotes, snpReports, gpus, eventLogs } = sortFiles(read);
+  const evidence = quotes.length + snpReports.length + gpus.length + eventLogs.length;
+  const wrong =
+    unknown[0] ?? (evidence > 0 ? { name: 'files', reason: `${evidence} of evidence` } : undefined);
+  if (wrong !== undefined) {
+    throw new VouchError('bad-input', `${wrong.name}: expected collateral, got ${wrong.reason}`);
+  }
+  const added: string[] = [];
+  for (const { bytes } of read) {
+    const name = path.join(directory, sha256Hex(bytes));
+    await writeWhole(name, bytes, 0o644);
+    added.push(name);
+  }
+  return added;
+}

@@ -1,0 +1,223 @@
+/**
+ * One verdict over all evidence among some files: each piece is verified by its own format with what belongs to it
+ * (the files given, and a folder of collateral for what they lack), and every piece has to be accepted.
+ *
+ * Not guaranteed: that the pieces come from one machine. Binding a GPU to a guest is the receipt's matter.
+ */
+import { type Certificate, parseRevocationList } from '../../protocols/attestation/certificate.ts';
+import type { Check } from '../../protocols/attestation/checklist.ts';
+import type { EvidencePolicy, Platform } from '../../protocols/attestation/evidence-policy.ts';
+import { verifyIntelQuote } from '../../protocols/attestation/formats/intel-verify.ts';
+import { verifyGpu } from '../../protocols/attestation/formats/nvidia-gpu.ts';
+import { parseGpuReport } from '../../protocols/attestation/formats/nvidia-report.ts';
+import { parseRim, verifyRim } from '../../protocols/attestation/formats/rim.ts';
+import { verifySnp } from '../../protocols/attestation/formats/sev-snp.ts';
+import { verifyEcdsa } from '../../protocols/attestation/signature.ts';
+import { equal, fromHex } from '../../protocols/encoding.ts';
+import { VouchError } from '../../protocols/errors.ts';
+import type { NamedBytes, SortedFiles } from './evidence-files.ts';
+
+export interface Judgement {
+  readonly verdict: 'accept' | 'reject';
+  readonly checks: readonly Check[];
+  /** what the evidence says; a list where there is more than one piece */
+  readonly claims: unknown;
+}
+
+export interface EvidenceQuestion {
+  readonly given: SortedFiles;
+  readonly store: SortedFiles;
+  readonly policy: EvidencePolicy;
+  readonly now: Date;
+  /** what GPUs have to answer, lower-case hex */
+  readonly nonce?: string | undefined;
+}
+
+interface Part {
+  readonly verdict: 'accept' | 'reject';
+  readonly checks: readonly Check[];
+  readonly claims?: unknown;
+}
+
+/** Judges all evidence among the files; every piece must be accepted, and every file must be known. */
+export async function judgeEvidence(question: EvidenceQuestion): Promise<Judgement> {
+  const { given } = question;
+  const parts: Part[] = [];
+  for (const quote of given.quotes) parts.push(await judgeQuote(quote, question));
+  for (const report of given.snpReports) parts.push(await judgeSnp(report, question));
+  if (given.gpus.length > 0) parts.push(await judgeGpus(question));
+  else for (const manifest of given.manifests) parts.push(await judgeManifest(manifest, question));
+  const files = checkFiles(question);
+  const claims = parts.flatMap((part) => part.claims ?? []);
+  return {
+    verdict:
+      parts.every(({ verdict }) => verdict === 'accept') && files.every(({ status }) => status === 'pass')
+        ? 'accept'
+        : 'reject',
+    checks: [...files, ...parts.flatMap(({ checks }) => checks)],
+    claims: claims.length > 1 ? claims : (claims[0] ?? null),
+  };
+}
+
+const check = (id: string, fault: string | undefined, done: string): Check =>
+  fault === undefined
+    ? { id, status: 'pass', detail: done }
+    : { id, status: 'fail', code: 'evidence-rejected', detail: fault };
+
+/** What concerns the files as a whole. */
+function checkFiles({ given, nonce }: EvidenceQuestion): Check[] {
+  const { quotes, snpReports, gpus, manifests, eventLogs, unknown } = given;
+  const count = quotes.length + snpReports.length + gpus.length + manifests.length;
+  const checks = [
+    check(
+      'evidence.files',
+      unknown.length > 0 ? unknown.map(({ name, reason }) => `${name}: ${reason}`).join('; ') : undefined,
+      'every file is known by its content',
+    ),
+    check('evidence.present', count === 0 ? 'no evidence among the files' : undefined, `${count} found`),
+  ];
+  if (eventLogs.length > 0) {
+    const tds = quotes.filter(isTdxQuote).length;
+    const fits = tds === 1 && eventLogs.length === 1;
+    const fault = `expected one TDX quote and one event log, got ${tds} and ${eventLogs.length}`;
+    checks.push(check('evidence.event-log', fits ? undefined : fault, 'compared with the TDX quote'));
+  }
+  if (nonce !== undefined && gpus.length === 0) {
+    checks.push(check('evidence.nonce', 'a nonce was given, and no GPU evidence to answer it', ''));
+  }
+  return checks;
+}
+
+const isTdxQuote = ({ bytes }: NamedBytes): boolean => bytes[4] === 0x81;
+
+function judgeQuote(quote: NamedBytes, { given, store, policy, now }: EvidenceQuestion): Promise<Part> {
+  const [eventLog] = given.eventLogs;
+  return verifyIntelQuote({
+    quote: quote.bytes,
+    collateral: given.intel,
+    store: store.intel,
+    policy,
+    now,
+    ...(eventLog !== undefined && isTdxQuote(quote) ? { eventLog: eventLog.bytes } : {}),
+  });
+}
+
+type Vendor = 'amd' | 'intel' | 'other';
+
+function vendorOf(issuerName: string): Vendor {
+  if (/^(SEV|ARK)-/.test(issuerName)) return 'amd';
+  return issuerName.startsWith('Intel SGX ') ? 'intel' : 'other';
+}
+
+const certificatesOf = (vendor: Vendor, files: SortedFiles): Certificate[] => {
+  const own = files.certificates.filter(({ issuerName }) => vendorOf(issuerName) === vendor);
+  return [...new Map(own.map((certificate) => [certificate.fingerprint, certificate])).values()];
+};
+
+/** Each issuer's lists as given, else as in store. */
+function crlsOf(vendor: Vendor, { given, store }: EvidenceQuestion): Uint8Array[] {
+  const issuer = (der: Uint8Array) => parseRevocationList(der).issuerName;
+  const named = given.crls.filter((der) => vendorOf(issuer(der)) === vendor);
+  const known = new Set(named.map(issuer));
+  const kept = store.crls.filter((der) => vendorOf(issuer(der)) === vendor && !known.has(issuer(der)));
+  return [...named, ...kept];
+}
+
+/** Whether the policy takes this kind of evidence at all. */
+function withPlatform(part: Part, platform: Platform, prefix: string, { platforms }: EvidencePolicy): Part {
+  const allowed = platforms.includes(platform);
+  const said = `the policy accepts ${platforms.join(', ')}`;
+  return {
+    ...part,
+    verdict: allowed ? part.verdict : 'reject',
+    checks: [...part.checks, check(`${prefix}.platform-allowed`, allowed ? undefined : said, said)],
+  };
+}
+
+/** With the certificates given; without a VCEK or VLEK among them, with the one in store that fits. */
+async function judgeSnp({ bytes }: NamedBytes, question: EvidenceQuestion): Promise<Part> {
+  const { given, store, policy, now } = question;
+  const own = certificatesOf('amd', given);
+  const crls = crlsOf('amd', question);
+  const verify = async (certificates: readonly Certificate[]) => {
+    const ders = certificates.map(({ der }) => der);
+    const report = await verifySnp({ report: bytes, certificates: ders, crls, policy, now });
+    return { holds: report.claims !== undefined, part: withPlatform(report, 'sev-snp', 'snp', policy) };
+  };
+  if (own.every(({ authority }) => authority)) {
+    const leaves = certificatesOf('amd', store).filter(({ authority }) => !authority);
+    for (const leaf of leaves) {
+      const { holds, part } = await verify([leaf, ...own]);
+      if (holds) return part;
+    }
+  }
+  return (await verify(own)).part;
+}
+
+/** All GPUs together; a report that came without its chain gets the one whose key signed it. */
+async function judgeGpus(question: EvidenceQuestion): Promise<Part> {
+  const { given, store, policy, now, nonce } = question;
+  const named = chainsOf(certificatesOf('other', given));
+  const chains = named.length > 0 ? named : chainsOf(certificatesOf('other', store));
+  const gpus = [];
+  for (const { report, certificates } of given.gpus) {
+    gpus.push({ report, certificates: certificates ?? (await signerOf(report, chains)) });
+  }
+  const result = await verifyGpu({
+    gpus,
+    rims: [...given.manifests, ...store.manifests.filter(readable)].map(({ bytes }) => bytes),
+    nonce: nonce === undefined ? undefined : fromHex(nonce),
+    crls: crlsOf('other', question),
+    policy: policy.gpu,
+    now,
+  });
+  return withPlatform(result, 'nvidia-gpu', 'gpu', policy);
+}
+
+function readable({ bytes }: NamedBytes): boolean {
+  try {
+    parseRim(bytes);
+    return true;
+  } catch (error) {
+    if (!(error instanceof VouchError)) throw error;
+    return false;
+  }
+}
+
+/** From every end entity up, by names alone. */
+function chainsOf(certificates: readonly Certificate[]): Certificate[][] {
+  return certificates
+    .filter(({ authority }) => !authority)
+    .map((leaf) => {
+      const chain = [leaf];
+      for (let last = leaf; !equal(last.subject, last.issuer); last = chain.at(-1)!) {
+        const issuer = certificates.find((one) => equal(one.subject, last.issuer) && !chain.includes(one));
+        if (issuer === undefined) break;
+        chain.push(issuer);
+      }
+      return chain;
+    });
+}
+
+/** The chain whose key signed the report; the first one, to be refused by its own checks, when none did. */
+async function signerOf(report: Uint8Array, chains: readonly Certificate[][]): Promise<Uint8Array[]> {
+  let signer = chains[0];
+  try {
+    const { signature, signed } = parseGpuReport(report);
+    for (const chain of chains) {
+      if (await verifyEcdsa(chain[0]!.key, 'SHA-384', signature, signed)) signer = chain;
+    }
+  } catch (error) {
+    if (!(error instanceof VouchError)) throw error;
+  }
+  return (signer ?? []).map(({ der }) => der);
+}
+
+async function judgeManifest({ bytes }: NamedBytes, question: EvidenceQuestion): Promise<Part> {
+  const { policy, now } = question;
+  const trust = { crls: crlsOf('other', question), revocation: policy.gpu.revocation, now };
+  const { rim, ...part } = await verifyRim(bytes, trust);
+  if (rim === undefined) return part;
+  const { kind, version, product } = rim;
+  return { ...part, claims: { manifest: { kind, version, product } } };
+}

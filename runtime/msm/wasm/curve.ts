@@ -1,0 +1,455 @@
+/**
+ * Affine additions in batches that share one inversion (Montgomery's trick), on points of y^2 = x^3 + b over Fq or
+ * Fq2: two additions side by side in the lanes, two such pairs in turns. Every case is handled: equal and opposite
+ * summands are found when the product of all differences is zero, and only then looked for.
+ *
+ * The sum of (x1, y1) and (x2, y2) is x3 = l^2 - x1 - x2, y3 = l (x1 - x3) - y1 with l = (y2 - y1) / (x2 - x1), or
+ * 3 x1^2 / 2 y1 for equal points. Coordinates in memory are 0.51 q and tight (fma-field.ts).
+ */
+import { Q } from '../../../circuits/groth16/field.ts';
+import {
+  type Body,
+  call,
+  type Func,
+  f64x2,
+  type I32,
+  i32,
+  i64,
+  i64x2,
+  type Local,
+  type ModuleBuilder,
+  type V128,
+  v128,
+} from './assembler.ts';
+import {
+  type Constants,
+  type DotOptions,
+  dot,
+  type Element,
+  interleave,
+  LIMBS,
+  RADIX,
+  toLimbs,
+} from './fma-field.ts';
+import {
+  BATCH,
+  type Degree,
+  FILLERS,
+  ITEM_BYTES,
+  ITEMS,
+  PAIR_BYTES,
+  PENDING,
+  POINT_STRIDE,
+  RECORD_BYTES,
+  RECORDS,
+  SCRATCH,
+  SLOT_STRIDE,
+  STAMP,
+  TRASH,
+} from './layout.ts';
+
+export interface Curve {
+  /** Runs all waiting additions. */
+  readonly flush: Func<readonly []>;
+  /** Lets `target += source` wait; both are finite, target waits for no other addition. */
+  readonly push: Func<readonly ['i32', 'i32']>;
+  /** target += source for slots of which each may be infinity; target waits for no other addition. */
+  readonly addTo: Func<readonly ['i32', 'i32']>;
+  /** slot = point (lowest bit: negated). */
+  readonly copy: Func<readonly ['i32', 'i32']>;
+}
+
+export function defineCurve(
+  module: ModuleBuilder,
+  constants: Constants,
+  inversion: Func<readonly ['i32', 'i32']>,
+  degree: Degree,
+): Curve {
+  const size = PAIR_BYTES(degree);
+  const limbs = degree * LIMBS;
+  const stateAt = POINT_STRIDE(degree);
+  const at = (index: number): I32 => i32.const(SCRATCH + index * size);
+
+  // Coordinates in memory: two side by side.
+  const load = (body: Body, address: I32, offset = 0): V128[] =>
+    Array.from({ length: limbs }, (_, i) => body.local('v128', v128.load(address, offset + 16 * i)));
+  const store = (body: Body, coordinate: readonly V128[], address: I32, offset = 0): void =>
+    coordinate.forEach((limb, i) => {
+      body.store(limb, address, offset + 16 * i);
+    });
+  const component = (coordinate: readonly V128[], index: number): Element =>
+    coordinate.slice(index * LIMBS, (index + 1) * LIMBS);
+
+  /** a * b - minus for coordinates that are read from memory; one of each pair of factors is tight. */
+  function product(body: Body, a: readonly V128[], b: readonly V128[], minus?: readonly V128[]) {
+    if (degree === 1) return [dot(body, constants, [[a, b]], minus ? { minus, fold: true } : {})];
+    const options = (index: number): DotOptions =>
+      minus ? { minus: component(minus, index), fold: true } : { fold: true };
+    const [a0, a1, b0, b1] = [component(a, 0), component(a, 1), component(b, 0), component(b, 1)];
+    const negative = a1.map((limb) => body.local('v128', f64x2.neg(limb)));
+    return [
+      dot(
+        body,
+        constants,
+        [
+          [a0, b0],
+          [negative, b1],
+        ],
+        options(0),
+      ),
+      dot(
+        body,
+        constants,
+        [
+          [a0, b1],
+          [a1, b0],
+        ],
+        options(1),
+      ),
+    ];
+  }
+  const multiplyOne = module.func(`g${degree}_multiply`, ['i32', 'i32', 'i32'], (body, to, a, b) => {
+    store(body, interleave(...product(body, load(body, a), load(body, b))).flat(), to);
+  });
+  const multiplySubtractOne = module.func(
+    undefined,
+    ['i32', 'i32', 'i32', 'i32'],
+    (body, to, a, b, minus) => {
+      store(body, interleave(...product(body, load(body, a), load(body, b), load(body, minus))).flat(), to);
+    },
+  );
+  type Three = [I32, I32, I32];
+  type Four = [I32, I32, I32, I32];
+  // Over Fq2 one product's two components take turns already.
+  const multiplyTwo =
+    degree === 2
+      ? undefined
+      : module.func(undefined, ['i32', 'i32', 'i32', 'i32', 'i32', 'i32'], (body, to, a, b, to2, a2, b2) => {
+          const work = [
+            ...product(body, load(body, a), load(body, b)),
+            ...product(body, load(body, a2), load(body, b2)),
+          ];
+          const [first, second] = interleave(...work);
+          store(body, first!, to);
+          store(body, second!, to2);
+        });
+  const multiplySubtractTwo =
+    degree === 2
+      ? undefined
+      : module.func(
+          undefined,
+          ['i32', 'i32', 'i32', 'i32', 'i32', 'i32', 'i32', 'i32'],
+          (body, to, a, b, minus, to2, a2, b2, minus2) => {
+            const [first, second] = interleave(
+              ...product(body, load(body, a), load(body, b), load(body, minus)),
+              ...product(body, load(body, a2), load(body, b2), load(body, minus2)),
+            );
+            store(body, first!, to);
+            store(body, second!, to2);
+          },
+        );
+  const multiply = (body: Body, ...[one, two]: [Three, Three]) => {
+    if (multiplyTwo) body.call(multiplyTwo, ...one, ...two);
+    else {
+      body.call(multiplyOne, ...one);
+      body.call(multiplyOne, ...two);
+    }
+  };
+  const multiplySubtract = (body: Body, ...[one, two]: [Four, Four]) => {
+    if (multiplySubtractTwo) body.call(multiplySubtractTwo, ...one, ...two);
+    else {
+      body.call(multiplySubtractOne, ...one);
+      body.call(multiplySubtractOne, ...two);
+    }
+  };
+
+  /** Two points as x and y in lanes. */
+  function loadPoints(body: Body, first: I32, second: I32): { x: V128[]; y: V128[] } {
+    const flat: V128[] = [];
+    for (let chunk = 0; chunk < limbs; chunk++) {
+      const a = body.local('v128', v128.load(first, 16 * chunk));
+      const b = body.local('v128', v128.load(second, 16 * chunk));
+      flat.push(body.local('v128', v128.lows(a, b)), body.local('v128', v128.highs(a, b)));
+    }
+    return { x: flat.slice(0, limbs), y: flat.slice(limbs) };
+  }
+  function storePoints(body: Body, flat: readonly V128[], first: I32, second: I32): void {
+    for (let chunk = 0; chunk < limbs; chunk++) {
+      const [a, b] = [flat[2 * chunk]!, flat[2 * chunk + 1]!];
+      body.store(v128.lows(a, b), first, 16 * chunk);
+      body.store(v128.highs(a, b), second, 16 * chunk);
+    }
+  }
+  const map = (body: Body, of: (...limbs: V128[]) => V128, ...operands: (readonly V128[])[]): V128[] =>
+    operands[0]!.map((_, i) => body.local('v128', of(...operands.map((operand) => operand[i]!))));
+  const subtract = (body: Body, a: readonly V128[], b: readonly V128[]) =>
+    map(body, f64x2.sub as never, a, b);
+  const add = (body: Body, a: readonly V128[], b: readonly V128[]) => map(body, f64x2.add as never, a, b);
+
+  // Offsets within a record.
+  const [DX, DY, PRODUCT, SUM] = [0, size, 2 * size, 3 * size];
+
+  const gather = module.func(undefined, ['i32'], (body, pairs) => {
+    const item = body.local('i32', i32.const(ITEMS));
+    const record = body.local('i32', i32.const(RECORDS));
+    body.while(pairs, () => {
+      const sign = body.local('v128', i64x2.shl(v128.load32x2U(item, 8), 63));
+      const source = (offset: number) => body.local('i32', i32.and(i32.load(item, offset), i32.const(-2)));
+      const one = loadPoints(
+        body,
+        body.local('i32', i32.load(item, 0)),
+        body.local('i32', i32.load(item, 4)),
+      );
+      const two = loadPoints(body, source(8), source(12));
+      store(body, subtract(body, two.x, one.x), record, DX);
+      store(body, add(body, two.x, one.x), record, SUM);
+      const y = map(body, (limb) => v128.xor(limb, sign), two.y);
+      store(body, subtract(body, y, one.y), record, DY);
+      body.set(item, i32.add(item, i32.const(ITEM_BYTES)));
+      body.set(record, i32.add(record, i32.const(RECORD_BYTES(degree))));
+      body.set(pairs, i32.sub(pairs, i32.const(1)));
+    });
+  });
+
+  // Two chains of products, of the even and of the odd pairs.
+  const EVEN = at(0);
+  const ODD = at(1);
+  const one = toLimbs(RADIX % Q);
+  const setOne = (body: Body, address: I32) => {
+    for (let i = 0; i < limbs; i++) {
+      body.store(constants.double(i < LIMBS ? Number(one[i]!) : 0), address, 16 * i);
+    }
+  };
+  const offset = (address: I32, bytes: number): I32 => i32.add(address, i32.const(bytes));
+  const prefix = module.func(undefined, ['i32'], (body, pairs) => {
+    const record = body.local('i32', i32.const(RECORDS));
+    setOne(body, EVEN);
+    setOne(body, ODD);
+    body.while(pairs, () => {
+      const next = body.local('i32', offset(record, RECORD_BYTES(degree)));
+      for (let i = 0; i < limbs; i++) {
+        body.store(v128.load(EVEN, 16 * i), record, PRODUCT + 16 * i);
+        body.store(v128.load(ODD, 16 * i), next, PRODUCT + 16 * i);
+      }
+      multiply(body, [EVEN, EVEN, offset(record, DX)], [ODD, ODD, offset(next, DX)]);
+      body.set(record, i32.add(record, i32.const(2 * RECORD_BYTES(degree))));
+      body.set(pairs, i32.sub(pairs, i32.const(2)));
+    });
+  });
+
+  /** All ones in the lanes in which each of these limbs is zero. */
+  const zeroLanes = (body: Body, tight: readonly V128[]): Local<'v128'> => {
+    const mask = body.local('v128', f64x2.eq(tight[0]!, constants.bits(0n)));
+    for (const limb of tight.slice(1)) body.set(mask, v128.and(mask, f64x2.eq(limb, constants.bits(0n))));
+    return mask;
+  };
+
+  /** Replaces what has no inverse: equal summands by their tangent, opposite ones by nothing. */
+  const patch = module.func(undefined, ['i32'], (body, pairs) => {
+    const item = body.local('i32', i32.const(ITEMS));
+    const record = body.local('i32', i32.const(RECORDS));
+    body.while(pairs, () => {
+      // A product with one is below q, and of those only zero itself is zero.
+      setOne(body, at(2));
+      body.call(multiplyOne, at(3), offset(record, DX), at(2));
+      const sameX = zeroLanes(body, load(body, at(3)));
+      body.if(v128.anyTrue(sameX), () => {
+        body.call(multiplyOne, at(3), offset(record, DY), at(2));
+        const equal = body.local('v128', v128.and(sameX, zeroLanes(body, load(body, at(3)))));
+        const opposite = body.local('v128', v128.xor(sameX, equal));
+        const { x, y } = loadPoints(
+          body,
+          body.local('i32', i32.load(item, 0)),
+          body.local('i32', i32.load(item, 4)),
+        );
+        store(body, x, at(4));
+        body.call(multiplyOne, at(3), at(4), at(4));
+        for (let i = 0; i < limbs; i++) {
+          const square = body.local('v128', v128.load(at(3), 16 * i));
+          const tangent = f64x2.add(f64x2.add(square, square), square);
+          body.store(v128.select(tangent, v128.load(record, DY + 16 * i), equal), record, DY + 16 * i);
+          const dx = v128.select(f64x2.add(y[i]!, y[i]!), v128.load(record, DX + 16 * i), equal);
+          body.store(v128.select(v128.load(at(2), 16 * i), dx, opposite), record, DX + 16 * i);
+        }
+        for (const lane of [0, 1] as const) {
+          body.if(i32.wrap(i64x2.extract(opposite, lane)), () => {
+            body.store(i32.const(0), i32.load(item, 4 * lane), stateAt);
+            body.store(i32.const(TRASH), item, 16 + 4 * lane);
+          });
+        }
+      });
+      body.set(item, offset(item, ITEM_BYTES));
+      body.set(record, offset(record, RECORD_BYTES(degree)));
+      body.set(pairs, i32.sub(pairs, i32.const(1)));
+    });
+  });
+
+  // at(2): product of both chains, at(3): with its lanes swapped, at(4): product of all four.
+  const [CHAINS, SWAPPED, ALL] = [at(2), at(3), at(4)];
+  /** The product of all differences. Answers whether it is zero. */
+  const total = module.func(
+    undefined,
+    [],
+    (body) => {
+      body.call(multiplyOne, CHAINS, EVEN, ODD);
+      for (let i = 0; i < limbs; i++) body.store(v128.swap(v128.load(CHAINS, 16 * i)), SWAPPED, 16 * i);
+      body.call(multiplyOne, ALL, CHAINS, SWAPPED);
+      body.result(v128.anyTrue(zeroLanes(body, load(body, ALL))));
+    },
+    'i32',
+  );
+
+  const invert = defineCoordinateInversion(module, constants, degree, inversion);
+
+  const scatter = module.func(undefined, ['i32'], (body, pairs) => {
+    const record = body.local(
+      'i32',
+      i32.add(i32.const(RECORDS), i32.mul(pairs, i32.const(RECORD_BYTES(degree)))),
+    );
+    const item = body.local('i32', i32.add(i32.const(ITEMS), i32.mul(pairs, i32.const(ITEM_BYTES))));
+    // The inverses of both chains from that of their product.
+    body.call(multiplyOne, at(5), ALL, SWAPPED);
+    for (let i = 0; i < limbs; i++) body.store(v128.load(EVEN, 16 * i), at(6), 16 * i);
+    multiply(body, [EVEN, at(5), ODD], [ODD, at(5), at(6)]);
+    body.while(pairs, () => {
+      body.set(pairs, i32.sub(pairs, i32.const(2)));
+      body.set(record, i32.sub(record, i32.const(2 * RECORD_BYTES(degree))));
+      body.set(item, i32.sub(item, i32.const(2 * ITEM_BYTES)));
+      const next = body.local('i32', offset(record, RECORD_BYTES(degree)));
+      multiply(body, [at(7), EVEN, offset(record, PRODUCT)], [at(8), ODD, offset(next, PRODUCT)]);
+      multiply(body, [EVEN, EVEN, offset(record, DX)], [ODD, ODD, offset(next, DX)]);
+      multiply(body, [at(7), offset(record, DY), at(7)], [at(8), offset(next, DY), at(8)]);
+      multiplySubtract(
+        body,
+        [at(9), at(7), at(7), offset(record, SUM)],
+        [at(10), at(8), at(8), offset(next, SUM)],
+      );
+      [9, 10].forEach((x3, odd) => {
+        const target = (lane: number) => body.local('i32', i32.load(item, odd * ITEM_BYTES + 4 * lane));
+        const { x, y } = loadPoints(body, target(0), target(1));
+        for (let i = 0; i < limbs; i++)
+          body.store(f64x2.sub(x[i]!, v128.load(at(x3), 16 * i)), at(11 + odd), 16 * i);
+        store(body, y, at(13 + odd));
+      });
+      multiplySubtract(body, [at(15), at(7), at(11), at(13)], [at(16), at(8), at(12), at(14)]);
+      [0, 1].forEach((odd) => {
+        const result = (lane: number) => body.local('i32', i32.load(item, odd * ITEM_BYTES + 16 + 4 * lane));
+        const point = [...load(body, at(9 + odd)), ...load(body, at(15 + odd))];
+        storePoints(body, point, result(0), result(1));
+      });
+    });
+  });
+
+  const word = (address: number): I32 => i32.load(i32.const(address));
+  const setWord = (body: Body, address: number, to: I32) => body.store(to, i32.const(address));
+
+  const itemAt = (index: I32): I32 =>
+    i32.add(
+      i32.const(ITEMS),
+      i32.add(
+        i32.shl(i32.shrU(index, i32.const(1)), i32.const(5)),
+        i32.shl(i32.and(index, i32.const(1)), i32.const(2)),
+      ),
+    );
+  const flush = module.func(undefined, [], (body) => {
+    const count = body.local('i32', word(PENDING));
+    body.if(i32.eqz(count), () => body.return());
+    body.while(i32.and(count, i32.const(3)), () => {
+      const item = body.local('i32', itemAt(count));
+      body.store(i32.const(FILLERS), item);
+      body.store(i32.const(FILLERS + SLOT_STRIDE(degree)), item, 8);
+      body.store(i32.const(TRASH), item, 16);
+      body.set(count, i32.add(count, i32.const(1)));
+    });
+    const pairs = body.local('i32', i32.shrU(count, i32.const(1)));
+    body.call(gather, pairs);
+    body.call(prefix, pairs);
+    const zero = body.local('i32', call(total));
+    body.if(zero, () => {
+      body.call(patch, pairs);
+      body.call(prefix, pairs);
+      // Zero again only for points that are not on the curve, whose sum may be anything.
+      body.set(zero, call(total));
+    });
+    body.call(invert, ALL);
+    body.call(scatter, pairs);
+    setWord(body, PENDING, i32.const(0));
+    setWord(body, STAMP, i32.add(word(STAMP), i32.const(1)));
+  });
+
+  const push = module.func(undefined, ['i32', 'i32'], (body, target, source) => {
+    const count = body.local('i32', word(PENDING));
+    const item = body.local('i32', itemAt(count));
+    body.store(target, item);
+    body.store(source, item, 8);
+    body.store(target, item, 16);
+    body.set(count, i32.add(count, i32.const(1)));
+    setWord(body, PENDING, count);
+    body.if(i32.eq(count, i32.const(BATCH)), () => body.call(flush));
+  });
+
+  const copy = module.func(undefined, ['i32', 'i32'], (body, slot, source) => {
+    const sign = body.local('v128', i64x2.shl(i64x2.splat(i64.extend(source)), 63));
+    const from = body.local('i32', i32.and(source, i32.const(-2)));
+    for (let chunk = 0; chunk < limbs; chunk++) {
+      // The first of y's limbs shares a chunk with the last of x's where the number of limbs is odd.
+      const first = 2 * chunk >= limbs;
+      const second = 2 * chunk + 1 >= limbs;
+      const limbs2 = v128.load(from, 16 * chunk);
+      const mask = first ? sign : second ? v128.and(sign, v128.const(0n, -1n)) : undefined;
+      body.store(mask ? v128.xor(limbs2, mask) : limbs2, slot, 16 * chunk);
+    }
+    body.store(i32.const(1), slot, stateAt);
+  });
+
+  const addTo = module.func(undefined, ['i32', 'i32'], (body, target, source) => {
+    body.if(i32.load(source, stateAt), () => {
+      body.if(
+        i32.load(target, stateAt),
+        () => body.call(push, target, source),
+        () => body.call(copy, target, source),
+      );
+    });
+  });
+
+  return { flush, push, addTo, copy };
+}
+
+/** `(address)`: the inverse, in place, of a coordinate whose lanes are equal; of zero, zero. */
+function defineCoordinateInversion(
+  module: ModuleBuilder,
+  constants: Constants,
+  degree: Degree,
+  invert: Func<readonly ['i32', 'i32']>,
+): Func<readonly ['i32']> {
+  return module.func(undefined, ['i32'], (body, address) => {
+    if (degree === 1) {
+      body.call(invert, address, address);
+      return;
+    }
+    // 1 / (a + b i) = (a - b i) / (a^2 + b^2)
+    const load = (from: I32, offset = 0): Element =>
+      Array.from({ length: LIMBS }, (_, i) => body.local('v128', v128.load(from, offset + 16 * i)));
+    const half = PAIR_BYTES(1);
+    const norm = i32.const(SCRATCH + 20 * PAIR_BYTES(2));
+    const [a, b] = [load(address), load(address, half)];
+    const squares = [
+      [a, a],
+      [b, b],
+    ] as const;
+    const [sum] = interleave(dot(body, constants, squares, { fold: true }));
+    sum.forEach((limb, i) => {
+      body.store(limb, norm, 16 * i);
+    });
+    body.call(invert, norm, norm);
+    const inverse = load(norm);
+    const negative = b.map((limb) => body.local('v128', f64x2.neg(limb)));
+    const parts = interleave(
+      dot(body, constants, [[a, inverse]], { fold: true }),
+      dot(body, constants, [[negative, inverse]], { fold: true }),
+    );
+    parts.flat().forEach((limb, i) => {
+      body.store(limb, address, 16 * i);
+    });
+  });
+}

@@ -1,0 +1,391 @@
+import { existsSync, readFileSync } from 'node:fs';
+import * as fc from 'fast-check';
+import { splitCertificates } from '../../protocols/attestation/certificate.ts';
+import {
+  SnpPolicy,
+  type SnpQuestion,
+  type SnpResult,
+  verifySnp,
+} from '../../protocols/attestation/formats/sev-snp.ts';
+import {
+  parseCertificateTable,
+  parseSnpReport,
+  productOf,
+  SNP_REPORT_BYTES,
+} from '../../protocols/attestation/formats/sev-snp-report.ts';
+import { sniff } from '../../protocols/attestation/formats/sniff.ts';
+import { concat, fromHex, hex, utf8 } from '../../protocols/encoding.ts';
+import { VouchError } from '../../protocols/errors.ts';
+import { assert, suite } from '../harness.ts';
+import {
+  AUTHORITY,
+  basicConstraints,
+  certify,
+  der,
+  type Extension,
+  fingerprint,
+  flip,
+  integer,
+  keyUsage,
+  maker,
+  octets,
+  revoke,
+  signRaw,
+} from './certificate-maker.ts';
+
+const test = suite('SEV-SNP evidence', { timeoutMs: 60_000 });
+const VECTORS = new URL('../../../shared/vectors/', import.meta.url);
+const read = (path: string) => new Uint8Array(readFileSync(new URL(path, VECTORS)));
+const present = existsSync(VECTORS);
+
+/** What `genuine` demands: real hardware, in force, not debugged. */
+const GENUINE = SnpPolicy.parse({
+  maximumVmpl: 3,
+  migration: true,
+  uncommittedFirmware: true,
+  revocation: 'if-present',
+});
+const failed = ({ checks }: SnpResult) =>
+  checks.filter(({ status }) => status === 'fail').map(({ id }) => id);
+
+interface Case {
+  readonly path: string;
+  readonly kind: string;
+  readonly now: string;
+  readonly verdict: 'accept' | 'reject';
+  readonly cert: string;
+  readonly reason?: string;
+  readonly measurement?: string;
+  readonly keyType?: string;
+  readonly vmpl?: number;
+}
+const cases: Case[] = present
+  ? (JSON.parse(readFileSync(new URL('vectors.json', VECTORS), 'utf8')) as Case[]).filter(
+      ({ kind }) => kind === 'snp',
+    )
+  : [];
+const REASONS: Readonly<Record<string, string>> = {
+  debug_policy: 'snp.debug',
+  chain_or_signature: 'snp.chain',
+  cert_expired: 'snp.chain-dates',
+};
+const questionOf = ({ path, cert, now }: Case): SnpQuestion => ({
+  report: read(path),
+  certificates: splitCertificates(read(cert)),
+  policy: { debug: false, amd: GENUINE },
+  now: new Date(now),
+});
+
+test('every report that real hardware signed gets its expected verdict', async (t) => {
+  if (!present) t.skip('../shared/vectors is absent');
+  assert.ok(cases.length >= 6);
+  for (const one of cases) {
+    const result = await verifySnp(questionOf(one));
+    assert.is(result.verdict, one.verdict, `${one.path} with ${one.cert}`);
+    if (one.reason !== undefined) assert.ok(failed(result).includes(REASONS[one.reason]!), one.reason);
+    if (one.measurement !== undefined) assert.is(result.claims?.measurement, one.measurement);
+    if (one.keyType !== undefined) assert.is(result.claims?.signingKey, one.keyType);
+    if (one.vmpl !== undefined) assert.is(result.claims?.vmpl, one.vmpl);
+    assert.is(sniff(read(one.path)), 'snp-report');
+    assert.is(sniff(read(one.cert)), 'certificates');
+  }
+});
+
+test('the certificates that AMD hands out with a VCEK serve as well as our own copies', async (t) => {
+  if (!present) t.skip('../shared/vectors is absent');
+  const one = cases.find(({ verdict }) => verdict === 'accept')!;
+  const question = questionOf(one);
+  for (const file of ['amd/certs/milan_cert_chain.pem', 'roots/amd_milan_ask_ark_asvk.pem']) {
+    const certificates = [...splitCertificates(read(file)), ...question.certificates];
+    assert.is((await verifySnp({ ...question, certificates })).verdict, 'accept', file);
+  }
+  const genoa = [...splitCertificates(read('roots/amd_genoa_ask_ark_asvk.pem')), ...question.certificates];
+  assert.equal(failed(await verifySnp({ ...question, certificates: genoa })), ['snp.chain']);
+});
+
+test('one changed byte anywhere in a report or a VCEK is refused', async (t) => {
+  if (!present) t.skip('../shared/vectors is absent');
+  const question = questionOf(cases.find(({ verdict }) => verdict === 'accept')!);
+  for (let at = 0; at < SNP_REPORT_BYTES; at += at < 0x2a0 ? 2 : 1) {
+    const { verdict } = await verifySnp({ ...question, report: flip(question.report, at) });
+    assert.is(verdict, 'reject', `report byte ${at}`);
+  }
+  const [vcek] = question.certificates;
+  for (let at = 0; at < vcek!.length; at += 5) {
+    const { verdict } = await verifySnp({ ...question, certificates: [flip(vcek!, at)] });
+    assert.is(verdict, 'reject', `VCEK byte ${at}`);
+  }
+});
+
+// From here on reports are made here: own keys, own root.
+
+const ARC = '1.3.6.1.4.1.3704.1';
+const CHIP = fromHex('0102030405060708');
+const NOW = new Date('2026-01-01');
+const ark = await maker('ARK-Turin', 'RSA-PSS');
+const ask = await maker('SEV-Turin', 'RSA-PSS');
+const vcek = await maker('SEV-VCEK');
+const vlek = await maker('SEV-VLEK');
+const arkDer = await certify(ark, ark, { extensions: AUTHORITY });
+// An ASK may not sign CRLs: only the ARK revokes.
+const askDer = await certify(ark, ask, { extensions: [basicConstraints(true, 0), keyUsage(5)], serial: 5 });
+
+/** Turin's TCB_VERSION: FMC, boot loader, TEE, SNP, three reserved bytes, microcode. */
+const TCB = Uint8Array.of(1, 2, 3, 4, 0, 0, 0, 205);
+const spl = (number: number, level: number): Extension => ({
+  id: `${ARC}.3.${number}`,
+  value: integer(level),
+});
+const turinExtensions = (tcb = TCB): Extension[] => [
+  { id: `${ARC}.1`, value: integer(1) },
+  { id: `${ARC}.2`, value: der(0x16, utf8('Turin-C1')) },
+  spl(9, tcb[0]!),
+  spl(1, tcb[1]!),
+  spl(2, tcb[2]!),
+  spl(3, tcb[3]!),
+  spl(8, tcb[7]!),
+];
+const hwId = (value: Uint8Array): Extension => ({ id: `${ARC}.4`, value });
+const vcekDer = await certify(ask, vcek, { extensions: [...turinExtensions(), hwId(CHIP)] });
+
+interface Fields {
+  readonly version?: number;
+  readonly policy?: bigint;
+  readonly vmpl?: number;
+  readonly flags?: number;
+  readonly reported?: Uint8Array;
+  readonly committed?: Uint8Array;
+  readonly launch?: Uint8Array;
+  readonly current?: Uint8Array;
+  readonly cpuid?: readonly number[];
+  readonly chip?: Uint8Array;
+  readonly change?: (report: Uint8Array) => void;
+}
+
+/** A report of version 5 by a Turin, signed by `vcek` or another key. */
+async function made(fields: Fields = {}, key = vcek): Promise<Uint8Array> {
+  const { version = 5, policy = (1n << 17n) | (1n << 16n), vmpl = 0, flags = 0 } = fields;
+  const { reported = TCB, committed = TCB, launch = TCB, current = TCB, cpuid = [0x1a, 0x02, 0x01] } = fields;
+  const report = new Uint8Array(SNP_REPORT_BYTES);
+  const view = new DataView(report.buffer);
+  view.setUint32(0, version, true);
+  view.setBigUint64(0x08, policy, true);
+  view.setUint32(0x30, vmpl, true);
+  view.setUint32(0x34, 1, true);
+  report.set(current, 0x38);
+  view.setUint32(0x48, flags, true);
+  report.set(utf8('report data'), 0x50);
+  report.set(utf8('measurement'), 0x90);
+  report.set(reported, 0x180);
+  report.set(cpuid, 0x188);
+  report.set(fields.chip ?? CHIP, 0x1a0);
+  report.set(committed, 0x1e0);
+  report.set([9, 58, 1, 0, 9, 58, 1, 0], 0x1e8);
+  report.set(launch, 0x1f0);
+  if (version === 5) report.set([7], 0x1f8);
+  fields.change?.(report);
+  const signature = await signRaw(key, report.subarray(0, 0x2a0));
+  report.set(signature.subarray(0, 48).toReversed(), 0x2a0);
+  report.set(signature.subarray(48).toReversed(), 0x2a0 + 72);
+  return report;
+}
+
+const STRICT = SnpPolicy.parse({ minimumTcb: { fmc: 1, snp: 4, microcode: 200 } });
+const crl = await revoke(ark, []);
+const verify = async (report: Uint8Array, change: Partial<SnpQuestion> = {}, amd: Partial<SnpPolicy> = {}) =>
+  verifySnp({
+    report,
+    certificates: [vcekDer, askDer, arkDer],
+    crls: [crl],
+    policy: { debug: false, amd: { ...STRICT, ...amd } },
+    now: NOW,
+    roots: new Map([[fingerprint(arkDer), 'Turin']]),
+    ...change,
+  });
+
+test('a Turin report of version 5 passes the strict policy, with the TCB in its own layout', async () => {
+  const { verdict, claims, checks } = await verify(await made());
+  assert.is(verdict, 'accept', JSON.stringify(checks));
+  assert.equal(claims?.tcb.reported, { fmc: 1, bootloader: 2, tee: 3, snp: 4, microcode: 205 });
+  assert.is(claims?.product, 'Turin');
+  assert.is(claims?.chipId, hex(CHIP));
+  assert.is(parseSnpReport(await made()).mitigations?.launch, 7n);
+});
+
+test("AMD's roots are the only ones trusted unless others are named", async () => {
+  const { verdict, checks } = await verify(await made(), { roots: undefined });
+  assert.is(verdict, 'reject');
+  assert.is(checks.find(({ id }) => id === 'snp.chain')?.status, 'fail');
+});
+
+test('every negative is refused by the check that is named for it', async () => {
+  const expectOnly = async (id: string, report: Uint8Array, change = {}, amd: Partial<SnpPolicy> = {}) => {
+    const result = await verify(report, change, amd);
+    assert.is(result.verdict, 'reject', id);
+    assert.equal(failed(result), [id]);
+  };
+  const lower = (at: number) => flip(TCB, at, TCB[at]! ^ (TCB[at]! - 1));
+  await expectOnly('snp.signature', await made({}, await maker('SEV-VCEK')));
+  await expectOnly('snp.debug', await made({ policy: (1n << 17n) | (1n << 19n) }));
+  await expectOnly('snp.migration', await made({ policy: (1n << 17n) | (1n << 18n) }));
+  await expectOnly('snp.vmpl', await made({ vmpl: 1 }));
+  await expectOnly('snp.vmpl', await made({ vmpl: 0xffffffff }), {}, { maximumVmpl: 3 });
+  await expectOnly('snp.tcb', await made({ reported: flip(TCB, 1) }));
+  await expectOnly('snp.tcb', await made({ reported: flip(TCB, 5) }), {}, {});
+  await expectOnly('snp.minimum-tcb', await made({ launch: lower(3) }));
+  await expectOnly('snp.minimum-tcb', await made({ committed: lower(3), current: lower(3) }));
+  await expectOnly('snp.minimum-tcb', await made(), {}, { minimumTcb: { microcode: 206 } });
+  await expectOnly('snp.firmware', await made({ current: flip(TCB, 7, 2) }));
+  await expectOnly('snp.chip-id', await made({ chip: flip(CHIP, 0) }));
+  await expectOnly('snp.chip-id', await made({ chip: new Uint8Array(64) }));
+  await expectOnly('snp.chip-id', await made({ chip: concat(CHIP, Uint8Array.of(1)) }));
+  await expectOnly('snp.product', await made({ cpuid: [0x19, 0x11, 0x01] }));
+  await expectOnly('snp.product', await made({ cpuid: [0x1b, 0, 0] }));
+  await expectOnly(
+    'snp.chain-dates',
+    await made(),
+    { now: new Date('2034-02-01'), crls: [] },
+    { revocation: 'if-present' },
+  );
+  await expectOnly('snp.chain-revocation', await made(), { crls: [] });
+  await expectOnly('snp.chain-revocation', await made(), { crls: [await revoke(ark, [5])] });
+  await expectOnly('snp.chip-allowed', await made(), {}, { chipIds: ['ff'.repeat(8)] });
+  await expectOnly('snp.measurement', await made(), {
+    policy: { debug: false, measurements: ['00'.repeat(48)], amd: STRICT },
+  });
+  await expectOnly('snp.report-data', await made(), {
+    policy: { debug: false, reportData: '00'.repeat(64), amd: STRICT },
+  });
+  await expectOnly('snp.certificate', await made(), { certificates: [askDer, arkDer] });
+  await expectOnly('snp.certificate', await made({ flags: 1 << 2 }));
+  await expectOnly('snp.certificate', await made({ flags: 7 << 2 }));
+  await expectOnly('snp.certificate', await made({ flags: 2 }));
+  await expectOnly('snp.certificate', await made(), { certificates: [utf8('nothing')] });
+});
+
+test('what a policy allows is accepted', async () => {
+  const accept = async (report: Uint8Array, change = {}, amd: Partial<SnpPolicy> = {}) =>
+    assert.is((await verify(report, change, amd)).verdict, 'accept');
+  await accept(await made({ policy: (1n << 17n) | (1n << 19n) }), { policy: { debug: true, amd: STRICT } });
+  await accept(await made({ policy: (1n << 17n) | (1n << 18n) }), {}, { migration: true });
+  await accept(await made({ vmpl: 2 }), {}, { maximumVmpl: 2 });
+  await accept(await made({ current: flip(TCB, 7, 2) }), {}, { uncommittedFirmware: true });
+  await accept(await made(), { crls: [] }, { revocation: 'if-present' });
+  await accept(await made(), {}, { chipIds: [hex(CHIP)] });
+  await accept(await made({ version: 3 }));
+  await accept(await made({ version: 2, cpuid: [] }));
+});
+
+test('the certificate must be for this product, chip and TCB', async () => {
+  const check = async (extensions: Extension[], id: string | undefined) => {
+    const certificate = await certify(ask, vcek, { extensions });
+    const result = await verify(await made(), { certificates: [certificate, askDer, arkDer] });
+    assert.equal(failed(result), id === undefined ? [] : [id]);
+  };
+  await check([...turinExtensions(), hwId(octets(CHIP))], undefined);
+  await check([...turinExtensions(), hwId(flip(CHIP, 2))], 'snp.chip-id');
+  await check([...turinExtensions(), hwId(concat(CHIP, new Uint8Array(56)))], 'snp.chip-id');
+  await check(turinExtensions(), 'snp.certificate');
+  const nobody = await certify(ask, vcek, { extensions: [...turinExtensions(), hwId(new Uint8Array(8))] });
+  const masked = await verify(await made({ chip: new Uint8Array(64) }), {
+    certificates: [nobody, askDer, arkDer],
+  });
+  assert.equal(failed(masked), ['snp.chip-id']);
+  const genoa = await verify(await made(), { roots: new Map([[fingerprint(arkDer), 'Genoa']]) });
+  assert.equal(failed(genoa), ['snp.product'], 'a root of another product');
+  await check([...turinExtensions(flip(TCB, 7)), hwId(CHIP)], 'snp.tcb');
+  await check([...turinExtensions().filter(({ id }) => id !== `${ARC}.3.9`), hwId(CHIP)], 'snp.certificate');
+  const other = turinExtensions().map((one) => (one.id === `${ARC}.1` ? { ...one, value: integer(0) } : one));
+  await check([...other, hwId(CHIP)], 'snp.product');
+});
+
+test('a VLEK vouches for a provider and names no chip', async () => {
+  const provider = { id: `${ARC}.5`, value: der(0x16, utf8('CN=cloud.example')) };
+  const certificate = await certify(ask, vlek, { extensions: [...turinExtensions(), provider] });
+  const certificates = [certificate, askDer, arkDer];
+  const report = await made({ flags: 1 << 2, chip: new Uint8Array(64) }, vlek);
+  const result = await verify(report, { certificates });
+  assert.is(result.verdict, 'accept', JSON.stringify(result.checks));
+  assert.is(result.claims?.provider, 'CN=cloud.example');
+  assert.is(result.claims?.chipId, undefined);
+  const listed = await verify(report, { certificates }, { chipIds: ['00'.repeat(64)] });
+  assert.equal(failed(listed), ['snp.chip-allowed']);
+  assert.equal(failed(await verify(report, { certificates: [vcekDer, askDer, arkDer] })), [
+    'snp.certificate',
+  ]);
+});
+
+test('versions, lengths and reserved fields are read strictly', async () => {
+  for (const version of [0, 1, 4, 6]) {
+    assert.throws(
+      () => parseSnpReport(flip(new Uint8Array(SNP_REPORT_BYTES), 0, version)),
+      hasCode('bad-version'),
+    );
+  }
+  const report = await made();
+  for (const bytes of [new Uint8Array(0), report.subarray(1), concat(report, new Uint8Array(1))]) {
+    assert.throws(() => parseSnpReport(bytes), hasCode('bad-file'));
+  }
+  const reserved = [
+    0x0b, 0x34, 0x49, 0x4c, 0x18b, 0x19f, 0x1eb, 0x1ef, 0x208, 0x29f, 0x2d0, 0x2e7, 0x318, 0x330, 0x49f,
+  ];
+  for (const at of reserved) {
+    assert.throws(() => parseSnpReport(flip(report, at, 0x80)), hasCode('bad-file'), `byte ${at}`);
+  }
+  assert.throws(() => parseSnpReport(flip(report, 0x0a, 2)), /bit 17/);
+  const older = await made({ version: 3, change: (bytes) => bytes.set([1], 0x1f8) });
+  assert.throws(() => parseSnpReport(older), hasCode('bad-file'), 'version 3 has no mitigation vector');
+  assert.is(productOf({ family: 0x19, model: 0xa0, stepping: 1 }), 'Genoa');
+  assert.is(productOf({ family: 0x19, model: 0x50, stepping: 1 }), undefined);
+});
+
+test('the certificate table of a host is read within its bounds', () => {
+  const table = (...entries: [guid: string, offset: number, length: number][]) => {
+    const bytes = new Uint8Array(200);
+    const view = new DataView(bytes.buffer);
+    for (const [i, [guid, offset, length]] of entries.entries()) {
+      bytes.set(fromHex(guid), i * 24);
+      view.setUint32(i * 24 + 16, offset, true);
+      view.setUint32(i * 24 + 20, length, true);
+    }
+    return bytes;
+  };
+  const VCEK = '63da758de6644564adc5f4b93be8accd';
+  const CRL = '92f81bc358114d3d97ffd19f88dc67ea';
+  const good = table([VCEK, 120, 10], ['11'.repeat(16), 130, 10], [CRL, 140, 5]);
+  const { certificates, crls } = parseCertificateTable(good);
+  assert.equal([certificates.length, certificates[0]?.length, crls[0]?.length], [1, 10, 5]);
+  assert.is(sniff(good), 'snp-certificate-table');
+  for (const bad of [
+    table([VCEK, 0, 10]),
+    table([VCEK, 195, 10]),
+    table([VCEK, 100, 0]),
+    new Uint8Array(20),
+  ]) {
+    assert.throws(() => parseCertificateTable(bad), hasCode('bad-file'));
+  }
+});
+
+test('no bytes make the readers do anything but refuse', async () => {
+  const report = await made();
+  const near = fc
+    .array(fc.tuple(fc.nat(SNP_REPORT_BYTES - 1), fc.nat(255)), { maxLength: 4 })
+    .map((changes) => changes.reduce((bytes: Uint8Array, [at, mask]) => flip(bytes, at, mask), report));
+  fc.assert(
+    fc.property(fc.oneof(near, fc.uint8Array({ maxLength: 1300 })), (bytes) => {
+      sniff(bytes);
+      for (const parse of [parseSnpReport, parseCertificateTable]) {
+        try {
+          parse(bytes);
+        } catch (error) {
+          if (!(error instanceof VouchError)) throw error;
+        }
+      }
+    }),
+    { numRuns: 500 },
+  );
+});
+
+const hasCode = (code: string) => (error: unknown) => error instanceof VouchError && error.code === code;
+
+test.run();
