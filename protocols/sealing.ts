@@ -18,6 +18,8 @@
  * Firefox 130, Safari 17 and later).
  */
 import { Aes256Gcm, CipherSuite, DhkemX25519HkdfSha256, HkdfSha256 } from '@hpke/core';
+import { expand, extract } from '@noble/hashes/hkdf.js';
+import { sha256 as nobleSha256 } from '@noble/hashes/sha2.js';
 import { concat, randomBytes, unshared, utf8 } from './encoding.ts';
 import { VouchError } from './errors.ts';
 
@@ -45,9 +47,36 @@ export const MAX_PLAINTEXT_BYTES = 64 * 1024 * 1024;
 export const SEAL_OVERHEAD_BYTES = ENC_BYTES + TAG_BYTES;
 
 const REPLY_LABEL = utf8('vouch/v1/reply');
+
+/**
+ * HKDF-SHA256 (RFC 5869) where it is called. WebCrypto's takes a trip to another thread per step, together about
+ * half of the time that sealing a small message takes.
+ */
+class InlineHkdf extends HkdfSha256 {
+  override async extract(salt: Input, ikm: Input): Promise<ArrayBuffer> {
+    return extract(nobleSha256, bytesOf(ikm), bytesOf(salt)).slice().buffer;
+  }
+  override async expand(prk: Input, info: Input, length: number): Promise<ArrayBuffer> {
+    return expand(nobleSha256, bytesOf(prk), bytesOf(info), length).slice().buffer;
+  }
+  override async extractAndExpand(
+    salt: Input,
+    ikm: Input,
+    info: Input,
+    length: number,
+  ): Promise<ArrayBuffer> {
+    return this.expand(await this.extract(salt, ikm), info, length);
+  }
+}
+type Input = ArrayBufferLike | ArrayBufferView;
+const bytesOf = (input: Input): Uint8Array =>
+  ArrayBuffer.isView(input)
+    ? new Uint8Array(input.buffer, input.byteOffset, input.byteLength)
+    : new Uint8Array(input);
+
 const suite = new CipherSuite({
   kem: new DhkemX25519HkdfSha256(),
-  kdf: new HkdfSha256(),
+  kdf: new InlineHkdf(),
   aead: new Aes256Gcm(),
 });
 

@@ -6,13 +6,18 @@ import * as snarkjs from 'snarkjs';
 import type { Proof, VerificationKey } from '../circuits/groth16/verify.ts';
 import { VouchError } from '../protocols/errors.ts';
 
+/** One verification at a time: snarkjs starts its threads on first use, for each who comes before they are there. */
+let turn: Promise<unknown> = Promise.resolve();
+
 /** Whether snarkjs accepts the proof. */
 export async function verifyWithSnarkjs(
   key: VerificationKey,
   publicSignals: readonly string[],
   proof: Proof,
 ): Promise<boolean> {
-  return snarkjs.groth16.verify(key as never, [...publicSignals], proof as never);
+  const verified = turn.then(() => snarkjs.groth16.verify(key as never, [...publicSignals], proof as never));
+  turn = verified.catch(() => {});
+  return verified;
 }
 
 /** Ends the threads that snarkjs leaves running; without it a process does not exit by itself. */

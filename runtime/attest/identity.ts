@@ -4,6 +4,8 @@
  * that this installation keeps in `.vouch/keys`; it protects nothing.
  */
 import { existsSync, readFileSync } from 'node:fs';
+import { mkdir, writeFile } from 'node:fs/promises';
+import path from 'node:path';
 import {
   createSimulatedPlatform,
   createSimulatedRoot,
@@ -24,7 +26,7 @@ import {
   type SealingKeyPair,
 } from '../../protocols/sealing.ts';
 import type { Role } from '../../protocols/subjects.ts';
-import { folder, writeWhole } from '../context.ts';
+import { folder } from '../context.ts';
 import { measure } from './measurement.ts';
 
 export interface Identity {
@@ -45,7 +47,13 @@ export const hasSimulatedRoot = (): boolean => existsSync(rootFile());
 /** The installation's simulated root; made on first use. Throws `bad-file` when its file is damaged. */
 export async function simulatedRoot(): Promise<SimulatedRoot> {
   const file = rootFile();
-  if (!existsSync(file)) await writeWhole(file, `${hex(randomBytes(32))}\n`);
+  if (!existsSync(file)) {
+    await mkdir(path.dirname(file), { recursive: true, mode: 0o700 });
+    // Whoever is first makes it; two processes of a fresh installation must not end with a root each.
+    await writeFile(file, `${hex(randomBytes(32))}\n`, { flag: 'wx', mode: 0o600 }).catch((error) => {
+      if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
+    });
+  }
   const text = readFileSync(file, 'utf8').trim();
   if (!/^[0-9a-f]{64}$/.test(text)) {
     throw new VouchError(

@@ -21,7 +21,7 @@ import { type Kernel, type KernelModules, kernelModules } from './kernel.ts';
 const SCALAR_BYTES = 32;
 /** Fewer points than this are not worth a second thread. */
 const MIN_PIECE = 512;
-/** Points per task at most: 2^18 G2 points and their buckets are 70 MiB of a thread's memory. */
+/** Points per task at most: 2^18 G2 points and their buckets are 130 MiB of a thread's memory. */
 const MAX_PIECE = 1 << 18;
 const MAX_THREADS = 64;
 

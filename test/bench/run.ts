@@ -10,6 +10,7 @@ import { type Benchmark, type Row, table } from './result.ts';
 
 const BENCHMARKS: Record<string, () => Promise<Benchmark>> = {
   main: async () => (await import('./main.ts')).benchmarkMain,
+  prover: async () => (await import('./prover.ts')).benchmarkProver,
 };
 const NAMES = Object.keys(BENCHMARKS).join(', ');
 const USAGE = `npm run bench -- NAME... [--json]
