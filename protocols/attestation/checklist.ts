@@ -2,7 +2,7 @@
  * The named checks of a verification. It fails closed: every required check starts as `skipped`, and only
  * when each of them was recorded as passed, and none failed, is the verdict `accept`.
  */
-import type { ErrorCode } from '../errors.ts';
+import { type ErrorCode, VouchError } from '../errors.ts';
 
 export interface Check {
   readonly id: string;
@@ -59,3 +59,21 @@ export function createChecklist(required: readonly string[]): Checklist {
     },
   };
 }
+
+/**
+ * Makes a recorder of steps that may throw: `id` passes with the words of `done`, or fails with the error's own. Only
+ * coded errors are findings; any other is a defect and is thrown on.
+ */
+export const attempting =
+  (record: Recorder) =>
+  <T>(id: string, work: () => T, done: (value: T) => string): T | undefined => {
+    try {
+      const value = work();
+      record(id, true, 'evidence-rejected', done(value));
+      return value;
+    } catch (error) {
+      if (!(error instanceof VouchError)) throw error;
+      record(id, false, 'evidence-rejected', error.message);
+      return undefined;
+    }
+  };

@@ -99,6 +99,11 @@ export async function runDemo(options: DemoOptions): Promise<{ result: DemoResul
       'Vendor: a model trained, exported as ONNX, quantised, sealed',
       async ({ detail }) => {
         const provisioner = await open('provisioner', HOST);
+        if (!provisioner.server.authenticated) {
+          log(
+            'WARNING: this NATS server asks nobody who they are, so the rights of roles are not enforced on it',
+          );
+        }
         await provision(provisioner);
         // The server's memory streams vanish when it restarts.
         provisioner.onState((state) => {

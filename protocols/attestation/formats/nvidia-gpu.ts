@@ -12,7 +12,7 @@ import { equal, hex } from '../../encoding.ts';
 import { messageOf, VouchError } from '../../errors.ts';
 import { type Certificate, parseCertificate } from '../certificate.ts';
 import { chainCheckIds, recordChain, verifyChain } from '../chain.ts';
-import { type Check, createChecklist, type Recorder, type Verdict } from '../checklist.ts';
+import { attempting, type Check, createChecklist, type Recorder, type Verdict } from '../checklist.ts';
 import { NVIDIA_DEVICE_ROOTS } from '../roots/nvidia.ts';
 import { verifyEcdsa } from '../signature.ts';
 import {
@@ -208,17 +208,7 @@ async function checkGpu(
 ): Promise<{ report: GpuReport; claims: GpuClaims | undefined; device: string } | undefined> {
   const { policy, now, crls, nonce, roots } = question;
   const { record } = list;
-  const attempt = <T>(id: string, work: () => T, done: (value: T) => string): T | undefined => {
-    try {
-      const value = work();
-      record(id, true, 'evidence-rejected', done(value));
-      return value;
-    } catch (error) {
-      if (!(error instanceof VouchError)) throw error;
-      record(id, false, 'evidence-rejected', messageOf(error));
-      return undefined;
-    }
-  };
+  const attempt = attempting(record);
   const report = attempt(
     'gpu.report',
     () => parseGpuReport(evidence.report),

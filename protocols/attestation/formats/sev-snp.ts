@@ -7,10 +7,10 @@
  */
 import { z } from 'zod';
 import { equal, hex } from '../../encoding.ts';
-import { messageOf, VouchError } from '../../errors.ts';
+import { VouchError } from '../../errors.ts';
 import { type Certificate, fromBase64, parseCertificate } from '../certificate.ts';
 import { chainCheckIds, recordChain, verifyChain } from '../chain.ts';
-import { type Check, createChecklist, type Recorder, type Verdict } from '../checklist.ts';
+import { attempting, type Check, createChecklist, type Recorder, type Verdict } from '../checklist.ts';
 import { readDer, smallInteger, TAG, textOf } from '../der.ts';
 import { AMD_CERTIFICATES, AMD_ROOTS, type AmdProduct } from '../roots/amd.ts';
 import { verifyEcdsa } from '../signature.ts';
@@ -129,17 +129,7 @@ export async function verifySnp(question: SnpQuestion): Promise<SnpResult> {
   const { policy, now, roots = AMD_ROOTS } = question;
   const list = createChecklist(REQUIRED);
   const { record } = list;
-  const attempt = <T>(id: string, work: () => T, done: (value: T) => string): T | undefined => {
-    try {
-      const value = work();
-      record(id, true, 'evidence-rejected', done(value));
-      return value;
-    } catch (error) {
-      if (!(error instanceof VouchError)) throw error;
-      record(id, false, 'evidence-rejected', messageOf(error));
-      return undefined;
-    }
-  };
+  const attempt = attempting(record);
 
   const report = attempt(
     'snp.report',
