@@ -53,6 +53,7 @@ export const mergeCollateral = (...parts: readonly IntelCollateral[]): IntelColl
   certificates: parts.flatMap(({ certificates }) => certificates),
 });
 
+/** From best to worst: the order decides which of two statuses counts. */
 export type TcbStatus = z.infer<typeof TcbStatus>;
 export const TcbStatus = z.enum([
   'UpToDate',

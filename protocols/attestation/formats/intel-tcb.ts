@@ -4,7 +4,7 @@
  * them, whose SVNs are all reached. No level means that Intel vouches for none.
  */
 import { equal } from '../../encoding.ts';
-import type { QeIdentity, TcbInfo, TcbStatus } from './intel-collateral.ts';
+import { type QeIdentity, type TcbInfo, TcbStatus } from './intel-collateral.ts';
 import type { PckPlatform } from './intel-pck.ts';
 import type { SgxReport, TdReport } from './intel-quote.ts';
 
@@ -99,16 +99,7 @@ export const qeLevel = (identity: QeIdentity, { isvSvn }: SgxReport): TcbLevel |
 /** Intel's expected value is what remains after the mask. */
 const masked = (bytes: Uint8Array, mask: Uint8Array): Uint8Array => bytes.map((byte, i) => byte & mask[i]!);
 
-/** From best to worst. */
-const RANK: readonly TcbStatus[] = [
-  'UpToDate',
-  'SWHardeningNeeded',
-  'ConfigurationNeeded',
-  'ConfigurationAndSWHardeningNeeded',
-  'OutOfDate',
-  'OutOfDateConfigurationNeeded',
-  'Revoked',
-];
+const RANK: readonly TcbStatus[] = TcbStatus.options;
 
 /** One status for a platform with its module and quoting enclave (Intel's "TCB status convergence"). */
 export function converge(platform: TcbStatus, parts: readonly TcbStatus[]): TcbStatus {
