@@ -7,6 +7,7 @@
  */
 import type { Section } from '../../protocols/msm.ts';
 import type { Group } from './point.ts';
+import type { Zkey } from './zkey.ts';
 
 export { SECTIONS, type Section } from '../../protocols/msm.ts';
 export type { Group } from './point.ts';
@@ -20,13 +21,39 @@ export interface EngineOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
-/** Multi-scalar multiplication over one proving key's sections. */
+/** The sum of scalars[i] * bases[i] over one section of a proving key. */
 export interface MsmEngine {
   /**
-   * The sum of scalars[i] * bases[i] over the whole section. `scalars` has one 32-byte standard-form scalar per base.
-   * Answers one affine point in zkey form: 64 bytes (G1) or 128 (G2).
+   * `scalars` has one 32-byte standard-form scalar per base of the section. Answers one affine point in zkey form: 64
+   * bytes (G1) or 128 (G2).
    */
   msm(section: Section, scalars: Uint8Array, options?: EngineOptions): Promise<Uint8Array>;
+}
+
+export interface SumsOptions extends EngineOptions {
+  /** Called when the transforms begin, and again when only sums are left. */
+  readonly onPhase?: ((phase: 'transforming' | 'dispatching') => void) | undefined;
+}
+/** One point per section, in zkey form. */
+export type Sums = Readonly<Record<Section, Uint8Array>>;
+
+/** A proving key that an engine holds ready: points, rows and twiddles lie where it computes. */
+export interface ReadyKey extends MsmEngine {
+  /**
+   * The scalars of section H for a witness (`readWitness`): (A*B - C) / Z on the odd coset up to the constant that the
+   * key's H divides out already, `domainSize` elements in standard form. Secret.
+   */
+  quotient(witness: Uint8Array, options?: EngineOptions): Promise<Uint8Array>;
+  /** All five sums of a proof; H's scalars do not leave the engine. */
+  sums(witness: Uint8Array, options?: SumsOptions): Promise<Sums>;
+  /** Gives its memory back; calls under way reject with `cancelled`. */
+  release(): void;
+}
+
+/** Whoever proves on this host: threads of WebAssembly, a GPU, both. */
+export interface ProverEngine {
+  /** Throws RangeError or `out-of-memory` where the key does not fit. */
+  ready(key: Zkey, options?: EngineOptions): Promise<ReadyKey>;
 }
 
 /** Vector arithmetic over Fr. No operation changes its arguments. */

@@ -7,16 +7,17 @@
  * earlier. `prove` therefore verifies before it answers; whoever calls `assemble` must verify too.
  */
 import { VouchError } from '../../protocols/errors.ts';
-import { type EngineOptions, type FieldEngine, type MsmEngine, SECTIONS, type Section } from './engine.ts';
 import {
-  ELEMENT_BYTES,
-  elementBytes,
-  MONTGOMERY_R,
-  R,
-  randomScalar,
-  readElement,
-  rootOfUnity,
-} from './field.ts';
+  type EngineOptions,
+  type MsmEngine,
+  type ProverEngine,
+  type ReadyKey,
+  SECTIONS,
+  type Section,
+  type Sums,
+  type SumsOptions,
+} from './engine.ts';
+import { ELEMENT_BYTES, R, randomScalar, readElement } from './field.ts';
 import { g1Strings, g2Strings, multiplyG1, multiplyG2, readG1, readG2 } from './point.ts';
 import { type Proof, verificationKey, verify } from './verify.ts';
 import { checkWitness } from './witness.ts';
@@ -33,62 +34,63 @@ export interface Transformed {
   readonly publicSignals: readonly bigint[];
 }
 
+/** The witness is also the scalars of the sums over A, B1, B2 and, less the public signals, C: views of it. */
+export const witnessScalars = (
+  { publics }: Pick<Zkey, 'publics'>,
+  witness: Uint8Array,
+): Readonly<Record<Exclude<Section, 'H'>, Uint8Array>> => ({
+  A: witness,
+  B1: witness,
+  B2: witness,
+  C: witness.subarray((publics + 1) * ELEMENT_BYTES),
+});
+
 /**
- * The scalars of the five sums. A, B1, B2 and C are multiplied by the witness itself, H by the quotient's values on
- * the odd coset, because H's bases are the odd points of the Lagrange basis of twice the domain.
- * `witness` is as `readWitness` gives it; `bad-file` when it is not this key's.
+ * The scalars of the five sums. H's are the quotient's values on the odd coset, because H's bases are the odd points
+ * of the Lagrange basis of twice the domain. `witness` is as `readWitness` gives it; `bad-file` when it is not this
+ * key's.
  */
 export async function transform(
   zkey: Zkey,
   witness: Uint8Array,
-  field: FieldEngine,
+  key: Pick<ReadyKey, 'quotient'>,
   options: EngineOptions = {},
 ): Promise<Transformed> {
+  const publicSignals = publicSignalsOf(zkey, witness);
+  const scalars = { ...witnessScalars(zkey, witness), H: await key.quotient(witness, options) };
+  return { scalars, publicSignals };
+}
+
+function publicSignalsOf(zkey: Zkey, witness: Uint8Array): bigint[] {
   checkWitness(witness);
   const count = witness.byteLength / ELEMENT_BYTES;
   if (count !== zkey.variables) {
     throw new VouchError('bad-file', `witness: it has ${count} values, the key is for ${zkey.variables}`);
   }
-  const publicSignals = Array.from({ length: zkey.publics }, (_, index) =>
+  return Array.from({ length: zkey.publics }, (_, index) =>
     readElement(witness, (index + 1) * ELEMENT_BYTES),
   );
-  return {
-    scalars: {
-      A: witness,
-      B1: witness,
-      B2: witness,
-      C: witness.subarray((zkey.publics + 1) * ELEMENT_BYTES),
-      H: await quotient(zkey, witness, field, options),
-    },
-    publicSignals,
-  };
 }
 
-/** (A*B - C) / Z on the odd coset, up to the constant that the key's H already divides out. Standard form. */
-async function quotient(zkey: Zkey, witness: Uint8Array, field: FieldEngine, options: EngineOptions) {
-  const [a, b] = await field.sparseProduct(zkey.entries, witness, zkey.domainSize, options);
-  // On a satisfying witness the rows of C are the products, which spares the third matrix.
-  const c = await field.multiply(a, b, undefined, options);
-  const step = elementBytes((rootOfUnity(Math.log2(zkey.domainSize) + 1) * MONTGOMERY_R) % R);
-  const odd = async (values: Uint8Array, first: bigint) => {
-    const coefficients = await field.ntt(values, true, options);
-    return field.ntt(await field.scale(coefficients, elementBytes(first), step, options), false, options);
-  };
-  // First factor 1 leaves Montgomery form, factor R stays in it: standard * Montgomery - standard is standard.
-  const [oddA, oddB, oddC] = await Promise.all([odd(a, 1n), odd(b, MONTGOMERY_R), odd(c, 1n)]);
-  return field.multiply(oddA, oddB, oddC, options);
+/** The five sums by an engine that multiplies one section at a time. */
+export async function sumsOf(
+  zkey: Zkey,
+  witness: Uint8Array,
+  key: MsmEngine & Pick<ReadyKey, 'quotient'>,
+  { onPhase, signal }: SumsOptions = {},
+): Promise<Sums> {
+  onPhase?.('transforming');
+  const { scalars } = await transform(zkey, witness, key, { signal });
+  onPhase?.('dispatching');
+  const sums = SECTIONS.map(async (name) => [name, await key.msm(name, scalars[name], { signal })] as const);
+  return Object.fromEntries(await Promise.all(sums)) as Sums;
 }
 
 /**
  * The proof of five sums (zkey form, checked here on the curve and in the subgroup) and the blinding pair, which must
  * be uniform and used once: whoever learns r or s learns about the witness.
  */
-export function assemble(
-  zkey: Zkey,
-  sums: Readonly<Record<Section, Uint8Array>>,
-  r: bigint,
-  s: bigint,
-): Proof {
+export function assemble(zkey: Zkey, sums: Sums, r: bigint, s: bigint): Proof {
   if (r < 0n || r >= R || s < 0n || s >= R) throw new RangeError('r and s must be scalars');
   const { alpha1, beta1, beta2, delta1, delta2 } = zkey.header;
   const delta = readG1(delta1, 'delta1');
@@ -118,22 +120,21 @@ export interface ProveOptions extends EngineOptions {
 export async function prove(
   zkey: Zkey,
   witness: Uint8Array,
-  engines: { readonly msm: MsmEngine; readonly field: FieldEngine },
+  engine: ProverEngine,
   options: ProveOptions = {},
 ): Promise<{ proof: Proof; publicSignals: string[] }> {
   const { onPhase, signal } = options;
-  onPhase?.('transforming');
-  const { scalars, publicSignals } = await transform(zkey, witness, engines.field, { signal });
-  onPhase?.('dispatching');
-  const sums = Object.fromEntries(
-    await Promise.all(
-      SECTIONS.map(async (name) => [name, await engines.msm.msm(name, scalars[name], { signal })] as const),
-    ),
-  ) as Record<Section, Uint8Array>;
+  const signals = publicSignalsOf(zkey, witness).map(String);
+  const key = await engine.ready(zkey, { signal });
+  let sums: Sums;
+  try {
+    sums = await key.sums(witness, { signal, onPhase });
+  } finally {
+    key.release();
+  }
   onPhase?.('assembling');
   const proof = assemble(zkey, sums, options.r ?? randomScalar(), options.s ?? randomScalar());
   onPhase?.('verifying');
-  const signals = publicSignals.map(String);
   if (!verify(verificationKey(zkey), signals, proof)) {
     throw new VouchError(
       'proof-rejected',

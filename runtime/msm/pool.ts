@@ -10,11 +10,14 @@ import {
   type FieldEngine,
   type FixedBaseEngine,
   type Group,
-  type MsmEngine,
+  type ProverEngine,
+  type ReadyKey,
   SECTION_GROUP,
 } from '../../circuits/groth16/engine.ts';
 import { POINT_BYTES } from '../../circuits/groth16/point.ts';
-import { ENTRY_BYTES, type Zkey } from '../../circuits/groth16/zkey.ts';
+import { sumsOf } from '../../circuits/groth16/prove.ts';
+import { quotient } from '../../circuits/groth16/quotient.ts';
+import { ENTRY_BYTES } from '../../circuits/groth16/zkey.ts';
 import { VouchError } from '../../protocols/errors.ts';
 import { type Kernel, type KernelModules, kernelModules } from './kernel.ts';
 
@@ -56,15 +59,13 @@ export interface PoolOptions {
   readonly start?: StartThread | undefined;
 }
 
-export interface Pool extends FieldEngine, FixedBaseEngine {
+export interface Pool extends FieldEngine, FixedBaseEngine, ProverEngine {
   readonly threads: number;
   /**
    * The sum of scalars[i] * bases[i]: affine points in zkey form, 32-byte standard-form scalars. Infinity and zero are
    * allowed among them, and no points at all. RangeError when the counts differ.
    */
   msm(group: Group, bases: Uint8Array, scalars: Uint8Array, options?: EngineOptions): Promise<Uint8Array>;
-  /** The engine of a local prover: this pool over the key's sections. */
-  sections(zkey: Zkey): MsmEngine;
   /** Terminates every thread; calls that are under way reject with `cancelled`. */
   close(): Promise<void>;
   [Symbol.asyncDispose](): Promise<void>;
@@ -204,10 +205,16 @@ export async function createPool(options: PoolOptions = {}): Promise<Pool> {
       return run('msm', [group, partial, ones], signal);
     },
 
-    sections: (zkey) => ({
-      msm: (section, scalars, engineOptions) =>
-        pool.msm(SECTION_GROUP[section], zkey.points[section], scalars, engineOptions),
-    }),
+    ready: async (zkey) => {
+      const key: ReadyKey = {
+        msm: (section, scalars, engineOptions) =>
+          pool.msm(SECTION_GROUP[section], zkey.points[section], scalars, engineOptions),
+        quotient: (witness, engineOptions = {}) => quotient(zkey, witness, pool, engineOptions),
+        sums: (witness, engineOptions) => sumsOf(zkey, witness, key, engineOptions),
+        release: () => {},
+      };
+      return key;
+    },
 
     multiples: async (group, scalars, { signal } = {}) => {
       elements(scalars);

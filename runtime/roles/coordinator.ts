@@ -224,7 +224,9 @@ export const coordinatorRole =
         }),
         transform: phase('transforming', async (job, { signal }) => {
           const { zkey, witness } = had(job.witnessed);
-          const { scalars, publicSignals } = await transform(zkey, witness, pool, { signal });
+          const { scalars, publicSignals } = await transform(zkey, witness, await pool.ready(zkey), {
+            signal,
+          });
           job.scalars = scalars;
           job.publicSignals = publicSignals.map(String);
         }),

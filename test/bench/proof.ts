@@ -112,10 +112,7 @@ export async function benchmarkSteps(
       () => setup(r1cs, engines, { signal }),
       async ({ zkey, verificationKey: key }) => {
         const made = readZkey(zkey);
-        const { proof, publicSignals } = await prove(made, witness, {
-          msm: pool.sections(made),
-          field: pool,
-        });
+        const { proof, publicSignals } = await prove(made, witness, pool);
         return groth16.verify(key, publicSignals, proof);
       },
     );
@@ -129,7 +126,7 @@ export async function benchmarkSteps(
     const proveHere = async () => {
       const zkey = readZkey(await readFile(zkeyFile));
       const values = readWitness(await readFile(wtnsFile));
-      return prove(zkey, values, { msm: pool.sections(zkey), field: pool }, { signal });
+      return prove(zkey, values, pool, { signal });
     };
     const proveThere = () => groth16.prove(zkeyFile, wtnsFile);
     const proving = await measure('proving', proveHere, holds);

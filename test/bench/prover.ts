@@ -106,7 +106,7 @@ async function benchmarkProof(
       async () => {
         const file = readZkey(await readFile(zkeyFile));
         const values = readWitness(await readFile(wtnsFile));
-        return prove(file, values, { msm: pool.sections(file), field: pool }, { signal: context.signal });
+        return prove(file, values, pool, { signal: context.signal });
       },
       async () => {
         const times = new Map<string, number>();

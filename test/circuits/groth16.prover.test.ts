@@ -21,12 +21,12 @@ for (const name of ['pos', 'sha']) {
     const witness = readWitness(data(`${name}.wtns`));
     await using pool = await createPool();
     const phases: string[] = [];
-    const ours = await prove(
-      zkey,
-      witness,
-      { msm: pool.sections(zkey), field: pool },
-      { r, s, onPhase: (phase) => phases.push(phase), signal: t.signal },
-    );
+    const ours = await prove(zkey, witness, pool, {
+      r,
+      s,
+      onPhase: (phase) => phases.push(phase),
+      signal: t.signal,
+    });
     await pool.close();
     assert.equal(phases, ['transforming', 'dispatching', 'assembling', 'verifying']);
 
@@ -56,9 +56,8 @@ test('fresh blinding gives a different proof of the same statement', async (t) =
   const zkey = readZkey(data('sha.zkey'));
   const witness = readWitness(data('sha.wtns'));
   await using pool = await createPool();
-  const engines = { msm: pool.sections(zkey), field: pool };
-  const first = await prove(zkey, witness, engines);
-  const second = await prove(zkey, witness, engines);
+  const first = await prove(zkey, witness, pool);
+  const second = await prove(zkey, witness, pool);
   assert.is.not(first.proof.pi_a[0], second.proof.pi_a[0]);
   assert.equal(first.publicSignals, second.publicSignals);
 });
@@ -69,9 +68,7 @@ test('a witness that breaks a constraint gives no proof', async (t) => {
   const witness = readWitness(data('sha.wtns')).slice();
   witness[witness.byteLength - 32]! ^= 1;
   await using pool = await createPool();
-  const error = await prove(zkey, witness, { msm: pool.sections(zkey), field: pool }).catch(
-    (caught) => caught,
-  );
+  const error = await prove(zkey, witness, pool).catch((caught) => caught);
   assert.is(error.code, 'proof-rejected', messageOf(error));
 });
 

@@ -62,12 +62,9 @@ test('a small circuit, from constraints to a verified proof', async () => {
   await checkCircuit(zkey, readR1cs(circuit.r1cs), pool);
 
   const phases: Phase[] = [];
-  const { proof, publicSignals } = await prove(
-    zkey,
-    circuit.witness,
-    { msm: pool.sections(zkey), field: pool },
-    { onPhase: (phase) => phases.push(phase) },
-  );
+  const { proof, publicSignals } = await prove(zkey, circuit.witness, pool, {
+    onPhase: (phase) => phases.push(phase),
+  });
   assert.equal(phases, ['transforming', 'dispatching', 'assembling', 'verifying']);
   assert.equal(
     publicSignals,
@@ -79,10 +76,7 @@ test('a small circuit, from constraints to a verified proof', async () => {
 test('a proof that was changed does not verify, a malformed one is refused', async () => {
   const zkey = readZkey(key);
   const vk = verificationKey(zkey);
-  const { proof, publicSignals } = await prove(zkey, circuit.witness, {
-    msm: pool.sections(zkey),
-    field: pool,
-  });
+  const { proof, publicSignals } = await prove(zkey, circuit.witness, pool);
   const negated = (point: string[]) => [point[0]!, String(Q - BigInt(point[1]!)), '1'];
   assert.not(verify(vk, publicSignals, { ...proof, pi_a: negated(proof.pi_a) }));
   assert.not(verify(vk, publicSignals, { ...proof, pi_c: negated(proof.pi_c) }));
@@ -99,8 +93,8 @@ test('a proof that was changed does not verify, a malformed one is refused', asy
 
 test('assembling with r and s of zero still verifies; sums are checked', async () => {
   const zkey = readZkey(key);
-  const { scalars, publicSignals } = await transform(zkey, circuit.witness, pool);
-  const engine = pool.sections(zkey);
+  const { scalars, publicSignals } = await transform(zkey, circuit.witness, await pool.ready(zkey));
+  const engine = await pool.ready(zkey);
   const sums = {
     A: await engine.msm('A', scalars.A),
     B1: await engine.msm('B1', scalars.B1),
@@ -121,8 +115,7 @@ test('assembling with r and s of zero still verifies; sums are checked', async (
 
 test('a witness that is not this key’s, or breaks a constraint', async () => {
   const zkey = readZkey(key);
-  const engines = { msm: pool.sections(zkey), field: pool };
-  const failure = (witness: Uint8Array) => prove(zkey, witness, engines).catch((error) => error);
+  const failure = (witness: Uint8Array) => prove(zkey, witness, pool).catch((error) => error);
   assert.match((await failure(circuit.witness.subarray(32))).message, /constant 1/);
   assert.match((await failure(circuit.witness.subarray(0, -32))).message, /the key is for/);
   assert.match((await failure(circuit.witness.subarray(0, -1))).message, /multiple of 32/);
@@ -158,7 +151,7 @@ test('circuits at the edges: no inputs, no public signals, one constraint, all r
     const zkey = readZkey(file);
     const rows = shape.constraints + shape.outputs + shape.publicInputs + 1;
     assert.ok(zkey.domainSize >= rows && zkey.domainSize < 2 * rows + 2);
-    const { proof, publicSignals } = await prove(zkey, witness, { msm: pool.sections(zkey), field: pool });
+    const { proof, publicSignals } = await prove(zkey, witness, pool);
     assert.is(publicSignals.length, shape.outputs + shape.publicInputs);
     assert.ok(verify(vk, publicSignals, proof));
   }

@@ -78,7 +78,7 @@ test('at 2^8 the key is the one of `groth16 setup`, byte for byte', async (t) =>
 
     const zkey = readZkey(contributed.zkey);
     assert.ok(await oracle.snarkjs.wtns.check(memory(r1cs), memory(writeWitness(witness))));
-    const ours = await prove(zkey, witness, { msm: pool.sections(zkey), field: pool });
+    const ours = await prove(zkey, witness, pool);
     const theirProof = await oracle.snarkjs.groth16.prove(
       memory(contributed.zkey),
       memory(writeWitness(witness)),

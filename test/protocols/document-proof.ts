@@ -43,8 +43,7 @@ export async function makeProof(): Promise<void> {
       await readFile(compiled.wasmPath),
       witnessInput(committed, THRESHOLD),
     );
-    const engines = { msm: pool.sections(zkey), field: pool };
-    const { proof, publicSignals } = await prove(zkey, witness, engines);
+    const { proof, publicSignals } = await prove(zkey, witness, pool);
     const record = ProofRecord.parse({
       job: fixedId('job'),
       statement: statement({ circuit: circuit.digest, key: manifestOf(made.zkey).digest }),

@@ -90,7 +90,7 @@ export async function subjectOf(
   const witness = await calculateWitness(await readFile(circuit.wasmPath), witnessInput(model, threshold));
   await using pool = await createPool();
   const key = readZkey(zkey);
-  const { proof } = await prove(key, witness, { msm: pool.sections(key), field: pool }, BLINDING);
+  const { proof } = await prove(key, witness, pool, BLINDING);
   return { model, testSet, threshold, circuit: circuit.digest, zkey, proof };
 }
 
