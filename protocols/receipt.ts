@@ -195,7 +195,7 @@ const REQUIRED = [
  * receipt was signed. What the question leaves out (nonce, request, response) is shown as skipped and does
  * not count; a stranger without salts can still verify everything else. Never throws for what the bundle holds.
  */
-export function verifyReceipt(bundle: Uint8Array, question: ReceiptQuestion): ReceiptReport {
+export async function verifyReceipt(bundle: Uint8Array, question: ReceiptQuestion): Promise<ReceiptReport> {
   const list = createChecklist(REQUIRED);
   const { record } = list;
   const attempt = <T>(id: string, done: string, work: () => T): T | undefined => {
@@ -225,7 +225,7 @@ export function verifyReceipt(bundle: Uint8Array, question: ReceiptQuestion): Re
   const claims = attempt('receipt.claims', 'a receipt of version 1', () => decodeClaims(payload));
   if (claims === undefined) return list.result(prefix);
 
-  const evidence = verifyEvidence({
+  const evidence = await verifyEvidence({
     document,
     policy: question.policy,
     nonce: question.evidenceNonce ?? document.nonce,

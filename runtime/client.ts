@@ -91,7 +91,7 @@ export async function verifyService(
       `model ${model}: it is published, but nobody serves it now; start one: vouch start enclave gpu runner --model ${model}`,
     );
   });
-  const report = verifyEvidence({
+  const report = await verifyEvidence({
     document: body.document,
     policy,
     nonce,
@@ -152,7 +152,7 @@ export async function infer(
   if (failed.success) throw new RemoteError(failed.data.error);
   const answer = parse(AnswerPlaintext, opened, 'answer');
   const bundle = fromBase64url(answer.receipt, 'receipt');
-  const receipt = verifyReceipt(bundle, {
+  const receipt = await verifyReceipt(bundle, {
     policy,
     now: new Date(),
     releasePolicy: manifest.policy,
@@ -313,7 +313,7 @@ export async function verifyProof(
       'the commitment is the one that was expected',
     );
   }
-  const evidence = verifyEvidence({
+  const evidence = await verifyEvidence({
     document: maker,
     policy,
     nonce: sha256Hex(bytes),

@@ -119,7 +119,7 @@ const REQUIRED = [
 ] as const;
 
 /** Verifies evidence. Never throws for what the document holds: that is a failed check. */
-export function verifyEvidence(question: EvidenceQuestion): EvidenceReport {
+export async function verifyEvidence(question: EvidenceQuestion): Promise<EvidenceReport> {
   const { policy, now } = question;
   const list = createChecklist(REQUIRED);
   const { record } = list;

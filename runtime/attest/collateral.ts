@@ -6,10 +6,10 @@
  */
 import { readdirSync, statSync } from 'node:fs';
 import path from 'node:path';
+import { type NamedBytes, type SortedFiles, sortFiles } from '../../protocols/attestation/evidence-files.ts';
 import { sha256Hex } from '../../protocols/encoding.ts';
 import { VouchError } from '../../protocols/errors.ts';
 import { folder, readNamed, writeWhole } from '../context.ts';
-import { type NamedBytes, type SortedFiles, sortFiles } from './evidence-files.ts';
 
 export const MAX_FILE_BYTES = 16 * 1024 * 1024;
 const MAX_FILES = 2048;

@@ -1,14 +1,14 @@
 /** `vouch verify evidence`: judges evidence that hardware signed, offline, and says every check. */
 import { existsSync } from 'node:fs';
+import { sortFiles } from '../../protocols/attestation/evidence-files.ts';
 import {
   BUILT_IN,
   type EvidencePolicy,
   parseEvidencePolicy,
 } from '../../protocols/attestation/evidence-policy.ts';
+import { judgeEvidence } from '../../protocols/attestation/evidence-verdict.ts';
 import { messageOf, VouchError } from '../../protocols/errors.ts';
 import { collateralFolder, MAX_FILE_BYTES, readCollateral } from '../attest/collateral.ts';
-import { sortFiles } from '../attest/evidence-files.ts';
-import { judgeEvidence } from '../attest/evidence-verdict.ts';
 import { readNamed } from '../context.ts';
 import type { Print } from './network.ts';
 

@@ -33,7 +33,7 @@ export async function verifyCommand(file: string, options: VerifyCommand, print:
   const json = String.fromCharCode(bytes[0]!) === '{';
   const { accepted, checks, claims } = json
     ? await judgeProofFile(file, bytes, options)
-    : judgeReceipt(bytes, options);
+    : await judgeReceipt(bytes, options);
   const verdict = accepted ? 'accept' : 'reject';
   if (options.json) print({ verdict, checks, claims });
   else {
@@ -43,11 +43,11 @@ export async function verifyCommand(file: string, options: VerifyCommand, print:
   return accepted;
 }
 
-function judgeReceipt(bytes: Uint8Array, options: VerifyCommand): Judgement {
+async function judgeReceipt(bytes: Uint8Array, options: VerifyCommand): Promise<Judgement> {
   const policy = findPolicy('inference', options.policy, folder());
   // Whoever holds only the receipt cannot know the vendor's release policy; the signature says which one it was.
-  const first = verifyReceipt(bytes, { policy, now: new Date() });
-  const report = verifyReceipt(bytes, { policy, now: new Date(), releasePolicy: first.claims?.policy });
+  const first = await verifyReceipt(bytes, { policy, now: new Date() });
+  const report = await verifyReceipt(bytes, { policy, now: new Date(), releasePolicy: first.claims?.policy });
   const claims = report.claims && { ...report.claims, time: report.claims.time.toISOString() };
   return { accepted: report.verdict === 'accept', checks: report.checks, claims };
 }

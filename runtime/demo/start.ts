@@ -194,15 +194,15 @@ export async function runDemo(options: DemoOptions): Promise<{ result: DemoResul
           releasePolicy: service.manifest.policy,
           modelCommitment: service.manifest.commitment,
         };
-        const right = verifyReceipt(first.bundle, question);
+        const right = await verifyReceipt(first.bundle, question);
         detail(`receipt            ${right.verdict}, ${right.checks.length} checks (SIMULATED)`);
 
         const bytes = Uint8Array.from(first.bundle);
         bytes[Math.floor(bytes.length / 2)]! ^= 1;
-        const tampered = verifyReceipt(bytes, question);
+        const tampered = await verifyReceipt(bytes, question);
         detail(`tampered receipt   ${tampered.verdict}: ${firstFailure(tampered)}`);
 
-        const wrong = verifyEvidence({
+        const wrong = await verifyEvidence({
           document: service.document,
           policy: { ...policies.inference, measurements: [measure('monitor')] },
           nonce: service.nonce,

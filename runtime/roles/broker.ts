@@ -66,7 +66,7 @@ export const startBroker: StartRole = async (context) => {
         const request = pending.get(input.request);
         if (!request) return { accepted: false };
         const entry = request.entry();
-        request.report = verifyEvidence({
+        request.report = await verifyEvidence({
           document: request.document,
           policy: entry.policy,
           nonce: request.nonce,

@@ -109,8 +109,13 @@ export const coordinatorRole =
       bus,
       source,
       log,
-      verify: (document, nonce) => {
-        const report = verifyEvidence({ document, policy: options.workerPolicy, nonce, now: new Date() });
+      verify: async (document, nonce) => {
+        const report = await verifyEvidence({
+          document,
+          policy: options.workerPolicy,
+          nonce,
+          now: new Date(),
+        });
         demandAccepted(report, 'worker evidence');
         return report.binding!.hpkeKey;
       },

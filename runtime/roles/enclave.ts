@@ -38,7 +38,7 @@ export const enclaveRole =
             ...policy,
             requiredBinding: policy.requiredBinding.filter((name) => name !== 'modelCommitment'),
           };
-          demandAccepted(verifyEvidence({ document, policy: launch, nonce, now: new Date() }));
+          demandAccepted(await verifyEvidence({ document, policy: launch, nonce, now: new Date() }));
           return { validMs: policy.maxAgeSeconds * 1000 };
         }),
         provision: fromPromise(async () => {

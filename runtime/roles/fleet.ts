@@ -50,7 +50,7 @@ export interface FleetOptions {
   readonly source: string;
   readonly log: Log;
   /** Returns the HPKE key that accepted evidence binds; throws for any other evidence. */
-  verify(document: unknown, nonce: string): Uint8Array;
+  verify(document: unknown, nonce: string): Promise<Uint8Array>;
   onBeat(worker: string, state: string, credit: number): void;
   onGone(worker: string): void;
 }

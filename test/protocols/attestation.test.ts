@@ -30,7 +30,7 @@ function assertRejected(report: EvidenceReport, ...expected: string[]) {
 
 test('good evidence is accepted, and says SIMULATED in every line', async () => {
   const { document, evidence, policy, nonce, binding } = await attested();
-  const report = verifyEvidence({ document, policy, nonce, modelCommitment: COMMITMENT, now: NOW });
+  const report = await verifyEvidence({ document, policy, nonce, modelCommitment: COMMITMENT, now: NOW });
   assert.equal(failures(report), []);
   assert.is(report.verdict, 'accept');
   assert.ok(report.checks.every(({ status }) => status === 'pass'));
@@ -67,55 +67,56 @@ test('the verification is pure: same question, same report, question untouched',
     nonce,
     now: NOW,
   });
-  assert.equal(verifyEvidence(question), verifyEvidence(question));
+  assert.equal(await verifyEvidence(question), await verifyEvidence(question));
 });
 
 test('the policy decides: measurement, debug, TCB, platform, root, simulation', async () => {
   const { root, document, policy, nonce } = await attested();
   const ask = (changes: Record<string, unknown>) =>
     verifyEvidence({ document, policy: policyFor(root, changes), nonce, now: NOW });
-  assertRejected(ask({ measurements: ['cd'.repeat(48)] }), 'policy.measurement');
-  assertRejected(ask({ minimumTcb: { simulated: [4] } }), 'policy.tcb');
-  assertRejected(ask({ minimumTcb: { simulated: [3, 0] } }), 'policy.tcb');
+  assertRejected(await ask({ measurements: ['cd'.repeat(48)] }), 'policy.measurement');
+  assertRejected(await ask({ minimumTcb: { simulated: [4] } }), 'policy.tcb');
+  assertRejected(await ask({ minimumTcb: { simulated: [3, 0] } }), 'policy.tcb');
   assertRejected(
-    ask({ platforms: ['sev-snp'], minimumTcb: { 'sev-snp': [0] } }),
+    await ask({ platforms: ['sev-snp'], minimumTcb: { 'sev-snp': [0] } }),
     'policy.platform',
     'policy.tcb',
   );
-  assertRejected(ask({ simulatedRoots: [] }), 'simulated.root-pinned');
+  assertRejected(await ask({ simulatedRoots: [] }), 'simulated.root-pinned');
   assertRejected(
-    ask({ simulatedRoots: [(await createSimulatedRoot()).fingerprint] }),
+    await ask({ simulatedRoots: [(await createSimulatedRoot()).fingerprint] }),
     'simulated.root-pinned',
   );
-  assertRejected(ask({ simulated: false }), 'policy.simulated-allowed');
-  assertRejected(ask({ simulated: undefined }), 'policy.simulated-allowed');
-  assertRejected(ask({ requiredBinding: ['gpuEvidence', 'tlsKey', 'nonce'] }), 'binding.required');
-  assert.is(verifyEvidence({ document, policy, nonce, now: NOW }).verdict, 'accept');
+  assertRejected(await ask({ simulated: false }), 'policy.simulated-allowed');
+  assertRejected(await ask({ simulated: undefined }), 'policy.simulated-allowed');
+  assertRejected(await ask({ requiredBinding: ['gpuEvidence', 'tlsKey', 'nonce'] }), 'binding.required');
+  assert.is((await verifyEvidence({ document, policy, nonce, now: NOW })).verdict, 'accept');
 
   const debug = await attested({ debug: true, root });
   const askDebug = (allowed: boolean) =>
     verifyEvidence({ ...debug, policy: policyFor(root, { debug: allowed }), now: NOW });
-  assertRejected(askDebug(false), 'policy.debug');
-  assert.is(askDebug(true).verdict, 'accept');
+  assertRejected(await askDebug(false), 'policy.debug');
+  assert.is((await askDebug(true)).verdict, 'accept');
 });
 
 test('stale evidence, evidence from the future and a broken clock are refused', async () => {
   const { document, policy, nonce } = await attested();
   const at = (now: Date) => verifyEvidence({ document, policy, nonce, now });
-  for (const seconds of [0, 300, -60]) assert.is(at(later(seconds)).verdict, 'accept', `${seconds} s`);
-  for (const seconds of [301, 1e6, -61]) assertRejected(at(later(seconds)), 'evidence.fresh');
-  assertRejected(at(new Date(Number.NaN)), 'evidence.fresh');
+  for (const seconds of [0, 300, -60])
+    assert.is((await at(later(seconds))).verdict, 'accept', `${seconds} s`);
+  for (const seconds of [301, 1e6, -61]) assertRejected(await at(later(seconds)), 'evidence.fresh');
+  assertRejected(await at(new Date(Number.NaN)), 'evidence.fresh');
 });
 
 test('another nonce is a replay, another commitment a mismatch', async () => {
   const { document, policy, nonce } = await attested();
-  const replayed = verifyEvidence({ document, policy, nonce: hex(randomBytes(32)), now: NOW });
+  const replayed = await verifyEvidence({ document, policy, nonce: hex(randomBytes(32)), now: NOW });
   assertRejected(replayed, 'binding.nonce');
   assert.throws(
     () => demandAccepted(replayed),
     (error: VouchError) => error.code === 'replayed',
   );
-  const other = verifyEvidence({ document, policy, nonce, modelCommitment: '1', now: NOW });
+  const other = await verifyEvidence({ document, policy, nonce, modelCommitment: '1', now: NOW });
   assertRejected(other, 'binding.model-commitment');
   assert.throws(
     () => demandAccepted(other),
@@ -129,24 +130,34 @@ test('every input of the binding is bound', async () => {
   const other = hex(randomBytes(32));
   const changes = { hpkeKey: key, receiptKey: key, modelCommitment: '1', enclave: 'enclave-2' };
   for (const [field, value] of Object.entries(changes)) {
-    const report = verifyEvidence({ document: { ...document, [field]: value }, policy, nonce, now: NOW });
+    const report = await verifyEvidence({
+      document: { ...document, [field]: value },
+      policy,
+      nonce,
+      now: NOW,
+    });
     assertRejected(report, 'binding.report-data');
   }
   // An attacker who answers a new nonce with old evidence.
   const answered = { ...document, nonce: other };
   assertRejected(
-    verifyEvidence({ document: answered, policy, nonce: other, now: NOW }),
+    await verifyEvidence({ document: answered, policy, nonce: other, now: NOW }),
     'binding.report-data',
   );
-  const without = verifyEvidence({ document: { ...document, receiptKey: null }, policy, nonce, now: NOW });
+  const without = await verifyEvidence({
+    document: { ...document, receiptKey: null },
+    policy,
+    nonce,
+    now: NOW,
+  });
   assertRejected(without, 'binding.required', 'binding.report-data');
 });
 
 test('a holder without model and receipt key is accepted by a policy that asks for neither', async () => {
   const worker = await attested({ binding: { receiptKey: undefined, modelCommitment: undefined } });
   const policy = policyFor(worker.root, { requiredBinding: ['nonce', 'hpkeKey', 'enclave'] });
-  assert.is(verifyEvidence({ ...worker, policy, now: NOW }).verdict, 'accept');
-  assertRejected(verifyEvidence({ ...worker, now: NOW }), 'binding.required');
+  assert.is((await verifyEvidence({ ...worker, policy, now: NOW })).verdict, 'accept');
+  assertRejected(await verifyEvidence({ ...worker, now: NOW }), 'binding.required');
 });
 
 test('a document of another shape is refused with its field named', async () => {
@@ -166,12 +177,12 @@ test('a document of another shape is refused with its field named', async () => 
     ['text', /evidence/],
   ];
   for (const [shape, detail] of shapes) {
-    const report = ask(shape);
+    const report = await ask(shape);
     assertRejected(report, 'evidence.document');
     assert.match(report.checks[0]!.detail, detail);
   }
-  assertRejected(ask({ ...document, format: 'sev-snp' }), 'evidence.format');
-  assertRejected(ask({ ...document, hardware: true }), 'evidence.hardware');
+  assertRejected(await ask({ ...document, format: 'sev-snp' }), 'evidence.format');
+  assertRejected(await ask({ ...document, hardware: true }), 'evidence.hardware');
 });
 
 test('a flipped bit anywhere in the evidence is refused', async () => {
@@ -180,7 +191,7 @@ test('a flipped bit anywhere in the evidence is refused', async () => {
   for (let at = 0; at < evidence.length; at += 2) {
     const flipped = evidence.slice();
     flipped[at]! ^= 1 << ((at >> 1) & 7);
-    const report = verifyEvidence({
+    const report = await verifyEvidence({
       document: { ...document, evidence: base64url(flipped) },
       policy,
       nonce,
@@ -191,7 +202,7 @@ test('a flipped bit anywhere in the evidence is refused', async () => {
   for (const length of [0, 1, 100, evidence.length - 1]) {
     const cut = base64url(evidence.subarray(0, length));
     assert.is(
-      verifyEvidence({ document: { ...document, evidence: cut }, policy, nonce, now: NOW }).verdict,
+      (await verifyEvidence({ document: { ...document, evidence: cut }, policy, nonce, now: NOW })).verdict,
       'reject',
     );
   }
@@ -208,14 +219,14 @@ test('evidence by the wrong keys, or with parts exchanged, is refused', async ()
     verifyEvidence({ document: { ...document, evidence: base64url(evidence) }, policy, nonce, now: NOW });
   const [a, b] = [loose(mine.evidence), loose(stranger.evidence)];
   // A device that another root certified, under the name of a pinned root.
-  assertRejected(ask(encodeCbor({ ...b, root: a.root })), 'simulated.chain');
-  assertRejected(ask(encodeCbor({ ...a, quote: b.quote })), 'simulated.signature');
-  assertRejected(ask(encodeCbor({ ...a, device: b.device })), 'simulated.chain');
+  assertRejected(await ask(encodeCbor({ ...b, root: a.root })), 'simulated.chain');
+  assertRejected(await ask(encodeCbor({ ...a, quote: b.quote })), 'simulated.signature');
+  assertRejected(await ask(encodeCbor({ ...a, device: b.device })), 'simulated.chain');
   // A statement of the wrong kind: the certificate in place of the quote.
-  assertRejected(ask(encodeCbor({ ...a, quote: a.device })), 'simulated.signature');
-  assertRejected(ask(encodeCbor({ ...a, v: 2 })), 'simulated.encoding');
-  assertRejected(ask(encodeCbor({ ...a, extra: 1 })), 'simulated.encoding');
-  assertRejected(ask(new Uint8Array(3000)), 'simulated.encoding');
+  assertRejected(await ask(encodeCbor({ ...a, quote: a.device })), 'simulated.signature');
+  assertRejected(await ask(encodeCbor({ ...a, v: 2 })), 'simulated.encoding');
+  assertRejected(await ask(encodeCbor({ ...a, extra: 1 })), 'simulated.encoding');
+  assertRejected(await ask(new Uint8Array(3000)), 'simulated.encoding');
 });
 
 test('a properly signed quote with an unknown field, version or claim of hardware is refused', async () => {
@@ -260,7 +271,10 @@ test('a root is the same after it was kept as a seed', async () => {
   assert.is(first.fingerprint, second.fingerprint);
   assert.is(first.fingerprint, sha256Hex(first.signer.publicKey));
   const { document, nonce } = await attested({ root: second });
-  assert.is(verifyEvidence({ document, policy: policyFor(first), nonce, now: NOW }).verdict, 'accept');
+  assert.is(
+    (await verifyEvidence({ document, policy: policyFor(first), nonce, now: NOW })).verdict,
+    'accept',
+  );
 });
 
 test('the report data is the documented hash, and no two bindings share it', () => {

@@ -130,13 +130,13 @@ test('the policy has the digest that is shown', async () => {
   assert.is(policyDigest(parsePolicy(without)), value('policy digest'));
 });
 
-test('the evidence verifies, and its report data recomputes', () => {
+test('the evidence verifies, and its report data recomputes', async () => {
   const value = valuesOf('example evidence');
   const { nonce } = bodyOf(EvidenceRequest, 'example evidence');
   const { document: evidence } = bodyOf(EvidenceReply, 'example evidence');
   const policy = parsePolicy(jsonIn(block('example policy'))[0]);
   const question = { document: evidence, policy, nonce, now: NOW };
-  const report = verifyEvidence({ ...question, modelCommitment: evidence.modelCommitment! });
+  const report = await verifyEvidence({ ...question, modelCommitment: evidence.modelCommitment! });
   assert.is(report.verdict, 'accept', JSON.stringify(report.checks));
   assert.is(report.digest, value('evidence digest'));
   assert.is(digest(Buffer.from(evidence.evidence, 'base64url')), value('evidence digest'));
@@ -156,7 +156,7 @@ test('the evidence verifies, and its report data recomputes', () => {
     hash.update(Buffer.of(i + 1, bytes.length >> 8, bytes.length & 0xff)).update(bytes);
   });
   assert.is(hash.digest('hex'), value('report data'));
-  assert.is(verifyEvidence({ ...question, nonce: '00'.repeat(32) }).verdict, 'reject');
+  assert.is((await verifyEvidence({ ...question, nonce: '00'.repeat(32) })).verdict, 'reject');
 });
 
 test('the sealed request opens with the private key shown, the reply with the exported secret', async () => {
@@ -200,7 +200,7 @@ test('the sealed request opens with the private key shown, the reply with the ex
   parse(SealedError, JSON.parse(opened.toString()), 'reply');
 });
 
-test('the receipt verifies, its parts recompute, and any change is refused', () => {
+test('the receipt verifies, its parts recompute, and any change is refused', async () => {
   const value = valuesOf('example receipt');
   const bytes = (name: string) => Buffer.from(value(name), 'hex');
   const hmac = (salt: string, domain: string, body: string) =>
@@ -243,15 +243,15 @@ test('the receipt verifies, its parts recompute, and any change is refused', () 
     request: { salt: bytes('request salt'), body: utf8(value('request body')) },
     response: { salt: bytes('response salt'), body: utf8(value('response body')) },
   };
-  const report = verifyReceipt(bundle, question);
+  const report = await verifyReceipt(bundle, question);
   assert.is(report.verdict, 'accept', JSON.stringify(report.checks));
   for (let at = 0; at < bundle.length; at += 97) {
     const changed = bundle.slice();
     changed[at]! ^= 1;
-    assert.is(verifyReceipt(changed, question).verdict, 'reject', `byte ${at}`);
+    assert.is((await verifyReceipt(changed, question)).verdict, 'reject', `byte ${at}`);
   }
   const other = { ...question.response, body: utf8('[0,"good",[-28,37]]') };
-  assert.is(verifyReceipt(bundle, { ...question, response: other }).verdict, 'reject');
+  assert.is((await verifyReceipt(bundle, { ...question, response: other })).verdict, 'reject');
 
   const answer = jsonIn(block('example inference')).find((json) => 'receiptDigest' in (json as object));
   const { receipt, receiptDigest, decision, label, logits } = parse(AnswerPlaintext, answer, 'answer');
@@ -349,7 +349,7 @@ test('the proof verifies, is signed, and a change of it is refused', async () =>
   assert.is(recordDigest, valuesOf('example proof')('record digest'));
   const { prover } = await policies();
   const question = { document: maker, policy: prover, now: new Date(record.time) };
-  const evidence = verifyEvidence({
+  const evidence = await verifyEvidence({
     ...question,
     nonce: recordDigest,
     modelCommitment: statement.commitment,

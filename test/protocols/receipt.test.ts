@@ -52,7 +52,7 @@ function assertRejected(report: ReceiptReport, ...expected: string[]) {
 
 test('a good receipt verifies offline with everything compared', async () => {
   const { bundle, policy, claims, id, evidenceNonce } = await receipted();
-  const report = verifyReceipt(bundle, {
+  const report = await verifyReceipt(bundle, {
     policy,
     now: later(86_400),
     nonce: claims.nonce,
@@ -70,7 +70,7 @@ test('a good receipt verifies offline with everything compared', async () => {
 
 test('a stranger without salts verifies the rest', async () => {
   const { bundle, policy } = await receipted();
-  const report = verifyReceipt(bundle, { policy, now: later(20) });
+  const report = await verifyReceipt(bundle, { policy, now: later(20) });
   assert.is(report.verdict, 'accept');
   const skipped = report.checks.filter(({ status }) => status === 'skipped').map(({ id }) => id);
   assert.equal(skipped, ['receipt.nonce', 'receipt.request', 'receipt.response']);
@@ -81,23 +81,26 @@ test('a changed byte is refused wherever it is', async () => {
   for (let at = 0; at < bundle.length; at += 4) {
     const flipped = bundle.slice();
     flipped[at]! ^= 1 << ((at >> 2) & 7);
-    assert.is(verifyReceipt(flipped, { policy, now: later(20) }).verdict, 'reject', `byte ${at}`);
+    assert.is((await verifyReceipt(flipped, { policy, now: later(20) })).verdict, 'reject', `byte ${at}`);
   }
-  assertRejected(verifyReceipt(bundle.subarray(1), { policy, now: later(20) }), 'receipt.bundle');
-  assertRejected(verifyReceipt(new Uint8Array(), { policy, now: later(20) }), 'receipt.bundle');
+  assertRejected(await verifyReceipt(bundle.subarray(1), { policy, now: later(20) }), 'receipt.bundle');
+  assertRejected(await verifyReceipt(new Uint8Array(), { policy, now: later(20) }), 'receipt.bundle');
 });
 
 test('another body or salt is not what the receipt says', async () => {
   const { bundle, policy, claims } = await receipted();
   const ask = (question: object) => verifyReceipt(bundle, { policy, now: later(20), ...question });
-  assertRejected(ask({ request: { ...request, body: utf8('["A12","6"]') } }), 'receipt.request');
-  assertRejected(ask({ request: { ...request, salt: response.salt } }), 'receipt.request');
-  assertRejected(ask({ response: { ...response, body: utf8('[0,"bad",[5,-3]]') } }), 'receipt.response');
-  assertRejected(ask({ nonce: hex(randomBytes(32)) }), 'receipt.nonce');
-  assertRejected(ask({ releasePolicy: hex(randomBytes(32)) }), 'receipt.policy');
-  assert.is(ask({ releasePolicy: claims.policy }).verdict, 'accept');
-  assertRejected(ask({ evidenceNonce: hex(randomBytes(32)) }), 'binding.nonce');
-  assertRejected(ask({ modelCommitment: '1' }), 'receipt.model-commitment', 'binding.model-commitment');
+  assertRejected(await ask({ request: { ...request, body: utf8('["A12","6"]') } }), 'receipt.request');
+  assertRejected(await ask({ request: { ...request, salt: response.salt } }), 'receipt.request');
+  assertRejected(
+    await ask({ response: { ...response, body: utf8('[0,"bad",[5,-3]]') } }),
+    'receipt.response',
+  );
+  assertRejected(await ask({ nonce: hex(randomBytes(32)) }), 'receipt.nonce');
+  assertRejected(await ask({ releasePolicy: hex(randomBytes(32)) }), 'receipt.policy');
+  assert.is((await ask({ releasePolicy: claims.policy })).verdict, 'accept');
+  assertRejected(await ask({ evidenceNonce: hex(randomBytes(32)) }), 'binding.nonce');
+  assertRejected(await ask({ modelCommitment: '1' }), 'receipt.model-commitment', 'binding.model-commitment');
 });
 
 test('a receipt that disagrees with its evidence is refused, though properly signed', async () => {
@@ -115,15 +118,15 @@ test('a receipt by another key is refused', async () => {
   const { claims, document, policy, receipt } = await receipted();
   const forged = await signReceipt(await generateSigner(), claims);
   const bundle = encodeReceiptBundle({ receipt: forged.receipt, evidence: document });
-  assertRejected(verifyReceipt(bundle, { policy, now: later(20) }), 'receipt.signature');
+  assertRejected(await verifyReceipt(bundle, { policy, now: later(20) }), 'receipt.signature');
   // The forger brings evidence of its own: its key signs, but its root is not pinned.
   const own = await attested();
   const genuine = await signReceipt(own.signer, { ...claims, evidence: sha256Hex(own.evidence) });
   const other = encodeReceiptBundle({ receipt: genuine.receipt, evidence: own.document });
-  assertRejected(verifyReceipt(other, { policy, now: later(20) }), 'simulated.root-pinned');
+  assertRejected(await verifyReceipt(other, { policy, now: later(20) }), 'simulated.root-pinned');
   // Evidence without a receipt key signs nothing.
   const mute = encodeReceiptBundle({ receipt, evidence: { ...document, receiptKey: null } });
-  assertRejected(verifyReceipt(mute, { policy, now: later(20) }), 'receipt.signature');
+  assertRejected(await verifyReceipt(mute, { policy, now: later(20) }), 'receipt.signature');
 });
 
 test('the evidence has to satisfy the policy, and to be fresh when the receipt was signed', async () => {
@@ -131,19 +134,19 @@ test('the evidence has to satisfy the policy, and to be fresh when the receipt w
   const ask = (changes: Record<string, unknown>, releasePolicy: string) =>
     verifyReceipt(bundle, { policy: policyFor(root, changes), now: later(20), releasePolicy });
   const released = policyDigest(policyFor(root));
-  assert.is(ask({}, released).verdict, 'accept');
-  assertRejected(ask({ simulated: false }, released), 'policy.simulated-allowed');
-  assertRejected(ask({ measurements: ['00'.repeat(48)] }, released), 'policy.measurement');
-  assertRejected(ask({ maxAgeSeconds: 9 }, released), 'evidence.fresh');
+  assert.is((await ask({}, released)).verdict, 'accept');
+  assertRejected(await ask({ simulated: false }, released), 'policy.simulated-allowed');
+  assertRejected(await ask({ measurements: ['00'.repeat(48)] }, released), 'policy.measurement');
+  assertRejected(await ask({ maxAgeSeconds: 9 }, released), 'evidence.fresh');
   const debug = await receipted({}, { debug: true });
-  assertRejected(verifyReceipt(debug.bundle, { policy: debug.policy, now: later(20) }), 'policy.debug');
+  assertRejected(await verifyReceipt(debug.bundle, { policy: debug.policy, now: later(20) }), 'policy.debug');
 });
 
 test('a receipt from the future is refused', async () => {
   const { bundle, policy } = await receipted();
-  assert.is(verifyReceipt(bundle, { policy, now: NOW }).verdict, 'accept');
-  assertRejected(verifyReceipt(bundle, { policy, now: later(-60) }), 'receipt.time');
-  assertRejected(verifyReceipt(bundle, { policy, now: new Date(Number.NaN) }), 'receipt.time');
+  assert.is((await verifyReceipt(bundle, { policy, now: NOW })).verdict, 'accept');
+  assertRejected(await verifyReceipt(bundle, { policy, now: later(-60) }), 'receipt.time');
+  assertRejected(await verifyReceipt(bundle, { policy, now: new Date(Number.NaN) }), 'receipt.time');
 });
 
 test('a signed payload with an unknown field, version or id is refused', async () => {
@@ -211,7 +214,7 @@ test('a bundle is bounded and round-trips', async () => {
 test('no report shows a salt or a body', async () => {
   const { bundle, policy } = await receipted();
   const wrong = { salt: randomBytes(32), body: utf8('secret cell') };
-  const report = verifyReceipt(bundle, { policy, now: later(20), request: wrong, response: wrong });
+  const report = await verifyReceipt(bundle, { policy, now: later(20), request: wrong, response: wrong });
   const text = JSON.stringify(report);
   assert.not.match(text, /secret cell/);
   assert.not.match(text, new RegExp(hex(wrong.salt)));

@@ -22,7 +22,7 @@ async function watch(t: TestContext, nats: NatsFixture, { accepts = true } = {})
     bus,
     source: 'coordinator.c1',
     log: () => {},
-    verify: (document) => {
+    verify: async (document) => {
       const { enclave, hpkeKey } = document as { enclave: string; hpkeKey: string };
       verified.push(enclave);
       if (!accepts) throw new VouchError('policy-rejected', 'not here');

@@ -2,9 +2,9 @@ import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSy
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import * as fc from 'fast-check';
+import { sortFiles } from '../../protocols/attestation/evidence-files.ts';
 import { VouchError } from '../../protocols/errors.ts';
 import { addCollateral, readCollateral } from '../../runtime/attest/collateral.ts';
-import { sortFiles } from '../../runtime/attest/evidence-files.ts';
 import { type EvidenceCommand, verifyEvidenceFiles } from '../../runtime/commands/evidence.ts';
 import { assert, suite, type TestContext } from '../harness.ts';
 

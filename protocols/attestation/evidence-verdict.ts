@@ -4,18 +4,19 @@
  *
  * Not guaranteed: that the pieces come from one machine. Binding a GPU to a guest is the receipt's matter.
  */
-import { type Certificate, parseRevocationList } from '../../protocols/attestation/certificate.ts';
-import type { Check } from '../../protocols/attestation/checklist.ts';
-import type { EvidencePolicy, Platform } from '../../protocols/attestation/evidence-policy.ts';
-import { verifyIntelQuote } from '../../protocols/attestation/formats/intel-verify.ts';
-import { verifyGpu } from '../../protocols/attestation/formats/nvidia-gpu.ts';
-import { parseGpuReport } from '../../protocols/attestation/formats/nvidia-report.ts';
-import { parseRim, verifyRim } from '../../protocols/attestation/formats/rim.ts';
-import { verifySnp } from '../../protocols/attestation/formats/sev-snp.ts';
-import { verifyEcdsa } from '../../protocols/attestation/signature.ts';
-import { equal, fromHex } from '../../protocols/encoding.ts';
-import { VouchError } from '../../protocols/errors.ts';
+
+import { equal, fromHex } from '../encoding.ts';
+import { VouchError } from '../errors.ts';
+import { type Certificate, parseRevocationList } from './certificate.ts';
+import type { Check } from './checklist.ts';
 import type { NamedBytes, SortedFiles } from './evidence-files.ts';
+import type { EvidencePolicy, Platform } from './evidence-policy.ts';
+import { verifyIntelQuote } from './formats/intel-verify.ts';
+import { verifyGpu } from './formats/nvidia-gpu.ts';
+import { parseGpuReport } from './formats/nvidia-report.ts';
+import { parseRim, verifyRim } from './formats/rim.ts';
+import { verifySnp } from './formats/sev-snp.ts';
+import { verifyEcdsa } from './signature.ts';
 
 export interface Judgement {
   readonly verdict: 'accept' | 'reject';

@@ -3,25 +3,27 @@
  * come as hex text, as tools print them. Only the outer form is looked at: nothing here says that anything is
  * genuine.
  */
+
+import { fromHex } from '../encoding.ts';
+import { messageOf, VouchError } from '../errors.ts';
 import {
   type Certificate,
   parseCertificate,
   parseRevocationList,
   readPem,
   splitCertificates,
-} from '../../protocols/attestation/certificate.ts';
-import { looksLikeEventLog } from '../../protocols/attestation/formats/eventlog.ts';
+} from './certificate.ts';
+import { looksLikeEventLog } from './formats/eventlog.ts';
 import {
   type IntelCollateral,
   mergeCollateral,
   NO_COLLATERAL,
   readIntelCollateral,
-} from '../../protocols/attestation/formats/intel-collateral.ts';
-import { looksLikeQuote } from '../../protocols/attestation/formats/intel-quote.ts';
-import { parseGpuEvidenceFile } from '../../protocols/attestation/formats/nvidia-report.ts';
-import { parseCertificateTable } from '../../protocols/attestation/formats/sev-snp-report.ts';
-import { sniff } from '../../protocols/attestation/formats/sniff.ts';
-import { messageOf, VouchError } from '../../protocols/errors.ts';
+} from './formats/intel-collateral.ts';
+import { looksLikeQuote } from './formats/intel-quote.ts';
+import { parseGpuEvidenceFile } from './formats/nvidia-report.ts';
+import { parseCertificateTable } from './formats/sev-snp-report.ts';
+import { sniff } from './formats/sniff.ts';
 
 export interface NamedBytes {
   readonly name: string;
@@ -139,7 +141,7 @@ function fromHexText(bytes: Uint8Array): Uint8Array | undefined {
   }
   const text = new TextDecoder('latin1').decode(bytes).replaceAll(/\s/g, '');
   const hexText = text.length > 0 && text.length % 2 === 0 && !/[^0-9A-Fa-f]/.test(text);
-  return hexText ? new Uint8Array(Buffer.from(text, 'hex')) : undefined;
+  return hexText ? fromHex(text.toLowerCase()) : undefined;
 }
 
 /** Every one of them has to be well-formed. */
