@@ -5,67 +5,80 @@
  * Says that the sections fill the file exactly; what is inside them is their reader's to check.
  */
 import { VouchError } from '../../protocols/errors.ts';
+import { type Parser, parseBytes, type Range } from './source.ts';
 
 const HEADER_BYTES = 12;
 const SECTION_HEADER_BYTES = 12;
 // The formats define at most 10 (zkey groth16) to 17 (zkey fflonk) sections.
 const MAX_SECTIONS = 32;
 
-/** Where a section lies in its file, in bytes. */
-export interface Range {
-  readonly offset: number;
-  readonly length: number;
-}
-
-export interface BinFile {
-  /** A view of the section's bytes; `bad-file` when the file has none. */
-  section(id: number): Uint8Array;
+export interface Sections {
+  has(id: number): boolean;
+  /** Where a section lies; `bad-file` when the file has none of this number. */
   range(id: number): Range;
 }
 
-/** Finds the sections without copying. `bad-file` unless magic, version and every length are right. */
-export function readBinFile(file: Uint8Array, type: string, version: number): BinFile {
+export interface BinFile extends Sections {
+  /** A view of the section's bytes. */
+  section(id: number): Uint8Array;
+}
+
+/** Finds the sections. `bad-file` unless magic, version and every length are right. */
+export function* parseSections(byteLength: number, type: string, version: number): Parser<Sections> {
   const bad = (why: string) => new VouchError('bad-file', `.${type} file: ${why}`);
-  if (file.byteLength < HEADER_BYTES) throw bad(`${file.byteLength} bytes are too few for a header`);
-  const view = new DataView(file.buffer, file.byteOffset, file.byteLength);
-  if (String.fromCharCode(...file.subarray(0, 4)) !== type) throw bad(`it does not begin with "${type}"`);
-  const found = view.getUint32(4, true);
+  if (byteLength < HEADER_BYTES) throw bad(`${byteLength} bytes are too few for a header`);
+  const header = yield { offset: 0, length: HEADER_BYTES };
+  if (String.fromCharCode(...header.subarray(0, 4)) !== type) throw bad(`it does not begin with "${type}"`);
+  const found = uint32(header, 4);
   if (found < 1 || found > version)
     throw bad(`version ${found} is not supported, expected at most ${version}`);
-  const count = view.getUint32(8, true);
+  const count = uint32(header, 8);
   if (count > MAX_SECTIONS) throw bad(`${count} sections are more than ${MAX_SECTIONS}`);
 
   const ranges = new Map<number, Range>();
   let at = HEADER_BYTES;
   for (let index = 0; index < count; index++) {
-    if (file.byteLength - at < SECTION_HEADER_BYTES)
+    if (byteLength - at < SECTION_HEADER_BYTES)
       throw bad(`it is cut off before section ${index + 1} of ${count}`);
-    const id = view.getUint32(at, true);
-    const length = view.getBigUint64(at + 4, true);
+    const bytes = yield { offset: at, length: SECTION_HEADER_BYTES };
+    const id = uint32(bytes, 0);
+    const length = new DataView(bytes.buffer, bytes.byteOffset).getBigUint64(4, true);
     at += SECTION_HEADER_BYTES;
-    if (length > BigInt(file.byteLength - at)) {
+    if (length > BigInt(byteLength - at)) {
       throw bad(
-        `section ${id} says ${length} bytes, ${file.byteLength - at} are left; the file is cut off or damaged`,
+        `section ${id} says ${length} bytes, ${byteLength - at} are left; the file is cut off or damaged`,
       );
     }
     if (ranges.has(id)) throw bad(`section ${id} is there twice`);
     ranges.set(id, { offset: at, length: Number(length) });
     at += Number(length);
   }
-  if (at !== file.byteLength) throw bad(`${file.byteLength - at} bytes follow its last section`);
-
-  const range = (id: number): Range => {
-    const known = ranges.get(id);
-    if (known === undefined) throw bad(`section ${id} is missing`);
-    return known;
-  };
+  if (at !== byteLength) throw bad(`${byteLength - at} bytes follow its last section`);
   return {
-    range,
+    has: (id) => ranges.has(id),
+    range(id) {
+      const known = ranges.get(id);
+      if (known === undefined) throw bad(`section ${id} is missing`);
+      return known;
+    },
+  };
+}
+
+/** The sections of a file in memory; nothing is copied. */
+export function readBinFile(file: Uint8Array, type: string, version: number): BinFile {
+  const sections = parseBytes(file, parseSections(file.byteLength, type, version));
+  return {
+    ...sections,
     section(id) {
-      const { offset, length } = range(id);
+      const { offset, length } = sections.range(id);
       return file.subarray(offset, offset + length);
     },
   };
+}
+
+/** The unsigned 32-bit number at `offset`, little-endian as all of these files. */
+export function uint32(bytes: Uint8Array, offset: number): number {
+  return new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength).getUint32(offset, true);
 }
 
 /** The file with these sections, in this order; a section is the concatenation of its parts. */

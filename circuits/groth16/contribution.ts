@@ -13,6 +13,9 @@ const FIXED_BYTES = 3 * POINT_BYTES.G1 + POINT_BYTES.G2 + HASH_BYTES + 8;
 const MAX_PARAMETER_BYTES = 2 + 255 + 2 + 2 + 255;
 // The largest public ceremonies have some thousand contributions.
 const MAX_CONTRIBUTIONS = 65_536;
+/** More than a section of that many contributions can have. */
+export const MAX_CONTRIBUTIONS_BYTES =
+  HASH_BYTES + 4 + MAX_CONTRIBUTIONS * (FIXED_BYTES + MAX_PARAMETER_BYTES);
 
 /** One contribution to delta. Points in zkey form. */
 export interface Contribution {

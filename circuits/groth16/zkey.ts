@@ -1,17 +1,32 @@
 /**
- * snarkjs's Groth16 proving key, `.zkey` version 1 (layout: snarkjs `src/zkey_utils.js`). Sections are views of the
- * file, nothing is copied, so a section can be cut into chunks and a chunk addressed by its byte range.
+ * snarkjs's Groth16 proving key, `.zkey` version 1 (layout: snarkjs `src/zkey_utils.js`), in memory (`readZkey`) or
+ * read where it is needed (`openZkey`): only what is small is in memory then, the sections are read into the buffer
+ * of whoever computes with them. A section can be cut into chunks and a chunk addressed by its byte range.
  *
  * Checks every count, length, prime and index, and that the header's points are points. It does NOT check the points
  * of sections 5 to 9, nor which circuit the key encodes, nor who made it: that is the business of whoever trusts it.
  */
 import { concat, equal } from '../../protocols/encoding.ts';
 import { VouchError } from '../../protocols/errors.ts';
-import { type BinFile, type Range, readBinFile, writeBinFile } from './binfile.ts';
-import { type Contributions, readContributions, writeContributions } from './contribution.ts';
+import { parseSections, type Sections, uint32, writeBinFile } from './binfile.ts';
+import {
+  type Contributions,
+  MAX_CONTRIBUTIONS_BYTES,
+  readContributions,
+  writeContributions,
+} from './contribution.ts';
 import { SECTION_GROUP, SECTIONS, type Section } from './engine.ts';
 import { ELEMENT_BYTES, elementBytes, Q, R, TWO_ADICITY } from './field.ts';
 import { checkPoint, type Group, POINT_BYTES } from './point.ts';
+import {
+  type ByteSource,
+  bytesSource,
+  demandWithin,
+  type Parser,
+  parseBytes,
+  parseSource,
+  type Range,
+} from './source.ts';
 
 const VERSION = 1;
 const GROTH16 = 1;
@@ -32,27 +47,48 @@ const HEADER_POINTS = [
 ] as const satisfies ReadonlyArray<readonly [string, Group]>;
 export type HeaderPoint = (typeof HEADER_POINTS)[number][0];
 
-/** What a `.zkey` holds. Points are affine in zkey form (point.ts). */
-export interface ZkeyContent {
+/** How large everything in a key is. */
+export interface KeyShape {
   /** Number of wires, the constant 1 included. */
   readonly variables: number;
   /** Number of public signals, the constant 1 not included. */
   readonly publics: number;
   /** Size of the evaluation domain, a power of two. */
   readonly domainSize: number;
+}
+
+/** What is small in a key, always in memory. Points are affine in zkey form (point.ts). */
+interface KeyHead extends KeyShape {
   readonly header: Readonly<Record<HeaderPoint, Uint8Array>>;
   /** publics + 1 points of G1. */
   readonly ic: Uint8Array;
-  /** Nonzero entries of A (0) and B (1), `ENTRY_BYTES` each; values times R^2. */
-  readonly entries: Uint8Array;
-  readonly points: Readonly<Record<Section, Uint8Array>>;
   readonly contributions: Contributions;
 }
 
-export interface Zkey extends ZkeyContent {
-  /** Where the section's points lie in the file, in bytes. */
-  range(section: Section): Range;
+/** What is large in a key: points of the five sums, and the entries of the matrices. */
+export type KeyPart = Section | 'entries';
+const PARTS: readonly KeyPart[] = [...SECTIONS, 'entries'];
+
+/** A key of which the large parts may be elsewhere. */
+export interface ProvingKey extends KeyHead {
+  /** Where the part's points or entries lie in the file, in bytes. */
+  range(part: KeyPart): Range;
+  /**
+   * Fills `target`, also one in shared memory, with the bytes of `part` from its byte `offset` (default 0) on. Entries
+   * are checked to be within the matrices, and read whole. RangeError when that is outside of the part.
+   */
+  read(part: KeyPart, target: Uint8Array, offset?: number): Promise<void>;
 }
+
+/** What a `.zkey` holds. */
+export interface ZkeyContent extends KeyHead {
+  /** Nonzero entries of A (0) and B (1), `ENTRY_BYTES` each; values times R^2. */
+  readonly entries: Uint8Array;
+  readonly points: Readonly<Record<Section, Uint8Array>>;
+}
+
+/** A key in memory; its members are views of the file. */
+export interface Zkey extends ZkeyContent, ProvingKey {}
 
 export interface ReadZkeyOptions {
   /**
@@ -63,45 +99,91 @@ export interface ReadZkeyOptions {
 }
 
 /** How many points each section has. */
-export function sectionCounts(
-  shape: Pick<Zkey, 'variables' | 'publics' | 'domainSize'>,
-): Record<Section, number> {
-  const { variables, publics, domainSize } = shape;
+export function sectionCounts({ variables, publics, domainSize }: KeyShape): Record<Section, number> {
   return { A: variables, B1: variables, B2: variables, C: variables - publics - 1, H: domainSize };
 }
 
-/** Throws `bad-file` with one sentence on anything that a prover could trip over. */
+/** A key in memory. Throws `bad-file` with one sentence on anything that a prover could trip over. */
 export function readZkey(file: Uint8Array, options: ReadZkeyOptions = {}): Zkey {
-  const sections = readBinFile(file, 'zkey', VERSION);
-  const protocol = sections.section(1);
-  if (protocol.byteLength !== 4 || uint32(protocol, 0) !== GROTH16) throw bad('its protocol is not Groth16');
-  const shape = readShape(sections);
-  const { header } = shape;
-  if (!options.allowUncontributed && equal(header.gamma2, header.delta2)) {
+  const { head, ranges } = parseBytes(file, parseZkey(file.byteLength, options));
+  const view = (part: KeyPart) =>
+    file.subarray(ranges[part].offset, ranges[part].offset + ranges[part].length);
+  const entries = view('entries');
+  checkEntries(entries, head, 0);
+  const points = Object.fromEntries(SECTIONS.map((name) => [name, view(name)])) as ZkeyContent['points'];
+  return { ...provingKey(bytesSource(file), head, ranges), entries, points };
+}
+
+/**
+ * A key whose sections are read where they are needed; of the source only what is small. Throws as `readZkey`, but
+ * for entries outside of the matrices, which are found when they are read.
+ */
+export async function openZkey(source: ByteSource, options: ReadZkeyOptions = {}): Promise<ProvingKey> {
+  const { head, ranges } = await parseSource(source, parseZkey(source.byteLength, options));
+  return provingKey(source, head, ranges);
+}
+
+/** All of a key in memory. */
+export async function loadZkey(key: ProvingKey): Promise<Zkey> {
+  const load = async (part: KeyPart) => {
+    const bytes = new Uint8Array(key.range(part).length);
+    await key.read(part, bytes);
+    return bytes;
+  };
+  const points: Partial<Record<Section, Uint8Array>> = {};
+  for (const section of SECTIONS) points[section] = await load(section);
+  return { ...key, entries: await load('entries'), points: points as ZkeyContent['points'] };
+}
+
+type Ranges = Readonly<Record<KeyPart, Range>>;
+
+function provingKey(source: ByteSource, head: KeyHead, ranges: Ranges): ProvingKey {
+  return {
+    ...head,
+    range: (part) => ranges[part],
+    async read(part, target, offset = 0) {
+      const range = ranges[part];
+      demandWithin({ byteLength: range.length }, offset, target.byteLength);
+      if (part === 'entries' && (offset % ENTRY_BYTES !== 0 || target.byteLength % ENTRY_BYTES !== 0)) {
+        throw new RangeError(`entries are read whole, ${ENTRY_BYTES} bytes each`);
+      }
+      await source.read(range.offset + offset, target);
+      if (part === 'entries') checkEntries(target, head, offset / ENTRY_BYTES);
+    },
+  };
+}
+
+function* parseZkey(
+  byteLength: number,
+  { allowUncontributed }: ReadZkeyOptions,
+): Parser<{ head: KeyHead; ranges: Ranges }> {
+  const sections = yield* parseSections(byteLength, 'zkey', VERSION);
+  const protocol = yield exact(sections.range(1), 4, 'protocol section');
+  if (uint32(protocol, 0) !== GROTH16) throw bad('its protocol is not Groth16');
+  const { header, ...shape } = yield* parseHeader(sections);
+  if (!allowUncontributed && equal(header.gamma2, header.delta2)) {
     throw bad(
       'gamma and delta are equal, so nobody has contributed to it and anyone can forge; contribute first',
     );
   }
 
-  const ic = exact(sections.section(3), (shape.publics + 1) * POINT_BYTES.G1, 'IC section');
+  const ic = yield exact(sections.range(3), (shape.publics + 1) * POINT_BYTES.G1, 'IC section');
   for (let at = 0; at < ic.byteLength; at += POINT_BYTES.G1) {
     checkPoint('G1', ic.subarray(at, at + POINT_BYTES.G1), `.zkey file: IC[${at / POINT_BYTES.G1}]`);
   }
   const counts = sectionCounts(shape);
-  const points = Object.fromEntries(
-    SECTIONS.map((name) => {
-      const length = counts[name] * POINT_BYTES[SECTION_GROUP[name]];
-      return [name, exact(sections.section(SECTION_ID[name]), length, `section ${name}`)];
+  const entries = yield* parseEntries(sections);
+  const ranges = Object.fromEntries(
+    PARTS.map((part) => {
+      if (part === 'entries') return [part, entries];
+      const length = counts[part] * POINT_BYTES[SECTION_GROUP[part]];
+      return [part, exact(sections.range(SECTION_ID[part]), length, `section ${part}`)];
     }),
-  ) as Record<Section, Uint8Array>;
-  return {
-    ...shape,
-    ic,
-    entries: readEntries(sections, shape),
-    points,
-    contributions: readContributions(sections.section(10)),
-    range: (section) => sections.range(SECTION_ID[section]),
-  };
+  ) as Record<KeyPart, Range>;
+  const last = sections.range(10);
+  if (last.length > MAX_CONTRIBUTIONS_BYTES) throw bad(`its contribution section has ${last.length} bytes`);
+  const contributions = readContributions(yield last);
+  return { head: { ...shape, header, ic, contributions }, ranges };
 }
 
 /** The file, sections in ascending order as snarkjs writes them after a contribution. */
@@ -116,10 +198,9 @@ export function writeZkey(key: ZkeyContent): Uint8Array<ArrayBuffer> {
   ]);
 }
 
-function readShape(sections: BinFile): Pick<Zkey, 'variables' | 'publics' | 'domainSize' | 'header'> {
-  const bytes = sections.section(2);
+function* parseHeader(sections: Sections): Parser<KeyShape & Pick<KeyHead, 'header'>> {
   const pointBytes = HEADER_POINTS.reduce((sum, [, group]) => sum + POINT_BYTES[group], 0);
-  exact(bytes, 2 * (4 + ELEMENT_BYTES) + 12 + pointBytes, 'header section');
+  const bytes = yield exact(sections.range(2), 2 * (4 + ELEMENT_BYTES) + 12 + pointBytes, 'header section');
   let at = 0;
   const take = (length: number) => {
     at += length;
@@ -153,11 +234,17 @@ function readShape(sections: BinFile): Pick<Zkey, 'variables' | 'publics' | 'dom
   return { variables, publics, domainSize, header };
 }
 
-function readEntries(sections: BinFile, shape: Pick<Zkey, 'variables' | 'domainSize'>): Uint8Array {
-  const bytes = sections.section(4);
-  if (bytes.byteLength < 4) throw bad('the coefficient section has no count');
-  const count = uint32(bytes, 0);
-  const entries = exact(bytes, 4 + count * ENTRY_BYTES, 'coefficient section').subarray(4);
+/** Where the entries lie, after their count. */
+function* parseEntries(sections: Sections): Parser<Range> {
+  const range = sections.range(4);
+  if (range.length < 4) throw bad('the coefficient section has no count');
+  const count = uint32(yield { offset: range.offset, length: 4 }, 0);
+  exact(range, 4 + count * ENTRY_BYTES, 'coefficient section');
+  return { offset: range.offset + 4, length: count * ENTRY_BYTES };
+}
+
+/** `first`: the number of the first of these entries. */
+function checkEntries(entries: Uint8Array, shape: KeyShape, first: number): void {
   const view = new DataView(entries.buffer, entries.byteOffset, entries.byteLength);
   for (let at = 0; at < entries.byteLength; at += ENTRY_BYTES) {
     const matrix = view.getUint32(at, true);
@@ -165,11 +252,10 @@ function readEntries(sections: BinFile, shape: Pick<Zkey, 'variables' | 'domainS
     const column = view.getUint32(at + 8, true);
     if (matrix > 1 || row >= shape.domainSize || column >= shape.variables) {
       throw bad(
-        `coefficient ${at / ENTRY_BYTES} is at (${matrix}, ${row}, ${column}), outside of the matrices`,
+        `coefficient ${first + at / ENTRY_BYTES} is at (${matrix}, ${row}, ${column}), outside of the matrices`,
       );
     }
   }
-  return entries;
 }
 
 function headerSection(key: ZkeyContent): Uint8Array {
@@ -185,13 +271,9 @@ function headerSection(key: ZkeyContent): Uint8Array {
   );
 }
 
-function exact(bytes: Uint8Array, length: number, what: string): Uint8Array {
-  if (bytes.byteLength !== length) throw bad(`its ${what} has ${bytes.byteLength} bytes, expected ${length}`);
-  return bytes;
-}
-
-function uint32(bytes: Uint8Array, offset: number): number {
-  return new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength).getUint32(offset, true);
+function exact(range: Range, length: number, what: string): Range {
+  if (range.length !== length) throw bad(`its ${what} has ${range.length} bytes, expected ${length}`);
+  return range;
 }
 
 function uint32Bytes(value: number): Uint8Array {

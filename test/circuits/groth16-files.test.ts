@@ -1,3 +1,7 @@
+import { spawnSync } from 'node:child_process';
+import { mkdtempSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { readBinFile, writeBinFile } from '../../circuits/groth16/binfile.ts';
 import { elementBytes, Q, R, randomScalar, readElement, writeElement } from '../../circuits/groth16/field.ts';
 import {
@@ -12,29 +16,56 @@ import {
   writeG1,
   writeG2,
 } from '../../circuits/groth16/point.ts';
+import { openPowersOfTau } from '../../circuits/groth16/ptau.ts';
 import { readR1cs } from '../../circuits/groth16/r1cs.ts';
 import { setup } from '../../circuits/groth16/setup.ts';
-import { readWitness, writeWitness } from '../../circuits/groth16/witness.ts';
-import { readZkey, writeZkey } from '../../circuits/groth16/zkey.ts';
+import { blobSource, bytesSource } from '../../circuits/groth16/source.ts';
+import { openWitness, readWitness, writeWitness } from '../../circuits/groth16/witness.ts';
+import { loadZkey, openZkey, readZkey, writeZkey } from '../../circuits/groth16/zkey.ts';
 import { VouchError } from '../../protocols/errors.ts';
+import { openFile } from '../../runtime/file-source.ts';
 import { createPool } from '../../runtime/msm/pool.ts';
 import { assert, suite } from '../harness.ts';
 import { randomCircuit } from './groth16-circuit.ts';
+import { hasProverData, PROVER_DATA } from './groth16-oracle.ts';
+import { strayPoint } from './stray-point.ts';
 
 const test = suite('groth16 files');
 
-/** Fails unless `run` throws `bad-file` (or `code`) with one sentence that matches. */
-function refuses(run: () => unknown, pattern: RegExp, code = 'bad-file') {
+/** Fails unless `run` throws `bad-file` with one sentence that matches. */
+function refuses(run: () => unknown, pattern: RegExp): void {
+  let error: unknown;
   try {
     run();
-  } catch (error) {
-    assert.instance(error, VouchError, String(error));
-    assert.is((error as VouchError).code, code);
-    assert.match((error as VouchError).message, pattern);
-    assert.not.match((error as VouchError).message, /\n/);
-    return;
+  } catch (thrown) {
+    error = thrown;
   }
-  assert.unreachable(`expected an error that matches ${pattern}`);
+  isRefusal(error, pattern);
+}
+function isRefusal(error: unknown, pattern: RegExp): void {
+  assert.instance(error, VouchError, `expected an error that matches ${pattern}, got ${error}`);
+  const { code, message } = error as VouchError;
+  assert.is(code, 'bad-file');
+  assert.match(message, pattern);
+  assert.not.match(message, /\n/);
+}
+const failureOf = (work: Promise<unknown>) =>
+  work.then(
+    () => 'no error',
+    (error) => error,
+  );
+/** Fails unless a key is refused in memory, and when it is read piece by piece. */
+async function refusesKey(file: Uint8Array, pattern: RegExp): Promise<void> {
+  refuses(() => readZkey(file), pattern);
+  isRefusal(await failureOf(openZkey(bytesSource(file)).then(loadZkey)), pattern);
+}
+async function refusesWitness(file: Uint8Array, pattern: RegExp): Promise<void> {
+  refuses(() => readWitness(file), pattern);
+  const read = async () => {
+    const { count, read: fill } = await openWitness(bytesSource(file));
+    await fill(new Uint8Array(count * 32));
+  };
+  isRefusal(await failureOf(read()), pattern);
 }
 const patched = (file: Uint8Array, offset: number, bytes: ArrayLike<number>) => {
   const copy = file.slice();
@@ -52,9 +83,8 @@ function withSection(
   id: number,
   bytes: Uint8Array,
 ): Uint8Array {
-  const count = new DataView(file.buffer, file.byteOffset).getUint32(8, true);
   const sections = readBinFile(file, type, version);
-  const ids = Array.from({ length: count }, (_, index) => index + 1);
+  const ids = Array.from({ length: 20 }, (_, index) => index).filter(sections.has);
   return writeBinFile(
     type,
     version,
@@ -71,14 +101,14 @@ test('a key to read', async () => {
   assert.is(Buffer.compare(writeZkey(readZkey(key)), key), 0);
 });
 
-test('a key cut off anywhere is refused with a sentence', () => {
+test('a key cut off anywhere is refused with a sentence', async () => {
   for (let length = 0; length < key.byteLength; length += length < 1000 ? 1 : 61) {
-    refuses(() => readZkey(key.subarray(0, length)), /^\.zkey file: /);
+    await refusesKey(key.subarray(0, length), /^\.zkey file: /);
   }
-  refuses(() => readZkey(Buffer.concat([key, new Uint8Array(1)])), /1 bytes follow/);
+  await refusesKey(Buffer.concat([key, new Uint8Array(1)]), /1 bytes follow/);
 });
 
-test('a key whose header lies is refused', () => {
+test('a key whose header lies is refused', async () => {
   const header = at(key, 'zkey', 2);
   const counts = header + 2 * 36;
   const points = counts + 12;
@@ -127,15 +157,43 @@ test('a key whose header lies is refused', () => {
     [at(key, 'zkey', 10) + 68 + 320 + 72, [9], /malformed parameters/],
     [at(key, 'zkey', 10) + 68 + 320 + 73, [200], /malformed parameters/],
   ] as const) {
-    refuses(() => readZkey(patched(key, offset, bytes)), pattern);
+    await refusesKey(patched(key, offset, bytes), pattern);
   }
   const zkey = readZkey(key);
-  refuses(
-    () => readZkey(writeZkey({ ...zkey, header: { ...zkey.header, delta2: zkey.header.gamma2 } })),
-    /anyone can forge/,
-  );
-  refuses(() => readZkey(withSection(key, 'zkey', 1, 9, zkey.points.H.subarray(64))), /section H has/);
-  refuses(() => readZkey(withSection(key, 'zkey', 1, 4, new Uint8Array(3))), /no count/);
+  const uncontributed = writeZkey({ ...zkey, header: { ...zkey.header, delta2: zkey.header.gamma2 } });
+  await refusesKey(uncontributed, /anyone can forge/);
+  readZkey(uncontributed, { allowUncontributed: true });
+  await refusesKey(withSection(key, 'zkey', 1, 9, zkey.points.H.subarray(64)), /section H has/);
+  await refusesKey(withSection(key, 'zkey', 1, 4, new Uint8Array(3)), /no count/);
+});
+
+test('sections are read where they are needed, also into shared memory', async () => {
+  const zkey = readZkey(key);
+  for (const source of [bytesSource(key), blobSource(new Blob([Uint8Array.from(key)]))]) {
+    const opened = await openZkey(source);
+    assert.equal([opened.variables, opened.publics, opened.domainSize], [zkey.variables, zkey.publics, 16]);
+    assert.is(Buffer.compare(writeZkey(await loadZkey(opened)), key), 0);
+
+    const memory = new Uint8Array(new SharedArrayBuffer(256), 64, 128);
+    await opened.read('H', memory, 64);
+    assert.is(Buffer.compare(memory, zkey.points.H.subarray(64, 192)), 0);
+    await opened.read('entries', memory.subarray(0, 88), 44);
+    assert.is(Buffer.compare(memory.subarray(0, 88), zkey.entries.subarray(44, 132)), 0);
+    for (const [part, length, offset] of [
+      ['H', 64, 16 * 64],
+      ['H', 17 * 64, 0],
+      ['A', 64, -64],
+      ['A', 64, 0.5],
+      ['entries', 44, 43],
+      ['entries', 43, 0],
+    ] as const) {
+      assert.instance(await failureOf(opened.read(part, new Uint8Array(length), offset)), RangeError);
+    }
+  }
+  // The second entry only: whoever reads the others gets them.
+  const damaged = await openZkey(bytesSource(patched(key, zkey.range('entries').offset + 44, [2])));
+  await damaged.read('entries', new Uint8Array(44));
+  isRefusal(await failureOf(damaged.read('entries', new Uint8Array(44), 44)), /coefficient 1 is at \(2,/);
 });
 
 test('points outside of the curve or the subgroup are refused', () => {
@@ -145,8 +203,7 @@ test('points outside of the curve or the subgroup are refused', () => {
   refuses(() => checkPoint('G1', writeG2(G2.BASE)), /64 bytes, got 128/);
   refuses(() => checkPoint('G1', patched(writeG1(G1.BASE), 0, [0xff])), /not a point/);
   refuses(() => checkPoint('G2', patched(writeG2(G2.BASE), 0, [0xff])), /not a point/);
-  // x = 4 + 0u is the least with a point of the twist; its order divides the cofactor times r, not r.
-  const outside = twistPoint();
+  const outside = strayPoint();
   refuses(() => checkPoint('G2', outside), /not a point of the curve's group/);
   refuses(() => addPoints('G2', [writeG2(G2.BASE), outside]), /not a point/);
   // A second encoding of the same point, x + q, must not pass.
@@ -155,19 +212,6 @@ test('points outside of the curve or the subgroup are refused', () => {
   writeElement(readElement(base) + Q, shifted);
   refuses(() => checkPoint('G1', shifted), /not below/);
 });
-
-/** The encoding of a point on the twist that is not in the subgroup. */
-function twistPoint(): Uint8Array {
-  const { Fp2 } = { Fp2: G2.Fp };
-  for (let x = 1n; ; x++) {
-    const point = { c0: x, c1: 0n };
-    try {
-      const y = Fp2.sqrt(Fp2.add(Fp2.mul(Fp2.sqr(point), point), G2.CURVE().b));
-      const candidate = G2.fromAffine({ x: point, y });
-      if (!candidate.isTorsionFree()) return writeG2(candidate);
-    } catch {}
-  }
-}
 
 test('sums of points', () => {
   const multiples = [1n, 2n, 3n, R - 3n].map((scalar) => writeG1(G1.BASE.multiply(scalar)));
@@ -214,11 +258,11 @@ test('JSON points there and back', () => {
   refuses(() => parseG2([['1', '2'], ['1'], ['1', '0']], 'g2'), /2 decimal strings/);
 });
 
-test('witness files', () => {
+test('witness files', async () => {
   const file = writeWitness(circuit.witness);
   assert.is(Buffer.compare(readWitness(file), circuit.witness), 0);
   for (let length = 0; length < file.byteLength; length++) {
-    refuses(() => readWitness(file.subarray(0, length)), /^\.wtns file: /);
+    await refusesWitness(file.subarray(0, length), /^\.wtns file: /);
   }
   const header = at(file, 'wtns', 1);
   for (const [offset, bytes, pattern] of [
@@ -230,11 +274,116 @@ test('witness files', () => {
     [at(file, 'wtns', 2), [2], /constant 1/],
     [at(file, 'wtns', 2) + 64, elementBytes(R), /below the field's prime/],
   ] as const) {
-    refuses(() => readWitness(patched(file, offset, bytes)), pattern);
+    await refusesWitness(patched(file, offset, bytes), pattern);
   }
+  await refusesWitness(
+    writeBinFile('wtns', 2, [
+      [1, patched(file.subarray(header, header + 40), 36, [0, 0, 0, 0])],
+      [2, new Uint8Array(0)],
+    ]),
+    /no values/,
+  );
+  const opened = await openWitness(bytesSource(file));
+  const part = new Uint8Array(new SharedArrayBuffer(64));
+  await opened.read(part, 1);
+  assert.is(Buffer.compare(part, circuit.witness.subarray(32, 96)), 0);
+  assert.instance(await failureOf(opened.read(part, opened.count - 1)), RangeError);
+  assert.instance(await failureOf(opened.read(part.subarray(1))), RangeError);
   refuses(() => writeWitness(new Uint8Array(0)), /multiple/);
   // The largest scalar is one.
   readWitness(patched(file, at(file, 'wtns', 2) + 64, elementBytes(R - 1n)));
+});
+
+test('powers of tau', async (t) => {
+  const file = powersOfTau(3);
+  const open = (bytes: Uint8Array) => openPowersOfTau(bytesSource(bytes));
+  assert.equal(await open(file), { power: 3, ceremonyPower: 28, prepared: true });
+  const unprepared = writeBinFile(
+    'ptau',
+    1,
+    [1, 2, 3, 4, 5, 6, 7].map((id) => [id, readBinFile(file, 'ptau', 1).section(id)] as const),
+  );
+  assert.is((await open(unprepared)).prepared, false);
+
+  const header = at(file, 'ptau', 1);
+  for (const [bytes, pattern] of [
+    [file.subarray(0, 1000), /cut off/],
+    [key, /begin with "ptau"/],
+    [patched(file, 4, [2]), /version 2/],
+    [patched(file, header, [48]), /prime has 48 bytes/],
+    [patched(file, header + 4, elementBytes(R)), /not BN254's/],
+    [patched(file, header + 36, [4]), /section 2 has 960 bytes, expected 1984/],
+    [patched(file, header + 36, [0]), /power is 0 of 28/],
+    [patched(file, header + 36, [29]), /power is 29/],
+    [patched(file, header + 40, [2]), /power is 3 of 2/],
+    [withSection(file, 'ptau', 1, 14, new Uint8Array(64)), /section 14 has 64 bytes, expected 960/],
+    [withSection(file, 'ptau', 1, 6, new Uint8Array(64)), /section 6/],
+    [patched(file, at(file, 'ptau', 2), [0]), /G1 do not begin at the generator/],
+    [patched(file, at(file, 'ptau', 3), [0]), /G2 do not begin at the generator/],
+    [patched(file, at(file, 'ptau', 2) + 64, [1]), /tau in G1/],
+    [patched(file, at(file, 'ptau', 3) + 128, strayPoint()), /tau in G2/],
+  ] as const) {
+    isRefusal(await failureOf(open(bytes)), pattern);
+  }
+  if (!hasProverData) t.skip("no ../shared/prover here, so no file of snarkjs's");
+  await using snarkjs = await openFile(`${PROVER_DATA}test12.ptau`, 'powers of tau');
+  assert.equal(await openPowersOfTau(snarkjs), { power: 12, ceremonyPower: 12, prepared: true });
+});
+
+/** A file of the right form: the first powers are points, the others are zero. */
+function powersOfTau(power: number): Uint8Array {
+  const header = new Uint8Array(44);
+  const view = new DataView(header.buffer);
+  view.setUint32(0, 32, true);
+  header.set(elementBytes(Q), 4);
+  view.setUint32(36, power, true);
+  view.setUint32(40, 28, true);
+  const zeros = (count: number) => new Uint8Array(count * 64);
+  const powers = 2 ** power;
+  const [g1, g2] = [zeros(2 * powers - 1), zeros(2 * powers)];
+  [1n, 7n].forEach((tau, index) => {
+    g1.set(writeG1(G1.BASE.multiply(tau)), index * 64);
+    g2.set(writeG2(G2.BASE.multiply(tau)), index * 128);
+  });
+  const lagrange = (count: number) => zeros(2 * count - 1);
+  return writeBinFile('ptau', 1, [
+    [1, header],
+    [2, g1],
+    [3, g2],
+    [4, zeros(powers)],
+    [5, zeros(powers)],
+    [6, zeros(2)],
+    [7, new Uint8Array(4)],
+    [12, lagrange(2 * powers)],
+    [13, zeros(2 * (2 * powers - 1))],
+    [14, lagrange(powers)],
+    [15, lagrange(powers)],
+  ]);
+}
+
+test('a file is opened once and read where it is needed', async () => {
+  const folder = mkdtempSync(join(tmpdir(), 'vouch-files-'));
+  try {
+    const path = join(folder, 'a.zkey');
+    writeFileSync(path, key);
+    {
+      await using file = await openFile(path, 'proving key');
+      assert.is(file.byteLength, key.byteLength);
+      assert.is(Buffer.compare(writeZkey(await loadZkey(await openZkey(file))), key), 0);
+      truncateSync(path, key.byteLength - 100);
+      isRefusal(await failureOf(openZkey(file).then(loadZkey)), /a\.zkey: it was cut off while it was read/);
+    }
+    const opening = (name: string) => failureOf(openFile(join(folder, name), 'proving key'));
+    isRefusal(await opening('b.zkey'), /^proving key .*b\.zkey: there is no such file$/);
+    isRefusal(await opening('.'), /not a regular file/);
+    isRefusal(await opening('a.zkey/b'), /^proving key .*a\.zkey.b: /);
+    if (process.platform !== 'win32') {
+      spawnSync('mkfifo', [join(folder, 'pipe')]);
+      isRefusal(await opening('pipe'), /not a regular file/);
+    }
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
 });
 
 test('constraint files', () => {
