@@ -38,6 +38,7 @@ export const ERROR_CODES = {
   'shard-rejected': true,
   cancelled: true,
   'device-lost': true,
+  'out-of-memory': true,
   internal: true,
 } as const satisfies Record<string, boolean>;
 export type ErrorCode = keyof typeof ERROR_CODES;

@@ -479,6 +479,7 @@ const MEANINGS: Record<ErrorCode, string> = {
   'shard-rejected': 'a partial result is not one point of the group',
   cancelled: 'given up because somebody asked for it',
   'device-lost': 'the GPU is gone',
+  'out-of-memory': 'there is no room for it, on the GPU or on the host',
   internal: 'a fault inside the service; `errorId` finds it in its log',
 };
 
