@@ -1,13 +1,15 @@
 /**
  * Sealing: encryption to a key that evidence binds, and of the reply to whoever sealed the request.
  *
- * HPKE base mode (RFC 9180) with DHKEM(X25519, HKDF-SHA256) 0x0020, HKDF-SHA256 0x0001, AES-256-GCM 0x0002;
- * one message per context. The reply follows RFC 9458 section 4.4 with our own export label.
+ * HPKE base mode (RFC 9180) with HKDF-SHA256 0x0001 and AES-256-GCM 0x0002; one message per context. The KEM is
+ * DHKEM(X25519, HKDF-SHA256) 0x0020, with an enc of 32 bytes, or X-Wing 0x647a (x-wing.ts), with one of 1120. The
+ * recipient's public key says which; the message names it. The reply follows RFC 9458 section 4.4 with our own
+ * export label.
  *
- *   sealed  = enc (32) || ciphertext (n) || tag (16)
+ *   sealed  = KEM id (2, big-endian) || enc (32 or 1120) || ciphertext (n) || tag (16)
  *             HPKE `info` = the UTF-8 purpose string, one of SEALING_INFO; `aad` = chosen by the protocol
  *   reply   = response_nonce (32) || ciphertext (n) || tag (16)
- *             secret = context.Export("vouch/v1/reply", 32); salt = enc || response_nonce;
+ *             secret = context.Export("vouch/v2/reply", 32); salt = enc || response_nonce;
  *             prk = HKDF-Extract(salt, secret); key = Expand(prk, "key", 32); nonce = Expand(prk, "nonce", 12);
  *             AES-256-GCM with empty aad
  *   blob    = nonce (12) || ciphertext (n) || tag (16), AES-256-GCM
@@ -17,25 +19,29 @@
  * hidden lengths. Replays are caught only by a ReplayGuard. Needs X25519 in WebCrypto (Node 20, Chrome 133,
  * Firefox 130, Safari 17 and later).
  */
-import { Aes256Gcm, CipherSuite, DhkemX25519HkdfSha256, HkdfSha256 } from '@hpke/core';
+import { Aes256Gcm, CipherSuite, DhkemX25519HkdfSha256, HkdfSha256, type KemInterface } from '@hpke/core';
 import { expand, extract } from '@noble/hashes/hkdf.js';
 import { sha256 as nobleSha256 } from '@noble/hashes/sha2.js';
-import { concat, randomBytes, unshared, utf8 } from './encoding.ts';
+import { concat, randomBytes, sha256, unshared, utf8 } from './encoding.ts';
 import { VouchError } from './errors.ts';
+import { createXWing, X_WING_ENC_BYTES, X_WING_PUBLIC_KEY_BYTES } from './x-wing.ts';
 
 /** What a sealed message is for: a message sealed for one purpose does not open for another. */
 export const SEALING_INFO = {
   /** an inference request, sealed to a runner */
-  infer: 'vouch/v1/infer',
+  infer: 'vouch/v2/infer',
   /** a shard's scalars, sealed to a worker; its point comes back as the reply */
-  shard: 'vouch/v1/shard',
+  shard: 'vouch/v2/shard',
   /** a model key, sealed by the key-broker to the party whose evidence it accepted */
-  release: 'vouch/v1/release',
+  release: 'vouch/v2/release',
 } as const;
 export type SealingInfo = (typeof SEALING_INFO)[keyof typeof SEALING_INFO];
 
-export const SEALING_PUBLIC_KEY_BYTES = 32;
-const ENC_BYTES = 32;
+/** Ways to seal; a policy may demand `x-wing`, which holds against quantum computers as well. */
+export const SEALING_SUITES = ['x25519', 'x-wing'] as const;
+export type SealingSuite = (typeof SEALING_SUITES)[number];
+
+const KEM_ID_BYTES = 2;
 const TAG_BYTES = 16;
 const REPLY_NONCE_BYTES = 32;
 const BLOB_NONCE_BYTES = 12;
@@ -43,10 +49,10 @@ const BLOB_KEY_BYTES = 32;
 
 /** Plaintexts are at most 64 MiB. */
 export const MAX_PLAINTEXT_BYTES = 64 * 1024 * 1024;
-/** What sealing adds to a request: enc and tag. */
-export const SEAL_OVERHEAD_BYTES = ENC_BYTES + TAG_BYTES;
+/** What sealing adds to a request at most: KEM id, enc and tag. */
+export const SEAL_OVERHEAD_BYTES = KEM_ID_BYTES + X_WING_ENC_BYTES + TAG_BYTES;
 
-const REPLY_LABEL = utf8('vouch/v1/reply');
+const REPLY_LABEL = utf8('vouch/v2/reply');
 
 /**
  * HKDF-SHA256 (RFC 5869) where it is called. WebCrypto's takes a trip to another thread per step, together about
@@ -74,14 +80,22 @@ const bytesOf = (input: Input): Uint8Array =>
     ? new Uint8Array(input.buffer, input.byteOffset, input.byteLength)
     : new Uint8Array(input);
 
-const suite = new CipherSuite({
-  kem: new DhkemX25519HkdfSha256(),
-  kdf: new InlineHkdf(),
-  aead: new Aes256Gcm(),
-});
+const hpke = (kem: KemInterface) => new CipherSuite({ kem, kdf: new InlineHkdf(), aead: new Aes256Gcm() });
+const SUITES: Readonly<Record<SealingSuite, { hpke: CipherSuite; keyBytes: number; encBytes: number }>> = {
+  x25519: { hpke: hpke(new DhkemX25519HkdfSha256()), keyBytes: 32, encBytes: 32 },
+  'x-wing': { hpke: hpke(createXWing()), keyBytes: X_WING_PUBLIC_KEY_BYTES, encBytes: X_WING_ENC_BYTES },
+};
+const kemId = (suite: SealingSuite): Uint8Array => {
+  const { id } = SUITES[suite].hpke.kem;
+  return Uint8Array.of(id >> 8, id & 0xff);
+};
 
-/** The recipient's side of sealing: 32 public bytes, and private keys that WebCrypto does not give out. */
+/** The length of a suite's public keys. */
+export const sealingKeyBytes = (suite: SealingSuite): number => SUITES[suite].keyBytes;
+
+/** The recipient's side of sealing: a public key, and a private one that is not given out. */
 export interface SealingKeyPair {
+  readonly suite: SealingSuite;
   readonly publicKey: Uint8Array;
   readonly handle: CryptoKeyPair;
 }
@@ -100,22 +114,27 @@ export interface SealedRequest {
 
 export interface OpenedRequest {
   readonly plaintext: Uint8Array;
-  /** The request's encapsulated key, 32 bytes: unique per request. */
+  /** The request's encapsulated key: unique per request. */
   readonly enc: Uint8Array;
   /** Seals a reply that only the sender of this request can open. */
   sealReply(plaintext: Uint8Array): Promise<Uint8Array>;
 }
 
-/** A fresh X25519 key pair whose private half cannot be exported. */
-export async function generateSealingKeyPair(): Promise<SealingKeyPair> {
+/** A fresh key pair whose private half cannot be exported. */
+export async function generateSealingKeyPair(suite: SealingSuite = 'x25519'): Promise<SealingKeyPair> {
+  const { kem } = SUITES[suite].hpke;
+  if (suite === 'x-wing') {
+    const handle = await kem.generateKeyPair();
+    return { suite, publicKey: new Uint8Array(await kem.serializePublicKey(handle.publicKey)), handle };
+  }
   const handle = (await crypto.subtle.generateKey('X25519', false, ['deriveBits'])) as CryptoKeyPair;
   const publicKey = new Uint8Array(await crypto.subtle.exportKey('raw', handle.publicKey));
-  return { publicKey, handle };
+  return { suite, publicKey, handle };
 }
 
 /**
- * Seals `plaintext` to the holder of `publicKey` (32 bytes). Throws `too-large` above MAX_PLAINTEXT_BYTES and
- * `seal-rejected` for a public key that is malformed or of small order.
+ * Seals `plaintext` to the holder of `publicKey`, whose length says by which suite. Throws `too-large` above
+ * MAX_PLAINTEXT_BYTES and `seal-rejected` for a public key that is malformed or of small order.
  */
 export async function sealTo(
   publicKey: Uint8Array,
@@ -123,12 +142,14 @@ export async function sealTo(
   { info, aad = new Uint8Array() }: SealContext,
 ): Promise<SealedRequest> {
   checkPlaintext(plaintext);
-  if (publicKey.length !== SEALING_PUBLIC_KEY_BYTES) throw rejected();
+  const suite = SEALING_SUITES.find((name) => sealingKeyBytes(name) === publicKey.length);
+  if (suite === undefined) throw rejected();
   return rejecting(async () => {
-    const recipientPublicKey = await suite.kem.deserializePublicKey(publicKey);
-    const context = await suite.createSenderContext({ recipientPublicKey, info: utf8(info) });
+    const { hpke } = SUITES[suite];
+    const recipientPublicKey = await hpke.kem.deserializePublicKey(publicKey);
+    const context = await hpke.createSenderContext({ recipientPublicKey, info: utf8(info) });
     const enc = new Uint8Array(context.enc);
-    const sealed = concat(enc, new Uint8Array(await context.seal(plaintext, aad)));
+    const sealed = concat(kemId(suite), enc, new Uint8Array(await context.seal(plaintext, aad)));
     return {
       sealed,
       openReply: (reply) =>
@@ -144,21 +165,25 @@ export async function sealTo(
 }
 
 /**
- * Opens what `sealTo` made for this key, purpose and aad. Whatever is wrong with it, the error is the same
- * `seal-rejected`. With `replays`, a second arrival of the same message is `replayed`, and `busy` when the
+ * Opens what `sealTo` made for one of these keys, this purpose and aad. Whatever is wrong with it, the error is the
+ * same `seal-rejected`. With `replays`, a second arrival of the same message is `replayed`, and `busy` when the
  * guard is full; a message counts as seen only once it has opened, so that forgeries cannot fill the guard.
  */
 export async function open(
-  { handle }: SealingKeyPair,
+  keys: SealingKeyPair | readonly SealingKeyPair[],
   sealed: Uint8Array,
   { info, aad = new Uint8Array(), replays }: SealContext & { readonly replays?: ReplayGuard },
 ): Promise<OpenedRequest> {
-  checkSealed(sealed, ENC_BYTES);
-  const enc = sealed.slice(0, ENC_BYTES);
+  const pair = [keys].flat().find(({ suite }) => kemId(suite).every((byte, i) => sealed[i] === byte));
+  if (pair === undefined) throw rejected();
+  const { hpke, encBytes } = SUITES[pair.suite];
+  const bodyAt = KEM_ID_BYTES + encBytes;
+  checkSealed(sealed, bodyAt);
+  const enc = sealed.slice(KEM_ID_BYTES, bodyAt);
   replays?.check(enc);
   const opened = await rejecting(async () => {
-    const context = await suite.createRecipientContext({ recipientKey: handle, enc, info: utf8(info) });
-    const plaintext = new Uint8Array(await context.open(sealed.subarray(ENC_BYTES), aad));
+    const context = await hpke.createRecipientContext({ recipientKey: pair.handle, enc, info: utf8(info) });
+    const plaintext = new Uint8Array(await context.open(sealed.subarray(bodyAt), aad));
     return { context, plaintext };
   });
   // Again, in one step with recording it: the same message may have been opened meanwhile.
@@ -209,7 +234,8 @@ export interface ReplayGuard {
  */
 export function createReplayGuard({ limit = 2 ** 20 }: { limit?: number } = {}): ReplayGuard {
   const seen = new Set<string>();
-  const nameOf = (enc: Uint8Array) => String.fromCharCode(...enc);
+  // A digest, so that a long enc takes no more room than a short one.
+  const nameOf = (enc: Uint8Array) => String.fromCharCode(...(enc.length > 32 ? sha256(enc) : enc));
   const check = (name: string) => {
     if (seen.has(name)) {
       throw new VouchError(

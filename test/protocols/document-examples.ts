@@ -119,7 +119,7 @@ export async function examples(): Promise<Record<string, string>> {
   const sealedKey = await sealFixed({
     recipient: runnerKey,
     name: 'release',
-    info: 'vouch/v1/release',
+    info: 'vouch/v2/release',
     aad,
     plaintext: modelKey,
   });
@@ -190,7 +190,7 @@ export async function examples(): Promise<Record<string, string>> {
       'recipient private key': privateBytes,
       'recipient public key': runnerKey,
       'ephemeral private key': story.request.ephemeralPrivate,
-      info: 'vouch/v1/infer',
+      info: 'vouch/v2/infer',
       aad: story.subject,
       plaintext: JSON.stringify(story.plaintext),
       sealed: story.request.sealed,

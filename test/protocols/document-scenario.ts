@@ -140,7 +140,7 @@ export async function sealingKeys(name: string): Promise<SealingKeyPair & { priv
     ),
     publicKey: await crypto.subtle.importKey('raw', publicKey, 'X25519', true, []),
   };
-  return { publicKey, handle, privateBytes };
+  return { suite: 'x25519', publicKey, handle, privateBytes };
 }
 
 function rawPublic(key: KeyObject): Uint8Array<ArrayBuffer> {
@@ -214,7 +214,7 @@ export async function sealFixed(options: {
   });
   const enc = new Uint8Array(context.enc);
   const ciphertext = new Uint8Array(await context.seal(options.plaintext, options.aad));
-  const exported = new Uint8Array(await context.export(utf8('vouch/v1/reply'), 32));
+  const exported = new Uint8Array(await context.export(utf8('vouch/v2/reply'), 32));
   const replyNonce = fixed(`${options.name} reply nonce`);
   const salt = concat(enc, replyNonce);
   const key = new Uint8Array(hkdfSync('sha256', exported, salt, 'key', 32));
@@ -222,7 +222,7 @@ export async function sealFixed(options: {
   return {
     ephemeralPrivate: ephemeral.privateBytes,
     enc,
-    sealed: concat(enc, ciphertext),
+    sealed: concat(Uint8Array.of(0, 0x20), enc, ciphertext),
     exported,
     replyNonce,
     replyKey: key,
@@ -260,7 +260,7 @@ export async function conversation() {
   const request = await sealFixed({
     recipient: fromBase64url(runner.document.hpkeKey),
     name: 'request',
-    info: 'vouch/v1/infer',
+    info: 'vouch/v2/infer',
     aad: utf8(subject),
     plaintext: utf8(JSON.stringify(plaintext)),
   });

@@ -203,9 +203,9 @@ export async function seal(recipient: Uint8Array, info: string, aad: string, pla
   });
   const ciphertext = await context.seal(Buffer.from(plaintext), Buffer.from(aad));
   const enc = Buffer.from(context.enc);
-  const secret = await context.export(Buffer.from('vouch/v1/reply'), 32);
+  const secret = await context.export(Buffer.from('vouch/v2/reply'), 32);
   return {
-    sealed: Buffer.concat([enc, Buffer.from(ciphertext)]),
+    sealed: Buffer.concat([Buffer.of(0, 0x20), enc, Buffer.from(ciphertext)]),
     open(reply: Uint8Array): string {
       const salt = Buffer.concat([enc, reply.subarray(0, 32)]);
       const derive = (label: string, length: number) =>
@@ -291,7 +291,7 @@ export async function infer(
     row,
   });
   const aad = `vouch.v1.infer.${model}.${document.enclave}`;
-  const { sealed, open } = await seal(raw(document.hpkeKey), 'vouch/v1/infer', aad, plaintext);
+  const { sealed, open } = await seal(raw(document.hpkeKey), 'vouch/v2/infer', aad, plaintext);
   const answer = JSON.parse(open(await sendSealed(nc, source, service, sealed)));
   if ('error' in answer) throw new Refused(answer.error);
   demand(answer.version === 1, 'an answer of version 1');

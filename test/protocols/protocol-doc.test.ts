@@ -180,13 +180,14 @@ test('the sealed request opens with the private key shown, the reply with the ex
     kdf: new HkdfSha256(),
     aead: new Aes256Gcm(),
   });
-  const enc = sealed.slice(0, 32);
+  assert.equal(sealed.subarray(0, 2), Uint8Array.of(0, 0x20));
+  const enc = sealed.slice(2, 34);
   const recipient = await suiteOf.createRecipientContext({
     recipientKey: keys.handle,
     enc,
     info: utf8(value('info')),
   });
-  const exported = new Uint8Array(await recipient.export(utf8('vouch/v1/reply'), 32));
+  const exported = new Uint8Array(await recipient.export(utf8('vouch/v2/reply'), 32));
   assert.equal(exported, fromHex(value('exported secret')));
   const reply = Buffer.from(value('reply'), 'hex');
   const salt = Buffer.concat([enc, reply.subarray(0, 32)]);

@@ -91,6 +91,7 @@ async function importPair(secretKey: Uint8Array): Promise<SealingKeyPair> {
   const publicKey = x25519.getPublicKey(secretKey);
   const pkcs8 = concat(fromHex('302e020100300506032b656e04220420'), secretKey);
   return {
+    suite: 'x25519',
     publicKey,
     handle: {
       privateKey: await crypto.subtle.importKey('pkcs8', pkcs8, 'X25519', false, ['deriveBits']),
@@ -149,12 +150,12 @@ test('what the oracle seals opens here, and our reply opens there', async () => 
   const skR = randomBytes(32);
   const info = SEALING_INFO.infer;
   const there = sender(2, randomBytes(32), x25519.getPublicKey(skR), utf8(info));
-  const sealed = concat(there.enc, aesGcm(there.key, there.nonce, AAD).seal(BEAUTY));
+  const sealed = concat(uint16(0x20), there.enc, aesGcm(there.key, there.nonce, AAD).seal(BEAUTY));
   const opened = await open(await importPair(skR), sealed, { info, aad: AAD });
   assert.equal([...opened.plaintext], [...BEAUTY]);
   const reply = await opened.sealReply(utf8('approved'));
   const { key, iv } = replyKey(
-    there.exported(utf8('vouch/v1/reply'), 32),
+    there.exported(utf8('vouch/v2/reply'), 32),
     there.enc,
     reply.subarray(0, 32),
     32,
@@ -166,11 +167,12 @@ test('what is sealed here opens in the oracle, and its reply opens here', async 
   const skR = randomBytes(32);
   const info = SEALING_INFO.shard;
   const request = await sealTo(x25519.getPublicKey(skR), BEAUTY, { info, aad: AAD });
-  const enc = request.sealed.subarray(0, 32);
+  assert.equal(request.sealed.subarray(0, 2), uint16(0x20));
+  const enc = request.sealed.subarray(2, 34);
   const there = recipient(2, skR, enc, utf8(info));
-  assert.equal(aesGcm(there.key, there.nonce, AAD).open(request.sealed.subarray(32)), BEAUTY);
+  assert.equal(aesGcm(there.key, there.nonce, AAD).open(request.sealed.subarray(34)), BEAUTY);
   const nonce = randomBytes(32);
-  const { key, iv } = replyKey(there.exported(utf8('vouch/v1/reply'), 32), enc, nonce, 32);
+  const { key, iv } = replyKey(there.exported(utf8('vouch/v2/reply'), 32), enc, nonce, 32);
   const reply = concat(nonce, aesGcm(key, iv, none).seal(utf8('point')));
   assert.equal(await request.openReply(reply), utf8('point'));
 });

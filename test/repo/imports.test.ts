@@ -10,7 +10,10 @@ const test = suite('imports');
  * everywhere because messages, files and contexts alike have schemas.
  */
 const HOUSE: Record<string, { folders: string[]; packages: string[] }> = {
-  protocols: { folders: [], packages: ['zod', 'cborg', '@hpke/core', '@noble/curves', '@noble/hashes'] },
+  protocols: {
+    folders: [],
+    packages: ['zod', 'cborg', '@hpke/core', '@noble/curves', '@noble/hashes', '@noble/post-quantum'],
+  },
   circuits: {
     folders: ['protocols'],
     packages: ['zod', 'cborg', 'protobufjs', '@noble/curves', '@noble/hashes'],
