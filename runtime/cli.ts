@@ -147,6 +147,13 @@ networked(
       '--policy <file>',
       "what the evidence of others has to satisfy; default: beside the credentials, else this installation's",
     )
+    .option(
+      '--pci <address>',
+      'the GPU that a gpu actor hands to a VM, such as 0000:65:00.0; again for what has to go with it',
+      (address: string, before: string[] | undefined) => [...(before ?? []), address],
+    )
+    .option('--vm-owner <uid:gid>', "who may open the GPU's VFIO group; default: unchanged")
+    .option('--cc-tool <program>', "what tells a GPU's CC mode; default: nvidia_gpu_tools.py")
     .option('--port <port>', "the monitor's port; default: a free one", whole(1, 65_535)),
 ).action(
   async (
@@ -157,6 +164,9 @@ networked(
       threads?: number;
       shardPoints?: number;
       policy?: string;
+      pci?: string[];
+      vmOwner?: string;
+      ccTool?: string;
       port?: number;
     },
   ) => {

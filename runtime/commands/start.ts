@@ -19,6 +19,10 @@ export interface StartCommand extends Network {
   readonly model?: string;
   readonly threads?: number;
   readonly policy?: string;
+  /** the GPU to pass through, who gets it, and who knows its CC mode */
+  readonly pci?: readonly string[];
+  readonly vmOwner?: string;
+  readonly ccTool?: string;
   /** points of a coordinator's shards at most */
   readonly shardPoints?: number;
   /** the monitor's */
@@ -58,7 +62,7 @@ export async function startCommand(
     );
     stops.push(() => stopRoles(running, say));
     process.stdout.write(`${READY_LINE}\n`);
-    return { over: Promise.race([failed(running, say), orphaned()]), stop };
+    return { over: Promise.race([failed(running, say, options), orphaned()]), stop };
   } catch (error) {
     await stop();
     throw error;
@@ -78,11 +82,11 @@ async function startMonitor(
   log(`monitor: ${page.url}`);
 }
 
-/** No GPU is a state to report, not a failure. */
-function failed(running: readonly RunningRole[], say: Log): Promise<'failed'> {
+/** No GPU is a state to report, not a failure, unless one was named. */
+function failed(running: readonly RunningRole[], say: Log, { pci }: StartCommand): Promise<'failed'> {
   return new Promise((resolve) => {
     for (const { role, actor } of running) {
-      if (role === 'gpu') continue;
+      if (role === 'gpu' && !pci) continue;
       actor.subscribe(({ value }: { value: unknown }) => {
         if (value !== 'failed' && value !== 'suspended' && value !== 'quarantined') return;
         say(`${role} ${actor.id} is ${value} and does not work any more; see above`);

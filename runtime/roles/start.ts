@@ -13,6 +13,7 @@ import { coordinatorRole } from './coordinator.ts';
 import { enclaveRole } from './enclave.ts';
 import { gpuRole } from './gpu.ts';
 import type { Neighbours } from './neighbours.ts';
+import { passthroughRole } from './passthrough.ts';
 import { runnerRole } from './runner.ts';
 import { workerRole } from './worker.ts';
 
@@ -29,6 +30,10 @@ export interface StartOptions {
   readonly model?: string | undefined;
   readonly threads?: number | undefined;
   readonly policy?: string | undefined;
+  /** the gpu role's: see PassthroughRole; without an address it is this host's adapter */
+  readonly pci?: readonly string[] | undefined;
+  readonly vmOwner?: string | undefined;
+  readonly ccTool?: string | undefined;
   /** see CoordinatorOptions */
   readonly shardPoints?: number | undefined;
   /** for tests that compare proofs: see CoordinatorOptions */
@@ -47,7 +52,9 @@ function roleOf(
     case 'enclave':
       return enclaveRole(neighbours, policy('inference'), platform);
     case 'gpu':
-      return gpuRole(neighbours);
+      return options.pci
+        ? passthroughRole(neighbours, { ...options, pci: options.pci })
+        : gpuRole(neighbours);
     case 'runner':
       if (!options.model) throw new VouchError('bad-input', 'start runner: expected --model NAME, got none');
       return runnerRole(neighbours, options.model);
@@ -94,6 +101,13 @@ const UP: Record<Startable, (running: RunningRole) => Promise<void>> = {
   broker: ({ actor }) => until(actor, ({ value }) => value === 'ready', 30_000),
 };
 
+/** Whoever names a GPU wants that one. */
+async function passedThrough({ actor }: RunningRole): Promise<void> {
+  await until(actor, ({ value }) => value === 'ready' || value === 'failed', 180_000);
+  if (inState(actor, 'failed'))
+    throw new VouchError('not-ready', 'the GPU is not ready for a VM: see the log');
+}
+
 /**
  * Starts roles in one process: a runner before its enclave, because the enclave waits for it. When one does not
  * come up the others are stopped again.
@@ -118,7 +132,7 @@ export async function startRoles(roles: readonly Startable[], options: StartOpti
         roleOf(role, neighbours, platform, options),
       );
       running.push(started);
-      await UP[role](started);
+      await (role === 'gpu' && options.pci ? passedThrough(started) : UP[role](started));
     }
     return running;
   } catch (error) {
