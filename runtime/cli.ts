@@ -7,6 +7,7 @@ import { RemoteError } from '../protocols/envelope.ts';
 import { messageOf, VouchError } from '../protocols/errors.ts';
 import type { EvidenceCommand } from './commands/evidence.ts';
 import type { NetworkOptions } from './commands/network.ts';
+import type { InitOptions } from './commands/policy.ts';
 
 /** Codes that mean "you asked for something that cannot be": wrong use, exit 2. */
 const WRONG_USE = new Set([
@@ -263,7 +264,7 @@ verify
   .option('--policy <name>', 'genuine, strict, or a JSON file', 'strict')
   .option('--collateral <folder>', "what the files lack; default: this installation's")
   .option('--at <time>', 'judge as of this time, such as 2025-01-31T00:00:00Z; default: now')
-  .option('--nonce <hex>', 'what GPU evidence has to answer')
+  .option('--nonce <hex>', 'what GPU and TPM evidence has to answer')
   .option('--json', 'print {verdict, checks, claims} as JSON', false)
   .action(async (files: string[], options: EvidenceCommand) => {
     const { verifyEvidenceFiles } = await import('./commands/evidence.ts');
@@ -280,6 +281,38 @@ program
   .action(async (files: string[], options: { collateral?: string }) => {
     const { addCollateral } = await import('./attest/collateral.ts');
     for (const file of await addCollateral(files, options.collateral)) print(file);
+  });
+
+const policy = program.command('policy').description('what is demanded of evidence');
+
+policy
+  .command('init')
+  .description('write a strict policy from evidence at hand')
+  .argument('<files...>', 'the evidence and what belongs to it, in any order')
+  .option('--out <file>', 'where the policy goes; default: stdout')
+  .option('--collateral <folder>', "what the files lack; default: this installation's")
+  .option('--at <time>', 'judge as of this time; default: now')
+  .option('--nonce <hex>', 'what GPU and TPM evidence has to answer')
+  .action(async (files: string[], options: InitOptions) => {
+    const { initPolicy } = await import('./commands/policy.ts');
+    await initPolicy(files, options, print, say);
+  });
+
+policy
+  .command('explain')
+  .description('say in plain words what a policy accepts')
+  .argument('[policy]', 'genuine, strict, or a JSON file', 'strict')
+  .action(async (name: string) => {
+    const { explain } = await import('./commands/policy.ts');
+    explain(name, print);
+  });
+
+policy
+  .command('schema')
+  .description('print the JSON Schema of policies (docs/policy.schema.json)')
+  .action(async () => {
+    const { policySchema } = await import('../protocols/attestation/policy.ts');
+    print(JSON.stringify(policySchema(), null, 2));
   });
 
 networked(

@@ -33,7 +33,7 @@ export async function writePolicies(): Promise<Record<PolicyName, Policy>> {
   const policies = Object.fromEntries(
     Object.entries(JUDGED).map(([name, { roles, model }]): [string, Policy] => [
       name,
-      {
+      parsePolicy({
         version: 1,
         platforms: [SIMULATED],
         measurements: roles.map(measure),
@@ -49,7 +49,7 @@ export async function writePolicies(): Promise<Record<PolicyName, Policy>> {
           'enclave',
           ...(model ? (['modelCommitment'] as const) : []),
         ],
-      },
+      }),
     ]),
   ) as Record<PolicyName, Policy>;
   for (const name of POLICIES) {

@@ -192,6 +192,9 @@ function constraintFault(path: readonly Certificate[]): string | undefined {
     }
     if (depth === 0) {
       if (path.length > 1 && authority) return `${subjectName} is a certificate authority, not a leaf`;
+      if (usage !== undefined && !usage.has('digitalSignature') && !usage.has('nonRepudiation')) {
+        return `${subjectName} may not sign`;
+      }
       continue;
     }
     if (!authority) return `${subjectName} is no certificate authority`;

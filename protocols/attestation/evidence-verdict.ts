@@ -10,12 +10,12 @@ import { VouchError } from '../errors.ts';
 import { type Certificate, parseRevocationList } from './certificate.ts';
 import type { Check } from './checklist.ts';
 import type { NamedBytes, SortedFiles } from './evidence-files.ts';
-import type { EvidencePolicy, Platform } from './evidence-policy.ts';
 import { verifyIntelQuote } from './formats/intel-verify.ts';
 import { verifyGpu } from './formats/nvidia-gpu.ts';
 import { parseGpuReport } from './formats/nvidia-report.ts';
 import { parseRim, verifyRim } from './formats/rim.ts';
 import { verifySnp } from './formats/sev-snp.ts';
+import type { EvidencePolicy, Platform } from './policy.ts';
 import { verifyEcdsa } from './signature.ts';
 
 export interface Judgement {

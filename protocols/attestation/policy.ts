@@ -1,25 +1,32 @@
 /**
- * What a verifier demands of evidence. A policy is a JSON file; unknown fields are errors, because a demand
- * that is not understood would silently not be made. What it does not say is refused: no platform, debug
- * build or simulation is accepted unless it is named.
+ * What a verifier demands of evidence: one JSON file for every platform. Unknown fields are errors, because a demand
+ * that is not understood would silently not be made, and every default is the strict choice. JSON Schema:
+ * docs/policy.schema.json.
  *
- * Its digest is the SHA-256 of its canonical JSON (RFC 8785) *with defaults filled in*; the order inside
- * arrays counts.
+ * Its digest is the SHA-256 of its canonical JSON (RFC 8785) *with defaults filled in*; the order inside arrays
+ * counts. The section of a platform that is not accepted is not filled in, so that digests outlive new platforms.
  */
 import { z } from 'zod';
 import { canonicalJson, sha256Hex, utf8 } from '../encoding.ts';
 import { Digest } from '../envelope.ts';
 import { VouchError } from '../errors.ts';
+import { TcbStatus } from './formats/intel-collateral.ts';
+import { GPU_MODES, MAX_GPUS } from './formats/nvidia-report.ts';
 
-const PlatformName = z.string().regex(/^[a-z][a-z0-9-]{0,31}$/, 'expected a platform name such as simulated');
+const SIMULATED = 'simulated';
+/** Platforms whose evidence hardware signs. `hyperenclave` is not among them: of it only a simulator is public. */
+export const HARDWARE = ['sgx', 'tdx', 'sev-snp', 'nvidia-gpu', 'tpm'] as const;
+export const PLATFORMS = [SIMULATED, ...HARDWARE, 'hyperenclave'] as const;
+export type Platform = (typeof PLATFORMS)[number];
 
-/** 48 bytes, as SEV-SNP and TDX measure. */
-export const Measurement = z
-  .string()
-  .regex(/^[0-9a-f]{96}$/, 'expected a measurement of 48 bytes as lower-case hex');
+const hexOf = (bytes: number) =>
+  z.string().regex(new RegExp(`^[0-9a-f]{${2 * bytes}}$`), `expected ${bytes} bytes as lower-case hex`);
+const Svn = z.int().min(0).max(65_535);
+const Level = z.int().min(0).max(255);
+const fingerprints = (most: number) => z.array(Digest).max(most);
 
-/** Security version numbers of a platform's components, in the order that its format documents. */
-export const Tcb = z.array(z.int().min(0).max(65535)).min(1).max(32);
+/** Security version numbers of a simulated platform's components, in the order that its format documents. */
+export const Tcb = z.array(Svn).min(1).max(32);
 
 /** The slots of the report data (report-data.ts). */
 export const BINDINGS = [
@@ -32,50 +39,354 @@ export const BINDINGS = [
   'gpuEvidence',
 ] as const;
 
+const Revocation = z
+  .enum(['required', 'if-present'])
+  .describe('`required`: unknown revocation is a failure; `if-present`: lists count where there are any');
+
+/** Registers that one accepted build must have, all of them; what is not named may be anything. */
+const Registers = z
+  .strictObject({
+    measurement: z.union([hexOf(32), hexOf(48)]).describe('MRENCLAVE, MRTD, or measurement of an SNP guest'),
+    mrsigner: hexOf(32),
+    isvProdId: Svn,
+    minimumIsvSvn: Svn,
+    rtmr0: hexOf(48),
+    rtmr1: hexOf(48),
+    rtmr2: hexOf(48),
+    rtmr3: hexOf(48),
+    mrseam: hexOf(48),
+    mrconfigid: hexOf(48),
+    mrowner: hexOf(48),
+    mrownerconfig: hexOf(48),
+    hostData: hexOf(32),
+    familyId: hexOf(16),
+    imageId: hexOf(16),
+    idKeyDigest: hexOf(48),
+    authorKeyDigest: hexOf(48),
+    minimumGuestSvn: z
+      .int()
+      .min(0)
+      .max(2 ** 32 - 1),
+  })
+  .partial()
+  .refine((registers) => Object.keys(registers).length > 0, 'expected at least one register');
+export type Registers = z.infer<typeof Registers>;
+
+const Measurement = z.union([hexOf(32), hexOf(48), Registers]);
+
+const Advisory = z.string().regex(/^INTEL-SA-\d{5}$/, 'expected an advisory such as INTEL-SA-00615');
+
+export const IntelPolicy = z.strictObject({
+  tcbStatuses: z
+    .array(TcbStatus.exclude(['Revoked']))
+    .min(1)
+    .max(6)
+    .default(['UpToDate'])
+    .describe('TCB statuses accepted, of the platform, of the TDX module and of the quoting enclave'),
+  graceDays: z
+    .int()
+    .min(0)
+    .max(3650)
+    .default(0)
+    .describe('days for which OutOfDate is accepted after a better level was published'),
+  advisories: z
+    .union([z.literal('any'), z.array(Advisory).max(256)])
+    .default('any')
+    .describe('advisories that may be open at the level found'),
+  minimumEvaluationNumber: z
+    .int()
+    .min(0)
+    .default(0)
+    .describe('least tcbEvaluationDataNumber of TCB info and QE identity: refuses collateral rolled back'),
+  minimumSvns: z
+    .strictObject({
+      cpu: z.array(Level).length(16).optional(),
+      pce: Svn.optional(),
+      qe: Svn.optional(),
+      tee: z.array(Level).length(16).optional(),
+    })
+    .prefault({})
+    .describe('least SVNs: of the 16 CPU components, PCE, quoting enclave, and TEE_TCB_SVN of a TD'),
+  revocation: Revocation.default('required'),
+  septVeDisable: z
+    .boolean()
+    .default(true)
+    .describe('TDX: must SEPT_VE_DISABLE be set? Without it the host can inject #VE'),
+  serviceTds: z
+    .union([z.literal('any'), z.array(hexOf(48)).max(64)])
+    .default([])
+    .describe('TDX: service TDs that may be bound, by MRSERVICETD; none is always accepted'),
+  platformIds: z
+    .array(hexOf(16))
+    .min(1)
+    .max(4096)
+    .optional()
+    .describe("platforms accepted, by the PPID in the PCK's certificate"),
+});
+export type IntelPolicy = z.infer<typeof IntelPolicy>;
+
+const PLATFORM_FEATURES = ['ecc', 'rapl-disabled', 'ciphertext-hiding', 'alias-checked'] as const;
+
+export const SnpPolicy = z.strictObject({
+  minimumTcb: z
+    .strictObject({
+      fmc: Level.optional(),
+      bootloader: Level.optional(),
+      tee: Level.optional(),
+      snp: Level.optional(),
+      microcode: Level.optional(),
+    })
+    .prefault({})
+    .describe('least security patch levels, of the reported, the committed and the launch TCB alike'),
+  minimumFirmware: z
+    .string()
+    .regex(/^\d{1,3}\.\d{1,3}\.\d{1,3}$/, 'expected a version such as 1.55.8')
+    .optional()
+    .describe('least committed firmware, as major.minor.build'),
+  maximumVmpl: z
+    .int()
+    .min(0)
+    .max(3)
+    .default(0)
+    .describe('the least privileged VMPL that may have asked for the report'),
+  migration: z.boolean().default(false).describe('may a migration agent move the guest?'),
+  uncommittedFirmware: z
+    .boolean()
+    .default(false)
+    .describe('may firmware run that is not committed to, so can still roll back?'),
+  smt: z.boolean().default(true).describe('may the host run two threads on a core?'),
+  platformFeatures: z
+    .array(z.enum(PLATFORM_FEATURES))
+    .max(PLATFORM_FEATURES.length)
+    .default([])
+    .describe('what the platform must have turned on; `alias-checked` answers CVE-2024-21944'),
+  revocation: Revocation.default('required'),
+  chipIds: z
+    .array(z.string().regex(/^(?:[0-9a-f]{16}|[0-9a-f]{128})$/, 'expected 8 or 64 bytes as lower-case hex'))
+    .min(1)
+    .max(4096)
+    .optional()
+    .describe('chips accepted'),
+});
+export type SnpPolicy = z.infer<typeof SnpPolicy>;
+
+export const GPU_ARCHITECTURES = ['hopper', 'blackwell'] as const;
+export type GpuArchitecture = (typeof GPU_ARCHITECTURES)[number];
+const Presence = z.enum(['required', 'if-present']);
+
+export const GpuPolicy = z.strictObject({
+  count: z.int().min(1).max(MAX_GPUS).optional().describe('how many GPUs there must be'),
+  architectures: z
+    .array(z.enum(GPU_ARCHITECTURES))
+    .min(1)
+    .max(GPU_ARCHITECTURES.length)
+    .default([...GPU_ARCHITECTURES]),
+  drivers: z
+    .array(z.string().regex(/^[0-9]+(?:\.[0-9]+){1,3}$/, 'expected a driver such as 550.90.07'))
+    .min(1)
+    .max(256)
+    .optional()
+    .describe('driver versions accepted'),
+  vbioses: z
+    .array(z.string().regex(/^[0-9A-F]{2}(?:\.[0-9A-F]{2}){4}$/, 'expected a vBIOS such as 96.00.5E.00.01'))
+    .min(1)
+    .max(256)
+    .optional()
+    .describe('vBIOS versions accepted'),
+  modes: z
+    .array(z.enum(GPU_MODES))
+    .min(1)
+    .max(GPU_MODES.length)
+    .default(['cc', 'mpt'])
+    .describe("modes accepted; behind switches (`ppcie`) the switches' own evidence is not verified"),
+  switches: z
+    .int()
+    .min(1)
+    .max(64)
+    .optional()
+    .describe('`ppcie`: how many switches every GPU must see; HGX boards of Hopper have 4'),
+  rims: Presence.default('required').describe('manifests of driver and vBIOS'),
+  fwid: Presence.default('required').describe('the firmware id in the report, which older drivers leave out'),
+  guestState: Presence.default('required').describe('CC mode `on` and ready, as the measured guest states'),
+  revocation: Revocation.default('required'),
+  devices: z.array(Digest).min(1).max(4096).optional().describe('GPUs accepted, by device certificate'),
+});
+export type GpuPolicy = z.infer<typeof GpuPolicy>;
+
+/** PCR banks whose digests are recomputed here, by the names that tpm2-tools gives them. */
+export const PCR_BANKS = ['sha256', 'sha384', 'sha512', 'sm3_256'] as const;
+export type PcrBank = (typeof PCR_BANKS)[number];
+const PcrIndex = z.string().regex(/^(?:[0-9]|1[0-9]|2[0-3])$/, 'expected a PCR from 0 to 23');
+const PcrValue = z
+  .string()
+  .regex(/^(?:[0-9a-f]{64}|[0-9a-f]{96}|[0-9a-f]{128})$/, 'expected a digest as hex');
+
+/** Whose attestation keys count, and what boot they must attest to. */
+const attestationKeys = {
+  roots: fingerprints(64).default([]).describe('roots accepted for the attestation key, by certificate'),
+  keys: fingerprints(4096)
+    .default([])
+    .describe('attestation keys accepted without a certificate, by SHA-256 of their SubjectPublicKeyInfo'),
+  revocation: Revocation.default('required'),
+};
+
+export const TpmPolicy = z.strictObject({
+  ...attestationKeys,
+  pcrs: z
+    .partialRecord(z.enum(PCR_BANKS), z.record(PcrIndex, z.array(PcrValue).min(1).max(64)))
+    .default({})
+    .describe('by bank and PCR the values accepted; each PCR named here must be quoted'),
+});
+export type TpmPolicy = z.infer<typeof TpmPolicy>;
+
+export const HyperEnclavePolicy = z.strictObject({
+  ...attestationKeys,
+  pcrs: z
+    .record(PcrIndex, z.array(hexOf(32)).min(1).max(64))
+    .default({})
+    .describe('by PCR the SM3 values accepted'),
+});
+export type HyperEnclavePolicy = z.infer<typeof HyperEnclavePolicy>;
+
 export const Policy = z
   .strictObject({
     version: z.literal(1),
-    /** platforms accepted, by name */
-    platforms: z.array(PlatformName).min(1).max(16),
-    /** measurements accepted */
-    measurements: z.array(Measurement).min(1).max(256),
-    /** per platform, the least version of each component */
-    minimumTcb: z.record(PlatformName, Tcb),
-    /** whether debug mode is accepted: the host can then read the enclave's memory */
-    debug: z.boolean().default(false),
-    /** seconds for which evidence counts as fresh */
+    platforms: z
+      .array(z.enum(PLATFORMS))
+      .min(1)
+      .max(PLATFORMS.length)
+      .default([...HARDWARE])
+      .describe('kinds of evidence accepted'),
+    measurements: z
+      .array(Measurement)
+      .min(1)
+      .max(256)
+      .optional()
+      .describe(
+        'builds accepted, by measurement or by several registers; absent: any, of evidence in files only',
+      ),
+    minimumTcb: z
+      .partialRecord(z.enum([SIMULATED]), Tcb)
+      .default({})
+      .describe('least version of each component of a simulated platform'),
+    debug: z.boolean().default(false).describe('is debug mode accepted? The host can then read memory'),
+    reportData: hexOf(64).optional().describe('report data accepted, exactly, of evidence in files'),
     maxAgeSeconds: z
       .int()
       .min(1)
-      .max(366 * 86_400),
-    /** whether SIMULATED evidence is accepted: it protects nothing */
-    simulated: z.boolean().default(false),
-    /** SHA-256 fingerprints of the simulated roots accepted */
-    simulatedRoots: z.array(Digest).max(64).default([]),
-    /** what the evidence must bind */
-    requiredBinding: z.array(z.enum(BINDINGS)).max(BINDINGS.length).default(['nonce', 'hpkeKey', 'enclave']),
+      .max(366 * 86_400)
+      .default(300)
+      .describe('for how long evidence counts as fresh'),
+    simulated: z.boolean().default(false).describe('is SIMULATED evidence accepted? It protects nothing'),
+    simulatedRoots: fingerprints(64).default([]).describe('fingerprints of the simulated roots accepted'),
+    requiredBinding: z
+      .array(z.enum(BINDINGS))
+      .max(BINDINGS.length)
+      .default(['nonce', 'hpkeKey', 'enclave'])
+      .describe('what the evidence must bind'),
+    intel: IntelPolicy.optional().describe('for `sgx` and `tdx`'),
+    amd: SnpPolicy.optional().describe('for `sev-snp`'),
+    gpu: GpuPolicy.optional().describe('for `nvidia-gpu`'),
+    tpm: TpmPolicy.optional().describe('for `tpm`'),
+    hyperenclave: HyperEnclavePolicy.optional().describe('for `hyperenclave`'),
   })
   .superRefine(({ platforms, minimumTcb }, context) => {
-    for (const platform of platforms) {
-      if (!Object.hasOwn(minimumTcb, platform)) {
-        context.addIssue({
-          code: 'custom',
-          path: ['minimumTcb'],
-          message: `expected an entry for ${platform}`,
-        });
-      }
+    if (platforms.includes(SIMULATED) && minimumTcb[SIMULATED] === undefined) {
+      const message = `expected an entry for ${SIMULATED}`;
+      context.addIssue({ code: 'custom', path: ['minimumTcb'], message });
     }
   });
 export type Policy = z.infer<typeof Policy>;
 
+/** The policy as JSON Schema (draft 2020-12): docs/policy.schema.json. */
+export const policySchema = () => ({
+  title: 'Vouch policy',
+  ...z.toJSONSchema(Policy, { io: 'input' }),
+});
+
+/** Section of the policy -> its platforms and its schema. */
+const SECTIONS = {
+  intel: { of: ['sgx', 'tdx'], schema: IntelPolicy },
+  amd: { of: ['sev-snp'], schema: SnpPolicy },
+  gpu: { of: ['nvidia-gpu'], schema: GpuPolicy },
+  tpm: { of: ['tpm'], schema: TpmPolicy },
+  hyperenclave: { of: ['hyperenclave'], schema: HyperEnclavePolicy },
+} as const satisfies Record<string, { of: readonly Platform[]; schema: z.ZodType }>;
+type Section = keyof typeof SECTIONS;
+
+/** A policy with every section, as verifiers of hardware evidence read it. */
+export type EvidencePolicy = Policy & { readonly [K in Section]-?: z.infer<(typeof SECTIONS)[K]['schema']> };
+
 /** Checks a policy and fills in its defaults; throws `bad-input` that names the first wrong field. */
 export function parsePolicy(json: unknown): Policy {
   const result = Policy.safeParse(json);
-  if (result.success) return result.data;
+  if (result.success)
+    return filled(result.data, (of) => of.some((name) => result.data.platforms.includes(name)));
   const issue = result.error.issues[0];
   const path = ['policy', ...(issue?.path ?? [])].join('.');
   throw new VouchError('bad-input', `${path}: ${issue?.message ?? 'not a policy'}`);
 }
 
+/** The same policy with the strict defaults of the platforms that it does not accept, too. */
+export const completePolicy = (policy: Policy): EvidencePolicy =>
+  filled(policy, () => true) as EvidencePolicy;
+
+function filled(policy: Policy, wanted: (of: readonly Platform[]) => boolean): Policy {
+  const sections = Object.entries(SECTIONS)
+    .filter(([name, { of }]) => policy[name as Section] === undefined && wanted(of))
+    .map(([name, { schema }]) => [name, schema.parse({})]);
+  return { ...policy, ...Object.fromEntries(sections) };
+}
+
 /** Lower-case hex SHA-256 of the policy. */
-export const policyDigest = (policy: Policy): string => sha256Hex(utf8(canonicalJson(Policy.parse(policy))));
+export const policyDigest = (policy: Policy): string => sha256Hex(utf8(canonicalJson(parsePolicy(policy))));
+
+/** What evidence reports, by the names that a policy uses; numbers are compared with `minimum...`. */
+export type Reported = Readonly<Record<string, string | number | undefined>> & {
+  readonly measurement: string;
+};
+
+/** Whether one of the builds accepted has all the registers that it names as `reported`. */
+export const measurementAccepted = (
+  accepted: NonNullable<Policy['measurements']>,
+  reported: Reported,
+): boolean =>
+  accepted.some((build) =>
+    typeof build === 'string'
+      ? build === reported.measurement
+      : Object.entries(build).every(([name, value]) => {
+          if (!name.startsWith('minimum')) return reported[name] === value;
+          const svn = reported[`${name[7]!.toLowerCase()}${name.slice(8)}`];
+          return typeof svn === 'number' && svn >= (value as number);
+        }),
+  );
+
+/** `parsePolicy` and `completePolicy`, for evidence in files. */
+export const parseEvidencePolicy = (json: unknown): EvidencePolicy => completePolicy(parsePolicy(json));
+
+/**
+ * `genuine`: real hardware signed this, its chains and collateral are valid at the time asked about, it does not
+ * debug, and its vendor lists its TCB and has not revoked it. It says nothing about known flaws, and of AMD, NVIDIA
+ * and TPMs it takes evidence without CRLs. `strict`: every default of the policy, so up to date, revocation known,
+ * and with nothing open.
+ */
+export const BUILT_IN = {
+  genuine: parseEvidencePolicy({
+    version: 1,
+    intel: {
+      tcbStatuses: TcbStatus.options.filter((status) => status !== 'Revoked'),
+      septVeDisable: false,
+      serviceTds: 'any',
+    },
+    amd: { maximumVmpl: 3, migration: true, uncommittedFirmware: true, revocation: 'if-present' },
+    gpu: {
+      modes: [...GPU_MODES],
+      rims: 'if-present',
+      fwid: 'if-present',
+      guestState: 'if-present',
+      revocation: 'if-present',
+    },
+    tpm: { revocation: 'if-present' },
+  }),
+  strict: parseEvidencePolicy({ version: 1 }),
+} as const;

@@ -12,7 +12,7 @@ import { FieldElement, Id, Nonce, parse } from '../envelope.ts';
 import { messageOf, VouchError } from '../errors.ts';
 import { type Check, createChecklist, type Recorder, type Verdict } from './checklist.ts';
 import { simulated } from './formats/simulated.ts';
-import type { Policy } from './policy.ts';
+import { measurementAccepted, type Policy } from './policy.ts';
 import { type Binding, reportData } from './report-data.ts';
 
 /** Evidence is at most this long, decoded. */
@@ -201,15 +201,16 @@ export const labelOf = (document: EvidenceDocument): string => (isHardware(docum
 
 function checkPolicy(claims: Claims, policy: Policy, record: Recorder): void {
   const { platform, measurement, debug, tcb } = claims;
-  record('policy.platform', policy.platforms.includes(platform), 'policy-rejected', `platform ${platform}`);
+  const accepted = (policy.platforms as readonly string[]).includes(platform);
+  record('policy.platform', accepted, 'policy-rejected', `platform ${platform}`);
   record(
     'policy.measurement',
-    policy.measurements.includes(measurement),
+    measurementAccepted(policy.measurements ?? [], { measurement }),
     'policy-rejected',
     `measurement ${measurement}`,
   );
   record('policy.debug', !debug || policy.debug, 'policy-rejected', `debug mode is ${debug ? 'on' : 'off'}`);
-  const least = Object.hasOwn(policy.minimumTcb, platform) ? policy.minimumTcb[platform] : undefined;
+  const least = platform === 'simulated' ? policy.minimumTcb.simulated : undefined;
   record(
     'policy.tcb',
     least !== undefined && least.length === tcb.length && least.every((version, i) => tcb[i]! >= version),

@@ -1,27 +1,42 @@
 /** `vouch verify evidence`: judges evidence that hardware signed, offline, and says every check. */
 import { existsSync } from 'node:fs';
 import { sortFiles } from '../../protocols/attestation/evidence-files.ts';
-import {
-  BUILT_IN,
-  type EvidencePolicy,
-  parseEvidencePolicy,
-} from '../../protocols/attestation/evidence-policy.ts';
-import { judgeEvidence } from '../../protocols/attestation/evidence-verdict.ts';
+import { type EvidenceQuestion, judgeEvidence } from '../../protocols/attestation/evidence-verdict.ts';
+import { BUILT_IN, type EvidencePolicy, parseEvidencePolicy } from '../../protocols/attestation/policy.ts';
 import { messageOf, VouchError } from '../../protocols/errors.ts';
 import { collateralFolder, MAX_FILE_BYTES, readCollateral } from '../attest/collateral.ts';
 import { readNamed } from '../context.ts';
 import type { Print } from './network.ts';
 
-export interface EvidenceCommand {
-  /** `genuine`, `strict` (default) or a file */
-  readonly policy?: string;
+/** Evidence as a command takes it, beside its files. */
+export interface TakenEvidence {
   /** folder; default: this installation's, where there is one */
   readonly collateral?: string;
   /** when to judge it; default: now */
   readonly at?: string;
-  /** what GPU evidence has to answer, hex */
+  /** what GPUs and TPMs have to answer, hex */
   readonly nonce?: string;
+}
+
+export interface EvidenceCommand extends TakenEvidence {
+  /** `genuine`, `strict` (default) or a file */
+  readonly policy?: string;
   readonly json: boolean;
+}
+
+/** All that a verdict needs but the policy. Throws `bad-file` for a file that is not there, `bad-input` for a wrong option. */
+export function readEvidence(
+  files: readonly string[],
+  options: TakenEvidence,
+): Omit<EvidenceQuestion, 'policy'> {
+  const now = timeOf(options.at);
+  const nonce = nonceOf(options.nonce);
+  const given = sortFiles(
+    files.map((name) => ({ name, bytes: readNamed(name, 'evidence', MAX_FILE_BYTES) })),
+  );
+  const folder = options.collateral ?? (existsSync(collateralFolder()) ? collateralFolder() : undefined);
+  const store = folder === undefined ? sortFiles([]) : readCollateral(folder);
+  return { given, store, now, nonce };
 }
 
 /** Returns the verdict. Throws `bad-file` for a file that is not there, `bad-input` for a wrong option. */
@@ -31,14 +46,7 @@ export async function verifyEvidenceFiles(
   print: Print,
 ): Promise<boolean> {
   const policy = readEvidencePolicy(options.policy ?? 'strict');
-  const now = timeOf(options.at);
-  const nonce = nonceOf(options.nonce);
-  const given = sortFiles(
-    files.map((name) => ({ name, bytes: readNamed(name, 'evidence', MAX_FILE_BYTES) })),
-  );
-  const folder = options.collateral ?? (existsSync(collateralFolder()) ? collateralFolder() : undefined);
-  const store = folder === undefined ? sortFiles([]) : readCollateral(folder);
-  const { verdict, checks, claims } = await judgeEvidence({ given, store, policy, now, nonce });
+  const { verdict, checks, claims } = await judgeEvidence({ ...readEvidence(files, options), policy });
   if (options.json) print({ verdict, checks, claims });
   else {
     const width = Math.max(...checks.map(({ id }) => id.length));

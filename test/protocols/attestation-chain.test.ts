@@ -133,6 +133,14 @@ test('who may sign, and how many may follow', async () => {
   );
 });
 
+test('a leaf that may do other things only may not sign', async () => {
+  refused(
+    await verify({ leaf: await certify(middle, leaf, { extensions: [keyUsage(2)] }) }),
+    'constraints',
+    /Leaf may not sign/,
+  );
+});
+
 test('an endless or a huge chain is refused', async () => {
   const a = await maker('A');
   const b = await maker('B');

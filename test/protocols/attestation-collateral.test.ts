@@ -1,10 +1,5 @@
 import * as fc from 'fast-check';
 import {
-  BUILT_IN,
-  type EvidencePolicy,
-  parseEvidencePolicy,
-} from '../../protocols/attestation/evidence-policy.ts';
-import {
   type IntelCollateral,
   mergeCollateral,
   NO_COLLATERAL,
@@ -14,6 +9,7 @@ import {
 } from '../../protocols/attestation/formats/intel-collateral.ts';
 import { converge } from '../../protocols/attestation/formats/intel-tcb.ts';
 import { verifyIntelQuote } from '../../protocols/attestation/formats/intel-verify.ts';
+import { BUILT_IN, type EvidencePolicy, parseEvidencePolicy } from '../../protocols/attestation/policy.ts';
 import { VouchError } from '../../protocols/errors.ts';
 import { assert, suite } from '../harness.ts';
 import {
@@ -259,6 +255,34 @@ test('module and quoting enclave pull the status down', async () => {
   assert.is(converge('OutOfDate', ['Revoked', 'UpToDate']), 'Revoked');
 });
 
+test('least SVNs and named platforms are demands of their own', async () => {
+  const svns = [7, 7, 2, 2, 3, 1, 0, 3, 0, 0, 0, 0, 0, 0, 0, 0];
+  const tee = [5, 1, 7, ...new Array(13).fill(0)];
+  const met = { cpu: svns, pce: 11, qe: 6, tee };
+  await accepts({}, intel({ minimumSvns: met, platformIds: ['00'.repeat(16)] }));
+  for (const least of [{ cpu: svns.with(4, 4) }, { pce: 12 }, { qe: 7 }, { tee: tee.with(2, 8) }]) {
+    await rejects(['tdx.minimum-svns'], {}, intel({ minimumSvns: { ...met, ...least } }));
+  }
+  await rejects(['tdx.platform-id'], {}, intel({ platformIds: ['01'.repeat(16)] }));
+});
+
+test('OutOfDate is accepted for the days of grace, and no longer', async () => {
+  const old = {
+    svns: [6, ...new Array(15).fill(0)],
+    tcbInfo: {
+      tcbLevels: [
+        level(platformTcb(), 'UpToDate', '2026-01-10T00:00:00Z'),
+        level(platformTcb(new Array(16).fill(0)), 'OutOfDate', '2025-01-01T00:00:00Z'),
+      ],
+    },
+  };
+  await rejects(['tdx.tcb-level'], old);
+  await accepts(old, intel({ graceDays: 5 }));
+  await rejects(['tdx.tcb-level'], old, intel({ graceDays: 4 }));
+  const others = intel({ graceDays: 5, tcbStatuses: ['SWHardeningNeeded'] });
+  await rejects(['tdx.tcb-level', 'tdx.module-tcb-level', 'tdx.qe-tcb-level'], old, others);
+});
+
 test('what Intel serves is read as served: signature over the exact bytes', async () => {
   const given = await intelCase();
   const [info] = given.collateral.tcbInfos;
@@ -400,7 +424,9 @@ test('policies: defaults are strict, unknown fields and values are errors', () =
     [{ version: 1, intel: { nonsense: true } }, 'policy.intel'],
     [{ version: 1, intel: { tcbStatuses: ['Revoked'] } }, 'policy.intel.tcbStatuses'],
     [{ version: 1, platforms: [] }, 'policy.platforms'],
-    [{ version: 1, platforms: ['simulated'] }, 'policy.platforms'],
+    [{ version: 1, platforms: ['simulated'] }, 'policy.minimumTcb'],
+    [{ version: 1, measurements: ['00'] }, 'policy.measurements'],
+    [{ version: 1, measurements: [{ rtmr9: '00'.repeat(48) }] }, 'policy.measurements'],
     [null, 'policy'],
   ] as const) {
     assert.throws(

@@ -1,6 +1,5 @@
 import { sha384 } from '@noble/hashes/sha2.js';
 import * as fc from 'fast-check';
-import { BUILT_IN } from '../../protocols/attestation/evidence-policy.ts';
 import {
   judgeEvent,
   looksLikeEventLog,
@@ -10,6 +9,7 @@ import {
 import { NO_COLLATERAL } from '../../protocols/attestation/formats/intel-collateral.ts';
 import { parseIntelQuote } from '../../protocols/attestation/formats/intel-quote.ts';
 import { verifyIntelQuote } from '../../protocols/attestation/formats/intel-verify.ts';
+import { BUILT_IN } from '../../protocols/attestation/policy.ts';
 import { concat, hex, utf8 } from '../../protocols/encoding.ts';
 import { VouchError } from '../../protocols/errors.ts';
 import { assert, suite } from '../harness.ts';

@@ -2,13 +2,13 @@ import { existsSync, readFileSync } from 'node:fs';
 import * as fc from 'fast-check';
 import { splitCertificates } from '../../protocols/attestation/certificate.ts';
 import {
-  GpuPolicy,
   type GpuQuestion,
   type GpuResult,
   verifyGpu,
 } from '../../protocols/attestation/formats/nvidia-gpu.ts';
 import { parseGpuEvidenceFile, parseGpuReport } from '../../protocols/attestation/formats/nvidia-report.ts';
 import { sniff } from '../../protocols/attestation/formats/sniff.ts';
+import { GpuPolicy } from '../../protocols/attestation/policy.ts';
 import { concat, fromHex, hex, utf8 } from '../../protocols/encoding.ts';
 import { VouchError } from '../../protocols/errors.ts';
 import { assert, suite } from '../harness.ts';
@@ -304,8 +304,27 @@ test('several GPUs: all verified, different ones, in one mode', async () => {
     ).verdict,
     'accept',
   );
+  const switched = (count: number) => ({
+    policy: { ...policy, switches: count },
+  });
+  const linked = [
+    [card, behind(1)],
+    [second, behind(1)],
+  ] as const;
+  assert.is((await ask([...linked], switched(1))).verdict, 'accept');
+  await expectOnly('gpu.topology', ask([...linked], switched(4)));
   await expectOnly(
-    'gpu.one-mode',
+    'gpu.topology',
+    ask(
+      [
+        [card, behind(0)],
+        [second, behind(0)],
+      ],
+      { policy },
+    ),
+  );
+  await expectOnly(
+    'gpu.topology',
     ask(
       [
         [card, behind(1)],
@@ -314,7 +333,8 @@ test('several GPUs: all verified, different ones, in one mode', async () => {
       { policy },
     ),
   );
-  await expectOnly('gpu.one-mode', ask([[card, behind(1)], [second]], { policy }));
+  const mixed = await ask([[card, behind(1)], [second]], { policy });
+  assert.equal(failed(mixed), ['gpu.one-mode', 'gpu.topology']);
   assert.is(
     (await ask([[card], [second, { change: (bytes) => flip(bytes, 0) }]], { policy })).verdict,
     'reject',

@@ -1,4 +1,4 @@
-import { BUILT_IN, parseEvidencePolicy } from '../../protocols/attestation/evidence-policy.ts';
+import { BUILT_IN, parseEvidencePolicy } from '../../protocols/attestation/policy.ts';
 import { assert, suite } from '../harness.ts';
 import { failures, intelCase, judge } from './intel-platform.ts';
 import {

@@ -1,12 +1,7 @@
 import { existsSync, readFileSync } from 'node:fs';
 import * as fc from 'fast-check';
 import { splitCertificates } from '../../protocols/attestation/certificate.ts';
-import {
-  SnpPolicy,
-  type SnpQuestion,
-  type SnpResult,
-  verifySnp,
-} from '../../protocols/attestation/formats/sev-snp.ts';
+import { type SnpQuestion, type SnpResult, verifySnp } from '../../protocols/attestation/formats/sev-snp.ts';
 import {
   parseCertificateTable,
   parseSnpReport,
@@ -14,6 +9,7 @@ import {
   SNP_REPORT_BYTES,
 } from '../../protocols/attestation/formats/sev-snp-report.ts';
 import { sniff } from '../../protocols/attestation/formats/sniff.ts';
+import { SnpPolicy } from '../../protocols/attestation/policy.ts';
 import { concat, fromHex, hex, utf8 } from '../../protocols/encoding.ts';
 import { VouchError } from '../../protocols/errors.ts';
 import { assert, suite } from '../harness.ts';
@@ -124,6 +120,7 @@ const CHIP = fromHex('0102030405060708');
 const NOW = new Date('2026-01-01');
 const ark = await maker('ARK-Turin', 'RSA-PSS');
 const ask = await maker('SEV-Turin', 'RSA-PSS');
+const asvk = await maker('SEV-VLEK-Turin', 'RSA-PSS');
 const vcek = await maker('SEV-VCEK');
 const vlek = await maker('SEV-VLEK');
 const arkDer = await certify(ark, ark, { extensions: AUTHORITY });
@@ -256,6 +253,18 @@ test('every negative is refused by the check that is named for it', async () => 
   await expectOnly('snp.report-data', await made(), {
     policy: { debug: false, reportData: '00'.repeat(64), amd: STRICT },
   });
+  await expectOnly('snp.firmware', await made(), {}, { minimumFirmware: '1.58.10' });
+  await expectOnly('snp.firmware', await made(), {}, { minimumFirmware: '2.0.0' });
+  await expectOnly(
+    'snp.platform',
+    await made({ change: (report) => report.set([1], 0x40) }),
+    {},
+    { smt: false },
+  );
+  await expectOnly('snp.platform', await made(), {}, { platformFeatures: ['alias-checked'] });
+  await expectOnly('snp.measurement', await made(), {
+    policy: { debug: false, measurements: [{ minimumGuestSvn: 1 }], amd: STRICT },
+  });
   await expectOnly('snp.certificate', await made(), { certificates: [askDer, arkDer] });
   await expectOnly('snp.certificate', await made({ flags: 1 << 2 }));
   await expectOnly('snp.certificate', await made({ flags: 7 << 2 }));
@@ -272,6 +281,14 @@ test('what a policy allows is accepted', async () => {
   await accept(await made({ current: flip(TCB, 7, 2) }), {}, { uncommittedFirmware: true });
   await accept(await made(), { crls: [] }, { revocation: 'if-present' });
   await accept(await made(), {}, { chipIds: [hex(CHIP)] });
+  await accept(await made(), {}, { minimumFirmware: '1.57.200' });
+  await accept(
+    await made({ change: (report) => report.set([0x20], 0x40) }),
+    {},
+    { platformFeatures: ['alias-checked'] },
+  );
+  const measured = { measurement: hex(concat(utf8('measurement'), new Uint8Array(37))), minimumGuestSvn: 0 };
+  await accept(await made(), { policy: { debug: false, measurements: [measured], amd: STRICT } });
   await accept(await made({ version: 3 }));
   await accept(await made({ version: 2, cpuid: [] }));
 });
@@ -301,13 +318,23 @@ test('the certificate must be for this product, chip and TCB', async () => {
 
 test('a VLEK vouches for a provider and names no chip', async () => {
   const provider = { id: `${ARC}.5`, value: der(0x16, utf8('CN=cloud.example')) };
-  const certificate = await certify(ask, vlek, { extensions: [...turinExtensions(), provider] });
-  const certificates = [certificate, askDer, arkDer];
+  const extensions = [...turinExtensions(), provider];
+  const asvkDer = await certify(ark, asvk, {
+    extensions: [basicConstraints(true, 0), keyUsage(5)],
+    serial: 6,
+  });
+  const certificates = [await certify(asvk, vlek, { extensions }), asvkDer, arkDer];
   const report = await made({ flags: 1 << 2, chip: new Uint8Array(64) }, vlek);
   const result = await verify(report, { certificates });
   assert.is(result.verdict, 'accept', JSON.stringify(result.checks));
   assert.is(result.claims?.provider, 'CN=cloud.example');
   assert.is(result.claims?.chipId, undefined);
+  const byAsk = [await certify(ask, vlek, { extensions }), askDer, arkDer];
+  assert.equal(failed(await verify(report, { certificates: byAsk })), ['snp.issuer']);
+  const byAsvk = await certify(asvk, vcek, { extensions: [...turinExtensions(), hwId(CHIP)] });
+  assert.equal(failed(await verify(await made(), { certificates: [byAsvk, asvkDer, arkDer] })), [
+    'snp.issuer',
+  ]);
   const listed = await verify(report, { certificates }, { chipIds: ['00'.repeat(64)] });
   assert.equal(failed(listed), ['snp.chip-allowed']);
   assert.equal(failed(await verify(report, { certificates: [vcekDer, askDer, arkDer] })), [

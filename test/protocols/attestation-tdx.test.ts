@@ -1,7 +1,7 @@
 import * as fc from 'fast-check';
-import { BUILT_IN, parseEvidencePolicy } from '../../protocols/attestation/evidence-policy.ts';
 import { NO_COLLATERAL } from '../../protocols/attestation/formats/intel-collateral.ts';
 import { looksLikeQuote, parseIntelQuote } from '../../protocols/attestation/formats/intel-quote.ts';
+import { BUILT_IN, parseEvidencePolicy } from '../../protocols/attestation/policy.ts';
 import { concat, fromHex } from '../../protocols/encoding.ts';
 import { VouchError } from '../../protocols/errors.ts';
 import { assert, suite } from '../harness.ts';
@@ -198,6 +198,29 @@ test('a service TD has to be named by the policy', async () => {
   await rejects(['tdx.service-td'], given);
   const named = parseEvidencePolicy({ version: 1, intel: { serviceTds: ['5e'.repeat(48)] } });
   assert.is((await judge(given, named)).verdict, 'accept');
+});
+
+test('a TD that may be moved has to say by whom', async () => {
+  const movable = (body: Uint8Array) => body.set([0x30], 123);
+  await rejects(['tdx.service-td'], await intelCase({ report: movable }));
+  assert.is((await judge(await intelCase({ report: movable, td15: true }))).verdict, 'accept');
+  const any = parseEvidencePolicy({ version: 1, intel: { serviceTds: 'any' } });
+  assert.is((await judge(await intelCase({ report: movable }), any)).verdict, 'accept');
+});
+
+test('a build is accepted with all the registers that the policy names', async () => {
+  const given = await intelCase({ report: (body) => body.fill(0xcc, 328, 376) });
+  const measurement = 'bb'.repeat(48);
+  const rtmr0 = 'cc'.repeat(48);
+  const accepting = (...measurements: unknown[]) => parseEvidencePolicy({ version: 1, measurements });
+  assert.is((await judge(given, accepting({ measurement, rtmr0 }))).verdict, 'accept');
+  assert.is((await judge(given, accepting({ rtmr0: measurement }, { rtmr0 }))).verdict, 'accept');
+  for (const build of [
+    { measurement, rtmr1: rtmr0 },
+    { measurement, mrsigner: 'cc'.repeat(32) },
+    { minimumIsvSvn: 0 },
+  ])
+    await rejects(['tdx.measurement'], given, accepting(build));
 });
 
 test('measurement, report data and platform are compared where the policy names them', async () => {

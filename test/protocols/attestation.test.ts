@@ -77,11 +77,14 @@ test('the policy decides: measurement, debug, TCB, platform, root, simulation', 
   assertRejected(await ask({ measurements: ['cd'.repeat(48)] }), 'policy.measurement');
   assertRejected(await ask({ minimumTcb: { simulated: [4] } }), 'policy.tcb');
   assertRejected(await ask({ minimumTcb: { simulated: [3, 0] } }), 'policy.tcb');
+  assertRejected(await ask({ platforms: ['sev-snp'] }), 'policy.platform');
+  assertRejected(await ask({ platforms: ['sev-snp'], minimumTcb: {} }), 'policy.platform', 'policy.tcb');
+  assertRejected(await ask({ measurements: undefined }), 'policy.measurement');
   assertRejected(
-    await ask({ platforms: ['sev-snp'], minimumTcb: { 'sev-snp': [0] } }),
-    'policy.platform',
-    'policy.tcb',
+    await ask({ measurements: [{ measurement: MEASUREMENT, minimumIsvSvn: 0 }] }),
+    'policy.measurement',
   );
+  assert.is((await ask({ measurements: [{ measurement: MEASUREMENT }] })).verdict, 'accept');
   assertRejected(await ask({ simulatedRoots: [] }), 'simulated.root-pinned');
   assertRejected(
     await ask({ simulatedRoots: [(await createSimulatedRoot()).fingerprint] }),
@@ -333,13 +336,15 @@ test('a policy is strict, and its defaults are the safe ones', async () => {
   assert.is(policy.simulated, false);
   assert.equal(policy.simulatedRoots, []);
   const wrong: [Record<string, unknown>, RegExp][] = [
-    [{}, /maxAgeSeconds/],
     [{ maxAgeSeconds: 60, version: 2 }, /version/],
     [{ maxAgeSeconds: 60, debugAllowed: true }, /debugAllowed/],
     [{ maxAgeSeconds: 0 }, /maxAgeSeconds/],
     [{ maxAgeSeconds: 60, measurements: [] }, /measurements/],
     [{ maxAgeSeconds: 60, measurements: [MEASUREMENT.toUpperCase()] }, /measurements/],
-    [{ maxAgeSeconds: 60, platforms: ['simulated', 'tdx'] }, /minimumTcb.*tdx/],
+    [{ maxAgeSeconds: 60, minimumTcb: {} }, /minimumTcb.*simulated/],
+    [{ maxAgeSeconds: 60, platforms: ['simulated', 'other'] }, /platforms/],
+    [{ maxAgeSeconds: 60, measurements: [{}] }, /measurements/],
+    [{ maxAgeSeconds: 60, measurements: [{ mrsigner: 'ab' }] }, /measurements/],
     [{ maxAgeSeconds: 60, requiredBinding: ['colour'] }, /requiredBinding/],
   ];
   for (const [changes, message] of wrong) {

@@ -112,9 +112,14 @@ export async function examples(): Promise<Record<string, string>> {
   cipher.setAAD(aad);
   const sealedModel = concat(blobNonce, cipher.update(secret), cipher.final(), cipher.getAuthTag());
   const releaseNonce = fixed('release nonce');
-  const { document: releaseDocument } = await attest(ENCLAVE, story.policy.measurements[0]!, releaseNonce, {
-    modelCommitment: commitment,
-  });
+  const { document: releaseDocument } = await attest(
+    ENCLAVE,
+    story.policy.measurements![0] as string,
+    releaseNonce,
+    {
+      modelCommitment: commitment,
+    },
+  );
   const runnerKey = fromBase64url(story.runner.document.hpkeKey);
   const sealedKey = await sealFixed({
     recipient: runnerKey,

@@ -573,17 +573,6 @@ const DOCUMENT_NOTES = {
   modelCommitment: '`null` where the holder serves no model',
   enclave: 'id of the holder',
 };
-const POLICY_NOTES = {
-  version: '',
-  platforms: 'platforms accepted',
-  measurements: 'measurements accepted: 48 bytes, lower-case hex',
-  minimumTcb: 'per platform the least version of each component; every platform accepted needs an entry',
-  debug: 'is debug mode accepted? The host can then read memory',
-  maxAgeSeconds: 'for how long evidence counts as fresh',
-  simulated: 'is SIMULATED evidence accepted? It protects nothing',
-  simulatedRoots: 'fingerprints of the simulated roots accepted',
-  requiredBinding: 'what the evidence must bind',
-};
 const ARCHITECTURE_NOTES = {
   version: '',
   'preprocessing.columns': 'how cells become features',
@@ -611,7 +600,7 @@ export const tables = (): Record<string, string> => ({
   limits: limitTable(),
   info: infoTable(),
   'evidence document': schemaTable(EvidenceDocument, DOCUMENT_NOTES),
-  policy: schemaTable(Policy, POLICY_NOTES),
+  policy: schemaTable(Policy),
   architecture: schemaTable(Architecture, ARCHITECTURE_NOTES),
   statement: schemaTable(proof.QualityStatement),
   'proof record': schemaTable(proof.ProofRecord),

@@ -2,9 +2,10 @@
  * A made-up Intel: root, PCK CA, TCB signer, a platform with its quoting enclave, and whatever these sign. It
  * exists for the cases that no real evidence at hand shows: revoked platforms, other TCB levels, forged roles.
  */
-import { BUILT_IN, type EvidencePolicy } from '../../protocols/attestation/evidence-policy.ts';
+
 import { type IntelCollateral, NO_COLLATERAL } from '../../protocols/attestation/formats/intel-collateral.ts';
 import { verifyIntelQuote } from '../../protocols/attestation/formats/intel-verify.ts';
+import { BUILT_IN, type EvidencePolicy } from '../../protocols/attestation/policy.ts';
 import { concat, fromHex, hex, sha256, sha256Hex, utf8 } from '../../protocols/encoding.ts';
 
 const P256 = { name: 'ECDSA', namedCurve: 'P-256' } as const;

@@ -1,12 +1,12 @@
 /** Evidence that Intel's hardware signed, from outside the repository; tests that need it skip visibly without. */
 import { existsSync, readFileSync } from 'node:fs';
-import { BUILT_IN, type EvidencePolicy } from '../../protocols/attestation/evidence-policy.ts';
 import {
   type IntelCollateral,
   NO_COLLATERAL,
   readIntelCollateral,
 } from '../../protocols/attestation/formats/intel-collateral.ts';
 import { verifyIntelQuote } from '../../protocols/attestation/formats/intel-verify.ts';
+import { BUILT_IN, type EvidencePolicy } from '../../protocols/attestation/policy.ts';
 import type { TestContext } from '../harness.ts';
 
 const FOLDER = new URL('../../../shared/vectors/', import.meta.url);

@@ -60,7 +60,9 @@ async function served(t: TestContext) {
   t.defer(() => stopRoles(roles, () => {}));
   const { nc, source } = await client.connectAs(url, await credentials('client', 'other', folder('creds')));
   t.defer(() => nc.close());
-  return { model, policy: policies.inference, nc, source };
+  // It reads the file, as JSON.
+  const policy = JSON.parse(JSON.stringify(policies.inference)) as client.Policy;
+  return { model, policy, nc, source };
 }
 
 const codeOf = (work: Promise<unknown>): Promise<string> =>

@@ -13,7 +13,7 @@ import {
 } from '../certificate.ts';
 import { type ChainReport, recordChain, verifyChain } from '../chain.ts';
 import type { Recorder } from '../checklist.ts';
-import type { EvidencePolicy } from '../evidence-policy.ts';
+import type { EvidencePolicy } from '../policy.ts';
 import { type PublicKey, verifyEcdsa } from '../signature.ts';
 import type { IntelCollateral } from './intel-collateral.ts';
 import { type PckPlatform, pckPlatform } from './intel-pck.ts';

@@ -13,6 +13,8 @@ export interface PckPlatform {
   /** SVNs of the 16 components, as certified; a quote's own CPU SVN is not comparable with TCB levels */
   readonly componentSvns: readonly number[];
   readonly pceSvn: number;
+  /** PPID, 16 bytes: names the platform */
+  readonly platformId: Uint8Array;
   /** 2 bytes */
   readonly pceId: Uint8Array;
   /** 6 bytes: family, model, stepping, platform type and custom SKU */
@@ -30,6 +32,7 @@ export function pckPlatform({ extensions }: Certificate): PckPlatform {
   return {
     componentSvns: Array.from({ length: COMPONENTS }, (_, i) => component(i + 1)),
     pceSvn: component(COMPONENTS + 1),
+    platformId: octets(need(members, `${SGX_EXTENSION}.1`), 16),
     pceId: octets(need(members, `${SGX_EXTENSION}.3`), 2),
     fmspc: octets(need(members, `${SGX_EXTENSION}.4`), 6),
   };

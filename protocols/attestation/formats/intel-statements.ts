@@ -6,7 +6,7 @@
 import { equal, fromHex, hex, utf8 } from '../../encoding.ts';
 import type { Certificate } from '../certificate.ts';
 import { recordChain } from '../chain.ts';
-import type { EvidencePolicy } from '../evidence-policy.ts';
+import type { EvidencePolicy } from '../policy.ts';
 import { verifyEcdsa } from '../signature.ts';
 import {
   parseQeIdentity,
@@ -23,6 +23,11 @@ import { matchModule, platformLevel, qeLevel, qeMismatches, type TcbLevel } from
 
 const SIGNER_NAME = 'Intel SGX TCB Signing';
 const DAY_MS = 86_400_000;
+/** What a status was before a better level was published. */
+const IN_TIME: Readonly<Partial<Record<TcbStatus, TcbStatus>>> = {
+  OutOfDate: 'UpToDate',
+  OutOfDateConfigurationNeeded: 'ConfigurationNeeded',
+};
 
 interface Statement<T> {
   readonly signed: SignedText;
@@ -33,7 +38,11 @@ export async function checkTcbInfo(
   quote: IntelQuote,
   pck: PckPlatform | undefined,
   context: IntelContext,
-): Promise<{ platform?: TcbLevel | undefined; module?: TcbLevel | undefined }> {
+): Promise<{
+  platform?: TcbLevel | undefined;
+  module?: TcbLevel | undefined;
+  evaluationNumber?: number;
+}> {
   const { tee, record, collateral, policy } = context;
   const id = tee === 'tdx' ? 'TDX' : 'SGX';
   const chosen = choose(
@@ -47,7 +56,8 @@ export async function checkTcbInfo(
   if (chosen === undefined) return {};
   const { content: info } = chosen;
   await checkStatement(chosen, 'tcb-signing-chain', 'tcb-info', 'tcb-evaluation', context);
-  if (pck === undefined) return {};
+  const { tcbEvaluationDataNumber: evaluationNumber } = info;
+  if (pck === undefined) return { evaluationNumber };
   const fits = info.id === id && equal(info.fmspc, pck.fmspc) && equal(info.pceId, pck.pceId);
   const said = `${info.id} ${hex(info.fmspc)}, PCE id ${hex(info.pceId)}`;
   record(
@@ -56,11 +66,11 @@ export async function checkTcbInfo(
     'evidence-rejected',
     fits ? said : `expected ${id} ${hex(pck.fmspc)}, PCE id ${hex(pck.pceId)}, got ${said}`,
   );
-  if (!fits) return {};
+  if (!fits) return { evaluationNumber };
   const td = quote.body.tee === 'tdx' ? quote.body.report : undefined;
   const level = platformLevel(info, pck, td);
   checkLevel(`${tee}.tcb-level`, level, policy, context);
-  if (td === undefined) return { platform: level };
+  if (td === undefined) return { platform: level, evaluationNumber };
 
   const module = matchModule(info, td);
   record(
@@ -73,16 +83,16 @@ export async function checkTcbInfo(
   );
   if (module?.level === 'of the platform') {
     record('tdx.module-tcb-level', true, 'policy-rejected', 'part of the TCB level before TDX 1.5');
-    return { platform: level };
+    return { platform: level, evaluationNumber };
   }
   checkLevel('tdx.module-tcb-level', module?.level, policy, context);
-  return { platform: level, module: module?.level };
+  return { platform: level, module: module?.level, evaluationNumber };
 }
 
 export async function checkQeIdentity(
   quote: IntelQuote,
   context: IntelContext,
-): Promise<TcbLevel | undefined> {
+): Promise<{ level?: TcbLevel | undefined; evaluationNumber?: number }> {
   const { tee, record, collateral, policy } = context;
   const id = tee === 'tdx' ? 'TD_QE' : 'QE';
   const chosen = choose(
@@ -93,7 +103,7 @@ export async function checkQeIdentity(
     'qe-identity-signature',
     'QE identity',
   );
-  if (chosen === undefined) return undefined;
+  if (chosen === undefined) return {};
   const { content: identity } = chosen;
   await checkStatement(chosen, 'qe-signing-chain', 'qe-identity', 'qe-evaluation', context);
   const wrong = qeMismatches(identity, quote.qeReport);
@@ -109,7 +119,7 @@ export async function checkQeIdentity(
   );
   const level = qeLevel(identity, quote.qeReport);
   checkLevel(`${tee}.qe-tcb-level`, level, policy, context);
-  return level;
+  return { level, evaluationNumber: identity.tcbEvaluationDataNumber };
 }
 
 /**
@@ -242,11 +252,12 @@ function checkLevel(
   }
   const { status, superseded, advisories } = level;
   const since = superseded ?? level.date;
+  const statuses: readonly TcbStatus[] = intel.tcbStatuses;
   const graceful =
-    status === 'OutOfDate' &&
-    now.getTime() - since.getTime() <= intel.graceDays * DAY_MS &&
-    intel.graceDays > 0;
-  const allowed = graceful || (intel.tcbStatuses as readonly TcbStatus[]).includes(status);
+    intel.graceDays > 0 &&
+    superseded !== undefined &&
+    now.getTime() - superseded.getTime() <= intel.graceDays * DAY_MS;
+  const allowed = statuses.includes(status) || (graceful && statuses.includes(IN_TIME[status] ?? status));
   const open =
     intel.advisories === 'any' ? [] : advisories.filter((advisory) => !intel.advisories.includes(advisory));
   const day = since.toISOString().slice(0, 10);

@@ -40,7 +40,7 @@ function firstReached<T extends Listed>(levels: readonly T[], reached: (level: T
 }
 
 /** Every SVN from index `from` on is at least the demanded one. */
-const reaches = (have: ArrayLike<number>, demanded: readonly number[], from = 0): boolean =>
+export const reaches = (have: ArrayLike<number>, demanded: readonly number[], from = 0): boolean =>
   demanded.every((svn, i) => i < from || have[i]! >= svn);
 
 /** The platform's level; undefined when none is reached, or a TD's level is asked of TCB info without any for TDX. */

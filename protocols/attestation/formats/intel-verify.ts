@@ -11,7 +11,7 @@
 import { hex } from '../../encoding.ts';
 import { chainCheckIds } from '../chain.ts';
 import { type Check, createChecklist, type Verdict } from '../checklist.ts';
-import type { EvidencePolicy } from '../evidence-policy.ts';
+import { type EvidencePolicy, measurementAccepted } from '../policy.ts';
 import { checkEventLog, EVENT_LOG_CHECKS } from './eventlog.ts';
 import { type IntelCollateral, mergeCollateral, NO_COLLATERAL } from './intel-collateral.ts';
 import {
@@ -25,9 +25,9 @@ import {
 import type { PckPlatform } from './intel-pck.ts';
 import { type IntelQuote, isZero, parseIntelQuote } from './intel-quote.ts';
 import { checkQeIdentity, checkTcbInfo } from './intel-statements.ts';
-import { converge, type TcbLevel } from './intel-tcb.ts';
-import { checkEnclave, enclaveClaims, SGX_CHECKS } from './sgx.ts';
-import { checkTd, TDX_CHECKS, tdClaims } from './tdx.ts';
+import { converge, reaches, type TcbLevel } from './intel-tcb.ts';
+import { checkEnclave, enclaveClaims, enclaveRegisters, SGX_CHECKS } from './sgx.ts';
+import { checkTd, TDX_CHECKS, tdClaims, tdRegisters } from './tdx.ts';
 
 /** SHA-256 of the certificate "Intel SGX Root CA". */
 export const INTEL_ROOT = '44a0196b2b99f889b8e149e95b807a350e7424964399e885a7cbb8ccfab674d3';
@@ -129,6 +129,7 @@ export async function verifyIntelQuote(question: IntelQuestion): Promise<IntelRe
     pool: certificatesOf(mergeCollateral(collateral, store), quote.pckChain),
   };
   const pck = await checkKeys(quote, context);
+  checkPlatform(quote, pck, policy, list, tee);
   const tcb = await checkTcbInfo(quote, pck, context);
   const qe = await checkQeIdentity(quote, context);
   if (collateral.crlChains.length > 0) {
@@ -142,7 +143,11 @@ export async function verifyIntelQuote(question: IntelQuestion): Promise<IntelRe
   if (!signed.every((name) => passed(`${tee}.${name}`))) return result;
   // A level says something only when Intel signed it.
   const stated = ['tcb-info-signature', 'qe-identity-signature'].every((name) => passed(`${tee}.${name}`));
-  return { ...result, claims: claimsOf(quote, pck, stated ? [tcb.platform, tcb.module, qe] : []) };
+  const evaluations = [tcb.evaluationNumber, qe.evaluationNumber].flatMap((number) => number ?? []);
+  const statements = stated
+    ? { levels: [tcb.platform, tcb.module, qe.level], evaluationNumber: Math.min(...evaluations) }
+    : { levels: [] };
+  return { ...result, claims: claimsOf(quote, pck, statements) };
 }
 
 function checkDemands(
@@ -153,8 +158,9 @@ function checkDemands(
 ): void {
   if (measurements !== undefined) {
     require([`${prefix}.measurement`]);
-    const measured = hex(tee === 'sgx' ? report.mrEnclave : report.mrTd);
-    record(`${prefix}.measurement`, measurements.includes(measured), 'policy-rejected', measured);
+    const reported = tee === 'sgx' ? enclaveRegisters(report) : tdRegisters(report);
+    const accepted = measurementAccepted(measurements, reported);
+    record(`${prefix}.measurement`, accepted, 'policy-rejected', reported.measurement);
   }
   if (reportData !== undefined) {
     require([`${prefix}.report-data`]);
@@ -163,10 +169,50 @@ function checkDemands(
   }
 }
 
+/** What a policy demands of the platform beside Intel's own levels. */
+function checkPlatform(
+  { body, qeReport }: IntelQuote,
+  pck: PckPlatform | undefined,
+  { intel: { minimumSvns: least, platformIds } }: EvidencePolicy,
+  { require, record }: ReturnType<typeof createChecklist>,
+  prefix: string,
+): void {
+  const tee = body.tee === 'tdx' ? body.report.teeTcbSvn : undefined;
+  const demands = Object.entries({
+    cpu: [pck?.componentSvns, least.cpu],
+    pce: [pck && [pck.pceSvn], least.pce === undefined ? undefined : [least.pce]],
+    qe: [[qeReport.isvSvn], least.qe === undefined ? undefined : [least.qe]],
+    tee: [tee && [...tee], tee && least.tee],
+  } as const);
+  const made = demands.filter(([, [, wanted]]) => wanted !== undefined);
+  if (made.length > 0) {
+    require([`${prefix}.minimum-svns`]);
+    const below = made.filter(([, [have, wanted]]) => have === undefined || !reaches(have, wanted!));
+    record(
+      `${prefix}.minimum-svns`,
+      below.length === 0,
+      'policy-rejected',
+      below.length === 0
+        ? made.map(([name]) => name).join(', ')
+        : below
+            .map(([name, [have, wanted]]) => `${name} ${have?.join('.') ?? 'unknown'} < ${wanted!.join('.')}`)
+            .join(', '),
+    );
+  }
+  if (platformIds === undefined) return;
+  require([`${prefix}.platform-id`]);
+  if (pck === undefined) return;
+  const id = hex(pck.platformId);
+  record(`${prefix}.platform-id`, platformIds.includes(id), 'policy-rejected', id);
+}
+
 function claimsOf(
   quote: IntelQuote,
   pck: PckPlatform | undefined,
-  [own, ...others]: readonly (TcbLevel | undefined)[],
+  {
+    levels: [own, ...others],
+    evaluationNumber,
+  }: { levels: readonly (TcbLevel | undefined)[]; evaluationNumber?: number },
 ): IntelClaims {
   const { body } = quote;
   const parts = others.filter((level) => level !== undefined);
@@ -175,10 +221,12 @@ function claimsOf(
     platform: body.tee,
     hardware: true,
     quoteVersion: quote.version,
+    qeIsvSvn: quote.qeReport.isvSvn,
     ...(body.tee === 'tdx' ? tdClaims(body.report) : enclaveClaims(body.report)),
     ...(pck === undefined
       ? {}
       : {
+          platformId: hex(pck.platformId),
           fmspc: hex(pck.fmspc),
           pceId: hex(pck.pceId),
           pceSvn: pck.pceSvn,
@@ -193,6 +241,7 @@ function claimsOf(
           ),
           tcbDate: own.date.toISOString().slice(0, 10),
         }),
+    ...(evaluationNumber === undefined ? {} : { evaluationNumber }),
     advisories: [...new Set(advisories)].sort(),
   };
 }

@@ -7,17 +7,16 @@
  * Not guaranteed: that this GPU is the one attached to the guest that asked (a report can be relayed; the guest's
  * own evidence has to bind it), that NVSwitches are genuine, and CC mode, which only a measured guest can state.
  */
-import { z } from 'zod';
 import { equal, hex } from '../../encoding.ts';
 import { messageOf, VouchError } from '../../errors.ts';
 import { type Certificate, parseCertificate } from '../certificate.ts';
 import { chainCheckIds, recordChain, verifyChain } from '../chain.ts';
 import { attempting, type Check, createChecklist, type Recorder, type Verdict } from '../checklist.ts';
+import type { GpuArchitecture, GpuPolicy } from '../policy.ts';
 import { NVIDIA_DEVICE_ROOTS } from '../roots/nvidia.ts';
 import { verifyEcdsa } from '../signature.ts';
 import {
   certificateFwid,
-  GPU_MODES,
   type GpuEvidence,
   type GpuMode,
   type GpuReport,
@@ -25,50 +24,6 @@ import {
   parseGpuReport,
 } from './nvidia-report.ts';
 import { checkRim, parseRim, type Rim, rimCheckIds } from './rim.ts';
-
-const Presence = z.enum(['required', 'if-present']);
-
-export const GPU_ARCHITECTURES = ['hopper', 'blackwell'] as const;
-export type GpuArchitecture = (typeof GPU_ARCHITECTURES)[number];
-
-/** What a policy demands of GPUs; every default is the strict choice. */
-export const GpuPolicy = z.strictObject({
-  /** how many GPUs there must be; absent = any number from 1 */
-  count: z.int().min(1).max(MAX_GPUS).optional(),
-  architectures: z
-    .array(z.enum(GPU_ARCHITECTURES))
-    .min(1)
-    .max(GPU_ARCHITECTURES.length)
-    .default([...GPU_ARCHITECTURES]),
-  /** driver versions accepted, such as 550.90.07; absent = any that a manifest describes */
-  drivers: z
-    .array(z.string().regex(/^[0-9]+(?:\.[0-9]+){1,3}$/))
-    .min(1)
-    .max(256)
-    .optional(),
-  /** vBIOS versions accepted, such as 96.00.5E.00.01; absent = any that a manifest describes */
-  vbioses: z
-    .array(z.string().regex(/^[0-9A-F]{2}(?:\.[0-9A-F]{2}){4}$/))
-    .min(1)
-    .max(256)
-    .optional(),
-  /** modes accepted; behind switches (`ppcie`) the switches' own evidence is not verified here */
-  modes: z.array(z.enum(GPU_MODES)).min(1).max(GPU_MODES.length).default(['cc', 'mpt']),
-  /** manifests of driver and vBIOS */
-  rims: Presence.default('required'),
-  /** the firmware id in the report, which older drivers leave out */
-  fwid: Presence.default('required'),
-  /** CC mode and ready state as the guest states them */
-  guestState: Presence.default('required'),
-  revocation: Presence.default('required'),
-  /** device certificates accepted, by SHA-256 fingerprint; absent = any */
-  devices: z
-    .array(z.string().regex(/^[0-9a-f]{64}$/, 'expected a SHA-256 fingerprint'))
-    .min(1)
-    .max(4096)
-    .optional(),
-});
-export type GpuPolicy = z.infer<typeof GpuPolicy>;
 
 export interface GpuQuestion {
   readonly gpus: readonly GpuEvidence[];
@@ -175,7 +130,8 @@ export async function verifyGpu(question: GpuQuestion): Promise<GpuResult> {
     );
     checkModes(
       results.map(({ report }) => report),
-      record,
+      policy,
+      list,
     );
   }
   const claims = results.flatMap((result) => (result.claims === undefined ? [] : [result.claims]));
@@ -183,15 +139,26 @@ export async function verifyGpu(question: GpuQuestion): Promise<GpuResult> {
 }
 
 /** All GPUs in one mode; behind switches, all at the same ones. */
-function checkModes(reports: readonly GpuReport[], record: Recorder): void {
+function checkModes(reports: readonly GpuReport[], { switches }: GpuPolicy, list: OwnList): void {
   const modes = new Set(reports.map(({ mode }) => mode));
-  const topologies = new Set(reports.map(({ switches }) => [...new Set(switches)].sort().join(' ')));
-  const connected = !modes.has('ppcie') || (topologies.size === 1 && !topologies.has(''));
-  record(
+  list.record(
     'gpu.one-mode',
-    modes.size === 1 && connected,
+    modes.size === 1,
     'evidence-rejected',
-    `mode ${[...modes].join(' and ')}${connected ? '' : ', not all at the same switches'}`,
+    `mode ${[...modes].join(' and ')}${modes.size === 1 ? '' : ': mixed'}`,
+  );
+  if (!modes.has('ppcie')) return;
+  list.require(['gpu.topology']);
+  const seen = new Set(reports.map((report) => report.switches.join(' ')));
+  const count = reports[0]!.switches.length;
+  const fits = seen.size === 1 && count > 0 && (switches === undefined || count === switches);
+  list.record(
+    'gpu.topology',
+    fits,
+    'evidence-rejected',
+    seen.size > 1
+      ? 'the GPUs are not all at the same switches'
+      : `every GPU is at ${count} switches${switches === undefined ? '' : `, ${switches} demanded`}`,
   );
 }
 

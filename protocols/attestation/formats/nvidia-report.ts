@@ -53,7 +53,7 @@ export interface GpuReport extends SpdmExchange {
   /** SHA-384 of the firmware, where the driver reports it */
   readonly fwid?: Uint8Array;
   readonly mode: GpuMode;
-  /** device identifiers of the switches at this GPU's links, lower-case hex */
+  /** device identifiers of the switches at this GPU's links, lower-case hex, each once; links that are off are left out */
   readonly switches: readonly string[];
 }
 
@@ -117,9 +117,7 @@ export function parseGpuReport(bytes: Uint8Array): GpuReport {
     ...(nvdec0 === undefined ? {} : { nvdec0 }),
     ...(fwid === undefined ? {} : { fwid }),
     mode,
-    switches: Array.from({ length: pdis.length / PDI_BYTES }, (_, i) =>
-      hex(pdis.subarray(i * PDI_BYTES, (i + 1) * PDI_BYTES)),
-    ),
+    switches: [...new Set(hex(pdis).match(/.{16}/g))].filter((pdi) => !/^0*$/.test(pdi)).sort(),
   };
 }
 

@@ -5,13 +5,13 @@
  *
  * Not guaranteed: that the chip was not opened, that the measured code is good, and, for a VLEK, which chip it was.
  */
-import { z } from 'zod';
 import { equal, hex } from '../../encoding.ts';
 import { VouchError } from '../../errors.ts';
 import { type Certificate, fromBase64, parseCertificate } from '../certificate.ts';
 import { chainCheckIds, recordChain, verifyChain } from '../chain.ts';
 import { attempting, type Check, createChecklist, type Recorder, type Verdict } from '../checklist.ts';
 import { readDer, smallInteger, TAG, textOf } from '../der.ts';
+import { type EvidencePolicy, measurementAccepted, type SnpPolicy } from '../policy.ts';
 import { AMD_CERTIFICATES, AMD_ROOTS, type AmdProduct } from '../roots/amd.ts';
 import { verifyEcdsa } from '../signature.ts';
 import {
@@ -25,37 +25,6 @@ import {
   tcbOf,
 } from './sev-snp-report.ts';
 
-const Level = z.int().min(0).max(255);
-
-/** What a policy demands of SEV-SNP; every default is the strict choice, but `minimumTcb` has no default. */
-export const SnpPolicy = z.strictObject({
-  /** least security patch levels, of the reported, the committed and the launch TCB alike */
-  minimumTcb: z
-    .strictObject({
-      fmc: Level.optional(),
-      bootloader: Level.optional(),
-      tee: Level.optional(),
-      snp: Level.optional(),
-      microcode: Level.optional(),
-    })
-    .prefault({}),
-  /** the least privileged VMPL that may have asked for the report (0 = only the most privileged) */
-  maximumVmpl: z.int().min(0).max(3).default(0),
-  /** whether a migration agent may be associated with the guest: it can then move it elsewhere */
-  migration: z.boolean().default(false),
-  /** whether firmware may run that the platform's owner has not committed to, so can still roll back */
-  uncommittedFirmware: z.boolean().default(false),
-  /** `required`: without a CRL of the ARK revocation is unknown, and that is a failure */
-  revocation: z.enum(['required', 'if-present']).default('required'),
-  /** chips accepted, as lower-case hex of 64 bytes (8 on Turin); absent = any */
-  chipIds: z
-    .array(z.string().regex(/^(?:[0-9a-f]{16}|[0-9a-f]{128})$/, 'expected 8 or 64 bytes as lower-case hex'))
-    .min(1)
-    .max(4096)
-    .optional(),
-});
-export type SnpPolicy = z.infer<typeof SnpPolicy>;
-
 export interface SnpQuestion {
   /** as the firmware returned it */
   readonly report: Uint8Array;
@@ -63,14 +32,7 @@ export interface SnpQuestion {
   readonly certificates: readonly Uint8Array[];
   /** DER */
   readonly crls?: readonly Uint8Array[] | undefined;
-  readonly policy: {
-    readonly debug: boolean;
-    /** 48 bytes each as lower-case hex; absent = any */
-    readonly measurements?: readonly string[] | undefined;
-    /** 64 bytes as lower-case hex; absent = any */
-    readonly reportData?: string | undefined;
-    readonly amd: SnpPolicy;
-  };
+  readonly policy: Pick<EvidencePolicy, 'debug' | 'measurements' | 'reportData' | 'amd'>;
   readonly now: Date;
   /** fingerprint of a root -> its product; AMD's own unless others are to be trusted */
   readonly roots?: ReadonlyMap<string, AmdProduct> | undefined;
@@ -113,6 +75,7 @@ const REQUIRED = [
   'snp.report',
   'snp.certificate',
   ...chainCheckIds('snp.chain'),
+  'snp.issuer',
   'snp.product',
   'snp.signature',
   'snp.chip-id',
@@ -122,6 +85,7 @@ const REQUIRED = [
   'snp.debug',
   'snp.migration',
   'snp.vmpl',
+  'snp.platform',
 ] as const;
 
 /** Verifies a report. Never throws for what the evidence holds: that is a failed check. */
@@ -153,12 +117,24 @@ export async function verifySnp(question: SnpQuestion): Promise<SnpResult> {
       now,
     });
     recordChain(chain, 'snp.chain', record);
+    const [, issuer, ark] = chain.path;
+    const wanted = issuerOf(endorsement);
+    if (issuer !== undefined && ark !== undefined) {
+      const named = issuer.subjectName === wanted && chain.path.length === 3;
+      record(
+        'snp.issuer',
+        named,
+        'evidence-rejected',
+        `${named ? '' : `not ${wanted}: `}${issuer.subjectName}`,
+      );
+    }
     const root = roots.get(chain.path.at(-1)?.fingerprint ?? '');
     const signed = await verifyEcdsa(certificate.key, 'SHA-384', report.signature, report.signed);
     record('snp.signature', signed, 'signature-rejected', signed ? 'by that key' : 'not by that key');
     checkCertificate(report, endorsement, root, record);
     checkTcb(report, endorsement.product, policy.amd, record);
     checkGuest(report, question, record);
+    checkPlatform(report, policy.amd, record);
     if (signed && root !== undefined) {
       return { ...list.result(''), claims: claimsOf(report, endorsement) };
     }
@@ -258,6 +234,9 @@ function endorsementOf(report: SnpReport, certificates: readonly Uint8Array[]): 
   };
 }
 
+/** AMD signs a chip's VCEK with the product's ASK, a provider's VLEK with its ASVK. */
+const issuerOf = ({ key, product }: Endorsement): string => `SEV-${key === 'VLEK' ? 'VLEK-' : ''}${product}`;
+
 function checkCertificate(
   report: SnpReport,
   { key, productName, product, structVersion, tcb, chipId }: Endorsement,
@@ -329,13 +308,43 @@ function checkTcb(report: SnpReport, product: AmdProduct, policy: SnpPolicy, rec
   );
   const committed =
     report.currentVersion === report.committedVersion && equal(report.currentTcb, report.committedTcb);
+  const { minimumFirmware: least } = policy;
+  const recent = least === undefined || atLeast(report.committedVersion, least);
   record(
     'snp.firmware',
-    committed || policy.uncommittedFirmware,
+    (committed || policy.uncommittedFirmware) && recent,
     'policy-rejected',
-    `${report.currentVersion} (${describe(tcbOf(product, report.currentTcb))}) is ${committed ? '' : 'not '}committed`,
+    recent
+      ? `${report.currentVersion} (${describe(tcbOf(product, report.currentTcb))}) is ${committed ? '' : 'not '}committed`
+      : `committed ${report.committedVersion}, at least ${least} demanded`,
   );
 }
+
+/** Bits of PLATFORM_INFO; what new firmware adds means nothing here. */
+const SMT = 0n;
+const FEATURES: Readonly<Record<SnpPolicy['platformFeatures'][number], bigint>> = {
+  ecc: 2n,
+  'rapl-disabled': 3n,
+  'ciphertext-hiding': 4n,
+  'alias-checked': 5n,
+};
+
+function checkPlatform({ platformInfo }: SnpReport, policy: SnpPolicy, record: Recorder): void {
+  const has = (bit: bigint) => ((platformInfo >> bit) & 1n) === 1n;
+  const missing = policy.platformFeatures.filter((feature) => !has(FEATURES[feature]));
+  const faults = [
+    ...(has(SMT) && !policy.smt ? ['two threads run on a core'] : []),
+    ...(missing.length > 0 ? [`not turned on: ${missing.join(', ')}`] : []),
+  ];
+  const bits = `platform info 0x${platformInfo.toString(16)}`;
+  record('snp.platform', faults.length === 0, 'policy-rejected', [bits, ...faults].join(', '));
+}
+
+const atLeast = (version: string, least: string): boolean => {
+  const [have, want] = [version, least].map((text) => text.split('.').map(Number));
+  const at = have!.findIndex((number, i) => number !== want![i]);
+  return at < 0 || have![at]! > want![at]!;
+};
 
 function checkGuest(report: SnpReport, { policy }: SnpQuestion, record: Recorder): void {
   const { debug, migrationAgent } = report.policy;
@@ -350,8 +359,9 @@ function checkGuest(report: SnpReport, { policy }: SnpQuestion, record: Recorder
   const asker = report.vmpl === 0xffffffff ? 'the host' : `VMPL ${report.vmpl}`;
   record('snp.vmpl', report.vmpl <= amd.maximumVmpl, 'policy-rejected', `asked for by ${asker}`);
   if (measurements !== undefined) {
-    const measurement = hex(report.measurement);
-    record('snp.measurement', measurements.includes(measurement), 'policy-rejected', measurement);
+    const reported = registersOf(report);
+    const accepted = measurementAccepted(measurements, reported);
+    record('snp.measurement', accepted, 'policy-rejected', reported.measurement);
   }
   if (reportData !== undefined) {
     const found = hex(report.reportData);
@@ -365,19 +375,23 @@ function checkGuest(report: SnpReport, { policy }: SnpQuestion, record: Recorder
   }
 }
 
+const registersOf = (report: SnpReport) => ({
+  measurement: hex(report.measurement),
+  hostData: hex(report.hostData),
+  familyId: hex(report.familyId),
+  imageId: hex(report.imageId),
+  idKeyDigest: hex(report.idKeyDigest),
+  authorKeyDigest: hex(report.authorKeyDigest),
+  guestSvn: report.guestSvn,
+});
+
 function claimsOf(report: SnpReport, { product, chipId, provider }: Endorsement): SnpClaims {
   return {
     platform: 'sev-snp',
     product,
     reportVersion: report.version,
-    measurement: hex(report.measurement),
+    ...registersOf(report),
     reportData: hex(report.reportData),
-    hostData: hex(report.hostData),
-    familyId: hex(report.familyId),
-    imageId: hex(report.imageId),
-    idKeyDigest: hex(report.idKeyDigest),
-    authorKeyDigest: hex(report.authorKeyDigest),
-    guestSvn: report.guestSvn,
     vmpl: report.vmpl,
     debug: report.policy.debug,
     guestPolicy: report.policy,

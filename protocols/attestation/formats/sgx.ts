@@ -4,7 +4,7 @@
  */
 import { hex } from '../../encoding.ts';
 import type { Recorder } from '../checklist.ts';
-import type { EvidencePolicy } from '../evidence-policy.ts';
+import type { EvidencePolicy } from '../policy.ts';
 import { bitField, describeBits, type SgxReport } from './intel-quote.ts';
 
 const ATTRIBUTE = {
@@ -46,12 +46,17 @@ export function checkEnclave(report: SgxReport, policy: EvidencePolicy, record: 
   );
 }
 
-export const enclaveClaims = (report: SgxReport) => ({
+/** What a policy may name. */
+export const enclaveRegisters = (report: SgxReport) => ({
   measurement: hex(report.mrEnclave),
-  mrenclave: hex(report.mrEnclave),
   mrsigner: hex(report.mrSigner),
   isvProdId: report.isvProdId,
   isvSvn: report.isvSvn,
+});
+
+export const enclaveClaims = (report: SgxReport) => ({
+  ...enclaveRegisters(report),
+  mrenclave: hex(report.mrEnclave),
   attributes: hex(report.attributes),
   debug: (bitField(report.attributes.subarray(0, 8)) & ATTRIBUTE.DEBUG) !== 0n,
   reportData: hex(report.reportData),

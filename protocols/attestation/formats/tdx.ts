@@ -4,10 +4,11 @@
  */
 import { hex } from '../../encoding.ts';
 import type { Recorder } from '../checklist.ts';
-import type { EvidencePolicy } from '../evidence-policy.ts';
+import type { EvidencePolicy } from '../policy.ts';
 import { bitField, describeBits, isZero, type TdReport } from './intel-quote.ts';
 
 const SEPT_VE_DISABLE = 1n << 28n;
+const MIGRATABLE = 1n << 29n;
 /** DEBUG and the profiling bits: with any of bits 0 to 7 a TD is not to be trusted. */
 const UNTRUSTED = 0xffn;
 const DEBUG_NAMES: Readonly<Record<number, string>> = {
@@ -69,13 +70,29 @@ export function checkTd(report: TdReport, policy: EvidencePolicy, record: Record
   );
   const { mrServiceTd } = report;
   const bound = mrServiceTd !== undefined && !isZero(mrServiceTd);
+  // A TD 1.0 body does not say which service TD would move it.
+  const hidden = mrServiceTd === undefined && (attributes & MIGRATABLE) !== 0n;
   record(
     'tdx.service-td',
-    !bound || serviceTds === 'any' || serviceTds.includes(hex(mrServiceTd)),
+    serviceTds === 'any' || (bound ? serviceTds.includes(hex(mrServiceTd)) : !hidden),
     'policy-rejected',
-    bound ? `MRSERVICETD ${hex(mrServiceTd)}` : 'no service TD is bound',
+    bound
+      ? `MRSERVICETD ${hex(mrServiceTd)}`
+      : hidden
+        ? 'the TD may be migrated, and the quote does not say by whom'
+        : 'no service TD is bound',
   );
 }
+
+/** What a policy may name. */
+export const tdRegisters = (report: TdReport) => ({
+  measurement: hex(report.mrTd),
+  ...Object.fromEntries(report.rtmrs.map((register, i) => [`rtmr${i}`, hex(register)])),
+  mrseam: hex(report.mrSeam),
+  mrconfigid: hex(report.mrConfigId),
+  mrowner: hex(report.mrOwner),
+  mrownerconfig: hex(report.mrOwnerConfig),
+});
 
 export const tdClaims = (report: TdReport) => ({
   measurement: hex(report.mrTd),

@@ -1,0 +1,173 @@
+/** Says in plain words what a policy accepts: every demand that it makes, and what it leaves open. */
+import type {
+  EvidencePolicy,
+  GpuPolicy,
+  HyperEnclavePolicy,
+  IntelPolicy,
+  Platform,
+  Policy,
+  Registers,
+  SnpPolicy,
+  TpmPolicy,
+} from './policy.ts';
+
+const NAMES: Readonly<Record<Platform, string>> = {
+  simulated: 'SIMULATED platforms, which protect nothing',
+  sgx: 'Intel SGX enclaves',
+  tdx: 'Intel TDX guests',
+  'sev-snp': 'AMD SEV-SNP guests',
+  'nvidia-gpu': 'NVIDIA GPUs',
+  tpm: 'TPM 2.0 quotes',
+  hyperenclave: 'HyperEnclave enclaves, of which only a simulator is public',
+};
+
+const list = (items: readonly (string | number)[], none = 'none'): string => items.join(', ') || none;
+const count = (number: number, one: string): string => `${number} ${one}${number === 1 ? '' : 's'}`;
+
+/** One sentence a line. */
+export function explainPolicy(policy: EvidencePolicy): string[] {
+  const accepts = (...platforms: readonly Platform[]) =>
+    platforms.some((platform) => policy.platforms.includes(platform));
+  return [
+    `Accepts evidence of ${list(policy.platforms.map((platform) => NAMES[platform]))}; of nothing else.`,
+    ...explainWhole(policy),
+    ...(accepts('sgx', 'tdx') ? explainIntel(policy.intel, accepts('tdx')) : []),
+    ...(accepts('sev-snp') ? explainSnp(policy.amd) : []),
+    ...(accepts('nvidia-gpu') ? explainGpu(policy.gpu) : []),
+    ...(accepts('tpm') ? explainTpm(policy.tpm) : []),
+    ...(accepts('hyperenclave') ? explainHyperEnclave(policy.hyperenclave) : []),
+  ];
+}
+
+function explainWhole(policy: Policy): string[] {
+  const { measurements, simulatedRoots, minimumTcb } = policy;
+  return [
+    policy.simulated
+      ? `SIMULATED evidence is accepted from ${count(simulatedRoots.length, 'pinned root')}, TCB at least ${list(minimumTcb.simulated ?? [])}: it protects nothing.`
+      : 'Simulated evidence is refused.',
+    ...(measurements === undefined
+      ? [
+          'In files, any measured code is accepted: the verdict is about the hardware only. In a conversation, none is.',
+        ]
+      : ['Only this code is accepted, each line one build:', ...measurements.map(explainBuild)]),
+    policy.debug ? 'Debug mode is accepted: the host can read the memory.' : 'Debug mode is refused.',
+    ...(policy.reportData === undefined ? [] : [`The report data must be ${policy.reportData}.`]),
+    `In a conversation, evidence counts as fresh for ${policy.maxAgeSeconds} s and must bind ${list(policy.requiredBinding, 'nothing')}.`,
+  ];
+}
+
+const explainBuild = (build: string | Registers): string =>
+  `  ${
+    typeof build === 'string'
+      ? `measurement ${build}`
+      : Object.entries(build)
+          .map(([name, value]) =>
+            name.startsWith('minimum') ? `${name.slice(7)} at least ${value}` : `${name} ${value}`,
+          )
+          .join(' and ')
+  }`;
+
+const explainRevocation = (mode: 'required' | 'if-present', of: string): string =>
+  mode === 'required'
+    ? `${of}: current revocation lists must be at hand; unknown revocation is a failure.`
+    : `${of}: revocation lists count where they are at hand; unknown revocation is accepted.`;
+
+function explainIntel(policy: IntelPolicy, tdx: boolean): string[] {
+  const { minimumSvns: least, serviceTds, advisories, platformIds } = policy;
+  const svns = Object.entries(least).map(([name, svn]) => `${name} ${[svn].flat().join('.')}`);
+  return [
+    `Intel: the platform, its TDX module and its quoting enclave must each be ${policy.tcbStatuses.join(' or ')}; a level that Intel does not list or has revoked is refused.`,
+    policy.tcbStatuses.includes('OutOfDate')
+      ? 'Intel: a level that is out of date is accepted, however old.'
+      : policy.graceDays === 0
+        ? 'Intel: a level that has become out of date is refused at once.'
+        : `Intel: a level that has become out of date is accepted for ${count(policy.graceDays, 'more day')}.`,
+    advisories === 'any'
+      ? 'Intel: open advisories are reported, not refused.'
+      : `Intel: open advisories accepted: ${list(advisories)}.`,
+    `Intel: collateral must have evaluation number ${policy.minimumEvaluationNumber} or higher.`,
+    ...(svns.length === 0 ? [] : [`Intel: security versions at least ${svns.join(', ')}.`]),
+    ...(tdx
+      ? [
+          policy.septVeDisable
+            ? 'TDX: SEPT_VE_DISABLE must be set, so that the host cannot inject #VE.'
+            : 'TDX: SEPT_VE_DISABLE may be off: the host can then inject #VE.',
+          serviceTds === 'any'
+            ? 'TDX: any service TD may be bound, and may move the guest.'
+            : `TDX: service TDs that may be bound: ${list(serviceTds)}.`,
+        ]
+      : []),
+    platformIds === undefined
+      ? 'Intel: any genuine platform is accepted, wherever it stands.'
+      : `Intel: ${count(platformIds.length, 'platform')} accepted, by PPID.`,
+    explainRevocation(policy.revocation, 'Intel'),
+  ];
+}
+
+function explainSnp(policy: SnpPolicy): string[] {
+  const least = Object.entries(policy.minimumTcb).map(([name, level]) => `${name} ${level}`);
+  return [
+    `AMD: patch levels at least ${list(least, 'as the certificate says, no others demanded')}, in the reported, the committed and the launch TCB.`,
+    `AMD: firmware ${policy.minimumFirmware === undefined ? 'of any version' : `${policy.minimumFirmware} or later`}, ${policy.uncommittedFirmware ? 'committed or not: it may roll back' : 'committed, so that it cannot roll back'}.`,
+    policy.maximumVmpl === 0
+      ? 'AMD: only VMPL 0 may have asked for the report.'
+      : `AMD: VMPL 0 to ${policy.maximumVmpl} may have asked for the report.`,
+    policy.migration
+      ? 'AMD: a migration agent may move the guest elsewhere.'
+      : 'AMD: no migration agent may move the guest.',
+    policy.smt ? 'AMD: the host may run two threads on a core.' : 'AMD: one thread on a core only.',
+    ...(policy.platformFeatures.length === 0 ? [] : [`AMD: must be on: ${list(policy.platformFeatures)}.`]),
+    policy.chipIds === undefined
+      ? 'AMD: any genuine chip is accepted, wherever it stands.'
+      : `AMD: ${count(policy.chipIds.length, 'chip')} accepted, by id.`,
+    explainRevocation(policy.revocation, 'AMD'),
+  ];
+}
+
+function explainGpu(policy: GpuPolicy): string[] {
+  const optional = (presence: 'required' | 'if-present', what: string) =>
+    `GPU: ${what} ${presence === 'required' ? 'required' : 'checked where there; may be absent'}.`;
+  return [
+    `GPU: ${policy.count === undefined ? 'any number' : `exactly ${policy.count}`}, all different, all in one mode out of ${list(policy.modes)}, of ${list(policy.architectures)}.`,
+    ...(policy.modes.includes('ppcie')
+      ? [
+          `GPU: behind switches, all at the same ${policy.switches === undefined ? 'switches' : `${policy.switches} switches`}, whose own evidence is not verified.`,
+        ]
+      : []),
+    `GPU: drivers ${list(policy.drivers ?? ['any'])}; vBIOSes ${list(policy.vbioses ?? ['any'])}.`,
+    optional(policy.rims, 'manifests of driver and vBIOS, and every measurement that they list,'),
+    optional(policy.fwid, 'the firmware id in the report'),
+    optional(policy.guestState, 'CC mode `on` and ready, as the measured guest states,'),
+    policy.devices === undefined
+      ? 'GPU: any genuine device is accepted, wherever it stands.'
+      : `GPU: ${count(policy.devices.length, 'device')} accepted, by certificate.`,
+    explainRevocation(policy.revocation, 'GPU'),
+  ];
+}
+
+const explainKeys = (who: string, { roots, keys, revocation }: TpmPolicy | HyperEnclavePolicy): string[] => [
+  roots.length + keys.length === 0
+    ? `${who}: no attestation key is trusted: nothing is accepted until the policy names roots or keys.`
+    : `${who}: attestation keys under ${count(roots.length, 'root')}, and ${count(keys.length, 'key')} of their own.`,
+  ...(roots.length === 0 ? [] : [explainRevocation(revocation, who)]),
+];
+
+function explainTpm(policy: TpmPolicy): string[] {
+  const pcrs = Object.entries(policy.pcrs).flatMap(([bank, values]) =>
+    Object.entries(values).map(([index, accepted]) => `${bank}:${index} is ${accepted.join(' or ')}`),
+  );
+  return [
+    ...explainKeys('TPM', policy),
+    pcrs.length === 0 ? 'TPM: PCRs may have any values.' : `TPM: ${pcrs.join(', and ')}.`,
+  ];
+}
+
+function explainHyperEnclave(policy: HyperEnclavePolicy): string[] {
+  const pcrs = Object.entries(policy.pcrs).map(
+    ([index, accepted]) => `PCR ${index} is ${accepted.join(' or ')}`,
+  );
+  return [
+    ...explainKeys('HyperEnclave', policy),
+    pcrs.length === 0 ? 'HyperEnclave: PCRs may have any values.' : `HyperEnclave: ${pcrs.join(', and ')}.`,
+  ];
+}

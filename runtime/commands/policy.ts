@@ -1,0 +1,166 @@
+/** `vouch policy`: a strict policy from evidence at hand, and what a policy accepts in plain words. */
+
+import { judgeEvidence } from '../../protocols/attestation/evidence-verdict.ts';
+import { explainPolicy } from '../../protocols/attestation/explain.ts';
+import {
+  BUILT_IN,
+  completePolicy,
+  type EvidencePolicy,
+  type Platform,
+  type Policy,
+  parsePolicy,
+  type Registers,
+} from '../../protocols/attestation/policy.ts';
+import { VouchError } from '../../protocols/errors.ts';
+import { writeWhole } from '../context.ts';
+import { readEvidence, readEvidencePolicy, type TakenEvidence } from './evidence.ts';
+import type { Print } from './network.ts';
+
+export interface InitOptions extends TakenEvidence {
+  /** where the policy goes; default: stdout */
+  readonly out?: string;
+}
+
+/** What verified evidence says, as far as a policy can demand it again. */
+type Claims = Readonly<Record<string, unknown>> & { readonly platform: Platform };
+
+/**
+ * Writes the strictest policy that the evidence at hand could meet: every default strict, and its builds, chips and
+ * versions named. Says on `say` what keeps this very evidence from meeting it. Throws `evidence-rejected` when
+ * nothing among the files is signed by hardware.
+ */
+export async function initPolicy(
+  files: readonly string[],
+  options: InitOptions,
+  print: Print,
+  say: (line: string) => void,
+): Promise<void> {
+  const question = readEvidence(files, options);
+  const judge = (policy: EvidencePolicy) => judgeEvidence({ ...question, policy });
+  const { claims, checks } = await judge(BUILT_IN.genuine);
+  const all = ([claims ?? []].flat() as Claims[]).filter(({ platform }) => platform !== undefined);
+  if (all.length === 0) {
+    const failed = checks.find(({ status }) => status === 'fail');
+    throw new VouchError(
+      'evidence-rejected',
+      `no evidence whose signatures hold: ${failed?.id ?? 'evidence'}: ${failed?.detail ?? 'none at hand'}`,
+    );
+  }
+  const policy = policyFrom(all);
+  const text = `${JSON.stringify(policy, null, 2)}\n`;
+  if (options.out === undefined) print(text.trimEnd());
+  else await writeWhole(options.out, text, 0o644);
+  const { checks: strictly } = await judge(completePolicy(policy));
+  for (const { id, status, detail } of strictly) {
+    if (status === 'fail') say(`this evidence does not meet it yet: ${id}: ${detail}`);
+  }
+}
+
+/** Strict, and with all that the claims name demanded. */
+export function policyFrom(claims: readonly Claims[]): Policy {
+  const of = (platform: Platform) => claims.filter((claim) => claim.platform === platform);
+  const gpus = of('nvidia-gpu');
+  const measurements = claims.flatMap(buildOf);
+  const intel = intelFrom([...of('tdx'), ...of('sgx')]);
+  const amd = amdFrom(of('sev-snp'));
+  return parsePolicy({
+    version: 1,
+    platforms: [...new Set(claims.map(({ platform }) => platform))],
+    ...(measurements.length > 0 ? { measurements } : {}),
+    ...(intel === undefined ? {} : { intel }),
+    ...(amd === undefined ? {} : { amd }),
+    ...(gpus.length === 0 ? {} : { gpu: gpuFrom(gpus) }),
+    ...Object.fromEntries(of('tpm').map((claim) => ['tpm', { keys: [claim.key], pcrs: claim.pcrs }])),
+    ...Object.fromEntries(
+      of('hyperenclave').map((claim) => ['hyperenclave', { keys: [claim.key], pcrs: claim.pcrs }]),
+    ),
+  });
+}
+
+const isZero = (text: unknown): boolean => typeof text !== 'string' || /^0*$/.test(text);
+
+function buildOf(claim: Claims): Registers[] {
+  const named = (...names: string[]) =>
+    Object.fromEntries(names.filter((name) => !isZero(claim[name])).map((name) => [name, claim[name]]));
+  if (typeof claim.measurement !== 'string') return [];
+  if (claim.platform === 'tdx') {
+    const rtmrs = (claim.rtmrs as string[]).map((value, i) => [`rtmr${i}`, value]);
+    return [
+      { ...named('measurement', 'mrconfigid', 'mrowner', 'mrownerconfig'), ...Object.fromEntries(rtmrs) },
+    ];
+  }
+  if (claim.platform === 'sev-snp') {
+    const build = named('measurement', 'hostData', 'familyId', 'imageId', 'idKeyDigest', 'authorKeyDigest');
+    return [{ ...build, minimumGuestSvn: claim.guestSvn as number }];
+  }
+  const { isvProdId, isvSvn } = claim as unknown as { isvProdId: number; isvSvn: number };
+  return [{ ...named('measurement', 'mrsigner'), isvProdId, minimumIsvSvn: isvSvn }];
+}
+
+/** The least of each, where several pieces of evidence differ. */
+const leastOf = (rows: readonly (readonly number[])[]): number[] =>
+  rows[0]!.map((_, i) => Math.min(...rows.map((row) => row[i]!)));
+
+function intelFrom(claims: readonly Claims[]): object | undefined {
+  if (claims.length === 0) return undefined;
+  const known = claims.filter(({ componentSvns }) => componentSvns !== undefined);
+  const tee = claims
+    .filter(({ teeTcbSvn }) => teeTcbSvn !== undefined)
+    .map(({ teeTcbSvn }) => [...Buffer.from(teeTcbSvn as string, 'hex')]);
+  const services = claims.map(({ mrservicetd }) => mrservicetd).filter((value) => !isZero(value));
+  const evaluations = claims.flatMap(
+    ({ evaluationNumber }) => (evaluationNumber as number | undefined) ?? [],
+  );
+  return {
+    minimumSvns: {
+      qe: Math.min(...claims.map(({ qeIsvSvn }) => qeIsvSvn as number)),
+      ...(known.length === 0
+        ? {}
+        : {
+            cpu: leastOf(known.map(({ componentSvns }) => componentSvns as number[])),
+            pce: Math.min(...known.map(({ pceSvn }) => pceSvn as number)),
+          }),
+      ...(tee.length === 0 ? {} : { tee: leastOf(tee) }),
+    },
+    ...(known.length === 0 ? {} : { platformIds: [...new Set(known.map(({ platformId }) => platformId))] }),
+    ...(services.length === 0 ? {} : { serviceTds: [...new Set(services)] }),
+    ...(evaluations.length === 0 ? {} : { minimumEvaluationNumber: Math.min(...evaluations) }),
+  };
+}
+
+function amdFrom(claims: readonly Claims[]): object | undefined {
+  if (claims.length === 0) return undefined;
+  type Tcb = Readonly<Record<string, number>>;
+  const tcbs = claims.flatMap(({ tcb }) => {
+    const { reported, committed, launch } = tcb as Record<string, Tcb>;
+    return [reported!, committed!, launch!];
+  });
+  const names = Object.keys(tcbs[0]!).filter((name) => tcbs.every((tcb) => tcb[name] !== undefined));
+  const chips = claims.flatMap(({ chipId }) => chipId ?? []);
+  const vmpl = Math.max(...claims.map((claim) => claim.vmpl as number));
+  return {
+    minimumTcb: Object.fromEntries(names.map((name) => [name, Math.min(...tcbs.map((tcb) => tcb[name]!))])),
+    maximumVmpl: vmpl <= 3 ? vmpl : 0,
+    // A VLEK names no chip, so that a list would refuse it.
+    ...(chips.length === claims.length ? { chipIds: [...new Set(chips)] } : {}),
+  };
+}
+
+function gpuFrom(claims: readonly Claims[]): object {
+  const each = (name: string) => [...new Set(claims.map((claim) => claim[name]))];
+  const modes = each('mode');
+  return {
+    count: claims.length,
+    architectures: each('architecture'),
+    drivers: each('driverVersion'),
+    vbioses: each('vbiosVersion'),
+    modes,
+    devices: each('device'),
+    ...(modes.includes('ppcie') ? { switches: (claims[0]!.switches as string[]).length } : {}),
+  };
+}
+
+/** Prints what a policy accepts: a file, `genuine` or `strict`. */
+export function explain(name: string, print: Print): void {
+  for (const line of explainPolicy(readEvidencePolicy(name))) print(line);
+}
