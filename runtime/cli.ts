@@ -256,10 +256,12 @@ const verify = program
 
 verify
   .command('evidence')
-  .description('verify what hardware signed, offline: SGX and TDX quotes, SEV-SNP and NVIDIA GPU reports')
+  .description(
+    'verify what hardware signed, offline: SGX, TDX and TPM quotes, SEV-SNP and NVIDIA GPU reports',
+  )
   .argument(
     '<files...>',
-    'the evidence and what belongs to it (certificates, CRLs, TCB info, manifests, event log), in any order',
+    'the evidence and what belongs to it (certificates, keys, CRLs, TCB info, manifests, event log, PCR values), in any order',
   )
   .option('--policy <name>', 'genuine, strict, or a JSON file', 'strict')
   .option('--collateral <folder>', "what the files lack; default: this installation's")

@@ -254,6 +254,7 @@ const RSA_KEYS = ['1.2.840.113549.1.1.1', '1.2.840.113549.1.1.10'];
 const CURVES: Readonly<Record<string, Curve>> = {
   '1.2.840.10045.3.1.7': 'P-256',
   '1.3.132.0.34': 'P-384',
+  '1.2.156.10197.1.301': 'SM2',
 };
 
 /** A SubjectPublicKeyInfo: EC with a named curve and an uncompressed point, or RSA; throws `bad-file`. */
@@ -265,7 +266,7 @@ function publicKey(spki: DerElement, what: string): PublicKey {
   if (oid === EC_KEY) {
     const curve = CURVES[oidOf(parameters, what)];
     if (curve === undefined || key.length !== 1 + 2 * COORDINATE_BYTES[curve] || key[0] !== 4) {
-      return refuse(what, 'expected an uncompressed point on P-256 or P-384');
+      return refuse(what, 'expected an uncompressed point on P-256, P-384 or SM2');
     }
     return { type: 'EC', curve, spki: spki.raw, point: key };
   }
@@ -274,6 +275,10 @@ function publicKey(spki: DerElement, what: string): PublicKey {
   const digits = expectTag(modulus, TAG.integer, what).value;
   return { type: 'RSA', bits: 8 * (digits[0] === 0 ? digits.length - 1 : digits.length), spki: spki.raw };
 }
+
+/** A SubjectPublicKeyInfo as it travels alone; throws `bad-file`. */
+export const parsePublicKey = (der: Uint8Array, what = 'public key'): PublicKey =>
+  publicKey(readDer(der, what, TAG.sequence), what);
 
 /** PEM blocks of one label as bytes; text between blocks is ignored. Throws `bad-file`. */
 export function readPem(text: string, label = 'CERTIFICATE', what = 'PEM'): Uint8Array[] {

@@ -9,6 +9,7 @@ import { messageOf, VouchError } from '../errors.ts';
 import {
   type Certificate,
   parseCertificate,
+  parsePublicKey,
   parseRevocationList,
   readPem,
   splitCertificates,
@@ -24,6 +25,8 @@ import { looksLikeQuote } from './formats/intel-quote.ts';
 import { parseGpuEvidenceFile } from './formats/nvidia-report.ts';
 import { parseCertificateTable } from './formats/sev-snp-report.ts';
 import { sniff } from './formats/sniff.ts';
+import { isPcrText, type PcrValues, parsePcrs } from './formats/tpm-quote.ts';
+import type { PublicKey } from './signature.ts';
 
 export interface NamedBytes {
   readonly name: string;
@@ -37,6 +40,13 @@ export interface SortedFiles {
   /** reports; those from NVIDIA's own files with their certificates */
   readonly gpus: readonly { readonly report: Uint8Array; readonly certificates?: readonly Uint8Array[] }[];
   readonly eventLogs: readonly NamedBytes[];
+  readonly hyperEnclaves: readonly NamedBytes[];
+  readonly tpmQuotes: readonly NamedBytes[];
+  readonly tpmSignatures: readonly NamedBytes[];
+  /** one entry a file */
+  readonly pcrs: readonly PcrValues[];
+  /** attestation keys without a certificate */
+  readonly keys: readonly PublicKey[];
   readonly certificates: readonly Certificate[];
   /** DER */
   readonly crls: readonly Uint8Array[];
@@ -58,6 +68,11 @@ export function sortFiles(files: readonly NamedBytes[]): SortedFiles {
     snpReports: [],
     gpus: [],
     eventLogs: [],
+    hyperEnclaves: [],
+    tpmQuotes: [],
+    tpmSignatures: [],
+    pcrs: [],
+    keys: [],
     certificates: [],
     crls: [],
     intel: NO_COLLATERAL,
@@ -94,6 +109,9 @@ function readOthers(name: string, bytes: Uint8Array, kind: ReturnType<typeof sni
   } else if (kind === 'gpu-report') sorted.gpus.push({ report: bytes });
   else if (kind === 'gpu-evidence-file') sorted.gpus.push(...parseGpuEvidenceFile(bytes));
   else if (kind === 'rim') sorted.manifests.push({ name, bytes });
+  else if (kind === 'hyperenclave-quote') sorted.hyperEnclaves.push({ name, bytes });
+  else if (kind === 'tpm-quote') sorted.tpmQuotes.push({ name, bytes });
+  else if (kind === 'tpm-signature') sorted.tpmSignatures.push({ name, bytes });
   else if (bytes[0] !== DER_SEQUENCE) readText(bytes, sorted);
   else if (kind === 'crl') addCertificates([], [bytes], sorted);
   else addCertificates(splitCertificates(bytes), [], sorted);
@@ -102,12 +120,18 @@ function readOthers(name: string, bytes: Uint8Array, kind: ReturnType<typeof sni
 /** JSON or PEM; text only, so that damaged evidence which happens to hold PEM does not pass for it. */
 function readText(bytes: Uint8Array, sorted: Growing): void {
   const text = textOf(bytes)?.trimStart();
-  if (text?.startsWith('{')) {
+  if (text !== undefined && isPcrText(text)) sorted.pcrs.push(parsePcrs(text));
+  else if (text?.startsWith('{')) {
     const intel = readIntelCollateral(text);
     if (intel === undefined) throw new VouchError('bad-input', 'JSON that is no collateral known here');
     sorted.intel = mergeCollateral(sorted.intel, intel);
   } else if (text?.includes('-----BEGIN ')) {
-    addCertificates(readPem(text, 'CERTIFICATE', 'certificates'), readPem(text, 'X509 CRL', 'CRLs'), sorted);
+    const keys = readPem(text, 'PUBLIC KEY', 'keys').map((der) => parsePublicKey(der));
+    sorted.keys.push(...keys);
+    const certificates = readPem(text, 'CERTIFICATE', 'certificates');
+    const crls = readPem(text, 'X509 CRL', 'CRLs');
+    if (keys.length === 0 || certificates.length + crls.length > 0)
+      addCertificates(certificates, crls, sorted);
   } else {
     const reason = bytes.length === 0 ? 'the file is empty' : 'neither evidence nor what belongs to it';
     throw new VouchError('bad-input', reason);

@@ -10,11 +10,13 @@ import { VouchError } from '../errors.ts';
 import { type Certificate, parseRevocationList } from './certificate.ts';
 import type { Check } from './checklist.ts';
 import type { NamedBytes, SortedFiles } from './evidence-files.ts';
+import { verifyHyperEnclave } from './formats/hyperenclave.ts';
 import { verifyIntelQuote } from './formats/intel-verify.ts';
 import { verifyGpu } from './formats/nvidia-gpu.ts';
 import { parseGpuReport } from './formats/nvidia-report.ts';
 import { parseRim, verifyRim } from './formats/rim.ts';
 import { verifySnp } from './formats/sev-snp.ts';
+import { type PcrValues, verifyTpm } from './formats/tpm-quote.ts';
 import type { EvidencePolicy, Platform } from './policy.ts';
 import { verifyEcdsa } from './signature.ts';
 
@@ -48,6 +50,8 @@ export async function judgeEvidence(question: EvidenceQuestion): Promise<Judgeme
   for (const report of given.snpReports) parts.push(await judgeSnp(report, question));
   if (given.gpus.length > 0) parts.push(await judgeGpus(question));
   else for (const manifest of given.manifests) parts.push(await judgeManifest(manifest, question));
+  if (given.tpmQuotes.length + given.tpmSignatures.length > 0) parts.push(await judgeTpm(question));
+  for (const quote of given.hyperEnclaves) parts.push(await judgeHyperEnclave(quote, question));
   const files = checkFiles(question);
   const claims = parts.flatMap((part) => part.claims ?? []);
   return {
@@ -67,8 +71,9 @@ const check = (id: string, fault: string | undefined, done: string): Check =>
 
 /** What concerns the files as a whole. */
 function checkFiles({ given, nonce }: EvidenceQuestion): Check[] {
-  const { quotes, snpReports, gpus, manifests, eventLogs, unknown } = given;
-  const count = quotes.length + snpReports.length + gpus.length + manifests.length;
+  const { quotes, snpReports, gpus, manifests, eventLogs, tpmQuotes, hyperEnclaves, unknown } = given;
+  const pieces = [quotes, snpReports, gpus, manifests, tpmQuotes, hyperEnclaves];
+  const count = pieces.reduce((sum, { length }) => sum + length, 0);
   const checks = [
     check(
       'evidence.files',
@@ -83,8 +88,11 @@ function checkFiles({ given, nonce }: EvidenceQuestion): Check[] {
     const fault = `expected one TDX quote and one event log, got ${tds} and ${eventLogs.length}`;
     checks.push(check('evidence.event-log', fits ? undefined : fault, 'compared with the TDX quote'));
   }
-  if (nonce !== undefined && gpus.length === 0) {
-    checks.push(check('evidence.nonce', 'a nonce was given, and no GPU evidence to answer it', ''));
+  if (nonce !== undefined && gpus.length + tpmQuotes.length === 0) {
+    checks.push(check('evidence.nonce', 'a nonce was given, and no GPU or TPM evidence to answer it', ''));
+  }
+  if (given.pcrs.length > 0 && tpmQuotes.length + hyperEnclaves.length === 0) {
+    checks.push(check('evidence.pcrs', 'PCR values were given, and no quote of them', ''));
   }
   return checks;
 }
@@ -212,6 +220,50 @@ async function signerOf(report: Uint8Array, chains: readonly Certificate[][]): P
     if (!(error instanceof VouchError)) throw error;
   }
   return (signer ?? []).map(({ der }) => der);
+}
+
+/** PCR values of all files; those of a later file count where two name the same bank. */
+const pcrsOf = ({ given }: EvidenceQuestion): PcrValues => new Map(given.pcrs.flatMap((pcrs) => [...pcrs]));
+
+/** One quote and its signature, which do not say to each other that they belong together. */
+async function judgeTpm(question: EvidenceQuestion): Promise<Part> {
+  const { given, store, policy, now, nonce } = question;
+  const [attest, ...moreQuotes] = given.tpmQuotes;
+  const [signature, ...moreSignatures] = given.tpmSignatures;
+  if (attest === undefined || signature === undefined || moreQuotes.length + moreSignatures.length > 0) {
+    const fault = `expected one TPM quote and one signature, got ${given.tpmQuotes.length} and ${given.tpmSignatures.length}`;
+    return { verdict: 'reject', checks: [check('evidence.tpm', fault, '')] };
+  }
+  const result = await verifyTpm({
+    attest: attest.bytes,
+    signature: signature.bytes,
+    certificates: [...certificatesOf('other', given), ...certificatesOf('other', store)].map(
+      ({ der }) => der,
+    ),
+    keys: given.keys,
+    pcrs: pcrsOf(question),
+    policy: policy.tpm,
+    nonce: nonce === undefined ? undefined : fromHex(nonce),
+    crls: crlsOf('other', question),
+    now,
+  });
+  return withPlatform(result, 'tpm', 'tpm', policy);
+}
+
+async function judgeHyperEnclave({ bytes }: NamedBytes, question: EvidenceQuestion): Promise<Part> {
+  const { given, store, policy, now } = question;
+  const result = await verifyHyperEnclave({
+    quote: bytes,
+    certificates: [...certificatesOf('other', given), ...certificatesOf('other', store)].map(
+      ({ der }) => der,
+    ),
+    keys: given.keys,
+    pcrs: pcrsOf(question),
+    policy,
+    crls: crlsOf('other', question),
+    now,
+  });
+  return withPlatform(result, 'hyperenclave', 'hyperenclave', policy);
 }
 
 async function judgeManifest({ bytes }: NamedBytes, question: EvidenceQuestion): Promise<Part> {

@@ -1,18 +1,20 @@
 /**
  * Signatures of hardware vendors, verified by WebCrypto: ECDSA on P-256 and P-384, RSA-PSS and RSA PKCS#1
- * v1.5. ECDSA takes both values of s, as hardware signs.
+ * v1.5. ECDSA takes both values of s, as hardware signs. SM2 with SM3 is verified by sm2.ts.
  *
  * Not guaranteed: constant time, which public keys and signatures do not need.
  */
 import { type Bytes, concat, unshared } from '../encoding.ts';
 import { childrenOf, type DerElement, expectTag, oidOf, readDer, smallInteger, TAG } from './der.ts';
+import { DEFAULT_ID, sm2Digest, verifySm2 } from './sm2.ts';
 
 export type Hash = 'SHA-256' | 'SHA-384' | 'SHA-512';
-export type Curve = 'P-256' | 'P-384';
+export type Curve = 'P-256' | 'P-384' | 'SM2';
 
 /** What a signature's AlgorithmIdentifier says. */
 export type SignatureAlgorithm =
   | { readonly name: 'ECDSA'; readonly hash: Hash }
+  | { readonly name: 'SM2' }
   | { readonly name: 'RSA-PSS'; readonly hash: Hash; readonly saltLength: number }
   | { readonly name: 'RSASSA-PKCS1-v1_5'; readonly hash: Hash };
 
@@ -20,7 +22,7 @@ export type PublicKey =
   | { readonly type: 'EC'; readonly curve: Curve; readonly spki: Uint8Array; readonly point: Uint8Array }
   | { readonly type: 'RSA'; readonly bits: number; readonly spki: Uint8Array };
 
-export const COORDINATE_BYTES: Readonly<Record<Curve, number>> = { 'P-256': 32, 'P-384': 48 };
+export const COORDINATE_BYTES: Readonly<Record<Curve, number>> = { 'P-256': 32, 'P-384': 48, SM2: 32 };
 const MIN_RSA_BITS = 2048;
 const MAX_RSA_BITS = 8192;
 
@@ -31,7 +33,8 @@ export async function verifyEcdsa(
   signature: Uint8Array,
   data: Uint8Array,
 ): Promise<boolean> {
-  if (key.type !== 'EC' || signature.length !== 2 * COORDINATE_BYTES[key.curve]) return false;
+  if (key.type !== 'EC' || key.curve === 'SM2') return false;
+  if (signature.length !== 2 * COORDINATE_BYTES[key.curve]) return false;
   return verifyWith(key, { name: 'ECDSA', namedCurve: key.curve }, { name: 'ECDSA', hash }, signature, data);
 }
 
@@ -42,10 +45,22 @@ export async function verifySignature(
   signature: Uint8Array,
   data: Uint8Array,
 ): Promise<boolean> {
-  if (algorithm.name === 'ECDSA') {
+  if (algorithm.name === 'ECDSA' || algorithm.name === 'SM2') {
     const raw = key.type === 'EC' ? fromDerSignature(signature, COORDINATE_BYTES[key.curve]) : undefined;
-    return raw !== undefined && verifyEcdsa(key, algorithm.hash, raw, data);
+    if (key.type !== 'EC' || raw === undefined) return false;
+    if (algorithm.name === 'ECDSA') return verifyEcdsa(key, algorithm.hash, raw, data);
+    return key.curve === 'SM2' && verifySm2(key.point, sm2Digest(key.point, data, DEFAULT_ID), raw);
   }
+  return verifyRsa(key, algorithm, signature, data);
+}
+
+/** Whether an RSA signature over `data` is by `key`, of 2048 to 8192 bits. Never throws. */
+export async function verifyRsa(
+  key: PublicKey,
+  algorithm: Exclude<SignatureAlgorithm, { readonly name: 'ECDSA' | 'SM2' }>,
+  signature: Uint8Array,
+  data: Uint8Array,
+): Promise<boolean> {
   if (key.type !== 'RSA' || key.bits < MIN_RSA_BITS || key.bits > MAX_RSA_BITS) return false;
   return verifyWith(key, { name: algorithm.name, hash: algorithm.hash }, algorithm, signature, data);
 }
@@ -103,6 +118,7 @@ const HASHES: Readonly<Record<string, Hash>> = {
   '2.16.840.1.101.3.4.2.2': 'SHA-384',
   '2.16.840.1.101.3.4.2.3': 'SHA-512',
 };
+const SM2_WITH_SM3 = '1.2.156.10197.1.501';
 const RSA_PSS = '1.2.840.113549.1.1.10';
 const MGF1 = '1.2.840.113549.1.1.8';
 
@@ -117,6 +133,10 @@ export function signatureAlgorithm(element: DerElement, what: string): Signature
   if (oid === RSA_PSS) return parameters === undefined ? undefined : pssParameters(parameters, what);
   const ecdsa = ECDSA[oid];
   if (ecdsa !== undefined) return parameters === undefined ? { name: 'ECDSA', hash: ecdsa } : undefined;
+  // Some write the NULL, which the standard leaves out.
+  if (oid === SM2_WITH_SM3) {
+    return parameters === undefined || parameters.tag === TAG.null ? { name: 'SM2' } : undefined;
+  }
   const pkcs1 = PKCS1[oid];
   if (pkcs1 === undefined || parameters?.tag !== TAG.null) return undefined;
   return { name: 'RSASSA-PKCS1-v1_5', hash: pkcs1 };

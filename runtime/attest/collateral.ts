@@ -50,8 +50,10 @@ export async function addCollateral(
   directory = collateralFolder(),
 ): Promise<string[]> {
   const read = files.map((name) => ({ name, bytes: readNamed(name, 'collateral', MAX_FILE_BYTES) }));
-  const { unknown, quotes, snpReports, gpus, eventLogs } = sortFiles(read);
-  const evidence = quotes.length + snpReports.length + gpus.length + eventLogs.length;
+  const sorted = sortFiles(read);
+  const { unknown, quotes, snpReports, gpus, eventLogs, tpmQuotes, tpmSignatures, hyperEnclaves } = sorted;
+  const pieces = [quotes, snpReports, gpus, eventLogs, tpmQuotes, tpmSignatures, hyperEnclaves];
+  const evidence = pieces.reduce((sum, { length }) => sum + length, 0);
   const wrong =
     unknown[0] ?? (evidence > 0 ? { name: 'files', reason: `${evidence} of evidence` } : undefined);
   if (wrong !== undefined) {

@@ -3,10 +3,22 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import * as fc from 'fast-check';
 import { sortFiles } from '../../protocols/attestation/evidence-files.ts';
+import { sha256Hex } from '../../protocols/encoding.ts';
 import { VouchError } from '../../protocols/errors.ts';
 import { addCollateral, readCollateral } from '../../runtime/attest/collateral.ts';
 import { type EvidenceCommand, verifyEvidenceFiles } from '../../runtime/commands/evidence.ts';
+import { initPolicy } from '../../runtime/commands/policy.ts';
 import { assert, suite, type TestContext } from '../harness.ts';
+import {
+  attest,
+  HYPER_PCRS,
+  hyperEnclave,
+  NONCE,
+  PCR_TEXT,
+  pcrDigest,
+  rsaSignature,
+  sm2Spki,
+} from '../protocols/tpm-maker.ts';
 
 const test = suite('vouch verify evidence');
 const VECTORS = new URL('../../../shared/vectors/', import.meta.url).pathname;
@@ -245,6 +257,71 @@ test('policy files: what they refuse is a failed check, what they get wrong an e
       assert.match((error as Error).message, 'policy');
     }
   }
+});
+
+test('a TPM quote from files: quote, signature, key and PCR values in any order, for a policy of its own', async (t) => {
+  const folder = folderOf(t);
+  const file = (name: string, content: Uint8Array | string) => {
+    writeFileSync(path.join(folder, name), content);
+    return path.join(folder, name);
+  };
+  const { spki, sign } = await rsaSignature('RSASSA');
+  const quote = attest({ digest: pcrDigest('sha256') });
+  const pem = `-----BEGIN PUBLIC KEY-----\n${Buffer.from(spki).toString('base64')}\n-----END PUBLIC KEY-----\n`;
+  const files = [
+    file('a', PCR_TEXT),
+    file('b', await sign(quote)),
+    file('c', pem),
+    file('d', Buffer.from(quote).toString('hex')),
+  ];
+  const policy = file('policy.json', JSON.stringify({ version: 1, tpm: { keys: [sha256Hex(spki)] } }));
+  const nonce = Buffer.from(NONCE).toString('hex');
+  assert.is((await run(files, { policy, nonce })).verdict, 'accept');
+  assert.equal(failed(await run(files, { policy, nonce: '00'.repeat(32) })), ['tpm.nonce']);
+  assert.equal(failed(await run(files, { nonce })), ['tpm.key']);
+  assert.equal(failed(await run(files.slice(1), { policy, nonce })), ['tpm.pcr-digest']);
+  assert.equal(failed(await run([files[0]!, files[2]!, files[3]!], { policy, nonce })), ['evidence.tpm']);
+  assert.equal(failed(await run([files[0]!, QUOTE, COLLATERAL], { at: THEN })), ['evidence.pcrs']);
+  const written: unknown[] = [];
+  await initPolicy(
+    files,
+    { nonce },
+    (value) => written.push(value),
+    () => {},
+  );
+  const own = file('own.json', String(written[0]));
+  assert.is((await run(files, { policy: own, nonce })).verdict, 'accept');
+});
+
+test('HyperEnclave is refused unless a policy names it, and says what its verdict is worth', async (t) => {
+  const folder = folderOf(t);
+  const { quote, tpm, pcrs } = await hyperEnclave();
+  const spki = Buffer.from(sm2Spki(tpm)).toString('base64');
+  const values = HYPER_PCRS.map((index, i) => `  ${index}: 0x${Buffer.from(pcrs[i]!).toString('hex')}\n`);
+  const contents = [
+    quote,
+    `-----BEGIN PUBLIC KEY-----\n${spki}\n-----END PUBLIC KEY-----\n`,
+    `sm3_256:\n${values.join('')}`,
+  ];
+  const files = contents.map((content, i) => {
+    writeFileSync(path.join(folder, String(i)), content);
+    return path.join(folder, String(i));
+  });
+  assert.equal(failed(await run(files, { policy: 'genuine' })), [
+    'hyperenclave.key',
+    'hyperenclave.platform-allowed',
+  ]);
+  const written: unknown[] = [];
+  await initPolicy(
+    files,
+    {},
+    (value) => written.push(value),
+    () => {},
+  );
+  writeFileSync(path.join(folder, 'policy.json'), String(written[0]));
+  const result = await run(files, { policy: path.join(folder, 'policy.json') });
+  assert.is(result.verdict, 'accept');
+  assert.match(String(result.claims?.label), 'only a simulator is public');
 });
 
 test('wrong use is an error that names the option or the file', async (t) => {

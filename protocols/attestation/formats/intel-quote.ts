@@ -211,7 +211,8 @@ function pemText(bytes: Uint8Array): string {
   return new TextDecoder().decode(text);
 }
 
-function parseSgxReport(bytes: Uint8Array): SgxReport {
+/** REPORT_BODY, exactly 384 bytes; throws `bad-file`. */
+export function parseSgxReport(bytes: Uint8Array): SgxReport {
   const report = createReader(bytes, 'enclave report');
   const cpuSvn = report.take(16);
   const miscSelect = report.take(4);

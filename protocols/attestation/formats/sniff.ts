@@ -1,11 +1,13 @@
 /**
- * Says by its content what a file of AMD or NVIDIA evidence is, so that files can be given in any order. A guess
+ * Says by its content what a file of AMD, NVIDIA, TPM or HyperEnclave evidence is, so that files can be given in any order. A guess
  * from the outer form only: whatever it says, the reader of that kind still checks everything.
  */
 import { sniffCertificates } from '../certificate.ts';
+import { isHyperEnclaveQuote } from './hyperenclave.ts';
 import { isGpuEvidenceFile, isGpuReport } from './nvidia-report.ts';
 import { isRim } from './rim.ts';
 import { isCertificateTable, isSnpReport } from './sev-snp-report.ts';
+import { isTpmAttest, isTpmSignature } from './tpm-quote.ts';
 
 export type EvidenceKind =
   | 'snp-report'
@@ -13,6 +15,9 @@ export type EvidenceKind =
   | 'gpu-report'
   | 'gpu-evidence-file'
   | 'rim'
+  | 'tpm-quote'
+  | 'tpm-signature'
+  | 'hyperenclave-quote'
   | 'certificates'
   | 'crl';
 
@@ -21,6 +26,9 @@ export function sniff(bytes: Uint8Array): EvidenceKind | undefined {
   if (isSnpReport(bytes)) return 'snp-report';
   if (isCertificateTable(bytes)) return 'snp-certificate-table';
   if (isGpuReport(bytes)) return 'gpu-report';
+  if (isHyperEnclaveQuote(bytes)) return 'hyperenclave-quote';
+  if (isTpmAttest(bytes)) return 'tpm-quote';
+  if (isTpmSignature(bytes)) return 'tpm-signature';
   if (isRim(bytes)) return 'rim';
   if (isGpuEvidenceFile(bytes)) return 'gpu-evidence-file';
   return sniffCertificates(bytes);

@@ -1,0 +1,301 @@
+/**
+ * Reads and verifies HyperEnclave's quotes (github.com/HyperEnclave/hyperenclave, src/enclave/report.rs; verification
+ * as in github.com/asterinas/trustflow and KubeTEE's unified attestation): an SGX-style header and report body, signed
+ * with SM2 by a key of the hypervisor, whose hash a TPM holds in PCR 13; the TPM's quote over the platform's PCRs and
+ * the report data, signed by its attestation key; that key's certificate, which lists the PCR values.
+ *
+ *     0 header (48)   48 report body (384)   432 length of what follows, u32 little-endian
+ *   436 SM2 r || s over the report body, signer's name 01..0E
+ *   500 hypervisor key x || y   564 TPMS_ATTEST (147)   711 SM2 r || s over SM3 of it   775 certificate (DER), or none
+ *
+ * The structure's own comment puts the certificate at 776; both places are read, byte 775 being zero then.
+ *
+ * Not guaranteed: anything about real hardware. Only a simulator is public, no evidence by a real platform was at hand,
+ * and no root is built in: a policy has to name the platform and its roots or keys.
+ */
+import { concat, equal, fromHex, hex, sha256Hex } from '../../encoding.ts';
+import { VouchError } from '../../errors.ts';
+import { type Certificate, fromBase64, parseCertificate } from '../certificate.ts';
+import { attempting, type Check, createChecklist, type Verdict } from '../checklist.ts';
+import { readDer, TAG, textOf } from '../der.ts';
+import { type EvidencePolicy, measurementAccepted } from '../policy.ts';
+import { createReader } from '../reader.ts';
+import type { PublicKey } from '../signature.ts';
+import { sm2Digest, sm3, verifySm2 } from '../sm2.ts';
+import { parseSgxReport, type SgxReport } from './intel-quote.ts';
+import { enclaveClaims, enclaveRegisters } from './sgx.ts';
+import {
+  attestationKeys,
+  checkPcrs,
+  checkSigner,
+  type PcrValues,
+  parseTpmAttest,
+  quotedValues,
+  type TpmAttest,
+} from './tpm-quote.ts';
+
+const VERSION = 1;
+const SIGN_TYPE = 4;
+const HEADER_BYTES = 48;
+const REPORT_BYTES = 384;
+const SM2_BYTES = 64;
+const ATTEST_BYTES = 147;
+const LEAST_BYTES = HEADER_BYTES + REPORT_BYTES + 4 + 3 * SM2_BYTES + ATTEST_BYTES;
+export const MAX_HYPERENCLAVE_BYTES = 8 * 1024;
+const SM3_BYTES = 32;
+const SIGNER = fromHex('0102030405060708090a0b0c0d0e');
+/** PCRs quoted: firmware and boot 0 to 9, the hypervisor 12, the hypervisor's key 13. */
+const PCRS = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 12, 13];
+/** The certificate's extension: base64 of the PCRs' values, in that order. */
+const PCR_LIST = '1.2.86.1';
+export const HYPERENCLAVE_LABEL = 'only a simulator is public: never compared with a real platform';
+
+export interface HyperEnclaveQuote {
+  readonly report: SgxReport;
+  readonly signature: Uint8Array;
+  /** 0x04 || x || y */
+  readonly hypervisorKey: Uint8Array;
+  readonly attest: TpmAttest;
+  readonly attestSignature: Uint8Array;
+  /** DER */
+  readonly certificate?: Uint8Array;
+}
+
+/** Whether bytes begin like one. */
+export const isHyperEnclaveQuote = (bytes: Uint8Array): boolean =>
+  bytes.length >= LEAST_BYTES &&
+  bytes.length <= MAX_HYPERENCLAVE_BYTES &&
+  hex(bytes.subarray(0, 4)) === '01000400' &&
+  hex(bytes.subarray(564, 570)) === 'ff5443478018';
+
+/** Throws `bad-file`, or `bad-version` for a version or type of signature that is not known. */
+export function parseHyperEnclaveQuote(bytes: Uint8Array): HyperEnclaveQuote {
+  const what = 'HyperEnclave quote';
+  const refuse = (reason: string): never => {
+    throw new VouchError('bad-file', `${what}: ${reason}`);
+  };
+  if (bytes.length > MAX_HYPERENCLAVE_BYTES) {
+    refuse(`expected at most ${MAX_HYPERENCLAVE_BYTES} bytes, got ${bytes.length}`);
+  }
+  const { take, uint, zeros, left, end } = createReader(bytes, what);
+  const version = uint(2);
+  const signType = uint(2);
+  if (version !== VERSION || signType !== SIGN_TYPE) {
+    throw new VouchError(
+      'bad-version',
+      `${what}: expected version ${VERSION} with signature type ${SIGN_TYPE}, got ${version} with ${signType}`,
+    );
+  }
+  // No signature covers the header, and the hypervisor writes nothing else into it.
+  zeros(HEADER_BYTES - 4);
+  const report = parseSgxReport(take(REPORT_BYTES));
+  const declared = uint(4);
+  if (declared > left()) refuse(`expected ${declared} bytes of signature, got ${left()}`);
+  const padding = left() - declared;
+  const signature = take(SM2_BYTES);
+  const hypervisorKey = concat(Uint8Array.of(4), take(SM2_BYTES));
+  const attest = parseTpmAttest(take(ATTEST_BYTES), `${what}: TPM quote`);
+  if (attest.bytes.length !== ATTEST_BYTES) refuse(`TPM quote: expected ${ATTEST_BYTES} bytes`);
+  const attestSignature = take(SM2_BYTES);
+  const rest = left() - padding;
+  if (rest < 0) refuse(`expected at least ${LEAST_BYTES - 436} bytes of signature, got ${declared}`);
+  const tail = take(rest);
+  const der = tail[0] === 0 ? tail.subarray(1) : tail;
+  // The buffer is larger than the quote.
+  zeros(padding);
+  end();
+  if (der.length > 0) readDer(der, `${what}: certificate`, TAG.sequence);
+  return {
+    report,
+    signature,
+    hypervisorKey,
+    attest,
+    attestSignature,
+    ...(der.length > 0 ? { certificate: der } : {}),
+  };
+}
+
+export interface HyperEnclaveQuestion {
+  readonly quote: Uint8Array;
+  /** DER: issuers of the certificate in the quote, or the certificate where it has none */
+  readonly certificates: readonly Uint8Array[];
+  /** attestation keys that came without a certificate */
+  readonly keys: readonly PublicKey[];
+  /** values of the PCRs, where no certificate lists them */
+  readonly pcrs: PcrValues;
+  readonly policy: EvidencePolicy;
+  /** DER */
+  readonly crls?: readonly Uint8Array[] | undefined;
+  readonly now: Date;
+}
+
+export type HyperEnclaveClaims = ReturnType<typeof enclaveClaims> & {
+  readonly platform: 'hyperenclave';
+  /** what this verdict is worth */
+  readonly label: string;
+  /** SHA-256 of the attestation key's SubjectPublicKeyInfo */
+  readonly key: string;
+  /** SM3, by index */
+  readonly pcrs: Readonly<Record<string, readonly string[]>>;
+};
+
+export interface HyperEnclaveResult {
+  readonly verdict: Verdict;
+  readonly checks: readonly Check[];
+  /** present when all signatures and the PCRs hold, whatever the verdict */
+  readonly claims?: HyperEnclaveClaims;
+}
+
+const REQUIRED = [
+  'hyperenclave.quote',
+  'hyperenclave.signature',
+  'hyperenclave.platform-signature',
+  'hyperenclave.key',
+  'hyperenclave.report-binding',
+  'hyperenclave.pcr-selection',
+  'hyperenclave.pcr-digest',
+  'hyperenclave.hypervisor-key',
+  'hyperenclave.pcrs',
+  'hyperenclave.debug',
+  'hyperenclave.reserved-fields',
+] as const;
+
+/** Never throws for what the evidence holds: that is a failed check. */
+export async function verifyHyperEnclave(question: HyperEnclaveQuestion): Promise<HyperEnclaveResult> {
+  const { policy, crls, now } = question;
+  const list = createChecklist(REQUIRED);
+  const record = (
+    name: string,
+    passed: boolean,
+    detail: string,
+    code: 'evidence-rejected' | 'policy-rejected' | 'signature-rejected' = 'evidence-rejected',
+  ) => list.record(`hyperenclave.${name}`, passed, code, detail);
+  const quote = attempting(list.record)(
+    'hyperenclave.quote',
+    () => parseHyperEnclaveQuote(question.quote),
+    () => `version ${VERSION}; ${HYPERENCLAVE_LABEL}`,
+  );
+  if (quote === undefined) return list.result('');
+  const { report, attest, hypervisorKey } = quote;
+
+  const signed = verifySm2(hypervisorKey, sm2Digest(hypervisorKey, report.bytes, SIGNER), quote.signature);
+  record(
+    'signature',
+    signed,
+    `report body ${signed ? '' : 'not '}signed by the hypervisor's key`,
+    'signature-rejected',
+  );
+  const certificates = [
+    ...(quote.certificate === undefined ? [] : [quote.certificate]),
+    ...question.certificates,
+  ];
+  const digest = sm2Digest(hypervisorKey, attest.bytes, undefined);
+  const signer = attestationKeys(certificates, question.keys).find(
+    ({ key }) =>
+      key.type === 'EC' && key.curve === 'SM2' && verifySm2(key.point, digest, quote.attestSignature),
+  );
+  const by = signer === undefined ? 'by none of the keys at hand' : `by ${signer.name}`;
+  record('platform-signature', signer !== undefined, by, 'signature-rejected');
+  if (signer !== undefined) {
+    await checkSigner(signer, { ...policy.hyperenclave, crls, now }, 'hyperenclave', list);
+  }
+
+  // TPM2B_DATA with the hash's algorithm in front, as a TPMT_HA.
+  const bound = concat(Uint8Array.of(0, 0x12), sm3(report.reportData));
+  record(
+    'report-binding',
+    equal(attest.extraData, bound) || equal(attest.extraData, bound.subarray(2)),
+    "the TPM's quote is compared with the hash of the report data",
+  );
+  const [selection, ...others] = attest.selection;
+  const chosen =
+    selection?.bank === 'sm3_256' && others.length === 0 && selection.indices.join() === PCRS.join();
+  record('pcr-selection', chosen, `${selection?.bank}:${selection?.indices.join(',')}`);
+  const pcrs = listedPcrs(signer?.certificate) ?? question.pcrs;
+  const values = chosen ? quotedValues(attest, pcrs) : undefined;
+  const digested =
+    values !== undefined && equal(sm3(concat(...values.map(({ value }) => value))), attest.pcrDigest);
+  record(
+    'pcr-digest',
+    digested,
+    values === undefined
+      ? 'the values of the PCRs are not at hand'
+      : digested
+        ? 'recomputed'
+        : 'of other values',
+  );
+  if (values !== undefined) {
+    const extended = sm3(concat(new Uint8Array(SM3_BYTES), sm3(hypervisorKey.subarray(1))));
+    record(
+      'hypervisor-key',
+      equal(values.at(-1)!.value, extended),
+      "PCR 13 is compared with the hypervisor's key",
+    );
+  }
+  if (digested) {
+    const demanded = policy.hyperenclave.pcrs;
+    checkPcrs(values, { sm3_256: demanded }, 'hyperenclave.pcrs', list.record);
+  }
+  checkEnclave(report, policy, record, list.require);
+
+  const result = list.result('');
+  const passed = (name: string) =>
+    result.checks.some(({ id, status }) => id === `hyperenclave.${name}` && status === 'pass');
+  const holds = ['signature', 'platform-signature', 'report-binding', 'pcr-digest', 'hypervisor-key'].every(
+    passed,
+  );
+  if (!holds || signer === undefined) return result;
+  return {
+    ...result,
+    claims: {
+      platform: 'hyperenclave',
+      label: HYPERENCLAVE_LABEL,
+      ...enclaveClaims(report),
+      key: sha256Hex(signer.key.spki),
+      pcrs: Object.fromEntries(values!.map(({ index, value }) => [index, [hex(value)]])),
+    },
+  };
+}
+
+function checkEnclave(
+  report: SgxReport,
+  { debug, measurements, reportData }: EvidencePolicy,
+  record: (name: string, passed: boolean, detail: string, code?: 'policy-rejected') => void,
+  require: (ids: readonly string[]) => void,
+): void {
+  const claims = enclaveClaims(report);
+  record('debug', !claims.debug || debug, `debug mode is ${claims.debug ? 'on' : 'off'}`, 'policy-rejected');
+  record('reserved-fields', report.reservedZero, report.reservedZero ? 'all zero' : 'not all zero');
+  if (measurements !== undefined) {
+    require(['hyperenclave.measurement']);
+    const reported = enclaveRegisters(report);
+    record(
+      'measurement',
+      measurementAccepted(measurements, reported),
+      reported.measurement,
+      'policy-rejected',
+    );
+  }
+  if (reportData !== undefined) {
+    require(['hyperenclave.report-data']);
+    record('report-data', reportData === claims.reportData, claims.reportData, 'policy-rejected');
+  }
+}
+
+/** The PCR values in the attestation key's certificate; undefined without any. */
+function listedPcrs(der: Uint8Array | undefined): PcrValues | undefined {
+  try {
+    const certificate: Certificate | undefined = der && parseCertificate(der);
+    const extension = certificate?.extensions.get(PCR_LIST);
+    if (extension === undefined) return undefined;
+    const bytes = fromBase64(textOf(readDer(extension.value, PCR_LIST), PCR_LIST), PCR_LIST);
+    if (bytes.length !== PCRS.length * SM3_BYTES) return undefined;
+    const values = PCRS.map(
+      (index, i) => [index, bytes.subarray(i * SM3_BYTES, (i + 1) * SM3_BYTES)] as const,
+    );
+    return new Map([['sm3_256', new Map(values)]]);
+  } catch (error) {
+    if (!(error instanceof VouchError)) throw error;
+    return undefined;
+  }
+}
