@@ -77,7 +77,7 @@ ${emitCommon(modulus)}
 ${multiply(modulus)}`;
 }
 
-/** Access to elements of a module-scope \`array<vec4u>\`; element i is at 2i and 2i + 1. */
+/** Access to elements of a module-scope `array<vec4u>`; element i is at 2i and 2i + 1. */
 export function emitAccess(array: string, access: 'read' | 'read_write' = 'read'): string {
   const load = `fn fe_load_${array}(i: u32) -> Fe {
   return Fe(${array}[2u * i], ${array}[2u * i + 1u]);
