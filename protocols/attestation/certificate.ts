@@ -300,12 +300,13 @@ export function fromBase64(text: string, what: string): Uint8Array {
   const digits = text.replaceAll(/[\t\n\r ]/g, '');
   if (digits.length % 4 !== 0 || !/^[A-Za-z0-9+/]*={0,2}$/.test(digits))
     return refuse(what, 'expected base64');
-  const bytes = Uint8Array.from(atob(digits), (character) => character.charCodeAt(0));
+  const binary = atob(digits);
   // Bits that no encoder writes would be a second spelling of the same bytes.
-  let binary = '';
-  for (const byte of bytes.subarray(bytes.length - (bytes.length % 3 || 3)))
-    binary += String.fromCharCode(byte);
-  return bytes.length === 0 || digits.endsWith(btoa(binary)) ? bytes : refuse(what, 'expected base64');
+  const last = binary.length - (binary.length % 3 || 3);
+  if (last >= 0 && !digits.endsWith(btoa(binary.slice(last)))) return refuse(what, 'expected base64');
+  const bytes = new Uint8Array(binary.length);
+  for (let i = 0; i < bytes.length; i++) bytes[i] = binary.charCodeAt(i);
+  return bytes;
 }
 
 const asText = (bytes: Uint8Array): string => new TextDecoder('latin1').decode(bytes);

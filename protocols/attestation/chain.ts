@@ -14,7 +14,7 @@ import {
   type RevocationList,
 } from './certificate.ts';
 import type { Check, Recorder } from './checklist.ts';
-import { verifySignature } from './signature.ts';
+import { type SignatureVerifier, verifySignature } from './signature.ts';
 
 /** Certificates on a path, leaf and root included. */
 const MAX_PATH = 8;
@@ -40,6 +40,8 @@ export interface ChainQuestion {
    * `if-present` (default): only the CRLs at hand count; these must be genuine and current all the same.
    */
   readonly revocation?: 'required' | 'if-present' | undefined;
+  /** remembers what several chains of one judgement share */
+  readonly verify?: SignatureVerifier | undefined;
 }
 
 /** What was checked, in order; a check that an earlier one prevented is `skipped`. */
@@ -64,7 +66,7 @@ export interface ChainReport {
 
 /** Verifies a chain. Never throws for what the certificates hold: that is a failed check. */
 export async function verifyChain(question: ChainQuestion): Promise<ChainReport> {
-  const { now, rootFingerprints, revocation = 'if-present' } = question;
+  const { now, rootFingerprints, revocation = 'if-present', verify = verifySignature } = question;
   const checks = new Map<ChainCheckName, ChainCheck>(
     CHAIN_CHECKS.map((name) => [name, { name, status: 'skipped', detail: 'an earlier check failed' }]),
   );
@@ -96,7 +98,7 @@ export async function verifyChain(question: ChainQuestion): Promise<ChainReport>
     return report(leaf, []);
   }
 
-  const { path, fault: broken } = await buildPath(leaf, pool, rootFingerprints);
+  const { path, fault: broken } = await buildPath(leaf, pool, rootFingerprints, verify);
   const supplied = question.exact ? pool.slice(0, question.intermediates.length) : [];
   const unused = supplied.find((certificate) => !path.includes(certificate));
   const fault = broken ?? (unused && `${unused.subjectName} is not part of the chain`);
@@ -108,7 +110,7 @@ export async function verifyChain(question: ChainQuestion): Promise<ChainReport>
     `valid on ${day(now)}`,
   );
   record('constraints', constraintFault(path), 'each issuer may sign, path lengths hold');
-  record('revocation', ...(await checkRevocation(path, lists, revocation, now)));
+  record('revocation', ...(await checkRevocation(path, lists, revocation, now, verify)));
   return report(leaf, path);
 }
 
@@ -138,6 +140,7 @@ async function buildPath(
   leaf: Certificate,
   pool: readonly Certificate[],
   roots: readonly string[],
+  verify: SignatureVerifier,
 ): Promise<{ path: Certificate[]; fault?: string }> {
   const path = [leaf];
   for (let last = leaf; !roots.includes(last.fingerprint); last = path.at(-1)!) {
@@ -154,7 +157,7 @@ async function buildPath(
       return { path, fault: `${last.subjectName} (${last.fingerprint.slice(0, 16)}) ${what}` };
     }
     const issuer = await firstThat(named, ({ key }) =>
-      verifySignature(key, last.algorithm, last.signature, last.signed),
+      verify(key, last.algorithm, last.signature, last.signed),
     );
     if (issuer === undefined) {
       return { path, fault: `signature of ${last.issuerName} on ${last.subjectName} does not hold` };
@@ -212,6 +215,7 @@ async function checkRevocation(
   lists: readonly RevocationList[],
   mode: 'required' | 'if-present',
   now: Date,
+  verify: SignatureVerifier,
 ): Promise<[string | undefined, string]> {
   let covered = 0;
   for (let depth = 0; depth + 1 < path.length; depth++) {
@@ -223,7 +227,7 @@ async function checkRevocation(
     let current = false;
     let stale: string | undefined;
     for (const list of own) {
-      if (!(await verifySignature(issuer.key, list.algorithm, list.signature, list.signed))) {
+      if (!(await verify(issuer.key, list.algorithm, list.signature, list.signed))) {
         return [`signature of the CRL of ${list.issuerName} does not hold`, ''];
       }
       if (list.revoked.has(certificate.serial)) return [`${certificate.subjectName} is revoked`, ''];

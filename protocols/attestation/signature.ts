@@ -4,7 +4,7 @@
  *
  * Not guaranteed: constant time, which public keys and signatures do not need.
  */
-import { type Bytes, concat, unshared } from '../encoding.ts';
+import { type Bytes, concat, hex, sha256Hex, unshared } from '../encoding.ts';
 import { childrenOf, type DerElement, expectTag, oidOf, readDer, smallInteger, TAG } from './der.ts';
 import { DEFAULT_ID, sm2Digest, verifySm2 } from './sm2.ts';
 
@@ -52,6 +52,19 @@ export async function verifySignature(
     return key.curve === 'SM2' && verifySm2(key.point, sm2Digest(key.point, data, DEFAULT_ID), raw);
   }
   return verifyRsa(key, algorithm, signature, data);
+}
+
+export type SignatureVerifier = typeof verifySignature;
+
+/** Verifies each signature once, however often it is asked about; for the duration of one judgement. */
+export function rememberSignatures(): SignatureVerifier {
+  const known = new Map<string, Promise<boolean>>();
+  return (key, algorithm, signature, data) => {
+    const id = `${JSON.stringify(algorithm)} ${sha256Hex(key.spki)} ${hex(signature)} ${sha256Hex(data)}`;
+    const found = known.get(id) ?? verifySignature(key, algorithm, signature, data);
+    known.set(id, found);
+    return found;
+  };
 }
 
 /** Whether an RSA signature over `data` is by `key`, of 2048 to 8192 bits. Never throws. */

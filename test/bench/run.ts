@@ -9,6 +9,7 @@ import { describeCommit, describeMachine } from './machine.ts';
 import { type Benchmark, type Row, table } from './result.ts';
 
 const BENCHMARKS: Record<string, () => Promise<Benchmark>> = {
+  attestation: async () => (await import('./attestation.ts')).benchmarkAttestation,
   main: async () => (await import('./main.ts')).benchmarkMain,
   prover: async () => (await import('./prover.ts')).benchmarkProver,
 };

@@ -14,7 +14,7 @@ import {
 import { type ChainReport, recordChain, verifyChain } from '../chain.ts';
 import type { Recorder } from '../checklist.ts';
 import type { EvidencePolicy } from '../policy.ts';
-import { type PublicKey, verifyEcdsa } from '../signature.ts';
+import { type PublicKey, type SignatureVerifier, verifyEcdsa } from '../signature.ts';
 import type { IntelCollateral } from './intel-collateral.ts';
 import { type PckPlatform, pckPlatform } from './intel-pck.ts';
 import type { IntelQuote } from './intel-quote.ts';
@@ -34,6 +34,7 @@ export interface IntelContext {
   readonly store: IntelCollateral;
   readonly now: Date;
   readonly roots: readonly string[];
+  readonly verify: SignatureVerifier;
   readonly crls: readonly Uint8Array[];
   /** certificates that came with the collateral or the quote */
   readonly pool: readonly Certificate[];
@@ -124,17 +125,26 @@ export const chainOf = (
     now: context.now,
     crls: context.crls,
     revocation: context.policy.intel.revocation,
+    verify: context.verify,
   });
 
 /** Chains that came with CRLs have to lead to the root, whichever of the PCK CAs they are for. */
-export async function checkCrlIssuers({ tee, record, collateral, roots, now }: IntelContext): Promise<void> {
+export async function checkCrlIssuers(context: IntelContext): Promise<void> {
+  const { tee, record, collateral, roots, now, verify } = context;
   const names: string[] = [];
   for (const text of collateral.crlChains) {
     let fault: string | undefined;
     try {
       const [leaf, ...intermediates] = readChain(text, 'CRL issuer chain');
       if (leaf === undefined) throw new VouchError('bad-file', 'CRL issuer chain: expected certificates');
-      const report = await verifyChain({ leaf, intermediates, exact: true, rootFingerprints: roots, now });
+      const report = await verifyChain({
+        leaf,
+        intermediates,
+        exact: true,
+        rootFingerprints: roots,
+        now,
+        verify,
+      });
       // A CRL's issuer is a CA, which a chain's leaf is otherwise not to be.
       fault = report.checks.find(({ name, status }) => name !== 'constraints' && status !== 'pass')?.detail;
       names.push(report.leaf?.subjectName ?? '');

@@ -12,6 +12,7 @@ import { hex } from '../../encoding.ts';
 import { chainCheckIds } from '../chain.ts';
 import { type Check, createChecklist, type Verdict } from '../checklist.ts';
 import { type EvidencePolicy, measurementAccepted } from '../policy.ts';
+import { rememberSignatures } from '../signature.ts';
 import { checkEventLog, EVENT_LOG_CHECKS } from './eventlog.ts';
 import { type IntelCollateral, mergeCollateral, NO_COLLATERAL } from './intel-collateral.ts';
 import {
@@ -125,6 +126,7 @@ export async function verifyIntelQuote(question: IntelQuestion): Promise<IntelRe
     tee,
     record,
     roots: question.roots ?? [INTEL_ROOT],
+    verify: rememberSignatures(),
     crls: pickRevocationLists(collateral.crls, store.crls, question.now),
     pool: certificatesOf(mergeCollateral(collateral, store), quote.pckChain),
   };

@@ -14,7 +14,7 @@ import { chainCheckIds, recordChain, verifyChain } from '../chain.ts';
 import { attempting, type Check, createChecklist, type Recorder, type Verdict } from '../checklist.ts';
 import type { GpuArchitecture, GpuPolicy } from '../policy.ts';
 import { NVIDIA_DEVICE_ROOTS } from '../roots/nvidia.ts';
-import { verifyEcdsa } from '../signature.ts';
+import { rememberSignatures, type SignatureVerifier, verifyEcdsa } from '../signature.ts';
 import {
   certificateFwid,
   type GpuEvidence,
@@ -108,6 +108,7 @@ export async function verifyGpu(question: GpuQuestion): Promise<GpuResult> {
     record('gpu.cc-mode', guest.ccMode === 'on', 'policy-rejected', `CC mode is ${guest.ccMode}`);
     record('gpu.ready', guest.ready, 'policy-rejected', `the GPUs are ${guest.ready ? '' : 'not '}ready`);
   }
+  const verify = rememberSignatures();
   const results: { report: GpuReport; claims: GpuClaims | undefined; device: string }[] = [];
   for (const [i, evidence] of gpus.slice(0, MAX_GPUS).entries()) {
     const named = (id: string) => (i === 0 ? id : id.replace(/^(gpu|rim)\./, `$1.${i + 1}.`));
@@ -117,7 +118,7 @@ export async function verifyGpu(question: GpuQuestion): Promise<GpuResult> {
       omit: (id: string, why: string) => list.omit(named(id), why),
     };
     own.require(EACH);
-    const result = await checkGpu(evidence, question, own);
+    const result = await checkGpu(evidence, { ...question, verify }, own);
     if (result !== undefined) results.push(result);
   }
   if (results.length === gpus.length && gpus.length > 0) {
@@ -162,6 +163,8 @@ function checkModes(reports: readonly GpuReport[], { switches }: GpuPolicy, list
   );
 }
 
+type JudgedQuestion = GpuQuestion & { readonly verify: SignatureVerifier };
+
 interface OwnList {
   readonly record: Recorder;
   readonly require: (ids: readonly string[]) => void;
@@ -170,10 +173,10 @@ interface OwnList {
 
 async function checkGpu(
   evidence: GpuEvidence,
-  question: GpuQuestion,
+  question: JudgedQuestion,
   list: OwnList,
 ): Promise<{ report: GpuReport; claims: GpuClaims | undefined; device: string } | undefined> {
-  const { policy, now, crls, nonce, roots } = question;
+  const { policy, now, crls, nonce, roots, verify } = question;
   const { record } = list;
   const attempt = attempting(record);
   const report = attempt(
@@ -197,6 +200,7 @@ async function checkGpu(
     crls,
     revocation: policy.revocation,
     now,
+    verify,
   });
   recordChain(chain, 'gpu.chain', record);
   const signed = await verifyEcdsa(leaf.key, 'SHA-384', report.signature, report.signed);
@@ -320,10 +324,10 @@ function checkVersion(
 async function checkManifests(
   report: GpuReport,
   chip: string,
-  question: GpuQuestion,
+  question: JudgedQuestion,
   list: OwnList,
 ): Promise<void> {
-  const { policy, crls, now, roots } = question;
+  const { policy, crls, now, roots, verify } = question;
   const rims = readManifests(question.rims, list);
   if (rims === undefined) return;
   const used: Rim[] = [];
@@ -348,7 +352,8 @@ async function checkManifests(
       'evidence-rejected',
       `for ${rim.product} on ${chip}`,
     );
-    await checkRim(rim, { crls, revocation: policy.revocation, now, roots: roots?.rim }, id, list.record);
+    const trust = { crls, revocation: policy.revocation, now, roots: roots?.rim, verify };
+    await checkRim(rim, trust, id, list.record);
     used.push(rim);
   }
   if (used.length > 0) checkMeasurements(report, used, list);

@@ -11,7 +11,7 @@ import { fromBase64, parseCertificate } from '../certificate.ts';
 import { chainCheckIds, recordChain, verifyChain } from '../chain.ts';
 import { type Check, createChecklist, type Recorder, type Verdict } from '../checklist.ts';
 import { NVIDIA_RIM_ROOT_CERTIFICATE, NVIDIA_RIM_ROOTS } from '../roots/nvidia.ts';
-import { type Hash, verifyEcdsa } from '../signature.ts';
+import { type Hash, type SignatureVerifier, verifyEcdsa } from '../signature.ts';
 import { attributeOf, canonicalXml, elementsIn, parseXml, textIn, type XmlElement } from '../xml.ts';
 
 const SWID = 'http://standards.iso.org/iso/19770/-2/2015/schema.xsd';
@@ -171,6 +171,7 @@ export interface RimTrust {
   readonly now: Date;
   /** fingerprints; NVIDIA's own unless others are to be trusted */
   readonly roots?: readonly string[] | undefined;
+  readonly verify?: SignatureVerifier | undefined;
 }
 
 /** The checks that `checkRim` records. */
@@ -199,7 +200,7 @@ export async function checkRim(
   );
 
   const [leaf, ...others] = signature.certificates;
-  const { roots = NVIDIA_RIM_ROOTS, crls, revocation, now } = trust;
+  const { roots = NVIDIA_RIM_ROOTS, crls, revocation, now, verify } = trust;
   const chain = await verifyChain({
     leaf: leaf!,
     intermediates: others,
@@ -209,6 +210,7 @@ export async function checkRim(
     crls,
     revocation,
     now,
+    verify,
   });
   recordChain(chain, `${prefix}.chain`, record);
   if (chain.leaf === undefined) return;

@@ -1,0 +1,93 @@
+/**
+ * How long a verdict over evidence takes, from its files' bytes to all checks, on one core. Evidence, certificates and
+ * manifests are those that real hardware and its vendors signed (../shared/vectors); each verdict has to be `accept`.
+ * No driver manifest fits a report at hand, so that of another driver is verified beside the report and its vBIOS
+ * manifest: the same document, signature and chain, only nothing to compare its measurements with.
+ */
+import { existsSync, readFileSync } from 'node:fs';
+import { type NamedBytes, sortFiles } from '../../protocols/attestation/evidence-files.ts';
+import { judgeEvidence } from '../../protocols/attestation/evidence-verdict.ts';
+import { BUILT_IN } from '../../protocols/attestation/policy.ts';
+import { type BenchContext, type Row, row } from './result.ts';
+import { median, timed } from './statistics.ts';
+
+const VECTORS = new URL('../../../shared/vectors/', import.meta.url);
+const WARM_UP = 20;
+const TIMES = 200;
+
+interface Piece {
+  readonly files: readonly string[];
+  readonly at: string;
+  readonly nonce?: string;
+}
+const SNP: Piece = {
+  files: ['amd/reports/trustee_v2_milan.bin', 'amd/certs/trustee_vcek.der'],
+  at: '2024-01-01',
+};
+const TDX: Piece = {
+  files: ['intel/quotes/tdx_v4_dcapqvl.bin', 'intel/collateral/dcapqvl_tdx_quote_collateral.json'],
+  at: '2025-07-04',
+};
+const GPU: Piece = {
+  files: [
+    'nvidia/reports/sdk_hopper_535.86.09.hex',
+    'nvidia/reports/sdk_hopper_535.86.09.chain.pem',
+    'nvidia/rims/1010_0200_882_96005E0001_PROD.swidtag',
+  ],
+  at: '2024-06-01',
+  nonce: '27a328247bf7935c993341cf587be6f05986ccce4fe7ba2c54100bd616a58f66',
+};
+const DRIVER_RIM: Piece = { files: ['nvidia/rims/NV_GPU_DRIVER_GH100_550.144.03.xml'], at: '2026-11-01' };
+
+/** What -> its pieces and the milliseconds that it may take. */
+const CASES: readonly (readonly [what: string, pieces: readonly Piece[], must: number])[] = [
+  ['SEV-SNP report, VCEK and AMD chain', [SNP], 10],
+  ['TDX quote with collateral', [TDX], 30],
+  ['GPU report with two manifests', [GPU, DRIVER_RIM], 60],
+];
+
+export async function benchmarkAttestation({ say, signal }: BenchContext): Promise<Row[]> {
+  if (!existsSync(VECTORS))
+    throw new Error('expected ../shared/vectors beside this checkout, got no such folder');
+  const rows: Row[] = [];
+  for (const [what, pieces, must] of CASES) {
+    const judge = prepared(pieces);
+    for (let i = 0; i < WARM_UP; i++) await judge();
+    const wall: number[] = [];
+    const cpu: number[] = [];
+    for (let i = 0; i < TIMES; i++) {
+      signal.throwIfAborted();
+      const before = process.cpuUsage();
+      wall.push((await timed(judge)).ms);
+      const { user, system } = process.cpuUsage(before);
+      cpu.push((user + system) / 1000);
+    }
+    say(`${what}: ${median(wall).toFixed(1)} ms, ${median(cpu).toFixed(1)} ms of processor`);
+    rows.push(
+      row({ name: what, unit: 'ms', ours: median(wall), must }),
+      row({ name: `${what}, processor time of all threads`, unit: 'ms', ours: median(cpu), must }),
+    );
+  }
+  return rows;
+}
+
+/** Reads the files once; what it returns sorts and judges them. Throws unless they are accepted. */
+function prepared(pieces: readonly Piece[]): () => Promise<void> {
+  const read = pieces.map(({ files, at, nonce }) => ({
+    now: new Date(at),
+    nonce,
+    files: files.map(
+      (name): NamedBytes => ({ name, bytes: new Uint8Array(readFileSync(new URL(name, VECTORS))) }),
+    ),
+  }));
+  const store = sortFiles([]);
+  return async () => {
+    for (const { now, nonce, files } of read) {
+      const given = sortFiles(files);
+      const { verdict, checks } = await judgeEvidence({ given, store, policy: BUILT_IN.genuine, now, nonce });
+      const failed = checks.find(({ status }) => status === 'fail');
+      if (verdict !== 'accept')
+        throw new Error(`${files[0]!.name}: rejected: ${failed?.id}: ${failed?.detail}`);
+    }
+  };
+}
