@@ -9,9 +9,9 @@ import { describeCommit, describeMachine } from './machine.ts';
 import { type Benchmark, type Row, table } from './result.ts';
 
 const BENCHMARKS: Record<string, () => Promise<Benchmark>> = {
-  attestation: async () => (await import('./attestation.ts')).benchmarkAttestation,
   main: async () => (await import('./main.ts')).benchmarkMain,
   prover: async () => (await import('./prover.ts')).benchmarkProver,
+  attestation: async () => (await import('./attestation.ts')).benchmarkAttestation,
 };
 const NAMES = Object.keys(BENCHMARKS).join(', ');
 const USAGE = `npm run bench -- NAME... [--json]
