@@ -332,6 +332,64 @@ networked(
   await setupCommand({ ...options, ...(await network(options)) }, say, signal);
 });
 
+const groth16 = program
+  .command('groth16')
+  .description("Groth16 with snarkjs's files, as its g16p, g16f and g16v")
+  .enablePositionalOptions();
+const threads = (command: Command): Command =>
+  command.option('--threads <n>', "default: the machine's cores", whole(1, 64));
+
+threads(
+  groth16
+    .command('prove')
+    .description('a proof from a proving key and a witness')
+    .argument('[zkey]', 'the proving key', 'circuit_final.zkey')
+    .argument('[witness]', 'the witness', 'witness.wtns')
+    .argument('[proof]', 'where the proof goes', 'proof.json')
+    .argument('[public]', 'where the public signals go', 'public.json'),
+).action(
+  async (zkey: string, witness: string, proof: string, signals: string, options: { threads?: number }) => {
+    const signal = interruption();
+    const { proveFiles } = await import('./commands/groth16.ts');
+    await proveFiles({ zkey, witness, proof, public: signals }, options, signal);
+  },
+);
+
+threads(
+  groth16
+    .command('fullprove')
+    .description("a proof from a circuit's inputs")
+    .argument('[input]', 'the inputs as JSON', 'input.json')
+    .argument('[wasm]', "circom's witness calculator", 'circuit.wasm')
+    .argument('[zkey]', 'the proving key', 'circuit_final.zkey')
+    .argument('[proof]', 'where the proof goes', 'proof.json')
+    .argument('[public]', 'where the public signals go', 'public.json'),
+).action(
+  async (
+    input: string,
+    wasm: string,
+    zkey: string,
+    proof: string,
+    signals: string,
+    options: { threads?: number },
+  ) => {
+    const signal = interruption();
+    const { proveInput } = await import('./commands/groth16.ts');
+    await proveInput({ input, wasm, zkey, proof, public: signals }, options, signal);
+  },
+);
+
+groth16
+  .command('verify')
+  .description('whether a proof holds')
+  .argument('[key]', 'the verification key', 'verification_key.json')
+  .argument('[public]', 'the public signals', 'public.json')
+  .argument('[proof]', 'the proof', 'proof.json')
+  .action(async (key: string, signals: string, proof: string) => {
+    const { verifyFiles } = await import('./commands/groth16.ts');
+    if (!(await verifyFiles({ key, public: signals, proof }, print))) process.exitCode = 1;
+  });
+
 networked(
   program
     .command('status')

@@ -1,5 +1,6 @@
 /** A file that a person named, as a source of bytes (circuits/groth16/source.ts): opened once, read where it is needed. */
 import { constants, type FileHandle, open } from 'node:fs/promises';
+import { resolve } from 'node:path';
 import { type ByteSource, demandWithin } from '../circuits/groth16/source.ts';
 import { messageOf, VouchError } from '../protocols/errors.ts';
 
@@ -11,12 +12,15 @@ const REASONS: Record<string, string> = {
 };
 
 export interface FileSource extends ByteSource, AsyncDisposable {
+  /** absolute */
   readonly path: string;
   /**
    * What changes when the file's content does, as far as the system can tell: device, number, size, and when content
    * and entry were last changed.
    */
   readonly version: string;
+  /** When content or entry last changed, in milliseconds as of Date.now. */
+  readonly changedAt: number;
 }
 
 /** Opens a file for reading. `what` names it in errors: `bad-file` with the reason when it is not one. */
@@ -37,7 +41,8 @@ export async function openFile(path: string, what: string): Promise<FileSource> 
     const { dev, ino, size, mtimeNs, ctimeNs } = found;
     const byteLength = Number(size);
     return {
-      path,
+      path: resolve(path),
+      changedAt: Number(ctimeNs / 1_000_000n),
       byteLength,
       version: [dev, ino, size, mtimeNs, ctimeNs].join(' '),
       async read(offset, target) {

@@ -12,10 +12,10 @@
  */
 import { bn254 } from '@noble/curves/bn254.js';
 import { VouchError } from '../../protocols/errors.ts';
-import { type EngineOptions, type MsmEngine, SECTIONS } from './engine.ts';
+import { type EngineOptions, type MsmEngine, SECTION_GROUP, SECTIONS } from './engine.ts';
 import { ELEMENT_BYTES, Q, readElement } from './field.ts';
 import { G1, type G1Point, G2, type G2Point, POINT_BYTES, readG1, readG2 } from './point.ts';
-import type { Zkey } from './zkey.ts';
+import type { ProvingKey } from './zkey.ts';
 
 /** Bytes of the coefficients that compare B1 with B2. */
 const WIDE = 16;
@@ -37,19 +37,30 @@ const B2 = [(TWIST.c0 * RADIX ** 3n) % Q, (TWIST.c1 * RADIX ** 3n) % Q] as const
  * Throws `key-rejected` naming what is wrong. `engine` multiplies the key's own sections; its answers are checked as
  * points but believed as sums. About 4 s at 2^16 on one thread of WASM.
  */
-export async function checkKey(zkey: Zkey, engine: MsmEngine, options: EngineOptions = {}): Promise<void> {
+export async function checkKey(
+  zkey: ProvingKey,
+  engine: MsmEngine,
+  options: EngineOptions = {},
+): Promise<void> {
   const { alpha1, beta1, beta2, delta1, delta2 } = zkey.header;
   readG1(alpha1, 'alpha1');
   demandSame('beta', readG1(beta1, 'beta1'), readG2(beta2, 'beta2'));
   demandSame('delta', readG1(delta1, 'delta1'), readG2(delta2, 'delta2'));
   for (const section of SECTIONS) {
-    const bytes = zkey.points[section];
-    const size = POINT_BYTES[section === 'B2' ? 'G2' : 'G1'];
+    const { length } = zkey.range(section);
+    const size = POINT_BYTES[SECTION_GROUP[section]];
     const isOnCurve = section === 'B2' ? isOnTwist : isOnG1;
-    for (let at = 0, seen = 0; at < bytes.byteLength; at += size, seen++) {
-      if (seen % BATCH === BATCH - 1) await otherWork(options.signal);
-      if (!isOnCurve(bytes, at))
-        throw rejected(`point ${at / size} of section ${section} is not on the curve, or not reduced`);
+    for (let from = 0; from < length; from += BATCH * size) {
+      await otherWork(options.signal);
+      const bytes = new Uint8Array(Math.min(BATCH * size, length - from));
+      await zkey.read(section, bytes, from);
+      for (let at = 0; at < bytes.byteLength; at += size) {
+        if (!isOnCurve(bytes, at)) {
+          throw rejected(
+            `point ${(from + at) / size} of section ${section} is not on the curve, or not reduced`,
+          );
+        }
+      }
     }
   }
   const subgroupSum = async (coefficients: Uint8Array): Promise<G2Point> => {

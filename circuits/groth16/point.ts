@@ -29,8 +29,27 @@ export function readG1(bytes: Uint8Array, what: string): G1Point {
 export function readG2(bytes: Uint8Array, what: string): G2Point {
   checkLength('G2', bytes, what);
   if (isInfinity(bytes)) return G2.ZERO;
+  const { x, y } = readTwistCoordinates(bytes, what);
+  return checkedG2(x, y, what);
+}
+
+function readTwistCoordinates(bytes: Uint8Array, what: string) {
   const coordinate = (index: number) => readCoordinate(bytes, index * ELEMENT_BYTES, what);
-  return checkedG2({ c0: coordinate(0), c1: coordinate(1) }, { c0: coordinate(2), c1: coordinate(3) }, what);
+  return { x: { c0: coordinate(0), c1: coordinate(1) }, y: { c0: coordinate(2), c1: coordinate(3) } };
+}
+
+/** As `readG1` for bytes that have passed it before: only their length and coordinates are checked again. */
+export function knownG1(bytes: Uint8Array, what: string): G1Point {
+  checkLength('G1', bytes, what);
+  if (isInfinity(bytes)) return G1.ZERO;
+  return G1.fromAffine({ x: readCoordinate(bytes, 0, what), y: readCoordinate(bytes, ELEMENT_BYTES, what) });
+}
+
+/** As `readG2` for bytes that have passed it before, which spares the check of the subgroup. */
+export function knownG2(bytes: Uint8Array, what: string): G2Point {
+  checkLength('G2', bytes, what);
+  if (isInfinity(bytes)) return G2.ZERO;
+  return G2.fromAffine(readTwistCoordinates(bytes, what));
 }
 
 export function writeG1(point: G1Point): Uint8Array<ArrayBuffer> {

@@ -18,10 +18,10 @@ import {
   type SumsOptions,
 } from './engine.ts';
 import { ELEMENT_BYTES, R, randomScalar, readElement } from './field.ts';
-import { g1Strings, g2Strings, multiplyG1, multiplyG2, readG1, readG2 } from './point.ts';
-import { type Proof, verificationKey, verify } from './verify.ts';
+import { g1Strings, g2Strings, knownG1, knownG2, multiplyG1, multiplyG2, readG1, readG2 } from './point.ts';
+import { holds, type Proof, type ProofPoints, verifyingPoints } from './verify.ts';
 import { checkWitness } from './witness.ts';
-import type { Zkey } from './zkey.ts';
+import type { KeyShape, ProvingKey, Zkey } from './zkey.ts';
 
 /** The states of a proof job while it works; `planning` and `dispatching` exist where sums travel. */
 export type Phase = 'witnessing' | 'transforming' | 'planning' | 'dispatching' | 'assembling' | 'verifying';
@@ -36,7 +36,7 @@ export interface Transformed {
 
 /** The witness is also the scalars of the sums over A, B1, B2 and, less the public signals, C: views of it. */
 export const witnessScalars = (
-  { publics }: Pick<Zkey, 'publics'>,
+  { publics }: Pick<KeyShape, 'publics'>,
   witness: Uint8Array,
 ): Readonly<Record<Exclude<Section, 'H'>, Uint8Array>> => ({
   A: witness,
@@ -51,7 +51,7 @@ export const witnessScalars = (
  * key's.
  */
 export async function transform(
-  zkey: Zkey,
+  zkey: KeyShape,
   witness: Uint8Array,
   key: Pick<ReadyKey, 'quotient'>,
   options: EngineOptions = {},
@@ -61,7 +61,7 @@ export async function transform(
   return { scalars, publicSignals };
 }
 
-function publicSignalsOf(zkey: Zkey, witness: Uint8Array): bigint[] {
+function publicSignalsOf(zkey: KeyShape, witness: Uint8Array): bigint[] {
   checkWitness(witness);
   const count = witness.byteLength / ELEMENT_BYTES;
   if (count !== zkey.variables) {
@@ -74,7 +74,7 @@ function publicSignalsOf(zkey: Zkey, witness: Uint8Array): bigint[] {
 
 /** The five sums by an engine that multiplies one section at a time. */
 export async function sumsOf(
-  zkey: Zkey,
+  zkey: KeyShape,
   witness: Uint8Array,
   key: MsmEngine & Pick<ReadyKey, 'quotient'>,
   { onPhase, signal }: SumsOptions = {},
@@ -90,24 +90,33 @@ export async function sumsOf(
  * The proof of five sums (zkey form, checked here on the curve and in the subgroup) and the blinding pair, which must
  * be uniform and used once: whoever learns r or s learns about the witness.
  */
-export function assemble(zkey: Zkey, sums: Sums, r: bigint, s: bigint): Proof {
+export function assemble(zkey: Pick<ProvingKey, 'header'>, sums: Sums, r: bigint, s: bigint): Proof {
+  return proofOf(blind(zkey, sums, r, s));
+}
+
+function blind({ header }: Pick<ProvingKey, 'header'>, sums: Sums, r: bigint, s: bigint): ProofPoints {
   if (r < 0n || r >= R || s < 0n || s >= R) throw new RangeError('r and s must be scalars');
-  const { alpha1, beta1, beta2, delta1, delta2 } = zkey.header;
-  const delta = readG1(delta1, 'delta1');
   const sum = (section: Exclude<Section, 'B2'>) => readG1(sums[section], `sum of section ${section}`);
 
-  const a = sum('A').add(readG1(alpha1, 'alpha1')).add(multiplyG1(delta, r));
+  const a = sum('A')
+    .add(knownG1(header.alpha1, 'alpha1'))
+    .add(multiplyG1(knownG1(header.delta1, 'delta1'), r));
   const b = readG2(sums.B2, 'sum of section B2')
-    .add(readG2(beta2, 'beta2'))
-    .add(multiplyG2(readG2(delta2, 'delta2'), s));
-  const b1 = sum('B1').add(readG1(beta1, 'beta1')).add(multiplyG1(delta, s));
-  const c = sum('C')
-    .add(sum('H'))
-    .add(multiplyG1(a, s))
-    .add(multiplyG1(b1, r))
-    .subtract(multiplyG1(delta, (r * s) % R));
-  return { pi_a: g1Strings(a), pi_b: g2Strings(b), pi_c: g1Strings(c), protocol: 'groth16', curve: 'bn128' };
+    .add(knownG2(header.beta2, 'beta2'))
+    .add(multiplyG2(knownG2(header.delta2, 'delta2'), s));
+  // s A + r (B1 + s delta) - r s delta: delta's multiples cancel.
+  const b1 = sum('B1').add(knownG1(header.beta1, 'beta1'));
+  const c = sum('C').add(sum('H')).add(multiplyG1(a, s)).add(multiplyG1(b1, r));
+  return { a, b, c };
 }
+
+const proofOf = ({ a, b, c }: ProofPoints): Proof => ({
+  pi_a: g1Strings(a),
+  pi_b: g2Strings(b),
+  pi_c: g1Strings(c),
+  protocol: 'groth16',
+  curve: 'bn128',
+});
 
 export interface ProveOptions extends EngineOptions {
   /** Fixed blinding for tests; fresh random scalars otherwise. */
@@ -116,30 +125,46 @@ export interface ProveOptions extends EngineOptions {
   readonly onPhase?: ((phase: Phase) => void) | undefined;
 }
 
+/** As snarkjs's `groth16.prove` answers. */
+export interface Proved {
+  readonly proof: Proof;
+  readonly publicSignals: string[];
+}
+
 /** All steps on this host. `proof-rejected` when the proof does not verify, that is for a witness that is wrong. */
 export async function prove(
   zkey: Zkey,
   witness: Uint8Array,
   engine: ProverEngine,
   options: ProveOptions = {},
-): Promise<{ proof: Proof; publicSignals: string[] }> {
-  const { onPhase, signal } = options;
-  const signals = publicSignalsOf(zkey, witness).map(String);
-  const key = await engine.ready(zkey, { signal });
-  let sums: Sums;
+): Promise<Proved> {
+  // Before the engine takes the key: a witness of another circuit costs nothing then.
+  publicSignalsOf(zkey, witness);
+  const key = await engine.ready(zkey, { signal: options.signal });
   try {
-    sums = await key.sums(witness, { signal, onPhase });
+    return await proveReady(zkey, witness, key, options);
   } finally {
     key.release();
   }
+}
+
+/** As `prove`, with a key that an engine holds ready. */
+export async function proveReady(
+  zkey: ProvingKey,
+  witness: Uint8Array,
+  key: Pick<ReadyKey, 'sums'>,
+  { r, s, onPhase, signal }: ProveOptions = {},
+): Promise<Proved> {
+  const signals = publicSignalsOf(zkey, witness);
+  const sums = await key.sums(witness, { signal, onPhase });
   onPhase?.('assembling');
-  const proof = assemble(zkey, sums, options.r ?? randomScalar(), options.s ?? randomScalar());
+  const points = blind(zkey, sums, r ?? randomScalar(), s ?? randomScalar());
   onPhase?.('verifying');
-  if (!verify(verificationKey(zkey), signals, proof)) {
+  if (!holds(verifyingPoints(zkey), signals, points)) {
     throw new VouchError(
       'proof-rejected',
       'the proof does not verify: the witness does not satisfy the circuit of this key',
     );
   }
-  return { proof, publicSignals: signals };
+  return { proof: proofOf(points), publicSignals: signals.map(String) };
 }

@@ -11,12 +11,12 @@ import {
   type G2Point,
   g1Strings,
   g2Strings,
+  knownG1,
+  knownG2,
   POINT_BYTES,
   parseDecimal,
   parseG1,
   parseG2,
-  readG1,
-  readG2,
 } from './point.ts';
 import type { ZkeyContent } from './zkey.ts';
 
@@ -44,10 +44,11 @@ export interface VerificationKey {
   readonly IC: string[][];
 }
 
+type KeyPoints = Pick<ZkeyContent, 'publics' | 'header' | 'ic'>;
+
 /** The verification key inside a proving key, with snarkjs's members in snarkjs's order. */
-export function verificationKey(zkey: Pick<ZkeyContent, 'publics' | 'header' | 'ic'>): VerificationKey {
-  const alpha = readG1(zkey.header.alpha1, 'alpha1');
-  const beta = readG2(zkey.header.beta2, 'beta2');
+export function verificationKey(zkey: KeyPoints): VerificationKey {
+  const { alpha, beta, gamma, delta, ic } = verifyingPoints(zkey);
   const alphaBeta = bn254.pairing(alpha, beta);
   return {
     protocol: 'groth16',
@@ -55,60 +56,102 @@ export function verificationKey(zkey: Pick<ZkeyContent, 'publics' | 'header' | '
     nPublic: zkey.publics,
     vk_alpha_1: g1Strings(alpha),
     vk_beta_2: g2Strings(beta),
-    vk_gamma_2: g2Strings(readG2(zkey.header.gamma2, 'gamma2')),
-    vk_delta_2: g2Strings(readG2(zkey.header.delta2, 'delta2')),
+    vk_gamma_2: g2Strings(gamma),
+    vk_delta_2: g2Strings(delta),
     vk_alphabeta_12: [alphaBeta.c0, alphaBeta.c1].map((half) =>
       [half.c0, half.c1, half.c2].map(({ c0, c1 }) => [String(c0), String(c1)]),
     ),
-    IC: Array.from({ length: zkey.publics + 1 }, (_, index) =>
-      g1Strings(
-        readG1(zkey.ic.subarray(index * POINT_BYTES.G1, (index + 1) * POINT_BYTES.G1), `IC[${index}]`),
-      ),
+    IC: ic.map(g1Strings),
+  };
+}
+
+/** What the equation is about, as points of their groups. */
+export interface VerifyingPoints {
+  readonly alpha: G1Point;
+  readonly beta: G2Point;
+  readonly gamma: G2Point;
+  readonly delta: G2Point;
+  /** One for the constant 1 and one for each public signal. */
+  readonly ic: readonly G1Point[];
+}
+export interface ProofPoints {
+  readonly a: G1Point;
+  readonly b: G2Point;
+  readonly c: G1Point;
+}
+
+/** The verifying points inside a proving key, which were checked when it was read. */
+export function verifyingPoints({ publics, header, ic }: KeyPoints): VerifyingPoints {
+  return {
+    alpha: knownG1(header.alpha1, 'alpha1'),
+    beta: knownG2(header.beta2, 'beta2'),
+    gamma: knownG2(header.gamma2, 'gamma2'),
+    delta: knownG2(header.delta2, 'delta2'),
+    ic: Array.from({ length: publics + 1 }, (_, index) =>
+      knownG1(ic.subarray(index * POINT_BYTES.G1, (index + 1) * POINT_BYTES.G1), `IC[${index}]`),
     ),
   };
 }
 
-/**
- * Does the proof hold? e(A, B) = e(alpha, beta) e(IC(signals), gamma) e(C, delta). Signals are decimal strings below
- * r. `bad-file` when key, proof or signals are malformed (a point off its curve included). About 50 ms, and up to
- * 4 ms more for each public signal.
- */
-export function verify(key: VerificationKey, publicSignals: readonly string[], proof: Proof): boolean {
-  if (key.protocol !== 'groth16' || key.curve !== 'bn128') {
-    throw new VouchError('bad-file', 'verification key: expected protocol "groth16" and curve "bn128"');
-  }
-  if (proof.protocol !== 'groth16' || proof.curve !== 'bn128') {
-    throw new VouchError('bad-file', 'proof: expected protocol "groth16" and curve "bn128"');
-  }
-  if (
-    !Array.isArray(key.IC) ||
-    key.IC.length !== publicSignals.length + 1 ||
-    key.nPublic !== publicSignals.length
-  ) {
-    throw new VouchError(
-      'bad-file',
-      `verification key: it is not for ${publicSignals.length} public signals`,
-    );
-  }
-  const inputs = publicSignals.reduce(
-    (sum: G1Point, signal, index) => {
-      const base = parseG1(key.IC[index + 1], `verification key: IC[${index + 1}]`);
-      // Signals are public, so the time may show them; most of a bit circuit's are 0 or 1.
-      return sum.add(base.multiplyUnsafe(parseDecimal(signal, R, `public signal ${index}`)));
-    },
-    parseG1(key.IC[0], 'verification key: IC[0]'),
-  );
-
+/** Whether e(A, B) = e(alpha, beta) e(IC(signals), gamma) e(C, delta). As many signals as the key has, below r. */
+export function holds(
+  { alpha, beta, gamma, delta, ic }: VerifyingPoints,
+  signals: readonly bigint[],
+  { a, b, c }: ProofPoints,
+): boolean {
+  const [constant, ...bases] = ic;
+  // Signals are public, so the time may show them; most of a bit circuit's are 0 or 1.
+  const inputs = bases.reduce((sum, base, index) => sum.add(base.multiplyUnsafe(signals[index]!)), constant!);
   const pairs: Array<{ g1: G1Point; g2: G2Point }> = [
-    { g1: parseG1(proof.pi_a, 'proof: pi_a').negate(), g2: parseG2(proof.pi_b, 'proof: pi_b') },
-    {
-      g1: parseG1(key.vk_alpha_1, 'verification key: vk_alpha_1'),
-      g2: parseG2(key.vk_beta_2, 'verification key: vk_beta_2'),
-    },
-    { g1: inputs, g2: parseG2(key.vk_gamma_2, 'verification key: vk_gamma_2') },
-    { g1: parseG1(proof.pi_c, 'proof: pi_c'), g2: parseG2(key.vk_delta_2, 'verification key: vk_delta_2') },
+    { g1: a.negate(), g2: b },
+    { g1: alpha, g2: beta },
+    { g1: inputs, g2: gamma },
+    { g1: c, g2: delta },
   ];
   // A pair with infinity contributes one to the product; noble refuses to compute it.
   const product = bn254.pairingBatch(pairs.filter(({ g1, g2 }) => !g1.is0() && !g2.is0()));
   return bn254.fields.Fp12.eql(product, bn254.fields.Fp12.ONE);
+}
+
+export function parseVerificationKey(key: VerificationKey): VerifyingPoints {
+  if (key?.protocol !== 'groth16' || key.curve !== 'bn128') {
+    throw new VouchError('bad-file', 'verification key: expected protocol "groth16" and curve "bn128"');
+  }
+  if (!Array.isArray(key.IC) || key.IC.length !== key.nPublic + 1) {
+    throw new VouchError('bad-file', 'verification key: expected one point of IC more than nPublic');
+  }
+  return {
+    alpha: parseG1(key.vk_alpha_1, 'verification key: vk_alpha_1'),
+    beta: parseG2(key.vk_beta_2, 'verification key: vk_beta_2'),
+    gamma: parseG2(key.vk_gamma_2, 'verification key: vk_gamma_2'),
+    delta: parseG2(key.vk_delta_2, 'verification key: vk_delta_2'),
+    ic: key.IC.map((point, index) => parseG1(point, `verification key: IC[${index}]`)),
+  };
+}
+
+/**
+ * Does the proof hold? Signals are decimal strings below r. `bad-file` when key, proof or signals are malformed (a
+ * point off its curve included). About 50 ms, and up to 4 ms more for each public signal.
+ */
+export function verify(key: VerificationKey, publicSignals: readonly string[], proof: Proof): boolean {
+  return verifyWith(parseVerificationKey(key), publicSignals, proof);
+}
+
+/** As `verify`, with a key that was parsed. */
+export function verifyWith(points: VerifyingPoints, publicSignals: readonly string[], proof: Proof): boolean {
+  if (proof?.protocol !== 'groth16' || proof.curve !== 'bn128') {
+    throw new VouchError('bad-file', 'proof: expected protocol "groth16" and curve "bn128"');
+  }
+  if (!Array.isArray(publicSignals) || publicSignals.length !== points.ic.length - 1) {
+    throw new VouchError(
+      'bad-file',
+      `public signals: expected an array of ${points.ic.length - 1}, as many as the verification key is for`,
+    );
+  }
+  const signals = publicSignals.map((signal, index) => parseDecimal(signal, R, `public signal ${index}`));
+  return holds(points, signals, {
+    a: parseG1(proof.pi_a, 'proof: pi_a'),
+    b: parseG2(proof.pi_b, 'proof: pi_b'),
+    c: parseG1(proof.pi_c, 'proof: pi_c'),
+  });
 }

@@ -1,5 +1,6 @@
 /** `vouch start`: runs roles in this process until they are stopped, or do not work any more. */
 import { VouchError } from '../../protocols/errors.ts';
+import { insecureBlinding } from '../blinding.ts';
 import { connect } from '../bus.ts';
 import { LIFELINE, READY_LINE } from '../child.ts';
 import { credentials, idIn } from '../credentials.ts';
@@ -103,12 +104,4 @@ function orphaned(): Promise<'orphaned'> {
     const gone = () => resolve('orphaned');
     process.stdin.once('end', gone).once('close', gone).resume();
   });
-}
-
-/** Fixed r and s, for tests that compare proofs. Ignored unless a test says that it is one. */
-function insecureBlinding(): { r: bigint; s: bigint } | undefined {
-  const text = process.env.VOUCH_TEST_BLINDING;
-  if (text === undefined || process.env.NODE_ENV !== 'test') return undefined;
-  const [r, s] = text.split(',').map(BigInt);
-  return r === undefined || s === undefined ? undefined : { r, s };
 }

@@ -6,7 +6,6 @@
  * In memory, for as long as a proof takes: the key (at most MAX_KEY_BYTES, its size in the statement's blob), the
  * witness (32 bytes for each wire) and, while it is fetched, the test set.
  */
-import { existsSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { checkKey } from '../../circuits/groth16/check-key.ts';
 import { checkCircuit } from '../../circuits/groth16/qap.ts';
@@ -16,14 +15,14 @@ import { type Architecture, parseArchitecture } from '../../circuits/model/archi
 import { emitQualityCircuit, witnessInput } from '../../circuits/model/emit.ts';
 import { decideMany } from '../../circuits/model/quantise.ts';
 import { decodeTestSet } from '../../circuits/model/test-set.ts';
-import { sha256Hex, utf8 } from '../../protocols/encoding.ts';
 import { VouchError } from '../../protocols/errors.ts';
 import type { QualityStatement } from '../../protocols/proof.ts';
 import type { Identity } from '../attest/identity.ts';
 import { getBlob, getManifest, type Manifest } from '../blobs.ts';
 import type { Bus } from '../bus.ts';
+import { checkOnce } from '../checked-keys.ts';
 import { calculateWitness, circuitToolchain, compileCircuit } from '../circuit-compiler.ts';
-import { folder, writeWhole } from '../context.ts';
+import { folder } from '../context.ts';
 import { obtainModel } from '../models.ts';
 import type { Pool } from '../msm/pool.ts';
 
@@ -112,15 +111,4 @@ export async function witnessOf(
     architecture: parseArchitecture(manifest.architecture),
     constraints: compiled.constraints,
   };
-}
-
-/**
- * Runs a check that depends on content named by `digests` alone, unless this installation has seen it pass. The
- * memory is a file in `.vouch/cache`, believed as the rest of that folder is.
- */
-async function checkOnce(digests: string, check: () => Promise<void>): Promise<void> {
-  const passed = folder('cache', 'checked-keys', sha256Hex(utf8(digests)));
-  if (existsSync(passed)) return;
-  await check();
-  await writeWhole(passed, `${digests}\n`);
 }

@@ -1,7 +1,7 @@
 import { checkKey } from '../../circuits/groth16/check-key.ts';
 import { G1, G2, POINT_BYTES, writeG1, writeG2 } from '../../circuits/groth16/point.ts';
 import { setup } from '../../circuits/groth16/setup.ts';
-import { readZkey, type Zkey } from '../../circuits/groth16/zkey.ts';
+import { readZkey, writeZkey, type Zkey } from '../../circuits/groth16/zkey.ts';
 import { createPool, type Pool } from '../../runtime/msm/pool.ts';
 import { assert, suite, type TestContext } from '../harness.ts';
 import { randomCircuit } from './groth16-circuit.ts';
@@ -20,7 +20,7 @@ async function key(t: TestContext, constraints: number): Promise<{ pool: Pool; z
 const withPoints = (zkey: Zkey, section: keyof Zkey['points'], at: number, points: Uint8Array): Zkey => {
   const bytes = zkey.points[section].slice();
   bytes.set(points, at * POINT_BYTES[section === 'B2' ? 'G2' : 'G1']);
-  return { ...zkey, points: { ...zkey.points, [section]: bytes } };
+  return readZkey(writeZkey({ ...zkey, points: { ...zkey.points, [section]: bytes } }));
 };
 
 test('a key as the setup makes it passes', async (t) => {
@@ -54,10 +54,8 @@ test('every way in which its points can be wrong is found and named', async (t) 
     const unreduced = new Uint8Array(size).fill(0xff);
     await rejects(withPoints(zkey, section, 0, unreduced), new RegExp(`point 0 of section ${section}`));
   }
-  const header = (changes: Partial<Zkey['header']>): Zkey => ({
-    ...zkey,
-    header: { ...zkey.header, ...changes },
-  });
+  const header = (changes: Partial<Zkey['header']>): Zkey =>
+    readZkey(writeZkey({ ...zkey, header: { ...zkey.header, ...changes } }));
   await rejects(header({ beta1: other }), /beta/);
   await rejects(header({ delta2: other2 }), /delta/);
 });

@@ -4,6 +4,10 @@ import { cpSync, mkdirSync, mkdtempSync, readdirSync, rmSync, symlinkSync, write
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { promisify } from 'node:util';
+import { setup } from '../../circuits/groth16/setup.ts';
+import { writeWitness } from '../../circuits/groth16/witness.ts';
+import { createPool } from '../../runtime/msm/pool.ts';
+import { randomCircuit } from '../circuits/groth16-circuit.ts';
 import { assert, suite } from '../harness.ts';
 import { projectFiles, ROOT, read } from './sources.ts';
 
@@ -83,14 +87,24 @@ test('the package holds the built parts, the circuits and the licence, and no so
   );
 });
 
-test('its protocols and prover can be imported', async () => {
+test('its protocols can be imported, its prover proves, and the process ends by itself', async () => {
+  const folder = await installed();
+  const { r1cs, witness } = randomCircuit({ constraints: 12 });
+  await using pool = await createPool({ threads: 1 });
+  const { zkey, verificationKey } = await setup(r1cs, { field: pool, points: pool });
+  writeFileSync(join(folder, 'a.zkey'), zkey);
+  writeFileSync(join(folder, 'a.wtns'), writeWitness(witness));
+  writeFileSync(join(folder, 'vk.json'), JSON.stringify(verificationKey));
   const script = `
+    import { readFileSync } from 'node:fs';
     import { subjects } from 'vouch/protocols/subjects';
-    import { prove } from 'vouch/prover';
-    console.log(typeof prove, typeof subjects.proof);`;
-  writeFileSync(join(await installed(), 'use.mjs'), script);
-  const { stdout, stderr } = await run(process.execPath, ['use.mjs'], { cwd: await installed() });
-  assert.equal([stdout, stderr], ['function function\n', '']);
+    import { groth16 } from 'vouch/prover';
+    const { proof, publicSignals } = await groth16.prove('a.zkey', 'a.wtns', { threads: 2 });
+    const key = JSON.parse(readFileSync('vk.json', 'utf8'));
+    console.log(await groth16.verify(key, publicSignals, proof), typeof subjects.proof);`;
+  writeFileSync(join(folder, 'use.mjs'), script);
+  const { stdout, stderr } = await run(process.execPath, ['use.mjs'], { cwd: folder });
+  assert.equal([stdout, stderr], ['true function\n', '']);
 });
 
 test('its types are found and checked', async () => {
@@ -101,6 +115,7 @@ test('its types are found and checked', async () => {
     target: 'es2024',
     module: 'nodenext',
     types: [],
+    lib: ['es2024', 'dom', 'esnext.disposable'],
   };
   writeFileSync(
     join(await installed(), 'tsconfig.json'),
@@ -108,9 +123,15 @@ test('its types are found and checked', async () => {
   );
   const source = `
     import { subjects } from 'vouch/protocols/subjects';
-    import type { prove } from 'vouch/prover';
+    import { createProver, groth16 } from 'vouch/prover';
     export const ok: string = subjects.proof('j');
-    export const settled: Promise<unknown> = {} as ReturnType<typeof prove>;
+    const { proof, publicSignals } = await groth16.prove('a.zkey', new Uint8Array(1), { threads: 2 });
+    export const first: string = publicSignals[0]! + proof.pi_a[0]!;
+    await using prover = await createProver({ threads: 1 });
+    await using key = await prover.load({ type: 'mem', data: new Uint8Array(1) });
+    await key.fullProve({ a: [1, '2', [3n]] }, 'a.wasm', { signal: AbortSignal.abort() });
+    // @ts-expect-error a key is a file or its bytes
+    await groth16.prove(1, 'a.wtns');
     // @ts-expect-error a job is a string
     subjects.proof(1);`;
   writeFileSync(join(await installed(), 'use.ts'), source);

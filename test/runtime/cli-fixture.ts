@@ -57,9 +57,10 @@ export interface Started {
   closeStdout(): void;
 }
 
-/** Starts `vouch` with these words. */
-export function start(home: string, words: readonly string[], input = ''): Started {
+/** Starts `vouch` with these words, in this process's folder unless `cwd` is another. */
+export function start(home: string, words: readonly string[], input = '', cwd?: string): Started {
   const child = spawn(process.execPath, [CLI, ...words], {
+    ...(cwd === undefined ? {} : { cwd }),
     env: environment(home),
     stdio: ['pipe', 'pipe', 'pipe'],
     detached: true,
@@ -112,8 +113,8 @@ export function start(home: string, words: readonly string[], input = ''): Start
 }
 
 /** Runs `vouch` with these words to its end. */
-export const vouch = (home: string, words: readonly string[], input = ''): Promise<Ended> =>
-  start(home, words, input).ended;
+export const vouch = (home: string, words: readonly string[], input = '', cwd?: string): Promise<Ended> =>
+  start(home, words, input, cwd).ended;
 
 /** What still runs with this home: in its command line, its environment or as its folder. */
 export function processesOf(home: string): string[] {

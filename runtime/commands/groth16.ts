@@ -1,0 +1,113 @@
+/**
+ * `vouch groth16`: twins of snarkjs's `groth16 prove|fullprove|verify` (g16p, g16f, g16v): the same arguments, defaults
+ * and files, byte for byte as snarkjs lays them out. A proof is verified before it is written.
+ */
+import { statSync, writeFileSync } from 'node:fs';
+import type { Proved } from '../../circuits/groth16/prove.ts';
+import { messageOf, VouchError } from '../../protocols/errors.ts';
+import { insecureBlinding } from '../blinding.ts';
+import { readNamed, writeWhole } from '../context.ts';
+import type { LoadedKey, ProgressOptions } from '../msm/prover.ts';
+import { createProgress } from '../progress.ts';
+import { createProver, groth16, type Input, type Proof, type VerificationKey } from '../prover.ts';
+import type { Print } from './network.ts';
+
+/** A verification key has about 190 bytes for each public signal, an input about 80 for each value. */
+const MAX_JSON_BYTES = 1024 ** 3;
+
+export interface Groth16Options {
+  readonly threads?: number;
+}
+interface OutputFiles {
+  readonly proof: string;
+  readonly public: string;
+}
+type Blinded = ProgressOptions & Partial<NonNullable<ReturnType<typeof insecureBlinding>>>;
+
+export function proveFiles(
+  files: OutputFiles & { readonly zkey: string; readonly witness: string },
+  options: Groth16Options,
+  signal: AbortSignal,
+): Promise<void> {
+  return proveTo(files, files.zkey, options, signal, (key, rest) => key.prove(files.witness, rest));
+}
+
+export async function proveInput(
+  files: OutputFiles & { readonly input: string; readonly wasm: string; readonly zkey: string },
+  options: Groth16Options,
+  signal: AbortSignal,
+): Promise<void> {
+  const input = readJson(files.input, 'input') as Input;
+  await proveTo(files, files.zkey, options, signal, (key, rest) => key.fullProve(input, files.wasm, rest));
+}
+
+/** Prints the verdict and returns it. */
+export async function verifyFiles(
+  files: OutputFiles & { readonly key: string },
+  print: Print,
+): Promise<boolean> {
+  const accepted = await groth16.verify(
+    readJson(files.key, 'verification key') as VerificationKey,
+    readJson(files.public, 'public signals') as string[],
+    readJson(files.proof, 'proof') as Proof,
+  );
+  print(accepted ? 'OK!' : 'Invalid proof');
+  return accepted;
+}
+
+async function proveTo(
+  files: OutputFiles,
+  zkey: string,
+  { threads }: Groth16Options,
+  signal: AbortSignal,
+  work: (key: LoadedKey, options: Blinded) => Promise<Proved>,
+): Promise<void> {
+  const progress = createProgress();
+  let phase: string | undefined;
+  let began = 0;
+  const enter = (next?: string): void => {
+    if (phase) progress.set(phase, 1, 1, `${((performance.now() - began) / 1000).toFixed(2)} s`);
+    if (next) progress.set(next, 0, 1);
+    phase = next;
+    began = performance.now();
+  };
+  try {
+    await using prover = await createProver({ threads });
+    await using key = await prover.load(zkey, { signal, onPhase: enter });
+    const { proof, publicSignals } = await work(key, { signal, onPhase: enter, ...insecureBlinding() });
+    enter();
+    await write(files.proof, proof);
+    await write(files.public, publicSignals);
+  } finally {
+    progress.stop();
+  }
+}
+
+/** JSON as snarkjs's writer lays it out: one space a level, an empty array on two lines, no line end at the end. */
+async function write(path: string, value: object): Promise<void> {
+  const text = Array.isArray(value) && value.length === 0 ? '[\n]' : JSON.stringify(value, null, 1);
+  const isFile = statSync(path, { throwIfNoEntry: false })?.isFile() ?? true;
+  if (isFile) return writeWhole(path, text, 0o644);
+  try {
+    // A device or a pipe is written to, not replaced by a file.
+    writeFileSync(path, text);
+  } catch (cause) {
+    throw new VouchError('bad-file', `${path} could not be written: ${messageOf(cause)}`, { cause });
+  }
+}
+
+function readJson(path: string, what: string): unknown {
+  const text = new TextDecoder().decode(readNamed(path, what, MAX_JSON_BYTES));
+  try {
+    return JSON.parse(text);
+  } catch (error) {
+    // Its words would quote the file, which may be a witness's input.
+    throw new VouchError(
+      'bad-file',
+      `${what} ${path}: expected JSON, got a file that is truncated or damaged`,
+      {
+        cause: messageOf(error),
+      },
+    );
+  }
+}

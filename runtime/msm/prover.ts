@@ -1,0 +1,184 @@
+/**
+ * A prover that stays: threads that are started once, keys that are checked and made ready once, many proofs. What
+ * differs between Node and a browser (how a named file is opened, how a witness is computed, what is remembered of
+ * keys) is its host's.
+ *
+ * A key's points are checked before the first proof with it (circuits/groth16/check-key.ts). That is not who made the
+ * key, nor for which circuit.
+ */
+import { checkKey } from '../../circuits/groth16/check-key.ts';
+import type { EngineOptions, ReadyKey } from '../../circuits/groth16/engine.ts';
+import { ELEMENT_BYTES } from '../../circuits/groth16/field.ts';
+import { type Phase, type Proved, type ProveOptions, proveReady } from '../../circuits/groth16/prove.ts';
+import { type ByteSource, blobSource, bytesSource } from '../../circuits/groth16/source.ts';
+import { openWitness } from '../../circuits/groth16/witness.ts';
+import { loadZkey, openZkey } from '../../circuits/groth16/zkey.ts';
+import { VouchError } from '../../protocols/errors.ts';
+import { createPool, type PoolOptions } from './pool.ts';
+
+/** A file: its name, its bytes, or its bytes as snarkjs wraps them. */
+export type FileInput = string | Uint8Array | Blob | { readonly type: 'mem'; readonly data?: Uint8Array };
+
+/** What a circuit is given: numbers, decimal or 0x strings, and arrays of them, by the signal's name. */
+export type Input = Readonly<Record<string, InputValue>>;
+export type InputValue = string | number | bigint | boolean | readonly InputValue[];
+
+export interface ProverHost {
+  /** Opens a file that a person named; `what` is for errors. */
+  open(name: string, what: string): Promise<ByteSource & AsyncDisposable>;
+  /** Runs the check of a key, unless a key of the same content has passed before. */
+  checkOnce(key: ByteSource, check: () => Promise<void>, options: EngineOptions): Promise<void>;
+  /** As `calculateWitness` in runtime/circuit-compiler.ts. */
+  calculateWitness(
+    wasm: Uint8Array,
+    input: Readonly<Record<string, bigint | readonly bigint[]>>,
+    options: { readonly signal?: AbortSignal },
+  ): Promise<Uint8Array>;
+}
+
+export interface ProgressOptions extends EngineOptions {
+  readonly onPhase?: ((phase: 'loading' | 'checking' | Phase) => void) | undefined;
+}
+/** `r` and `s` are the tests'. */
+type OneProof = ProgressOptions & Pick<ProveOptions, 'r' | 's'>;
+
+/** A key that is checked and ready. */
+export interface LoadedKey extends AsyncDisposable {
+  /** The proof of a `.wtns` file. `bad-file` when it is not one of this key's circuit, `proof-rejected` when it is wrong. */
+  prove(wtns: FileInput, options?: OneProof): Promise<Proved>;
+  /** Computes the witness first, by the circuit's `.wasm`; `witness-rejected` when the circuit refuses the input. */
+  fullProve(input: Input, wasm: FileInput, options?: OneProof): Promise<Proved>;
+  /** Gives its memory back; proofs under way reject with `cancelled`. */
+  release(): Promise<void>;
+}
+
+export interface Prover extends AsyncDisposable {
+  readonly threads: number;
+  /** `bad-file` when it is not a key, `key-rejected` when its points are not right, both with the reason. */
+  load(zkey: FileInput, options?: ProgressOptions): Promise<LoadedKey>;
+  /** Ends all threads; what is under way rejects with `cancelled`. */
+  close(): Promise<void>;
+}
+
+export async function createProverOn(host: ProverHost, options: PoolOptions = {}): Promise<Prover> {
+  const pool = await createPool(options);
+  const loaded = new Set<() => Promise<void>>();
+  let closed = false;
+
+  const open = async (file: FileInput, what: string): Promise<ByteSource & Partial<AsyncDisposable>> => {
+    if (typeof file === 'string') return host.open(file, what);
+    if (file instanceof Uint8Array) return bytesSource(file);
+    if (file instanceof Blob) return blobSource(file);
+    if (file?.type === 'mem' && file.data instanceof Uint8Array) return bytesSource(file.data);
+    throw new TypeError(`${what}: expected a path, bytes, a Blob or {type: 'mem', data}, got ${typeof file}`);
+  };
+  /** Opens a file for as long as `read` takes. */
+  const reading = async <T>(file: FileInput, what: string, read: (source: ByteSource) => Promise<T>) => {
+    const source = await open(file, what);
+    try {
+      return await read(source);
+    } finally {
+      await source[Symbol.asyncDispose]?.();
+    }
+  };
+
+  async function load(file: FileInput, { signal, onPhase }: ProgressOptions = {}): Promise<LoadedKey> {
+    if (closed) throw new VouchError('not-ready', 'the prover is closed');
+    onPhase?.('loading');
+    const source = await open(file, 'proving key');
+    let readying: Promise<ReadyKey> | undefined;
+    const release = async () => {
+      if (!loaded.delete(release)) return;
+      await readying?.then(
+        (key) => key.release(),
+        () => undefined,
+      );
+      await source[Symbol.asyncDispose]?.();
+    };
+    loaded.add(release);
+    try {
+      const zkey = await loadZkey(await openZkey(source));
+      readying = pool.ready(zkey, { signal });
+      const checking = host.checkOnce(
+        source,
+        async () => {
+          onPhase?.('checking');
+          await checkKey(zkey, await readying!, { signal });
+        },
+        { signal },
+      );
+      const [ready] = await Promise.all([readying, checking]);
+
+      const proveValues = async (values: Uint8Array, proofOptions: OneProof = {}) => {
+        if (!loaded.has(release)) throw new VouchError('not-ready', 'the proving key was released');
+        try {
+          return await proveReady(zkey, values, ready, proofOptions);
+        } finally {
+          values.fill(0);
+        }
+      };
+      return {
+        prove: async (wtns, proofOptions) => {
+          const values = await reading(wtns, 'witness', async (witness) => {
+            const { count, read } = await openWitness(witness);
+            if (count !== zkey.variables) {
+              throw new VouchError(
+                'bad-file',
+                `witness: it has ${count} values, the key is for ${zkey.variables}`,
+              );
+            }
+            const bytes = new Uint8Array(count * ELEMENT_BYTES);
+            await read(bytes);
+            return bytes;
+          });
+          return proveValues(values, proofOptions);
+        },
+        fullProve: async (input, wasm, proofOptions = {}) => {
+          proofOptions.onPhase?.('witnessing');
+          const code = await reading(wasm, 'witness calculator', async (module) => {
+            const bytes = new Uint8Array(module.byteLength);
+            await module.read(0, bytes);
+            return bytes;
+          });
+          const { signal: proofSignal } = proofOptions;
+          const values = await host.calculateWitness(
+            code,
+            signalsOf(input),
+            proofSignal ? { signal: proofSignal } : {},
+          );
+          return proveValues(values, proofOptions);
+        },
+        release,
+        [Symbol.asyncDispose]: release,
+      };
+    } catch (error) {
+      await release();
+      throw error;
+    }
+  }
+
+  const close = async () => {
+    closed = true;
+    await pool.close();
+    await Promise.all([...loaded].map((release) => release()));
+  };
+  return { threads: pool.threads, load, close, [Symbol.asyncDispose]: close };
+}
+
+/** The input as signals: arrays of arrays are one signal, row after row. `bad-input` names what is not a number. */
+function signalsOf(input: Input): Record<string, bigint | bigint[]> {
+  if (typeof input !== 'object' || input === null || Array.isArray(input)) {
+    throw new VouchError('bad-input', 'input: expected an object, a value for each signal');
+  }
+  const flat = (name: string, value: InputValue): bigint | bigint[] => {
+    if (Array.isArray(value)) return (value as InputValue[]).flatMap((each) => flat(name, each));
+    try {
+      if (typeof value === 'string' && value.trim() === '') throw new SyntaxError();
+      return BigInt(value as string);
+    } catch {
+      // The value may be a secret.
+      throw new VouchError('bad-input', `input ${name}: expected whole numbers, got something else`);
+    }
+  };
+  return Object.fromEntries(Object.entries(input).map(([name, value]) => [name, flat(name, value)]));
+}
