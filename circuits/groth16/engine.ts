@@ -7,7 +7,7 @@
  */
 import type { Section } from '../../protocols/msm.ts';
 import type { Group } from './point.ts';
-import type { Zkey } from './zkey.ts';
+import type { ProvingKey } from './zkey.ts';
 
 export { SECTIONS, type Section } from '../../protocols/msm.ts';
 export type { Group } from './point.ts';
@@ -50,10 +50,24 @@ export interface ReadyKey extends MsmEngine {
   release(): void;
 }
 
+/** What a proof needs after its sums: a few points added up, and one pairing equation. */
+export interface CurveEngine {
+  /**
+   * The sum of scalars[i] * bases[i]: affine points in zkey form, 32-byte standard-form scalars. Infinity and zero are
+   * allowed among them, and no points at all. RangeError when the counts differ.
+   */
+  msm(group: Group, bases: Uint8Array, scalars: Uint8Array, options?: EngineOptions): Promise<Uint8Array>;
+  /** Is the product of all e(g1[i], g2[i]) one? Affine points in zkey form, as many of each; not checked to be points. */
+  pairingsCancel(g1: Uint8Array, g2: Uint8Array, options?: EngineOptions): Promise<boolean>;
+}
+
 /** Whoever proves on this host: threads of WebAssembly, a GPU, both. */
-export interface ProverEngine {
-  /** Throws RangeError or `out-of-memory` where the key does not fit. */
-  ready(key: Zkey, options?: EngineOptions): Promise<ReadyKey>;
+export interface ProverEngine extends CurveEngine {
+  /**
+   * Loads the key's sections. Throws `too-large` where they do not fit, and what reading them throws; either may come from
+   * the first call that needs a section instead.
+   */
+  ready(key: ProvingKey, options?: EngineOptions): Promise<ReadyKey>;
 }
 
 /** Vector arithmetic over Fr. No operation changes its arguments. */

@@ -6,22 +6,25 @@
  * A witness that does not satisfy the circuit gives a proof that does not verify; the key has no matrix C to see it
  * earlier. `prove` therefore verifies before it answers; whoever calls `assemble` must verify too.
  */
+import { concat } from '../../protocols/encoding.ts';
 import { VouchError } from '../../protocols/errors.ts';
 import {
+  type CurveEngine,
   type EngineOptions,
   type MsmEngine,
   type ProverEngine,
   type ReadyKey,
+  SECTION_GROUP,
   SECTIONS,
   type Section,
   type Sums,
   type SumsOptions,
 } from './engine.ts';
-import { ELEMENT_BYTES, R, randomScalar, readElement } from './field.ts';
-import { g1Strings, g2Strings, knownG1, knownG2, multiplyG1, multiplyG2, readG1, readG2 } from './point.ts';
-import { holds, type Proof, type ProofPoints, verifyingPoints } from './verify.ts';
+import { ELEMENT_BYTES, elementBytes, R, randomScalar, readElement } from './field.ts';
+import { checkPoint, type Group, g1Strings, g2Strings, knownG1, knownG2 } from './point.ts';
+import { holdsBy, type Proof, type ProofBytes } from './verify.ts';
 import { checkWitness } from './witness.ts';
-import type { KeyShape, ProvingKey, Zkey } from './zkey.ts';
+import type { KeyShape, ProvingKey } from './zkey.ts';
 
 /** The states of a proof job while it works; `planning` and `dispatching` exist where sums travel. */
 export type Phase = 'witnessing' | 'transforming' | 'planning' | 'dispatching' | 'assembling' | 'verifying';
@@ -90,30 +93,47 @@ export async function sumsOf(
  * The proof of five sums (zkey form, checked here on the curve and in the subgroup) and the blinding pair, which must
  * be uniform and used once: whoever learns r or s learns about the witness.
  */
-export function assemble(zkey: Pick<ProvingKey, 'header'>, sums: Sums, r: bigint, s: bigint): Proof {
-  return proofOf(blind(zkey, sums, r, s));
+export async function assemble(
+  key: Pick<ProvingKey, 'header'>,
+  sums: Sums,
+  r: bigint,
+  s: bigint,
+  curve: CurveEngine,
+): Promise<Proof> {
+  return proofOf(await blind(key, sums, r, s, curve));
 }
 
-function blind({ header }: Pick<ProvingKey, 'header'>, sums: Sums, r: bigint, s: bigint): ProofPoints {
+async function blind(
+  { header }: Pick<ProvingKey, 'header'>,
+  sums: Sums,
+  r: bigint,
+  s: bigint,
+  curve: CurveEngine,
+): Promise<ProofBytes> {
   if (r < 0n || r >= R || s < 0n || s >= R) throw new RangeError('r and s must be scalars');
-  const sum = (section: Exclude<Section, 'B2'>) => readG1(sums[section], `sum of section ${section}`);
-
-  const a = sum('A')
-    .add(knownG1(header.alpha1, 'alpha1'))
-    .add(multiplyG1(knownG1(header.delta1, 'delta1'), r));
-  const b = readG2(sums.B2, 'sum of section B2')
-    .add(knownG2(header.beta2, 'beta2'))
-    .add(multiplyG2(knownG2(header.delta2, 'delta2'), s));
+  for (const section of SECTIONS)
+    checkPoint(SECTION_GROUP[section], sums[section], `sum of section ${section}`);
+  const sum = (group: Group, ...terms: readonly (readonly [Uint8Array, bigint])[]) =>
+    curve.msm(
+      group,
+      concat(...terms.map(([point]) => point)),
+      concat(...terms.map(([, scalar]) => elementBytes(scalar))),
+    );
+  const { alpha1, beta1, beta2, delta1, delta2 } = header;
+  const [a, b] = await Promise.all([
+    sum('G1', [sums.A, 1n], [alpha1, 1n], [delta1, r]),
+    sum('G2', [sums.B2, 1n], [beta2, 1n], [delta2, s]),
+  ]);
   // s A + r (B1 + s delta) - r s delta: delta's multiples cancel.
-  const b1 = sum('B1').add(knownG1(header.beta1, 'beta1'));
-  const c = sum('C').add(sum('H')).add(multiplyG1(a, s)).add(multiplyG1(b1, r));
+  const c = await sum('G1', [sums.C, 1n], [sums.H, 1n], [a, s], [sums.B1, r], [beta1, r]);
   return { a, b, c };
 }
 
-const proofOf = ({ a, b, c }: ProofPoints): Proof => ({
-  pi_a: g1Strings(a),
-  pi_b: g2Strings(b),
-  pi_c: g1Strings(c),
+/** snarkjs's form. */
+const proofOf = ({ a, b, c }: ProofBytes): Proof => ({
+  pi_a: g1Strings(knownG1(a, 'pi_a')),
+  pi_b: g2Strings(knownG2(b, 'pi_b')),
+  pi_c: g1Strings(knownG1(c, 'pi_c')),
   protocol: 'groth16',
   curve: 'bn128',
 });
@@ -133,7 +153,7 @@ export interface Proved {
 
 /** All steps on this host. `proof-rejected` when the proof does not verify, that is for a witness that is wrong. */
 export async function prove(
-  zkey: Zkey,
+  zkey: ProvingKey,
   witness: Uint8Array,
   engine: ProverEngine,
   options: ProveOptions = {},
@@ -142,7 +162,7 @@ export async function prove(
   publicSignalsOf(zkey, witness);
   const key = await engine.ready(zkey, { signal: options.signal });
   try {
-    return await proveReady(zkey, witness, key, options);
+    return await proveReady(zkey, witness, key, engine, options);
   } finally {
     key.release();
   }
@@ -153,14 +173,15 @@ export async function proveReady(
   zkey: ProvingKey,
   witness: Uint8Array,
   key: Pick<ReadyKey, 'sums'>,
+  curve: CurveEngine,
   { r, s, onPhase, signal }: ProveOptions = {},
 ): Promise<Proved> {
   const signals = publicSignalsOf(zkey, witness);
   const sums = await key.sums(witness, { signal, onPhase });
   onPhase?.('assembling');
-  const points = blind(zkey, sums, r ?? randomScalar(), s ?? randomScalar());
+  const points = await blind(zkey, sums, r ?? randomScalar(), s ?? randomScalar(), curve);
   onPhase?.('verifying');
-  if (!holds(verifyingPoints(zkey), signals, points)) {
+  if (!(await holdsBy(curve, zkey, signals, points, { signal }))) {
     throw new VouchError(
       'proof-rejected',
       'the proof does not verify: the witness does not satisfy the circuit of this key',

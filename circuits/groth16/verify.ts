@@ -4,8 +4,10 @@
  * key's maker has forgotten its secrets.
  */
 import { bn254 } from '@noble/curves/bn254.js';
+import { concat } from '../../protocols/encoding.ts';
 import { VouchError } from '../../protocols/errors.ts';
-import { R } from './field.ts';
+import type { CurveEngine, EngineOptions } from './engine.ts';
+import { elementBytes, R } from './field.ts';
 import {
   type G1Point,
   type G2Point,
@@ -17,6 +19,7 @@ import {
   parseDecimal,
   parseG1,
   parseG2,
+  writeG1,
 } from './point.ts';
 import type { ZkeyContent } from './zkey.ts';
 
@@ -111,6 +114,28 @@ export function holds(
   // A pair with infinity contributes one to the product; noble refuses to compute it.
   const product = bn254.pairingBatch(pairs.filter(({ g1, g2 }) => !g1.is0() && !g2.is0()));
   return bn254.fields.Fp12.eql(product, bn254.fields.Fp12.ONE);
+}
+
+/** A proof's points in zkey form. */
+export interface ProofBytes {
+  readonly a: Uint8Array;
+  readonly b: Uint8Array;
+  readonly c: Uint8Array;
+}
+
+/** As `holds`, by an engine, for points that are known to be points: the key's, and those of one's own proof. */
+export async function holdsBy(
+  curve: CurveEngine,
+  { header, ic }: Pick<KeyPoints, 'header' | 'ic'>,
+  signals: readonly bigint[],
+  { a, b, c }: ProofBytes,
+  options: EngineOptions = {},
+): Promise<boolean> {
+  const inputs = await curve.msm('G1', ic, concat(...[1n, ...signals].map(elementBytes)), options);
+  const negative = writeG1(knownG1(a, 'pi_a').negate());
+  const left = concat(negative, header.alpha1, inputs, c);
+  const right = concat(b, header.beta2, header.gamma2, header.delta2);
+  return curve.pairingsCancel(left, right, options);
 }
 
 export function parseVerificationKey(key: VerificationKey): VerifyingPoints {

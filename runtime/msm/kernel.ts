@@ -1,12 +1,13 @@
 /**
- * One single-threaded BN254 instance of wasmcurves and the operations that a pool's thread runs on it; sums run on our
- * own engine (wasm/kernel.ts) where that runs. Formats are those of circuits/groth16/engine.ts: scalars little-endian in standard form, points affine in zkey form.
+ * What a pool's thread can be asked: programs of our own engine (wasm/kernel.ts) on the memory that all threads share,
+ * and single operations on an instance of wasmcurves with a memory of its own. Formats are those of
+ * circuits/groth16/engine.ts: scalars little-endian in standard form, points affine in zkey form.
  *
  * Checks nothing about its inputs' values (points on the curve, scalars below r); lengths are the pool's to check.
  * Every byte that an operation used is zeroed when it ends: scalars are secrets.
  */
 import bn128 from 'wasmcurves/build/bn128_wasm.js';
-import { createMsmKernel, type MsmKernel, msmModule } from './wasm/kernel.ts';
+import { createSharedKernel, instantiateKernel, type Program, type SharedKernel } from './wasm/kernel.ts';
 
 type Group = 'G1' | 'G2';
 type Bytes = Uint8Array<ArrayBuffer>;
@@ -16,6 +17,8 @@ const INITIAL_PAGES = 25;
 const SCALAR_BYTES = 32;
 const AFFINE_BYTES = { G1: 64, G2: 128 } as const;
 const JACOBIAN_BYTES = { G1: 96, G2: 192 } as const;
+/** An element of the pairing's target group. */
+const GT_BYTES = 384;
 const GENERATOR = { G1: bn128.pG1gen, G2: bn128.pG2gen } as const;
 const PREFIX = { G1: 'g1m', G2: 'g2m' } as const;
 /** wasmcurves' widest MSM window: its bucket table has at most 2^17 Jacobian points. */
@@ -30,7 +33,11 @@ const FIXED_BASE_BITS = 12;
 
 /** Names and signatures of what a thread can be asked. */
 export interface Kernel {
+  /** TypeError where the pool has no shared kernel. */
+  program(program: Program): void;
   msm(group: Group, bases: Bytes, scalars: Bytes): Bytes;
+  /** [1] when the product of all e(g1[i], g2[i]) is one, else [0]. */
+  pairingsCancel(g1: Bytes, g2: Bytes): Bytes;
   multiples(group: Group, scalars: Bytes): Bytes;
   uncompressed(group: Group, points: Bytes): Bytes;
   sparseProduct(entries: Bytes, vector: Bytes, rows: number): [Bytes, Bytes];
@@ -42,22 +49,21 @@ export interface Kernel {
 export interface KernelModules {
   /** wasmcurves' */
   readonly curve: WebAssembly.Module;
-  /** Ours for sums; undefined where the engine can't run it, and `curve` does them. */
-  readonly msm: WebAssembly.Module | undefined;
+  /** Ours; undefined where the engine can't run it, and `curve` does everything. */
+  readonly shared: SharedKernel | undefined;
+  /** counts the threads that share a memory */
+  readonly thread: number;
 }
 
-/** The modules, compiled once and shared by all threads. */
-export function kernelModules(): Promise<KernelModules> {
-  compiled ??= (async () => {
-    const curve = WebAssembly.compile(Uint8Array.from(atob(bn128.code), (char) => char.charCodeAt(0)));
-    return { curve: await curve, msm: await msmModule() };
-  })();
-  return compiled;
+/** The modules of one pool, and the memory that its threads share. */
+export async function kernelModules(): Promise<KernelModules> {
+  curveModule ??= WebAssembly.compile(Uint8Array.from(atob(bn128.code), (char) => char.charCodeAt(0)));
+  return { curve: await curveModule, shared: await createSharedKernel(), thread: 0 };
 }
-let compiled: Promise<KernelModules> | undefined;
+let curveModule: Promise<WebAssembly.Module> | undefined;
 
 export function createKernel(modules: KernelModules): Kernel {
-  let sums: MsmKernel | undefined;
+  let programs: ((program: Program) => void) | undefined;
   const memory = new WebAssembly.Memory({ initial: INITIAL_PAGES, maximum: PAGE_BYTES });
   const wasm = new WebAssembly.Instance(modules.curve, { env: { memory } }).exports as Record<
     string,
@@ -144,11 +150,13 @@ export function createKernel(modules: KernelModules): Kernel {
   }
 
   return {
+    program(program) {
+      if (!modules.shared) throw new TypeError('there is no shared kernel');
+      programs ??= instantiateKernel(modules.shared, modules.thread);
+      programs(program);
+    },
+
     msm(group, bases, scalars) {
-      if (modules.msm) {
-        sums ??= createMsmKernel(modules.msm);
-        return sums.msm(group, bases, scalars);
-      }
       const count = scalars.byteLength / SCALAR_BYTES;
       const g = PREFIX[group];
       const tableBytes = JACOBIAN_BYTES[group] * 2 ** Math.min(MAX_WINDOW_BITS, 32 - Math.clz32(count));
@@ -160,6 +168,35 @@ export function createKernel(modules: KernelModules): Kernel {
         call(`${g}_multiexpAffine`, pBases, pScalars, SCALAR_BYTES, count, sum);
         call(`${g}_toAffine`, sum, sum);
         return get(sum, AFFINE_BYTES[group]);
+      });
+    },
+
+    pairingsCancel(g1, g2) {
+      const count = g1.byteLength / AFFINE_BYTES.G1;
+      return scoped(() => {
+        const prepared = { G1: alloc(bn128.prePSize), G2: alloc(bn128.preQSize) };
+        const product = alloc(GT_BYTES);
+        const factor = alloc(GT_BYTES);
+        call('ftm_one', product);
+        for (let index = 0; index < count; index++) {
+          const points = { G1: g1, G2: g2 };
+          let infinity = false;
+          for (const group of ['G1', 'G2'] as const) {
+            const size = AFFINE_BYTES[group];
+            const affine = put(points[group].subarray(index * size, (index + 1) * size));
+            const jacobian = alloc(JACOBIAN_BYTES[group]);
+            call(`${PREFIX[group]}_toJacobian`, affine, jacobian);
+            infinity ||= call(`${PREFIX[group]}_isZero`, jacobian) !== 0;
+            workspace(JACOBIAN_BYTES[group]);
+            call(`bn128_prepare${group}`, jacobian, prepared[group]);
+          }
+          // A pair with infinity contributes one.
+          if (infinity) continue;
+          call('bn128_millerLoop', prepared.G1, prepared.G2, factor);
+          call('ftm_mul', product, factor, product);
+        }
+        call('bn128_finalExponentiation', product, product);
+        return Uint8Array.of(call('ftm_isOne', product) ? 1 : 0);
       });
     },
 

@@ -1,12 +1,10 @@
 /**
- * A pool of threads, each with a single-threaded BN254 instance (kernel.ts): multi-scalar multiplication, field
- * vectors and fixed-base multiples for the prover, the msm-worker and the setup. The engine behind
- * circuits/groth16/engine.ts until a faster one takes its place.
+ * A pool of threads (kernel.ts): multi-scalar multiplication and quotients by our own engine on a memory that the threads
+ * share, field vectors and fixed-base multiples by wasmcurves. For the prover, the msm-worker and the setup.
  *
  * Not constant time: running times and memory accesses depend on the scalars. Bases are not checked to be points.
  */
 import {
-  type EngineOptions,
   type FieldEngine,
   type FixedBaseEngine,
   type Group,
@@ -17,8 +15,9 @@ import {
 import { POINT_BYTES } from '../../circuits/groth16/point.ts';
 import { sumsOf } from '../../circuits/groth16/prove.ts';
 import { quotient } from '../../circuits/groth16/quotient.ts';
-import { ENTRY_BYTES } from '../../circuits/groth16/zkey.ts';
+import { ENTRY_BYTES, loadZkey } from '../../circuits/groth16/zkey.ts';
 import { VouchError } from '../../protocols/errors.ts';
+import { createWasmEngine } from './engine.ts';
 import { type Kernel, type KernelModules, kernelModules } from './kernel.ts';
 
 const SCALAR_BYTES = 32;
@@ -37,7 +36,7 @@ export interface ThreadRequest {
 }
 export interface ThreadReply {
   readonly id: number;
-  readonly result?: Bytes | Bytes[];
+  readonly result?: Bytes | Bytes[] | undefined;
   readonly error?: string;
 }
 /** One thread as the pool sees it. */
@@ -61,24 +60,22 @@ export interface PoolOptions {
 
 export interface Pool extends FieldEngine, FixedBaseEngine, ProverEngine {
   readonly threads: number;
-  /**
-   * The sum of scalars[i] * bases[i]: affine points in zkey form, 32-byte standard-form scalars. Infinity and zero are
-   * allowed among them, and no points at all. RangeError when the counts differ.
-   */
-  msm(group: Group, bases: Uint8Array, scalars: Uint8Array, options?: EngineOptions): Promise<Uint8Array>;
   /** Terminates every thread; calls that are under way reject with `cancelled`. */
   close(): Promise<void>;
   [Symbol.asyncDispose](): Promise<void>;
 }
 
 interface Task {
-  readonly request: ThreadRequest;
-  readonly transfer: ArrayBuffer[];
-  readonly resolve: (result: Bytes | Bytes[]) => void;
+  readonly id: number;
+  readonly call: Call;
+  /** Made when it is known which thread takes the task. */
+  readonly args: (thread: number) => readonly unknown[];
+  readonly resolve: (result: Bytes | Bytes[] | undefined) => void;
   readonly reject: (error: unknown) => void;
 }
 
 interface Slot {
+  readonly index: number;
   thread: Thread | undefined;
   task: Task | undefined;
 }
@@ -90,31 +87,38 @@ export async function createPool(options: PoolOptions = {}): Promise<Pool> {
   }
   const start = options.start ?? (await import('./node-thread.ts')).startNodeThread;
   const modules = await kernelModules();
-  const slots: Slot[] = Array.from({ length: threads }, () => ({ thread: undefined, task: undefined }));
+  const slots: Slot[] = Array.from({ length: threads }, (_, index) => ({
+    index,
+    thread: undefined,
+    task: undefined,
+  }));
   const queue: Task[] = [];
   let nextId = 0;
   let closed = false;
 
   function open(slot: Slot): Thread {
-    const thread = start(modules, {
-      onReply({ id, result, error }) {
-        const task = slot.task;
-        if (slot.thread !== thread || task?.request.id !== id) return;
-        slot.task = undefined;
-        thread.rest();
-        if (result === undefined) task.reject(new VouchError('internal', `a WASM thread failed: ${error}`));
-        else task.resolve(result);
-        pump();
+    const thread = start(
+      { ...modules, thread: slot.index },
+      {
+        onReply({ id, result, error }) {
+          const task = slot.task;
+          if (slot.thread !== thread || task?.id !== id) return;
+          slot.task = undefined;
+          thread.rest();
+          if (error !== undefined) task.reject(new VouchError('internal', `a WASM thread failed: ${error}`));
+          else task.resolve(result);
+          pump();
+        },
+        onFailure(error) {
+          if (slot.thread !== thread) return;
+          const task = slot.task;
+          slot.thread = undefined;
+          slot.task = undefined;
+          task?.reject(new VouchError('internal', `a WASM thread died: ${error.message}`));
+          pump();
+        },
       },
-      onFailure(error) {
-        if (slot.thread !== thread) return;
-        const task = slot.task;
-        slot.thread = undefined;
-        slot.task = undefined;
-        task?.reject(new VouchError('internal', `a WASM thread died: ${error.message}`));
-        pump();
-      },
-    });
+    );
     return thread;
   }
 
@@ -125,39 +129,49 @@ export async function createPool(options: PoolOptions = {}): Promise<Pool> {
       const task = queue.shift()!;
       slot.task = task;
       slot.thread ??= open(slot);
-      slot.thread.post(task.request, task.transfer);
+      const { id, call } = task;
+      const args = task.args(slot.index);
+      const transfer = args.filter((arg): arg is Bytes => arg instanceof Uint8Array);
+      slot.thread.post(
+        { id, call, args },
+        transfer.map(({ buffer }) => buffer),
+      );
     }
   }
 
-  /** Ends a task early. A thread cannot be interrupted, so it is terminated; its successor starts when needed. */
+  /**
+   * Ends a task early. A thread cannot be interrupted, so it is terminated; its successor starts when needed. A program
+   * is over only then: until then it may write to the shared memory.
+   */
   async function cancel(task: Task): Promise<void> {
-    task.reject(new VouchError('cancelled', 'the computation was cancelled'));
+    const cancelled = () => task.reject(new VouchError('cancelled', 'the computation was cancelled'));
+    if (task.call !== 'program') cancelled();
     const waiting = queue.indexOf(task);
     if (waiting >= 0) queue.splice(waiting, 1);
     const slot = slots.find((candidate) => candidate.task === task);
-    if (slot === undefined) return;
-    const thread = slot.thread;
-    slot.thread = undefined;
-    slot.task = undefined;
+    if (slot) {
+      const thread = slot.thread;
+      slot.thread = undefined;
+      await thread?.terminate();
+      slot.task = undefined;
+    }
+    cancelled();
     pump();
-    await thread?.terminate();
   }
 
   /** Runs one kernel operation on the next free thread. Buffers in `args` are the pool's own copies: they move. */
   function run<C extends Call>(
     call: C,
-    args: Parameters<Kernel[C]>,
+    args: Parameters<Kernel[C]> | ((thread: number) => Parameters<Kernel[C]>),
     signal?: AbortSignal,
   ): Promise<ReturnType<Kernel[C]>> {
     if (closed) return Promise.reject(new VouchError('not-ready', 'the thread pool is closed'));
     if (signal?.aborted) return Promise.reject(new VouchError('cancelled', 'the computation was cancelled'));
     const { promise, resolve, reject } = Promise.withResolvers<ReturnType<Kernel[C]>>();
-    const transfer = (args as unknown[])
-      .filter((arg): arg is Bytes => arg instanceof Uint8Array)
-      .map(({ buffer }) => buffer);
     const task: Task = {
-      request: { id: nextId++, call, args },
-      transfer,
+      id: nextId++,
+      call,
+      args: typeof args === 'function' ? args : () => args,
       resolve: (result) => resolve(result as ReturnType<Kernel[C]>),
       reject,
     };
@@ -167,6 +181,12 @@ export async function createPool(options: PoolOptions = {}): Promise<Pool> {
     pump();
     return promise.finally(() => signal?.removeEventListener('abort', abort));
   }
+
+  const engine =
+    modules.shared &&
+    createWasmEngine(modules.shared, threads, (program, { signal } = {}) =>
+      run('program', (thread) => [program(thread)], signal),
+    );
 
   const pool: Pool = {
     threads,
@@ -180,6 +200,7 @@ export async function createPool(options: PoolOptions = {}): Promise<Pool> {
         );
       }
       if (count === 0) return new Uint8Array(size);
+      if (engine) return engine.msm(group, bases, scalars, { signal });
       const pieces = Math.max(
         Math.min(threads, Math.floor(count / MIN_PIECE)),
         Math.ceil(count / MAX_PIECE),
@@ -205,7 +226,9 @@ export async function createPool(options: PoolOptions = {}): Promise<Pool> {
       return run('msm', [group, partial, ones], signal);
     },
 
-    ready: async (zkey) => {
+    ready: async (provingKey, engineOptions) => {
+      if (engine && provingKey.domainSize >= engine.minDomain) return engine.ready(provingKey, engineOptions);
+      const zkey = await loadZkey(provingKey);
       const key: ReadyKey = {
         msm: (section, scalars, engineOptions) =>
           pool.msm(SECTION_GROUP[section], zkey.points[section], scalars, engineOptions),
@@ -214,6 +237,12 @@ export async function createPool(options: PoolOptions = {}): Promise<Pool> {
         release: () => {},
       };
       return key;
+    },
+
+    pairingsCancel: async (g1, g2, { signal } = {}) => {
+      if (elements(g1, POINT_BYTES.G1) !== elements(g2, POINT_BYTES.G2))
+        throw new RangeError('pairingsCancel: as many points of G1 as of G2 are needed');
+      return (await run('pairingsCancel', [copy(g1), copy(g2)], signal))[0] === 1;
     },
 
     multiples: async (group, scalars, { signal } = {}) => {

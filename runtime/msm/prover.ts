@@ -12,7 +12,7 @@ import { ELEMENT_BYTES } from '../../circuits/groth16/field.ts';
 import { type Phase, type Proved, type ProveOptions, proveReady } from '../../circuits/groth16/prove.ts';
 import { type ByteSource, blobSource, bytesSource } from '../../circuits/groth16/source.ts';
 import { openWitness } from '../../circuits/groth16/witness.ts';
-import { loadZkey, openZkey } from '../../circuits/groth16/zkey.ts';
+import { openZkey } from '../../circuits/groth16/zkey.ts';
 import { VouchError } from '../../protocols/errors.ts';
 import { createPool, type PoolOptions } from './pool.ts';
 
@@ -97,7 +97,7 @@ export async function createProverOn(host: ProverHost, options: PoolOptions = {}
     };
     loaded.add(release);
     try {
-      const zkey = await loadZkey(await openZkey(source));
+      const zkey = await openZkey(source);
       readying = pool.ready(zkey, { signal });
       const checking = host.checkOnce(
         source,
@@ -112,7 +112,7 @@ export async function createProverOn(host: ProverHost, options: PoolOptions = {}
       const proveValues = async (values: Uint8Array, proofOptions: OneProof = {}) => {
         if (!loaded.has(release)) throw new VouchError('not-ready', 'the proving key was released');
         try {
-          return await proveReady(zkey, values, ready, proofOptions);
+          return await proveReady(zkey, values, ready, pool, proofOptions);
         } finally {
           values.fill(0);
         }

@@ -6,6 +6,9 @@ declare module 'wasmcurves/build/bn128_wasm.js' {
     /** Addresses in memory of the generators, Jacobian in Montgomery form. */
     readonly pG1gen: number;
     readonly pG2gen: number;
+    /** Bytes of a point that is prepared for a pairing. */
+    readonly prePSize: number;
+    readonly preQSize: number;
   };
   export default bn128;
 }

@@ -8,13 +8,11 @@ const kernel: Kernel = createKernel(workerData as KernelModules);
 
 port.on('message', ({ id, call, args }: ThreadRequest) => {
   try {
-    const result = (
-      kernel[call] as (...args: unknown[]) => Uint8Array<ArrayBuffer> | Uint8Array<ArrayBuffer>[]
-    )(...args);
+    const result = (kernel[call] as (...args: unknown[]) => ThreadReply['result'])(...args);
     const reply: ThreadReply = { id, result };
     port.postMessage(
       reply,
-      [result].flat().map(({ buffer }) => buffer),
+      [result ?? []].flat().map(({ buffer }) => buffer),
     );
   } catch (error) {
     const reply: ThreadReply = { id, error: error instanceof Error ? error.message : String(error) };

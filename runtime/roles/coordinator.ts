@@ -276,7 +276,7 @@ export const coordinatorRole =
           const { r, s } = options.insecureBlinding ?? { r: randomScalar(), s: randomScalar() };
           const { zkey } = had(job.witnessed);
           const parts = had(job.parts);
-          job.proof = assemble(zkey, sectionSums(parts.values()), r, s);
+          job.proof = await assemble(zkey, sectionSums(parts.values()), r, s, pool);
           if (await verifies(job)) return;
           let wrong = 0;
           const truth = { zkey, scalars: had(job.scalars) };
@@ -288,7 +288,7 @@ export const coordinatorRole =
             wrong += 1;
           }
           if (wrong === 0) job.reason = 'the proof does not verify, although every sum is right: see the key';
-          job.proof = assemble(zkey, sectionSums(parts.values()), r, s);
+          job.proof = await assemble(zkey, sectionSums(parts.values()), r, s, pool);
         }),
         verify: phase('verifying', async (job) => ({ verified: await verifies(job) })),
         publish: phase('publishing', async (job, { input: { job: name, epoch } }) => {

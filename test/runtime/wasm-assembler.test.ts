@@ -20,7 +20,7 @@ type Exports = Record<string, (...args: never[]) => unknown> & {
 };
 async function instantiate(module: ReturnType<typeof createModule>) {
   const memory = new WebAssembly.Memory({ initial: 1 });
-  const { instance } = await WebAssembly.instantiate(module.bytes(1), { env: { memory } });
+  const { instance } = await WebAssembly.instantiate(module.bytes(1), { env: { memory, base: 0 } });
   return { memory, wasm: instance.exports as unknown as Exports };
 }
 /** One function of two arguments per operation. */

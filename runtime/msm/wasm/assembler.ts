@@ -1,7 +1,7 @@
 /**
  * A small assembler for WebAssembly 3.0 modules (binary format: section 5 of the core specification): the part that
  * this folder's kernels need. Expressions are values that carry their type and their bytes; statements are written
- * into a `Body`. One imported memory, functions with at most one result, no tables, no globals.
+ * into a `Body`. One imported memory and one imported constant, functions with at most one result, no tables.
  *
  * It does not validate: operand types are TypeScript's to check, everything else `WebAssembly.compile`'s.
  */
@@ -73,6 +73,7 @@ const loaded =
 export const i32 = {
   const: (n: number): I32 => value('i32', [0x41, ...signed(BigInt(n | 0))]),
   load: loaded('i32', 0x28),
+  load16S: loaded('i32', 0x2e),
   eqz: unary('i32', 'i32', 0x45),
   eq: binary('i32', 'i32', 0x46),
   ne: binary('i32', 'i32', 0x47),
@@ -147,27 +148,45 @@ export const v128 = {
   /** Lane 1 of a, lane 1 of b. */
   highs: (a: V128, b: V128): V128 => shuffle(a, b, 1, 3),
   swap: (a: V128): V128 => shuffle(a, a, 1, 2),
+  /** The lower 32 bits of both lanes, side by side in lane 0 (and again in lane 1). */
+  evens: (a: V128): V128 => words(a, 0, 2, 0, 2),
 };
 
 /** Two of the four 64-bit lanes of a and b. */
-function shuffle(a: V128, b: V128, first: number, second: number): V128 {
-  const lanes = [first, second].flatMap((lane) => Array.from({ length: 8 }, (_, byte) => lane * 8 + byte));
-  return value('v128', [...simd(13), ...lanes], a, b);
-}
+const shuffle = (a: V128, b: V128, first: number, second: number): V128 =>
+  value('v128', [...simd(13), ...bytesOf([first, second], 8)], a, b);
+/** Four of the 32-bit words of a. */
+const words = (a: V128, ...four: number[]): V128 => value('v128', [...simd(13), ...bytesOf(four, 4)], a, a);
+const bytesOf = (lanes: readonly number[], size: number): number[] =>
+  lanes.flatMap((lane) => Array.from({ length: size }, (_, byte) => lane * size + byte));
 
 export const i64x2 = {
   splat: unary('v128', 'i64', ...simd(18)),
   extract: (a: V128, lane: 0 | 1): I64 => value('i64', [...simd(29), lane], a),
   shl: (a: V128, bits: number): V128 => value('v128', simd(203), a, i32.const(bits)),
+  shrS: (a: V128, bits: number): V128 => value('v128', simd(204), a, i32.const(bits)),
   shrU: (a: V128, bits: number): V128 => value('v128', simd(205), a, i32.const(bits)),
+  eq: binary('v128', 'v128', ...simd(214)),
   add: binary('v128', 'v128', ...simd(206)),
   sub: binary('v128', 'v128', ...simd(209)),
   mul: binary('v128', 'v128', ...simd(213)),
+  /** Signed products of the two lowest 32-bit words of each. */
+  extmulLow: binary('v128', 'v128', ...simd(220)),
+};
+
+export const i32x4 = {
+  shl: (a: V128, bits: number): V128 => value('v128', simd(171), a, i32.const(bits)),
+  shrS: (a: V128, bits: number): V128 => value('v128', simd(172), a, i32.const(bits)),
+  mul: binary('v128', 'v128', ...simd(181)),
+  /** Two f64 towards zero, into the two lowest words. */
+  truncate: unary('v128', 'v128', ...simd(252)),
 };
 
 export const f64x2 = {
   extract: (a: V128, lane: 0 | 1): Value<'f64'> => value('f64', [...simd(33), lane], a),
   splat: unary('v128', 'f64', ...simd(20)),
+  /** The two lowest 32-bit words as signed integers. */
+  convertLow: unary('v128', 'v128', ...simd(254)),
   eq: binary('v128', 'v128', ...simd(71)),
   nearest: unary('v128', 'v128', ...simd(148)),
   neg: unary('v128', 'v128', ...simd(237)),
@@ -179,6 +198,9 @@ export const f64x2 = {
   /** c - a * b, likewise. */
   nmadd: (a: V128, b: V128, c: V128): V128 => value('v128', simd(0x108), a, b, c),
 };
+
+/** The imported constant `env.base`: where an instance's own data lies. */
+export const base: I32 = value('i32', [0x23, 0]);
 
 /** Calls a function that has a result; for the others see `Body.call`. */
 export function call<P extends readonly Type[], T extends Type>(
@@ -194,7 +216,11 @@ export interface Body {
   local<T extends Type>(type: T, initial?: Value<T>): Local<T>;
   set<T extends Type>(local: Local<T>, to: Value<T>): void;
   store(what: Value<Type>, address: I32, offset?: number): void;
+  /** The lower 16 bits. */
+  store16(what: I32, address: I32, offset?: number): void;
   call<P extends readonly Type[]>(func: Func<P>, ...args: Arguments<P>): void;
+  /** Sets `bytes` bytes from `address` on to zero. */
+  clear(address: I32, bytes: I32): void;
   if(condition: I32, then: () => void, otherwise?: () => void): void;
   while(condition: I32, body: () => void): void;
   /** Leaves the function, which must have no result. */
@@ -228,8 +254,8 @@ export interface ModuleBuilder {
   ): Func<P, R>;
   /** These bytes lie at `address` when the module is instantiated. */
   data(address: number, bytes: Uint8Array): void;
-  /** The module. It imports its memory as `env.memory`, with at least `minPages` of 64 KiB. */
-  bytes(minPages: number): Uint8Array<ArrayBuffer>;
+  /** The module. It imports `env.base` and its memory as `env.memory`, with at least `minPages` of 64 KiB. */
+  bytes(minPages: number, options?: { readonly shared?: boolean }): Uint8Array<ArrayBuffer>;
 }
 
 export function createModule(): ModuleBuilder {
@@ -264,9 +290,15 @@ export function createModule(): ModuleBuilder {
       store(what, address, offset = 0) {
         emit([...address.bytes, ...what.bytes, ...STORE[what.type], 0, ...unsigned(offset)]);
       },
+      store16(what, address, offset = 0) {
+        emit([...address.bytes, ...what.bytes, 0x3b, 0, ...unsigned(offset)]);
+      },
       call(target, ...args) {
         for (const { bytes } of args as unknown as Value<Type>[]) emit(bytes);
         emit([0x10, ...unsigned(target.index)]);
+      },
+      clear(address, bytes) {
+        emit([...address.bytes, ...i32.const(0).bytes, ...bytes.bytes, 0xfc, 11, 0]);
       },
       if(condition, then, otherwise) {
         emit([...condition.bytes, IF, NO_RESULT]);
@@ -305,13 +337,18 @@ export function createModule(): ModuleBuilder {
     data(address, bytes) {
       data.push([0x00, ...i32.const(address).bytes, END, ...sized([...bytes])]);
     },
-    bytes(minPages) {
+    bytes(minPages, { shared = false } = {}) {
       const env = text('env');
-      const memory = text('memory');
+      // A shared memory has to name its maximum: all that 32 bits address.
+      const limits = shared
+        ? [0x03, ...unsigned(minPages), ...unsigned(65_536)]
+        : [0x00, ...unsigned(minPages)];
+      const memory = [...env, ...text('memory'), 0x02, ...limits];
+      const constant = [...env, ...text('base'), 0x03, TYPE_CODE.i32, 0x00];
       return Uint8Array.from([
         ...[0x00, 0x61, 0x73, 0x6d, 0x01, 0x00, 0x00, 0x00],
         ...section(1, vector(functions.map(({ type }) => type))),
-        ...section(2, vector([[...env, ...memory, 0x02, 0x00, ...unsigned(minPages)]])),
+        ...section(2, vector([memory, constant])),
         ...section(3, vector(functions.map((_, index) => unsigned(index)))),
         ...section(
           7,

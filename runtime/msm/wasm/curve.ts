@@ -6,12 +6,11 @@
  * The sum of (x1, y1) and (x2, y2) is x3 = l^2 - x1 - x2, y3 = l (x1 - x3) - y1 with l = (y2 - y1) / (x2 - x1), or
  * 3 x1^2 / 2 y1 for equal points. Coordinates in memory are 0.51 q and tight (fma-field.ts).
  */
-import { Q } from '../../../circuits/groth16/field.ts';
 import {
   type Body,
+  base,
   call,
   type Func,
-  f64x2,
   type I32,
   i32,
   i64,
@@ -23,30 +22,15 @@ import {
 } from './assembler.ts';
 import {
   type Constants,
+  constantElement,
   type DotOptions,
-  dot,
   type Element,
+  type Field,
   interleave,
-  LIMBS,
-  RADIX,
-  toLimbs,
-} from './fma-field.ts';
-import {
-  BATCH,
-  type Degree,
-  FILLERS,
-  ITEM_BYTES,
-  ITEMS,
-  PAIR_BYTES,
-  PENDING,
-  POINT_STRIDE,
-  RECORD_BYTES,
-  RECORDS,
-  SCRATCH,
-  SLOT_STRIDE,
-  STAMP,
-  TRASH,
-} from './layout.ts';
+  loadElement,
+  storeElement,
+} from './field.ts';
+import { BATCH, type Degree, here, ITEM_BYTES, type Layout } from './layout.ts';
 
 export interface Curve {
   /** Runs all waiting additions. */
@@ -62,44 +46,42 @@ export interface Curve {
 export function defineCurve(
   module: ModuleBuilder,
   constants: Constants,
+  field: Field,
+  layout: Layout,
   inversion: Func<readonly ['i32', 'i32']>,
   degree: Degree,
 ): Curve {
-  const size = PAIR_BYTES(degree);
-  const limbs = degree * LIMBS;
-  const stateAt = POINT_STRIDE(degree);
-  const at = (index: number): I32 => i32.const(SCRATCH + index * size);
+  const size = layout.pairBytes(degree);
+  const recordBytes = layout.recordBytes(degree);
+  const slotBytes = layout.slotBytes(degree);
+  const limbs = degree * field.limbs;
+  const stateAt = layout.pointBytes(degree);
+  const at = (index: number): I32 => here(layout.scratch + index * size);
 
   // Coordinates in memory: two side by side.
-  const load = (body: Body, address: I32, offset = 0): V128[] =>
-    Array.from({ length: limbs }, (_, i) => body.local('v128', v128.load(address, offset + 16 * i)));
-  const store = (body: Body, coordinate: readonly V128[], address: I32, offset = 0): void =>
-    coordinate.forEach((limb, i) => {
-      body.store(limb, address, offset + 16 * i);
-    });
+  const load = (body: Body, address: I32, offset = 0): V128[] => loadElement(body, limbs, address, offset);
+  const store = storeElement;
   const component = (coordinate: readonly V128[], index: number): Element =>
-    coordinate.slice(index * LIMBS, (index + 1) * LIMBS);
+    coordinate.slice(index * field.limbs, (index + 1) * field.limbs);
 
   /** a * b - minus for coordinates that are read from memory; one of each pair of factors is tight. */
   function product(body: Body, a: readonly V128[], b: readonly V128[], minus?: readonly V128[]) {
-    if (degree === 1) return [dot(body, constants, [[a, b]], minus ? { minus, fold: true } : {})];
+    if (degree === 1) return [field.dot(body, [[a, b]], minus ? { minus, fold: true } : {})];
     const options = (index: number): DotOptions =>
       minus ? { minus: component(minus, index), fold: true } : { fold: true };
     const [a0, a1, b0, b1] = [component(a, 0), component(a, 1), component(b, 0), component(b, 1)];
-    const negative = a1.map((limb) => body.local('v128', f64x2.neg(limb)));
+    const negative = a1.map((limb) => body.local('v128', field.negate(limb)));
     return [
-      dot(
+      field.dot(
         body,
-        constants,
         [
           [a0, b0],
           [negative, b1],
         ],
         options(0),
       ),
-      dot(
+      field.dot(
         body,
-        constants,
         [
           [a0, b1],
           [a1, b0],
@@ -183,17 +165,17 @@ export function defineCurve(
   const map = (body: Body, of: (...limbs: V128[]) => V128, ...operands: (readonly V128[])[]): V128[] =>
     operands[0]!.map((_, i) => body.local('v128', of(...operands.map((operand) => operand[i]!))));
   const subtract = (body: Body, a: readonly V128[], b: readonly V128[]) =>
-    map(body, f64x2.sub as never, a, b);
-  const add = (body: Body, a: readonly V128[], b: readonly V128[]) => map(body, f64x2.add as never, a, b);
+    map(body, field.subtract as never, a, b);
+  const add = (body: Body, a: readonly V128[], b: readonly V128[]) => map(body, field.add as never, a, b);
 
   // Offsets within a record.
   const [DX, DY, PRODUCT, SUM] = [0, size, 2 * size, 3 * size];
 
   const gather = module.func(undefined, ['i32'], (body, pairs) => {
-    const item = body.local('i32', i32.const(ITEMS));
-    const record = body.local('i32', i32.const(RECORDS));
+    const item = body.local('i32', here(layout.items));
+    const record = body.local('i32', here(layout.records));
     body.while(pairs, () => {
-      const sign = body.local('v128', i64x2.shl(v128.load32x2U(item, 8), 63));
+      const sign = body.local('v128', field.signMask(v128.load32x2U(item, 8)));
       const source = (offset: number) => body.local('i32', i32.and(i32.load(item, offset), i32.const(-2)));
       const one = loadPoints(
         body,
@@ -203,10 +185,10 @@ export function defineCurve(
       const two = loadPoints(body, source(8), source(12));
       store(body, subtract(body, two.x, one.x), record, DX);
       store(body, add(body, two.x, one.x), record, SUM);
-      const y = map(body, (limb) => v128.xor(limb, sign), two.y);
+      const y = map(body, (limb) => field.flip(limb, sign), two.y);
       store(body, subtract(body, y, one.y), record, DY);
       body.set(item, i32.add(item, i32.const(ITEM_BYTES)));
-      body.set(record, i32.add(record, i32.const(RECORD_BYTES(degree))));
+      body.set(record, i32.add(record, i32.const(recordBytes)));
       body.set(pairs, i32.sub(pairs, i32.const(1)));
     });
   });
@@ -214,40 +196,38 @@ export function defineCurve(
   // Two chains of products, of the even and of the odd pairs.
   const EVEN = at(0);
   const ODD = at(1);
-  const one = toLimbs(RADIX % Q);
   const setOne = (body: Body, address: I32) => {
-    for (let i = 0; i < limbs; i++) {
-      body.store(constants.double(i < LIMBS ? Number(one[i]!) : 0), address, 16 * i);
-    }
+    const one = constantElement(field, constants, field.radix % field.modulus);
+    for (let i = 0; i < limbs; i++) body.store(one[i] ?? constants.bits(0n), address, 16 * i);
   };
   const offset = (address: I32, bytes: number): I32 => i32.add(address, i32.const(bytes));
   const prefix = module.func(undefined, ['i32'], (body, pairs) => {
-    const record = body.local('i32', i32.const(RECORDS));
+    const record = body.local('i32', here(layout.records));
     setOne(body, EVEN);
     setOne(body, ODD);
     body.while(pairs, () => {
-      const next = body.local('i32', offset(record, RECORD_BYTES(degree)));
+      const next = body.local('i32', offset(record, recordBytes));
       for (let i = 0; i < limbs; i++) {
         body.store(v128.load(EVEN, 16 * i), record, PRODUCT + 16 * i);
         body.store(v128.load(ODD, 16 * i), next, PRODUCT + 16 * i);
       }
       multiply(body, [EVEN, EVEN, offset(record, DX)], [ODD, ODD, offset(next, DX)]);
-      body.set(record, i32.add(record, i32.const(2 * RECORD_BYTES(degree))));
+      body.set(record, i32.add(record, i32.const(2 * recordBytes)));
       body.set(pairs, i32.sub(pairs, i32.const(2)));
     });
   });
 
   /** All ones in the lanes in which each of these limbs is zero. */
   const zeroLanes = (body: Body, tight: readonly V128[]): Local<'v128'> => {
-    const mask = body.local('v128', f64x2.eq(tight[0]!, constants.bits(0n)));
-    for (const limb of tight.slice(1)) body.set(mask, v128.and(mask, f64x2.eq(limb, constants.bits(0n))));
+    const mask = body.local('v128', field.isZero(tight[0]!));
+    for (const limb of tight.slice(1)) body.set(mask, v128.and(mask, field.isZero(limb)));
     return mask;
   };
 
   /** Replaces what has no inverse: equal summands by their tangent, opposite ones by nothing. */
   const patch = module.func(undefined, ['i32'], (body, pairs) => {
-    const item = body.local('i32', i32.const(ITEMS));
-    const record = body.local('i32', i32.const(RECORDS));
+    const item = body.local('i32', here(layout.items));
+    const record = body.local('i32', here(layout.records));
     body.while(pairs, () => {
       // A product with one is below q, and of those only zero itself is zero.
       setOne(body, at(2));
@@ -266,20 +246,20 @@ export function defineCurve(
         body.call(multiplyOne, at(3), at(4), at(4));
         for (let i = 0; i < limbs; i++) {
           const square = body.local('v128', v128.load(at(3), 16 * i));
-          const tangent = f64x2.add(f64x2.add(square, square), square);
+          const tangent = field.add(field.add(square, square), square);
           body.store(v128.select(tangent, v128.load(record, DY + 16 * i), equal), record, DY + 16 * i);
-          const dx = v128.select(f64x2.add(y[i]!, y[i]!), v128.load(record, DX + 16 * i), equal);
+          const dx = v128.select(field.add(y[i]!, y[i]!), v128.load(record, DX + 16 * i), equal);
           body.store(v128.select(v128.load(at(2), 16 * i), dx, opposite), record, DX + 16 * i);
         }
         for (const lane of [0, 1] as const) {
           body.if(i32.wrap(i64x2.extract(opposite, lane)), () => {
             body.store(i32.const(0), i32.load(item, 4 * lane), stateAt);
-            body.store(i32.const(TRASH), item, 16 + 4 * lane);
+            body.store(here(layout.trash), item, 16 + 4 * lane);
           });
         }
       });
       body.set(item, offset(item, ITEM_BYTES));
-      body.set(record, offset(record, RECORD_BYTES(degree)));
+      body.set(record, offset(record, recordBytes));
       body.set(pairs, i32.sub(pairs, i32.const(1)));
     });
   });
@@ -299,23 +279,20 @@ export function defineCurve(
     'i32',
   );
 
-  const invert = defineCoordinateInversion(module, constants, degree, inversion);
+  const invert = defineCoordinateInversion(module, field, layout, degree, inversion);
 
   const scatter = module.func(undefined, ['i32'], (body, pairs) => {
-    const record = body.local(
-      'i32',
-      i32.add(i32.const(RECORDS), i32.mul(pairs, i32.const(RECORD_BYTES(degree)))),
-    );
-    const item = body.local('i32', i32.add(i32.const(ITEMS), i32.mul(pairs, i32.const(ITEM_BYTES))));
+    const record = body.local('i32', i32.add(here(layout.records), i32.mul(pairs, i32.const(recordBytes))));
+    const item = body.local('i32', i32.add(here(layout.items), i32.mul(pairs, i32.const(ITEM_BYTES))));
     // The inverses of both chains from that of their product.
     body.call(multiplyOne, at(5), ALL, SWAPPED);
     for (let i = 0; i < limbs; i++) body.store(v128.load(EVEN, 16 * i), at(6), 16 * i);
     multiply(body, [EVEN, at(5), ODD], [ODD, at(5), at(6)]);
     body.while(pairs, () => {
       body.set(pairs, i32.sub(pairs, i32.const(2)));
-      body.set(record, i32.sub(record, i32.const(2 * RECORD_BYTES(degree))));
+      body.set(record, i32.sub(record, i32.const(2 * recordBytes)));
       body.set(item, i32.sub(item, i32.const(2 * ITEM_BYTES)));
-      const next = body.local('i32', offset(record, RECORD_BYTES(degree)));
+      const next = body.local('i32', offset(record, recordBytes));
       multiply(body, [at(7), EVEN, offset(record, PRODUCT)], [at(8), ODD, offset(next, PRODUCT)]);
       multiply(body, [EVEN, EVEN, offset(record, DX)], [ODD, ODD, offset(next, DX)]);
       multiply(body, [at(7), offset(record, DY), at(7)], [at(8), offset(next, DY), at(8)]);
@@ -328,7 +305,7 @@ export function defineCurve(
         const target = (lane: number) => body.local('i32', i32.load(item, odd * ITEM_BYTES + 4 * lane));
         const { x, y } = loadPoints(body, target(0), target(1));
         for (let i = 0; i < limbs; i++)
-          body.store(f64x2.sub(x[i]!, v128.load(at(x3), 16 * i)), at(11 + odd), 16 * i);
+          body.store(field.subtract(x[i]!, v128.load(at(x3), 16 * i)), at(11 + odd), 16 * i);
         store(body, y, at(13 + odd));
       });
       multiplySubtract(body, [at(15), at(7), at(11), at(13)], [at(16), at(8), at(12), at(14)]);
@@ -340,25 +317,25 @@ export function defineCurve(
     });
   });
 
-  const word = (address: number): I32 => i32.load(i32.const(address));
-  const setWord = (body: Body, address: number, to: I32) => body.store(to, i32.const(address));
+  const word = (offset: number): I32 => i32.load(base, offset);
+  const setWord = (body: Body, offset: number, to: I32) => body.store(to, base, offset);
 
   const itemAt = (index: I32): I32 =>
     i32.add(
-      i32.const(ITEMS),
+      here(layout.items),
       i32.add(
         i32.shl(i32.shrU(index, i32.const(1)), i32.const(5)),
         i32.shl(i32.and(index, i32.const(1)), i32.const(2)),
       ),
     );
   const flush = module.func(undefined, [], (body) => {
-    const count = body.local('i32', word(PENDING));
+    const count = body.local('i32', word(layout.pending));
     body.if(i32.eqz(count), () => body.return());
     body.while(i32.and(count, i32.const(3)), () => {
       const item = body.local('i32', itemAt(count));
-      body.store(i32.const(FILLERS), item);
-      body.store(i32.const(FILLERS + SLOT_STRIDE(degree)), item, 8);
-      body.store(i32.const(TRASH), item, 16);
+      body.store(here(layout.fillers), item);
+      body.store(here(layout.fillers + slotBytes), item, 8);
+      body.store(here(layout.trash), item, 16);
       body.set(count, i32.add(count, i32.const(1)));
     });
     const pairs = body.local('i32', i32.shrU(count, i32.const(1)));
@@ -373,31 +350,30 @@ export function defineCurve(
     });
     body.call(invert, ALL);
     body.call(scatter, pairs);
-    setWord(body, PENDING, i32.const(0));
-    setWord(body, STAMP, i32.add(word(STAMP), i32.const(1)));
+    setWord(body, layout.pending, i32.const(0));
+    setWord(body, layout.stamp, i32.add(word(layout.stamp), i32.const(1)));
   });
 
   const push = module.func(undefined, ['i32', 'i32'], (body, target, source) => {
-    const count = body.local('i32', word(PENDING));
+    const count = body.local('i32', word(layout.pending));
     const item = body.local('i32', itemAt(count));
     body.store(target, item);
     body.store(source, item, 8);
     body.store(target, item, 16);
     body.set(count, i32.add(count, i32.const(1)));
-    setWord(body, PENDING, count);
+    setWord(body, layout.pending, count);
     body.if(i32.eq(count, i32.const(BATCH)), () => body.call(flush));
   });
 
   const copy = module.func(undefined, ['i32', 'i32'], (body, slot, source) => {
-    const sign = body.local('v128', i64x2.shl(i64x2.splat(i64.extend(source)), 63));
+    const sign = body.local('v128', field.signMask(i64x2.splat(i64.extend(source))));
     const from = body.local('i32', i32.and(source, i32.const(-2)));
+    // The last of x's limbs shares a chunk with the first of y's where their number is odd.
+    const second = limbs % 2 ? body.local('v128', v128.and(sign, v128.const(0n, -1n))) : sign;
     for (let chunk = 0; chunk < limbs; chunk++) {
-      // The first of y's limbs shares a chunk with the last of x's where the number of limbs is odd.
-      const first = 2 * chunk >= limbs;
-      const second = 2 * chunk + 1 >= limbs;
-      const limbs2 = v128.load(from, 16 * chunk);
-      const mask = first ? sign : second ? v128.and(sign, v128.const(0n, -1n)) : undefined;
-      body.store(mask ? v128.xor(limbs2, mask) : limbs2, slot, 16 * chunk);
+      const two = v128.load(from, 16 * chunk);
+      const mask = 2 * chunk >= limbs ? sign : 2 * chunk + 1 >= limbs ? second : undefined;
+      body.store(mask ? field.flip(two, mask) : two, slot, 16 * chunk);
     }
     body.store(i32.const(1), slot, stateAt);
   });
@@ -418,7 +394,8 @@ export function defineCurve(
 /** `(address)`: the inverse, in place, of a coordinate whose lanes are equal; of zero, zero. */
 function defineCoordinateInversion(
   module: ModuleBuilder,
-  constants: Constants,
+  field: Field,
+  layout: Layout,
   degree: Degree,
   invert: Func<readonly ['i32', 'i32']>,
 ): Func<readonly ['i32']> {
@@ -428,28 +405,24 @@ function defineCoordinateInversion(
       return;
     }
     // 1 / (a + b i) = (a - b i) / (a^2 + b^2)
-    const load = (from: I32, offset = 0): Element =>
-      Array.from({ length: LIMBS }, (_, i) => body.local('v128', v128.load(from, offset + 16 * i)));
-    const half = PAIR_BYTES(1);
-    const norm = i32.const(SCRATCH + 20 * PAIR_BYTES(2));
-    const [a, b] = [load(address), load(address, half)];
+    const half = layout.pairBytes(1);
+    const norm = here(layout.scratch + 20 * layout.pairBytes(2));
+    const a = loadElement(body, field.limbs, address);
+    const b = loadElement(body, field.limbs, address, half);
     const squares = [
       [a, a],
       [b, b],
     ] as const;
-    const [sum] = interleave(dot(body, constants, squares, { fold: true }));
-    sum.forEach((limb, i) => {
-      body.store(limb, norm, 16 * i);
-    });
+    const [sum] = interleave(field.dot(body, squares, { fold: true }));
+    storeElement(body, sum, norm);
     body.call(invert, norm, norm);
-    const inverse = load(norm);
-    const negative = b.map((limb) => body.local('v128', f64x2.neg(limb)));
-    const parts = interleave(
-      dot(body, constants, [[a, inverse]], { fold: true }),
-      dot(body, constants, [[negative, inverse]], { fold: true }),
+    const inverse = loadElement(body, field.limbs, norm);
+    const negative = b.map((limb) => body.local('v128', field.negate(limb)));
+    const [real, imaginary] = interleave(
+      field.dot(body, [[a, inverse]], { fold: true }),
+      field.dot(body, [[negative, inverse]], { fold: true }),
     );
-    parts.flat().forEach((limb, i) => {
-      body.store(limb, address, 16 * i);
-    });
+    storeElement(body, real, address);
+    storeElement(body, imaginary, address, half);
   });
 }

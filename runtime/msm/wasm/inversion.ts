@@ -1,52 +1,50 @@
 /**
- * Inversion in Fq by Bernstein and Yang's divsteps ("Fast constant-time gcd computation and modular inversion", TCHES
+ * Inversion in a prime field by Bernstein and Yang's divsteps ("Fast constant-time gcd computation and modular inversion", TCHES
  * 2019), in batches of 30 with transition matrices as libsecp256k1's doc/safegcd_implementation.md explains them.
  * The variant with running time that depends on the value.
  */
-import { Q } from '../../../circuits/groth16/field.ts';
 import {
   type Body,
   type Func,
-  f64,
-  f64x2,
   type I64,
   i32,
   i64,
   i64x2,
   type Local,
   type ModuleBuilder,
-  v128,
 } from './assembler.ts';
-import { type Constants, dot, interleave, LIMB_BITS, LIMBS, RADIX, toLimbs } from './fma-field.ts';
+import { type Constants, constantElement, type Field, interleave, storeElement } from './field.ts';
 
 const STEPS = 30;
 const WORDS = 9;
 const WORD = (1n << BigInt(STEPS)) - 1n;
-const Q_WORDS = Array.from({ length: WORDS }, (_, i) => (Q >> BigInt(STEPS * i)) & WORD);
-const LIMB = (1n << BigInt(LIMB_BITS)) - 1n;
+const wordsOf = ({ modulus }: Field): bigint[] =>
+  Array.from({ length: WORDS }, (_, i) => (modulus >> BigInt(STEPS * i)) & WORD);
 
 /** `invert(to, from)`: 1/x of the element in lane 0 into both lanes, in Montgomery form, 0.51 q; zero for zero. */
-export function defineInversion(module: ModuleBuilder, constants: Constants): Func<readonly ['i32', 'i32']> {
+export function defineInversion(
+  module: ModuleBuilder,
+  constants: Constants,
+  field: Field,
+): Func<readonly ['i32', 'i32']> {
   return module.func('invert', ['i32', 'i32'], (body, to, from) => {
-    const { f, g, d, e } = start(body, limbsOf(body, from));
+    const { f, g, d, e } = start(body, field, limbsOf(body, field, from));
     const minusDelta = body.local('i32', i32.const(-1));
     const any = body.local('i64', i64.const(1n));
     body.while(i32.eqz(i64.eqz(any)), () => {
       const matrix = divsteps(body, minusDelta, f[0]!, g[0]!);
-      updateCofactors(body, d, e, matrix);
+      updateCofactors(body, field, d, e, matrix);
       updateValues(body, f, g, matrix);
       body.set(any, g[0]!);
       for (const word of g.slice(1)) body.set(any, i64.or(any, word));
     });
     // d = x^-1 times f, which is 1 or -1.
-    const sign = i64x2.splat(i64.and(f[WORDS - 1]!, i64.const(1n << 63n)));
-    const result = toDoubles(body, d).map((limb) => body.local('v128', v128.xor(limb, sign)));
-    // (x 2^255)^-1 * 2^765 / 2^255 = x^-1 2^255
-    const factor = toLimbs(RADIX ** 3n % Q).map((limb) => constants.double(Number(limb)));
-    const [inverse] = interleave(dot(body, constants, [[result, factor]], { fold: true }));
-    inverse.forEach((limb, i) => {
-      body.store(limb, to, 16 * i);
-    });
+    const sign = field.signMask(i64x2.splat(i64.shrU(f[WORDS - 1]!, i64.const(63n))));
+    const result = splatted(body, field, d).map((limb) => body.local('v128', field.flip(limb, sign)));
+    // (x r)^-1 * r^3 / r = x^-1 r
+    const factor = constantElement(field, constants, field.radix ** 3n % field.modulus);
+    const [inverse] = interleave(field.dot(body, [[result, factor]], { fold: true }));
+    storeElement(body, inverse, to);
   });
 }
 
@@ -58,20 +56,25 @@ interface Matrix {
   readonly r: Word;
 }
 
-/** The integer below q, in 0 .. 2^51 - 1 a limb. */
-function limbsOf(body: Body, from: Local<'i32'>): Word[] {
-  const limbs = Array.from({ length: LIMBS }, (_, i) => body.local('i64', i64.ofF64(f64.load(from, 16 * i))));
-  // The element is above -q; its limbs' signs are the highest one's only after carries.
+/** The integer of 0 .. p - 1, in unsigned limbs. */
+function limbsOf(
+  body: Body,
+  { limbs: count, limbBits, modulus, loadInteger }: Field,
+  from: Local<'i32'>,
+): Word[] {
+  const mask = (1n << BigInt(limbBits)) - 1n;
+  const limbs = Array.from({ length: count }, (_, i) => body.local('i64', loadInteger(from, 16 * i)));
+  // The element is above -p; its limbs' signs are the highest one's only after carries.
   const carry = () => {
-    for (let i = 0; i < LIMBS - 1; i++) {
-      body.set(limbs[i + 1]!, i64.add(limbs[i + 1]!, i64.shrS(limbs[i]!, i64.const(BigInt(LIMB_BITS)))));
-      body.set(limbs[i]!, i64.and(limbs[i]!, i64.const(LIMB)));
+    for (let i = 0; i < count - 1; i++) {
+      body.set(limbs[i + 1]!, i64.add(limbs[i + 1]!, i64.shrS(limbs[i]!, i64.const(BigInt(limbBits)))));
+      body.set(limbs[i]!, i64.and(limbs[i]!, i64.const(mask)));
     }
   };
   carry();
-  body.if(i64.ltS(limbs[LIMBS - 1]!, i64.const(0n)), () => {
+  body.if(i64.ltS(limbs[count - 1]!, i64.const(0n)), () => {
     limbs.forEach((limb, i) => {
-      body.set(limb, i64.add(limb, i64.const((Q >> BigInt(LIMB_BITS * i)) & LIMB)));
+      body.set(limb, i64.add(limb, i64.const((modulus >> BigInt(limbBits * i)) & mask)));
     });
     carry();
   });
@@ -89,11 +92,11 @@ function slice(words: readonly Word[], width: number, at: number, count: number)
   return bits;
 }
 
-function start(body: Body, limbs: readonly Word[]) {
+function start(body: Body, field: Field, limbs: readonly Word[]) {
   const words = (of: (i: number) => I64) => Array.from({ length: WORDS }, (_, i) => body.local('i64', of(i)));
   return {
-    f: words((i) => i64.const(Q_WORDS[i]!)),
-    g: words((i) => i64.and(slice(limbs, LIMB_BITS, STEPS * i, STEPS), i64.const(WORD))),
+    f: words((i) => i64.const(wordsOf(field)[i]!)),
+    g: words((i) => i64.and(slice(limbs, field.limbBits, STEPS * i, STEPS), i64.const(WORD))),
     d: words(() => i64.const(0n)),
     e: words((i) => i64.const(i === 0 ? 1n : 0n)),
   };
@@ -169,9 +172,10 @@ function updateValues(body: Body, f: Word[], g: Word[], { u, v, q, r }: Matrix):
   body.set(g[WORDS - 1]!, cg);
 }
 
-/** (d, e) = matrix (d, e) / 2^30 modulo q; both stay in (-2q, q). */
-function updateCofactors(body: Body, d: Word[], e: Word[], { u, v, q, r }: Matrix): void {
-  const inverse = i64.const(invertWord(Q));
+/** (d, e) = matrix (d, e) / 2^30 modulo p; both stay in (-2p, p). */
+function updateCofactors(body: Body, field: Field, d: Word[], e: Word[], { u, v, q, r }: Matrix): void {
+  const modulus = wordsOf(field);
+  const inverse = i64.const(invertWord(field.modulus));
   const sign = (words: Word[]) => body.local('i64', i64.shrS(words[WORDS - 1]!, i64.const(63n)));
   const [signD, signE] = [sign(d), sign(e)];
   const multiples = [
@@ -180,16 +184,16 @@ function updateCofactors(body: Body, d: Word[], e: Word[], { u, v, q, r }: Matri
   ].map(([a, b]) => {
     const sum = body.local('i64', i64.add(i64.mul(a!, d[0]!), i64.mul(b!, e[0]!)));
     const multiple = body.local('i64', i64.add(i64.and(a!, signD), i64.and(b!, signE)));
-    // The multiple of q that makes the low word zero.
+    // The multiple of p that makes the low word zero.
     const miss = low(i64.add(i64.mul(inverse, low(sum)), multiple));
     body.set(multiple, i64.sub(multiple, miss));
-    body.set(sum, i64.shrS(i64.add(sum, i64.mul(i64.const(Q_WORDS[0]!), multiple)), bits));
+    body.set(sum, i64.shrS(i64.add(sum, i64.mul(i64.const(modulus[0]!), multiple)), bits));
     return { a: a!, b: b!, sum, multiple };
   });
   for (let i = 1; i < WORDS; i++) {
     for (const { a, b, sum, multiple } of multiples) {
       const products = i64.add(i64.mul(a, d[i]!), i64.mul(b, e[i]!));
-      body.set(sum, i64.add(sum, i64.add(products, i64.mul(i64.const(Q_WORDS[i]!), multiple))));
+      body.set(sum, i64.add(sum, i64.add(products, i64.mul(i64.const(modulus[i]!), multiple))));
     }
     const [first, second] = multiples;
     body.set(d[i - 1]!, low(first!.sum));
@@ -207,11 +211,11 @@ function invertWord(value: bigint): bigint {
   return inverse;
 }
 
-/** Both lanes: the integer in limbs of 51 bits, the highest signed. */
-function toDoubles(body: Body, words: readonly Word[]) {
-  return Array.from({ length: LIMBS }, (_, i) => {
-    const limb = slice(words, STEPS, LIMB_BITS * i, LIMB_BITS);
-    const value = i === LIMBS - 1 ? limb : i64.and(limb, i64.const(LIMB));
-    return body.local('v128', f64x2.splat(i64.toF64(value)));
+/** Both lanes: the integer in unsigned limbs, the highest signed. */
+function splatted(body: Body, { limbs, limbBits, splat }: Field, words: readonly Word[]) {
+  const mask = i64.const((1n << BigInt(limbBits)) - 1n);
+  return Array.from({ length: limbs }, (_, i) => {
+    const limb = slice(words, STEPS, limbBits * i, limbBits);
+    return body.local('v128', splat(i === limbs - 1 ? limb : i64.and(limb, mask)));
   });
 }

@@ -1,204 +1,175 @@
 /**
- * One thread's multi-scalar multiplication in WebAssembly of our own (curve.ts, msm.ts), for engines with relaxed
- * SIMD on processors with fused multiply-add. Formats as in circuits/groth16/engine.ts.
+ * The WebAssembly module of a proof's heavy parts and what runs it in one thread: a program, that is a list of calls of
+ * the module's functions on addresses of a memory that all threads share. What to call is msm's, ntt's and their
+ * callers' business (runtime/msm/engine.ts).
  *
- * Not constant time. Bases are not checked to be points: for others the sum is any bytes.
+ * Not constant time. Nothing about the data is checked here.
  */
-import { Q } from '../../../circuits/groth16/field.ts';
-import type { Group } from '../../../circuits/groth16/point.ts';
-import { createModule } from './assembler.ts';
+import { Q, R } from '../../../circuits/groth16/field.ts';
+import { createModule, i32 } from './assembler.ts';
 import { defineCurve } from './curve.ts';
-import { createConstants, fromLimbs, LIMBS, RADIX, toLimbs } from './fma-field.ts';
-import { defineInversion } from './inversion.ts';
 import {
-  type Degree,
-  FILLERS,
-  HEAP,
-  PAIR_BYTES,
-  PENDING,
-  POINT_STRIDE,
-  SCRATCH,
-  SLOT_STRIDE,
-  STAMP,
-  WAITING,
-} from './layout.ts';
-import { defineConversion, defineMsm } from './msm.ts';
+  CONSTANT_BYTES,
+  type Constants,
+  createConstants,
+  type Field,
+  interleave,
+  loadElement,
+  storeElement,
+} from './field.ts';
+import { createFmaField } from './fma-field.ts';
+import { createIntField } from './int-field.ts';
+import { defineInversion } from './inversion.ts';
+import { createLayout, type Layout } from './layout.ts';
+import { defineConversion, defineMsm, defineRecoding } from './msm.ts';
+import { defineTransforms } from './ntt.ts';
 
 const PAGE_BYTES = 65_536;
-const SCALAR_BYTES = 32;
-/** Wider windows' buckets outgrow the cache; narrower ones save nothing. */
-const WINDOW_BITS = { min: 4, max: 15 };
-/** Segments of a window's buckets that are summed side by side: 2^5. */
-const SEGMENT_BITS = 5;
+/** What 32 bits address. */
+const MAX_PAGES = 65_536;
 
-type Bytes = Uint8Array<ArrayBuffer>;
-type Exports = Record<string, (...args: number[]) => number>;
+export type FieldKind = Field['name'];
+const FIELDS = { fma: createFmaField, int: createIntField } as const;
+
+/** A call of one of the module's functions. */
+export type Call = readonly [name: string, ...args: number[]];
+export type Program = readonly Call[];
+
+/** What threads share: compiled once, posted to each. */
+export interface SharedKernel {
+  readonly module: WebAssembly.Module;
+  readonly memory: WebAssembly.Memory;
+  readonly kind: FieldKind;
+}
+/** What the memory's contents mean. */
+export interface KernelShape {
+  readonly base: Field;
+  readonly scalar: Field;
+  readonly layout: Layout;
+}
+
+export function shapeOf(kind: FieldKind): KernelShape {
+  const constants = createConstants();
+  const base = FIELDS[kind](Q, constants);
+  return { base, scalar: FIELDS[kind](R, constants), layout: createLayout(base.limbs) };
+}
 
 /**
- * The module, to be compiled once and shared by all threads; undefined where the engine lacks relaxed SIMD, or where
- * it gives other products than BigInt does.
+ * The module over the faster of the fields that multiply rightly here, with a shared memory; undefined where there is
+ * none, or no SharedArrayBuffer. `kind` demands one, for tests.
  */
-export async function msmModule(): Promise<WebAssembly.Module | undefined> {
-  const bytes = emitModule();
-  if (!WebAssembly.validate(bytes)) return undefined;
-  const module = await WebAssembly.compile(bytes);
-  return multipliesRight(module) ? module : undefined;
+export async function createSharedKernel(kind?: FieldKind): Promise<SharedKernel | undefined> {
+  if (typeof SharedArrayBuffer === 'undefined') return undefined;
+  const rates = (kind === undefined ? (['fma', 'int'] as const) : [kind])
+    .map((name) => ({ name, rate: multiplicationRate(name) }))
+    .filter(({ rate }) => rate > 0);
+  const best = rates.sort((a, b) => b.rate - a.rate)[0];
+  if (!best) return undefined;
+  const module = await WebAssembly.compile(emitModule(best.name));
+  const initial = Math.ceil(CONSTANT_BYTES / PAGE_BYTES);
+  return {
+    module,
+    kind: best.name,
+    memory: new WebAssembly.Memory({ initial, maximum: MAX_PAGES, shared: true }),
+  };
 }
 
-function emitModule(): Bytes {
+function emitModule(kind: FieldKind): Uint8Array<ArrayBuffer> {
   const module = createModule();
   const constants = createConstants();
-  const inversion = defineInversion(module, constants);
-  defineConversion(module, constants);
+  const base = FIELDS[kind](Q, constants);
+  const scalar = FIELDS[kind](R, constants);
+  const layout = createLayout(base.limbs);
+  const inversion = defineInversion(module, constants, base);
+  defineConversion(module, constants, base);
+  defineRecoding(module, layout);
   for (const degree of [1, 2] as const) {
-    defineMsm(module, defineCurve(module, constants, inversion, degree), degree);
+    const curve = defineCurve(module, constants, base, layout, inversion, degree);
+    defineMsm(module, constants, base, layout, curve, degree);
   }
+  defineTransforms(module, constants, scalar);
+  module.func('clear', ['i32', 'i32'], (body, at, bytes) => body.clear(at, bytes));
+  return finish(module, constants, true);
+}
+
+function finish(module: ReturnType<typeof createModule>, constants: Constants, shared: boolean) {
   const patterns = BigUint64Array.from(constants.patterns.flatMap((bits) => [bits, bits]));
   module.data(0, new Uint8Array(patterns.buffer));
-  return module.bytes(pages(HEAP));
+  return module.bytes(Math.ceil(CONSTANT_BYTES / PAGE_BYTES), { shared });
 }
 
-const pages = (bytes: number): number => Math.ceil(bytes / PAGE_BYTES);
-
-function instantiate(module: WebAssembly.Module) {
-  const memory = new WebAssembly.Memory({ initial: pages(HEAP), maximum: PAGE_BYTES });
-  return { memory, wasm: new WebAssembly.Instance(module, { env: { memory } }).exports as Exports };
-}
-
-/** Is multiply-add fused here? Without that almost every product is wrong. */
-function multipliesRight(module: WebAssembly.Module): boolean {
-  const { memory, wasm } = instantiate(module);
-  const doubles = new Float64Array(memory.buffer);
-  const lane = (index: number, of: number) => (SCRATCH + index * PAIR_BYTES(1)) / 8 + of;
-  const write = (index: number, of: number, value: bigint) => {
-    for (const [i, limb] of toLimbs(value).entries()) doubles[lane(index, of) + 2 * i] = Number(limb);
-  };
-  const read = (index: number, of: number) =>
-    fromLimbs(Array.from({ length: LIMBS }, (_, i) => doubles[lane(index, of) + 2 * i]!));
-  let value = Q - 1n;
-  for (let round = 0; round < 64; round++) {
-    const factors = [value, -value / 3n, (value * 7n) % Q, Q - value];
-    factors.forEach((factor, index) => {
-      write(index >> 1, index & 1, factor);
+/** Multiplications a millisecond; 0 where one is wrong, or the engine does not know the instructions. */
+function multiplicationRate(kind: FieldKind): number {
+  let fastest = 0;
+  for (const modulus of [Q, R]) {
+    const module = createModule();
+    const constants = createConstants();
+    const field = FIELDS[kind](modulus, constants);
+    // to = a * b, `count` times over
+    module.func('multiply', ['i32', 'i32', 'i32', 'i32'], (body, to, a, b, count) => {
+      body.while(count, () => {
+        const factors = [loadElement(body, field.limbs, a), loadElement(body, field.limbs, b)] as const;
+        const [first, second] = interleave(field.dot(body, [factors]), field.dot(body, [factors]));
+        storeElement(body, first, to);
+        storeElement(body, second, to, 16 * field.limbs);
+        body.set(count, i32.sub(count, i32.const(1)));
+      });
     });
-    wasm.g1_multiply!(SCRATCH + 2 * PAIR_BYTES(1), SCRATCH, SCRATCH + PAIR_BYTES(1));
-    for (const side of [0, 1]) {
-      if ((read(2, side) * RADIX - factors[side]! * factors[2 + side]!) % Q !== 0n) return false;
-    }
-    value = (value * value + BigInt(round)) % Q;
-  }
-  return true;
-}
-
-/** Bits per window with the fewest additions: one per point and two per bucket in each window. */
-export function windowBits(count: number): number {
-  const cost = (bits: number) => windowCount(bits) * (count + 2 * 2 ** (bits - 1));
-  let best = WINDOW_BITS.min;
-  for (let bits = best + 1; bits <= WINDOW_BITS.max; bits++) if (cost(bits) < cost(best)) best = bits;
-  return best;
-}
-/** Scalars are below 2^253.6; the highest digit has no sign and may not pass 2^(bits - 1). */
-const windowCount = (bits: number): number => Math.ceil((254.6 - bits) / bits) + 1;
-
-export interface MsmKernel {
-  /**
-   * The sum of scalars[i] * bases[i]: affine points in zkey form, 32-byte integers. RangeError when the operation does
-   * not fit into 4 GiB.
-   */
-  msm(group: Group, bases: Uint8Array, scalars: Uint8Array): Bytes;
-}
-
-/** `bits` fixes the width of the windows, for tests. */
-export function createMsmKernel(module: WebAssembly.Module, { bits }: { bits?: number } = {}): MsmKernel {
-  const { memory, wasm } = instantiate(module);
-
-  function msm(group: Group, bases: Uint8Array, scalars: Uint8Array): Bytes {
-    const degree: Degree = group === 'G1' ? 1 : 2;
-    const call = (name: string, ...args: number[]) => wasm[`g${degree}_${name}`]!(...args);
-    const count = scalars.byteLength / SCALAR_BYTES;
-    const width = bits ?? windowBits(count);
-    const windows = windowCount(width);
-    const buckets = 2 ** (width - 1);
-    const segments = 2 ** Math.min(width - 1, SEGMENT_BITS);
-    const length = buckets / segments;
-    const slot = SLOT_STRIDE(degree);
-
-    let end = HEAP;
-    const region = (size: number) => {
-      const at = end;
-      end += Math.ceil(size / 64) * 64;
-      return at;
-    };
-    // A digit is read as four bytes, of which some lie behind the last scalar.
-    const pScalars = region(scalars.byteLength + 4);
-    const pBias = region(SCALAR_BYTES);
-    const pBuckets = region(windows * buckets * slot);
-    const pSums = region(windows * segments * 2 * slot);
-    const pWeighted = region(windows * 2 * slot);
-    const pPlain = region(windows * slot);
-    const pSum = region(2 * slot);
-    const secretEnd = end;
-    const pPoints = region(count * POINT_STRIDE(degree));
-    const pRaw = region(bases.byteLength);
-    if (end > memory.buffer.byteLength) memory.grow(pages(end - memory.buffer.byteLength));
-    const bytes = new Uint8Array(memory.buffer);
-
-    try {
-      // Points of another operation may have lain here.
-      bytes.fill(0, pBuckets, secretEnd);
-      bytes.set(scalars, pScalars);
-      bytes.set(bases, pRaw);
-      prepare(degree);
-      let bias = 0n;
-      for (let window = 0; window < windows - 1; window++) bias += 1n << BigInt(window * width + width - 1);
-      writeWords(bytes, pBias, bias);
-      wasm.convert!(pRaw, count * degree, pPoints);
-      call('recode', pScalars, pRaw, count, pBias);
-      for (let window = 0; window < windows; window++) {
-        const bit = window * width;
-        // The highest window ends with its scalar.
-        const mask = 2 ** Math.min(width, 256 - bit) - 1;
-        const half = window < windows - 1 ? buckets : 0;
-        const set = pBuckets + window * buckets * slot;
-        call('accumulate', pPoints, pScalars, count, bit >> 3, bit & 7, mask, half, set);
+    const bytes = finish(module, constants, false);
+    if (!WebAssembly.validate(bytes)) return 0;
+    const memory = new WebAssembly.Memory({ initial: 1 });
+    const { exports } = new WebAssembly.Instance(new WebAssembly.Module(bytes), { env: { memory, base: 0 } });
+    const multiply = exports.multiply as (to: number, a: number, b: number, count: number) => void;
+    const [a, b, to] = [0, 1, 2].map((index) => CONSTANT_BYTES + index * 32 * field.limbs) as [
+      number,
+      number,
+      number,
+    ];
+    const view = new DataView(memory.buffer);
+    const write = (at: number, value: bigint) =>
+      field.patterns(value).forEach((pattern, i) => {
+        view.setBigUint64(at + 16 * i, pattern, true);
+      });
+    let value = modulus - 1n;
+    for (let round = 0; round < 64; round++) {
+      const factors = [value, -value / 3n, (value * 7n) % modulus, modulus - value] as const;
+      factors.forEach((factor, index) => {
+        write((index < 2 ? a : b) + 8 * (index % 2), factor);
+      });
+      multiply(to, a, b, 1);
+      for (const lane of [0, 1] as const) {
+        const product = field.read(view, to + 8 * lane, 16);
+        if ((product * field.radix - factors[lane] * factors[2 + lane]!) % modulus !== 0n) return 0;
       }
-      call('running_sums', pBuckets, slot, length, 0, pSums, windows * segments);
-      // Bucket j of segment s counts s * length + j + 1 times.
-      call('running_sums', pSums, 2 * slot, segments, 1, pWeighted, windows);
-      call('add_all', pSums + slot, 2 * slot, segments, pPlain, windows);
-      call('horner', pWeighted + slot, pPlain, windows, width, Math.log2(length), pSum);
-      return readPoint(degree, pSum);
-    } finally {
-      bytes.fill(0, PENDING, secretEnd);
+      value = (value * value + BigInt(round)) % modulus;
     }
+    const began = performance.now();
+    let done = 0;
+    do {
+      multiply(to, a, b, 64);
+      done += 4 * 64;
+    } while (performance.now() - began < RATE_MS);
+    fastest = done / (performance.now() - began);
   }
-
-  function prepare(degree: Degree): void {
-    const words = new Uint32Array(memory.buffer);
-    words[PENDING / 4] = words[WAITING / 4] = 0;
-    // 0 is infinity's, 1 that of points that wait for no batch.
-    words[STAMP / 4] = 2;
-    // (0, 0) and some other x: no points of the curve, but their difference has an inverse.
-    new Float64Array(memory.buffer)[(FILLERS + SLOT_STRIDE(degree)) / 8] = 1;
-  }
-
-  function readPoint(degree: Degree, at: number): Bytes {
-    const point = new Uint8Array(64 * degree);
-    const state = new Uint32Array(memory.buffer)[(at + POINT_STRIDE(degree)) / 4];
-    if (state === 0) return point;
-    const limbs = new Float64Array(memory.buffer, at, 2 * degree * LIMBS);
-    for (let i = 0; i < 2 * degree; i++) {
-      // From radix 2^255 to 2^256.
-      const value = (2n * fromLimbs([...limbs.subarray(i * LIMBS, (i + 1) * LIMBS)])) % Q;
-      writeWords(point, 32 * i, value < 0n ? value + Q : value);
-    }
-    return point;
-  }
-
-  return { msm };
+  return fastest;
 }
+const RATE_MS = 4;
 
-function writeWords(bytes: Uint8Array, at: number, value: bigint): void {
-  const view = new DataView(bytes.buffer, bytes.byteOffset + at, 32);
-  for (let i = 0; i < 4; i++) view.setBigUint64(8 * i, BigInt.asUintN(64, value >> BigInt(64 * i)), true);
+/** Where the data that no thread's region holds begins. */
+export const heapStart = (layout: Layout, threads: number): number =>
+  CONSTANT_BYTES + threads * layout.threadBytes;
+
+/** One thread's instance; `index` counts threads. */
+export function instantiateKernel(
+  { module, memory, kind }: SharedKernel,
+  index: number,
+): (program: Program) => void {
+  const base = heapStart(shapeOf(kind).layout, index);
+  const wasm = new WebAssembly.Instance(module, { env: { memory, base } }).exports as Record<
+    string,
+    (...args: number[]) => void
+  >;
+  return (program) => {
+    for (const [name, ...args] of program) wasm[name]!(...args);
+  };
 }

@@ -6,10 +6,10 @@
  *
  * Not constant time.
  */
-import { Q, R } from '../../../circuits/groth16/field.ts';
+import { power, R } from '../../../circuits/groth16/field.ts';
 import {
   type Body,
-  f64x2,
+  base,
   type I32,
   type I64,
   i32,
@@ -17,133 +17,170 @@ import {
   i64x2,
   type Local,
   type ModuleBuilder,
+  type V128,
   v128,
 } from './assembler.ts';
 import type { Curve } from './curve.ts';
-import { type Constants, dot, interleave, LIMBS, RADIX, toLimbs } from './fma-field.ts';
-import {
-  type Degree,
-  ENTRIES,
-  ENTRY_LISTS,
-  OVERFLOW,
-  POINT_STRIDE,
-  SLOT_STRIDE,
-  STAMP,
-  WAITING,
-} from './layout.ts';
+import { type Constants, constantElement, type Field, interleave } from './field.ts';
+import { type Degree, here, type Layout, OVERFLOW } from './layout.ts';
 
 const SCALAR_BYTES = 32;
+export const DIGIT_BYTES = 2;
 
 /** for (local = 0; local < count; local++) */
-function times(body: Body, count: I32, inner: (index: Local<'i32'>) => void): void {
+export function times(body: Body, count: I32, inner: (index: Local<'i32'>) => void): void {
   const index = body.local('i32', i32.const(0));
   body.while(i32.ltU(index, count), () => {
     inner(index);
     body.set(index, i32.add(index, i32.const(1)));
   });
 }
-const plus = (address: I32, bytes: number): I32 => i32.add(address, i32.const(bytes));
-const advance = (body: Body, pointer: Local<'i32'>, bytes: number) => body.set(pointer, plus(pointer, bytes));
+export const plus = (address: I32, bytes: number): I32 => i32.add(address, i32.const(bytes));
+export const advance = (body: Body, pointer: Local<'i32'>, bytes: number) =>
+  body.set(pointer, plus(pointer, bytes));
+
+/** The 64-bit words of two 32-byte integers, a word per vector, the integers side by side in lanes. */
+export function loadWords(body: Body, first: I32, second: I32, secondOffset = 0): Local<'v128'>[] {
+  const halves = (offset: number): [V128, V128] => [
+    body.local('v128', v128.load(first, offset)),
+    body.local('v128', v128.load(second, secondOffset + offset)),
+  ];
+  const [low, high] = [halves(0), halves(16)];
+  return [v128.lows(...low), v128.highs(...low), v128.lows(...high), v128.highs(...high)].map((word) =>
+    body.local('v128', word),
+  );
+}
 
 /** `convert(raw, pairs, to)`: coordinates in Montgomery form with radix 2^256, 32 bytes each, to ours. */
-export function defineConversion(module: ModuleBuilder, constants: Constants): void {
-  // x 2^256 * 2^254 / 2^255 = x 2^255; nearest to zero, so that the result is tight and 0.51 q.
-  const halfRadix = toLimbs((RADIX / 2n) % Q);
+export function defineConversion(module: ModuleBuilder, constants: Constants, field: Field): void {
+  const { limbs, radix, modulus } = field;
+  // x 2^256 times this over the radix is x times the radix; nearest to zero, so that the result is tight and 0.51 p.
+  const factor = (radix ** 2n * inverseOf(2n ** 256n, modulus)) % modulus;
   module.func('convert', ['i32', 'i32', 'i32'], (body, raw, pairs, to) => {
     body.while(pairs, () => {
-      const half = (address: number, of: 'lows' | 'highs') =>
-        body.local('v128', v128[of](v128.load(raw, address), v128.load(raw, SCALAR_BYTES + address)));
-      const words = [half(0, 'lows'), half(0, 'highs'), half(16, 'lows'), half(16, 'highs')];
-      const limbs = Array.from({ length: LIMBS }, (_, i) => {
-        const [word, shift] = [Math.floor((51 * i) / 64), (51 * i) % 64];
-        let bits = i64x2.shrU(words[word]!, shift);
-        if (shift > 13 && word < 3) bits = v128.or(bits, i64x2.shl(words[word + 1]!, 64 - shift));
-        const low = v128.and(bits, constants.bits((1n << 51n) - 1n));
-        return body.local(
-          'v128',
-          f64x2.sub(v128.or(low, constants.double(2 ** 52)), constants.double(2 ** 52)),
-        );
-      });
-      const factor = halfRadix.map((limb) => constants.double(Number(limb)));
-      const [result] = interleave(dot(body, constants, [[limbs, factor]], { fold: true }));
+      const element = field.split(body, loadWords(body, raw, raw, SCALAR_BYTES));
+      const [result] = interleave(
+        field.dot(body, [[element, constantElement(field, constants, factor)]], { fold: true }),
+      );
       result.forEach((limb, i) => {
         body.store(i64x2.extract(limb, 0), to, 8 * i);
-        body.store(i64x2.extract(limb, 1), to, 8 * (LIMBS + i));
+        body.store(i64x2.extract(limb, 1), to, 8 * (limbs + i));
       });
       advance(body, raw, 2 * SCALAR_BYTES);
-      advance(body, to, 2 * LIMBS * 8);
+      advance(body, to, 2 * limbs * 8);
       body.set(pairs, i32.sub(pairs, i32.const(1)));
     });
   });
 }
+const inverseOf = (value: bigint, modulus: bigint): bigint => power(value, modulus - 2n, modulus);
 
-export function defineMsm(module: ModuleBuilder, curve: Curve, degree: Degree): void {
-  const pointStride = POINT_STRIDE(degree);
-  const slotStride = SLOT_STRIDE(degree);
-  const stateAt = pointStride;
-  const linkAt = pointStride + 4;
-  const rawStride = 64 * degree;
-  const name = (of: string) => `g${degree}_${of}`;
-
-  /**
-   * recode(scalars, raw, count, bias): reduces each scalar modulo r, takes zero for the point at infinity and adds
-   * the 32 bytes at `bias`: half a window for each signed one.
-   */
-  module.func(name('recode'), ['i32', 'i32', 'i32', 'i32'], (body, scalars, raw, count, bias) => {
-    const order = [0n, 64n, 128n, 192n].map((bit) => i64.const((R >> bit) & (2n ** 64n - 1n)));
-    const words = order.map(() => body.local('i64'));
-    const difference = order.map(() => body.local('i64'));
-    const carry = body.local('i64');
-    const any = body.local('i64');
-    body.while(count, () => {
-      words.forEach((word, i) => {
-        body.set(word, i64.load(scalars, 8 * i));
-      });
-      body.set(carry, i64.const(0n));
-      // Scalars are below r; 2^256 is less than 6 r.
-      body.while(i32.and(i64.eqz(carry), i64.geU(words[3]!, order[3]!)), () => {
+/**
+ * recode(scalars, count, bias, width, windows, digits, plane): the signed digits of each scalar, 16 bits a digit and
+ * `plane` bytes from a window's first to the next one's. Reduces a scalar modulo r, adds the 32 bytes at `bias` (half a
+ * window for each but the highest) and cuts it into windows of which half is taken off again.
+ */
+export function defineRecoding(module: ModuleBuilder, layout: Layout): void {
+  module.func(
+    'recode',
+    ['i32', 'i32', 'i32', 'i32', 'i32', 'i32', 'i32'],
+    (body, scalars, count, bias, width, windows, digits, plane) => {
+      const order = [0n, 64n, 128n, 192n].map((bit) => i64.const((R >> bit) & (2n ** 64n - 1n)));
+      const words = order.map(() => body.local('i64'));
+      const difference = order.map(() => body.local('i64'));
+      const carry = body.local('i64');
+      const mask = body.local('i32', i32.sub(i32.shl(i32.const(1), width), i32.const(1)));
+      const half = body.local('i32', i32.shl(i32.const(1), i32.sub(width, i32.const(1))));
+      const digit = body.local('i32');
+      const at = body.local('i32');
+      const bit = body.local('i32');
+      const top = body.local('i32', i32.sub(windows, i32.const(1)));
+      // A digit is read as four bytes, of which some lie behind the scalar: zero.
+      body.store(i64.const(0n), base, layout.scratch + SCALAR_BYTES);
+      body.while(count, () => {
         words.forEach((word, i) => {
-          body.set(difference[i]!, i64.sub(i64.sub(word, order[i]!), carry));
-          const borrow = i32.or(i64.ltU(word, order[i]!), i32.and(i64.eq(word, order[i]!), i32.wrap(carry)));
-          body.set(carry, i64.extend(borrow));
+          body.set(word, i64.load(scalars, 8 * i));
         });
-        body.if(i64.eqz(carry), () => {
+        body.set(carry, i64.const(0n));
+        // Scalars are below r; 2^256 is less than 6 r.
+        body.while(i32.and(i64.eqz(carry), i64.geU(words[3]!, order[3]!)), () => {
           words.forEach((word, i) => {
-            body.set(word, difference[i]!);
+            body.set(difference[i]!, i64.sub(i64.sub(word, order[i]!), carry));
+            const borrow = i32.or(
+              i64.ltU(word, order[i]!),
+              i32.and(i64.eq(word, order[i]!), i32.wrap(carry)),
+            );
+            body.set(carry, i64.extend(borrow));
+          });
+          body.if(i64.eqz(carry), () => {
+            words.forEach((word, i) => {
+              body.set(word, difference[i]!);
+            });
           });
         });
+        body.set(carry, i64.const(0n));
+        words.forEach((word, i) => {
+          // word + carry may wrap only to 0, and then bias + 0 does not.
+          const sum = body.local('i64', i64.add(word, carry));
+          const wrapped = i64.ltU(sum, word);
+          body.set(carry, i64.extend(wrapped));
+          const addend: I64 = i64.load(bias, 8 * i);
+          body.set(sum, i64.add(sum, addend));
+          body.set(carry, i64.or(carry, i64.extend(i64.ltU(sum, addend))));
+          body.store(sum, base, layout.scratch + 8 * i);
+        });
+        body.set(at, digits);
+        body.set(bit, i32.const(0));
+        times(body, windows, (window) => {
+          const bytes = i32.add(base, i32.shrU(bit, i32.const(3)));
+          body.set(
+            digit,
+            i32.and(i32.shrU(i32.load(bytes, layout.scratch), i32.and(bit, i32.const(7))), mask),
+          );
+          body.if(i32.ne(window, top), () => body.set(digit, i32.sub(digit, half)));
+          body.store16(digit, at);
+          body.set(at, i32.add(at, plane));
+          body.set(bit, i32.add(bit, width));
+        });
+        advance(body, scalars, SCALAR_BYTES);
+        advance(body, digits, DIGIT_BYTES);
+        body.set(count, i32.sub(count, i32.const(1)));
       });
-      body.set(any, i64.load(raw));
-      for (let at = 8; at < rawStride; at += 8) body.set(any, i64.or(any, i64.load(raw, at)));
-      body.if(i64.eqz(any), () => {
-        for (const word of words) body.set(word, i64.const(0n));
-      });
-      body.set(carry, i64.const(0n));
-      words.forEach((word, i) => {
-        // word + carry may wrap only to 0, and then bias + 0 does not.
-        const sum = body.local('i64', i64.add(word, carry));
-        const wrapped = i64.ltU(sum, word);
-        body.set(carry, i64.extend(wrapped));
-        const addend: I64 = i64.load(bias, 8 * i);
-        body.set(sum, i64.add(sum, addend));
-        body.set(carry, i64.or(carry, i64.extend(i64.ltU(sum, addend))));
-        body.store(sum, scalars, 8 * i);
-      });
-      advance(body, scalars, SCALAR_BYTES);
-      advance(body, raw, rawStride);
-      body.set(count, i32.sub(count, i32.const(1)));
-    });
+      body.clear(here(layout.scratch), i32.const(SCALAR_BYTES));
+    },
+  );
+}
+
+export function defineMsm(
+  module: ModuleBuilder,
+  constants: Constants,
+  field: Field,
+  layout: Layout,
+  curve: Curve,
+  degree: Degree,
+): void {
+  const pointStride = layout.pointBytes(degree);
+  const slotStride = layout.slotBytes(degree);
+  const stateAt = pointStride;
+  const linkAt = pointStride + 4;
+  const name = (of: string) => `g${degree}_${of}`;
+
+  /** reset(): nothing waits; the fillers are two points with different x, not of the curve. */
+  module.func(name('reset'), [], (body) => {
+    body.clear(base, i32.const(layout.threadBytes));
+    body.store(i32.const(2), base, layout.stamp);
+    const one = constantElement(field, constants, 1n)[0]!;
+    body.store(i64x2.extract(one, 0), base, layout.fillers + slotStride);
   });
 
   /** Adds the overflow's points to their buckets. */
   const merge = module.func(name('merge'), [], (body) => {
-    const length = body.local('i32', i32.load(i32.const(WAITING)));
+    const length = body.local('i32', i32.load(base, layout.waiting));
     body.if(i32.eqz(length), () => body.return());
     body.call(curve.flush);
-    const list = body.local('i32', i32.const(ENTRY_LISTS));
-    const next = body.local('i32', i32.const(ENTRY_LISTS + 4 * OVERFLOW));
+    const list = body.local('i32', here(layout.entryLists));
+    const next = body.local('i32', here(layout.entryLists + 4 * OVERFLOW));
     times(body, length, (index) => {
-      const entry = i32.add(i32.const(ENTRIES), i32.mul(index, i32.const(slotStride)));
+      const entry = i32.add(here(layout.entries), i32.mul(index, i32.const(slotStride)));
       body.store(entry, i32.add(list, i32.shl(index, i32.const(2))));
     });
     const entry = body.local('i32');
@@ -193,40 +230,52 @@ export function defineMsm(module: ModuleBuilder, curve: Curve, degree: Degree): 
     });
     each(() => body.call(curve.addTo, bucket, entry));
     body.call(curve.flush);
-    body.store(i32.const(0), i32.const(WAITING));
+    body.store(i32.const(0), base, layout.waiting);
   });
 
   const overflow = module.func(undefined, ['i32', 'i32'], (body, bucket, point) => {
-    const waiting = body.local('i32', i32.load(i32.const(WAITING)));
-    const entry = body.local('i32', i32.add(i32.const(ENTRIES), i32.mul(waiting, i32.const(slotStride))));
+    const waiting = body.local('i32', i32.load(base, layout.waiting));
+    const entry = body.local('i32', i32.add(here(layout.entries), i32.mul(waiting, i32.const(slotStride))));
     body.call(curve.copy, entry, point);
     body.store(bucket, entry, linkAt);
     body.set(waiting, plus(waiting, 1));
-    body.store(waiting, i32.const(WAITING));
+    body.store(waiting, base, layout.waiting);
     body.if(i32.eq(waiting, i32.const(OVERFLOW)), () => body.call(merge));
   });
 
+  /** Whether a point's y is zero, which it is for infinity alone: the group's order is odd. */
+  const isInfinity = (point: I32): I32 => {
+    // Zero may have a sign.
+    const magnitude = (limb: number) => i64.shl(i64.load(point, pointStride / 2 + 8 * limb), i64.const(1n));
+    let any: I64 = magnitude(0);
+    for (let limb = 1; limb < degree * field.limbs; limb++) any = i64.or(any, magnitude(limb));
+    return i64.eqz(any);
+  };
+
   /**
-   * accumulate(points, scalars, count, byte, shift, mask, half, buckets): adds each point to the bucket of its digit
-   * (bits at byte * 8 + shift, less half), bucket k - 1 for digits k and -k.
+   * accumulate(points, digits, count, buckets): adds each point to the bucket of its digit, bucket k - 1 for the digits
+   * k and -k. Call `finish` after the last.
    */
-  module.func(
-    name('accumulate'),
-    ['i32', 'i32', 'i32', 'i32', 'i32', 'i32', 'i32', 'i32'],
-    (body, points, scalars, count, byte, shift, mask, half, buckets) => {
-      body.set(scalars, i32.add(scalars, byte));
-      body.while(count, () => {
-        const digit = body.local('i32', i32.sub(i32.and(i32.shrU(i32.load(scalars), shift), mask), half));
-        body.if(digit, () => {
-          const negative = body.local('i32', i32.shrS(digit, i32.const(31)));
+  module.func(name('accumulate'), ['i32', 'i32', 'i32', 'i32'], (body, points, digits, count, buckets) => {
+    const digit = body.local('i32');
+    const negative = body.local('i32');
+    const bucket = body.local('i32');
+    const point = body.local('i32');
+    const state = body.local('i32');
+    const stamp = body.local('i32');
+    body.while(count, () => {
+      body.set(digit, i32.load16S(digits));
+      body.if(digit, () => {
+        body.if(i32.eqz(isInfinity(points)), () => {
+          body.set(negative, i32.shrS(digit, i32.const(31)));
           const magnitude = i32.sub(i32.xor(digit, negative), negative);
-          const bucket = body.local(
-            'i32',
+          body.set(
+            bucket,
             i32.add(buckets, i32.mul(i32.sub(magnitude, i32.const(1)), i32.const(slotStride))),
           );
-          const point = body.local('i32', i32.or(points, i32.and(negative, i32.const(1))));
-          const state = body.local('i32', i32.load(bucket, stateAt));
-          const stamp = body.local('i32', i32.load(i32.const(STAMP)));
+          body.set(point, i32.or(points, i32.and(negative, i32.const(1))));
+          body.set(state, i32.load(bucket, stateAt));
+          body.set(stamp, i32.load(base, layout.stamp));
           body.if(
             i32.eqz(state),
             () => body.call(curve.copy, bucket, point),
@@ -241,14 +290,17 @@ export function defineMsm(module: ModuleBuilder, curve: Curve, degree: Degree): 
               ),
           );
         });
-        advance(body, scalars, SCALAR_BYTES);
-        advance(body, points, pointStride);
-        body.set(count, i32.sub(count, i32.const(1)));
       });
-      body.call(merge);
-      body.call(curve.flush);
-    },
-  );
+      advance(body, digits, DIGIT_BYTES);
+      advance(body, points, pointStride);
+      body.set(count, i32.sub(count, i32.const(1)));
+    });
+  });
+  /** finish(): no addition waits any more. */
+  module.func(name('finish'), [], (body) => {
+    body.call(merge);
+    body.call(curve.flush);
+  });
 
   /**
    * runningSums(items, stride, length, last, sums, count): for `count` rows of `length` slots, `stride` bytes from
