@@ -86,7 +86,8 @@ export async function prepareKey(
   }
   const { threads, ...rest } = options;
   await using pool = await createPool(threads === undefined ? {} : { threads });
-  const made = await setup(await readFile(circuit.r1csPath), { field: pool, points: pool }, rest);
+  const hash = () => createHash('blake2b512');
+  const made = await setup(await readFile(circuit.r1csPath), { field: pool, points: pool, hash }, rest);
   await rememberKey(circuit.digest, made.zkey, { origin: 'single-party', mark: INSECURE_SINGLE_PARTY });
   return {
     zkey: made.zkey,

@@ -6,7 +6,7 @@
  * INSECURE-SINGLE-PARTY: whoever runs this can forge proofs for the key unless the secrets are gone. Buffers that held
  * them are zeroed, but JavaScript cannot erase a BigInt; only its own maker may trust such a key.
  */
-import { ceremonyHash, contribution, uncompressedG1, uncompressedG2 } from './ceremony.ts';
+import { ceremonyHash, contribution, type RunningHash, uncompressedG1, uncompressedG2 } from './ceremony.ts';
 import {
   type EngineOptions,
   type FieldEngine,
@@ -59,13 +59,19 @@ export interface SetupResult {
   readonly insecure: typeof INSECURE_SINGLE_PARTY;
 }
 
+export interface SetupEngines {
+  readonly field: FieldEngine;
+  readonly points: FixedBaseEngine;
+  /** blake2b-512, where the host has a faster one: 430 bytes are hashed for each row of the domain. */
+  readonly hash?: (() => RunningHash) | undefined;
+}
+
 /** Makes the key of a circuit, given as the bytes of its `.r1cs`. `bad-file` or `too-large` for the circuit's faults. */
 export async function setup(
   r1csFile: Uint8Array,
-  engines: { readonly field: FieldEngine; readonly points: FixedBaseEngine },
+  { field, points: multiplier, hash: createHash = ceremonyHash }: SetupEngines,
   options: SetupOptions = {},
 ): Promise<SetupResult> {
-  const { field, points: multiplier } = engines;
   const secrets = options.secrets ?? {
     tau: randomScalar(),
     alpha: randomScalar(),
@@ -81,7 +87,7 @@ export async function setup(
   const scalars = await evaluate(r1cs, qap, secrets, field, options);
   try {
     const header = headerPoints(secrets);
-    const hash = ceremonyHash();
+    const hash = createHash();
     for (const name of ['alpha1', 'beta1'] as const) hash.update(uncompressedG1(header.points[name]));
     // gamma and delta enter as the generators: a contribution comes after the hash.
     for (const point of [header.points.beta2, G2.BASE]) hash.update(uncompressedG2(point));
@@ -154,7 +160,7 @@ async function evaluate(
   const scaled = async (vector: Uint8Array, factor: bigint) =>
     keep(await field.scale(vector, keep(elementBytes((factor * MONTGOMERY_R) % R)), one, options));
 
-  try {
+  const matrices = async () => {
     // Values of the matrices carry R^2, products divide by R once: over R the basis gives standard form.
     const basis = keep(await field.ntt(await powers(1n, size), true, options));
     const [A, B] = await field.sparseProduct(transposed(r1cs, qap), basis, qap.variables, options);
@@ -172,18 +178,30 @@ async function evaluate(
       one,
       options,
     );
-
+    return { A, B, K, C };
+  };
+  const quotientBasis = async () => {
     const double = keep(await field.ntt(await powers(invertedDelta * MONTGOMERY_R, 2 * size), true, options));
     const H = new Uint8Array(size * ELEMENT_BYTES);
-    for (let index = 0; index < size; index++) {
-      const odd = (2 * index + 1) * ELEMENT_BYTES;
-      H.set(double.subarray(odd, odd + ELEMENT_BYTES), index * ELEMENT_BYTES);
-    }
+    // In words: moving 32 bytes by subarray costs more than multiplying them.
+    const [from, to] = [new BigUint64Array(new Uint8Array(double).buffer), new BigUint64Array(H.buffer)];
+    for (let at = 0; at < to.length; at++) to[at] = from[2 * at - (at % 4) + 4]!;
+    from.fill(0n);
+    return H;
+  };
+  const vanish = async () => {
     // Beyond one chunk snarkjs hashes whole chunks, which includes the point after the last.
     const hashed = size <= HASH_CHUNK ? size - 1 : size;
     const vanishing = await powers((power(tau, BigInt(size)) - 1n + R) * MONTGOMERY_R, hashed);
     used.splice(used.indexOf(vanishing), 1);
-    return { A, B, K, C, H, vanishing };
+    return vanishing;
+  };
+  // Each computes in one of the engine's threads most of the time.
+  const parts = [matrices(), quotientBasis(), vanish()] as const;
+  try {
+    await Promise.allSettled(parts);
+    const [ofMatrices, H, vanishing] = await Promise.all(parts);
+    return { ...ofMatrices, H, vanishing };
   } finally {
     for (const vector of used) vector.fill(0);
   }
@@ -247,7 +265,7 @@ async function multiplyAll(
   qap: Qap,
   scalars: KeyScalars,
   contributed: boolean,
-  hash: ReturnType<typeof ceremonyHash>,
+  hash: RunningHash,
   engine: FixedBaseEngine,
   { onProgress, signal }: SetupOptions,
 ): Promise<{ ic: Uint8Array; points: Record<Section, Uint8Array> }> {

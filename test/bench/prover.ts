@@ -4,16 +4,25 @@
  *
  * The stages of snarkjs are told apart by what it logs.
  */
+import { execFile } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import { existsSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import os from 'node:os';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
 import { R, randomScalar, rootOfUnity, writeElement } from '../../circuits/groth16/field.ts';
 import { type Group, POINT_BYTES } from '../../circuits/groth16/point.ts';
 import { prove } from '../../circuits/groth16/prove.ts';
-import { readWitness } from '../../circuits/groth16/witness.ts';
+import { type SetupProgress, setup } from '../../circuits/groth16/setup.ts';
+import { readWitness, writeWitness } from '../../circuits/groth16/witness.ts';
 import { readZkey } from '../../circuits/groth16/zkey.ts';
 import { equal } from '../../protocols/encoding.ts';
+import { folder, writeWhole } from '../../runtime/context.ts';
 import { createPool, type Pool } from '../../runtime/msm/pool.ts';
 import { hasProverData, openOracle, PROVER_DATA } from '../circuits/groth16-oracle.ts';
+import { circuitOf } from './circuit.ts';
+import type { LargeProof } from './large-proof.ts';
 import { type BenchContext, type Row, RUNS, row } from './result.ts';
 import { median, timed } from './statistics.ts';
 
@@ -29,6 +38,12 @@ const PROOFS = [
   { name: 'pos', must: 4.2, aim: 6 },
   { name: 'sha', must: 4, aim: 6 },
 ] as const;
+const PROOF_THREADS = 2;
+const SETUPS = [
+  { bits: 16, must: 15, aim: 8 },
+  { bits: 18, must: 60, aim: 30 },
+] as const;
+const LARGE_BITS = 20;
 /** Points that are made; longer bases repeat them. */
 const DISTINCT = 1 << 14;
 
@@ -44,12 +59,88 @@ interface PeerGroup {
 
 export async function benchmarkProver(context: BenchContext): Promise<Row[]> {
   const rows: Row[] = [];
-  for (const threads of THREADS) rows.push(...(await benchmarkSums(threads, context)));
-  if (hasProverData) {
-    for (const proof of PROOFS) rows.push(...(await benchmarkProof(proof, context)));
-  } else context.say('no ../shared/prover here: no whole proofs');
+  for (const threads of THREADS) {
+    if (SUMS.some((sum) => context.wants(sumName(sum, threads)))) {
+      rows.push(...(await benchmarkSums(threads, context)));
+    }
+  }
+  for (const proof of PROOFS) {
+    if (!Object.values(proofNames(proof.name, PROOF_THREADS)).some(context.wants)) continue;
+    if (hasProverData) rows.push(...(await benchmarkProof(proof, context)));
+    else context.say(`no ../shared/prover here: no proof of ${proof.name}`);
+  }
+  for (const setupRow of SETUPS) {
+    if (context.wants(setupName(setupRow.bits))) rows.push(await benchmarkSetup(setupRow, context));
+  }
+  if (Object.values(LARGE_NAMES).some(context.wants)) rows.push(...(await benchmarkLarge(context)));
   return rows;
 }
+
+const setupName = (bits: number) => `local setup, domain 2^${bits}, ${PROOF_THREADS} threads`;
+const LARGE_NAMES = {
+  peak: `peak memory of a proof of 2^${LARGE_BITS}, ${PROOF_THREADS} threads`,
+  time: `file to verified proof of 2^${LARGE_BITS}, ${PROOF_THREADS} threads`,
+};
+
+/** Each key has to prove before its time counts. */
+async function benchmarkSetup(
+  { bits, must, aim }: (typeof SETUPS)[number],
+  { say, signal }: BenchContext,
+): Promise<Row> {
+  const { r1cs, witness } = circuitOf(bits);
+  await using pool = await createPool({ threads: PROOF_THREADS });
+  const engines = { field: pool, points: pool, hash: () => createHash('blake2b512') };
+  const samples: number[] = [];
+  for (let run = 0; run < RUNS; run++) {
+    const { value, ms } = await timed(() => setup(r1cs, engines, { signal }));
+    await prove(readZkey(value.zkey), witness, pool, { signal });
+    samples.push(ms / 1000);
+    say(`${setupName(bits)}: ${samples.at(-1)!.toFixed(1)} s`);
+  }
+  return row({ name: setupName(bits), unit: 's', ours: median(samples), must, aim });
+}
+
+/** A key of our own setup, made once and kept in `.vouch/cache/bench`; each proof in a process of its own. */
+async function benchmarkLarge({ say, signal }: BenchContext): Promise<Row[]> {
+  const [zkey, wtns] = ['zkey', 'wtns'].map((type) => folder('cache', 'bench', `${LARGE_BITS}.${type}`)) as [
+    string,
+    string,
+  ];
+  // The witness is written last.
+  if (!existsSync(wtns)) {
+    say(`making a key of 2^${LARGE_BITS}, once`);
+    const { r1cs, witness } = circuitOf(LARGE_BITS);
+    await using pool = await createPool();
+    const onProgress = ({ done, total }: SetupProgress) => {
+      if (done % 2 ** 20 < 4096) say(`${done} of ${total} points`);
+    };
+    await writeWhole(zkey, (await setup(r1cs, { field: pool, points: pool }, { signal, onProgress })).zkey);
+    await writeWhole(wtns, writeWitness(witness));
+  }
+  const proveOnce = async (): Promise<LargeProof> => {
+    const program = fileURLToPath(new URL('./large-proof.ts', import.meta.url));
+    const words = [program, zkey, wtns, String(PROOF_THREADS)];
+    const { stdout } = await promisify(execFile)(process.execPath, words, { signal });
+    return JSON.parse(stdout);
+  };
+  // A proof that does not verify is none: the process fails.
+  const first = await proveOnce();
+  const proofs = first.checked ? [] : [first];
+  while (proofs.length < RUNS) proofs.push(await proveOnce());
+  return [
+    row({
+      name: LARGE_NAMES.peak,
+      unit: 'GB',
+      ours: Math.max(...proofs.map(({ peak }) => peak)) / 1e9,
+      must: 6,
+      aim: 3,
+    }),
+    row({ name: LARGE_NAMES.time, unit: 's', ours: median(proofs.map(({ ms }) => ms)) / 1000 }),
+  ];
+}
+
+const sumName = ({ group, bits }: { group: Group; bits: number }, threads: number) =>
+  `${group} sum of 2^${bits}, ${threads} ${threads === 1 ? 'thread' : 'threads'}, no tables`;
 
 async function benchmarkSums(threads: number, context: BenchContext): Promise<Row[]> {
   await using pool = await createPool({ threads });
@@ -61,7 +152,8 @@ async function benchmarkSums(threads: number, context: BenchContext): Promise<Ro
       for (const { bits, must, aim } of SUMS.filter((sum) => sum.group === group)) {
         const bases = repeated(points, 2 ** bits * POINT_BYTES[group]);
         const scalars = randomScalars(2 ** bits);
-        const name = `${group} sum of 2^${bits}, ${threads} ${threads === 1 ? 'thread' : 'threads'}, no tables`;
+        const name = sumName({ group, bits }, threads);
+        if (!context.wants(name)) continue;
         const { ours, theirs } = await alternate(
           name,
           () => pool.msm(group, bases, scalars),
@@ -78,11 +170,18 @@ async function benchmarkSums(threads: number, context: BenchContext): Promise<Ro
   return rows;
 }
 
+const proofNames = (name: string, threads: number) => ({
+  rows: `${name}: A/B/C rows, ${threads} threads`,
+  transforms: `${name}: transforms of 2^16, ${threads} threads`,
+  proof: `${name}: file to verified proof of 2^16, ${threads} threads, no tables`,
+});
+
 async function benchmarkProof(
   { name, must, aim }: (typeof PROOFS)[number],
   context: BenchContext,
 ): Promise<Row[]> {
-  const threads = 2;
+  const threads = PROOF_THREADS;
+  const names = proofNames(name, threads);
   const [zkeyFile, wtnsFile] = [`${PROVER_DATA}${name}.zkey`, `${PROVER_DATA}${name}.wtns`];
   await using pool = await createPool({ threads });
   const oracle = await withCores(threads, openOracle);
@@ -99,7 +198,6 @@ async function benchmarkProof(
     const key = JSON.parse(await readFile(`${PROVER_DATA}${name}_vk.json`, 'utf8'));
     const zkey = readZkey(await readFile(zkeyFile));
     const witness = readWitness(await readFile(wtnsFile));
-    const size = `2^${Math.log2(zkey.domainSize)}`;
     const stages = { rows: [] as number[], transforms: [] as number[] };
     const { ours, theirs } = await alternate(
       `proof ${name}`,
@@ -131,7 +229,7 @@ async function benchmarkProof(
     const peer = (value: number) => ({ name: 'snarkjs', value });
     return [
       row({
-        name: `${name}: A/B/C rows, ${threads} threads`,
+        name: names.rows,
         unit: 'ms',
         ours: sparse.ms,
         peer: peer(median(stages.rows)),
@@ -139,7 +237,7 @@ async function benchmarkProof(
         aim: 20,
       }),
       row({
-        name: `${name}: transforms of ${size}, ${threads} threads`,
+        name: names.transforms,
         unit: 'ms',
         ours: transforms.ms,
         peer: peer(median(stages.transforms)),
@@ -147,7 +245,7 @@ async function benchmarkProof(
         aim: 6,
       }),
       row({
-        name: `${name}: file to verified proof of ${size}, ${threads} threads, no tables`,
+        name: names.proof,
         unit: 'ms',
         ours,
         peer: peer(theirs),

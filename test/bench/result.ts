@@ -18,6 +18,16 @@ export interface Row {
   readonly aim: number | null;
   /** whether `must` holds; null where nothing is demanded */
   readonly pass: boolean | null;
+  /** the tables of points that were used, made before; null where none were */
+  readonly tables: Tables | null;
+}
+
+export interface Tables {
+  /** what making them took */
+  readonly seconds: number;
+  readonly mebibytes: number;
+  /** proofs with the same key after which they have paid for themselves */
+  readonly paidAfter: number;
 }
 
 export interface Measured {
@@ -29,9 +39,12 @@ export interface Measured {
   readonly peer?: { readonly name: string; readonly value: number };
   readonly must?: number;
   readonly aim?: number;
+  readonly tables?: Tables;
 }
 
 export interface BenchContext {
+  /** Whether a row of this name was asked for. */
+  readonly wants: (name: string) => boolean;
   /** Progress, for people. */
   readonly say: (line: string) => void;
   /** Aborted by Ctrl-C; whatever was started has to end then. */
@@ -41,7 +54,7 @@ export interface BenchContext {
 /** A benchmark checks each result before it counts it. Throws when a result is wrong. */
 export type Benchmark = (context: BenchContext) => Promise<Row[]>;
 
-export function row({ name, unit, ours, better = 'less', peer, must, aim }: Measured): Row {
+export function row({ name, unit, ours, better = 'less', peer, must, aim, tables }: Measured): Row {
   const ratio = peer === undefined ? null : better === 'less' ? peer.value / ours : ours / peer.value;
   const holds = (bound: number): boolean => {
     if (ratio !== null) return ratio >= bound;
@@ -57,6 +70,7 @@ export function row({ name, unit, ours, better = 'less', peer, must, aim }: Meas
     must: must ?? null,
     aim: aim ?? null,
     pass: must === undefined ? null : holds(must),
+    tables: tables ?? null,
   };
 }
 

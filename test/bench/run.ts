@@ -1,5 +1,5 @@
 /**
- * `npm run bench -- NAME... [--json]`: measures, and prints a table, or with `--json` one object
+ * `npm run bench -- NAME... [--rows PATTERN] [--json]`: measures, and prints a table, or with `--json` one object
  * `{machine, commit, rows}` on stdout; everything else goes to stderr. Exit code 0 when every demand holds, 1
  * when one does not or a result was wrong, 2 for wrong use.
  */
@@ -14,13 +14,14 @@ const BENCHMARKS: Record<string, () => Promise<Benchmark>> = {
   attestation: async () => (await import('./attestation.ts')).benchmarkAttestation,
 };
 const NAMES = Object.keys(BENCHMARKS).join(', ');
-const USAGE = `npm run bench -- NAME... [--json]
+const USAGE = `npm run bench -- NAME... [--rows PATTERN] [--json]
 
-  NAME     ${NAMES}
-  --json   one JSON object on stdout instead of a table`;
+  NAME             ${NAMES}
+  --rows PATTERN   only rows whose name matches this regular expression
+  --json           one JSON object on stdout instead of a table`;
 
 const say = (line: string): void => void process.stderr.write(`${line}\n`);
-const { names, json } = readOptions();
+const { names, json, wants } = readOptions();
 
 const interruption = new AbortController();
 for (const event of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
@@ -37,8 +38,11 @@ try {
   const rows: Row[] = [];
   for (const name of names) {
     const benchmark = await BENCHMARKS[name]!();
-    rows.push(...(await benchmark({ say, signal: interruption.signal })));
+    rows.push(
+      ...(await benchmark({ say, signal: interruption.signal, wants })).filter(({ name }) => wants(name)),
+    );
   }
+  if (rows.length === 0) throw new Error('no row has such a name');
   if (json) process.stdout.write(`${JSON.stringify({ machine, commit, rows })}\n`);
   else {
     const { cpu, cores, memoryGiB, node, natsServer, gpu, loadBefore } = machine;
@@ -55,20 +59,26 @@ try {
 // Libraries keep threads that would hold the process; all that we started has ended.
 process.exit();
 
-function readOptions(): { names: string[]; json: boolean } {
+function readOptions(): { names: string[]; json: boolean; wants: (name: string) => boolean } {
   let why: string;
   try {
     const { values, positionals } = parseArgs({
       allowPositionals: true,
-      options: { json: { type: 'boolean', default: false }, help: { type: 'boolean', default: false } },
+      options: {
+        json: { type: 'boolean', default: false },
+        rows: { type: 'string', default: '' },
+        help: { type: 'boolean', default: false },
+      },
     });
     if (values.help) {
       console.log(USAGE);
       process.exit(0);
     }
     const unknown = positionals.find((name) => !Object.hasOwn(BENCHMARKS, name));
-    if (unknown === undefined && positionals.length > 0)
-      return { names: [...new Set(positionals)], json: values.json };
+    const pattern = new RegExp(values.rows, 'i');
+    if (unknown === undefined && positionals.length > 0) {
+      return { names: [...new Set(positionals)], json: values.json, wants: (name) => pattern.test(name) };
+    }
     why = unknown === undefined ? 'no benchmark was named' : `there is no benchmark called ${unknown}`;
   } catch (error) {
     why = messageOf(error).split(/[.\n]/)[0]!;

@@ -32,7 +32,10 @@ test('a bound holds for our number, or for the ratio where there is a peer', () 
     must: 10,
     aim: null,
     pass: true,
+    tables: null,
   });
+  const tables = { seconds: 4, mebibytes: 300, paidAfter: 12 };
+  assert.equal(row({ name: 'a', unit: 'ms', ours: 1, tables }).tables, tables);
   assert.is(row({ name: 'a', unit: 'ms', ours: 10.001, must: 10 }).pass, false, 'compared before rounding');
   assert.is(row({ name: 'a', unit: '1/s', better: 'more', ours: 9, must: 10 }).pass, false);
   assert.is(row({ name: 'a', unit: 's', ours: 1 }).pass, null);
@@ -66,7 +69,7 @@ test('a process is named by what it does', () => {
 });
 
 test('wrong use is told in one sentence, with exit code 2 and nothing on stdout', () => {
-  for (const args of [['no-such-benchmark'], [], ['--no-such-option', 'main']]) {
+  for (const args of [['no-such-benchmark'], [], ['--no-such-option', 'main'], ['main', '--rows', '(']]) {
     const { status, stdout, stderr } = spawnSync(process.execPath, ['test/bench/run.ts', ...args], {
       cwd: ROOT,
       encoding: 'utf8',
