@@ -1,6 +1,6 @@
 /**
  * Sorts files by what they hold, whatever they are called: evidence, and what belongs to it. Binary formats may
- * come as hex text, as tools print them. Only the outer form is looked at: nothing here says that anything is
+ * come as hex or base64 text, as tools print them. Only the outer form is looked at: nothing here says that anything is
  * genuine.
  */
 
@@ -8,6 +8,7 @@ import { fromHex } from '../encoding.ts';
 import { messageOf, VouchError } from '../errors.ts';
 import {
   type Certificate,
+  fromBase64,
   parseCertificate,
   parsePublicKey,
   parseRevocationList,
@@ -23,7 +24,7 @@ import {
 } from './formats/intel-collateral.ts';
 import { looksLikeQuote } from './formats/intel-quote.ts';
 import { parseGpuEvidenceFile } from './formats/nvidia-report.ts';
-import { parseCertificateTable } from './formats/sev-snp-report.ts';
+import { parseCertificateTable, SNP_REPORT_BYTES } from './formats/sev-snp-report.ts';
 import { sniff } from './formats/sniff.ts';
 import { isPcrText, type PcrValues, parsePcrs } from './formats/tpm-quote.ts';
 import type { PublicKey } from './signature.ts';
@@ -93,7 +94,7 @@ export function sortFiles(files: readonly NamedBytes[]): SortedFiles {
 }
 
 function recognise({ name, bytes: given }: NamedBytes, sorted: Growing): void {
-  const bytes = fromHexText(given) ?? given;
+  const bytes = fromHexText(given) ?? fromBase64Text(given) ?? given;
   if (looksLikeQuote(bytes)) sorted.quotes.push({ name, bytes });
   else if (looksLikeEventLog(bytes)) sorted.eventLogs.push({ name, bytes });
   // The ACPI table that says where firmware keeps the event log: nothing to verify in it.
@@ -103,7 +104,12 @@ function recognise({ name, bytes: given }: NamedBytes, sorted: Growing): void {
 
 function readOthers(name: string, bytes: Uint8Array, kind: ReturnType<typeof sniff>, sorted: Growing): void {
   if (kind === 'snp-report') sorted.snpReports.push({ name, bytes });
-  else if (kind === 'snp-certificate-table') {
+  // What a guest gets when it asks for report and certificates at once.
+  else if (kind === 'snp-extended-report') {
+    const { certificates, crls } = parseCertificateTable(bytes.subarray(SNP_REPORT_BYTES));
+    sorted.snpReports.push({ name, bytes: bytes.subarray(0, SNP_REPORT_BYTES) });
+    addCertificates(certificates, crls, sorted);
+  } else if (kind === 'snp-certificate-table') {
     const { certificates, crls } = parseCertificateTable(bytes);
     addCertificates(certificates, crls, sorted);
   } else if (kind === 'gpu-report') sorted.gpus.push({ report: bytes });
@@ -119,7 +125,7 @@ function readOthers(name: string, bytes: Uint8Array, kind: ReturnType<typeof sni
 
 /** JSON or PEM; text only, so that damaged evidence which happens to hold PEM does not pass for it. */
 function readText(bytes: Uint8Array, sorted: Growing): void {
-  const text = textOf(bytes)?.trimStart();
+  const text = plainPem(textOf(bytes)?.trimStart());
   if (text !== undefined && isPcrText(text)) sorted.pcrs.push(parsePcrs(text));
   else if (text?.startsWith('{')) {
     const intel = readIntelCollateral(text);
@@ -135,6 +141,16 @@ function readText(bytes: Uint8Array, sorted: Growing): void {
   } else {
     const reason = bytes.length === 0 ? 'the file is empty' : 'neither evidence nor what belongs to it';
     throw new VouchError('bad-input', reason);
+  }
+}
+
+/** Intel's service sends chains in headers, percent-encoded, and some keep them so. */
+function plainPem(text: string | undefined): string | undefined {
+  if (!text?.startsWith('-----BEGIN%20')) return text;
+  try {
+    return decodeURIComponent(text.trim());
+  } catch {
+    return text;
   }
 }
 
@@ -166,6 +182,23 @@ function fromHexText(bytes: Uint8Array): Uint8Array | undefined {
   const text = new TextDecoder('latin1').decode(bytes).replaceAll(/\s/g, '');
   const hexText = text.length > 0 && text.length % 2 === 0 && !/[^0-9A-Fa-f]/.test(text);
   return hexText ? fromHex(text.toLowerCase()) : undefined;
+}
+
+/** Text of nothing but padded base64 and white space, as bytes; undefined for anything else. */
+function fromBase64Text(bytes: Uint8Array): Uint8Array | undefined {
+  // Shorter texts than any evidence may be words.
+  if (
+    bytes.length < 256 ||
+    bytes.subarray(0, 64).some((byte) => !/[A-Za-z0-9+/=\s]/.test(String.fromCharCode(byte)))
+  ) {
+    return undefined;
+  }
+  try {
+    return fromBase64(new TextDecoder('latin1').decode(bytes), 'base64');
+  } catch (error) {
+    if (!(error instanceof VouchError)) throw error;
+    return undefined;
+  }
 }
 
 /** Every one of them has to be well-formed. */

@@ -40,6 +40,7 @@ const NAME = /[A-Za-z_][A-Za-z0-9_.-]*(?::[A-Za-z_][A-Za-z0-9_.-]*)?/y;
 const SPACE = /[ \t\n]*/y;
 /** What XML 1.0 allows as text; anything else is not well-formed. */
 const CHARACTERS = /^[\t\n\r\x20-\ud7ff\ue000-\ufffd\u{10000}-\u{10ffff}]*$/u;
+const SURROGATE = /[\ud800-\udfff]/;
 const ENTITIES: Readonly<Record<string, string>> = { lt: '<', gt: '>', amp: '&', quot: '"', apos: "'" };
 
 const NO_SCOPE: ReadonlyMap<string, string> = new Map();
@@ -261,8 +262,10 @@ function inheritedAttributes(apex: XmlElement): XmlAttribute[] {
   return [...found.values()];
 }
 
-/** By code points, as the specification orders names. */
+/** By code points, as the specification orders names; code units order the same where none is a surrogate. */
 function compare(a: string, b: string): number {
+  if (a === b) return 0;
+  if (!SURROGATE.test(a) && !SURROGATE.test(b)) return a < b ? -1 : 1;
   const left = [...a];
   const right = [...b];
   for (let i = 0; i < left.length && i < right.length; i++) {

@@ -146,6 +146,28 @@ test('a quote as hex text, CRLs and certificates as PEM, DER and hex are known b
     (await run([...files.slice(0, 4), write('7', combined.pck_crl!), files[5]!], { at: THEN })).verdict,
     'accept',
   );
+  const encoded = write('8', encodeURIComponent(combined.tcb_info_issuer_chain!));
+  const base64 = write('9', `${readFileSync(QUOTE).toString('base64').replaceAll(/.{64}/g, '$&\n')}\n`);
+  assert.is((await run([base64, ...files.slice(1, 5), encoded], { at: THEN })).verdict, 'accept');
+});
+
+test('an SNP report with the certificates that came with it in one file', async (t) => {
+  need(t);
+  const folder = folderOf(t);
+  const report = readFileSync(at('amd/reports/trustee_v2_milan.bin'));
+  const vcek = readFileSync(at('amd/certs/trustee_vcek.der'));
+  const table = Buffer.alloc(48);
+  table.write('63da758de6644564adc5f4b93be8accd', 'hex');
+  table.writeUInt32LE(table.length, 16);
+  table.writeUInt32LE(vcek.length, 20);
+  const file = path.join(folder, 'extended');
+  const judge = (...parts: Buffer[]) => {
+    writeFileSync(file, Buffer.concat(parts));
+    return run([file], { at: '2024-01-01', policy: 'genuine' });
+  };
+  assert.is((await judge(report, table, vcek)).verdict, 'accept');
+  assert.is((await judge(report, table, vcek.subarray(1))).verdict, 'reject');
+  assert.is((await judge(report, Buffer.alloc(48))).verdict, 'reject');
 });
 
 test('a folder of collateral fills in what the files lack', async (t) => {

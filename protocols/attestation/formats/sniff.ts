@@ -6,11 +6,12 @@ import { sniffCertificates } from '../certificate.ts';
 import { isHyperEnclaveQuote } from './hyperenclave.ts';
 import { isGpuEvidenceFile, isGpuReport } from './nvidia-report.ts';
 import { isRim } from './rim.ts';
-import { isCertificateTable, isSnpReport } from './sev-snp-report.ts';
+import { isCertificateTable, isSnpReport, SNP_REPORT_BYTES } from './sev-snp-report.ts';
 import { isTpmAttest, isTpmSignature } from './tpm-quote.ts';
 
 export type EvidenceKind =
   | 'snp-report'
+  | 'snp-extended-report'
   | 'snp-certificate-table'
   | 'gpu-report'
   | 'gpu-evidence-file'
@@ -24,6 +25,12 @@ export type EvidenceKind =
 /** The kind of a file; undefined for any other. Never throws. */
 export function sniff(bytes: Uint8Array): EvidenceKind | undefined {
   if (isSnpReport(bytes)) return 'snp-report';
+  if (
+    isSnpReport(bytes.subarray(0, SNP_REPORT_BYTES)) &&
+    isCertificateTable(bytes.subarray(SNP_REPORT_BYTES))
+  ) {
+    return 'snp-extended-report';
+  }
   if (isCertificateTable(bytes)) return 'snp-certificate-table';
   if (isGpuReport(bytes)) return 'gpu-report';
   if (isHyperEnclaveQuote(bytes)) return 'hyperenclave-quote';
