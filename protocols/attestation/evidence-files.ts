@@ -23,7 +23,7 @@ import {
   readIntelCollateral,
 } from './formats/intel-collateral.ts';
 import { looksLikeQuote } from './formats/intel-quote.ts';
-import { parseGpuEvidenceFile } from './formats/nvidia-report.ts';
+import { isSwitchReport, parseGpuEvidenceFile } from './formats/nvidia-report.ts';
 import { parseCertificateTable, SNP_REPORT_BYTES } from './formats/sev-snp-report.ts';
 import { sniff } from './formats/sniff.ts';
 import { isPcrText, type PcrValues, parsePcrs } from './formats/tpm-quote.ts';
@@ -34,12 +34,18 @@ export interface NamedBytes {
   readonly bytes: Uint8Array;
 }
 
+/** A device's report; from NVIDIA's own files with its certificates. */
+export interface DeviceFile {
+  readonly report: Uint8Array;
+  readonly certificates?: readonly Uint8Array[];
+}
+
 /** Files by what they hold, in the order in which they came. */
 export interface SortedFiles {
   readonly quotes: readonly NamedBytes[];
   readonly snpReports: readonly NamedBytes[];
-  /** reports; those from NVIDIA's own files with their certificates */
-  readonly gpus: readonly { readonly report: Uint8Array; readonly certificates?: readonly Uint8Array[] }[];
+  readonly gpus: readonly DeviceFile[];
+  readonly switches: readonly DeviceFile[];
   readonly eventLogs: readonly NamedBytes[];
   readonly hyperEnclaves: readonly NamedBytes[];
   readonly tpmQuotes: readonly NamedBytes[];
@@ -68,6 +74,7 @@ export function sortFiles(files: readonly NamedBytes[]): SortedFiles {
     quotes: [],
     snpReports: [],
     gpus: [],
+    switches: [],
     eventLogs: [],
     hyperEnclaves: [],
     tpmQuotes: [],
@@ -113,8 +120,12 @@ function readOthers(name: string, bytes: Uint8Array, kind: ReturnType<typeof sni
     const { certificates, crls } = parseCertificateTable(bytes);
     addCertificates(certificates, crls, sorted);
   } else if (kind === 'gpu-report') sorted.gpus.push({ report: bytes });
-  else if (kind === 'gpu-evidence-file') sorted.gpus.push(...parseGpuEvidenceFile(bytes));
-  else if (kind === 'rim') sorted.manifests.push({ name, bytes });
+  else if (kind === 'switch-report') sorted.switches.push({ report: bytes });
+  else if (kind === 'gpu-evidence-file') {
+    for (const one of parseGpuEvidenceFile(bytes)) {
+      (isSwitchReport(one.report) ? sorted.switches : sorted.gpus).push(one);
+    }
+  } else if (kind === 'rim') sorted.manifests.push({ name, bytes });
   else if (kind === 'hyperenclave-quote') sorted.hyperEnclaves.push({ name, bytes });
   else if (kind === 'tpm-quote') sorted.tpmQuotes.push({ name, bytes });
   else if (kind === 'tpm-signature') sorted.tpmSignatures.push({ name, bytes });

@@ -9,11 +9,11 @@ import { equal, fromHex } from '../encoding.ts';
 import { VouchError } from '../errors.ts';
 import { type Certificate, parseRevocationList } from './certificate.ts';
 import type { Check } from './checklist.ts';
-import type { NamedBytes, SortedFiles } from './evidence-files.ts';
+import type { DeviceFile, NamedBytes, SortedFiles } from './evidence-files.ts';
 import { verifyHyperEnclave } from './formats/hyperenclave.ts';
 import { verifyIntelQuote } from './formats/intel-verify.ts';
 import { verifyGpu } from './formats/nvidia-gpu.ts';
-import { parseGpuReport } from './formats/nvidia-report.ts';
+import { isSwitchReport, parseGpuReport, parseSwitchReport } from './formats/nvidia-report.ts';
 import { parseRim, verifyRim } from './formats/rim.ts';
 import { verifySnp } from './formats/sev-snp.ts';
 import { type PcrValues, verifyTpm } from './formats/tpm-quote.ts';
@@ -48,7 +48,7 @@ export async function judgeEvidence(question: EvidenceQuestion): Promise<Judgeme
   const parts: Part[] = [];
   for (const quote of given.quotes) parts.push(await judgeQuote(quote, question));
   for (const report of given.snpReports) parts.push(await judgeSnp(report, question));
-  if (given.gpus.length > 0) parts.push(await judgeGpus(question));
+  if (given.gpus.length + given.switches.length > 0) parts.push(await judgeGpus(question));
   else for (const manifest of given.manifests) parts.push(await judgeManifest(manifest, question));
   if (given.tpmQuotes.length + given.tpmSignatures.length > 0) parts.push(await judgeTpm(question));
   for (const quote of given.hyperEnclaves) parts.push(await judgeHyperEnclave(quote, question));
@@ -71,8 +71,9 @@ const check = (id: string, fault: string | undefined, done: string): Check =>
 
 /** What concerns the files as a whole. */
 function checkFiles({ given, nonce }: EvidenceQuestion): Check[] {
-  const { quotes, snpReports, gpus, manifests, eventLogs, tpmQuotes, hyperEnclaves, unknown } = given;
-  const pieces = [quotes, snpReports, gpus, manifests, tpmQuotes, hyperEnclaves];
+  const { quotes, snpReports, gpus, switches, manifests, eventLogs, tpmQuotes, hyperEnclaves, unknown } =
+    given;
+  const pieces = [quotes, snpReports, gpus, switches, manifests, tpmQuotes, hyperEnclaves];
   const count = pieces.reduce((sum, { length }) => sum + length, 0);
   const checks = [
     check(
@@ -88,7 +89,7 @@ function checkFiles({ given, nonce }: EvidenceQuestion): Check[] {
     const fault = `expected one TDX quote and one event log, got ${tds} and ${eventLogs.length}`;
     checks.push(check('evidence.event-log', fits ? undefined : fault, 'compared with the TDX quote'));
   }
-  if (nonce !== undefined && gpus.length + tpmQuotes.length === 0) {
+  if (nonce !== undefined && gpus.length + switches.length + tpmQuotes.length === 0) {
     checks.push(check('evidence.nonce', 'a nonce was given, and no GPU or TPM evidence to answer it', ''));
   }
   if (given.pcrs.length > 0 && tpmQuotes.length + hyperEnclaves.length === 0) {
@@ -168,25 +169,46 @@ async function judgeGpus(question: EvidenceQuestion): Promise<Part> {
   const { given, store, policy, now, nonce } = question;
   const named = chainsOf(certificatesOf('other', given));
   const chains = named.length > 0 ? named : chainsOf(certificatesOf('other', store));
+  const withChain = async ({ report, certificates }: DeviceFile) => ({
+    report,
+    certificates: certificates ?? (await signerOf(report, chains)),
+  });
   const gpus = [];
-  for (const { report, certificates } of given.gpus) {
-    gpus.push({ report, certificates: certificates ?? (await signerOf(report, chains)) });
-  }
+  for (const gpu of given.gpus) gpus.push(await withChain(gpu));
+  const switches = [];
+  for (const one of given.switches) switches.push(await withChain(one));
+  const versions = new Set([...given.gpus, ...given.switches].flatMap(({ report }) => firmwareOf(report)));
   const result = await verifyGpu({
     gpus,
-    rims: [...given.manifests, ...store.manifests.filter(readable)].map(({ bytes }) => bytes),
+    switches,
+    rims: [...given.manifests, ...store.manifests.filter((one) => describes(one, versions))].map(
+      ({ bytes }) => bytes,
+    ),
     nonce: nonce === undefined ? undefined : fromHex(nonce),
     crls: crlsOf('other', question),
     policy: policy.gpu,
     now,
   });
-  return withPlatform(result, 'nvidia-gpu', 'gpu', policy);
+  const claims = [...result.claims, ...(result.switches.length > 0 ? [{ switches: result.switches }] : [])];
+  return withPlatform({ ...result, claims }, 'nvidia-gpu', 'gpu', policy);
 }
 
-function readable({ bytes }: NamedBytes): boolean {
+/** The versions that a report's manifests have to be for; none when it cannot be read. */
+function firmwareOf(report: Uint8Array): string[] {
   try {
-    parseRim(bytes);
-    return true;
+    if (isSwitchReport(report)) return [parseSwitchReport(report).biosVersion];
+    const { driverVersion, vbiosVersion } = parseGpuReport(report);
+    return [driverVersion, vbiosVersion];
+  } catch (error) {
+    if (!(error instanceof VouchError)) throw error;
+    return [];
+  }
+}
+
+/** Whether a manifest in store is for one of these versions; others are other machines' matter. */
+function describes({ bytes }: NamedBytes, versions: ReadonlySet<string>): boolean {
+  try {
+    return versions.has(parseRim(bytes).version.toUpperCase());
   } catch (error) {
     if (!(error instanceof VouchError)) throw error;
     return false;
@@ -212,7 +234,7 @@ function chainsOf(certificates: readonly Certificate[]): Certificate[][] {
 async function signerOf(report: Uint8Array, chains: readonly Certificate[][]): Promise<Uint8Array[]> {
   let signer = chains[0];
   try {
-    const { signature, signed } = parseGpuReport(report);
+    const { signature, signed } = isSwitchReport(report) ? parseSwitchReport(report) : parseGpuReport(report);
     for (const chain of chains) {
       if (await verifyEcdsa(chain[0]!.key, 'SHA-384', signature, signed)) signer = chain;
     }

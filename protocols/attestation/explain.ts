@@ -131,7 +131,7 @@ function explainGpu(policy: GpuPolicy): string[] {
     `GPU: ${policy.count === undefined ? 'any number' : `exactly ${policy.count}`}, all different, all in one mode out of ${list(policy.modes)}, of ${list(policy.architectures)}.`,
     ...(policy.modes.includes('ppcie')
       ? [
-          `GPU: behind switches, all at the same ${policy.switches === undefined ? 'switches' : `${policy.switches} switches`}, whose own evidence is not verified.`,
+          `GPU: behind switches, all at the same ${policy.switches === undefined ? 'switches' : `${policy.switches} switches`}, ${policy.switchEvidence === 'required' ? 'each with evidence of its own' : 'whose own evidence may be absent'}.`,
         ]
       : []),
     `GPU: drivers ${list(policy.drivers ?? ['any'])}; vBIOSes ${list(policy.vbioses ?? ['any'])}.`,

@@ -197,15 +197,16 @@ export const GpuPolicy = z.strictObject({
     .array(z.enum(GPU_MODES))
     .min(1)
     .max(GPU_MODES.length)
-    .default(['cc', 'mpt'])
-    .describe("modes accepted; behind switches (`ppcie`) the switches' own evidence is not verified"),
+    .default([...GPU_MODES])
+    .describe('modes accepted: one GPU alone, several, or several behind switches'),
   switches: z
     .int()
     .min(1)
     .max(64)
     .optional()
     .describe('`ppcie`: how many switches every GPU must see; HGX boards of Hopper have 4'),
-  rims: Presence.default('required').describe('manifests of driver and vBIOS'),
+  switchEvidence: Presence.default('required').describe('`ppcie`: evidence of every switch'),
+  rims: Presence.default('required').describe('manifests of driver, vBIOS and switch'),
   fwid: Presence.default('required').describe('the firmware id in the report, which older drivers leave out'),
   guestState: Presence.default('required').describe('CC mode `on` and ready, as the measured guest states'),
   revocation: Revocation.default('required'),
@@ -380,7 +381,7 @@ export const BUILT_IN = {
     },
     amd: { maximumVmpl: 3, migration: true, uncommittedFirmware: true, revocation: 'if-present' },
     gpu: {
-      modes: [...GPU_MODES],
+      switchEvidence: 'if-present',
       rims: 'if-present',
       fwid: 'if-present',
       guestState: 'if-present',

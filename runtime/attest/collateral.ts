@@ -51,8 +51,9 @@ export async function addCollateral(
 ): Promise<string[]> {
   const read = files.map((name) => ({ name, bytes: readNamed(name, 'collateral', MAX_FILE_BYTES) }));
   const sorted = sortFiles(read);
-  const { unknown, quotes, snpReports, gpus, eventLogs, tpmQuotes, tpmSignatures, hyperEnclaves } = sorted;
-  const pieces = [quotes, snpReports, gpus, eventLogs, tpmQuotes, tpmSignatures, hyperEnclaves];
+  const { unknown, quotes, snpReports, gpus, switches, eventLogs, tpmQuotes, tpmSignatures, hyperEnclaves } =
+    sorted;
+  const pieces = [quotes, snpReports, gpus, switches, eventLogs, tpmQuotes, tpmSignatures, hyperEnclaves];
   const evidence = pieces.reduce((sum, { length }) => sum + length, 0);
   const wrong =
     unknown[0] ?? (evidence > 0 ? { name: 'files', reason: `${evidence} of evidence` } : undefined);

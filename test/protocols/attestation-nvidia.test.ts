@@ -279,7 +279,7 @@ test('the measurement of the first video decoder counts only while it is in use'
 
 test('several GPUs: all verified, different ones, in one mode', async () => {
   const second = await gpu(makers, { serial: 8 });
-  const policy = { ...STRICT, count: 2, modes: ['cc', 'ppcie'] as GpuPolicy['modes'] };
+  const policy = { ...STRICT, count: 2, switchEvidence: 'if-present' } as const;
   const two = await ask([[card], [second]], { policy });
   assert.is(two.verdict, 'accept', JSON.stringify(two.checks));
   assert.is(new Set(two.claims.map(({ device }) => device)).size, 2);
@@ -340,6 +340,102 @@ test('several GPUs: all verified, different ones, in one mode', async () => {
     'reject',
   );
   assert.is((await ask([], { policy: STRICT })).verdict, 'reject', 'no GPU at all');
+});
+
+test('behind switches: evidence of each, of those that the GPUs see, which see these GPUs', async () => {
+  const second = await gpu(makers, { serial: 8 });
+  const pdi = (fill: number) => Uint8Array.from({ length: 8 }, (_, i) => fill + i);
+  const behind = (...pdis: number[]) => ({
+    fields: new Map([
+      [21, Uint8Array.of(0xaa)],
+      // A GPU says them the other way round, and zeros for links that are off.
+      [22, concat(...pdis.map((fill) => pdi(fill).toReversed()), new Uint8Array(8))],
+    ]),
+  });
+  const makeSwitch = async (
+    serial: number,
+    fill: number,
+    seen: number[] = [0x81, 0x91],
+    change: ReportOptions = {},
+    name = 'LS_10 A01 FSP FMC LF',
+  ) => {
+    const made = await gpu(makers, { name, serial });
+    const ports = concat(...seen.map(pdi), new Uint8Array(128)).slice(0, 128);
+    const fields = new Map<number, Uint8Array | undefined>([
+      [3, undefined],
+      [6, utf8('96.10.55.00.01')],
+      [11, undefined],
+      [17, undefined],
+      [20, undefined],
+      [22, pdi(fill)],
+      [26, ports],
+    ]);
+    return { report: await report(made, { fields, ...change }), certificates: made.chain };
+  };
+  const bios = await rim(signer, {
+    version: '96.10.55.00.01',
+    product: 'LS10',
+    active: new Map([[1, [measured(1)]]]),
+  });
+  const gpus = [
+    [card, behind(0x11, 0x21)],
+    [second, behind(0x21, 0x11)],
+  ] as const;
+  const one = await makeSwitch(21, 0x11);
+  const two = await makeSwitch(22, 0x21);
+  const all = { switches: [one, two], rims: [driverRim, vbiosRim, bios] };
+  const whole = await ask([...gpus], all);
+  assert.is(whole.verdict, 'accept', JSON.stringify(whole.checks.filter(({ status }) => status !== 'pass')));
+  assert.equal(
+    whole.switches.map((found) => [found.chip, found.biosVersion, found.pdi, found.gpus.length]),
+    [
+      ['LS10', '96.10.55.00.01', hex(pdi(0x11)), 2],
+      ['LS10', '96.10.55.00.01', hex(pdi(0x21)), 2],
+    ],
+  );
+  assert.ok(whole.checks.some(({ id }) => id === 'rim.switch.2.signature'));
+  // Every way in which the pieces do not belong together.
+  for (const switches of [
+    [one],
+    [one, one],
+    [one, await makeSwitch(23, 0x31)],
+    [one, await makeSwitch(24, 0x21, [0x81, 0xa1])],
+    [await makeSwitch(25, 0x11, [0x81]), await makeSwitch(26, 0x21, [0x81])],
+  ]) {
+    await expectOnly('gpu.topology', ask([...gpus], { ...all, switches }));
+  }
+  await expectOnly('gpu.topology', ask([[card], [second]], all));
+  const missing = await ask([...gpus], { ...all, switches: [] });
+  assert.is(missing.verdict, 'reject');
+  assert.is(missing.checks.find(({ id }) => id === 'switch.report')?.status, 'skipped');
+  // Each switch is judged as a device.
+  const late = await makeSwitch(22, 0x21, undefined, { nonce: flip(NONCE, 2) });
+  await expectOnly('switch.2.nonce', ask([...gpus], { ...all, switches: [one, late] }));
+  const forged = { ...two, report: flip(two.report, 200) };
+  await expectOnly('switch.2.signature', ask([...gpus], { ...all, switches: [one, forged] }));
+  const stranger = { ...two, certificates: one.certificates };
+  await expectOnly('switch.2.signature', ask([...gpus], { ...all, switches: [one, stranger] }));
+  const unknown = await makeSwitch(27, 0x11, undefined, {}, 'LS_19 A01 FSP FMC LF');
+  await expectOnly('switch.architecture', ask([...gpus], { ...all, switches: [unknown, two] }));
+  const other = await rim(signer, {
+    version: '96.10.55.00.01',
+    product: 'LS10',
+    active: new Map([[1, [measured(2)]]]),
+  });
+  const measuredWrong = await ask([...gpus], { ...all, rims: [driverRim, vbiosRim, other] });
+  assert.equal(failed(measuredWrong), ['switch.measurements', 'switch.2.measurements']);
+  const without = await ask([...gpus], { ...all, rims: [driverRim, vbiosRim] });
+  assert.equal(failed(without), ['rim.switch.version', 'rim.switch.2.version']);
+  // Alone they are verified as devices.
+  assert.is((await ask([], { ...all })).verdict, 'accept');
+  for (const at of [0, 37, 60, one.report.length - 1]) {
+    assert.is(
+      (await ask([], { ...all, switches: [{ ...one, report: flip(one.report, at) }] })).verdict,
+      'reject',
+    );
+  }
+  assert.is(sniff(one.report), 'switch-report');
+  assert.is(sniff(await report(card)), 'gpu-report');
 });
 
 test('reports are read strictly', async () => {

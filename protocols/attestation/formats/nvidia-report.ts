@@ -1,5 +1,5 @@
 /**
- * Reads what an NVIDIA GPU (Hopper, Blackwell) answers to an attestation request: an SPDM exchange whose opaque
+ * Reads what an NVIDIA GPU (Hopper, Blackwell) or NVSwitch (LS10) answers to an attestation request: an SPDM exchange whose opaque
  * data is a list of fields, and the firmware id that the device certificate states (TCG DICE Attestation
  * Architecture). Field numbers and values: github.com/NVIDIA/nvtrust and NVIDIA/attestation-sdk. Nothing is
  * verified here.
@@ -64,14 +64,7 @@ export function parseGpuReport(bytes: Uint8Array): GpuReport {
     throw new VouchError('bad-file', `${what}: ${reason}`);
   };
   const exchange = parseSpdmExchange(fromHexText(bytes) ?? bytes, SIGNATURE_BYTES, what);
-  const fields = new Map<number, Uint8Array>();
-  const { take, uint, left } = createReader(exchange.opaque, `${what}: opaque data`);
-  while (left() > 0) {
-    const type = uint(2);
-    const value = take(uint(2));
-    if (fields.has(type)) refuse(`opaque field ${type}: expected it once`);
-    fields.set(type, value);
-  }
+  const fields = opaqueFields(exchange, what);
   const field = (type: number): Uint8Array => fields.get(type) ?? refuse(`opaque field ${type} is missing`);
   const text = (type: number, pattern: RegExp): string => {
     const value = String.fromCharCode(...field(type).subarray(0, 64)).replace(/\0*$/, '');
@@ -117,8 +110,87 @@ export function parseGpuReport(bytes: Uint8Array): GpuReport {
     ...(nvdec0 === undefined ? {} : { nvdec0 }),
     ...(fwid === undefined ? {} : { fwid }),
     mode,
-    switches: [...new Set(hex(pdis).match(/.{16}/g))].filter((pdi) => !/^0*$/.test(pdi)).sort(),
+    // The other way round than a switch says of itself.
+    switches: identifiersIn(pdis, (pdi) => pdi.toReversed()),
   };
+}
+
+/** type -> value, each type once; throws `bad-file`. */
+function opaqueFields({ opaque }: SpdmExchange, what: string): Map<number, Uint8Array> {
+  const fields = new Map<number, Uint8Array>();
+  const { take, uint, left } = createReader(opaque, `${what}: opaque data`);
+  while (left() > 0) {
+    const type = uint(2);
+    const value = take(uint(2));
+    if (fields.has(type)) throw new VouchError('bad-file', `${what}: opaque field ${type}: expected it once`);
+    fields.set(type, value);
+  }
+  return fields;
+}
+
+/** Device identifiers one after the other, each once, sorted, as hex; zeros are links that are off. */
+function identifiersIn(bytes: Uint8Array, order = (pdi: Uint8Array): Uint8Array => pdi): string[] {
+  const found = Array.from({ length: bytes.length / PDI_BYTES }, (_, i) =>
+    hex(order(bytes.subarray(i * PDI_BYTES, (i + 1) * PDI_BYTES))),
+  );
+  return [...new Set(found)].filter((pdi) => !/^0*$/.test(pdi)).sort();
+}
+
+/** What an NVSwitch (LS10) answers to the same request; its fields have numbers of their own meaning. */
+export interface SwitchReport extends SpdmExchange {
+  /** such as 96.10.55.00.01 */
+  readonly biosVersion: string;
+  /** its own device identifier */
+  readonly pdi: string;
+  /** those of the GPUs at its ports, each once, sorted */
+  readonly gpus: readonly string[];
+  readonly fwid?: Uint8Array;
+}
+
+const SWITCH_FIELD = { biosVersion: 6, fwid: 20, devicePdi: 22, gpuPdis: 26 } as const;
+/** GPUs at a switch's ports; their identifiers are followed by the ports' numbers, as many bytes again. */
+const SWITCH_GPUS = 8;
+
+/** Reads a switch's report in binary or as hex text; throws `bad-file` or `bad-version`. */
+export function parseSwitchReport(bytes: Uint8Array): SwitchReport {
+  const what = 'switch report';
+  const refuse = (reason: string): never => {
+    throw new VouchError('bad-file', `${what}: ${reason}`);
+  };
+  const exchange = parseSpdmExchange(fromHexText(bytes) ?? bytes, SIGNATURE_BYTES, what);
+  const fields = opaqueFields(exchange, what);
+  const field = (type: number): Uint8Array => fields.get(type) ?? refuse(`opaque field ${type} is missing`);
+  const biosVersion = String.fromCharCode(...field(SWITCH_FIELD.biosVersion).subarray(0, 64)).replace(
+    /\0*$/,
+    '',
+  );
+  if (!/^[0-9A-Fa-f]{2}(?:\.[0-9A-Fa-f]{2}){4}$/.test(biosVersion)) refuse('BIOS version: unexpected text');
+  const pdi = field(SWITCH_FIELD.devicePdi);
+  if (pdi.length !== PDI_BYTES) refuse(`device PDI: expected ${PDI_BYTES} bytes`);
+  const gpus = field(SWITCH_FIELD.gpuPdis);
+  if (gpus.length !== 2 * SWITCH_GPUS * PDI_BYTES)
+    refuse(`GPU PDIs: expected those of ${SWITCH_GPUS} and their ports`);
+  const fwid = fields.get(SWITCH_FIELD.fwid);
+  if (fwid !== undefined && fwid.length !== FWID_BYTES) refuse(`FWID: expected ${FWID_BYTES} bytes`);
+  return {
+    ...exchange,
+    biosVersion: biosVersion.toUpperCase(),
+    pdi: hex(pdi),
+    gpus: identifiersIn(gpus.subarray(0, SWITCH_GPUS * PDI_BYTES)),
+    ...(fwid === undefined ? {} : { fwid }),
+  };
+}
+
+/** Whether bytes are a switch's report, in binary or as hex text. */
+export function isSwitchReport(bytes: Uint8Array): boolean {
+  if (!isGpuReport(bytes)) return false;
+  try {
+    const exchange = parseSpdmExchange(fromHexText(bytes) ?? bytes, SIGNATURE_BYTES);
+    const fields = opaqueFields(exchange, '');
+    return fields.has(SWITCH_FIELD.gpuPdis) && !fields.has(FIELD.driverVersion);
+  } catch {
+    return false;
+  }
 }
 
 /** Hex text, in one or more lines, as bytes; undefined for anything else. */

@@ -4,7 +4,7 @@
  */
 import { sniffCertificates } from '../certificate.ts';
 import { isHyperEnclaveQuote } from './hyperenclave.ts';
-import { isGpuEvidenceFile, isGpuReport } from './nvidia-report.ts';
+import { isGpuEvidenceFile, isGpuReport, isSwitchReport } from './nvidia-report.ts';
 import { isRim } from './rim.ts';
 import { isCertificateTable, isSnpReport, SNP_REPORT_BYTES } from './sev-snp-report.ts';
 import { isTpmAttest, isTpmSignature } from './tpm-quote.ts';
@@ -14,6 +14,7 @@ export type EvidenceKind =
   | 'snp-extended-report'
   | 'snp-certificate-table'
   | 'gpu-report'
+  | 'switch-report'
   | 'gpu-evidence-file'
   | 'rim'
   | 'tpm-quote'
@@ -32,6 +33,7 @@ export function sniff(bytes: Uint8Array): EvidenceKind | undefined {
     return 'snp-extended-report';
   }
   if (isCertificateTable(bytes)) return 'snp-certificate-table';
+  if (isSwitchReport(bytes)) return 'switch-report';
   if (isGpuReport(bytes)) return 'gpu-report';
   if (isHyperEnclaveQuote(bytes)) return 'hyperenclave-quote';
   if (isTpmAttest(bytes)) return 'tpm-quote';
