@@ -1,6 +1,6 @@
 /** Evidence on request, and the release of a model key against evidence. */
 import { z } from 'zod';
-import { EvidenceDocument } from './attestation/verify.ts';
+import { EvidenceDocument } from './attestation/document.ts';
 import { base64Text, Digest, FieldElement, Id, messageType, Nonce } from './envelope.ts';
 
 /** Public description of a served model; the parameters stay sealed. */

@@ -1,6 +1,6 @@
 /** A proof from request to publication. */
 import { z } from 'zod';
-import { EvidenceDocument } from './attestation/verify.ts';
+import { EvidenceDocument } from './attestation/document.ts';
 import { base64Text, Digest, FieldElement, Id, messageType } from './envelope.ts';
 
 export const PHASES = [

@@ -3,12 +3,12 @@
  *
  *   receipt = statement "application/vouch-receipt+cbor" (protocols/cose.ts) by the receipt key that the
  *             evidence binds, over the deterministic CBOR map
- *             {"v": 1, "id": tstr, "enclave": tstr, "evidence": bstr 32, "policy": bstr 32, "model": bstr 32,
+ *             {"v": 2, "id": tstr, "enclave": tstr, "evidence": bstr 32, "policy": bstr 32, "model": bstr 32,
  *              "request": bstr 32, "response": bstr 32, "nonce": bstr 16..64, "sequence": uint, "time": uint}
  *     id        lower-case hex of the first 16 bytes of
  *               SHA-256("vouch/v1/receipt-id" || 0x00 || enclave || 0x00 || nonce):
  *               whoever chose the nonce knows where the receipt will be, and a nonce has one receipt
- *     evidence  SHA-256 of the evidence (the decoded `evidence` of the document)
+ *     evidence  SHA-256 of the evidence document as a CBOR map: what CPU and GPUs signed, and all that it binds
  *     policy    digest of the policy under which the model's key was released to the enclave
  *     model     model commitment, the field element in 32 bytes little-endian
  *     request   HMAC-SHA256(request salt, "vouch/v1/request" || 0x00 || body)
@@ -16,7 +16,7 @@
  *     nonce     the client's, from inside the sealed request
  *     sequence  receipts signed by this enclave since it started, from 0
  *     time      seconds since 1970 by the host's clock, which nobody vouches for
- *   bundle  = {"v": 1, "receipt": bstr, "evidence": EvidenceDocument as a CBOR map with its JSON names and values}
+ *   bundle  = {"v": 2, "receipt": bstr, "evidence": EvidenceDocument as a CBOR map with its JSON names and values}
  *
  * The salts are 32 random bytes each, chosen by the client, and travel only inside the seal: without them
  * neither an application nor a yes/no answer can be guessed from its digest, and showing one salt opens one
@@ -28,16 +28,22 @@ import { hmac } from '@noble/hashes/hmac.js';
 import { sha256 as nobleSha256 } from '@noble/hashes/sha2.js';
 import { z } from 'zod';
 import { type Check, createChecklist, type Verdict } from './attestation/checklist.ts';
+import {
+  EvidenceDocument,
+  evidenceDigest,
+  isHardware,
+  labelOf,
+  MAX_DOCUMENT_BYTES,
+} from './attestation/document.ts';
+import type { VendorRoots } from './attestation/evidence-verdict.ts';
 import type { Policy } from './attestation/policy.ts';
 import { policyDigest } from './attestation/policy.ts';
 import { fieldBytes, fieldFromBytes } from './attestation/report-data.ts';
 import {
   CLOCK_SKEW_SECONDS,
-  EvidenceDocument,
+  type Collateral,
   type EvidenceReport,
-  isHardware,
-  labelOf,
-  MAX_EVIDENCE_BYTES,
+  stillFresh,
   verifyEvidence,
 } from './attestation/verify.ts';
 import { byteString, byteStringBetween, decodeCbor, encodeCbor } from './cbor.ts';
@@ -51,10 +57,10 @@ const RECEIPT_TYPE = 'application/vouch-receipt+cbor';
 const MAX_PAYLOAD_BYTES = 1024;
 const MAX_RECEIPT_BYTES = 2048;
 /** A bundle is at most this long. */
-export const MAX_BUNDLE_BYTES = MAX_RECEIPT_BYTES + Math.ceil((MAX_EVIDENCE_BYTES * 4) / 3) + 1024;
+export const MAX_BUNDLE_BYTES = MAX_RECEIPT_BYTES + MAX_DOCUMENT_BYTES;
 
 const Payload = z.strictObject({
-  v: z.literal(1),
+  v: z.literal(2),
   id: Id,
   enclave: Id,
   evidence: byteString(32),
@@ -71,7 +77,7 @@ const Payload = z.strictObject({
 });
 
 const Bundle = z.strictObject({
-  v: z.literal(1),
+  v: z.literal(2),
   receipt: byteStringBetween(1, MAX_RECEIPT_BYTES),
   evidence: EvidenceDocument,
 });
@@ -123,7 +129,7 @@ export async function signReceipt(
 ): Promise<{ id: string; receipt: Uint8Array }> {
   const id = receiptId(claims.enclave, claims.nonce);
   const payload: z.infer<typeof Payload> = {
-    v: 1,
+    v: 2,
     id,
     enclave: claims.enclave,
     evidence: fromHex(claims.evidence, 'evidence digest', 32),
@@ -139,7 +145,7 @@ export async function signReceipt(
 }
 
 export const encodeReceiptBundle = ({ receipt, evidence }: ReceiptBundle): Uint8Array =>
-  encodeCbor(Bundle.parse({ v: 1, receipt, evidence }));
+  encodeCbor(Bundle.parse({ v: 2, receipt, evidence }));
 
 /** Throws `too-large` or `bad-message`. Proves nothing: see `verifyReceipt`. */
 export function decodeReceiptBundle(bytes: Uint8Array): ReceiptBundle {
@@ -151,10 +157,41 @@ export function decodeReceiptBundle(bytes: Uint8Array): ReceiptBundle {
   return { receipt, evidence };
 }
 
+/**
+ * What a bundle's receipt says, if its signature holds under the key in the bundle's evidence; undefined otherwise. Who
+ * signed it, and whether that evidence is any good, only `verifyReceipt` tells.
+ */
+export function readReceipt(bundle: Uint8Array): (ReceiptClaims & { readonly id: string }) | undefined {
+  try {
+    const { receipt, evidence } = decodeReceiptBundle(bundle);
+    return decodeClaims(signedPayload(receipt, evidence));
+  } catch (error) {
+    if (!(error instanceof VouchError)) throw error;
+    return undefined;
+  }
+}
+
+/** Throws for a receipt that is not signed by the key in its evidence. */
+function signedPayload(receipt: Uint8Array, { receiptKey }: EvidenceDocument): Uint8Array {
+  if (receiptKey === null) throw new VouchError('receipt-rejected', 'the evidence binds no receipt key');
+  const key = fromBase64url(receiptKey, 'evidence.receiptKey', 32);
+  return verifyStatement(key, RECEIPT_TYPE, receipt, { maxPayloadBytes: MAX_PAYLOAD_BYTES });
+}
+
 export interface ReceiptQuestion {
   /** what the verifier demands of the evidence */
   readonly policy: Policy;
+  /** the verifier's clock: chains and collateral are judged by it */
   readonly now: Date;
+  /** for evidence of hardware */
+  readonly collateral?: Collateral | undefined;
+  /** see EvidenceQuestion */
+  readonly roots?: VendorRoots | undefined;
+  /**
+   * The report by which this verifier accepted evidence under this policy earlier in the session. A receipt by the very
+   * same document is then judged by it, because verifying hardware's evidence takes far longer than all the rest.
+   */
+  readonly accepted?: EvidenceReport | undefined;
   /** digest of the policy for the model's key; by default that of `policy` */
   readonly releasePolicy?: string | undefined;
   /** the nonce that was sealed into the request, lower-case hex */
@@ -191,8 +228,8 @@ const REQUIRED = [
 ] as const;
 
 /**
- * Verifies a receipt bundle offline. The evidence has to satisfy `policy` and to have been fresh when the
- * receipt was signed. What the question leaves out (nonce, request, response) is shown as skipped and does
+ * Verifies a receipt bundle offline, with nothing but the bundle, a policy and, for hardware, collateral. The evidence
+ * has to satisfy `policy` and to have been fresh when the receipt was signed. What the question leaves out (nonce, request, response) is shown as skipped and does
  * not count; a stranger without salts can still verify everything else. Never throws for what the bundle holds.
  */
 export async function verifyReceipt(bundle: Uint8Array, question: ReceiptQuestion): Promise<ReceiptReport> {
@@ -209,36 +246,40 @@ export async function verifyReceipt(bundle: Uint8Array, question: ReceiptQuestio
     }
   };
 
-  const parts = attempt('receipt.bundle', 'a bundle of version 1', () => decodeReceiptBundle(bundle));
+  const parts = attempt('receipt.bundle', 'a bundle of version 2', () => decodeReceiptBundle(bundle));
   if (parts === undefined) return list.result('');
   const { evidence: document } = parts;
   const prefix = labelOf(document);
 
-  const payload = attempt('receipt.signature', 'signed by the receipt key in the evidence', () => {
-    if (document.receiptKey === null) {
-      throw new VouchError('receipt-rejected', 'the evidence binds no receipt key');
-    }
-    const key = fromBase64url(document.receiptKey, 'evidence.receiptKey', 32);
-    return verifyStatement(key, RECEIPT_TYPE, parts.receipt, { maxPayloadBytes: MAX_PAYLOAD_BYTES });
-  });
+  const payload = attempt('receipt.signature', 'signed by the receipt key in the evidence', () =>
+    signedPayload(parts.receipt, document),
+  );
   if (payload === undefined) return list.result(prefix);
-  const claims = attempt('receipt.claims', 'a receipt of version 1', () => decodeClaims(payload));
+  const claims = attempt('receipt.claims', 'a receipt of version 2', () => decodeClaims(payload));
   if (claims === undefined) return list.result(prefix);
 
-  const evidence = await verifyEvidence({
-    document,
-    policy: question.policy,
-    nonce: question.evidenceNonce ?? document.nonce,
-    modelCommitment: question.modelCommitment ?? claims.modelCommitment,
-    now: claims.time,
-  });
+  const digest = evidenceDigest(document);
+  const { accepted } = question;
+  const evidence =
+    accepted?.verdict === 'accept' && accepted.digest === digest
+      ? stillFresh(accepted, question.policy, claims.time)
+      : await verifyEvidence({
+          document,
+          policy: question.policy,
+          nonce: question.evidenceNonce ?? document.nonce,
+          modelCommitment: question.modelCommitment ?? claims.modelCommitment,
+          now: question.now,
+          usedAt: claims.time,
+          collateral: question.collateral,
+          roots: question.roots,
+        });
   const same = (id: string, what: string, got: string, expected: string | undefined) => {
     if (expected === undefined) return list.omit(id, `not compared: no ${what} was given`);
     const equalText = equal(utf8(got), utf8(expected));
     record(id, equalText, 'receipt-rejected', `the ${what} ${equalText ? 'agrees' : 'differs'}`);
   };
   same('receipt.id', 'id of this nonce', claims.id, receiptId(claims.enclave, claims.nonce));
-  same('receipt.evidence', 'digest of the evidence', claims.evidence, evidence.digest ?? '');
+  same('receipt.evidence', 'digest of the evidence', claims.evidence, digest);
   same('receipt.enclave', 'enclave', claims.enclave, document.enclave);
   same(
     'receipt.policy',

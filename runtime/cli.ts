@@ -2,12 +2,15 @@
  * The command line. Exit codes: 0 done, 1 failed or refused, 2 wrong use. What a program reads goes to stdout,
  * everything else to stderr.
  */
-import { Command, CommanderError, InvalidArgumentError } from 'commander';
+import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
 import { RemoteError } from '../protocols/envelope.ts';
 import { messageOf, VouchError } from '../protocols/errors.ts';
+import type { ProviderName } from './attest/provider.ts';
 import type { EvidenceCommand } from './commands/evidence.ts';
+import type { HostEvidenceCommand } from './commands/host-evidence.ts';
 import type { NetworkOptions } from './commands/network.ts';
 import type { InitOptions } from './commands/policy.ts';
+import type { VerifyCommand } from './commands/verify.ts';
 
 /** Codes that mean "you asked for something that cannot be": wrong use, exit 2. */
 const WRONG_USE = new Set([
@@ -65,6 +68,13 @@ const whole =
     return value;
   };
 
+/** As in runtime/attest/provider.ts, which is too much to load for help. */
+const PROVIDERS = ['simulated', 'configfs-tsm'] as const;
+/** Heard by this process and by those that it starts. */
+function allowSimulator(told: boolean): void {
+  if (told) process.env.VOUCH_SIMULATED = '1';
+}
+
 const program = new Command('vouch')
   .description('Private AI inference that vouches for itself.')
   .showHelpAfterError('(--help says how)')
@@ -92,6 +102,7 @@ program
   )
   .option('--workers <n>', 'MSM workers', whole(1, 64), 2)
   .option('--verbose', 'print every check, not only how many there are', false)
+  .option('--simulated', 'let the simulator start beside a real TEE', false)
   .action(
     async (options: {
       once: boolean;
@@ -101,7 +112,9 @@ program
       port?: number;
       workers: number;
       verbose: boolean;
+      simulated: boolean;
     }) => {
+      allowSimulator(options.simulated);
       if (options.json && !options.once)
         throw new VouchError('bad-input', '--json: expected --once beside it');
       const signal = interruption();
@@ -155,6 +168,8 @@ networked(
     )
     .option('--vm-owner <uid:gid>', "who may open the GPU's VFIO group; default: unchanged")
     .option('--cc-tool <program>', "what tells a GPU's CC mode; default: nvidia_gpu_tools.py")
+    .addOption(new Option('--provider <name>', 'who makes evidence; default: simulated').choices(PROVIDERS))
+    .option('--simulated', 'let the simulator start beside a real TEE', false)
     .option('--port <port>', "the monitor's port; default: a free one", whole(1, 65_535)),
 ).action(
   async (
@@ -168,9 +183,12 @@ networked(
       pci?: string[];
       vmOwner?: string;
       ccTool?: string;
+      provider?: ProviderName;
+      simulated: boolean;
       port?: number;
     },
   ) => {
+    allowSimulator(options.simulated);
     const signal = interruption();
     const { startCommand } = await import('./commands/start.ts');
     const starting = startCommand(roles, { ...options, ...(await network(options)) }, say);
@@ -234,25 +252,23 @@ networked(
 
 const verify = program
   .command('verify')
-  .description('verify a receipt or a proof, offline')
+  .description('verify a receipt, an evidence document or a proof, offline')
   .enablePositionalOptions()
-  .argument('<file>', 'a receipt bundle (.cose) or a published proof (.json)')
+  .argument('<file>', 'a receipt bundle (.cose), an evidence document or a published proof (.json)')
   .option('--policy <file>', "what the evidence has to satisfy; default: this installation's")
+  .option('--collateral <folder>', "what vendors publish about their hardware; default: this installation's")
+  .option('--at <time>', 'judge hardware and collateral as of this time; default: now')
+  .option('--nonce <hex>', 'what the evidence was asked for with, where you know it')
   .option('--test-set <file>', 'for a proof: the labelled rows that it is about')
   .option(
     '--trust-key <digest>',
     "for a proof whose key's origin is unproven: accept the verification key with this digest",
   )
   .option('--json', 'print the checks as JSON', false)
-  .action(
-    async (
-      file: string,
-      options: { policy?: string; testSet?: string; trustKey?: string; json: boolean },
-    ) => {
-      const { verifyCommand } = await import('./commands/verify.ts');
-      if (!(await verifyCommand(file, options, print))) process.exitCode = 1;
-    },
-  );
+  .action(async (file: string, options: VerifyCommand) => {
+    const { verifyCommand } = await import('./commands/verify.ts');
+    if (!(await verifyCommand(file, options, print))) process.exitCode = 1;
+  });
 
 verify
   .command('evidence')
@@ -271,6 +287,20 @@ verify
   .action(async (files: string[], options: EvidenceCommand) => {
     const { verifyEvidenceFiles } = await import('./commands/evidence.ts');
     if (!(await verifyEvidenceFiles(files, options, print))) process.exitCode = 1;
+  });
+
+program
+  .command('evidence')
+  .description("this host's own evidence: of its TEE through configfs-tsm, of its NVIDIA GPUs, or SIMULATED")
+  .requiredOption('--nonce <hex>', 'what it has to answer, 16 to 64 bytes')
+  .addOption(new Option('--provider <name>', 'default: the TEE where one is found').choices(PROVIDERS))
+  .addOption(new Option('--gpu <name>', 'evidence of GPUs, too').choices(['nvidia', 'simulated']))
+  .option('--simulated', 'let the simulator start beside a real TEE', false)
+  .option('--out <file>', 'where it goes; default: stdout')
+  .action(async (options: HostEvidenceCommand & { simulated: boolean }) => {
+    allowSimulator(options.simulated);
+    const { hostEvidence } = await import('./commands/host-evidence.ts');
+    await hostEvidence(options, print, say);
   });
 
 program

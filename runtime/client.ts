@@ -3,13 +3,9 @@
  * proof and check it. Everything it relies on it verifies itself; NATS only carries.
  */
 import type { VerificationKey } from '../circuits/groth16/verify.ts';
+import type { EvidenceDocument } from '../protocols/attestation/document.ts';
 import type { Policy } from '../protocols/attestation/policy.ts';
-import {
-  demandAccepted,
-  type EvidenceDocument,
-  type EvidenceReport,
-  verifyEvidence,
-} from '../protocols/attestation/verify.ts';
+import { demandAccepted, type EvidenceReport, verifyEvidence } from '../protocols/attestation/verify.ts';
 import { verifyStatement } from '../protocols/cose.ts';
 import { EvidenceReply, EvidenceRequest, type ModelManifest } from '../protocols/enclave.ts';
 import {
@@ -54,6 +50,7 @@ import { type ReceiptReport, verifyReceipt } from '../protocols/receipt.ts';
 import { SEALING_INFO, sealTo } from '../protocols/sealing.ts';
 import { STREAMS } from '../protocols/streams.ts';
 import { subjects } from '../protocols/subjects.ts';
+import { collateralFor } from './attest/collateral.ts';
 import { freshNonce } from './attest/identity.ts';
 import type { Bus } from './bus.ts';
 import { readManifest } from './models.ts';
@@ -66,9 +63,10 @@ export interface VerifiedService {
   readonly document: EvidenceDocument;
   readonly nonce: string;
   readonly report: EvidenceReport;
-  /** SHA-256 of the evidence */
+  /** evidence digest of the document */
   readonly digest: string;
-  readonly hpkeKey: Uint8Array;
+  /** by the suite that the policy names */
+  readonly sealingKey: Uint8Array;
 }
 
 /** Asks for evidence with a fresh nonce and verifies it. Throws `evidence-rejected`, `policy-rejected`, ... */
@@ -97,6 +95,7 @@ export async function verifyService(
     nonce,
     modelCommitment: manifest.commitment,
     now: new Date(),
+    collateral: collateralFor(policy),
   });
   demandAccepted(report);
   return {
@@ -105,7 +104,7 @@ export async function verifyService(
     nonce,
     report,
     digest: report.digest!,
-    hpkeKey: report.binding!.hpkeKey,
+    sealingKey: report.sealingKey!,
   };
 }
 
@@ -142,7 +141,7 @@ export async function infer(
     responseSalt: hex(responseSalt),
     row: [...row],
   };
-  const { sealed, openReply } = await sealTo(service.hpkeKey, utf8(JSON.stringify(plaintext)), {
+  const { sealed, openReply } = await sealTo(service.sealingKey, utf8(JSON.stringify(plaintext)), {
     info: SEALING_INFO.infer,
     aad: utf8(subject),
   });
@@ -155,6 +154,7 @@ export async function infer(
   const receipt = await verifyReceipt(bundle, {
     policy,
     now: new Date(),
+    accepted: service.report,
     releasePolicy: manifest.policy,
     nonce,
     evidenceNonce: service.nonce,
@@ -318,7 +318,9 @@ export async function verifyProof(
     policy,
     nonce: sha256Hex(bytes),
     modelCommitment: statement.commitment,
-    now: new Date(record.time),
+    now: new Date(),
+    usedAt: new Date(record.time),
+    collateral: collateralFor(policy),
   });
   note(
     'proof.maker-evidence',

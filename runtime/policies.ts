@@ -8,8 +8,8 @@ import { SIMULATED } from '../protocols/attestation/formats/simulated.ts';
 import { type Policy, parsePolicy } from '../protocols/attestation/policy.ts';
 import { VouchError } from '../protocols/errors.ts';
 import type { Role } from '../protocols/subjects.ts';
-import { simulatedRoot } from './attest/identity.ts';
 import { measure } from './attest/measurement.ts';
+import { simulatedRoot } from './attest/simulated-root.ts';
 import { folder, readNamed, writeWhole } from './context.ts';
 
 /** Policy -> the roles whose evidence it judges, and whether that evidence names a model. */

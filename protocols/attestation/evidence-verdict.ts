@@ -11,11 +11,11 @@ import { type Certificate, parseRevocationList } from './certificate.ts';
 import type { Check } from './checklist.ts';
 import type { DeviceFile, NamedBytes, SortedFiles } from './evidence-files.ts';
 import { verifyHyperEnclave } from './formats/hyperenclave.ts';
-import { verifyIntelQuote } from './formats/intel-verify.ts';
-import { verifyGpu } from './formats/nvidia-gpu.ts';
+import { type IntelQuestion, verifyIntelQuote } from './formats/intel-verify.ts';
+import { type GpuQuestion, verifyGpu } from './formats/nvidia-gpu.ts';
 import { isSwitchReport, parseGpuReport, parseSwitchReport } from './formats/nvidia-report.ts';
 import { parseRim, verifyRim } from './formats/rim.ts';
-import { verifySnp } from './formats/sev-snp.ts';
+import { type SnpQuestion, verifySnp } from './formats/sev-snp.ts';
 import { type PcrValues, verifyTpm } from './formats/tpm-quote.ts';
 import type { EvidencePolicy, Platform } from './policy.ts';
 import { verifyEcdsa } from './signature.ts';
@@ -34,9 +34,20 @@ export interface EvidenceQuestion {
   readonly now: Date;
   /** what GPUs have to answer, lower-case hex */
   readonly nonce?: string | undefined;
+  /** what the guest says of its GPUs; as good as the guest's own evidence */
+  readonly guest?: GpuQuestion['guest'];
+  /** the vendors' own unless others are to be trusted, which tests alone do */
+  readonly roots?: VendorRoots | undefined;
 }
 
-interface Part {
+/** Fingerprints that stand for each vendor's pinned roots. */
+export interface VendorRoots {
+  readonly intel?: IntelQuestion['roots'];
+  readonly amd?: SnpQuestion['roots'];
+  readonly gpu?: GpuQuestion['roots'];
+}
+
+export interface Part {
   readonly verdict: 'accept' | 'reject';
   readonly checks: readonly Check[];
   readonly claims?: unknown;
@@ -100,7 +111,10 @@ function checkFiles({ given, nonce }: EvidenceQuestion): Check[] {
 
 const isTdxQuote = ({ bytes }: NamedBytes): boolean => bytes[4] === 0x81;
 
-function judgeQuote(quote: NamedBytes, { given, store, policy, now }: EvidenceQuestion): Promise<Part> {
+export function judgeQuote(
+  quote: NamedBytes,
+  { given, store, policy, now, roots }: EvidenceQuestion,
+): Promise<Part> {
   const [eventLog] = given.eventLogs;
   return verifyIntelQuote({
     quote: quote.bytes,
@@ -108,6 +122,7 @@ function judgeQuote(quote: NamedBytes, { given, store, policy, now }: EvidenceQu
     store: store.intel,
     policy,
     now,
+    ...(roots?.intel === undefined ? {} : { roots: roots.intel }),
     ...(eventLog !== undefined && isTdxQuote(quote) ? { eventLog: eventLog.bytes } : {}),
   });
 }
@@ -145,13 +160,20 @@ function withPlatform(part: Part, platform: Platform, prefix: string, { platform
 }
 
 /** With the certificates given; without a VCEK or VLEK among them, with the one in store that fits. */
-async function judgeSnp({ bytes }: NamedBytes, question: EvidenceQuestion): Promise<Part> {
-  const { given, store, policy, now } = question;
+export async function judgeSnp({ bytes }: NamedBytes, question: EvidenceQuestion): Promise<Part> {
+  const { given, store, policy, now, roots } = question;
   const own = certificatesOf('amd', given);
   const crls = crlsOf('amd', question);
   const verify = async (certificates: readonly Certificate[]) => {
     const ders = certificates.map(({ der }) => der);
-    const report = await verifySnp({ report: bytes, certificates: ders, crls, policy, now });
+    const report = await verifySnp({
+      report: bytes,
+      certificates: ders,
+      crls,
+      policy,
+      now,
+      roots: roots?.amd,
+    });
     return { holds: report.claims !== undefined, part: withPlatform(report, 'sev-snp', 'snp', policy) };
   };
   if (own.every(({ authority }) => authority)) {
@@ -165,8 +187,8 @@ async function judgeSnp({ bytes }: NamedBytes, question: EvidenceQuestion): Prom
 }
 
 /** All GPUs together; a report that came without its chain gets the one whose key signed it. */
-async function judgeGpus(question: EvidenceQuestion): Promise<Part> {
-  const { given, store, policy, now, nonce } = question;
+export async function judgeGpus(question: EvidenceQuestion): Promise<Part> {
+  const { given, store, policy, now, nonce, guest, roots } = question;
   const named = chainsOf(certificatesOf('other', given));
   const chains = named.length > 0 ? named : chainsOf(certificatesOf('other', store));
   const withChain = async ({ report, certificates }: DeviceFile) => ({
@@ -188,6 +210,8 @@ async function judgeGpus(question: EvidenceQuestion): Promise<Part> {
     crls: crlsOf('other', question),
     policy: policy.gpu,
     now,
+    guest,
+    roots: roots?.gpu,
   });
   const claims = [...result.claims, ...(result.switches.length > 0 ? [{ switches: result.switches }] : [])];
   return withPlatform({ ...result, claims }, 'nvidia-gpu', 'gpu', policy);

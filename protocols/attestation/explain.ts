@@ -53,6 +53,9 @@ function explainWhole(policy: Policy): string[] {
     policy.debug ? 'Debug mode is accepted: the host can read the memory.' : 'Debug mode is refused.',
     ...(policy.reportData === undefined ? [] : [`The report data must be ${policy.reportData}.`]),
     `In a conversation, evidence counts as fresh for ${policy.maxAgeSeconds} s and must bind ${list(policy.requiredBinding, 'nothing')}.`,
+    policy.sealing === 'x-wing'
+      ? 'Requests are sealed by X-Wing, which holds against quantum computers, and evidence must bind a key for it.'
+      : 'Requests are sealed by X25519, which a quantum computer would break.',
   ];
 }
 

@@ -10,6 +10,7 @@ import { z } from 'zod';
 import { canonicalJson, sha256Hex, utf8 } from '../encoding.ts';
 import { Digest } from '../envelope.ts';
 import { VouchError } from '../errors.ts';
+import { SEALING_SUITES } from '../sealing.ts';
 import { TcbStatus } from './formats/intel-collateral.ts';
 import { GPU_MODES, MAX_GPUS } from './formats/nvidia-report.ts';
 
@@ -37,6 +38,7 @@ export const BINDINGS = [
   'enclave',
   'tlsKey',
   'gpuEvidence',
+  'xWingKey',
 ] as const;
 
 const Revocation = z
@@ -285,6 +287,10 @@ export const Policy = z
       .max(BINDINGS.length)
       .default(['nonce', 'hpkeKey', 'enclave'])
       .describe('what the evidence must bind'),
+    sealing: z
+      .enum(SEALING_SUITES)
+      .optional()
+      .describe('how requests are sealed; `x-wing` demands a key that quantum computers do not break'),
     intel: IntelPolicy.optional().describe('for `sgx` and `tdx`'),
     amd: SnpPolicy.optional().describe('for `sev-snp`'),
     gpu: GpuPolicy.optional().describe('for `nvidia-gpu`'),

@@ -2,7 +2,7 @@
  * What evidence binds. A platform signs 64 bytes of report data that it does not understand; ours are a hash
  * of everything that the holder of the evidence claims as its own:
  *
- *   report data = SHA-512("vouch/v1/report-data" || 0x00 || slot_1 || ... || slot_7)
+ *   report data = SHA-512("vouch/v2/report-data" || 0x00 || slot_1 || ... || slot_9)
  *   slot_i      = i (1 byte) || length (2 bytes, big-endian) || bytes
  *
  *   1 nonce            16 to 64 bytes, the verifier's
@@ -10,13 +10,24 @@
  *   3 receipt key      32 bytes, Ed25519 (protocols/cose.ts), or absent
  *   4 model commitment 32 bytes, the field element little-endian, or absent
  *   5 enclave id       1 to 64 bytes ASCII
- *   6 TLS key          reserved for SHA-256 of its SubjectPublicKeyInfo; absent
- *   7 GPU evidence     reserved for SHA-256 of a GPU's evidence; absent
+ *   6 TLS key          32 bytes, SHA-256 of its SubjectPublicKeyInfo, or absent
+ *   7 GPU evidence     32 bytes, see below, or absent
+ *   8 X-Wing key       1216 bytes (protocols/x-wing.ts), or absent
+ *   9 time             8 bytes, seconds since 1970 by the host's clock, big-endian
  *
- * All seven slots are hashed in this order; an absent one has length 0.
+ * All nine slots are hashed in this order; an absent one has length 0. CPU and GPU are bound in both directions:
+ * the GPUs are asked with a nonce that commits to all the other slots, and slot 7 commits to what they answered.
+ *
+ *   GPU nonce    = SHA-256("vouch/v2/gpu-nonce" || 0x00 || slot_1 || ... || slot_9), slot 7 absent
+ *   GPU evidence = SHA-256("vouch/v2/gpu-evidence" || 0x00 || CC mode (1 byte: 0 off, 1 on, 2 devtools)
+ *                          || ready (1 byte: 0 or 1) || number of GPUs (1 byte) || gpu_1 || ... )
+ *   gpu          = part(format, ASCII) || part(evidence) || number of certificates (1 byte) || part(DER) || ...
+ *   part(bytes)  = length (4 bytes, big-endian) || bytes
  */
-import { type Bytes, concat, sha512, utf8 } from '../encoding.ts';
+
+import { type Bytes, concat, sha256, sha512, utf8 } from '../encoding.ts';
 import { VouchError } from '../errors.ts';
+import { X_WING_PUBLIC_KEY_BYTES } from '../x-wing.ts';
 
 export const REPORT_DATA_BYTES = 64;
 
@@ -28,14 +39,24 @@ export interface Binding {
   readonly modelCommitment?: string | undefined;
   readonly enclave: string;
   readonly tlsKey?: Uint8Array | undefined;
+  /** digest: `gpuEvidenceDigest` */
   readonly gpuEvidence?: Uint8Array | undefined;
+  readonly xWingKey?: Uint8Array | undefined;
+  /** cut to seconds */
+  readonly time: Date;
 }
 
 /** 64 bytes. Throws `bad-message` for a slot of the wrong size. */
-export function reportData(binding: Binding): Bytes {
-  const { nonce, hpkeKey, receiptKey, modelCommitment, enclave, tlsKey, gpuEvidence } = binding;
-  return sha512(
-    utf8('vouch/v1/report-data\0'),
+export const reportData = (binding: Binding): Bytes =>
+  sha512(utf8('vouch/v2/report-data\0'), ...slots(binding));
+
+/** What the GPUs are asked with: 32 bytes. */
+export const gpuNonce = (binding: Binding): Bytes =>
+  sha256(utf8('vouch/v2/gpu-nonce\0'), ...slots({ ...binding, gpuEvidence: undefined }));
+
+function slots(binding: Binding): Bytes[] {
+  const { nonce, hpkeKey, receiptKey, modelCommitment, enclave, tlsKey, gpuEvidence, xWingKey } = binding;
+  return [
     slot(1, 'nonce', nonce, 16, 64),
     slot(2, 'HPKE key', hpkeKey, 32),
     slot(3, 'receipt key', receiptKey, 32),
@@ -43,7 +64,52 @@ export function reportData(binding: Binding): Bytes {
     slot(5, 'enclave id', utf8(enclave), 1, 64),
     slot(6, 'TLS key', tlsKey, 32),
     slot(7, 'GPU evidence', gpuEvidence, 32),
+    slot(8, 'X-Wing key', xWingKey, X_WING_PUBLIC_KEY_BYTES),
+    slot(9, 'time', bigEndian(Math.floor(binding.time.getTime() / 1000), 8), 8),
+  ];
+}
+
+/** What one GPU signed. */
+export interface GpuPart {
+  readonly format: string;
+  readonly evidence: Uint8Array;
+  /** DER */
+  readonly certificates: readonly Uint8Array[];
+}
+
+export const CC_MODES = ['off', 'on', 'devtools'] as const;
+export type CcMode = (typeof CC_MODES)[number];
+
+/** What a guest says of its GPUs, and what they signed. */
+export interface GpuState {
+  readonly ccMode: CcMode;
+  readonly ready: boolean;
+  readonly devices: readonly GpuPart[];
+}
+
+/** 32 bytes that stand for all of it in the report data. */
+export function gpuEvidenceDigest({ ccMode, ready, devices }: GpuState): Bytes {
+  const part = (bytes: Uint8Array) => concat(bigEndian(bytes.length, 4), bytes);
+  return sha256(
+    utf8('vouch/v2/gpu-evidence\0'),
+    Uint8Array.of(CC_MODES.indexOf(ccMode), ready ? 1 : 0, devices.length),
+    ...devices.flatMap(({ format, evidence, certificates }) => [
+      part(utf8(format)),
+      part(evidence),
+      Uint8Array.of(certificates.length),
+      ...certificates.map(part),
+    ]),
   );
+}
+
+/** Throws `bad-message` for what is no whole number below 2^48. */
+function bigEndian(value: number, length: number): Bytes {
+  if (!Number.isInteger(value) || value < 0 || value >= 2 ** 48) {
+    throw new VouchError('bad-message', 'binding: time: expected seconds since 1970');
+  }
+  const bytes = new Uint8Array(length);
+  for (let i = length - 1, rest = value; i >= 0; i--, rest = Math.floor(rest / 256)) bytes[i] = rest % 256;
+  return bytes;
 }
 
 function slot(

@@ -1,85 +1,59 @@
 /**
- * Verification of evidence against a policy: pure, offline, with every check named. A format (formats/*.ts)
- * checks its own signatures and reads the claims; what a policy demands, freshness and the binding of keys
- * are checked here, the same for all. Every check must pass; one that could not run counts as failed.
+ * Verification of an evidence document against a policy: pure, offline, with every check named. What the CPU and the
+ * GPUs signed is checked by their formats (formats/*.ts); what ties them to each other, to the verifier's nonce, to
+ * keys and to a model is checked here, the same for all. Every required check must pass; one that could not run counts
+ * as failed.
  *
- * Not guaranteed: that the measured code is good. A measurement says which code, the policy's author says
- * whether to trust it.
+ * Two times matter. Chains, collateral and revocation are judged `now`, by the verifier's clock, because the signer's
+ * cannot be trusted; freshness is the age of the evidence when it was relied upon.
+ *
+ * Not guaranteed: that the measured code is good (a measurement says which code, the policy's author says whether to
+ * trust it), that CPU and GPU are in one machine (before TDISP both can be relayed: SECURITY.md), and the document's
+ * time, which is the host's: against replay only the nonce helps.
  */
-import { z } from 'zod';
-import { base64url, equal, fromBase64url, fromHex, hex, sha256Hex } from '../encoding.ts';
-import { FieldElement, Id, Nonce, parse } from '../envelope.ts';
+import { equal, hex } from '../encoding.ts';
+import { parse } from '../envelope.ts';
 import { messageOf, VouchError } from '../errors.ts';
-import { type Check, createChecklist, type Recorder, type Verdict } from './checklist.ts';
-import { simulated } from './formats/simulated.ts';
-import { measurementAccepted, type Policy } from './policy.ts';
-import { type Binding, reportData } from './report-data.ts';
+import { parseCertificate } from './certificate.ts';
+import { type Check, type Checklist, createChecklist, type Recorder, type Verdict } from './checklist.ts';
+import {
+  bindingOf,
+  cpuOf,
+  EvidenceDocument,
+  evidenceDigest,
+  gpuOf,
+  isHardware,
+  labelOf,
+  type Signed,
+} from './document.ts';
+import { type SortedFiles, sortFiles } from './evidence-files.ts';
+import { judgeGpus, judgeQuote, judgeSnp, type Part, type VendorRoots } from './evidence-verdict.ts';
+import { SIMULATED, SIMULATED_GPU, verifySimulated, verifySimulatedGpus } from './formats/simulated.ts';
+import { completePolicy, measurementAccepted, type Policy } from './policy.ts';
+import { type Binding, type GpuState, gpuEvidenceDigest, gpuNonce, reportData } from './report-data.ts';
 
-/** Evidence is at most this long, decoded. */
-export const MAX_EVIDENCE_BYTES = 64 * 1024;
 /** Seconds by which a signer's clock may be ahead of the verifier's. */
 export const CLOCK_SKEW_SECONDS = 60;
-
-const KeyText = z.string().regex(/^[A-Za-z0-9_-]{43}$/, 'expected 32 bytes as unpadded base64url');
-
-/**
- * Evidence as it travels, with the inputs of its report data (report-data.ts), all of which are unproven until
- * `verifyEvidence` accepts. Unknown fields are errors.
- */
-export const EvidenceDocument = z.strictObject({
-  version: z.literal(1),
-  /** which format `evidence` has: `simulated` */
-  format: z.string().regex(/^[a-z][a-z0-9-]{0,31}$/, 'expected a format name such as simulated'),
-  /** false = SIMULATED */
-  hardware: z.boolean(),
-  /** base64url of what the platform signed */
-  evidence: z
-    .string()
-    .regex(/^[A-Za-z0-9_-]+$/, 'expected unpadded base64url')
-    .max(Math.ceil((MAX_EVIDENCE_BYTES * 4) / 3)),
-  /** the verifier's nonce */
-  nonce: Nonce,
-  /** X25519 public key to seal to */
-  hpkeKey: KeyText,
-  /** Ed25519 public key that signs receipts or proofs; null where the holder signs nothing */
-  receiptKey: KeyText.nullable(),
-  /** null where the holder serves no model */
-  modelCommitment: FieldElement.nullable(),
-  enclave: Id,
-});
-export type EvidenceDocument = z.infer<typeof EvidenceDocument>;
 
 /** What evidence says, once its signatures hold. */
 export interface Claims {
   readonly platform: string;
+  /** whether every part of the evidence, GPUs included, comes from hardware */
   readonly hardware: boolean;
   readonly label: 'SIMULATED' | 'HARDWARE';
   /** lower-case hex */
   readonly measurement: string;
   readonly debug: boolean;
-  readonly tcb: readonly number[];
-  /** by the platform's clock */
+  /** by the host's clock */
   readonly issuedAt: Date;
-  /** 64 bytes */
-  readonly reportData: Uint8Array;
+  /** what CPU and GPUs say beyond that, by their formats */
+  readonly cpu?: unknown;
+  readonly gpus?: unknown;
 }
 
-export interface EvidenceFormat {
-  readonly name: string;
-  readonly hardware: boolean;
-  /** the checks that `verify` records, each of which must pass */
-  readonly checks: readonly string[];
-  /** Records its checks and returns the claims when the signatures hold. Does not throw for bad evidence. */
-  verify(evidence: Uint8Array, policy: Policy, record: Recorder): Claims | undefined;
-}
-
-const FORMATS: ReadonlyMap<string, EvidenceFormat> = new Map(
-  [simulated].map((format) => [format.name, format]),
-);
-
-/** Whether a document's format comes from hardware at all; whatever is unknown counts as simulated. */
-export const isHardware = ({ format }: Pick<EvidenceDocument, 'format'>): boolean =>
-  FORMATS.get(format)?.hardware === true;
+/** What vendors publish about their hardware, sorted, and the digests of the files, where they are known. */
+export type Collateral = SortedFiles & { readonly digests?: ReadonlySet<string> };
+export const NO_FILES: Collateral = sortFiles([]);
 
 export interface EvidenceQuestion {
   /** an EvidenceDocument, not yet checked */
@@ -89,17 +63,26 @@ export interface EvidenceQuestion {
   readonly nonce: string;
   /** the commitment that the evidence must bind, where the verifier knows one */
   readonly modelCommitment?: string | undefined;
+  /** the verifier's clock */
   readonly now: Date;
+  /** when the evidence was relied upon, for its age; default `now` */
+  readonly usedAt?: Date | undefined;
+  /** for evidence of hardware */
+  readonly collateral?: Collateral | undefined;
+  /** the vendors' own unless others are to be trusted, which tests alone do */
+  readonly roots?: VendorRoots | undefined;
 }
 
 export interface EvidenceReport {
   readonly verdict: Verdict;
   readonly checks: readonly Check[];
-  /** present when the evidence's own signatures hold, whatever the verdict */
+  /** present when the CPU's own signatures hold, whatever the verdict */
   readonly claims?: Claims;
   /** what the evidence binds; present only when the verdict is `accept` */
   readonly binding?: Binding;
-  /** SHA-256 of the evidence, lower-case hex */
+  /** the key to seal to, by the suite that the policy names; present only when the verdict is `accept` */
+  readonly sealingKey?: Uint8Array;
+  /** evidence digest of the document, lower-case hex */
   readonly digest?: string;
 }
 
@@ -110,73 +93,254 @@ const REQUIRED = [
   'policy.platform',
   'policy.measurement',
   'policy.debug',
-  'policy.tcb',
+  'policy.sealing',
   'evidence.fresh',
   'binding.nonce',
   'binding.model-commitment',
   'binding.required',
   'binding.report-data',
+  'gpu.bound',
 ] as const;
 
 /** Verifies evidence. Never throws for what the document holds: that is a failed check. */
 export async function verifyEvidence(question: EvidenceQuestion): Promise<EvidenceReport> {
-  const { policy, now } = question;
+  const { policy } = question;
   const list = createChecklist(REQUIRED);
   const { record } = list;
 
-  let document: EvidenceDocument;
-  let evidence: Uint8Array;
-  let binding: Binding;
-  let expected: Uint8Array;
+  let parsed: Parsed;
   try {
-    document = parse(EvidenceDocument, question.document, 'evidence');
-    evidence = fromBase64url(document.evidence, 'evidence.evidence');
-    binding = bindingOf(document);
-    expected = reportData(binding);
-    record('evidence.document', true, 'evidence-rejected', 'a document of version 1');
+    parsed = parseDocument(question.document);
+    record('evidence.document', true, 'evidence-rejected', 'a document of version 2');
   } catch (error) {
+    if (!(error instanceof VouchError)) throw error;
     record('evidence.document', false, 'evidence-rejected', messageOf(error));
     return list.result('');
   }
+  const { document, binding, gpu } = parsed;
+  const prefix = labelOf(document);
 
-  const digest = sha256Hex(evidence);
-  const format = FORMATS.get(document.format);
-  const known = format === undefined ? 'is not known here' : 'is known';
-  record('evidence.format', format !== undefined, 'evidence-rejected', `format ${document.format} ${known}`);
-  if (format === undefined) return { ...list.result(labelOf(document)), digest };
-
-  list.require(format.checks);
-  const claims = format.verify(evidence, policy, record);
+  const cpu = await judgeCpu(parsed, question, list);
+  const { claims } = cpu;
   if (claims !== undefined) {
     record(
       'evidence.hardware',
-      document.hardware === claims.hardware && claims.hardware === format.hardware,
+      document.hardware === isHardware(document),
       'evidence-rejected',
-      `the document says hardware: ${document.hardware}, the evidence hardware: ${claims.hardware}`,
+      `the document says hardware: ${document.hardware}, its parts are ${document.cpu.format}${
+        gpu === undefined ? '' : ` and ${gpu.devices.map(({ format }) => format).join(', ')}`
+      }`,
     );
     checkPolicy(claims, policy, record);
-    checkFreshness(claims, policy, now, record);
     record(
       'binding.report-data',
-      equal(claims.reportData, expected),
+      equal(claims.reportData, parsed.reportData),
       'evidence-rejected',
-      'the report data is compared with the hash of nonce, keys, commitment and enclave id',
+      'the report data is compared with the hash of nonce, keys, commitment, enclave id, time and GPU evidence',
     );
   }
+  checkFreshness(binding.time, question, record);
+  checkBinding(parsed, question, list);
+  const gpus = gpu === undefined ? undefined : await judgeDevices(gpu, parsed, question, list);
+  checkGpuBound(parsed, claims, policy, list);
+  checkCollateral(document, question.collateral, list);
+
+  const own = list.result(prefix);
+  const parts = [cpu.part, gpus].filter((part) => part !== undefined);
+  const verdict = [own, ...parts].every((part) => part.verdict === 'accept') ? 'accept' : 'reject';
+  const labelled = (part: Part) => part.checks.map((one) => ({ ...one, detail: prefix + one.detail }));
+  const hardware = isHardware(document);
+  return {
+    verdict,
+    checks: [...own.checks, ...parts.flatMap(labelled)],
+    digest: evidenceDigest(document),
+    ...(claims === undefined
+      ? {}
+      : {
+          claims: {
+            platform: claims.platform,
+            hardware,
+            label: hardware ? 'HARDWARE' : 'SIMULATED',
+            measurement: claims.measurement,
+            debug: claims.debug,
+            issuedAt: binding.time,
+            ...(cpu.part?.claims === undefined ? {} : { cpu: cpu.part.claims }),
+            ...(gpus?.claims === undefined ? {} : { gpus: gpus.claims }),
+          },
+        }),
+    ...(verdict === 'accept'
+      ? { binding, sealingKey: policy.sealing === 'x-wing' ? binding.xWingKey! : binding.hpkeKey }
+      : {}),
+  };
+}
+
+interface Parsed {
+  readonly document: EvidenceDocument;
+  readonly cpu: Signed;
+  readonly gpu: GpuState | undefined;
+  readonly binding: Binding;
+  /** what the CPU must have signed */
+  readonly reportData: Uint8Array;
+}
+
+/** Throws `bad-message`, and what a damaged certificate gives. */
+function parseDocument(input: unknown): Parsed {
+  const document = parse(EvidenceDocument, input, 'evidence');
+  const cpu = cpuOf(document);
+  const gpu = gpuOf(document);
+  for (const der of cpu.certificates) parseCertificate(der, 'evidence.cpu.certificates');
+  const binding = bindingOf(document);
+  return { document, cpu, gpu, binding, reportData: reportData(binding) };
+}
+
+/** What the CPU's own format says, as far as all formats say it. */
+interface CpuClaims {
+  readonly platform: string;
+  readonly measurement: string;
+  readonly debug: boolean;
+  readonly reportData: Uint8Array;
+  /** of simulated platforms */
+  readonly tcb?: readonly number[];
+}
+
+/** Simulated evidence records into `list`; that of hardware comes as a part of its own. */
+async function judgeCpu(
+  { cpu }: Parsed,
+  question: EvidenceQuestion,
+  list: Checklist,
+): Promise<{ claims?: CpuClaims | undefined; part?: Part }> {
+  const { policy } = question;
+  const { format, evidence } = cpu;
+  const known = format === SIMULATED || CPU_FORMATS.includes(format);
+  if (!known) {
+    list.record('evidence.format', false, 'evidence-rejected', `format ${format} is not known here`);
+    return {};
+  }
+  if (format === SIMULATED) {
+    list.record('evidence.format', true, 'evidence-rejected', `format ${format} is known`);
+    list.require(['policy.tcb']);
+    return { claims: verifySimulated(evidence, policy, list) };
+  }
+  const file = { name: 'cpu', bytes: evidence };
+  const certificates = cpu.certificates.map((der) => parseCertificate(der));
+  const files = { ...questionOf(question), given: { ...NO_FILES, certificates } };
+  const part = await (format === 'sev-snp' ? judgeSnp(file, files) : judgeQuote(file, files));
+  const said = part.claims as (Omit<CpuClaims, 'reportData'> & { reportData: string }) | undefined;
+  const fits = said === undefined || said.platform === format;
+  const detail = fits
+    ? `format ${format} is known`
+    : `the document says ${format}, the evidence is ${said.platform}`;
+  list.record('evidence.format', fits, 'evidence-rejected', detail);
+  const claims = said && {
+    platform: said.platform,
+    measurement: said.measurement,
+    debug: said.debug,
+    reportData: Uint8Array.from(said.reportData.match(/../g) ?? [], (byte) => Number.parseInt(byte, 16)),
+  };
+  return { claims, part };
+}
+const CPU_FORMATS: readonly string[] = ['sev-snp', 'tdx', 'sgx'];
+
+/** The question for the formats of hardware; the report data is compared here, for all of them. */
+const questionOf = ({ policy, collateral = NO_FILES, now, roots }: EvidenceQuestion) => ({
+  given: NO_FILES,
+  store: collateral,
+  policy: { ...completePolicy(policy), reportData: undefined },
+  now,
+  roots,
+});
+
+async function judgeDevices(
+  { ccMode, ready, devices }: GpuState,
+  { binding }: Parsed,
+  question: EvidenceQuestion,
+  list: Checklist,
+): Promise<Part | undefined> {
+  const { policy } = question;
+  const nonce = gpuNonce(binding);
+  const formats = [...new Set(devices.map(({ format }) => format))];
+  const [format] = formats;
+  const known = formats.length === 1 && (format === SIMULATED_GPU || format === 'nvidia-gpu');
+  list.require(['gpu.format']);
+  list.record('gpu.format', known, 'evidence-rejected', `GPU evidence of format ${formats.join(' and ')}`);
+  if (!known) return undefined;
+  if (format === 'nvidia-gpu') {
+    const gpus = devices.map(({ evidence, certificates }) => ({ report: evidence, certificates }));
+    return judgeGpus({
+      ...questionOf(question),
+      given: { ...NO_FILES, gpus },
+      nonce: hex(nonce),
+      guest: { ccMode, ready },
+    });
+  }
+  list.require(['gpu.platform-allowed', 'gpu.count', 'gpu.cc-mode', 'gpu.ready']);
+  const { record } = list;
+  const allowed = policy.platforms.includes(SIMULATED);
+  record(
+    'gpu.platform-allowed',
+    allowed,
+    'policy-rejected',
+    `the policy accepts ${policy.platforms.join(', ')}`,
+  );
+  const wanted = policy.gpu?.count ?? devices.length;
+  record(
+    'gpu.count',
+    devices.length === wanted,
+    'policy-rejected',
+    `${devices.length} GPUs, ${wanted} demanded`,
+  );
+  record('gpu.cc-mode', ccMode === 'on', 'policy-rejected', `CC mode is ${ccMode}`);
+  record('gpu.ready', ready, 'policy-rejected', `the GPUs are ${ready ? '' : 'not '}ready`);
+  const evidence = devices.map((device) => device.evidence);
+  verifySimulatedGpus(evidence, nonce, policy, list);
+  return undefined;
+}
+
+/** Whether the GPU evidence that came is the one that the CPU's report data commits to. */
+function checkGpuBound(
+  { document, gpu, reportData }: Parsed,
+  claims: CpuClaims | undefined,
+  policy: Policy,
+  { record, omit }: Checklist,
+): void {
+  const demanded = policy.requiredBinding.includes('gpuEvidence') || policy.gpu?.count !== undefined;
+  const { gpuEvidence } = document;
+  const fail = (why: string) => record('gpu.bound', false, 'evidence-rejected', why);
+  if (gpu === undefined) {
+    if (gpuEvidence !== null) fail('the evidence binds GPUs whose evidence is missing');
+    else if (demanded) fail('no GPU evidence came, and the policy demands it');
+    else omit('gpu.bound', 'no GPU evidence, and none demanded');
+  } else if (gpuEvidence === null) fail('GPU evidence came that nothing binds to the CPU');
+  else if (gpuEvidence !== hex(gpuEvidenceDigest(gpu))) fail('the evidence binds other GPU evidence');
+  else if (claims !== undefined) {
+    const bound = equal(claims.reportData, reportData);
+    record(
+      'gpu.bound',
+      bound,
+      'evidence-rejected',
+      `the CPU's report data ${bound ? 'binds' : 'does not bind'} it`,
+    );
+  }
+}
+
+function checkBinding(
+  { document, binding }: Parsed,
+  { policy, nonce, modelCommitment }: EvidenceQuestion,
+  { record, omit }: Checklist,
+): void {
   record(
     'binding.nonce',
-    document.nonce === question.nonce,
+    document.nonce === nonce,
     'replayed',
     'the nonce in the evidence is compared with the one asked for',
   );
-  if (question.modelCommitment === undefined) {
-    list.omit('binding.model-commitment', 'no commitment was expected');
-  } else {
+  if (modelCommitment === undefined) omit('binding.model-commitment', 'no commitment was expected');
+  else {
     record(
       'binding.model-commitment',
-      document.modelCommitment === question.modelCommitment,
+      document.modelCommitment === modelCommitment,
       'commitment-mismatch',
-      `expected model commitment ${question.modelCommitment}, got ${document.modelCommitment ?? 'none'}`,
+      `expected model commitment ${modelCommitment}, got ${document.modelCommitment ?? 'none'}`,
     );
   }
   const missing = policy.requiredBinding.filter((name) => binding[name] === undefined);
@@ -186,31 +350,23 @@ export async function verifyEvidence(question: EvidenceQuestion): Promise<Eviden
     'policy-rejected',
     missing.length === 0 ? 'all that the policy asks for is bound' : `not bound: ${missing.join(', ')}`,
   );
-
-  const result = list.result(labelOf(document));
-  return {
-    ...result,
-    digest,
-    ...(claims === undefined ? {} : { claims }),
-    ...(result.verdict === 'accept' ? { binding } : {}),
-  };
+  const sealing = policy.sealing ?? 'x25519';
+  const has = sealing === 'x25519' || binding.xWingKey !== undefined;
+  record('policy.sealing', has, 'policy-rejected', `${has ? 'a' : 'no'} key for ${sealing} is bound`);
 }
 
-/** What stands in front of the detail of every check about this document. */
-export const labelOf = (document: EvidenceDocument): string => (isHardware(document) ? '' : 'SIMULATED: ');
-
-function checkPolicy(claims: Claims, policy: Policy, record: Recorder): void {
+function checkPolicy(claims: CpuClaims, policy: Policy, record: Recorder): void {
   const { platform, measurement, debug, tcb } = claims;
   const accepted = (policy.platforms as readonly string[]).includes(platform);
   record('policy.platform', accepted, 'policy-rejected', `platform ${platform}`);
-  record(
-    'policy.measurement',
-    measurementAccepted(policy.measurements ?? [], { measurement }),
-    'policy-rejected',
-    `measurement ${measurement}`,
-  );
+  // Of hardware, the format compares all the registers that the policy names.
+  const { measurements = [] } = policy;
+  const known =
+    tcb === undefined ? measurements.length > 0 : measurementAccepted(measurements, { measurement });
+  record('policy.measurement', known, 'policy-rejected', `measurement ${measurement}`);
   record('policy.debug', !debug || policy.debug, 'policy-rejected', `debug mode is ${debug ? 'on' : 'off'}`);
-  const least = platform === 'simulated' ? policy.minimumTcb.simulated : undefined;
+  if (tcb === undefined) return;
+  const least = policy.minimumTcb[SIMULATED];
   record(
     'policy.tcb',
     least !== undefined && least.length === tcb.length && least.every((version, i) => tcb[i]! >= version),
@@ -219,46 +375,48 @@ function checkPolicy(claims: Claims, policy: Policy, record: Recorder): void {
   );
 }
 
-function checkFreshness({ issuedAt }: Claims, { maxAgeSeconds }: Policy, now: Date, record: Recorder): void {
-  const age = (now.getTime() - issuedAt.getTime()) / 1000;
+function checkFreshness(
+  issuedAt: Date,
+  { policy, now, usedAt = now }: EvidenceQuestion,
+  record: Recorder,
+): void {
+  const { maxAgeSeconds } = policy;
+  const age = (usedAt.getTime() - issuedAt.getTime()) / 1000;
   // Written so that an invalid date (NaN) fails.
   const fresh = age <= maxAgeSeconds && age >= -CLOCK_SKEW_SECONDS;
-  record(
-    'evidence.fresh',
-    fresh,
-    'evidence-rejected',
-    `age ${Math.round(age)} s, at most ${maxAgeSeconds} s`,
-  );
+  const detail = `age ${Math.round(age)} s, at most ${maxAgeSeconds} s`;
+  record('evidence.fresh', fresh, 'evidence-rejected', detail);
 }
 
-function bindingOf(document: EvidenceDocument): Binding {
-  const { nonce, hpkeKey, receiptKey, modelCommitment, enclave } = document;
-  return {
-    nonce: fromHex(nonce, 'evidence.nonce'),
-    hpkeKey: fromBase64url(hpkeKey, 'evidence.hpkeKey', 32),
-    receiptKey: receiptKey === null ? undefined : fromBase64url(receiptKey, 'evidence.receiptKey', 32),
-    modelCommitment: modelCommitment ?? undefined,
-    enclave,
-  };
+/** Which of the files that the document names are at hand: a help to find what is missing, never a failure. */
+function checkCollateral(
+  { collateral: named }: EvidenceDocument,
+  collateral: Collateral | undefined,
+  { record, omit }: Checklist,
+): void {
+  if (named.length === 0) return;
+  const missing = named.filter((digest) => collateral?.digests?.has(digest) !== true);
+  const id = 'evidence.collateral';
+  if (missing.length === 0)
+    record(id, true, 'evidence-rejected', `all ${named.length} files named are at hand`);
+  else
+    omit(id, `not at hand, of ${named.length} files named: ${missing.map((d) => d.slice(0, 16)).join(', ')}`);
 }
 
-/** The document for evidence whose report data is `reportData(binding)`. */
-export function evidenceDocument(
-  format: { name: string; hardware: boolean },
-  evidence: Uint8Array,
-  binding: Binding,
-): EvidenceDocument {
-  const { nonce, hpkeKey, receiptKey, modelCommitment, enclave } = binding;
+/**
+ * The report for a receipt by the same evidence, of a verifier that accepted the document before, in the same session
+ * and under the same policy: only its age is judged anew.
+ */
+export function stillFresh(report: EvidenceReport, policy: Policy, usedAt: Date): EvidenceReport {
+  const list = createChecklist(['evidence.fresh']);
+  const issuedAt = report.claims?.issuedAt ?? new Date(Number.NaN);
+  checkFreshness(issuedAt, { policy, now: usedAt } as EvidenceQuestion, list.record);
+  const { verdict, checks } = list.result(report.claims?.label === 'HARDWARE' ? '' : 'SIMULATED: ');
+  const others = report.checks.filter(({ id }) => id !== 'evidence.fresh');
   return {
-    version: 1,
-    format: format.name,
-    hardware: format.hardware,
-    evidence: base64url(evidence),
-    nonce: hex(nonce),
-    hpkeKey: base64url(hpkeKey),
-    receiptKey: receiptKey === undefined ? null : base64url(receiptKey),
-    modelCommitment: modelCommitment ?? null,
-    enclave,
+    ...report,
+    verdict: report.verdict === 'accept' ? verdict : 'reject',
+    checks: [...others, ...checks],
   };
 }
 

@@ -4,9 +4,13 @@
  * fetches. A file there is only looked at: whether it is genuine and current is decided for each piece of
  * evidence anew.
  */
-import { readdirSync, statSync } from 'node:fs';
+import { createHash } from 'node:crypto';
+import { existsSync, readdirSync, statSync } from 'node:fs';
 import path from 'node:path';
-import { type NamedBytes, type SortedFiles, sortFiles } from '../../protocols/attestation/evidence-files.ts';
+import { type NamedBytes, sortFiles } from '../../protocols/attestation/evidence-files.ts';
+import { SIMULATED } from '../../protocols/attestation/formats/simulated.ts';
+import type { Policy } from '../../protocols/attestation/policy.ts';
+import type { Collateral } from '../../protocols/attestation/verify.ts';
 import { sha256Hex } from '../../protocols/encoding.ts';
 import { VouchError } from '../../protocols/errors.ts';
 import { folder, readNamed, writeWhole } from '../context.ts';
@@ -18,8 +22,14 @@ const MAX_FOLDER_BYTES = 256 * 1024 * 1024;
 /** This installation's own. */
 export const collateralFolder = (): string => folder('collateral');
 
+/** This installation's, for a policy that accepts hardware; undefined where it accepts none, or there is no folder. */
+export const collateralFor = ({ platforms }: Policy): Collateral | undefined =>
+  platforms.some((name) => name !== SIMULATED) && existsSync(collateralFolder())
+    ? readCollateral(collateralFolder())
+    : undefined;
+
 /** All that lies in a folder and below it, sorted by name. Throws `bad-file`, `too-large`. */
-export function readCollateral(directory: string): SortedFiles {
+export function readCollateral(directory: string): Collateral {
   let names: string[];
   try {
     names = readdirSync(directory, { recursive: true, encoding: 'utf8' }).sort();
@@ -41,7 +51,8 @@ export function readCollateral(directory: string): SortedFiles {
     }
     files.push({ name: file, bytes });
   }
-  return sortFiles(files);
+  const digest = (bytes: Uint8Array) => createHash('sha256').update(bytes).digest('hex');
+  return { ...sortFiles(files), digests: new Set(files.map(({ bytes }) => digest(bytes))) };
 }
 
 /** Puts files into a folder; returns their names there. Throws `bad-input` for what is no collateral. */

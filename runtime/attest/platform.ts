@@ -15,7 +15,7 @@ import { signerFromSeed } from '../../protocols/cose.ts';
 import { base64url, fromBase64url, fromHex, hex, randomBytes } from '../../protocols/encoding.ts';
 import { VouchError } from '../../protocols/errors.ts';
 import { readNamed } from '../context.ts';
-import { simulatedRoot } from './identity.ts';
+import { simulatedRoot } from './simulated-root.ts';
 
 const PlatformFile = z.strictObject({
   version: z.literal(1),

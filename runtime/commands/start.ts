@@ -1,5 +1,6 @@
 /** `vouch start`: runs roles in this process until they are stopped, or do not work any more. */
 import { VouchError } from '../../protocols/errors.ts';
+import type { ProviderName } from '../attest/provider.ts';
 import { insecureBlinding } from '../blinding.ts';
 import { connect } from '../bus.ts';
 import { LIFELINE, READY_LINE } from '../child.ts';
@@ -20,6 +21,8 @@ export interface StartCommand extends Network {
   readonly model?: string;
   readonly threads?: number;
   readonly policy?: string;
+  /** who makes the evidence of attested roles */
+  readonly provider?: ProviderName;
   /** the GPU to pass through, who gets it, and who knows its CC mode */
   readonly pci?: readonly string[];
   readonly vmOwner?: string;

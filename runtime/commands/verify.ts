@@ -1,19 +1,24 @@
-/** `vouch verify`: judges a receipt or a published proof, offline, and says every check. */
-
+/**
+ * `vouch verify`: judges a receipt, an evidence document or a published proof, offline, with nothing but the file, a
+ * policy and, for evidence of hardware, a folder of collateral; and says every check.
+ */
+import type { Check } from '../../protocols/attestation/checklist.ts';
+import { verifyEvidence } from '../../protocols/attestation/verify.ts';
 import { parse } from '../../protocols/envelope.ts';
 import { messageOf, VouchError } from '../../protocols/errors.ts';
 import { PublishedProof } from '../../protocols/proof.ts';
-import { verifyReceipt } from '../../protocols/receipt.ts';
+import { readReceipt, verifyReceipt } from '../../protocols/receipt.ts';
 import { folder, readNamed } from '../context.ts';
 import { findPolicy } from '../policies.ts';
 import { judgeProof } from '../proving.ts';
 import { closeSnarkjs } from '../snarkjs.ts';
 import { readRows, testSetOf } from '../test-sets.ts';
+import { readEvidence, type TakenEvidence } from './evidence.ts';
 import type { Print } from './network.ts';
 
 const MAX_BYTES = 16 * 1024 * 1024;
 
-export interface VerifyCommand {
+export interface VerifyCommand extends TakenEvidence {
   readonly policy?: string;
   readonly testSet?: string;
   readonly trustKey?: string;
@@ -22,7 +27,7 @@ export interface VerifyCommand {
 
 interface Judgement {
   readonly accepted: boolean;
-  readonly checks: readonly { readonly id: string; readonly status: string; readonly detail: string }[];
+  readonly checks: readonly Pick<Check, 'id' | 'status' | 'detail'>[];
   readonly claims: unknown;
 }
 
@@ -30,34 +35,52 @@ interface Judgement {
 export async function verifyCommand(file: string, options: VerifyCommand, print: Print): Promise<boolean> {
   const bytes = readNamed(file, 'file', MAX_BYTES);
   if (bytes.length === 0) throw new VouchError('bad-file', `${file}: the file is empty`);
-  const json = String.fromCharCode(bytes[0]!) === '{';
-  const { accepted, checks, claims } = json
-    ? await judgeProofFile(file, bytes, options)
-    : await judgeReceipt(bytes, options);
+  const { accepted, checks, claims } = await judge(file, bytes, options);
   const verdict = accepted ? 'accept' : 'reject';
   if (options.json) print({ verdict, checks, claims });
   else {
-    for (const { id, status, detail } of checks) print(`${status.padEnd(5)} ${id.padEnd(26)} ${detail}`);
+    const width = Math.max(26, ...checks.map(({ id }) => id.length));
+    for (const { id, status, detail } of checks) print(`${status.padEnd(7)} ${id.padEnd(width)} ${detail}`);
     print(`verdict: ${verdict}`);
   }
   return accepted;
 }
 
+/** A receipt is CBOR; of JSON, an evidence document says what a CPU signed. */
+async function judge(file: string, bytes: Uint8Array, options: VerifyCommand): Promise<Judgement> {
+  if (String.fromCharCode(bytes[0]!) !== '{') return judgeReceipt(bytes, options);
+  const json = readJson(file, bytes);
+  return 'cpu' in Object(json) ? judgeDocument(json, options) : judgeProofFile(file, json, options);
+}
+
 async function judgeReceipt(bytes: Uint8Array, options: VerifyCommand): Promise<Judgement> {
   const policy = findPolicy('inference', options.policy, folder());
+  const { store: collateral, now, nonce: evidenceNonce } = readEvidence([], options);
   // Whoever holds only the receipt cannot know the vendor's release policy; the signature says which one it was.
-  const first = await verifyReceipt(bytes, { policy, now: new Date() });
-  const report = await verifyReceipt(bytes, { policy, now: new Date(), releasePolicy: first.claims?.policy });
-  const claims = report.claims && { ...report.claims, time: report.claims.time.toISOString() };
+  const releasePolicy = readReceipt(bytes)?.policy;
+  const report = await verifyReceipt(bytes, { policy, now, collateral, evidenceNonce, releasePolicy });
+  const claims = report.claims && {
+    ...report.claims,
+    time: report.claims.time.toISOString(),
+    evidenceClaims: report.evidence?.claims,
+  };
   return { accepted: report.verdict === 'accept', checks: report.checks, claims };
+}
+
+async function judgeDocument(json: unknown, options: VerifyCommand): Promise<Judgement> {
+  const policy = findPolicy('worker', options.policy, folder());
+  const { store: collateral, now, nonce } = readEvidence([], options);
+  const own = String((json as { nonce?: unknown }).nonce);
+  const report = await verifyEvidence({ document: json, policy, nonce: nonce ?? own, now, collateral });
+  return { accepted: report.verdict === 'accept', checks: report.checks, claims: report.claims ?? null };
 }
 
 async function judgeProofFile(
   file: string,
-  bytes: Uint8Array,
+  json: unknown,
   { policy, testSet, trustKey }: VerifyCommand,
 ): Promise<Judgement> {
-  const published = readProof(file, bytes);
+  const published = readProof(file, json);
   const rows = testSet === undefined ? undefined : readRows(testSet);
   try {
     const { accepted, checks, key } = await judgeProof(published, {
@@ -78,16 +101,18 @@ async function judgeProofFile(
   }
 }
 
-function readProof(file: string, bytes: Uint8Array): PublishedProof {
-  let json: unknown;
+function readJson(file: string, bytes: Uint8Array): unknown {
   try {
-    json = JSON.parse(new TextDecoder().decode(bytes));
+    return JSON.parse(new TextDecoder().decode(bytes));
   } catch {
     throw new VouchError(
       'bad-file',
-      `${file}: expected a proof as JSON, got a file that is truncated or damaged`,
+      `${file}: expected a proof or evidence as JSON, got a file that is truncated or damaged`,
     );
   }
+}
+
+function readProof(file: string, json: unknown): PublishedProof {
   try {
     return parse(PublishedProof.schema, json, 'proof');
   } catch (error) {

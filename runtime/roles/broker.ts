@@ -14,6 +14,7 @@ import { decodeOneOf, encodeMessage } from '../../protocols/envelope.ts';
 import { VouchError } from '../../protocols/errors.ts';
 import { SEALING_INFO, sealTo } from '../../protocols/sealing.ts';
 import { filters, lastToken } from '../../protocols/subjects.ts';
+import { collateralFor } from '../attest/collateral.ts';
 import { freshNonce } from '../attest/identity.ts';
 import type { Received } from '../bus.ts';
 import type { StartRole } from '../host.ts';
@@ -72,16 +73,17 @@ export const startBroker: StartRole = async (context) => {
           nonce: request.nonce,
           modelCommitment: entry.commitment,
           now: new Date(),
+          collateral: collateralFor(entry.policy),
         });
         demandAccepted(request.report);
         return { accepted: true };
       }),
       release: fromPromise(async ({ input }) => {
         const request = pending.get(input.request);
-        const hpkeKey = request?.report?.binding?.hpkeKey;
-        if (!request || !hpkeKey) throw new VouchError('internal', 'key-broker: nothing to release to');
+        const sealingKey = request?.report?.sealingKey;
+        if (!request || !sealingKey) throw new VouchError('internal', 'key-broker: nothing to release to');
         const entry = request.entry();
-        const { sealed } = await sealTo(hpkeKey, brokerKey(entry), {
+        const { sealed } = await sealTo(sealingKey, brokerKey(entry), {
           info: SEALING_INFO.release,
           aad: releaseAad(entry.model, entry.commitment),
         });

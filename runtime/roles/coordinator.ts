@@ -17,7 +17,6 @@ import { randomScalar } from '../../circuits/groth16/field.ts';
 import { assemble, type Proof, transform } from '../../circuits/groth16/prove.ts';
 import { verificationKey } from '../../circuits/groth16/verify.ts';
 import { sectionCounts } from '../../circuits/groth16/zkey.ts';
-import type { SimulatedPlatform } from '../../protocols/attestation/formats/simulated.ts';
 import type { Policy } from '../../protocols/attestation/policy.ts';
 import { demandAccepted, verifyEvidence } from '../../protocols/attestation/verify.ts';
 import { signStatement } from '../../protocols/cose.ts';
@@ -37,7 +36,9 @@ import {
 import { SEAL_OVERHEAD_BYTES } from '../../protocols/sealing.ts';
 import { PROOF_REQUEST_CONSUMER, STREAMS } from '../../protocols/streams.ts';
 import { lastToken, subjects } from '../../protocols/subjects.ts';
+import { collateralFor } from '../attest/collateral.ts';
 import { createIdentity } from '../attest/identity.ts';
+import type { Provider } from '../attest/provider.ts';
 import type { PulledMessage } from '../bus.ts';
 import type { StartRole } from '../host.ts';
 import { acquire, type Lease } from '../lease.ts';
@@ -68,7 +69,7 @@ export interface CoordinatorOptions {
   /** threads for transforms and checks, default 1 */
   readonly threads?: number | undefined;
   /** default: one of this installation's own */
-  readonly platform?: SimulatedPlatform | undefined;
+  readonly provider?: Provider | undefined;
   /** points of a shard at most; by default as few shards as keep the workers evenly busy */
   readonly shardPoints?: number | undefined;
   /** Fixed r and s, for tests that compare proofs. A proof made with known r and s hides nothing. */
@@ -102,7 +103,7 @@ export const coordinatorRole =
     const { id, bus, log, source } = context;
     const pool = await createPool({ threads: options.threads ?? 1 });
     context.onStop(() => pool.close());
-    const identity = await createIdentity('coordinator', id, options.platform);
+    const identity = await createIdentity('coordinator', id, { provider: options.provider });
     const jobs = new Map<string, Job>();
 
     const fleet = createFleet({
@@ -115,9 +116,10 @@ export const coordinatorRole =
           policy: options.workerPolicy,
           nonce,
           now: new Date(),
+          collateral: collateralFor(options.workerPolicy),
         });
         demandAccepted(report, 'worker evidence');
-        return report.binding!.hpkeKey;
+        return report.sealingKey!;
       },
       onBeat: (worker, state, credit) => actor.send({ type: 'worker.beat', id: worker, state, credit }),
       onGone: (worker) => actor.send({ type: 'worker.gone', id: worker }),

@@ -1,15 +1,17 @@
 /**
- * The enclave's lifecycle, seen from the host: it makes the enclave, measures it, checks its evidence, lets the
- * runner inside it load its model, and destroys it. It holds no secret: the keys are the identity's, which here
- * lives in the same process because the enclave is SIMULATED.
+ * The enclave's lifecycle, seen from the host: it makes the enclave, measures it, checks its evidence (again before it
+ * expires, GPUs included), lets the runner inside it load its model, and destroys it. It holds no secret: the keys are
+ * the identity's, which here lives in the same process: enclave, host and runner are one, SIMULATED or one whole VM.
  */
 import { fromPromise } from 'xstate';
 import { enclaveCounts, enclaveMachine } from '../../actors/enclave.ts';
-import type { SimulatedPlatform } from '../../protocols/attestation/formats/simulated.ts';
+import { MAX_REFERENCES } from '../../protocols/attestation/document.ts';
 import type { Policy } from '../../protocols/attestation/policy.ts';
 import { demandAccepted, verifyEvidence } from '../../protocols/attestation/verify.ts';
 import { VouchError } from '../../protocols/errors.ts';
+import { collateralFor } from '../attest/collateral.ts';
 import { createIdentity, freshNonce } from '../attest/identity.ts';
+import type { Provider } from '../attest/provider.ts';
 import { inState, type StartRole, until } from '../host.ts';
 import type { Neighbours } from './neighbours.ts';
 
@@ -17,7 +19,7 @@ import type { Neighbours } from './neighbours.ts';
 const PROVISION_MS = 60_000;
 
 export const enclaveRole =
-  (neighbours: Neighbours, policy: Policy, platform?: SimulatedPlatform): StartRole =>
+  (neighbours: Neighbours, policy: Policy, provider?: Provider): StartRole =>
   async (context) => {
     const { id } = context;
     const destroy = () => {
@@ -27,7 +29,11 @@ export const enclaveRole =
     const machine = enclaveMachine.provide({
       actors: {
         create: fromPromise(async () => {
-          neighbours.identity = await createIdentity('runner', id, platform);
+          neighbours.identity = await createIdentity('runner', id, {
+            provider,
+            hasGpus: () => neighbours.gpu !== undefined,
+            collateral: [...(collateralFor(policy)?.digests ?? [])].slice(0, MAX_REFERENCES),
+          });
         }),
         measure: fromPromise(async () => ({ measurement: identity(neighbours).measurement })),
         attest: fromPromise(async () => {
@@ -38,7 +44,10 @@ export const enclaveRole =
             ...policy,
             requiredBinding: policy.requiredBinding.filter((name) => name !== 'modelCommitment'),
           };
-          demandAccepted(await verifyEvidence({ document, policy: launch, nonce, now: new Date() }));
+          const collateral = collateralFor(policy);
+          demandAccepted(
+            await verifyEvidence({ document, policy: launch, nonce, now: new Date(), collateral }),
+          );
           return { validMs: policy.maxAgeSeconds * 1000 };
         }),
         provision: fromPromise(async () => {

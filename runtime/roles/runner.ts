@@ -7,9 +7,9 @@ import { fromPromise } from 'xstate';
 import { inferenceRunnerCounts, inferenceRunnerMachine } from '../../actors/inference-runner.ts';
 import { preprocess } from '../../circuits/model/preprocessing.ts';
 import { evaluate, randomFeatures } from '../../circuits/model/quantise.ts';
-import type { EvidenceDocument } from '../../protocols/attestation/verify.ts';
+import { type EvidenceDocument, evidenceDigest } from '../../protocols/attestation/document.ts';
 import { EvidenceReply, EvidenceRequest } from '../../protocols/enclave.ts';
-import { base64url, fromBase64url, fromHex, fromUtf8, sha256Hex, utf8 } from '../../protocols/encoding.ts';
+import { base64url, fromHex, fromUtf8, sha256Hex, utf8 } from '../../protocols/encoding.ts';
 import { decodeHeader, ENVELOPE_HEADER, encodeHeader, parse } from '../../protocols/envelope.ts';
 import { VouchError } from '../../protocols/errors.ts';
 import {
@@ -32,8 +32,8 @@ import { type ObtainedModel, obtainModel } from '../models.ts';
 import { answer, respondError, wireError } from '../service.ts';
 import type { Neighbours } from './neighbours.ts';
 
-/** Evidence documents given out and remembered, so that a receipt can carry the client's own. */
-const MAX_EVIDENCE = 4096;
+/** Evidence documents given out and remembered, so that a receipt can carry the client's own: so many bytes of JSON. */
+const MAX_EVIDENCE = 64 * 1024 * 1024;
 /** Rows on which the session is compared with the reference arithmetic before anything is served. */
 const PROBES = 32;
 
@@ -48,7 +48,8 @@ export const runnerRole =
   async (context) => {
     const { id, bus, log, source } = context;
     const requests = new Map<string, Request>();
-    const evidence = new Map<string, EvidenceDocument>();
+    const evidence = new Map<string, { document: EvidenceDocument; bytes: number }>();
+    let evidenceBytes = 0;
     let loaded: ObtainedModel | undefined;
     let session: ServedModel | undefined;
     let sequence = 0;
@@ -58,6 +59,17 @@ export const runnerRole =
       return neighbours.identity;
     };
 
+    const remember = (document: EvidenceDocument): void => {
+      const bytes = JSON.stringify(document).length;
+      evidence.set(evidenceDigest(document), { document, bytes });
+      evidenceBytes += bytes;
+      for (const [digest, oldest] of evidence) {
+        if (evidenceBytes <= MAX_EVIDENCE) break;
+        evidence.delete(digest);
+        evidenceBytes -= oldest.bytes;
+      }
+    };
+
     /** The answer, and the promise that its receipt is stored: the answer may not leave before. */
     const serve = async (
       opened: OpenedRequest,
@@ -65,7 +77,7 @@ export const runnerRole =
       if (!loaded || !session) throw new VouchError('not-ready', 'the runner has no model; try again');
       const { manifest, model } = loaded;
       const plaintext = parse(InferencePlaintext, json(opened.plaintext), 'request');
-      const document = evidence.get(plaintext.evidence);
+      const document = evidence.get(plaintext.evidence)?.document;
       if (!document) {
         throw new VouchError(
           'evidence-rejected',
@@ -197,8 +209,7 @@ export const runnerRole =
           throw new VouchError('not-ready', `model ${modelName}: the runner is not ready; try again`);
         }
         const document = await identity().evidence(body.nonce, loaded.manifest.commitment);
-        evidence.set(sha256Hex(fromBase64url(document.evidence)), document);
-        if (evidence.size > MAX_EVIDENCE) evidence.delete(evidence.keys().next().value!);
+        remember(document);
         return { document };
       },
     );

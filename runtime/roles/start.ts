@@ -2,8 +2,8 @@
  * Starts roles by name, with what each needs from the command line or from `.vouch`: the one place that knows
  * all roles. Roles that share a machine (enclave, gpu, runner) share one `Neighbours`.
  */
-import type { SimulatedPlatform } from '../../protocols/attestation/formats/simulated.ts';
 import { messageOf, VouchError } from '../../protocols/errors.ts';
+import { type Provider, type ProviderName, providerOf } from '../attest/provider.ts';
 import { credentials, kitOf, platformIn } from '../credentials.ts';
 import { inState, type RunningRole, type StartRole, startRole, until } from '../host.ts';
 import { findPolicy, type PolicyName } from '../policies.ts';
@@ -30,6 +30,8 @@ export interface StartOptions {
   readonly model?: string | undefined;
   readonly threads?: number | undefined;
   readonly policy?: string | undefined;
+  /** who makes the evidence of attested roles; default: the simulator */
+  readonly provider?: ProviderName | undefined;
   /** the gpu role's: see PassthroughRole; without an address it is this host's adapter */
   readonly pci?: readonly string[] | undefined;
   readonly vmOwner?: string | undefined;
@@ -43,14 +45,14 @@ export interface StartOptions {
 function roleOf(
   role: Startable,
   neighbours: Neighbours,
-  platform: SimulatedPlatform | undefined,
+  provider: Provider | undefined,
   options: StartOptions,
 ): StartRole {
   const policy = (name: PolicyName) => findPolicy(name, options.policy, kitOf(options.creds));
   const threads = options.threads === undefined ? {} : { threads: options.threads };
   switch (role) {
     case 'enclave':
-      return enclaveRole(neighbours, policy('inference'), platform);
+      return enclaveRole(neighbours, policy('inference'), provider);
     case 'gpu':
       return options.pci
         ? passthroughRole(neighbours, { ...options, pci: options.pci })
@@ -59,11 +61,11 @@ function roleOf(
       if (!options.model) throw new VouchError('bad-input', 'start runner: expected --model NAME, got none');
       return runnerRole(neighbours, options.model);
     case 'worker':
-      return workerRole({ ...threads, platform });
+      return workerRole({ ...threads, provider });
     case 'coordinator':
       return coordinatorRole({
         ...threads,
-        platform,
+        provider,
         workerPolicy: policy('worker'),
         shardPoints: options.shardPoints,
         insecureBlinding: options.insecureBlinding,
@@ -72,6 +74,10 @@ function roleOf(
       return startBroker;
   }
 }
+
+/** The simulator signs by the platform that came with the credentials; hardware needs none. */
+const providerFor = async ({ creds, provider = 'simulated' }: StartOptions): Promise<Provider> =>
+  providerOf(provider, provider === 'simulated' ? { platform: await platformIn(creds) } : {});
 
 /** The state in which a role is up. */
 const UP: Record<Startable, (running: RunningRole) => Promise<void>> = {
@@ -121,7 +127,7 @@ export async function startRoles(roles: readonly Startable[], options: StartOpti
   }
   const neighbours: Neighbours = {};
   const attested = roles.some((role) => ['enclave', 'worker', 'coordinator'].includes(role));
-  const platform = attested ? await platformIn(options.creds) : undefined;
+  const provider = attested ? await providerFor(options) : undefined;
   const order: Startable[] = ['broker', 'runner', 'gpu', 'enclave', 'worker', 'coordinator'];
   const running: RunningRole[] = [];
   try {
@@ -129,7 +135,7 @@ export async function startRoles(roles: readonly Startable[], options: StartOpti
       const creds = await credentials(role, options.id, options.creds);
       const started = await startRole(
         { role, id: options.id, url: options.url, creds, log: options.log },
-        roleOf(role, neighbours, platform, options),
+        roleOf(role, neighbours, provider, options),
       );
       running.push(started);
       await (role === 'gpu' && options.pci ? passedThrough(started) : UP[role](started));

@@ -12,7 +12,6 @@ import { msmWorkerCounts, msmWorkerMachine, type ShardRef } from '../../actors/m
 import { SECTION_GROUP } from '../../circuits/groth16/engine.ts';
 import { elementBytes, R } from '../../circuits/groth16/field.ts';
 import { G1, G2, writeG1, writeG2 } from '../../circuits/groth16/point.ts';
-import type { SimulatedPlatform } from '../../protocols/attestation/formats/simulated.ts';
 import { EvidenceReply, EvidenceRequest } from '../../protocols/enclave.ts';
 import { concat, equal } from '../../protocols/encoding.ts';
 import { decodeHeader, ENVELOPE_HEADER, encodeHeader, type Message } from '../../protocols/envelope.ts';
@@ -29,6 +28,7 @@ import { type OpenedRequest, open, SEALING_INFO } from '../../protocols/sealing.
 import { STREAMS, shardConsumer } from '../../protocols/streams.ts';
 import { subjects } from '../../protocols/subjects.ts';
 import { createIdentity } from '../attest/identity.ts';
+import type { Provider } from '../attest/provider.ts';
 import { getChunk } from '../blobs.ts';
 import type { PulledMessage } from '../bus.ts';
 import type { StartRole } from '../host.ts';
@@ -62,16 +62,16 @@ export interface WorkerOptions {
   /** who multiplies, default a pool of WASM threads; closed with the worker */
   readonly engine?: ShardEngine | undefined;
   /** default: one of this installation's own */
-  readonly platform?: SimulatedPlatform | undefined;
+  readonly provider?: Provider | undefined;
 }
 
 export const workerRole =
-  ({ threads = 1, engine, platform }: WorkerOptions = {}): StartRole =>
+  ({ threads = 1, engine, provider }: WorkerOptions = {}): StartRole =>
   async (context) => {
     const { id, bus, log, source } = context;
     const pool: ShardEngine = engine ?? (await createPool({ threads }));
     context.onStop(() => pool.close());
-    const identity = await createIdentity('worker', id, platform);
+    const identity = await createIdentity('worker', id, { provider });
     const chunks = createChunkCache(CACHE_BYTES);
     let held: Held | undefined;
 

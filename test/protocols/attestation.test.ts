@@ -1,14 +1,14 @@
 import { z } from 'zod';
 import { createChecklist } from '../../protocols/attestation/checklist.ts';
+import {
+  type EvidenceDocument,
+  evidenceDigest,
+  MAX_EVIDENCE_BYTES,
+} from '../../protocols/attestation/document.ts';
 import { createSimulatedRoot, quote } from '../../protocols/attestation/formats/simulated.ts';
 import { parsePolicy, policyDigest } from '../../protocols/attestation/policy.ts';
 import { fieldBytes, fieldFromBytes, reportData } from '../../protocols/attestation/report-data.ts';
-import {
-  demandAccepted,
-  type EvidenceReport,
-  MAX_EVIDENCE_BYTES,
-  verifyEvidence,
-} from '../../protocols/attestation/verify.ts';
+import { demandAccepted, type EvidenceReport, verifyEvidence } from '../../protocols/attestation/verify.ts';
 import { decodeCbor, encodeCbor } from '../../protocols/cbor.ts';
 import { signStatement } from '../../protocols/cose.ts';
 import { base64url, concat, hex, randomBytes, sha256Hex, sha512, utf8 } from '../../protocols/encoding.ts';
@@ -21,6 +21,11 @@ const test = suite('attestation');
 const failures = ({ checks }: EvidenceReport): string[] =>
   checks.filter(({ status }) => status === 'fail').map(({ id }) => id);
 
+const withEvidence = (document: EvidenceDocument, evidence: Uint8Array) => ({
+  ...document,
+  cpu: { ...document.cpu, evidence: base64url(evidence) },
+});
+
 /** Rejected, and these are the checks that failed. */
 function assertRejected(report: EvidenceReport, ...expected: string[]) {
   assert.is(report.verdict, 'reject');
@@ -29,16 +34,19 @@ function assertRejected(report: EvidenceReport, ...expected: string[]) {
 }
 
 test('good evidence is accepted, and says SIMULATED in every line', async () => {
-  const { document, evidence, policy, nonce, binding } = await attested();
+  const { document, policy, nonce, binding } = await attested();
   const report = await verifyEvidence({ document, policy, nonce, modelCommitment: COMMITMENT, now: NOW });
   assert.equal(failures(report), []);
   assert.is(report.verdict, 'accept');
-  assert.ok(report.checks.every(({ status }) => status === 'pass'));
+  assert.equal(
+    report.checks.filter(({ status }) => status !== 'pass').map(({ id }) => id),
+    ['gpu.bound'],
+  );
   assert.ok(report.checks.every(({ detail }) => detail.startsWith('SIMULATED: ')));
   assert.is(report.claims?.label, 'SIMULATED');
   assert.is(report.claims?.hardware, false);
   assert.is(report.claims?.measurement, MEASUREMENT);
-  assert.is(report.digest, sha256Hex(evidence));
+  assert.is(report.digest, evidenceDigest(document));
   assert.equal([...report.binding!.hpkeKey], [...binding.hpkeKey]);
   const ids = report.checks.map(({ id }) => id);
   assert.is(new Set(ids).size, ids.length);
@@ -92,7 +100,12 @@ test('the policy decides: measurement, debug, TCB, platform, root, simulation', 
   );
   assertRejected(await ask({ simulated: false }), 'policy.simulated-allowed');
   assertRejected(await ask({ simulated: undefined }), 'policy.simulated-allowed');
-  assertRejected(await ask({ requiredBinding: ['gpuEvidence', 'tlsKey', 'nonce'] }), 'binding.required');
+  assertRejected(
+    await ask({ requiredBinding: ['gpuEvidence', 'tlsKey', 'nonce'] }),
+    'binding.required',
+    'gpu.bound',
+  );
+  assertRejected(await ask({ sealing: 'x-wing' }), 'policy.sealing');
   assert.is((await verifyEvidence({ document, policy, nonce, now: NOW })).verdict, 'accept');
 
   const debug = await attested({ debug: true, root });
@@ -167,13 +180,17 @@ test('a document of another shape is refused with its field named', async () => 
   const { document, policy, nonce } = await attested();
   const ask = (changed: unknown) => verifyEvidence({ document: changed, policy, nonce, now: NOW });
   const shapes: [unknown, RegExp][] = [
-    [{ ...document, version: 2 }, /version/],
+    [{ ...document, version: 1 }, /version/],
+    [{ ...document, time: -1 }, /time/],
+    [{ ...document, gpu: { ccMode: 'on', ready: true, devices: [] } }, /devices/],
+    [{ ...document, xWingKey: 'AA' }, /xWingKey/],
     [{ ...document, extra: 1 }, /extra/],
     [{ ...document, hpkeKey: 'AA' }, /hpkeKey/],
     // The final two bits of 43 characters are not part of 32 bytes.
     [{ ...document, hpkeKey: `${'A'.repeat(42)}B` }, /hpkeKey/],
-    [{ ...document, evidence: 'A' }, /evidence/],
-    [{ ...document, evidence: 'A'.repeat(2 * MAX_EVIDENCE_BYTES) }, /evidence/],
+    [{ ...document, cpu: { ...document.cpu, evidence: 'A' } }, /evidence/],
+    [{ ...document, cpu: { ...document.cpu, evidence: 'A'.repeat(2 * MAX_EVIDENCE_BYTES) } }, /evidence/],
+    [{ ...document, cpu: { ...document.cpu, certificates: ['AAAA'] } }, /certificates/],
     [{ ...document, modelCommitment: '9'.repeat(77) }, /commitment/],
     [{ ...document, nonce: 'ab' }, /nonce/],
     [null, /evidence/],
@@ -184,7 +201,7 @@ test('a document of another shape is refused with its field named', async () => 
     assertRejected(report, 'evidence.document');
     assert.match(report.checks[0]!.detail, detail);
   }
-  assertRejected(await ask({ ...document, format: 'sev-snp' }), 'evidence.format');
+  assertRejected(await ask({ ...document, cpu: { ...document.cpu, format: 'nitro' } }), 'evidence.format');
   assertRejected(await ask({ ...document, hardware: true }), 'evidence.hardware');
 });
 
@@ -195,7 +212,7 @@ test('a flipped bit anywhere in the evidence is refused', async () => {
     const flipped = evidence.slice();
     flipped[at]! ^= 1 << ((at >> 1) & 7);
     const report = await verifyEvidence({
-      document: { ...document, evidence: base64url(flipped) },
+      document: withEvidence(document, flipped),
       policy,
       nonce,
       now: NOW,
@@ -203,11 +220,8 @@ test('a flipped bit anywhere in the evidence is refused', async () => {
     assert.is(report.verdict, 'reject', `byte ${at}`);
   }
   for (const length of [0, 1, 100, evidence.length - 1]) {
-    const cut = base64url(evidence.subarray(0, length));
-    assert.is(
-      (await verifyEvidence({ document: { ...document, evidence: cut }, policy, nonce, now: NOW })).verdict,
-      'reject',
-    );
+    const cut = withEvidence(document, evidence.subarray(0, length));
+    assert.is((await verifyEvidence({ document: cut, policy, nonce, now: NOW })).verdict, 'reject');
   }
 });
 
@@ -219,7 +233,7 @@ test('evidence by the wrong keys, or with parts exchanged, is refused', async ()
   const stranger = await attested();
   const { document, policy, nonce } = mine;
   const ask = (evidence: Uint8Array) =>
-    verifyEvidence({ document: { ...document, evidence: base64url(evidence) }, policy, nonce, now: NOW });
+    verifyEvidence({ document: withEvidence(document, evidence), policy, nonce, now: NOW });
   const [a, b] = [loose(mine.evidence), loose(stranger.evidence)];
   // A device that another root certified, under the name of a pinned root.
   assertRejected(await ask(encodeCbor({ ...b, root: a.root })), 'simulated.chain');
@@ -235,14 +249,13 @@ test('evidence by the wrong keys, or with parts exchanged, is refused', async ()
 test('a properly signed quote with an unknown field, version or claim of hardware is refused', async () => {
   const { platform, binding, document, policy, nonce, evidence } = await attested();
   const payload = {
-    v: 1,
+    v: 2,
     platform: 'simulated',
     hardware: false,
     measurement: new Uint8Array(48).fill(0xab),
     debug: false,
     tcb: 3,
     reportData: reportData(binding),
-    issuedAt: NOW.getTime() / 1000,
   };
   const ask = async (claims: Record<string, unknown>) => {
     const signed = await signStatement(
@@ -250,12 +263,12 @@ test('a properly signed quote with an unknown field, version or claim of hardwar
       'application/vouch-simulated-quote+cbor',
       encodeCbor(claims),
     );
-    const forged = base64url(encodeCbor({ ...loose(evidence), quote: signed }));
-    return verifyEvidence({ document: { ...document, evidence: forged }, policy, nonce, now: NOW });
+    const forged = withEvidence(document, encodeCbor({ ...loose(evidence), quote: signed }));
+    return verifyEvidence({ document: forged, policy, nonce, now: NOW });
   };
   assert.is((await ask(payload)).verdict, 'accept');
   for (const change of [
-    { v: 2 },
+    { v: 1 },
     { extra: 0 },
     { hardware: true },
     { platform: 'tdx' },
@@ -284,15 +297,16 @@ test('the report data is the documented hash, and no two bindings share it', () 
   const nonce = new Uint8Array(16).fill(1);
   const hpkeKey = new Uint8Array(32).fill(2);
   const expected = sha512(
-    utf8('vouch/v1/report-data\0'),
+    utf8('vouch/v2/report-data\0'),
     concat(Uint8Array.of(1, 0, 16), nonce),
     concat(Uint8Array.of(2, 0, 32), hpkeKey),
     Uint8Array.of(3, 0, 0),
     concat(Uint8Array.of(4, 0, 32, 0x02, 0x01), new Uint8Array(30)),
     concat(Uint8Array.of(5, 0, 1), utf8('e')),
-    Uint8Array.of(6, 0, 0, 7, 0, 0),
+    Uint8Array.of(6, 0, 0, 7, 0, 0, 8, 0, 0),
+    Uint8Array.of(9, 0, 8, 0, 0, 0, 0, 0, 0, 0, 66),
   );
-  const base = { nonce, hpkeKey, modelCommitment: '258', enclave: 'e' };
+  const base = { nonce, hpkeKey, modelCommitment: '258', enclave: 'e', time: new Date(66_000) };
   assert.equal(reportData(base), expected);
   const key = new Uint8Array(32).fill(9);
   const all = [
@@ -300,6 +314,8 @@ test('the report data is the documented hash, and no two bindings share it', () 
     { ...base, receiptKey: key },
     { ...base, tlsKey: key },
     { ...base, gpuEvidence: key },
+    { ...base, xWingKey: new Uint8Array(1216) },
+    { ...base, time: new Date(67_000) },
     { ...base, modelCommitment: undefined },
     { ...base, modelCommitment: '0' },
   ].map((binding) => hex(reportData(binding)));
@@ -309,6 +325,9 @@ test('the report data is the documented hash, and no two bindings share it', () 
     { nonce: new Uint8Array(65) },
     { hpkeKey: nonce },
     { enclave: '' },
+    { xWingKey: key },
+    { time: new Date(Number.NaN) },
+    { time: new Date(-1000) },
   ]) {
     assert.throws(() => reportData({ ...base, ...wrong }), /binding/);
   }
@@ -395,7 +414,7 @@ test('a checklist fails closed', () => {
 test('a quote needs 64 bytes of report data and a measurement of 48', async () => {
   const { platform } = await attested();
   const ask = (bytes: number, measurement: string) =>
-    quote(platform, { measurement, reportData: new Uint8Array(bytes), time: NOW }).then(
+    quote(platform, { measurement, reportData: new Uint8Array(bytes) }).then(
       () => 'taken',
       () => 'refused',
     );

@@ -1,14 +1,15 @@
 /** A SIMULATED enclave with its keys, evidence and a policy that accepts it, for the tests of this folder. */
+
+import { evidenceDocument } from '../../protocols/attestation/document.ts';
 import {
   createSimulatedPlatform,
   createSimulatedRoot,
   quote,
+  SIMULATED,
   type SimulatedRoot,
-  simulated,
 } from '../../protocols/attestation/formats/simulated.ts';
 import { type Policy, parsePolicy } from '../../protocols/attestation/policy.ts';
 import { type Binding, reportData } from '../../protocols/attestation/report-data.ts';
-import { evidenceDocument } from '../../protocols/attestation/verify.ts';
 import { generateSigner } from '../../protocols/cose.ts';
 import { fromHex, hex, randomBytes } from '../../protocols/encoding.ts';
 import { generateSealingKeyPair } from '../../protocols/sealing.ts';
@@ -36,7 +37,7 @@ export interface Variation {
   readonly debug?: boolean;
   readonly tcb?: number;
   readonly time?: Date;
-  readonly binding?: Partial<Binding>;
+  readonly binding?: Partial<Omit<Binding, 'time'>>;
   readonly root?: SimulatedRoot;
 }
 
@@ -55,13 +56,13 @@ export async function attested(variation: Variation = {}) {
     receiptKey: signer.publicKey,
     modelCommitment: COMMITMENT,
     enclave: 'enclave-1',
+    time: variation.time ?? NOW,
     ...variation.binding,
   };
   const evidence = await quote(platform, {
     measurement: variation.measurement ?? MEASUREMENT,
     reportData: reportData(binding),
-    time: variation.time ?? NOW,
   });
-  const document = evidenceDocument(simulated, evidence, binding);
+  const document = evidenceDocument({ cpu: { format: SIMULATED, evidence, certificates: [] } }, binding);
   return { root, platform, sealing, signer, nonce, binding, evidence, document, policy: policyFor(root) };
 }

@@ -185,7 +185,11 @@ export async function examples(): Promise<Record<string, string>> {
         cause: fixedId('evidence.request'),
         body: { document: story.runner.document },
       }),
-      values({ 'evidence digest': sha256Hex(story.evidence), 'report data': story.runner.reportData }),
+      values({
+        'evidence digest': story.evidence,
+        'GPU nonce': story.runner.gpuNonce,
+        'report data': story.runner.reportData,
+      }),
     ].join('\n\n'),
     'example policy': [
       json(story.policy),

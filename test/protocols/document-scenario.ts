@@ -13,14 +13,19 @@ import { featureRanges, type Preprocessing, preprocess } from '../../circuits/mo
 import { evaluate } from '../../circuits/model/quantise.ts';
 import { encodeTestSet, type TestSet } from '../../circuits/model/test-set.ts';
 import {
+  bindGpu,
+  type EvidenceDocument,
+  evidenceDigest,
+  evidenceDocument,
+} from '../../protocols/attestation/document.ts';
+import {
   createSimulatedPlatform,
   createSimulatedRoot,
   quote,
-  simulated,
+  SIMULATED,
 } from '../../protocols/attestation/formats/simulated.ts';
 import { parsePolicy } from '../../protocols/attestation/policy.ts';
-import { reportData } from '../../protocols/attestation/report-data.ts';
-import { type EvidenceDocument, evidenceDocument } from '../../protocols/attestation/verify.ts';
+import { gpuNonce, reportData } from '../../protocols/attestation/report-data.ts';
 import { type Signer, signerFromSeed, signStatement } from '../../protocols/cose.ts';
 import {
   base64url,
@@ -48,6 +53,7 @@ import {
 import { encodeReceiptBundle, requestDigest, responseDigest, signReceipt } from '../../protocols/receipt.ts';
 import type { SealingKeyPair } from '../../protocols/sealing.ts';
 import { subjects } from '../../protocols/subjects.ts';
+import { simulatedProvider } from '../../runtime/attest/provider.ts';
 import { manifestOf } from '../../runtime/blobs.ts';
 
 /** 32 bytes that stand for randomness, the same in every run. */
@@ -157,20 +163,26 @@ export async function attest(
   name: string,
   measurement: string,
   nonce: Uint8Array,
-  { modelCommitment }: { modelCommitment?: string } = {},
-): Promise<{ document: EvidenceDocument; signer: Signer; reportData: Uint8Array }> {
+  { modelCommitment, gpu = false }: { modelCommitment?: string; gpu?: boolean } = {},
+): Promise<{ document: EvidenceDocument; signer: Signer; reportData: Uint8Array; gpuNonce: Uint8Array }> {
   const sealing = await sealingKeys(`${name} HPKE key`);
   const signer = await signerFromSeed(fixed(`${name} receipt key`));
-  const binding = {
+  const asked = {
     nonce,
     hpkeKey: sealing.publicKey,
     receiptKey: signer.publicKey,
     modelCommitment,
     enclave: name,
+    time: NOW,
   };
+  const provider = simulatedProvider(await platform(name));
+  const answer = gpu ? await provider.gpus.answer(gpuNonce(asked)) : undefined;
+  const binding = bindGpu(asked, answer);
   const data = reportData(binding);
-  const evidence = await quote(await platform(name), { measurement, reportData: data, time: NOW });
-  return { document: evidenceDocument(simulated, evidence, binding), signer, reportData: data };
+  const evidence = await quote(await platform(name), { measurement, reportData: data });
+  const cpu = { format: SIMULATED, evidence, certificates: [] };
+  const document = evidenceDocument({ cpu, gpu: answer }, binding);
+  return { document, signer, reportData: data, gpuNonce: gpuNonce(asked) };
 }
 
 export async function policies() {
@@ -240,8 +252,11 @@ export async function conversation() {
   const commitment = commit(committed).toString();
   const { inference: policy, prover } = await policies();
   const evidenceNonce = fixed('evidence nonce');
-  const runner = await attest(ENCLAVE, RUNNER_MEASUREMENT, evidenceNonce, { modelCommitment: commitment });
-  const evidence = fromBase64url(runner.document.evidence);
+  const runner = await attest(ENCLAVE, RUNNER_MEASUREMENT, evidenceNonce, {
+    modelCommitment: commitment,
+    gpu: true,
+  });
+  const evidence = evidenceDigest(runner.document);
   const releasePolicy = sha256Hex(utf8(canonicalJson(policy)));
 
   const [row] = ROWS[0]!;
@@ -251,7 +266,7 @@ export async function conversation() {
   const plaintext: InferencePlaintext = {
     version: 1,
     nonce: hex(nonce),
-    evidence: sha256Hex(evidence),
+    evidence,
     requestSalt: hex(requestSalt),
     responseSalt: hex(responseSalt),
     row: [...row],
@@ -275,7 +290,7 @@ export async function conversation() {
   };
   const { id: receiptId, receipt } = await signReceipt(runner.signer, {
     enclave: ENCLAVE,
-    evidence: sha256Hex(evidence),
+    evidence,
     policy: releasePolicy,
     modelCommitment: commitment,
     ...digests,

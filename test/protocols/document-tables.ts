@@ -3,12 +3,13 @@ import { readFileSync } from 'node:fs';
 import { z } from 'zod';
 import { Architecture } from '../../circuits/model/architecture.ts';
 import { Column } from '../../circuits/model/preprocessing.ts';
-import { Policy } from '../../protocols/attestation/policy.ts';
 import {
-  CLOCK_SKEW_SECONDS,
   EvidenceDocument,
+  MAX_DOCUMENT_BYTES,
   MAX_EVIDENCE_BYTES,
-} from '../../protocols/attestation/verify.ts';
+} from '../../protocols/attestation/document.ts';
+import { Policy } from '../../protocols/attestation/policy.ts';
+import { CLOCK_SKEW_SECONDS } from '../../protocols/attestation/verify.ts';
 import * as enclave from '../../protocols/enclave.ts';
 import * as envelope from '../../protocols/envelope.ts';
 import {
@@ -508,7 +509,8 @@ const limitTable = (): string =>
       ['header `Vouch-Envelope` of a bulk message', bytes(MAX_HEADER_BYTES)],
       ['sealed inference request', bytes(inference.MAX_SEALED_REQUEST_BYTES)],
       ['plaintext of any seal', bytes(MAX_PLAINTEXT_BYTES)],
-      ['evidence, decoded', bytes(MAX_EVIDENCE_BYTES)],
+      ['what one CPU or GPU signed, decoded', bytes(MAX_EVIDENCE_BYTES)],
+      ['evidence document, as CBOR', bytes(MAX_DOCUMENT_BYTES)],
       ['receipt bundle', bytes(MAX_BUNDLE_BYTES)],
       ['chunk of a blob: usual length', bytes(CHUNK_BYTES)],
       ['chunk of a blob: greatest length', bytes(MAX_CHUNK_BYTES)],
@@ -564,12 +566,24 @@ const infoTable = (): string =>
 
 const DOCUMENT_NOTES = {
   version: '',
-  format: 'which format `evidence` has',
-  hardware: '`false` = SIMULATED',
-  evidence: 'base64url of what the platform signed',
+  hardware: '`false` = SIMULATED, in whole or in part',
+  'cpu.format': '`simulated`, `sev-snp`, `tdx` or `sgx`: which format `evidence` has',
+  'cpu.evidence': 'base64url of what the CPU signed',
+  'cpu.certificates': "base64url of DER: the CPU's certificates, where the evidence does not hold them",
+  gpu: '`null` where there is no GPU',
+  'gpu.ccMode': 'as the guest reads it from its driver; refused unless `on`',
+  'gpu.ready': 'likewise; refused unless `true`',
+  'gpu.devices[].format': '`simulated-gpu` or `nvidia-gpu`, all the same',
+  'gpu.devices[].evidence': 'base64url of what the GPU signed',
+  'gpu.devices[].certificates': "base64url of DER: the GPU's chain",
+  gpuEvidence: 'GPU evidence digest that the report data binds; `null` where it binds none',
+  collateral: 'digests of files with which the holder last verified this: a help, not a claim',
+  time: "seconds since 1970 by the host's clock",
   nonce: "the verifier's",
   hpkeKey: 'X25519 public key to seal to: 32 bytes, base64url',
+  xWingKey: 'X-Wing public key to seal to: 1216 bytes, base64url',
   receiptKey: 'Ed25519 public key that signs receipts or proofs: 32 bytes, base64url',
+  tlsKey: 'SHA-256 of the SubjectPublicKeyInfo of a TLS key',
   modelCommitment: '`null` where the holder serves no model',
   enclave: 'id of the holder',
 };

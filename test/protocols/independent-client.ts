@@ -17,14 +17,23 @@ import { decode, encode, rfc8949EncodeOptions } from 'cborg';
 import { connect, credsAuthenticator, headers, type Msg, type NatsConnection } from 'nats';
 
 type Json = Record<string, unknown>;
+interface Gpu {
+  ccMode: string;
+  ready: boolean;
+  devices: { format: string; evidence: string; certificates: string[] }[];
+}
 interface Document {
   version: number;
-  format: string;
   hardware: boolean;
-  evidence: string;
+  cpu: { format: string; evidence: string };
+  gpu: Gpu | null;
+  gpuEvidence: string | null;
+  time: number;
   nonce: string;
   hpkeKey: string;
+  xWingKey: string | null;
   receiptKey: string | null;
+  tlsKey: string | null;
   modelCommitment: string | null;
   enclave: string;
 }
@@ -143,9 +152,9 @@ export function verifyEvidence(
   policy: Policy,
   { nonce, commitment, at }: { nonce: string; commitment: string; at: Date },
 ): string {
-  demand(document.version === 1 && document.format === 'simulated' && !document.hardware, 'the format');
+  demand(document.version === 2 && document.cpu.format === 'simulated' && !document.hardware, 'the format');
   demand(policy.simulated, 'SIMULATED evidence');
-  const evidence = raw(document.evidence);
+  const evidence = raw(document.cpu.evidence);
   const parts = cbor<{ v: number; root: Uint8Array; device: Uint8Array; quote: Uint8Array }>(evidence);
   demand(policy.simulatedRoots.includes(sha256(parts.root).toString('hex')), 'the root');
   const prefix = 'application/vouch-simulated';
@@ -159,33 +168,73 @@ export function verifyEvidence(
     debug: boolean;
     tcb: number;
     reportData: Uint8Array;
-    issuedAt: number;
   }>(statementPayload(device.key, `${prefix}-quote+cbor`, parts.quote));
-  demand(parts.v === 1 && quote.v === 1 && policy.platforms.includes(quote.platform), 'the platform');
+  demand(parts.v === 1 && quote.v === 2 && policy.platforms.includes(quote.platform), 'the platform');
   demand(policy.measurements.includes(Buffer.from(quote.measurement).toString('hex')), 'the measurement');
   demand(!quote.debug || policy.debug, 'debug mode');
   const least = policy.minimumTcb[quote.platform]!;
   demand(least.length === 1 && quote.tcb >= least[0]!, 'the TCB');
-  const age = at.getTime() / 1000 - quote.issuedAt;
+  const age = at.getTime() / 1000 - document.time;
   demand(age <= policy.maxAgeSeconds && age >= -60, 'the age');
   demand(document.nonce === nonce, 'the nonce');
   demand(document.modelCommitment === commitment, 'the commitment');
 
-  const hash = createHash('sha512').update('vouch/v1/report-data\0');
   const slots = [
     Buffer.from(nonce, 'hex'),
     raw(document.hpkeKey),
     raw(document.receiptKey ?? ''),
     fieldBytes(commitment),
     Buffer.from(document.enclave),
-    Buffer.alloc(0),
-    Buffer.alloc(0),
+    Buffer.from(document.tlsKey ?? '', 'hex'),
+    document.gpu === null ? Buffer.alloc(0) : gpuDigest(document.gpu),
+    raw(document.xWingKey ?? ''),
+    Buffer.from(document.time.toString(16).padStart(16, '0'), 'hex'),
   ];
-  slots.forEach((bytes, i) => {
-    hash.update(Buffer.of(i + 1, bytes.length >> 8, bytes.length & 255)).update(bytes);
-  });
-  demand(hash.digest().equals(quote.reportData), 'the report data');
-  return sha256(evidence).toString('hex');
+  const hashed = (algorithm: string, domain: string, parts: readonly Buffer[]) => {
+    const hash = createHash(algorithm).update(`${domain}\0`);
+    parts.forEach((bytes, i) => {
+      hash.update(Buffer.of(i + 1, bytes.length >> 8, bytes.length & 255)).update(bytes);
+    });
+    return hash.digest();
+  };
+  demand(hashed('sha512', 'vouch/v2/report-data', slots).equals(quote.reportData), 'the report data');
+  demand((document.gpuEvidence ?? '') === slots[6]!.toString('hex'), 'that the GPU evidence is bound');
+  const gpuNonce = hashed('sha256', 'vouch/v2/gpu-nonce', slots.with(6, Buffer.alloc(0)));
+  for (const { format, evidence } of document.gpu?.devices ?? []) {
+    demand(format === 'simulated-gpu', 'the format of the GPU');
+    const gpu = cbor<{ root: Uint8Array; device: Uint8Array; quote: Uint8Array }>(raw(evidence));
+    demand(policy.simulatedRoots.includes(sha256(gpu.root).toString('hex')), "the GPU's root");
+    const { key } = cbor<{ key: Uint8Array }>(
+      statementPayload(gpu.root, `${prefix}-device+cbor`, gpu.device),
+    );
+    const answer = cbor<{ nonce: Uint8Array }>(statementPayload(key, `${prefix}-gpu+cbor`, gpu.quote));
+    demand(gpuNonce.equals(answer.nonce), "the GPU's nonce");
+  }
+  demand(
+    document.gpu === null || (document.gpu.ccMode === 'on' && document.gpu.ready),
+    'the state of the GPU',
+  );
+  return sha256(encode(document, rfc8949EncodeOptions)).toString('hex');
+}
+
+function gpuDigest({ ccMode, ready, devices }: Gpu): Buffer {
+  const part = (bytes: Buffer) => {
+    const length = Buffer.alloc(4);
+    length.writeUInt32BE(bytes.length);
+    return Buffer.concat([length, bytes]);
+  };
+  return sha256(
+    Buffer.concat([
+      Buffer.from('vouch/v2/gpu-evidence\0'),
+      Buffer.of(['off', 'on', 'devtools'].indexOf(ccMode), Number(ready), devices.length),
+      ...devices.flatMap(({ format, evidence, certificates }) => [
+        part(Buffer.from(format)),
+        part(raw(evidence)),
+        Buffer.of(certificates.length),
+        ...certificates.map((der) => part(raw(der))),
+      ]),
+    ]),
+  );
 }
 
 function fieldBytes(decimal: string): Buffer {
@@ -319,7 +368,7 @@ export function verifyReceipt(bundle: Uint8Array, policy: Policy, service: Servi
       value instanceof Uint8Array ? Buffer.from(value).toString('hex') : value,
     ]),
   );
-  demand(v === 1 && claims.v === 1, 'a receipt of version 1');
+  demand(v === 2 && claims.v === 2, 'a receipt of version 2');
   const at = new Date((claims.time as number) * 1000);
   const { nonce } = evidence;
   const digest = verifyEvidence(evidence, policy, { nonce, commitment: service.commitment, at });

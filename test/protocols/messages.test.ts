@@ -1,7 +1,7 @@
 /** The bodies of all message types, starting from the examples of docs/PROTOCOL.md. */
 import { readFileSync } from 'node:fs';
 import { z } from 'zod';
-import { EvidenceDocument } from '../../protocols/attestation/verify.ts';
+import { EvidenceDocument } from '../../protocols/attestation/document.ts';
 import { Capability } from '../../protocols/device.ts';
 import { ReleaseReply } from '../../protocols/enclave.ts';
 import { canonicalJson, utf8 } from '../../protocols/encoding.ts';
@@ -65,7 +65,18 @@ const refused = (schema: MessageType<unknown>['schema'], value: unknown, what = 
 const OPAQUE = /(^|\.)(architecture|verificationKey|context)$/;
 const OPTIONAL = new Set(['error', 'worker', 'context', 'cause', 'epoch']);
 /** Objects that nothing may be added to: what is signed, or says what is to be proved. */
-const STRICT = /(^|\.)(document|maker|statement|record|proof|record\.workers\.\d+|record\.phases)$/;
+const STRICT =
+  /(^|\.)((document|maker)(\.cpu|\.gpu(\.devices\.\d+)?)?|statement|record|proof|record\.workers\.\d+|record\.phases)$/;
+/** Fields that say `null` for what there is none of. */
+const NULLABLE = new Set([
+  'receiptKey',
+  'xWingKey',
+  'tlsKey',
+  'modelCommitment',
+  'gpu',
+  'gpuEvidence',
+  'from',
+]);
 
 /** Every object inside `value` with its path, the opaque ones left out. */
 function* objects(value: unknown, path = ''): Generator<[string, Json]> {
@@ -87,7 +98,7 @@ test('a field that is missing or of another type is refused, and the error says 
         if (OPAQUE.test(where)) continue;
         const wrong: unknown[] = [{ a: 'text' }, typeof value === 'string' ? 5 : 'text', ['x', 'y']];
         if (!OPTIONAL.has(name)) wrong.push(undefined);
-        if (!['receiptKey', 'modelCommitment', 'from'].includes(name)) wrong.push(null);
+        if (!NULLABLE.has(name)) wrong.push(null);
         for (const other of wrong) {
           const changed = structuredClone(body);
           at(changed, path)[name] = other;

@@ -20,6 +20,7 @@ import { poseidon, poseidonChain } from '../../circuits/model/poseidon.ts';
 import { preprocess } from '../../circuits/model/preprocessing.ts';
 import { evaluate } from '../../circuits/model/quantise.ts';
 import { decodeTestSet } from '../../circuits/model/test-set.ts';
+import type { EvidenceDocument } from '../../protocols/attestation/document.ts';
 import { parsePolicy, policyDigest } from '../../protocols/attestation/policy.ts';
 import { verifyEvidence } from '../../protocols/attestation/verify.ts';
 import { verifyStatement } from '../../protocols/cose.ts';
@@ -130,6 +131,25 @@ test('the policy has the digest that is shown', async () => {
   assert.is(policyDigest(parsePolicy(without)), value('policy digest'));
 });
 
+/** The GPU evidence digest as section 7 says it. */
+function gpuDigest({ gpu }: EvidenceDocument): Buffer {
+  const hash = createHash('sha256').update('vouch/v2/gpu-evidence\0');
+  const part = (bytes: Buffer) => {
+    const length = Buffer.alloc(4);
+    length.writeUInt32BE(bytes.length);
+    hash.update(length).update(bytes);
+  };
+  const { ccMode, ready, devices } = gpu!;
+  hash.update(Buffer.of(['off', 'on', 'devtools'].indexOf(ccMode), Number(ready), devices.length));
+  for (const { format, evidence, certificates } of devices) {
+    part(Buffer.from(format));
+    part(Buffer.from(evidence, 'base64url'));
+    hash.update(Buffer.of(certificates.length));
+    for (const der of certificates) part(Buffer.from(der, 'base64url'));
+  }
+  return hash.digest();
+}
+
 test('the evidence verifies, and its report data recomputes', async () => {
   const value = valuesOf('example evidence');
   const { nonce } = bodyOf(EvidenceRequest, 'example evidence');
@@ -139,7 +159,7 @@ test('the evidence verifies, and its report data recomputes', async () => {
   const report = await verifyEvidence({ ...question, modelCommitment: evidence.modelCommitment! });
   assert.is(report.verdict, 'accept', JSON.stringify(report.checks));
   assert.is(report.digest, value('evidence digest'));
-  assert.is(digest(Buffer.from(evidence.evidence, 'base64url')), value('evidence digest'));
+  assert.is(digest(encode(evidence, rfc8949EncodeOptions)), value('evidence digest'));
 
   const element = BigInt(evidence.modelCommitment!).toString(16).padStart(64, '0');
   const slots = [
@@ -149,13 +169,21 @@ test('the evidence verifies, and its report data recomputes', async () => {
     Buffer.from(element, 'hex').reverse(),
     Buffer.from(evidence.enclave),
     Buffer.alloc(0),
+    gpuDigest(evidence),
     Buffer.alloc(0),
+    Buffer.from(evidence.time.toString(16).padStart(16, '0'), 'hex'),
   ];
-  const hash = createHash('sha512').update('vouch/v1/report-data\0');
-  slots.forEach((bytes, i) => {
-    hash.update(Buffer.of(i + 1, bytes.length >> 8, bytes.length & 0xff)).update(bytes);
-  });
-  assert.is(hash.digest('hex'), value('report data'));
+  const hashed = (algorithm: string, domain: string, parts: readonly Buffer[]) => {
+    const hash = createHash(algorithm).update(domain);
+    parts.forEach((bytes, i) => {
+      hash.update(Buffer.of(i + 1, bytes.length >> 8, bytes.length & 0xff)).update(bytes);
+    });
+    return hash.digest('hex');
+  };
+  assert.is(gpuDigest(evidence).toString('hex'), evidence.gpuEvidence);
+  assert.is(hashed('sha512', 'vouch/v2/report-data\0', slots), value('report data'));
+  const unasked = slots.with(6, Buffer.alloc(0));
+  assert.is(hashed('sha256', 'vouch/v2/gpu-nonce\0', unasked), value('GPU nonce'));
   assert.is((await verifyEvidence({ ...question, nonce: '00'.repeat(32) })).verdict, 'reject');
 });
 

@@ -23,6 +23,7 @@ import { open, SEALING_INFO } from '../../protocols/sealing.ts';
 import { STREAMS, shardConsumer } from '../../protocols/streams.ts';
 import { subjects } from '../../protocols/subjects.ts';
 import { createIdentity } from '../../runtime/attest/identity.ts';
+import { simulatedProvider } from '../../runtime/attest/provider.ts';
 import { getChunk } from '../../runtime/blobs.ts';
 import type { PulledMessage } from '../../runtime/bus.ts';
 import { createPool } from '../../runtime/msm/pool.ts';
@@ -130,11 +131,13 @@ test('a worker that fails at every shard hands it back, and others do them', asy
 
 test('a worker whose evidence does not satisfy the policy gets nothing', async (t) => {
   const fixture = await startProving(t);
-  const platform = await createSimulatedPlatform(await createSimulatedRoot(randomBytes(32)));
+  const provider = simulatedProvider(
+    await createSimulatedPlatform(await createSimulatedRoot(randomBytes(32))),
+  );
   await Promise.all([
     fixture.process('coordinator', 'c1'),
-    fixture.role('worker', 'stranger', workerRole({ platform })),
-    fixture.role('worker', 'debug', workerRole({ platform: await debugPlatform() })),
+    fixture.role('worker', 'stranger', workerRole({ provider })),
+    fixture.role('worker', 'debug', workerRole({ provider: simulatedProvider(await debugPlatform()) })),
   ]);
   const request = await fixture.ask();
   await request.when(({ phase }) => phase === 'dispatching');
@@ -182,7 +185,7 @@ test('results of an older epoch, for another message, or by somebody else change
 test.run();
 
 const debugPlatform = async () => {
-  const { simulatedRoot } = await import('../../runtime/attest/identity.ts');
+  const { simulatedRoot } = await import('../../runtime/attest/simulated-root.ts');
   return createSimulatedPlatform(await simulatedRoot(), { debug: true });
 };
 
