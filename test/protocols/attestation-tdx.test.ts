@@ -74,7 +74,7 @@ test('padding is zero or refused', async () => {
 });
 
 test('version 4 and 5, TD 1.0 and TD 1.5 are taken', async () => {
-  for (const options of [{ version: 4 }, { version: 5 }, { td15: true }] as const) {
+  for (const options of [{ version: 4 }, { version: 5 }, { td15: true }, { td15ex: true }] as const) {
     const report = await judge(await intelCase(options));
     assert.equal(failures(report), []);
     assert.is(report.verdict, 'accept');
@@ -98,6 +98,7 @@ test('a quote of another version, key type, TEE, vendor or body is refused', asy
     changed(48, 1),
     changed(48, 2),
     changed(48, 4),
+    changed(48, 5),
     changed(50, 0x87),
     changed(50, 0, 0, 0, 1),
   ];
@@ -198,6 +199,33 @@ test('a service TD has to be named by the policy', async () => {
   await rejects(['tdx.service-td'], given);
   const named = parseEvidencePolicy({ version: 1, intel: { serviceTds: ['5e'.repeat(48)] } });
   assert.is((await judge(given, named)).verdict, 'accept');
+});
+
+test('the extended body says more, and its service TDs count as well', async () => {
+  const fields = (body: Uint8Array) => {
+    body.set([2], 648);
+    body.fill(0xd1, 649, 681);
+    body.fill(0xd2, 681, 729);
+  };
+  const report = await judge(await intelCase({ td15ex: true, report: fields }));
+  assert.is(report.verdict, 'accept');
+  assert.equal(
+    [report.claims?.vmid, report.claims?.tdId, report.claims?.devInfo],
+    [2, 'd1'.repeat(32), 'd2'.repeat(48)],
+  );
+  for (const [from, to] of [
+    [729, 777],
+    [829, 877],
+  ] as const) {
+    const given = await intelCase({ td15ex: true, report: (body) => body.fill(0x5e, from, to) });
+    await rejects(['tdx.service-td'], given);
+    const named = parseEvidencePolicy({ version: 1, intel: { serviceTds: ['5e'.repeat(48)] } });
+    assert.is((await judge(given, named)).verdict, 'accept');
+  }
+  // Signed to its last byte.
+  const { quote, ...rest } = await intelCase({ td15ex: true });
+  for (const at of [54 + 649, 54 + 884])
+    await rejects(['tdx.quote-signature'], { ...rest, quote: flipped(quote, at) });
 });
 
 test('a TD that may be moved has to say by whom', async () => {

@@ -217,6 +217,8 @@ export const qeIdentity = (changes: object = {}) => ({
 export interface Options {
   readonly version?: 3 | 4 | 5;
   readonly td15?: boolean;
+  /** the extended form of TD 1.5 */
+  readonly td15ex?: boolean;
   readonly sgx?: boolean;
   /** changes bytes of the report before it is signed */
   readonly report?: (body: Uint8Array) => void;
@@ -286,9 +288,9 @@ export async function intelCase(options: Options = {}): Promise<Case> {
 }
 
 async function makeQuote({ root, pckCa, pck }: Case['signers'], options: Options): Promise<Uint8Array> {
-  const { sgx = false, td15 = false } = options;
+  const { sgx = false, td15ex = false, td15 = td15ex } = options;
   const version = options.version ?? (td15 ? 5 : sgx ? 3 : 4);
-  const body = sgx ? enclaveReport() : tdReport(td15);
+  const body = sgx ? enclaveReport() : tdReport(td15ex ? 885 : td15 ? 648 : 584);
   options.report?.(body);
   const header = concat(
     le(version, 2),
@@ -298,7 +300,8 @@ async function makeQuote({ root, pckCa, pck }: Case['signers'], options: Options
     fromHex('939a7233f79c4ca9940a0db3957f0607'),
     new Uint8Array(20),
   );
-  const typed = version === 5 ? concat(le(sgx ? 1 : td15 ? 3 : 2, 2), le(body.length, 4)) : new Uint8Array(0);
+  const type = sgx ? 1 : td15ex ? 4 : td15 ? 3 : 2;
+  const typed = version === 5 ? concat(le(type, 2), le(body.length, 4)) : new Uint8Array(0);
   const signedPart = concat(header, typed, body);
 
   const attestation = await crypto.subtle.generateKey(P256, true, ['sign', 'verify']);
@@ -333,8 +336,8 @@ function enclaveReport(): Uint8Array {
   return report;
 }
 
-function tdReport(td15: boolean): Uint8Array {
-  const report = new Uint8Array(td15 ? 648 : 584);
+function tdReport(bytes: number): Uint8Array {
+  const report = new Uint8Array(bytes);
   report.set([5, 1, 7], 0);
   report.set(fromHex('0000001000000000'), 120);
   report.set(fromHex('e702060000000000'), 128);

@@ -1,7 +1,7 @@
 /**
  * Reads Intel's ECDSA quotes: SGX version 3, SGX and TDX version 4, and version 5 with its typed bodies (SGX,
- * TD 1.0, TD 1.5). Layouts: Intel SGX DCAP ECDSA Quote Library API, appendix A.4 (version 3); Intel TDX DCAP
- * Quote Generation Library, appendix A.3 and A.4 (versions 4 and 5).
+ * TD 1.0, TD 1.5 and its extended form). Layouts: Intel SGX DCAP ECDSA Quote Library API, appendix A.4 (version 3);
+ * Intel TDX DCAP Quote Generation Library, appendix A.3 and A.4 (versions 4 and 5), and sgx_quote_5.h (type 4).
  *
  * Every length that the quote declares must be met exactly; other versions, key types and certification data
  * are refused. Nothing is verified here. What follows the declared end is handed out as `padding`: drivers hand
@@ -17,6 +17,7 @@ const HEADER_BYTES = 48;
 const SGX_BYTES = 384;
 const TD10_BYTES = 584;
 const TD15_BYTES = 648;
+const TD15EX_BYTES = 885;
 const ECDSA_P256 = 2;
 const TEE_SGX = 0;
 const TEE_TDX = 0x81;
@@ -27,6 +28,7 @@ const BODIES: ReadonlyMap<number, readonly [number, number]> = new Map([
   [1, [TEE_SGX, SGX_BYTES]],
   [2, [TEE_TDX, TD10_BYTES]],
   [3, [TEE_TDX, TD15_BYTES]],
+  [4, [TEE_TDX, TD15EX_BYTES]],
 ]);
 /** Intel's quoting enclaves. */
 const INTEL_QE_VENDOR = fromHex('939a7233f79c4ca9940a0db3957f0607');
@@ -54,10 +56,10 @@ export interface SgxReport {
   readonly reservedZero: boolean;
 }
 
-/** TDREPORT's fields as a quote carries them, 584 (TD 1.0) or 648 bytes (TD 1.5). */
+/** TDREPORT's fields as a quote carries them, 584 (TD 1.0), 648 (TD 1.5) or 885 bytes (its extended form). */
 export interface TdReport {
   readonly bytes: Uint8Array;
-  readonly version: '1.0' | '1.5';
+  readonly version: '1.0' | '1.5' | '1.5ex';
   /** 16 bytes: SVN of the TDX module, its major version, microcode, ... */
   readonly teeTcbSvn: Uint8Array;
   readonly mrSeam: Uint8Array;
@@ -78,6 +80,19 @@ export interface TdReport {
   readonly teeTcbSvn2?: Uint8Array;
   /** TD 1.5: hash over the service TDs bound to this one; zero when there are none */
   readonly mrServiceTd?: Uint8Array;
+  readonly extended?: TdExtension;
+}
+
+/** What the extended form adds. */
+export interface TdExtension {
+  /** of the virtual machine inside a partitioned TD that asked; 0 = the TD itself */
+  readonly vmid: number;
+  readonly tdId: Uint8Array;
+  /** hash over the devices that are part of the TD */
+  readonly devInfo: Uint8Array;
+  /** of the service TDs bound when the TD was made, and now; zero when there are none */
+  readonly initServiceTd: Uint8Array;
+  readonly currentServiceTd: Uint8Array;
 }
 
 export type QuoteBody =
@@ -251,7 +266,7 @@ export function parseSgxReport(bytes: Uint8Array): SgxReport {
 
 function parseTdReport(bytes: Uint8Array): TdReport {
   const report = createReader(bytes, 'TD report');
-  const version = bytes.length === TD15_BYTES ? '1.5' : '1.0';
+  const version = bytes.length === TD10_BYTES ? '1.0' : bytes.length === TD15_BYTES ? '1.5' : '1.5ex';
   const parsed = {
     bytes,
     version,
@@ -268,7 +283,20 @@ function parseTdReport(bytes: Uint8Array): TdReport {
     rtmrs: [report.take(48), report.take(48), report.take(48), report.take(48)],
     reportData: report.take(64),
   } as const;
-  const extended = version === '1.5' ? { teeTcbSvn2: report.take(16), mrServiceTd: report.take(48) } : {};
+  const later = version === '1.0' ? {} : { teeTcbSvn2: report.take(16), mrServiceTd: report.take(48) };
+  const more = version === '1.5ex' ? { extended: parseExtension(report) } : {};
   report.end();
-  return { ...parsed, ...extended };
+  return { ...parsed, ...later, ...more };
+}
+
+function parseExtension({ take, uint }: Reader): TdExtension {
+  const vmid = uint(1);
+  const tdId = take(32);
+  const devInfo = take(48);
+  const initServiceTd = take(48);
+  // Attributes of those service TDs, and the TCB and FMSPC of the platform that the TD was made on.
+  take(8 + 16 + 16 + 12);
+  const currentServiceTd = take(48);
+  take(8);
+  return { vmid, tdId, devInfo, initServiceTd, currentServiceTd };
 }

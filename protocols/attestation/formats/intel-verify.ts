@@ -12,7 +12,7 @@ import { hex } from '../../encoding.ts';
 import { chainCheckIds } from '../chain.ts';
 import { type Check, createChecklist, type Verdict } from '../checklist.ts';
 import { type EvidencePolicy, measurementAccepted } from '../policy.ts';
-import { rememberSignatures } from '../signature.ts';
+import { rememberSignatures, type SignatureVerifier } from '../signature.ts';
 import { checkEventLog, EVENT_LOG_CHECKS } from './eventlog.ts';
 import { type IntelCollateral, mergeCollateral, NO_COLLATERAL } from './intel-collateral.ts';
 import {
@@ -45,6 +45,8 @@ export interface IntelQuestion {
   readonly now: Date;
   /** SHA-256 fingerprints of the roots accepted; default: Intel's */
   readonly roots?: readonly string[];
+  /** remembers signatures over several questions; default: over this one */
+  readonly verify?: SignatureVerifier;
 }
 
 export type IntelClaims = { readonly platform: 'sgx' | 'tdx'; readonly hardware: true } & Readonly<
@@ -126,7 +128,7 @@ export async function verifyIntelQuote(question: IntelQuestion): Promise<IntelRe
     tee,
     record,
     roots: question.roots ?? [INTEL_ROOT],
-    verify: rememberSignatures(),
+    verify: question.verify ?? rememberSignatures(),
     crls: pickRevocationLists(collateral.crls, store.crls, question.now),
     pool: certificatesOf(mergeCollateral(collateral, store), quote.pckChain),
   };

@@ -11,7 +11,7 @@ import { hex } from '../../encoding.ts';
 import { messageOf, VouchError } from '../../errors.ts';
 import { attempting, type Check, createChecklist, type Recorder, type Verdict } from '../checklist.ts';
 import type { GpuArchitecture, GpuPolicy } from '../policy.ts';
-import { rememberSignatures } from '../signature.ts';
+import { rememberSignatures, type SignatureVerifier } from '../signature.ts';
 import {
   checkDevice,
   checkManifests,
@@ -32,6 +32,8 @@ import {
 import { parseRim, type Rim } from './rim.ts';
 
 export interface GpuQuestion extends Omit<DeviceTrust, 'verify'> {
+  /** remembers signatures over several questions; default: over this one */
+  readonly verify?: SignatureVerifier | undefined;
   readonly gpus: readonly GpuEvidence[];
   readonly switches?: readonly GpuEvidence[] | undefined;
   /** manifests, in any order; those of other versions are not used */
@@ -93,7 +95,7 @@ const SWITCH_CHIP = 'LS10';
 export async function verifyGpu(question: GpuQuestion): Promise<GpuResult> {
   const { gpus, switches = [], policy } = question;
   const list = createChecklist([]);
-  const trust: DeviceTrust = { ...question, verify: rememberSignatures() };
+  const trust: DeviceTrust = { ...question, verify: question.verify ?? rememberSignatures() };
   const rims = readManifests(question.rims, list.record);
   const gpuResults: GpuOutcome[] = [];
   const switchResults: SwitchOutcome[] = [];

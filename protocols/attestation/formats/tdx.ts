@@ -68,16 +68,18 @@ export function checkTd(report: TdReport, policy: EvidencePolicy, record: Record
         ? `XFAM: reserved ${describeBits(unknownXfam)} set`
         : 'reserved bits of attributes and XFAM are zero',
   );
-  const { mrServiceTd } = report;
-  const bound = mrServiceTd !== undefined && !isZero(mrServiceTd);
+  const { mrServiceTd, extended } = report;
+  const bound = [mrServiceTd, extended?.initServiceTd, extended?.currentServiceTd]
+    .filter((hash) => hash !== undefined && !isZero(hash))
+    .map((hash) => hex(hash!));
   // A TD 1.0 body does not say which service TD would move it.
   const hidden = mrServiceTd === undefined && (attributes & MIGRATABLE) !== 0n;
   record(
     'tdx.service-td',
-    serviceTds === 'any' || (bound ? serviceTds.includes(hex(mrServiceTd)) : !hidden),
+    serviceTds === 'any' || (!hidden && bound.every((hash) => serviceTds.includes(hash))),
     'policy-rejected',
-    bound
-      ? `MRSERVICETD ${hex(mrServiceTd)}`
+    bound.length > 0
+      ? `MRSERVICETD ${[...new Set(bound)].join(', ')}`
       : hidden
         ? 'the TD may be migrated, and the quote does not say by whom'
         : 'no service TD is bound',
@@ -107,6 +109,14 @@ export const tdClaims = (report: TdReport) => ({
   teeTcbSvn: hex(report.teeTcbSvn),
   ...(report.teeTcbSvn2 === undefined ? {} : { teeTcbSvn2: hex(report.teeTcbSvn2) }),
   ...(report.mrServiceTd === undefined ? {} : { mrservicetd: hex(report.mrServiceTd) }),
+  ...(report.extended === undefined
+    ? {}
+    : {
+        vmid: report.extended.vmid,
+        tdId: hex(report.extended.tdId),
+        devInfo: hex(report.extended.devInfo),
+        currentServiceTd: hex(report.extended.currentServiceTd),
+      }),
   debug: (bitField(report.tdAttributes) & UNTRUSTED) !== 0n,
   reportData: hex(report.reportData),
 });
