@@ -59,7 +59,8 @@ export async function judgeEvidence(question: EvidenceQuestion): Promise<Judgeme
   const parts: Part[] = [];
   for (const quote of given.quotes) parts.push(await judgeQuote(quote, question));
   for (const report of given.snpReports) parts.push(await judgeSnp(report, question));
-  if (given.gpus.length + given.switches.length > 0) parts.push(await judgeGpus(question));
+  if (given.gpus.length + given.switches.length > 0 || lacksGpus(question))
+    parts.push(await judgeGpus(question));
   else for (const manifest of given.manifests) parts.push(await judgeManifest(manifest, question));
   if (given.tpmQuotes.length + given.tpmSignatures.length > 0) parts.push(await judgeTpm(question));
   for (const quote of given.hyperEnclaves) parts.push(await judgeHyperEnclave(quote, question));
@@ -74,6 +75,12 @@ export async function judgeEvidence(question: EvidenceQuestion): Promise<Judgeme
     claims: claims.length > 1 ? claims : (claims[0] ?? null),
   };
 }
+
+/** Whether the policy counts on GPUs beside what is there. */
+const lacksGpus = ({ given, policy }: EvidenceQuestion): boolean =>
+  policy.platforms.includes('nvidia-gpu') &&
+  policy.gpu.count !== undefined &&
+  given.quotes.length + given.snpReports.length + given.hyperEnclaves.length > 0;
 
 const check = (id: string, fault: string | undefined, done: string): Check =>
   fault === undefined

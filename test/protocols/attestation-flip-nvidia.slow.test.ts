@@ -1,13 +1,11 @@
-/** Every byte of real NVIDIA evidence and manifests changed: each change rejects. Too long for every run. */
+/** Every byte of real NVIDIA evidence changed: each change rejects. Too long for every run. */
 import { existsSync, readFileSync } from 'node:fs';
 import { splitCertificates } from '../../protocols/attestation/certificate.ts';
 import { verifyGpu } from '../../protocols/attestation/formats/nvidia-gpu.ts';
-import { verifyRim } from '../../protocols/attestation/formats/rim.ts';
 import { BUILT_IN } from '../../protocols/attestation/policy.ts';
 import { rememberSignatures } from '../../protocols/attestation/signature.ts';
 import { fromHex } from '../../protocols/encoding.ts';
 import { assert, suite, type TestContext } from '../harness.ts';
-import { flip } from './certificate-maker.ts';
 import { everyByte } from './every-byte.ts';
 
 const test = suite('every byte of NVIDIA evidence changed', { timeoutMs: 590_000 });
@@ -39,20 +37,6 @@ test('an NVIDIA report and its chain', async (t) => {
   await everyByte('report', report, (bytes) => judge(bytes, certificates));
   for (const [i, certificate] of certificates.entries()) {
     await everyByte(`certificate ${i}`, certificate, (der) => judge(report, certificates.with(i, der)));
-  }
-});
-
-test('an NVIDIA manifest', async (t) => {
-  need(t);
-  const rim = read('nvidia/rims/NV_GPU_DRIVER_GH100_550.144.03.xml');
-  const trust = { revocation: 'if-present', now: new Date('2026-11-01'), verify } as const;
-  assert.is((await verifyRim(rim, trust)).verdict, 'accept');
-  const text = new TextDecoder('latin1').decode(rim);
-  for (let at = text.indexOf('<SoftwareIdentity'); at < rim.length; at++) {
-    // White space between tags' parts and inside base64 is in no signature.
-    if (/\s/.test(text[at]!)) continue;
-    const { verdict } = await verifyRim(flip(rim, at), trust);
-    assert.is(verdict, 'reject', `byte ${at}: ${text.slice(at - 20, at + 20)}`);
   }
 });
 

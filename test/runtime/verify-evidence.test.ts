@@ -269,6 +269,9 @@ test('policy files: what they refuse is a failed check, what they get wrong an e
   };
   assert.is((await judged({ version: 1 })).verdict, 'accept');
   assert.equal(failed(await judged({ version: 1, platforms: ['sev-snp'] })), ['tdx.platform-allowed']);
+  // A machine that is to have GPUs is not accepted without them.
+  assert.equal(failed(await judged({ version: 1, gpu: { count: 8 } })), ['gpu.count']);
+  assert.is((await judged({ version: 1, platforms: ['tdx'], gpu: { count: 8 } })).verdict, 'accept');
   assert.equal(failed(await judged({ version: 1, measurements: ['00'.repeat(48)] })), ['tdx.measurement']);
   for (const policy of [{ version: 1, unknown: 1 }, {}, 'not json', '[]']) {
     try {

@@ -99,7 +99,7 @@ export async function verifyGpu(question: GpuQuestion): Promise<GpuResult> {
   const rims = readManifests(question.rims, list.record);
   const gpuResults: GpuOutcome[] = [];
   const switchResults: SwitchOutcome[] = [];
-  if (gpus.length > 0 || switches.length === 0) {
+  if (gpus.length > 0 || switches.length === 0 || policy.count !== undefined) {
     checkWhole(question, list);
     for (const [i, evidence] of gpus.slice(0, MAX_GPUS).entries()) {
       const own = numbered(list, 'gpu', i);
