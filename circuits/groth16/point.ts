@@ -184,12 +184,20 @@ function checkedG1(x: bigint, y: bigint, what: string): G1Point {
   }, what);
 }
 
+/** Points that were found in the subgroup, by their coordinates: a key's own are met with every proof. */
+const inSubgroup = new Set<string>();
+const MAX_REMEMBERED = 256;
+
 function checkedG2(x: { c0: bigint; c1: bigint }, y: { c0: bigint; c1: bigint }, what: string): G2Point {
   return checked(() => {
     const point = G2.fromAffine({ x, y });
+    const name = `${x.c0},${x.c1},${y.c0},${y.c1}`;
+    if (inSubgroup.has(name)) return point;
     point.assertValidity();
     // G2's cofactor has small factors, so a point of the twist may lie outside of the subgroup.
     if (!point.isTorsionFree()) throw new Error('not in the subgroup');
+    if (inSubgroup.size === MAX_REMEMBERED) inSubgroup.clear();
+    inSubgroup.add(name);
     return point;
   }, what);
 }

@@ -1,6 +1,6 @@
 /**
- * Who owns what of a shared WebAssembly memory: regions by address, first fit. Free memory is all zero, so that nothing
- * secret outlives its use and a new region needs no clearing.
+ * Who owns what of a shared WebAssembly memory: regions by address, first fit. What a region holds is cleared when it is
+ * given back, unless it is said to be public, so that nothing secret outlives its use.
  */
 import { VouchError } from '../../protocols/errors.ts';
 
@@ -14,10 +14,10 @@ export interface Region {
 }
 
 export interface Arena {
-  /** `too-large` when 4 GiB do not hold it, or the system has no more. */
+  /** Its contents are anything. `too-large` when 4 GiB do not hold it, or the system has no more. */
   allocate(bytes: number): Region;
-  /** Clears it. No thread may write to it any more. */
-  release(region: Region): void;
+  /** No thread may write to it any more. */
+  release(region: Region, contents?: 'public'): void;
   /** The memory as it is now; a view made before an allocation may be too short. */
   bytes(region: Region): Uint8Array<ArrayBuffer>;
   /** Bytes in use. */
@@ -73,8 +73,8 @@ export function createArena(memory: WebAssembly.Memory, start: number): Arena {
       used += bytes;
       return { at, bytes };
     },
-    release({ at, bytes }) {
-      new Uint8Array(all(), at, bytes).fill(0);
+    release({ at, bytes }, contents) {
+      if (contents !== 'public') new Uint8Array(all(), at, bytes).fill(0);
       used -= bytes;
       const index = free.findIndex((region) => region.at > at);
       free.splice(index < 0 ? free.length : index, 0, { at, bytes });

@@ -51,8 +51,14 @@ const ORDER = ['B2', 'A', 'B1', 'C', 'H'] as const satisfies readonly Section[];
 /** What part of the threads' time a section gets, about. */
 const SHARE = { A: 0.25, B1: 0.25, B2: 0.5, C: 0.25, H: 0.5 } as const satisfies Record<Section, number>;
 
-/** Runs one program on the next free thread; it is made when the thread, by number, is known. */
-export type Run = (program: (thread: number) => Program, options?: EngineOptions) => Promise<void>;
+/**
+ * Runs one program on the next free thread. It is made when the thread is known: its number, and a generation that
+ * changes when a program of this thread was cut short.
+ */
+export type Run = (
+  program: (thread: number, generation: number) => Program,
+  options?: EngineOptions,
+) => Promise<void>;
 
 export type WasmEngine = ReturnType<typeof createWasmEngine>;
 
@@ -148,7 +154,7 @@ export function createWasmEngine(kernel: SharedKernel, threads: number, run: Run
         }
         const to = region.at + from * layout.pointBytes(degree);
         const done = run(() => [['convert', source.at, length * degree, to]], options);
-        const converted = done.finally(() => arena.release(source));
+        const converted = done.finally(() => arena.release(source, 'public'));
         // Awaited below, when the last piece has been read.
         converted.catch(() => undefined);
         converting.push(converted);
@@ -190,27 +196,38 @@ export function createWasmEngine(kernel: SharedKernel, threads: number, run: Run
     return { region, count, bits, windows, plane };
   }
 
-  /** One region for each thread, all zero between programs. */
-  let scratch: (Region & { each: number; users: number; retired: boolean }) | undefined;
-  function leaseScratch(each: number) {
-    if (!scratch || scratch.each < each) {
-      const old = scratch;
-      if (old) {
-        old.retired = true;
-        if (old.users === 0) arena.release(old);
-      }
-      const size = Math.ceil(each / 4096) * 4096;
-      scratch = { ...arena.allocate(size * threads), each: size, users: 0, retired: false };
+  /** A region for each thread, all zero between programs. */
+  interface Scratch {
+    readonly region: Region;
+    readonly each: number;
+    /** Of the program that last used each thread's part. */
+    readonly generations: number[];
+    users: number;
+  }
+  let scratch: Scratch | undefined;
+  /** For as long as `use` takes; `of` gives a thread's part, and the calls that have to come before its use. */
+  async function withScratch<T>(
+    size: number,
+    use: (of: (thread: number, generation: number) => { at: number; first: Call[] }) => Promise<T>,
+  ): Promise<T> {
+    if (!scratch || scratch.each < size) {
+      if (scratch?.users === 0) arena.release(scratch.region);
+      const each = Math.ceil(size / 4096) * 4096;
+      scratch = { region: arena.allocate(each * threads), each, generations: [], users: 0 };
     }
-    const lease = scratch;
-    lease.users++;
-    return {
-      of: (thread: number) => lease.at + thread * lease.each,
-      release() {
-        lease.users--;
-        if (lease.users === 0 && lease.retired) arena.release(lease);
-      },
-    };
+    const mine = scratch;
+    mine.users++;
+    try {
+      return await use((thread, generation) => {
+        const at = mine.region.at + thread * mine.each;
+        const clean = mine.generations[thread] === generation;
+        mine.generations[thread] = generation;
+        return { at, first: clean ? [] : [['clear', at, mine.each]] };
+      });
+    } finally {
+      mine.users--;
+      if (mine.users === 0 && mine !== scratch) arena.release(mine.region);
+    }
   }
 
   /** The sum of points times digits: affine, in zkey form. `share` of all work that is under way, for the cutting. */
@@ -237,20 +254,22 @@ export function createWasmEngine(kernel: SharedKernel, threads: number, run: Run
     const weightedBytes = windows * 2 * slot;
     const plainBytes = windows * slot;
 
-    return using(weightedBytes + plainBytes + 2 * slot, async ({ at: weighted }) => {
+    return using(weightedBytes + plainBytes + 2 * slot, async (region) => {
+      arena.bytes(region).fill(0);
+      const weighted = region.at;
       const plain = weighted + weightedBytes;
       const result = plain + plainBytes;
-      const lease = leaseScratch(scratchBytes);
-      try {
-        await all(
+      await withScratch(scratchBytes, (partOf) =>
+        all(
           Array.from({ length: pieces }, (_, piece) => {
             const first = Math.floor((windows * piece) / pieces);
             const end = Math.floor((windows * (piece + 1)) / pieces);
             const many = end - first;
-            return run((thread) => {
-              const own = lease.of(thread);
-              const sums = own + sumsAt;
+            return run((thread, generation) => {
+              const own = partOf(thread, generation);
+              const sums = own.at + sumsAt;
               return [
+                ...own.first,
                 call('reset'),
                 ...Array.from({ length: many }, (_, index) =>
                   call(
@@ -258,32 +277,30 @@ export function createWasmEngine(kernel: SharedKernel, threads: number, run: Run
                     points.region.at,
                     digits.region.at + (first + index) * digits.plane + from * DIGIT_BYTES,
                     count,
-                    own + index * buckets * slot,
+                    own.at + index * buckets * slot,
                   ),
                 ),
                 call('finish'),
-                call('running_sums', own, slot, length, 0, sums, many * segments),
+                call('running_sums', own.at, slot, length, 0, sums, many * segments),
                 // Bucket j of segment s counts s * length + j + 1 times.
                 call('running_sums', sums, 2 * slot, segments, 1, weighted + first * 2 * slot, many),
                 call('add_all', sums + slot, 2 * slot, segments, plain + first * slot, many),
                 call('reset'),
-                ['clear', own, scratchBytes],
+                ['clear', own.at, scratchBytes],
               ];
             }, options);
           }),
-        );
-        await run(
-          () => [
-            call('reset'),
-            call('horner', weighted + slot, plain, windows, bits, Math.log2(length), result),
-            call('reset'),
-          ],
-          options,
-        );
-        return readPoint(degree, result);
-      } finally {
-        lease.release();
-      }
+        ),
+      );
+      await run(
+        () => [
+          call('reset'),
+          call('horner', weighted + slot, plain, windows, bits, Math.log2(length), result),
+          call('reset'),
+        ],
+        options,
+      );
+      return readPoint(degree, result);
     });
   }
 
@@ -324,7 +341,7 @@ export function createWasmEngine(kernel: SharedKernel, threads: number, run: Run
     try {
       return await sumOf(points, scalars, options, options.bits);
     } finally {
-      arena.release(points.region);
+      arena.release(points.region, 'public');
     }
   }
 
@@ -534,6 +551,14 @@ export function createWasmEngine(kernel: SharedKernel, threads: number, run: Run
       before = loaded.catch(() => undefined);
       return loaded;
     }
+    const loadSection = (section: Section) => {
+      const read = (target: Uint8Array, offset: number) => key.read(section, target, offset);
+      const load = () => loadPoints(SECTION_GROUP[section], counts[section], read, options);
+      return loading(load, ({ region }) => region);
+    };
+    // Threads convert these points, and add them up, while this one sorts the rows.
+    const [first, ...others] = ORDER;
+    const points: Partial<Record<Section, Promise<Points>>> = { [first]: loadSection(first) };
     const matrices = loading(
       () => loadMatrices(key, options),
       ({ starts }) => starts,
@@ -544,13 +569,8 @@ export function createWasmEngine(kernel: SharedKernel, threads: number, run: Run
       () => powersOf(key.domainSize, options),
       (region) => region,
     );
-    const points = Object.fromEntries(
-      ORDER.map((section) => {
-        const read = (target: Uint8Array, offset: number) => key.read(section, target, offset);
-        const load = () => loadPoints(SECTION_GROUP[section], counts[section], read, options);
-        return [section, loading(load, ({ region }) => region)];
-      }),
-    ) as Record<Section, Promise<Points>>;
+    for (const section of others) points[section] = loadSection(section);
+    const pointsOf = (section: Section): Promise<Points> => points[section]!;
     const everything = before;
 
     const check = (scalars: Uint8Array, count: number) => {
@@ -561,7 +581,7 @@ export function createWasmEngine(kernel: SharedKernel, threads: number, run: Run
     return {
       async msm(section, scalars, engineOptions = {}) {
         check(scalars, counts[section]);
-        return sumOf(await points[section], scalars, engineOptions);
+        return sumOf(await pointsOf(section), scalars, engineOptions);
       },
       async quotient(witness, engineOptions = {}) {
         check(witness, key.variables);
@@ -593,7 +613,7 @@ export function createWasmEngine(kernel: SharedKernel, threads: number, run: Run
             const from = section === 'C' ? key.publics + 1 : 0;
             return [
               section,
-              await sum(await points[section], { digits, from }, engineOptions, SHARE[section]),
+              await sum(await pointsOf(section), { digits, from }, engineOptions, SHARE[section]),
             ] as const;
           });
           // Nothing is released before all that uses it has ended.
@@ -612,7 +632,7 @@ export function createWasmEngine(kernel: SharedKernel, threads: number, run: Run
         if (released) return;
         released = true;
         void everything.then(() => {
-          for (const region of regions) arena.release(region);
+          for (const region of regions) arena.release(region, 'public');
         });
       },
     };

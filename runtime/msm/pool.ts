@@ -69,13 +69,15 @@ interface Task {
   readonly id: number;
   readonly call: Call;
   /** Made when it is known which thread takes the task. */
-  readonly args: (thread: number) => readonly unknown[];
+  readonly args: (thread: number, generation: number) => readonly unknown[];
   readonly resolve: (result: Bytes | Bytes[] | undefined) => void;
   readonly reject: (error: unknown) => void;
 }
 
 interface Slot {
   readonly index: number;
+  /** Changes whenever a task did not end as it should: what it left in the shared memory is anything. */
+  generation: number;
   thread: Thread | undefined;
   task: Task | undefined;
 }
@@ -89,6 +91,7 @@ export async function createPool(options: PoolOptions = {}): Promise<Pool> {
   const modules = await kernelModules();
   const slots: Slot[] = Array.from({ length: threads }, (_, index) => ({
     index,
+    generation: 0,
     thread: undefined,
     task: undefined,
   }));
@@ -97,6 +100,7 @@ export async function createPool(options: PoolOptions = {}): Promise<Pool> {
   let closed = false;
 
   function open(slot: Slot): Thread {
+    slot.generation++;
     const thread = start(
       { ...modules, thread: slot.index },
       {
@@ -105,6 +109,7 @@ export async function createPool(options: PoolOptions = {}): Promise<Pool> {
           if (slot.thread !== thread || task?.id !== id) return;
           slot.task = undefined;
           thread.rest();
+          if (error !== undefined) slot.generation++;
           if (error !== undefined) task.reject(new VouchError('internal', `a WASM thread failed: ${error}`));
           else task.resolve(result);
           pump();
@@ -130,7 +135,7 @@ export async function createPool(options: PoolOptions = {}): Promise<Pool> {
       slot.task = task;
       slot.thread ??= open(slot);
       const { id, call } = task;
-      const args = task.args(slot.index);
+      const args = task.args(slot.index, slot.generation);
       const transfer = args.filter((arg): arg is Bytes => arg instanceof Uint8Array);
       slot.thread.post(
         { id, call, args },
@@ -162,7 +167,7 @@ export async function createPool(options: PoolOptions = {}): Promise<Pool> {
   /** Runs one kernel operation on the next free thread. Buffers in `args` are the pool's own copies: they move. */
   function run<C extends Call>(
     call: C,
-    args: Parameters<Kernel[C]> | ((thread: number) => Parameters<Kernel[C]>),
+    args: Parameters<Kernel[C]> | ((thread: number, generation: number) => Parameters<Kernel[C]>),
     signal?: AbortSignal,
   ): Promise<ReturnType<Kernel[C]>> {
     if (closed) return Promise.reject(new VouchError('not-ready', 'the thread pool is closed'));
@@ -185,7 +190,7 @@ export async function createPool(options: PoolOptions = {}): Promise<Pool> {
   const engine =
     modules.shared &&
     createWasmEngine(modules.shared, threads, (program, { signal } = {}) =>
-      run('program', (thread) => [program(thread)], signal),
+      run('program', (thread, generation) => [program(thread, generation)], signal),
     );
 
   const pool: Pool = {

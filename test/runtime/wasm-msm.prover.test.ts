@@ -43,7 +43,7 @@ async function load(kind: FieldKind) {
   const shared = await createSharedKernel(kind);
   if (!shared) return undefined;
   const execute = instantiateKernel(shared, 0);
-  return createWasmEngine(shared, 1, async (program) => execute(program(0)));
+  return createWasmEngine(shared, 1, async (program) => execute(program(0, 0)));
 }
 
 for (const kind of ['fma', 'int'] as const) {
