@@ -12,8 +12,8 @@
  */
 import { bn254 } from '@noble/curves/bn254.js';
 import { VouchError } from '../../protocols/errors.ts';
-import { type EngineOptions, type MsmEngine, SECTION_GROUP, SECTIONS } from './engine.ts';
-import { ELEMENT_BYTES, Q, readElement } from './field.ts';
+import { type CurveEngine, type EngineOptions, type MsmEngine, SECTION_GROUP, SECTIONS } from './engine.ts';
+import { ELEMENT_BYTES } from './field.ts';
 import { G1, type G1Point, G2, type G2Point, POINT_BYTES, readG1, readG2 } from './point.ts';
 import type { ProvingKey } from './zkey.ts';
 
@@ -24,22 +24,17 @@ const NARROW = 2;
 const NARROW_ROUNDS = 2;
 /** What getRandomValues gives at a time. */
 const RANDOM_BYTES = 65_536;
-/** Points checked before others get a turn on this thread. */
-const BATCH = 4096;
-
-/** Montgomery's radix, and the curves' constants in the form in which `y^2 R = x^3 + b R^3` for coordinates times R. */
-const RADIX = 2n ** 256n % Q;
-const B1 = (3n * RADIX ** 3n) % Q;
-const TWIST = G2.CURVE().b;
-const B2 = [(TWIST.c0 * RADIX ** 3n) % Q, (TWIST.c1 * RADIX ** 3n) % Q] as const;
+/** Points in memory at a time. */
+const BATCH = 2 ** 16;
 
 /**
- * Throws `key-rejected` naming what is wrong. `engine` multiplies the key's own sections; its answers are checked as
- * points but believed as sums. About 4 s at 2^16 on one thread of WASM.
+ * Throws `key-rejected` naming what is wrong. `key` multiplies the key's own sections; its answers are checked as
+ * points but believed as sums, and `curve` is believed about single points.
  */
 export async function checkKey(
   zkey: ProvingKey,
-  engine: MsmEngine,
+  key: MsmEngine,
+  curve: Pick<CurveEngine, 'firstOffCurve'>,
   options: EngineOptions = {},
 ): Promise<void> {
   const { alpha1, beta1, beta2, delta1, delta2 } = zkey.header;
@@ -49,22 +44,20 @@ export async function checkKey(
   for (const section of SECTIONS) {
     const { length } = zkey.range(section);
     const size = POINT_BYTES[SECTION_GROUP[section]];
-    const isOnCurve = section === 'B2' ? isOnTwist : isOnG1;
     for (let from = 0; from < length; from += BATCH * size) {
-      await otherWork(options.signal);
+      if (options.signal?.aborted) throw new VouchError('cancelled', 'checking the key was cancelled');
       const bytes = new Uint8Array(Math.min(BATCH * size, length - from));
       await zkey.read(section, bytes, from);
-      for (let at = 0; at < bytes.byteLength; at += size) {
-        if (!isOnCurve(bytes, at)) {
-          throw rejected(
-            `point ${(from + at) / size} of section ${section} is not on the curve, or not reduced`,
-          );
-        }
+      const bad = await curve.firstOffCurve(SECTION_GROUP[section], bytes, options);
+      if (bad >= 0) {
+        throw rejected(
+          `point ${from / size + bad} of section ${section} is not on the curve, or not reduced`,
+        );
       }
     }
   }
   const subgroupSum = async (coefficients: Uint8Array): Promise<G2Point> => {
-    const sum = await engine.msm('B2', coefficients, options);
+    const sum = await key.msm('B2', coefficients, options);
     try {
       return readG2(sum, 'B2');
     } catch {
@@ -74,7 +67,7 @@ export async function checkKey(
   for (let round = 0; round < NARROW_ROUNDS; round++)
     await subgroupSum(randomCoefficients(zkey.variables, NARROW));
   const wide = randomCoefficients(zkey.variables, WIDE);
-  const left = readG1(await engine.msm('B1', wide, options), 'B1');
+  const left = readG1(await key.msm('B1', wide, options), 'B1');
   demandSame('B1 and B2', left, await subgroupSum(wide));
 }
 
@@ -94,29 +87,6 @@ function demandSame(what: string, left: G1Point, right: G2Point): void {
     throw rejected(`${what}: the points of the two groups are not the same multiples of the generators`);
 }
 
-function isOnG1(bytes: Uint8Array, at: number): boolean {
-  const x = readElement(bytes, at);
-  const y = readElement(bytes, at + ELEMENT_BYTES);
-  if (x === 0n && y === 0n) return true;
-  return x < Q && y < Q && (y * y * RADIX - x * x * x - B1) % Q === 0n;
-}
-
-function isOnTwist(bytes: Uint8Array, at: number): boolean {
-  const [x0, x1, y0, y1] = [0, 1, 2, 3].map((index) => readElement(bytes, at + index * ELEMENT_BYTES)) as [
-    bigint,
-    bigint,
-    bigint,
-    bigint,
-  ];
-  if ((x0 | x1 | y0 | y1) === 0n) return true;
-  if (x0 >= Q || x1 >= Q || y0 >= Q || y1 >= Q) return false;
-  // In Fp2 = Fp[u] / (u^2 + 1): squares, then the cube, written out, because this runs for every point.
-  const [s0, s1] = [(x0 + x1) * (x0 - x1), 2n * x0 * x1];
-  const left0 = (y0 + y1) * (y0 - y1) * RADIX;
-  const left1 = 2n * y0 * y1 * RADIX;
-  return (left0 - (s0 * x0 - s1 * x1) - B2[0]) % Q === 0n && (left1 - (s0 * x1 + s1 * x0) - B2[1]) % Q === 0n;
-}
-
 /** `count` scalars of which the lowest `width` bytes are random, 32 bytes each. */
 function randomCoefficients(count: number, width: number): Uint8Array {
   const bytes = new Uint8Array(count * ELEMENT_BYTES);
@@ -130,10 +100,5 @@ function randomCoefficients(count: number, width: number): Uint8Array {
   }
   return bytes;
 }
-
-const otherWork = async (signal: AbortSignal | undefined): Promise<void> => {
-  await new Promise((resume) => setTimeout(resume));
-  if (signal?.aborted) throw new VouchError('cancelled', 'checking the key was cancelled');
-};
 
 const rejected = (why: string) => new VouchError('key-rejected', `proving key: ${why}`);

@@ -50,13 +50,18 @@ export interface ReadyKey extends MsmEngine {
   release(): void;
 }
 
-/** What a proof needs after its sums: a few points added up, and one pairing equation. */
+/** What a proof needs beside its sums: its key's points checked, a few points added up, and one pairing equation. */
 export interface CurveEngine {
   /**
    * The sum of scalars[i] * bases[i]: affine points in zkey form, 32-byte standard-form scalars. Infinity and zero are
    * allowed among them, and no points at all. RangeError when the counts differ.
    */
   msm(group: Group, bases: Uint8Array, scalars: Uint8Array, options?: EngineOptions): Promise<Uint8Array>;
+  /**
+   * The number of the first of these points in zkey form that is not on the group's curve, or whose coordinates are not
+   * reduced; -1 for none. Infinity is on the curve. Says nothing about G2's subgroup.
+   */
+  firstOffCurve(group: Group, points: Uint8Array, options?: EngineOptions): Promise<number>;
   /** Is the product of all e(g1[i], g2[i]) one? Affine points in zkey form, as many of each; not checked to be points. */
   pairingsCancel(g1: Uint8Array, g2: Uint8Array, options?: EngineOptions): Promise<boolean>;
 }

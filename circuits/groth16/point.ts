@@ -7,7 +7,7 @@
  */
 import { bn254 } from '@noble/curves/bn254.js';
 import { VouchError } from '../../protocols/errors.ts';
-import { ELEMENT_BYTES, Q, readCoordinate, writeCoordinate } from './field.ts';
+import { ELEMENT_BYTES, Q, readCoordinate, readElement, writeCoordinate } from './field.ts';
 
 export type Group = 'G1' | 'G2';
 /** Bytes of one affine point. */
@@ -200,4 +200,41 @@ function checkedG2(x: { c0: bigint; c1: bigint }, y: { c0: bigint; c1: bigint },
     inSubgroup.add(name);
     return point;
   }, what);
+}
+
+/** Montgomery's radix, and the curves' constants in the form in which `y^2 R = x^3 + b R^3` for coordinates times R. */
+const RADIX = 2n ** 256n % Q;
+const B1 = (3n * RADIX ** 3n) % Q;
+const TWIST = G2.CURVE().b;
+const B2 = [(TWIST.c0 * RADIX ** 3n) % Q, (TWIST.c1 * RADIX ** 3n) % Q] as const;
+
+/** As an engine's `firstOffCurve`, by BigInt: some 20 microseconds a point. */
+export function firstOffCurve(group: Group, points: Uint8Array): number {
+  const size = POINT_BYTES[group];
+  const isOnCurve = group === 'G1' ? isOnG1 : isOnTwist;
+  for (let at = 0; at < points.byteLength; at += size) if (!isOnCurve(points, at)) return at / size;
+  return -1;
+}
+
+function isOnG1(bytes: Uint8Array, at: number): boolean {
+  const x = readElement(bytes, at);
+  const y = readElement(bytes, at + ELEMENT_BYTES);
+  if (x === 0n && y === 0n) return true;
+  return x < Q && y < Q && (y * y * RADIX - x * x * x - B1) % Q === 0n;
+}
+
+function isOnTwist(bytes: Uint8Array, at: number): boolean {
+  const [x0, x1, y0, y1] = [0, 1, 2, 3].map((index) => readElement(bytes, at + index * ELEMENT_BYTES)) as [
+    bigint,
+    bigint,
+    bigint,
+    bigint,
+  ];
+  if ((x0 | x1 | y0 | y1) === 0n) return true;
+  if (x0 >= Q || x1 >= Q || y0 >= Q || y1 >= Q) return false;
+  // In Fp2 = Fp[u] / (u^2 + 1): squares, then the cube, written out, because this runs for every point.
+  const [s0, s1] = [(x0 + x1) * (x0 - x1), 2n * x0 * x1];
+  const left0 = (y0 + y1) * (y0 - y1) * RADIX;
+  const left1 = 2n * y0 * y1 * RADIX;
+  return (left0 - (s0 * x0 - s1 * x1) - B2[0]) % Q === 0n && (left1 - (s0 * x1 + s1 * x0) - B2[1]) % Q === 0n;
 }

@@ -12,7 +12,7 @@ import {
   type ReadyKey,
   SECTION_GROUP,
 } from '../../circuits/groth16/engine.ts';
-import { POINT_BYTES } from '../../circuits/groth16/point.ts';
+import { firstOffCurve, POINT_BYTES } from '../../circuits/groth16/point.ts';
 import { sumsOf } from '../../circuits/groth16/prove.ts';
 import { quotient } from '../../circuits/groth16/quotient.ts';
 import { ENTRY_BYTES, loadZkey } from '../../circuits/groth16/zkey.ts';
@@ -244,6 +244,10 @@ export async function createPool(options: PoolOptions = {}): Promise<Pool> {
       return key;
     },
 
+    firstOffCurve: async (group, points, engineOptions) => {
+      elements(points, POINT_BYTES[group]);
+      return engine ? engine.firstOffCurve(group, points, engineOptions) : firstOffCurve(group, points);
+    },
     pairingsCancel: async (g1, g2, { signal } = {}) => {
       if (elements(g1, POINT_BYTES.G1) !== elements(g2, POINT_BYTES.G2))
         throw new RangeError('pairingsCancel: as many points of G1 as of G2 are needed');
@@ -252,6 +256,7 @@ export async function createPool(options: PoolOptions = {}): Promise<Pool> {
 
     multiples: async (group, scalars, { signal } = {}) => {
       elements(scalars);
+      if (engine) return engine.multiples(group, scalars, { signal });
       return run('multiples', [group, copy(scalars)], signal);
     },
     uncompressed: async (group, points, { signal } = {}) => {

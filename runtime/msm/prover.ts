@@ -103,7 +103,7 @@ export async function createProverOn(host: ProverHost, options: PoolOptions = {}
         source,
         async () => {
           onPhase?.('checking');
-          await checkKey(zkey, await readying!, { signal });
+          await checkKey(zkey, await readying!, pool, { signal });
         },
         { signal },
       );

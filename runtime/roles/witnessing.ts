@@ -97,7 +97,7 @@ export async function witnessOf(
   const zkey = readZkey(await getBlob(bus, statement.key, { ...limits, maxBytes: MAX_KEY_BYTES }));
   await checkOnce(`${statement.circuit}/${statement.key}`, async () => {
     await checkCircuit(zkey, readR1cs(await readFile(compiled.r1csPath)), pool, { signal });
-    await checkKey(zkey, await pool.ready(zkey), { signal });
+    await checkKey(zkey, await pool.ready(zkey), pool, { signal });
   });
   const witness = await calculateWitness(
     await readFile(compiled.wasmPath),

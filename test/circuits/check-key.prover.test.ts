@@ -25,14 +25,14 @@ const withPoints = (zkey: Zkey, section: keyof Zkey['points'], at: number, point
 
 test('a key as the setup makes it passes', async (t) => {
   const { pool, zkey } = await key(t, 100);
-  await checkKey(zkey, await pool.ready(zkey));
+  await checkKey(zkey, await pool.ready(zkey), pool);
 });
 
 test('every way in which its points can be wrong is found and named', async (t) => {
   const { pool, zkey } = await key(t, 60);
   const rejects = async (tampered: Zkey, words: RegExp) => {
     try {
-      await checkKey(tampered, await pool.ready(tampered));
+      await checkKey(tampered, await pool.ready(tampered), pool);
     } catch (error) {
       assert.is((error as { code?: string }).code, 'key-rejected', String(error));
       assert.match((error as Error).message, words);
@@ -46,7 +46,7 @@ test('every way in which its points can be wrong is found and named', async (t) 
   await rejects(withPoints(zkey, 'B2', 7, other2), /B1 and B2/);
   // Both changed, by the same multiple, is a pair that agrees: what a random sum cannot know.
   const both = withPoints(withPoints(zkey, 'B1', 7, other), 'B2', 7, other2);
-  await checkKey(both, await pool.ready(both));
+  await checkKey(both, await pool.ready(both), pool);
   for (const section of ['A', 'B1', 'B2', 'C', 'H'] as const) {
     const size = POINT_BYTES[section === 'B2' ? 'G2' : 'G1'];
     const garbage = Uint8Array.from({ length: size }, (_, i) => (i % 32 === 31 ? 1 : i + 1));
@@ -66,7 +66,7 @@ test('a point of the twist outside of the subgroup is found; the least factor of
     zkey.points.B2.subarray(i * 128, (i + 1) * 128).some((byte) => byte !== 0),
   )!;
   const tampered = withPoints(zkey, 'B2', at, strayPoint());
-  const message = await checkKey(tampered, await pool.ready(tampered)).then(
+  const message = await checkKey(tampered, await pool.ready(tampered), pool).then(
     () => 'accepted',
     (error: Error) => error.message,
   );
@@ -79,7 +79,7 @@ test('a point of the twist outside of the subgroup is found; the least factor of
 test('it can be cancelled', async (t) => {
   const { pool, zkey } = await key(t, 60);
   const signal = AbortSignal.abort();
-  const code = await checkKey(zkey, await pool.ready(zkey), { signal }).then(
+  const code = await checkKey(zkey, await pool.ready(zkey), pool, { signal }).then(
     () => 'passed',
     (error: { code: string }) => error.code,
   );

@@ -1,10 +1,12 @@
-import { R, writeElement } from '../../circuits/groth16/field.ts';
+import { Q, R, readElement, writeElement } from '../../circuits/groth16/field.ts';
 import {
+  firstOffCurve,
   G1,
   G2,
   type Group,
   multiplyG1,
   multiplyG2,
+  POINT_BYTES,
   writeG1,
   writeG2,
 } from '../../circuits/groth16/point.ts';
@@ -181,6 +183,49 @@ for (const kind of ['fma', 'int'] as const) {
         'ones that cancel',
       );
       await compare(group, logs, same(count, logs[0]!), 'the same');
+    });
+  }
+
+  for (const group of ['G1', 'G2'] as const) {
+    test(`${kind}, ${group}: the first point that is not on the curve`, async () => {
+      const size = POINT_BYTES[group];
+      const points = oracle.multiples(group, pack([0n, 1n, 2n, R - 1n, ...randomScalars(600)]));
+      assert.is(await engine.firstOffCurve(group, points), -1);
+      assert.is(await engine.firstOffCurve(group, new Uint8Array(0)), -1);
+      for (let coordinate = 0; coordinate < size / 32; coordinate++) {
+        for (const [at, change] of [
+          [0, (value: bigint) => value + 1n],
+          [300, (value: bigint) => value ^ 1n],
+          [603, (value: bigint) => value + Q],
+        ] as const) {
+          const wrong = points.slice();
+          const place = at * size + coordinate * 32;
+          writeElement(change(readElement(wrong, place)), wrong, place);
+          assert.is(await engine.firstOffCurve(group, wrong), at, `coordinate ${coordinate} of point ${at}`);
+          assert.is(firstOffCurve(group, wrong), at);
+        }
+      }
+      const two = points.slice();
+      for (const at of [7, 5]) two[at * size]! ^= 1;
+      assert.is(await engine.firstOffCurve(group, two), 5);
+    });
+
+    test(`${kind}, ${group}: multiples of the generator`, async () => {
+      const scalars = pack([
+        0n,
+        1n,
+        2n,
+        3n,
+        R - 1n,
+        R - 2n,
+        2047n,
+        2048n,
+        2049n,
+        4095n,
+        4096n,
+        ...randomScalars(100),
+      ]);
+      assert.is(Buffer.compare(await engine.multiples(group, scalars), oracle.multiples(group, scalars)), 0);
     });
   }
 
