@@ -3,6 +3,7 @@
  * ids, rounded timings and counts. Nothing else of an actor's context ever leaves its process.
  */
 import { z } from 'zod';
+import { Capability } from './device.ts';
 import { Id, messageType } from './envelope.ts';
 import { ACTOR_KINDS } from './subjects.ts';
 
@@ -63,6 +64,7 @@ export const Heartbeat = messageType(
       })
       .optional()
       .describe('what a worker offers; absent in others'),
+    gpu: Capability.optional().describe('what a GPU device was measured to do, while it is ready'),
   }),
 );
 export type Heartbeat = z.infer<typeof Heartbeat.schema>;

@@ -16,13 +16,12 @@ import { type ActorKind, type Role, subjects } from '../protocols/subjects.ts';
 import { Heartbeat, Transition } from '../protocols/transition.ts';
 import { type Bus, connect } from './bus.ts';
 import { answer, type Log } from './service.ts';
-import { type Tap, type TapOptions, tap } from './tap.ts';
+import { type Offer, type Tap, type TapOptions, tap } from './tap.ts';
 
 /** An actor that was not heard for this long is unknown. */
 export const LEASE_MS = 3000;
 
 type CountsOf = TapOptions['countsOf'];
-type WorkerOffer = NonNullable<Heartbeat['worker']>;
 
 export interface RunOptions<Machine extends AnyStateMachine> {
   readonly kind: ActorKind;
@@ -32,8 +31,8 @@ export interface RunOptions<Machine extends AnyStateMachine> {
   readonly countsOf: CountsOf;
   /** children that are published like their parent */
   readonly child?: TapOptions['child'];
-  /** what a worker offers in a state, asked at every beat */
-  readonly offer?: (state: string) => WorkerOffer;
+  /** what it offers in a state, asked at every beat */
+  readonly offer?: (state: string) => Offer;
 }
 
 export interface RoleContext {

@@ -44,12 +44,15 @@ export interface TapClock {
   clearTimeout(timer: any): void;
 }
 
+/** What a worker has credit for, what a GPU was measured to do. */
+export type Offer = Pick<Heartbeat, 'worker' | 'gpu'>;
+
 export interface Tap {
   /**
    * Heartbeats of the actor, first, and of its tapped children that are alive. `leaseMs`: after how many
-   * milliseconds without one an actor is unknown. `worker`: what a worker offers, in the actor's own beat.
+   * milliseconds without one an actor is unknown. `offer`: what it offers to others, in the actor's own beat.
    */
-  heartbeats(leaseMs: number, worker?: NonNullable<Heartbeat['worker']>): Heartbeat[];
+  heartbeats(leaseMs: number, offer?: Offer): Heartbeat[];
   /** Publishes what waits and stops watching. */
   close(): void;
 }
@@ -89,9 +92,9 @@ export function tap(actor: AnyActorRef, options: TapOptions): Tap {
   });
 
   return {
-    heartbeats(leaseMs, worker) {
+    heartbeats(leaseMs, offer) {
       const bodies = [...feeds.values()].map((feed) => feed.heartbeat(leaseMs));
-      return bodies.map((body, i) => (i === 0 && worker !== undefined ? { ...body, worker } : body));
+      return bodies.map((body, i) => (i === 0 ? { ...body, ...offer } : body));
     },
     close() {
       subscription.unsubscribe();

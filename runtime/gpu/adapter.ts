@@ -15,6 +15,25 @@ export interface GpuHandle {
 /** Dawn's entry point; kept, because adapters die when it is collected. */
 let dawn: GPU | undefined;
 
+/** A browser's own WebGPU, elsewhere Dawn. */
+async function entryPoint(): Promise<GPU> {
+  if (typeof navigator.gpu?.requestAdapter === 'function') return navigator.gpu;
+  // A name that no bundler follows: a page has neither the package nor a need for it.
+  const name: string = 'webgpu';
+  const webgpu: typeof import('webgpu') = await import(/* @vite-ignore */ name);
+  Object.assign(globalThis, webgpu.globals);
+  dawn ??= webgpu.create([]);
+  return dawn;
+}
+
+/** What is used where it is there: workgroups' shortcuts, and times of single passes. */
+const FEATURES: readonly GPUFeatureName[] = ['subgroups', 'timestamp-query'];
+/** What is wanted as large as the adapter has it; a device gets the specification's least (128 MiB) unasked. */
+const LIMITS = ['maxBufferSize', 'maxStorageBufferBindingSize'] as const;
+
+/** An engine's keys and scratch on a device whose memory is not known. */
+const MEMORY_BYTES = 4 * 2 ** 30;
+
 /**
  * The host's first adapter with a device on it. Throws `not-ready` where there is none: no driver, no GPU, or
  * only a software one.
@@ -22,10 +41,7 @@ let dawn: GPU | undefined;
 export async function openGpu({ allowSoftware = false } = {}): Promise<GpuHandle> {
   let adapter: GPUAdapter | null;
   try {
-    const webgpu = await import('webgpu');
-    Object.assign(globalThis, webgpu.globals);
-    dawn ??= webgpu.create([]);
-    adapter = await dawn.requestAdapter({ powerPreference: 'high-performance' });
+    adapter = await (await entryPoint()).requestAdapter({ powerPreference: 'high-performance' });
   } catch (error) {
     throw new VouchError('not-ready', `no GPU: WebGPU does not start here (${messageOf(error)})`, {
       cause: error,
@@ -34,19 +50,30 @@ export async function openGpu({ allowSoftware = false } = {}): Promise<GpuHandle
   if (!adapter) throw new VouchError('not-ready', 'no GPU: WebGPU finds no adapter on this machine');
   const { info, limits } = adapter;
   const name = info.description || info.device || info.vendor || 'unnamed adapter';
-  const software = /llvmpipe|lavapipe|swiftshader|software/i.test(
-    `${name} ${info.architecture} ${info.device}`,
-  );
+  const software =
+    info.isFallbackAdapter ||
+    /llvmpipe|lavapipe|swiftshader|software/i.test(`${name} ${info.architecture} ${info.device}`);
   if (software && !allowSoftware) {
     throw new VouchError('not-ready', `no GPU: the only adapter is a software one (${name})`);
   }
-  const device = await adapter.requestDevice();
+  let device: GPUDevice;
+  try {
+    device = await adapter.requestDevice({
+      requiredFeatures: FEATURES.filter((feature) => adapter.features.has(feature)),
+      requiredLimits: Object.fromEntries(LIMITS.map((limit) => [limit, limits[limit]])),
+    });
+  } catch (error) {
+    throw new VouchError('not-ready', `no GPU: ${name} gives no device (${messageOf(error)})`, {
+      cause: error,
+    });
+  }
   const capability = Capability.parse({
     adapter: name.slice(0, 200),
     driver: `${info.vendor} ${info.architecture}`.trim().slice(0, 200),
     software,
-    maxBufferBytes: Number(limits.maxBufferSize),
-    maxBindingBytes: Number(limits.maxStorageBufferBindingSize),
+    maxBufferBytes: device.limits.maxBufferSize,
+    maxBindingBytes: device.limits.maxStorageBufferBindingSize,
+    memoryBytes: Math.min(device.limits.maxBufferSize, MEMORY_BYTES),
     features: [...adapter.features].sort(),
   });
   return { adapter, device, capability, close: () => device.destroy() };

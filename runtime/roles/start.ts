@@ -88,7 +88,8 @@ const UP: Record<Startable, (running: RunningRole) => Promise<void>> = {
       throw new VouchError('not-ready', 'the enclave is quarantined: see the log');
   },
   // No GPU is a state to report, not a failure.
-  gpu: ({ actor }) => until(actor, ({ value }) => value === 'ready' || value === 'failed', 30_000),
+  // The first measurement on a device compiles all kernels.
+  gpu: ({ actor }) => until(actor, ({ value }) => value === 'ready' || value === 'failed', 180_000),
   runner: async () => {},
   worker: async ({ actor }) => {
     await until(

@@ -221,10 +221,12 @@ export const workerRole =
       input: { id },
       countsOf: msmWorkerCounts,
       offer: (state) => ({
-        class: 'attested',
-        engine: `wasm x${threads}`,
-        credit: WORKING.includes(state) ? CREDIT : 0,
-        resident: chunks.resident(),
+        worker: {
+          class: 'attested',
+          engine: `wasm x${threads}`,
+          credit: WORKING.includes(state) ? CREDIT : 0,
+          resident: chunks.resident(),
+        },
       }),
     });
     answer(

@@ -249,9 +249,12 @@ test('a capability of a device is bounded', () => {
     software: false,
     maxBufferBytes: 2 ** 28,
     maxBindingBytes: 2 ** 27,
+    memoryBytes: 2 ** 30,
     features: ['subgroups'],
   };
   parse(Capability, capability, 'capability');
+  parse(Capability, { ...capability, rates: { multiplications: 1e9, G1: 1e7, G2: 3e6 } }, 'capability');
+  refused(Capability, { ...capability, rates: { multiplications: 1e9, G1: -1, G2: 3e6 } });
   refused(Capability, { ...capability, maxBufferBytes: -1 });
   refused(Capability, { ...capability, features: Array(129).fill('x') });
 });

@@ -227,7 +227,7 @@ async function handWorker(fixture: ProofFixture, id: string, credit = 1) {
       machine,
       input: { id },
       countsOf: msmWorkerCounts,
-      offer: () => ({ class: 'attested', engine: 'by hand', credit, resident: [] }),
+      offer: () => ({ worker: { class: 'attested', engine: 'by hand', credit, resident: [] } }),
     });
     return { actor, drain: { type: 'worker.drain' } };
   });

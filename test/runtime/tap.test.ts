@@ -146,7 +146,7 @@ test('a heartbeat carries the state, the latest sequence number and a worker off
   const { actor, tapped } = watch();
   actor.send({ type: 'lamp.switch' });
   const worker = { class: 'attested' as const, engine: 'wasm', credit: 1, resident: [] };
-  const beats = tapped.heartbeats(3000, worker);
+  const beats = tapped.heartbeats(3000, { worker });
   assert.is(beats.length, 1);
   assert.equal(parse(Heartbeat.schema, beats[0], 'heartbeat'), {
     kind: 'enclave',

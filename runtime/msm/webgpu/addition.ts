@@ -7,58 +7,49 @@
  * side, equal points (the tangent), opposite ones, and a point with y = 0, which the curve does not have, so that one bad
  * base spoils no other's division. Coordinates are not checked to be on the curve.
  *
- * Where pairs come from, and where sums go:
- *   entries   pairs of one bucket, by the task lists of digits.ts
- *   tree      neighbours of the bucket reduction's arrays, see `tree` below
- *   doubling  every point with itself, for tables of multiples
+ * A sum takes the place of its left addend, so that additions need no memory but the addends'. A task says where that is,
+ * as a position; two positions share the slot that a sum lies in. `Pairs` says what the kinds of pairs are.
  */
 import type { Group } from '../../../circuits/groth16/point.ts';
 import { emitCoordinate, emitCoordinates } from './coordinate.ts';
 import type { FieldVariant } from './field.ts';
 import { emitInterface, emitMain } from './interface.ts';
 
-export type PairSource = 'entries' | 'tree' | 'doubling';
 export type Pass = 'forward' | 'backward';
 
-/** Parameters by source, behind `begin` (first task), `tasks` (their number) and `threads`. */
-export const ADDITION_PARAMS = {
-  entries: ['distance'],
-  tree: ['half', 'groups'],
-  doubling: ['origin', 'destination'],
-} as const satisfies Record<PairSource, readonly string[]>;
-
-interface Template {
-  /** of both passes, and of the backward pass alone */
-  readonly buffers: Readonly<Record<string, string>>;
-  readonly written: Readonly<Record<string, string>>;
-  readonly access: (group: Group, pass: Pass) => string;
-  /** `fn load_pair(task: u32) -> Pair` */
-  readonly load: string;
-  /** `fn store_sum(task: u32, pair: Pair, sum: Point)` */
-  readonly store: string;
+/** Which pairs are added, as parameters. */
+export interface Pairs {
+  /** 0: tasks are in the list. Otherwise: how many there are per stride, at its slots 0, 1, 2, 4, 8, ... */
+  readonly groups: number;
+  readonly stride: number;
+  /** from the left position to the right */
+  readonly distance: number;
+  /** slots from the left addend to the sum */
+  readonly shift: number;
 }
 
-const TEMPLATES: Record<PairSource, Template> = {
-  /**
-   * A task is the position of the left entry, which is even; its partner lies `distance` = 2^round further. The sum
-   * takes the left one's slot, of which there is one per two positions. Bit 0 says that the partner is an entry still.
-   */
-  entries: {
-    buffers: {
-      points_x: 'vec4u',
-      points_y: 'vec4u',
-      entries: 'u32',
-      tasks: 'u32',
-      slots_x: 'rw vec4u',
-      slots_y: 'rw vec4u',
-    },
-    written: {},
-    access: (group) =>
-      emitCoordinates(group, 'points_x') +
-      emitCoordinates(group, 'points_y') +
-      emitCoordinates(group, 'slots_x', 'read_write') +
-      emitCoordinates(group, 'slots_y', 'read_write'),
-    load: `// An entry is the index of a point, times two, plus one where it is subtracted.
+/**
+ * A round of a bucket's tree (digits.ts): the list has the left positions, which are even. In the first round both addends
+ * are entries still, later the right one is where the task's bit 0 says so.
+ */
+export const inBuckets = (round: number): Pairs => ({ groups: 0, stride: 0, distance: 2 ** round, shift: 0 });
+
+/**
+ * A round of the reduction of bucket sets to sum (i + 1) B_i, one slot per bucket. Round r adds slots at a distance of 2^r;
+ * the left ones are those that are 0, 1, 2, 4, .. or 2^(r-1) modulo 2^(r+1). In the end slot 0 has the sum of all buckets,
+ * and slot 2^b that of those whose index has bit b: what was a right addend at slot 0's side stays and is summed up there.
+ */
+export const inTree = (round: number): Pairs => ({
+  groups: round + 1,
+  stride: 2 ** (round + 1),
+  distance: 2 ** (round + 1),
+  shift: 0,
+});
+
+/** Points with themselves, for tables of multiples: `begin` is the first point's slot. */
+export const doubled = (shift: number): Pairs => ({ groups: 1, stride: 1, distance: 0, shift });
+
+const LOAD = `// An entry is the index of a point, times two, plus one where it is subtracted.
 fn point_at(position: u32, is_entry: bool) -> Point {
   if (!is_entry) {
     return Point(el_load_slots_x(position >> 1u), el_load_slots_y(position >> 1u));
@@ -67,77 +58,31 @@ fn point_at(position: u32, is_entry: bool) -> Point {
   let y = el_load_points_y(entry >> 1u);
   return Point(el_load_points_x(entry >> 1u), el_select(y, el_neg(y), (entry & 1u) == 1u));
 }
-fn load_pair(task: u32) -> Pair {
-  let position = tasks[task] & ~1u;
-  let first_round = params.distance == 1u;
-  let left = point_at(position, first_round);
-  let right = point_at(position + params.distance, first_round || (tasks[task] & 1u) == 1u);
-  return Pair(left.x, left.y, right.x, right.y);
+// Bit 0 says that the right addend is an entry.
+fn place_of(task: u32) -> u32 {
+  if (params.groups == 0u) { return tasks[task]; }
+  let power = task % params.groups;
+  return 2u * (task / params.groups * params.stride + select(0u, 1u << (power - 1u), power > 0u));
 }
-`,
-    store: `fn store_sum(task: u32, pair: Pair, sum: Point) {
-  let slot = tasks[task] >> 1u;
-  el_store_slots_x(slot, sum.x);
-  el_store_slots_y(slot, sum.y);
-}
-`,
-  },
-  /**
-   * The reduction of a bucket set to sum (i + 1) B_i. Round r has arrays of 2 * half elements, per set: one of sums S,
-   * and one per bit below r. It halves each: S by pairs, and the odd elements of S, whose indices have bit r, become the
-   * array of that bit. In the end there is one element of each, and the answer is S + sum 2^bit T_bit.
-   */
-  tree: {
-    buffers: { nodes_x: 'vec4u', nodes_y: 'vec4u' },
-    written: { sums_x: 'rw vec4u', sums_y: 'rw vec4u' },
-    access: (group, pass) =>
-      emitCoordinates(group, 'nodes_x') +
-      emitCoordinates(group, 'nodes_y') +
-      (pass === 'forward'
-        ? ''
-        : emitCoordinates(group, 'sums_x', 'read_write') + emitCoordinates(group, 'sums_y', 'read_write')),
-    load: `fn load_pair(task: u32) -> Pair {
-  let left = 2u * task;
-  return Pair(
-    el_load_nodes_x(left), el_load_nodes_y(left),
-    el_load_nodes_x(left + 1u), el_load_nodes_y(left + 1u));
-}
-`,
-    store: `fn store_sum(task: u32, pair: Pair, sum: Point) {
-  let row = task / params.half;
-  let bucket_set = row / params.groups;
-  let list = row % params.groups;
-  let at = (bucket_set * (params.groups + 1u) + list) * params.half + task % params.half;
-  el_store_sums_x(at, sum.x);
-  el_store_sums_y(at, sum.y);
-  if (list == 0u) {
-    let odd = at + params.groups * params.half;
-    el_store_sums_x(odd, pair.x2);
-    el_store_sums_y(odd, pair.y2);
+fn load_pair(place: u32) -> Pair {
+  var pair: Pair;
+  // One site for all loads, and a bound that no compiler knows: lavapipe makes hundreds of instructions of each.
+  for (var side = 0u; side < params.sides; side++) {
+    let is_entry = params.distance == 1u || (side == 1u && (place & 1u) == 1u);
+    let point = point_at((place & ~1u) + side * params.distance, is_entry);
+    if (side == 0u) {
+      pair.x1 = point.x;
+      pair.y1 = point.y;
+    } else {
+      pair.x2 = point.x;
+      pair.y2 = point.y;
+    }
   }
+  return pair;
 }
-`,
-  },
-  doubling: {
-    buffers: { points_x: 'rw vec4u', points_y: 'rw vec4u' },
-    written: {},
-    access: (group) =>
-      emitCoordinates(group, 'points_x', 'read_write') + emitCoordinates(group, 'points_y', 'read_write'),
-    load: `fn load_pair(task: u32) -> Pair {
-  let x = el_load_points_x(params.origin + task);
-  let y = el_load_points_y(params.origin + task);
-  return Pair(x, y, x, y);
-}
-`,
-    store: `fn store_sum(task: u32, pair: Pair, sum: Point) {
-  el_store_points_x(params.destination + task, sum.x);
-  el_store_points_y(params.destination + task, sum.y);
-}
-`,
-  },
-};
+`;
 
-const PAIRS = `struct Point { x: El, y: El }
+const CASES = `struct Point { x: El, y: El }
 struct Pair { x1: El, y1: El, x2: El, y2: El }
 
 const CHORD = 0u;
@@ -170,7 +115,7 @@ const FORWARD = `  if (thread >= params.threads) { return; }
   var product = EL_ONE;
   for (var i = thread; i < params.tasks; i += params.threads) {
     el_store_prefixes(i, product);
-    let pair = load_pair(params.begin + i);
+    let pair = load_pair(place_of(params.begin + i));
     product = el_mul(product, divisor_of(pair, case_of(pair)));
   }
   el_store_products(thread, product);`;
@@ -181,7 +126,8 @@ const BACKWARD = `  if (thread >= params.threads) { return; }
   let additions = (params.tasks - thread + params.threads - 1u) / params.threads;
   for (var rest = additions; rest > 0u; rest--) {
     let i = thread + (rest - 1u) * params.threads;
-    let pair = load_pair(params.begin + i);
+    let place = place_of(params.begin + i);
+    let pair = load_pair(place);
     let which = case_of(pair);
     let divisor = divisor_of(pair, which);
     var slope = el_sub(pair.y2, pair.y1);
@@ -211,38 +157,43 @@ const BACKWARD = `  if (thread >= params.threads) { return; }
     }
     if (which == LEFT) { sum = Point(pair.x1, pair.y1); }
     if (which == RIGHT) { sum = Point(pair.x2, pair.y2); }
-    store_sum(params.begin + i, pair, sum);
+    let slot = (place >> 1u) + params.shift;
+    el_store_slots_x(slot, sum.x);
+    el_store_slots_y(slot, sum.y);
   }`;
 
-export interface AdditionOptions {
-  readonly group: Group;
-  readonly variant: FieldVariant;
-  readonly source: PairSource;
-  readonly pass: Pass;
-}
+/** The kernel's parameters: additions `begin` .. `begin + tasks` by at most as many threads. */
+export const additionParams = (
+  range: { readonly begin: number; readonly tasks: number; readonly threads: number },
+  { groups, stride, distance, shift }: Pairs,
+): number[] => [2, range.begin, range.tasks, range.threads, groups, stride, distance, shift];
 
 /**
- * Buffers, in order: the source's (`TEMPLATES`), `prefixes` (one coordinate per task) and `products` (one per thread:
- * written forward, their inverses read backward). `threads` is at most `tasks`.
+ * Buffers: points_x, points_y, entries and tasks (looked at with tasks from the list), slots_x, slots_y, prefixes (one
+ * coordinate per task), products (one per thread: written forward, their inverses read backward).
  */
-export function emitAddition({ group, variant, source, pass }: AdditionOptions): string {
-  const template = TEMPLATES[source];
-  const forward = pass === 'forward';
-  const scratch = forward ? 'rw vec4u' : 'vec4u';
-  const access = forward ? 'read_write' : 'read';
-  return `// ${pass} pass over pairs of ${group} points: ${source}
+export function emitAddition(group: Group, variant: FieldVariant, pass: Pass): string {
+  const scratch = pass === 'forward' ? 'rw vec4u' : 'vec4u';
+  const access = pass === 'forward' ? 'read_write' : 'read';
+  return `// Additions of ${group} points, ${pass}
 ${emitInterface({
-  params: ['begin', 'tasks', 'threads', ...ADDITION_PARAMS[source]],
+  params: ['sides', 'begin', 'tasks', 'threads', 'groups', 'stride', 'distance', 'shift'],
   buffers: {
-    ...template.buffers,
-    ...(forward ? {} : template.written),
+    points_x: 'vec4u',
+    points_y: 'vec4u',
+    entries: 'u32',
+    tasks: 'u32',
+    slots_x: 'rw vec4u',
+    slots_y: 'rw vec4u',
     prefixes: scratch,
     products: scratch,
   },
 })}
 ${emitCoordinate(group, variant)}
-${template.access(group, pass)}${emitCoordinates(group, 'prefixes', access)}${emitCoordinates(group, 'products', access)}
-${PAIRS}
-${template.load}${forward ? '' : template.store}
-${emitMain(forward ? FORWARD : BACKWARD)}`;
+${emitCoordinates(group, 'points_x')}${emitCoordinates(group, 'points_y')}
+${emitCoordinates(group, 'slots_x', 'read_write')}${emitCoordinates(group, 'slots_y', 'read_write')}
+${emitCoordinates(group, 'prefixes', access)}${emitCoordinates(group, 'products', access)}
+${CASES}
+${LOAD}
+${emitMain(pass === 'forward' ? FORWARD : BACKWARD)}`;
 }

@@ -22,7 +22,15 @@ import {
 } from '../../../circuits/groth16/point.ts';
 import { type ByteSource, bytesSource } from '../../../circuits/groth16/source.ts';
 import { VouchError } from '../../../protocols/errors.ts';
-import { emitAddition, type PairSource, type Pass } from './addition.ts';
+import {
+  additionParams,
+  doubled,
+  emitAddition,
+  inBuckets,
+  inTree,
+  type Pairs,
+  type Pass,
+} from './addition.ts';
 import { COORDINATE_BYTES, COORDINATE_WORK } from './coordinate.ts';
 import {
   BUCKET_BYTES,
@@ -38,7 +46,7 @@ import {
 import type { FieldVariant } from './field.ts';
 import { WORKGROUP } from './interface.ts';
 import { emitInversion, INVERSION_WORK } from './inversion.ts';
-import { emitGather, emitSplit } from './planes.ts';
+import { emitGather, emitPick, emitSplit } from './planes.ts';
 import type { Dispatch, Queue, RunOptions, Step } from './queue.ts';
 import { bucketsOf, planWindows, type Windows } from './windows.ts';
 
@@ -58,6 +66,11 @@ export interface HoldOptions extends RunOptions {
   readonly tableBytes?: number | undefined;
 }
 
+export interface HeldSumsOptions extends RunOptions {
+  /** The sections, by their number, that are summed, in this order; all by default. */
+  readonly only?: readonly number[] | undefined;
+}
+
 /** Points on the device. */
 export interface HeldPoints {
   /** of each section, its lead included */
@@ -69,7 +82,7 @@ export interface HeldPoints {
    * Per section the sum of scalars[i] * points[i], affine in zkey form. `scalars`: `count` elements in standard form from
    * the buffer's beginning. Calls are done one after another.
    */
-  sums(scalars: GPUBuffer, options?: RunOptions): Promise<Bytes[]>;
+  sums(scalars: GPUBuffer, options?: HeldSumsOptions): Promise<Bytes[]>;
   release(): void;
 }
 
@@ -107,6 +120,18 @@ const PASS_WORK = { forward: 1.3, backward: 6 } as const satisfies Record<Pass, 
 interface Planes {
   readonly x: GPUBuffer;
   readonly y: GPUBuffer;
+}
+/** What additions work on (addition.ts). */
+interface AdditionBuffers {
+  readonly points: Planes;
+  readonly entries: GPUBuffer;
+  readonly tasks: GPUBuffer;
+  readonly slots: Planes;
+}
+/** A section's points of one piece. */
+interface Part {
+  readonly group: Group;
+  readonly planes: Planes;
 }
 interface Piece {
   /** its first point, and how many it has */
@@ -172,14 +197,13 @@ export function createGpuMsm(
     return { stage, pipeline, buffers, params, workgroups: ceilDivide(items, each), work };
   }
 
-  /** Adds `count` pairs from task `begin` on; `params` are the source's own. */
+  /** Adds `count` pairs from task `begin` on; a sum takes its left addend's slot. */
   async function additions(
     stage: string,
     group: Group,
-    source: PairSource,
-    buffers: { readonly read: readonly GPUBuffer[]; readonly written?: readonly GPUBuffer[] },
+    { points, entries, tasks, slots }: AdditionBuffers,
+    pairs: Pairs,
     { begin = 0, count }: { begin?: number; count: number },
-    params: readonly number[],
   ): Promise<Step[]> {
     if (count === 0) return [];
     const size = COORDINATE_BYTES[group];
@@ -187,19 +211,16 @@ export function createGpuMsm(
     const chain = Math.min(Math.max(1, Math.round(slice / threads)), CHAIN);
     const prefixes = await room('prefixes', slice * size);
     const products = await room('products', ceilDivide(slice, chain) * size);
+    const buffers = [points.x, points.y, entries, tasks, slots.x, slots.y, prefixes, products];
     const steps: Step[] = [];
     for (let at = 0; at < count; at += slice) {
-      const tasks = Math.min(slice, count - at);
-      const active = ceilDivide(tasks, chain);
-      const values = [begin + at, tasks, active, ...params];
-      const pass = (which: Pass) =>
-        dispatch(
-          stage,
-          emitAddition({ group, variant, source, pass: which }),
-          [...buffers.read, ...(which === 'backward' ? (buffers.written ?? []) : []), prefixes, products],
-          values,
-          { items: active, work: WORKGROUP * chain * PASS_WORK[which] * COORDINATE_WORK[group] },
-        );
+      const part = Math.min(slice, count - at);
+      const active = ceilDivide(part, chain);
+      const params = additionParams({ begin: begin + at, tasks: part, threads: active }, pairs);
+      const pass = (which: Pass) => {
+        const work = WORKGROUP * chain * PASS_WORK[which] * COORDINATE_WORK[group];
+        return dispatch(stage, emitAddition(group, variant, which), buffers, params, { items: active, work });
+      };
       steps.push(
         await pass('forward'),
         await dispatch(stage, emitInversion(group, variant), [products], [active], {
@@ -258,24 +279,21 @@ export function createGpuMsm(
       });
       await queue.run([step], options);
     }
+    const nothing = await room('nothing', 32);
+    const buffers = { points: { x: nothing, y: nothing }, entries: nothing, tasks: nothing, slots: { x, y } };
     for (let level = 1; level < levels; level++) {
       for (let doubling = 0; doubling < bits * sets; doubling++) {
-        const destination = level * count;
-        const origin = doubling === 0 ? destination - count : destination;
-        const steps = await additions('table', group, 'doubling', { read: [x, y] }, { count }, [
-          origin,
-          destination,
-        ]);
-        await queue.run(steps, options);
+        const [begin, shift] = doubling === 0 ? [(level - 1) * count, count] : [level * count, 0];
+        await queue.run(await additions('table', group, buffers, doubled(shift), { begin, count }), options);
       }
     }
   }
 
   /** Sorts the digits of a piece's scalars; answers how many additions each round has. */
   async function sort(
-    { from, count, sections }: Piece,
+    { from, count }: Piece,
+    parts: readonly Part[],
     windows: Windows,
-    groups: readonly Group[],
     scalars: GPUBuffer,
     options: RunOptions,
   ): Promise<{ rounds: number[]; buckets: GPUBuffer; entries: GPUBuffer; tasks: GPUBuffer; clear: Step[] }> {
@@ -292,7 +310,7 @@ export function createGpuMsm(
       offset: aligned * SCALAR_BYTES,
       size: (from - aligned + count) * SCALAR_BYTES,
     };
-    const { x, y } = sections[0]!;
+    const { group, planes } = parts[0]!;
     const params = [
       from - aligned,
       count,
@@ -301,12 +319,12 @@ export function createGpuMsm(
       windows.sets,
       count,
       // What is infinite in one section may be a point in another.
-      sections.length === 1 ? 1 : 0,
-      COORDINATE_BYTES[groups[0]!] / 16,
+      parts.length === 1 ? 1 : 0,
+      COORDINATE_BYTES[group] / 16,
     ];
     const perScalar = { items: count, work: DIGIT_WORK(windows.windows) };
     const perBlock = { items: blockCount, each: 1, work: SCAN_WORK };
-    const shared = [part, x, y, buckets];
+    const shared = [part, planes.x, planes.y, buckets];
     await queue.run(
       [
         { clear: buckets },
@@ -338,8 +356,7 @@ export function createGpuMsm(
    * What is left of a section's buckets: per bucket set the sum of all, then per bit the sum of those whose index has it.
    */
   async function reduce(
-    group: Group,
-    { x, y }: Planes,
+    { group, planes: { x, y } }: Part,
     windows: Windows,
     { rounds, buckets, entries, tasks }: Awaited<ReturnType<typeof sort>>,
     options: RunOptions,
@@ -350,40 +367,38 @@ export function createGpuMsm(
     const slots = ceilDivide(sum(rounds) + 2 * total, 2) * size;
     const [slotsX, slotsY] = [await room('slots x', slots), await room('slots y', slots)];
     const steps: Step[] = [];
+    const buffers = { points: { x, y }, entries, tasks, slots: { x: slotsX, y: slotsY } };
     let begin = 0;
     for (const [round, count] of rounds.entries()) {
-      const read = [x, y, entries, tasks, slotsX, slotsY];
-      steps.push(...(await additions('buckets', group, 'entries', { read }, { begin, count }, [2 ** round])));
+      steps.push(...(await additions('buckets', group, buffers, inBuckets(round), { begin, count })));
       begin += count;
     }
-    let nodes: Planes = { x: await room('nodes x', total * size), y: await room('nodes y', total * size) };
-    let sums: Planes = { x: await room('sums x', total * size), y: await room('sums y', total * size) };
+    const nodes: Planes = { x: await room('nodes x', total * size), y: await room('nodes y', total * size) };
     for (const [points, slots, target, negates] of [
       [x, slotsX, nodes.x, 0],
       [y, slotsY, nodes.y, 1],
     ] as const) {
       const bound = [buckets, entries, points, slots, target];
-      steps.push(
-        await dispatch('reduction', emitGather(group, variant), bound, [total, negates], {
-          items: total,
-          work: WORKGROUP / 8,
-        }),
-      );
+      const extent = { items: total, work: WORKGROUP / 8 };
+      steps.push(await dispatch('reduction', emitGather(group, variant), bound, [total, negates], extent));
     }
     for (let round = 0; round < windows.bits - 1; round++) {
-      const half = 2 ** (windows.bits - 2 - round);
-      const groups = round + 1;
-      const buffers = { read: [nodes.x, nodes.y], written: [sums.x, sums.y] };
-      const count = windows.sets * groups * half;
-      steps.push(...(await additions('reduction', group, 'tree', buffers, { count }, [half, groups])));
-      [nodes, sums] = [sums, nodes];
+      const pairs = inTree(round);
+      const count = (total / pairs.stride) * pairs.groups;
+      steps.push(...(await additions('reduction', group, { ...buffers, slots: nodes }, pairs, { count })));
+    }
+    const left = windows.sets * windows.bits;
+    const picked: Planes = { x: await room('picked x', left * size), y: await room('picked y', left * size) };
+    for (const plane of ['x', 'y'] as const) {
+      const bound = [nodes[plane], picked[plane]];
+      const extent = { items: left, work: 1 };
+      steps.push(await dispatch('reduction', emitPick(group), bound, [left, windows.bits], extent));
     }
     await queue.run(steps, options);
-    const bytes = windows.sets * windows.bits * size;
-    return { xs: await queue.read(nodes.x, bytes), ys: await queue.read(nodes.y, bytes) };
+    return { xs: await queue.read(picked.x, left * size), ys: await queue.read(picked.y, left * size) };
   }
 
-  return {
+  const engine: GpuMsm = {
     async hold(sections, { tableBytes = 0, ...options } = {}) {
       const counts = sections.map(
         ({ group, points, lead = 0 }) => lead + points.byteLength / POINT_BYTES[group],
@@ -421,14 +436,17 @@ export function createGpuMsm(
         bytes: sum(buffers.map(({ size }) => size)),
         windows,
         release,
-        sums: (scalars, runOptions = {}) =>
+        sums: (scalars, { only = [...groups.keys()], ...runOptions } = {}) =>
           inTurn(async () => {
-            const left = groups.map((group) => createRemainder(group, windows));
+            if (only.length === 0) return [];
+            const chosen = only.map((index) => ({ index, group: groups[index]! }));
+            const left = chosen.map(({ group }) => createRemainder(group, windows));
             for (const each of pieces) {
-              const sorted = await sort(each, windows, groups, scalars, runOptions);
+              const parts = chosen.map(({ index, group }) => ({ group, planes: each.sections[index]! }));
+              const sorted = await sort(each, parts, windows, scalars, runOptions);
               try {
-                for (const [index, group] of groups.entries()) {
-                  left[index]!.add(await reduce(group, each.sections[index]!, windows, sorted, runOptions));
+                for (const [index, part] of parts.entries()) {
+                  left[index]!.add(await reduce(part, windows, sorted, runOptions));
                 }
               } finally {
                 // Not when aborted: what is cleared must be cleared. A lost device has nothing left.
@@ -448,7 +466,7 @@ export function createGpuMsm(
         );
       }
       if (count === 0) return new Uint8Array(POINT_BYTES[group]);
-      const points = await this.hold([{ group, points: bytesSource(bases) }], options);
+      const points = await engine.hold([{ group, points: bytesSource(bases) }], options);
       let buffer: GPUBuffer | undefined;
       try {
         buffer = await queue.buffer('scalars', scalars.byteLength);
@@ -468,6 +486,7 @@ export function createGpuMsm(
       scratch.clear();
     },
   };
+  return engine;
 }
 
 /** Adds up what the pieces leave: points by the power of two that they stand for. */

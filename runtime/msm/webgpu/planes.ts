@@ -1,7 +1,7 @@
 /**
  * Kernels that move points. `split` takes points as files have them, x beside y, into planes of x and of y, where a
  * coordinate's bytes stay as they are; `gather` takes each bucket's sum into a plane of the bucket reduction: infinity for
- * an empty bucket, the point of a single entry, the slot of the first of several.
+ * an empty bucket, the point of a single entry, the slot of the first of several; `pick` takes out what that leaves.
  */
 import type { Group } from '../../../circuits/groth16/point.ts';
 import { COORDINATE_BYTES, emitCoordinate, emitCoordinates } from './coordinate.ts';
@@ -43,4 +43,18 @@ ${emitMain(`  if (thread >= params.count) { return; }
   }
   if (filled > 1u) { value = el_load_slots(position >> 1u); }
   el_store_nodes(thread, value);`)}`;
+}
+
+/** One plane at a time: of each bucket set slots 0, 1, 2, 4, ..., `bits` of them. Buffers: nodes, picked. */
+export function emitPick(group: Group): string {
+  const words = COORDINATE_BYTES[group] / 16;
+  return `// What the reduction leaves, ${group}
+${emitInterface({
+  params: ['count', 'bits'],
+  buffers: { nodes: 'vec4u', picked: 'rw vec4u' },
+})}
+${emitMain(`  if (thread >= params.count) { return; }
+  let power = thread % params.bits;
+  let node = ((thread / params.bits) << (params.bits - 1u)) + select(0u, 1u << (power - 1u), power > 0u);
+  for (var i = 0u; i < ${words}u; i++) { picked[thread * ${words}u + i] = nodes[node * ${words}u + i]; }`)}`;
 }
