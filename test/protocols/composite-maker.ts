@@ -56,6 +56,10 @@ export const policyFor = (changes: Record<string, unknown> = {}): Policy =>
     ...changes,
   });
 
+/** Every second index of what a GPU of gpu-maker.ts measures. */
+const every = (first: number): Map<number, readonly Uint8Array[]> =>
+  new Map(Array.from({ length: 20 }, (_, i) => [2 * i + first, [measured(2 * i + first)]]));
+
 /** A maker of GPUs, with manifests for what they measure and lists of nothing revoked. */
 async function gpuVendor() {
   const makers = await vendor();
@@ -63,9 +67,10 @@ async function gpuVendor() {
   const issuers = [makers.root, makers.product, makers.provisioner, ...signer.crlIssuers];
   return {
     makers,
+    // As many measurements as a real GPU has, half of them of the driver, half of the vBIOS.
     manifests: [
-      await rim(signer),
-      await rim(signer, { version: VBIOS, active: new Map([[2, [measured(2)]]]) }),
+      await rim(signer, { active: every(0) }),
+      await rim(signer, { version: VBIOS, active: every(1) }),
     ],
     crls: await Promise.all(issuers.map((issuer) => revoke(issuer, []))),
     roots: { device: [fingerprint(makers.rootDer)], rim: [signer.root] },
