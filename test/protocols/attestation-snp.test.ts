@@ -14,7 +14,6 @@ import { concat, fromHex, hex, utf8 } from '../../protocols/encoding.ts';
 import { VouchError } from '../../protocols/errors.ts';
 import { assert, suite } from '../harness.ts';
 import {
-  AUTHORITY,
   basicConstraints,
   certify,
   der,
@@ -26,8 +25,24 @@ import {
   maker,
   octets,
   revoke,
-  signRaw,
 } from './certificate-maker.ts';
+import {
+  ARC,
+  ark,
+  arkCrl,
+  arkDer,
+  ask,
+  askDer,
+  asvk,
+  CHIP,
+  hwId,
+  snpReport,
+  TCB,
+  turinExtensions,
+  vcek,
+  vcekDer,
+  vlek,
+} from './snp-maker.ts';
 
 const test = suite('SEV-SNP evidence', { timeoutMs: 60_000 });
 const VECTORS = new URL('../../../shared/vectors/', import.meta.url);
@@ -115,85 +130,13 @@ test('one changed byte anywhere in a report or a VCEK is refused', async (t) => 
 
 // From here on reports are made here: own keys, own root.
 
-const ARC = '1.3.6.1.4.1.3704.1';
-const CHIP = fromHex('0102030405060708');
 const NOW = new Date('2026-01-01');
-const ark = await maker('ARK-Turin', 'RSA-PSS');
-const ask = await maker('SEV-Turin', 'RSA-PSS');
-const asvk = await maker('SEV-VLEK-Turin', 'RSA-PSS');
-const vcek = await maker('SEV-VCEK');
-const vlek = await maker('SEV-VLEK');
-const arkDer = await certify(ark, ark, { extensions: AUTHORITY });
-// An ASK may not sign CRLs: only the ARK revokes.
-const askDer = await certify(ark, ask, { extensions: [basicConstraints(true, 0), keyUsage(5)], serial: 5 });
-
-/** Turin's TCB_VERSION: FMC, boot loader, TEE, SNP, three reserved bytes, microcode. */
-const TCB = Uint8Array.of(1, 2, 3, 4, 0, 0, 0, 205);
-const spl = (number: number, level: number): Extension => ({
-  id: `${ARC}.3.${number}`,
-  value: integer(level),
-});
-const turinExtensions = (tcb = TCB): Extension[] => [
-  { id: `${ARC}.1`, value: integer(1) },
-  { id: `${ARC}.2`, value: der(0x16, utf8('Turin-C1')) },
-  spl(9, tcb[0]!),
-  spl(1, tcb[1]!),
-  spl(2, tcb[2]!),
-  spl(3, tcb[3]!),
-  spl(8, tcb[7]!),
-];
-const hwId = (value: Uint8Array): Extension => ({ id: `${ARC}.4`, value });
-const vcekDer = await certify(ask, vcek, { extensions: [...turinExtensions(), hwId(CHIP)] });
-
-interface Fields {
-  readonly version?: number;
-  readonly policy?: bigint;
-  readonly vmpl?: number;
-  readonly flags?: number;
-  readonly reported?: Uint8Array;
-  readonly committed?: Uint8Array;
-  readonly launch?: Uint8Array;
-  readonly current?: Uint8Array;
-  readonly cpuid?: readonly number[];
-  readonly chip?: Uint8Array;
-  readonly change?: (report: Uint8Array) => void;
-}
-
-/** A report of version 5 by a Turin, signed by `vcek` or another key. */
-async function made(fields: Fields = {}, key = vcek): Promise<Uint8Array> {
-  const { version = 5, policy = (1n << 17n) | (1n << 16n), vmpl = 0, flags = 0 } = fields;
-  const { reported = TCB, committed = TCB, launch = TCB, current = TCB, cpuid = [0x1a, 0x02, 0x01] } = fields;
-  const report = new Uint8Array(SNP_REPORT_BYTES);
-  const view = new DataView(report.buffer);
-  view.setUint32(0, version, true);
-  view.setBigUint64(0x08, policy, true);
-  view.setUint32(0x30, vmpl, true);
-  view.setUint32(0x34, 1, true);
-  report.set(current, 0x38);
-  view.setUint32(0x48, flags, true);
-  report.set(utf8('report data'), 0x50);
-  report.set(utf8('measurement'), 0x90);
-  report.set(reported, 0x180);
-  report.set(cpuid, 0x188);
-  report.set(fields.chip ?? CHIP, 0x1a0);
-  report.set(committed, 0x1e0);
-  report.set([9, 58, 1, 0, 9, 58, 1, 0], 0x1e8);
-  report.set(launch, 0x1f0);
-  if (version === 5) report.set([7], 0x1f8);
-  fields.change?.(report);
-  const signature = await signRaw(key, report.subarray(0, 0x2a0));
-  report.set(signature.subarray(0, 48).toReversed(), 0x2a0);
-  report.set(signature.subarray(48).toReversed(), 0x2a0 + 72);
-  return report;
-}
-
 const STRICT = SnpPolicy.parse({ minimumTcb: { fmc: 1, snp: 4, microcode: 200 } });
-const crl = await revoke(ark, []);
 const verify = async (report: Uint8Array, change: Partial<SnpQuestion> = {}, amd: Partial<SnpPolicy> = {}) =>
   verifySnp({
     report,
     certificates: [vcekDer, askDer, arkDer],
-    crls: [crl],
+    crls: [arkCrl],
     policy: { debug: false, amd: { ...STRICT, ...amd } },
     now: NOW,
     roots: new Map([[fingerprint(arkDer), 'Turin']]),
@@ -201,16 +144,16 @@ const verify = async (report: Uint8Array, change: Partial<SnpQuestion> = {}, amd
   });
 
 test('a Turin report of version 5 passes the strict policy, with the TCB in its own layout', async () => {
-  const { verdict, claims, checks } = await verify(await made());
+  const { verdict, claims, checks } = await verify(await snpReport());
   assert.is(verdict, 'accept', JSON.stringify(checks));
   assert.equal(claims?.tcb.reported, { fmc: 1, bootloader: 2, tee: 3, snp: 4, microcode: 205 });
   assert.is(claims?.product, 'Turin');
   assert.is(claims?.chipId, hex(CHIP));
-  assert.is(parseSnpReport(await made()).mitigations?.launch, 7n);
+  assert.is(parseSnpReport(await snpReport()).mitigations?.launch, 7n);
 });
 
 test("AMD's roots are the only ones trusted unless others are named", async () => {
-  const { verdict, checks } = await verify(await made(), { roots: undefined });
+  const { verdict, checks } = await verify(await snpReport(), { roots: undefined });
   assert.is(verdict, 'reject');
   assert.is(checks.find(({ id }) => id === 'snp.chain')?.status, 'fail');
 });
@@ -222,81 +165,83 @@ test('every negative is refused by the check that is named for it', async () => 
     assert.equal(failed(result), [id]);
   };
   const lower = (at: number) => flip(TCB, at, TCB[at]! ^ (TCB[at]! - 1));
-  await expectOnly('snp.signature', await made({}, await maker('SEV-VCEK')));
-  await expectOnly('snp.debug', await made({ policy: (1n << 17n) | (1n << 19n) }));
-  await expectOnly('snp.migration', await made({ policy: (1n << 17n) | (1n << 18n) }));
-  await expectOnly('snp.vmpl', await made({ vmpl: 1 }));
-  await expectOnly('snp.vmpl', await made({ vmpl: 0xffffffff }), {}, { maximumVmpl: 3 });
-  await expectOnly('snp.tcb', await made({ reported: flip(TCB, 1) }));
-  await expectOnly('snp.tcb', await made({ reported: flip(TCB, 5) }), {}, {});
-  await expectOnly('snp.minimum-tcb', await made({ launch: lower(3) }));
-  await expectOnly('snp.minimum-tcb', await made({ committed: lower(3), current: lower(3) }));
-  await expectOnly('snp.minimum-tcb', await made(), {}, { minimumTcb: { microcode: 206 } });
-  await expectOnly('snp.firmware', await made({ current: flip(TCB, 7, 2) }));
-  await expectOnly('snp.chip-id', await made({ chip: flip(CHIP, 0) }));
-  await expectOnly('snp.chip-id', await made({ chip: new Uint8Array(64) }));
-  await expectOnly('snp.chip-id', await made({ chip: concat(CHIP, Uint8Array.of(1)) }));
-  await expectOnly('snp.product', await made({ cpuid: [0x19, 0x11, 0x01] }));
-  await expectOnly('snp.product', await made({ cpuid: [0x1b, 0, 0] }));
+  await expectOnly('snp.signature', await snpReport({}, await maker('SEV-VCEK')));
+  await expectOnly('snp.debug', await snpReport({ policy: (1n << 17n) | (1n << 19n) }));
+  await expectOnly('snp.migration', await snpReport({ policy: (1n << 17n) | (1n << 18n) }));
+  await expectOnly('snp.vmpl', await snpReport({ vmpl: 1 }));
+  await expectOnly('snp.vmpl', await snpReport({ vmpl: 0xffffffff }), {}, { maximumVmpl: 3 });
+  await expectOnly('snp.tcb', await snpReport({ reported: flip(TCB, 1) }));
+  await expectOnly('snp.tcb', await snpReport({ reported: flip(TCB, 5) }), {}, {});
+  await expectOnly('snp.minimum-tcb', await snpReport({ launch: lower(3) }));
+  await expectOnly('snp.minimum-tcb', await snpReport({ committed: lower(3), current: lower(3) }));
+  await expectOnly('snp.minimum-tcb', await snpReport(), {}, { minimumTcb: { microcode: 206 } });
+  await expectOnly('snp.firmware', await snpReport({ current: flip(TCB, 7, 2) }));
+  await expectOnly('snp.chip-id', await snpReport({ chip: flip(CHIP, 0) }));
+  await expectOnly('snp.chip-id', await snpReport({ chip: new Uint8Array(64) }));
+  await expectOnly('snp.chip-id', await snpReport({ chip: concat(CHIP, Uint8Array.of(1)) }));
+  await expectOnly('snp.product', await snpReport({ cpuid: [0x19, 0x11, 0x01] }));
+  await expectOnly('snp.product', await snpReport({ cpuid: [0x1b, 0, 0] }));
   await expectOnly(
     'snp.chain-dates',
-    await made(),
+    await snpReport(),
     { now: new Date('2034-02-01'), crls: [] },
     { revocation: 'if-present' },
   );
-  await expectOnly('snp.chain-revocation', await made(), { crls: [] });
-  await expectOnly('snp.chain-revocation', await made(), { crls: [await revoke(ark, [5])] });
-  await expectOnly('snp.chip-allowed', await made(), {}, { chipIds: ['ff'.repeat(8)] });
-  await expectOnly('snp.measurement', await made(), {
+  await expectOnly('snp.chain-revocation', await snpReport(), { crls: [] });
+  await expectOnly('snp.chain-revocation', await snpReport(), { crls: [await revoke(ark, [5])] });
+  await expectOnly('snp.chip-allowed', await snpReport(), {}, { chipIds: ['ff'.repeat(8)] });
+  await expectOnly('snp.measurement', await snpReport(), {
     policy: { debug: false, measurements: ['00'.repeat(48)], amd: STRICT },
   });
-  await expectOnly('snp.report-data', await made(), {
+  await expectOnly('snp.report-data', await snpReport(), {
     policy: { debug: false, reportData: '00'.repeat(64), amd: STRICT },
   });
-  await expectOnly('snp.firmware', await made(), {}, { minimumFirmware: '1.58.10' });
-  await expectOnly('snp.firmware', await made(), {}, { minimumFirmware: '2.0.0' });
+  await expectOnly('snp.firmware', await snpReport(), {}, { minimumFirmware: '1.58.10' });
+  await expectOnly('snp.firmware', await snpReport(), {}, { minimumFirmware: '2.0.0' });
   await expectOnly(
     'snp.platform',
-    await made({ change: (report) => report.set([1], 0x40) }),
+    await snpReport({ change: (report) => report.set([1], 0x40) }),
     {},
     { smt: false },
   );
-  await expectOnly('snp.platform', await made(), {}, { platformFeatures: ['alias-checked'] });
-  await expectOnly('snp.measurement', await made(), {
+  await expectOnly('snp.platform', await snpReport(), {}, { platformFeatures: ['alias-checked'] });
+  await expectOnly('snp.measurement', await snpReport(), {
     policy: { debug: false, measurements: [{ minimumGuestSvn: 1 }], amd: STRICT },
   });
-  await expectOnly('snp.certificate', await made(), { certificates: [askDer, arkDer] });
-  await expectOnly('snp.certificate', await made({ flags: 1 << 2 }));
-  await expectOnly('snp.certificate', await made({ flags: 7 << 2 }));
-  await expectOnly('snp.certificate', await made({ flags: 2 }));
-  await expectOnly('snp.certificate', await made(), { certificates: [utf8('nothing')] });
+  await expectOnly('snp.certificate', await snpReport(), { certificates: [askDer, arkDer] });
+  await expectOnly('snp.certificate', await snpReport({ flags: 1 << 2 }));
+  await expectOnly('snp.certificate', await snpReport({ flags: 7 << 2 }));
+  await expectOnly('snp.certificate', await snpReport({ flags: 2 }));
+  await expectOnly('snp.certificate', await snpReport(), { certificates: [utf8('nothing')] });
 });
 
 test('what a policy allows is accepted', async () => {
   const accept = async (report: Uint8Array, change = {}, amd: Partial<SnpPolicy> = {}) =>
     assert.is((await verify(report, change, amd)).verdict, 'accept');
-  await accept(await made({ policy: (1n << 17n) | (1n << 19n) }), { policy: { debug: true, amd: STRICT } });
-  await accept(await made({ policy: (1n << 17n) | (1n << 18n) }), {}, { migration: true });
-  await accept(await made({ vmpl: 2 }), {}, { maximumVmpl: 2 });
-  await accept(await made({ current: flip(TCB, 7, 2) }), {}, { uncommittedFirmware: true });
-  await accept(await made(), { crls: [] }, { revocation: 'if-present' });
-  await accept(await made(), {}, { chipIds: [hex(CHIP)] });
-  await accept(await made(), {}, { minimumFirmware: '1.57.200' });
+  await accept(await snpReport({ policy: (1n << 17n) | (1n << 19n) }), {
+    policy: { debug: true, amd: STRICT },
+  });
+  await accept(await snpReport({ policy: (1n << 17n) | (1n << 18n) }), {}, { migration: true });
+  await accept(await snpReport({ vmpl: 2 }), {}, { maximumVmpl: 2 });
+  await accept(await snpReport({ current: flip(TCB, 7, 2) }), {}, { uncommittedFirmware: true });
+  await accept(await snpReport(), { crls: [] }, { revocation: 'if-present' });
+  await accept(await snpReport(), {}, { chipIds: [hex(CHIP)] });
+  await accept(await snpReport(), {}, { minimumFirmware: '1.57.200' });
   await accept(
-    await made({ change: (report) => report.set([0x20], 0x40) }),
+    await snpReport({ change: (report) => report.set([0x20], 0x40) }),
     {},
     { platformFeatures: ['alias-checked'] },
   );
   const measured = { measurement: hex(concat(utf8('measurement'), new Uint8Array(37))), minimumGuestSvn: 0 };
-  await accept(await made(), { policy: { debug: false, measurements: [measured], amd: STRICT } });
-  await accept(await made({ version: 3 }));
-  await accept(await made({ version: 2, cpuid: [] }));
+  await accept(await snpReport(), { policy: { debug: false, measurements: [measured], amd: STRICT } });
+  await accept(await snpReport({ version: 3 }));
+  await accept(await snpReport({ version: 2, cpuid: [] }));
 });
 
 test('the certificate must be for this product, chip and TCB', async () => {
   const check = async (extensions: Extension[], id: string | undefined) => {
     const certificate = await certify(ask, vcek, { extensions });
-    const result = await verify(await made(), { certificates: [certificate, askDer, arkDer] });
+    const result = await verify(await snpReport(), { certificates: [certificate, askDer, arkDer] });
     assert.equal(failed(result), id === undefined ? [] : [id]);
   };
   await check([...turinExtensions(), hwId(octets(CHIP))], undefined);
@@ -304,11 +249,11 @@ test('the certificate must be for this product, chip and TCB', async () => {
   await check([...turinExtensions(), hwId(concat(CHIP, new Uint8Array(56)))], 'snp.chip-id');
   await check(turinExtensions(), 'snp.certificate');
   const nobody = await certify(ask, vcek, { extensions: [...turinExtensions(), hwId(new Uint8Array(8))] });
-  const masked = await verify(await made({ chip: new Uint8Array(64) }), {
+  const masked = await verify(await snpReport({ chip: new Uint8Array(64) }), {
     certificates: [nobody, askDer, arkDer],
   });
   assert.equal(failed(masked), ['snp.chip-id']);
-  const genoa = await verify(await made(), { roots: new Map([[fingerprint(arkDer), 'Genoa']]) });
+  const genoa = await verify(await snpReport(), { roots: new Map([[fingerprint(arkDer), 'Genoa']]) });
   assert.equal(failed(genoa), ['snp.product'], 'a root of another product');
   await check([...turinExtensions(flip(TCB, 7)), hwId(CHIP)], 'snp.tcb');
   await check([...turinExtensions().filter(({ id }) => id !== `${ARC}.3.9`), hwId(CHIP)], 'snp.certificate');
@@ -324,7 +269,7 @@ test('a VLEK vouches for a provider and names no chip', async () => {
     serial: 6,
   });
   const certificates = [await certify(asvk, vlek, { extensions }), asvkDer, arkDer];
-  const report = await made({ flags: 1 << 2, chip: new Uint8Array(64) }, vlek);
+  const report = await snpReport({ flags: 1 << 2, chip: new Uint8Array(64) }, vlek);
   const result = await verify(report, { certificates });
   assert.is(result.verdict, 'accept', JSON.stringify(result.checks));
   assert.is(result.claims?.provider, 'CN=cloud.example');
@@ -332,7 +277,7 @@ test('a VLEK vouches for a provider and names no chip', async () => {
   const byAsk = [await certify(ask, vlek, { extensions }), askDer, arkDer];
   assert.equal(failed(await verify(report, { certificates: byAsk })), ['snp.issuer']);
   const byAsvk = await certify(asvk, vcek, { extensions: [...turinExtensions(), hwId(CHIP)] });
-  assert.equal(failed(await verify(await made(), { certificates: [byAsvk, asvkDer, arkDer] })), [
+  assert.equal(failed(await verify(await snpReport(), { certificates: [byAsvk, asvkDer, arkDer] })), [
     'snp.issuer',
   ]);
   const listed = await verify(report, { certificates }, { chipIds: ['00'.repeat(64)] });
@@ -349,7 +294,7 @@ test('versions, lengths and reserved fields are read strictly', async () => {
       hasCode('bad-version'),
     );
   }
-  const report = await made();
+  const report = await snpReport();
   for (const bytes of [new Uint8Array(0), report.subarray(1), concat(report, new Uint8Array(1))]) {
     assert.throws(() => parseSnpReport(bytes), hasCode('bad-file'));
   }
@@ -360,7 +305,7 @@ test('versions, lengths and reserved fields are read strictly', async () => {
     assert.throws(() => parseSnpReport(flip(report, at, 0x80)), hasCode('bad-file'), `byte ${at}`);
   }
   assert.throws(() => parseSnpReport(flip(report, 0x0a, 2)), /bit 17/);
-  const older = await made({ version: 3, change: (bytes) => bytes.set([1], 0x1f8) });
+  const older = await snpReport({ version: 3, change: (bytes) => bytes.set([1], 0x1f8) });
   assert.throws(() => parseSnpReport(older), hasCode('bad-file'), 'version 3 has no mitigation vector');
   assert.is(productOf({ family: 0x19, model: 0xa0, stepping: 1 }), 'Genoa');
   assert.is(productOf({ family: 0x19, model: 0x50, stepping: 1 }), undefined);
@@ -394,7 +339,7 @@ test('the certificate table of a host is read within its bounds', () => {
 });
 
 test('no bytes make the readers do anything but refuse', async () => {
-  const report = await made();
+  const report = await snpReport();
   const near = fc
     .array(fc.tuple(fc.nat(SNP_REPORT_BYTES - 1), fc.nat(255)), { maxLength: 4 })
     .map((changes) => changes.reduce((bytes: Uint8Array, [at, mask]) => flip(bytes, at, mask), report));

@@ -7,6 +7,7 @@ import {
   type EvidenceDocument,
   evidenceDigest,
   evidenceDocument,
+  type Signed,
 } from '../../protocols/attestation/document.ts';
 import { type NamedBytes, sortFiles } from '../../protocols/attestation/evidence-files.ts';
 import type { VendorRoots } from '../../protocols/attestation/evidence-verdict.ts';
@@ -36,6 +37,7 @@ import {
   vendor,
 } from './gpu-maker.ts';
 import { intelCase, NOW, type Options as TdOptions } from './intel-platform.ts';
+import { arkCrl, arkDer, askDer, type Fields, snpReport, vcekDer } from './snp-maker.ts';
 
 export { NOW } from './intel-platform.ts';
 export const COMMITMENT = '12345678901234567890123456789012345678901234567890';
@@ -81,7 +83,10 @@ const vendors = await gpuVendor();
 export const makeCard = (serial = 4): Promise<Gpu> => makeGpu(vendors.makers, { serial });
 
 export interface Variation {
+  /** default `tdx` */
+  readonly cpu?: 'tdx' | 'sev-snp';
   readonly td?: TdOptions;
+  readonly snp?: Fields;
   readonly cards?: readonly Gpu[];
   /** how the GPUs answer */
   readonly report?: ReportOptions;
@@ -132,15 +137,10 @@ export async function composite(variation: Variation = {}): Promise<Composite> {
   );
   const gpu = devices.length === 0 ? undefined : { ccMode: 'on' as const, ready: true, ...state, devices };
   const binding = bindGpu(asked, unbound ? undefined : gpu);
-  const td = await intelCase({
-    ...variation.td,
-    report: (body) => {
-      body.set(reportData(binding), REPORT_DATA_AT);
-      variation.td?.report?.(body);
-    },
-  });
-  const files = filesOf(td.collateral);
-  const cpu = { format: 'tdx', evidence: td.quote, certificates: [] };
+  const { cpu, files, roots } = await (variation.cpu === 'sev-snp' ? signSnp : signTd)(
+    reportData(binding),
+    variation,
+  );
   return {
     document: evidenceDocument({ cpu, gpu, collateral: variation.collateral }, binding),
     gpu,
@@ -150,9 +150,44 @@ export async function composite(variation: Variation = {}): Promise<Composite> {
     nonce: hex(nonce),
     files,
     collateral: sortFiles(files),
-    roots: { intel: td.roots, gpu: vendors.roots },
+    roots: { ...roots, gpu: vendors.roots },
   };
 }
+
+interface SignedCpu {
+  readonly cpu: Signed;
+  readonly files: readonly NamedBytes[];
+  readonly roots: VendorRoots;
+}
+
+async function signTd(data: Uint8Array, { td }: Variation): Promise<SignedCpu> {
+  const { quote, collateral, roots } = await intelCase({
+    ...td,
+    report: (body) => {
+      body.set(data, REPORT_DATA_AT);
+      td?.report?.(body);
+    },
+  });
+  return {
+    cpu: { format: 'tdx', evidence: quote, certificates: [] },
+    files: filesOf(collateral),
+    roots: { intel: roots },
+  };
+}
+
+/** The chip's certificate travels with the report, its CA too; the list of what is revoked is collateral. */
+const signSnp = async (data: Uint8Array, { snp }: Variation): Promise<SignedCpu> => ({
+  cpu: {
+    format: 'sev-snp',
+    evidence: await snpReport({ reportData: data, ...snp }),
+    certificates: [vcekDer, askDer, arkDer],
+  },
+  files: named([arkCrl, ...vendors.crls, ...vendors.manifests]),
+  roots: { amd: new Map([[fingerprint(arkDer), 'Turin']]) },
+});
+
+const named = (all: readonly Uint8Array[]): NamedBytes[] =>
+  all.map((bytes, i) => ({ name: `collateral ${i}`, bytes }));
 
 /** Collateral as files: Intel's in the one JSON that PCCS clients keep, lists and manifests as they are. */
 function filesOf({ tcbInfos, qeIdentities, crls, crlChains }: IntelCollateral): NamedBytes[] {
@@ -168,8 +203,7 @@ function filesOf({ tcbInfos, qeIdentities, crls, crlChains }: IntelCollateral): 
     qe_identity: qe.text,
     qe_identity_signature: qe.signature,
   };
-  const all = [utf8(JSON.stringify(combined)), ...vendors.crls, ...vendors.manifests];
-  return all.map((bytes, i) => ({ name: `collateral ${i}`, bytes }));
+  return named([utf8(JSON.stringify(combined)), ...vendors.crls, ...vendors.manifests]);
 }
 
 /** The question that accepts it. */

@@ -1,10 +1,22 @@
 /** Composite evidence and receipts: CPU, GPU, keys and model in one document, each part of it needed. */
-import { type EvidenceDocument, evidenceDigest } from '../../protocols/attestation/document.ts';
-import { BUILT_IN } from '../../protocols/attestation/policy.ts';
+import {
+  bindGpu,
+  type EvidenceDocument,
+  evidenceDigest,
+  evidenceDocument,
+} from '../../protocols/attestation/document.ts';
+import {
+  createSimulatedPlatform,
+  createSimulatedRoot,
+} from '../../protocols/attestation/formats/simulated.ts';
+import { BUILT_IN, policyDigest } from '../../protocols/attestation/policy.ts';
+import { gpuNonce, reportData } from '../../protocols/attestation/report-data.ts';
 import { type EvidenceQuestion, NO_FILES, verifyEvidence } from '../../protocols/attestation/verify.ts';
-import { base64url, fromBase64url, hex, randomBytes } from '../../protocols/encoding.ts';
+import { base64url, fromBase64url, hex, randomBytes, utf8 } from '../../protocols/encoding.ts';
 import { verifyReceipt } from '../../protocols/receipt.ts';
 import { open, SEALING_INFO, sealTo } from '../../protocols/sealing.ts';
+import { measure } from '../../runtime/attest/measurement.ts';
+import { simulatedProvider } from '../../runtime/attest/provider.ts';
 import { assert, suite } from '../harness.ts';
 import {
   COMMITMENT,
@@ -18,7 +30,9 @@ import {
   receiptBy,
   request,
   response,
+  type Variation,
 } from './composite-maker.ts';
+import { CHIP } from './snp-maker.ts';
 
 const test = suite('composite evidence', { timeoutMs: 60_000 });
 
@@ -189,6 +203,80 @@ test('collateral that is named is a help: what is missing is listed, and nothing
     [check?.status, check?.detail],
     ['skipped', 'not at hand, of 2 files named: bbbbbbbbbbbbbbbb'],
   );
+});
+
+test('an SEV-SNP guest with its GPU: accepted, and refused where anything is not as it should be', async () => {
+  const policy = policyFor({
+    platforms: ['sev-snp', 'nvidia-gpu'],
+    measurements: [`${hex(utf8('measurement'))}${'00'.repeat(37)}`],
+    amd: { minimumTcb: { snp: 4 }, chipIds: [hex(CHIP)] },
+  });
+  const snp = (variation: Variation = {}) => composite({ cards: [card], cpu: 'sev-snp', ...variation });
+  const guest = await snp();
+  const report = await judge(guest, { policy });
+  assert.equal(failures(report), []);
+  assert.is(report.verdict, 'accept');
+  assert.equal([report.claims?.label, report.claims?.platform], ['HARDWARE', 'sev-snp']);
+  const { bundle } = await receiptBy(guest);
+  const { collateral, roots } = guest;
+  const question = { policy, now: later(20), collateral, roots, releasePolicy: policyDigest(policyFor()) };
+  assert.is((await verifyReceipt(bundle, question)).verdict, 'accept');
+
+  const debug = await snp({ snp: { policy: (1n << 17n) | (1n << 19n) } });
+  assertRejected(await judge(debug, { policy }), 'snp.debug', 'policy.debug');
+  const unbound = await snp({ unbound: true });
+  assertRejected(await judge(unbound, { policy }), 'gpu.bound', 'binding.required');
+  const elsewhere = await snp({ snp: { reportData: new Uint8Array(64) } });
+  assertRejected(await judge(elsewhere, { policy }), 'binding.report-data', 'gpu.bound');
+  assertRejected(await judge(guest), 'policy.platform', 'snp.platform-allowed', '*');
+  assertRejected(await judge(guest, { policy, collateral: made.collateral }), 'snp.chain-revocation');
+  const chips = { ...policy, amd: { ...policy.amd!, chipIds: ['00'.repeat(8)] } };
+  assertRejected(await judge(guest, { policy: chips }), 'snp.chip-allowed');
+  const bare = { ...guest.document, cpu: { ...guest.document.cpu, certificates: [] } };
+  assertRejected(await judge(guest, { policy, document: bare }), 'snp.certificate', '*');
+});
+
+test('a simulated part makes the whole SIMULATED, and needs a policy that says so', async () => {
+  const root = await createSimulatedRoot();
+  const provider = simulatedProvider(await createSimulatedPlatform(root));
+  const binding = { ...made.binding, gpuEvidence: undefined };
+  const gpu = await provider.gpus.answer(gpuNonce(binding));
+  const bound = bindGpu(binding, gpu);
+  const cpu = await provider.sign(reportData(bound), 'runner');
+  const both = evidenceDocument({ cpu, gpu }, bound);
+  const lax = {
+    platforms: ['simulated', 'tdx', 'nvidia-gpu'],
+    measurements: [measure('runner'), 'bb'.repeat(48)],
+    minimumTcb: { simulated: [1] },
+    simulated: true,
+    simulatedRoots: [root.fingerprint],
+  };
+  const ask = (document: EvidenceDocument, changes: object = {}) =>
+    judge(made, { document, policy: policyFor({ ...lax, ...changes }) });
+  const report = await ask(both);
+  assert.equal(failures(report), []);
+  assert.equal([report.verdict, report.claims?.label], ['accept', 'SIMULATED']);
+  assert.ok(report.checks.every(({ detail }) => detail.startsWith('SIMULATED: ')));
+  assertRejected(await ask(both, { simulated: false }), 'policy.simulated-allowed');
+  assertRejected(await ask(both, { simulatedRoots: [] }), 'simulated.root-pinned', 'gpu.root-pinned');
+  assertRejected(await ask(both, { gpu: { count: 2 } }), 'gpu.count');
+  assertRejected(await ask({ ...both, hardware: true }), 'evidence.hardware');
+  const off = { ...both, gpu: { ...both.gpu!, ccMode: 'off' as const, ready: false } };
+  assertRejected(await ask(off), 'gpu.bound', 'gpu.cc-mode', 'gpu.ready');
+  const twice = { ...both, gpu: { ...both.gpu!, devices: [...both.gpu!.devices, ...both.gpu!.devices] } };
+  assertRejected(await ask(twice, { gpu: { count: 2 } }), 'gpu.bound', 'gpu.distinct');
+
+  // A real GPU beside a simulated CPU is simulated as a whole.
+  const real = bindGpu(binding, made.gpu);
+  const mixed = evidenceDocument(
+    { cpu: await provider.sign(reportData(real), 'runner'), gpu: made.gpu },
+    real,
+  );
+  assert.is(mixed.hardware, false);
+  const half = await ask(mixed);
+  assert.is(half.verdict, 'accept');
+  assert.ok(half.checks.every(({ detail }) => detail.startsWith('SIMULATED: ')));
+  assertRejected(await ask({ ...mixed, gpu: both.gpu }), 'gpu.bound');
 });
 
 test('a part that is not what the document says', async () => {
