@@ -112,7 +112,7 @@ export const gpuOf = ({ gpu }: EvidenceDocument): GpuState | undefined =>
   gpu === null ? undefined : { ...gpu, devices: gpu.devices.map(decodePart) };
 
 const SIMULATIONS: readonly string[] = [SIMULATED, SIMULATED_GPU];
-const HARDWARE: readonly string[] = ['sev-snp', 'tdx', 'sgx', 'nvidia-gpu'];
+const HARDWARE: readonly string[] = ['sev-snp', 'tdx', 'sgx', 'nvidia-gpu', 'nvidia-switch'];
 
 /** Whether every part of a document comes from hardware; whatever is unknown counts as simulated. */
 export const isHardware = ({ cpu, gpu }: Pick<EvidenceDocument, 'cpu' | 'gpu'>): boolean =>

@@ -259,16 +259,22 @@ async function judgeDevices(
   const { policy } = question;
   const nonce = gpuNonce(binding);
   const formats = [...new Set(devices.map(({ format }) => format))];
-  const [format] = formats;
-  const known = formats.length === 1 && (format === SIMULATED_GPU || format === 'nvidia-gpu');
+  // Switches come beside GPUs, never instead of them.
+  const nvidia =
+    formats.includes('nvidia-gpu') &&
+    formats.every((format) => format === 'nvidia-gpu' || format === 'nvidia-switch');
+  const known = nvidia || (formats.length === 1 && formats[0] === SIMULATED_GPU);
   list.require(['gpu.format']);
   list.record('gpu.format', known, 'evidence-rejected', `GPU evidence of format ${formats.join(' and ')}`);
   if (!known) return undefined;
-  if (format === 'nvidia-gpu') {
-    const gpus = devices.map(({ evidence, certificates }) => ({ report: evidence, certificates }));
+  if (nvidia) {
+    const of = (wanted: string) =>
+      devices
+        .filter(({ format }) => format === wanted)
+        .map(({ evidence, certificates }) => ({ report: evidence, certificates }));
     return judgeGpus({
       ...questionOf(question),
-      given: { ...NO_FILES, gpus },
+      given: { ...NO_FILES, gpus: of('nvidia-gpu'), switches: of('nvidia-switch') },
       nonce: hex(nonce),
       guest: { ccMode, ready },
     });

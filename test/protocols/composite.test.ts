@@ -292,6 +292,8 @@ test('a part that is not what the document says', async () => {
   const [device] = document.gpu!.devices;
   const gpu = { ...document.gpu!, devices: [{ ...device!, format: 'simulated-gpu' }] };
   assertRejected(await judge(made, { document: { ...document, gpu } }), 'gpu.bound', 'gpu.encoding', '*');
+  const switched = { ...document.gpu!, devices: [{ ...device!, format: 'nvidia-switch' }] };
+  assertRejected(await judge(made, { document: { ...document, gpu: switched } }), 'gpu.bound', 'gpu.format');
   const unknown = { ...document.gpu!, devices: [{ ...device!, format: 'other' }] };
   const strange = await judge(made, { document: { ...document, gpu: unknown } });
   assertRejected(strange, 'gpu.format', 'gpu.bound', 'evidence.hardware');

@@ -573,7 +573,7 @@ const DOCUMENT_NOTES = {
   gpu: '`null` where there is no GPU',
   'gpu.ccMode': 'as the guest reads it from its driver; refused unless `on`',
   'gpu.ready': 'likewise; refused unless `true`',
-  'gpu.devices[].format': '`simulated-gpu` or `nvidia-gpu`, all the same',
+  'gpu.devices[].format': '`nvidia-gpu`, for switches `nvidia-switch`; or all `simulated-gpu`',
   'gpu.devices[].evidence': 'base64url of what the GPU signed',
   'gpu.devices[].certificates': "base64url of DER: the GPU's chain",
   gpuEvidence: 'GPU evidence digest that the report data binds; `null` where it binds none',
