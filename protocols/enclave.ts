@@ -51,7 +51,7 @@ export const ReleaseReply = messageType(
   1,
   z.object({
     policy: Digest.describe('digest of the policy that was satisfied'),
-    sealedKey: base64Text(1024).describe('the model key, sealed to the HPKE key in the evidence'),
+    sealedKey: base64Text(2048).describe('the model key, sealed to the HPKE key in the evidence'),
   }),
 );
 

@@ -5,62 +5,25 @@
 import { randomBytes } from 'node:crypto';
 import { commit } from '../../circuits/model/commit.ts';
 import { evaluate } from '../../circuits/model/quantise.ts';
-import { connect } from '../../runtime/bus.ts';
 import { folder } from '../../runtime/context.ts';
-import { authority, credentials } from '../../runtime/credentials.ts';
-import { publishModel } from '../../runtime/models.ts';
-import { startNats } from '../../runtime/nats-server.ts';
-import { writePolicies } from '../../runtime/policies.ts';
-import { provision } from '../../runtime/provision.ts';
-import { startRoles, stopRoles } from '../../runtime/roles/start.ts';
-import { smallModel } from '../circuits/model-fixture.ts';
+import { credentials } from '../../runtime/credentials.ts';
 import { assert, suite, type TestContext } from '../harness.ts';
 import { importsOf } from '../repo/sources.ts';
-import { BIN_DIR, temporaryFolder } from '../runtime/nats-fixture.ts';
+import { ENCLAVE, MODEL, serving } from '../runtime/serving-fixture.ts';
 import * as client from './independent-client.ts';
 
 const test = suite('protocol document: a client from the document alone', { timeoutMs: 90_000 });
-const MODEL = 'tiny';
-const ENCLAVE = 'enclave-1';
 
 test('it imports nothing of this project', () => {
   const imported = importsOf('test/protocols/independent-client.ts').map(({ specifier }) => specifier);
   assert.equal(imported.sort(), ['@hpke/core', 'cborg', 'nats', 'node:crypto']);
 });
 
-/** A vendor's model, served by a runner in a simulated enclave. */
+/** The model's runner, and the client in it with its policy as it reads it: from a file. */
 async function served(t: TestContext) {
-  const before = process.env.VOUCH_HOME;
-  process.env.VOUCH_HOME = await temporaryFolder(t);
-  t.defer(() => {
-    if (before === undefined) delete process.env.VOUCH_HOME;
-    else process.env.VOUCH_HOME = before;
-  });
-  await authority();
-  const server = await startNats({ stateDir: folder(), binDir: BIN_DIR, port: 0, onLog: () => {} });
-  t.defer(() => server.stop());
-  const { url } = server;
-  const vendor = await connect({ url, creds: await credentials('provisioner', 'vendor', folder('creds')) });
-  t.defer(() => vendor.close());
-  await provision(vendor);
-  const policies = await writePolicies();
-  const model = smallModel({ units: [4, 3, 2] });
-  await publishModel(vendor, 'provisioner.vendor', {
-    name: MODEL,
-    model,
-    policy: policies.release,
-  });
-  const roles = await startRoles(['broker', 'runner', 'gpu', 'enclave'], {
-    url,
-    creds: folder('creds'),
-    id: ENCLAVE,
-    model: MODEL,
-    log: () => {},
-  });
-  t.defer(() => stopRoles(roles, () => {}));
+  const { url, model, policies } = await serving(t);
   const { nc, source } = await client.connectAs(url, await credentials('client', 'other', folder('creds')));
   t.defer(() => nc.close());
-  // It reads the file, as JSON.
   const policy = JSON.parse(JSON.stringify(policies.inference)) as client.Policy;
   return { model, policy, nc, source };
 }
