@@ -7,8 +7,9 @@ import { type Browser, chromium, type Page as Tab } from 'playwright-core';
 import { base64url } from '../../protocols/encoding.ts';
 import { chromiumPath } from '../chromium.ts';
 import { assert, suite, type TestContext } from '../harness.ts';
-import { composite, later, policyFor, receiptBy } from './composite-maker.ts';
+import { composite, receiptBy } from './composite-maker.ts';
 import type { Page, PageQuestion } from './composite-page.ts';
+import { pageQuestion } from './composite-vector.ts';
 
 const CHROMIUM = chromiumPath();
 const ARGS = [
@@ -70,14 +71,7 @@ test('a composite receipt verifies in a page, and a swapped GPU is refused there
   const page = await opened(t);
   const made = await composite();
   const { bundle } = await receiptBy(made);
-  const { intel, gpu } = made.roots;
-  const question: PageQuestion = {
-    bundle: base64url(bundle),
-    policy: policyFor(),
-    files: made.files.map(({ bytes }) => base64url(bytes)),
-    now: later(20).toISOString(),
-    roots: { intel: [...intel!], gpu: { device: [...gpu!.device], rim: [...gpu!.rim] } },
-  };
+  const question = pageQuestion(made, bundle);
   assert.equal(await ask(page, question), { verdict: 'accept', label: 'HARDWARE', failed: [] });
 
   const other = await composite();

@@ -1,15 +1,17 @@
 /** Composite evidence and receipts: CPU, GPU, keys and model in one document, each part of it needed. */
+import { readFileSync } from 'node:fs';
 import {
   bindGpu,
   type EvidenceDocument,
   evidenceDigest,
   evidenceDocument,
 } from '../../protocols/attestation/document.ts';
+import { sortFiles } from '../../protocols/attestation/evidence-files.ts';
 import {
   createSimulatedPlatform,
   createSimulatedRoot,
 } from '../../protocols/attestation/formats/simulated.ts';
-import { BUILT_IN, policyDigest } from '../../protocols/attestation/policy.ts';
+import { BUILT_IN, parsePolicy, policyDigest } from '../../protocols/attestation/policy.ts';
 import { gpuNonce, reportData } from '../../protocols/attestation/report-data.ts';
 import { type EvidenceQuestion, NO_FILES, verifyEvidence } from '../../protocols/attestation/verify.ts';
 import { base64url, fromBase64url, hex, randomBytes, utf8 } from '../../protocols/encoding.ts';
@@ -32,6 +34,8 @@ import {
   response,
   type Variation,
 } from './composite-maker.ts';
+import type { PageQuestion } from './composite-page.ts';
+import { VECTOR } from './composite-vector.ts';
 import { CHIP } from './snp-maker.ts';
 
 const test = suite('composite evidence', { timeoutMs: 60_000 });
@@ -369,6 +373,21 @@ test('the receipt carries all of it, and verifies with nothing but policy and co
     flipped[at]! ^= 1;
     assert.is((await verifyReceipt(flipped, question)).verdict, 'reject', `byte ${at}`);
   }
+});
+
+test('the saved receipt still verifies', async () => {
+  const { bundle, policy, files, now, roots } = JSON.parse(readFileSync(VECTOR, 'utf8')) as PageQuestion;
+  const named = files.map((text, i) => ({ name: `file ${i}`, bytes: fromBase64url(text) }));
+  const report = await verifyReceipt(fromBase64url(bundle), {
+    policy: parsePolicy(policy),
+    now: new Date(now),
+    collateral: sortFiles(named),
+    roots,
+    request,
+    response,
+  });
+  assert.equal(failures(report), []);
+  assert.is(report.verdict, 'accept');
 });
 
 test('within a session a receipt is judged by the report that accepted its evidence', async () => {
