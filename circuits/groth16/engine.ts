@@ -46,8 +46,33 @@ export interface ReadyKey extends MsmEngine {
   quotient(witness: Uint8Array, options?: EngineOptions): Promise<Uint8Array>;
   /** All five sums of a proof; H's scalars do not leave the engine. */
   sums(witness: Uint8Array, options?: SumsOptions): Promise<Sums>;
-  /** Gives its memory back; calls under way reject with `cancelled`. */
+  /**
+   * Makes tables of the key's points, so that sums take fewer additions; where an engine can. They cost as many additions
+   * as some tens of proofs save. What is called while they are made still goes without.
+   */
+  tabulate?(options: TabulateOptions): Promise<Tabulated>;
+  /** Gives its memory back as soon as the calls under way have ended. */
   release(): void;
+}
+
+/** Where tables stay between processes. What it answers is believed: it must be as safe as the keys. */
+export interface TableStore {
+  /** Fills `target` with what was written under this name; false where there is nothing of that size. */
+  read(name: string, target: Uint8Array): Promise<boolean>;
+  write(name: string, bytes: Uint8Array): Promise<void>;
+}
+export interface TabulateOptions extends EngineOptions {
+  /** What the tables may take, the points themselves included. */
+  readonly bytes: number;
+  /** The key's digest, and where tables made for it before may be; without it they last as long as the key is ready. */
+  readonly kept?: { readonly digest: string; readonly store: TableStore } | undefined;
+  /** From 0 to 1. */
+  readonly onProgress?: ((done: number) => void) | undefined;
+}
+export interface Tabulated {
+  /** Tables of each section, the points themselves included; 1 where `bytes` is too little for any. */
+  readonly levels: number;
+  readonly bytes: number;
 }
 
 /** What a proof needs beside its sums: its key's points checked, a few points added up, and one pairing equation. */

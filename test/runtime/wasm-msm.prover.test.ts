@@ -10,10 +10,12 @@ import {
   writeG1,
   writeG2,
 } from '../../circuits/groth16/point.ts';
-import { createWasmEngine, windowBits } from '../../runtime/msm/engine.ts';
 import { createKernel, type Kernel, kernelModules } from '../../runtime/msm/kernel.ts';
+import { createMsm, tablesOf, windowBits } from '../../runtime/msm/msm.ts';
+import { createMultiples } from '../../runtime/msm/multiples.ts';
 import { createSharedKernel, type FieldKind, instantiateKernel } from '../../runtime/msm/wasm/kernel.ts';
 import { BATCH, OVERFLOW } from '../../runtime/msm/wasm/layout.ts';
+import { createWorkshop, type Run } from '../../runtime/msm/workshop.ts';
 import { generator, wide } from '../circuits/groth16-circuit.ts';
 import { assert, suite } from '../harness.ts';
 
@@ -37,15 +39,18 @@ const reference = (group: Group, scalar: bigint) =>
 const same = <T>(count: number, value: T): T[] => new Array<T>(count).fill(value);
 
 test('windows: the fewest additions', () => {
-  assert.equal([0, 1, 1 << 10, 1 << 14, 1 << 16, 1 << 18].map(windowBits), [4, 4, 8, 11, 13, 15]);
+  assert.equal([0, 1, 1 << 10, 1 << 14, 1 << 16, 1 << 18].map((count) => windowBits(count)), [4, 4, 8, 11, 13, 15]);
 });
 
-/** In this thread. */
+/** In this thread, which cuts the work as two would. */
 async function load(kind: FieldKind) {
   const shared = await createSharedKernel(kind);
   if (!shared) return undefined;
   const execute = instantiateKernel(shared, 0);
-  return createWasmEngine(shared, 1, async (program) => execute(program(0, 0)));
+  const run: Run = async (program) => execute(program(0, 0));
+  const workshop = createWorkshop(shared, 2, run);
+  const msm = createMsm(workshop);
+  return { ...msm, ...createMultiples(workshop, msm), arena: workshop.arena };
 }
 
 for (const kind of ['fma', 'int'] as const) {
@@ -208,6 +213,39 @@ for (const kind of ['fma', 'int'] as const) {
       const two = points.slice();
       for (const at of [7, 5]) two[at * size]! ^= 1;
       assert.is(await engine.firstOffCurve(group, two), 5);
+    });
+
+    test(`${kind}, ${group}: tables give the same sums, kept ones too`, async () => {
+      const count = group === 'G1' ? 3000 : 1100;
+      const bases = oracle.multiples(group, pack([0n, 1n, 1n, R - 1n, ...randomScalars(count - 4)]));
+      const scalars = pack([5n, 0n, R - 1n, ...randomScalars(count - 203), ...same(200, 3n)]);
+      const expected = await engine.msm(group, bases, scalars);
+      const plain = await engine.loadPoints(group, count, async (target, offset) => {
+        target.set(bases.subarray(offset, offset + target.byteLength));
+      });
+      const used = engine.arena.used;
+      const kept = new Map<string, Uint8Array>();
+      const store = {
+        read: async (name: string, target: Uint8Array) => {
+          const bytes = kept.get(name);
+          if (bytes) target.set(bytes);
+          return bytes !== undefined;
+        },
+        write: async (name: string, bytes: Uint8Array) => void kept.set(name, bytes.slice()),
+      };
+      for (const levels of kind === 'fma' ? [2, 3, 7, 16, 16] : [3]) {
+        const tables = tablesOf(count, levels);
+        let done = 0;
+        const options = { tables, store, name: 'points', onProgress: (share: number) => (done += share) };
+        const points = await engine.tabulate(plain, options);
+        assert.ok(Math.abs(done - 1) < 1e-6);
+        const sum = await engine.sumOf(points, scalars, {}, tables.bits);
+        assert.is(Buffer.compare(sum, expected), 0, `${levels} tables`);
+        engine.arena.release(points.region);
+      }
+      assert.is(kept.size, kind === 'fma' ? 4 : 1);
+      assert.is(engine.arena.used, used);
+      engine.arena.release(plain.region);
     });
 
     test(`${kind}, ${group}: multiples of the generator`, async () => {

@@ -12,6 +12,7 @@ import {
   call,
   type Func,
   type I32,
+  type I64,
   i32,
   i64,
   i64x2,
@@ -39,6 +40,10 @@ export interface Curve {
   readonly push: Func<readonly ['i32', 'i32']>;
   /** target += source for slots of which each may be infinity; target waits for no other addition. */
   readonly addTo: Func<readonly ['i32', 'i32']>;
+  /** `double(from, to, count)`: twice each point; `to` may be `from`. Nothing else may wait. */
+  readonly double: Func<readonly ['i32', 'i32', 'i32']>;
+  /** Whether a point's y is zero, which it is for infinity alone: the group's order is odd. */
+  isInfinity(point: I32): I32;
   /** slot = point (lowest bit: negated). */
   readonly copy: Func<readonly ['i32', 'i32']>;
 }
@@ -193,6 +198,26 @@ export function defineCurve(
     });
   });
 
+  /** As `gather` for a summand and itself: l = 3 x^2 / 2 y. */
+  const gatherDoubles = module.func(undefined, ['i32'], (body, pairs) => {
+    const item = body.local('i32', here(layout.items));
+    const record = body.local('i32', here(layout.records));
+    body.while(pairs, () => {
+      const { x, y } = loadPoints(
+        body,
+        body.local('i32', i32.load(item, 0)),
+        body.local('i32', i32.load(item, 4)),
+      );
+      store(body, add(body, y, y), record, DX);
+      store(body, add(body, x, x), record, SUM);
+      const square = interleave(...product(body, x, x)).flat();
+      store(body, add(body, add(body, square, square), square), record, DY);
+      body.set(item, i32.add(item, i32.const(ITEM_BYTES)));
+      body.set(record, i32.add(record, i32.const(recordBytes)));
+      body.set(pairs, i32.sub(pairs, i32.const(1)));
+    });
+  });
+
   // Two chains of products, of the even and of the odd pairs.
   const EVEN = at(0);
   const ODD = at(1);
@@ -328,31 +353,36 @@ export function defineCurve(
         i32.shl(i32.and(index, i32.const(1)), i32.const(2)),
       ),
     );
-  const flush = module.func(undefined, [], (body) => {
-    const count = body.local('i32', word(layout.pending));
-    body.if(i32.eqz(count), () => body.return());
-    body.while(i32.and(count, i32.const(3)), () => {
-      const item = body.local('i32', itemAt(count));
-      body.store(here(layout.fillers), item);
-      body.store(here(layout.fillers + slotBytes), item, 8);
-      body.store(here(layout.trash), item, 16);
-      body.set(count, i32.add(count, i32.const(1)));
-    });
-    const pairs = body.local('i32', i32.shrU(count, i32.const(1)));
-    body.call(gather, pairs);
-    body.call(prefix, pairs);
-    const zero = body.local('i32', call(total));
-    body.if(zero, () => {
-      body.call(patch, pairs);
+  /** Runs the waiting additions; `second` is the filler's other summand. */
+  const defineFlush = (prepare: Func<readonly ['i32']>, first: number, second: number) =>
+    module.func(undefined, [], (body) => {
+      const count = body.local('i32', word(layout.pending));
+      body.if(i32.eqz(count), () => body.return());
+      body.while(i32.and(count, i32.const(3)), () => {
+        const item = body.local('i32', itemAt(count));
+        body.store(here(first), item);
+        body.store(here(second), item, 8);
+        body.store(here(layout.trash), item, 16);
+        body.set(count, i32.add(count, i32.const(1)));
+      });
+      const pairs = body.local('i32', i32.shrU(count, i32.const(1)));
+      body.call(prepare, pairs);
       body.call(prefix, pairs);
-      // Zero again only for points that are not on the curve, whose sum may be anything.
-      body.set(zero, call(total));
+      const zero = body.local('i32', call(total));
+      body.if(zero, () => {
+        body.call(patch, pairs);
+        body.call(prefix, pairs);
+        // Zero again only for points that are not on the curve, whose sum may be anything.
+        body.set(zero, call(total));
+      });
+      body.call(invert, ALL);
+      body.call(scatter, pairs);
+      setWord(body, layout.pending, i32.const(0));
+      setWord(body, layout.stamp, i32.add(word(layout.stamp), i32.const(1)));
     });
-    body.call(invert, ALL);
-    body.call(scatter, pairs);
-    setWord(body, layout.pending, i32.const(0));
-    setWord(body, layout.stamp, i32.add(word(layout.stamp), i32.const(1)));
-  });
+  const filler = layout.fillers + slotBytes;
+  const flush = defineFlush(gather, layout.fillers, filler);
+  const flushDoubles = defineFlush(gatherDoubles, filler, filler);
 
   const push = module.func(undefined, ['i32', 'i32'], (body, target, source) => {
     const count = body.local('i32', word(layout.pending));
@@ -388,7 +418,41 @@ export function defineCurve(
     });
   });
 
-  return { flush, push, addTo, copy };
+  const isInfinity = (point: I32): I32 => {
+    // Zero may have a sign.
+    const magnitude = (limb: number) => i64.shl(i64.load(point, size / 2 + 8 * limb), i64.const(1n));
+    let any: I64 = magnitude(0);
+    for (let limb = 1; limb < limbs; limb++) any = i64.or(any, magnitude(limb));
+    return i64.eqz(any);
+  };
+
+  const double = module.func(undefined, ['i32', 'i32', 'i32'], (body, from, to, count) => {
+    const pointBytes = i32.const(layout.pointBytes(degree));
+    const waiting = body.local('i32');
+    const item = body.local('i32');
+    body.while(count, () => {
+      body.if(
+        isInfinity(from),
+        () => body.clear(to, pointBytes),
+        () => {
+          body.set(waiting, word(layout.pending));
+          body.set(item, itemAt(waiting));
+          body.store(from, item);
+          body.store(from, item, 8);
+          body.store(to, item, 16);
+          body.set(waiting, i32.add(waiting, i32.const(1)));
+          setWord(body, layout.pending, waiting);
+          body.if(i32.eq(waiting, i32.const(BATCH)), () => body.call(flushDoubles));
+        },
+      );
+      body.set(from, i32.add(from, pointBytes));
+      body.set(to, i32.add(to, pointBytes));
+      body.set(count, i32.sub(count, i32.const(1)));
+    });
+    body.call(flushDoubles);
+  });
+
+  return { flush, push, addTo, copy, double, isInfinity };
 }
 
 /** `(address)`: the inverse, in place, of a coordinate whose lanes are equal; of zero, zero. */

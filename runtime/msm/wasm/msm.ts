@@ -178,12 +178,14 @@ export function defineMsm(
   const linkAt = pointStride + 4;
   const name = (of: string) => `g${degree}_${of}`;
 
-  /** reset(): nothing waits; the fillers are two points with different x, not of the curve. */
+  /** reset(): nothing waits; the fillers are (0, 0) and (1, 1), not of the curve. */
   module.func(name('reset'), [], (body) => {
     body.clear(base, i32.const(layout.threadBytes));
     body.store(i32.const(2), base, layout.stamp);
-    const one = constantElement(field, constants, 1n)[0]!;
-    body.store(i64x2.extract(one, 0), base, layout.fillers + slotStride);
+    const one = i64x2.extract(constantElement(field, constants, 1n)[0]!, 0);
+    for (const coordinate of [0, pointStride / 2]) {
+      body.store(one, base, layout.fillers + slotStride + coordinate);
+    }
   });
 
   /** Adds the overflow's points to their buckets. */
@@ -257,15 +259,6 @@ export function defineMsm(
     body.if(i32.eq(waiting, i32.const(OVERFLOW)), () => body.call(merge));
   });
 
-  /** Whether a point's y is zero, which it is for infinity alone: the group's order is odd. */
-  const isInfinity = (point: I32): I32 => {
-    // Zero may have a sign.
-    const magnitude = (limb: number) => i64.shl(i64.load(point, pointStride / 2 + 8 * limb), i64.const(1n));
-    let any: I64 = magnitude(0);
-    for (let limb = 1; limb < degree * field.limbs; limb++) any = i64.or(any, magnitude(limb));
-    return i64.eqz(any);
-  };
-
   /**
    * accumulate(points, digits, count, buckets): adds each point to the bucket of its digit, bucket k - 1 for the digits
    * k and -k. Call `finish` after the last.
@@ -280,7 +273,7 @@ export function defineMsm(
     body.while(count, () => {
       body.set(digit, i32.load16S(digits));
       body.if(digit, () => {
-        body.if(i32.eqz(isInfinity(points)), () => {
+        body.if(i32.eqz(curve.isInfinity(points)), () => {
           body.set(negative, i32.shrS(digit, i32.const(31)));
           const magnitude = i32.sub(i32.xor(digit, negative), negative);
           body.set(
@@ -408,6 +401,14 @@ export function defineMsm(
       body.set(count, i32.sub(count, i32.const(1)));
     });
     body.call(curve.flush);
+  });
+  /** powers_of_two(from, to, count, doublings): 2^doublings times each point. */
+  module.func(name('powers_of_two'), ['i32', 'i32', 'i32', 'i32'], (body, from, to, count, doublings) => {
+    body.while(doublings, () => {
+      body.call(curve.double, from, to, count);
+      body.set(from, to);
+      body.set(doublings, i32.sub(doublings, i32.const(1)));
+    });
   });
   /** leave(slots, count, to): affine points in zkey form; a slot at infinity is all zero and stays so. */
   module.func(name('leave'), ['i32', 'i32', 'i32'], (body, slots, count, to) => {
