@@ -139,7 +139,7 @@ export async function verifyEvidence(question: EvidenceQuestion): Promise<Eviden
       'the report data is compared with the hash of nonce, keys, commitment, enclave id, time and GPU evidence',
     );
   }
-  checkFreshness(binding.time, question, record);
+  checkFreshness(binding.time, question.usedAt ?? question.now, policy, record);
   checkBinding(parsed, question, list);
   const gpus = gpu === undefined ? undefined : await judgeDevices(gpu, parsed, question, list);
   checkGpuBound(parsed, claims, policy, list);
@@ -383,10 +383,10 @@ function checkPolicy(claims: CpuClaims, policy: Policy, record: Recorder): void 
 
 function checkFreshness(
   issuedAt: Date,
-  { policy, now, usedAt = now }: EvidenceQuestion,
+  usedAt: Date,
+  { maxAgeSeconds }: Pick<Policy, 'maxAgeSeconds'>,
   record: Recorder,
 ): void {
-  const { maxAgeSeconds } = policy;
   const age = (usedAt.getTime() - issuedAt.getTime()) / 1000;
   // Written so that an invalid date (NaN) fails.
   const fresh = age <= maxAgeSeconds && age >= -CLOCK_SKEW_SECONDS;
@@ -416,7 +416,7 @@ function checkCollateral(
 export function stillFresh(report: EvidenceReport, policy: Policy, usedAt: Date): EvidenceReport {
   const list = createChecklist(['evidence.fresh']);
   const issuedAt = report.claims?.issuedAt ?? new Date(Number.NaN);
-  checkFreshness(issuedAt, { policy, now: usedAt } as EvidenceQuestion, list.record);
+  checkFreshness(issuedAt, usedAt, policy, list.record);
   const { verdict, checks } = list.result(report.claims?.label === 'HARDWARE' ? '' : 'SIMULATED: ');
   const others = report.checks.filter(({ id }) => id !== 'evidence.fresh');
   return {
