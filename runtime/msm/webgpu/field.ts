@@ -24,12 +24,18 @@
  *   limbs      20 limbs of 13 bits, so that a column of up to 41 products of 26 bits is summed without any carry; the
  *              radix is 2^260, and one operand is taken times 16 to make it 2^256. FIPS of the same paper.
  *   karatsuba  the same limbs, the product of the operands by one level of Karatsuba: 300 products for 400.
+ *   bytes      32 bytes, four products and their sum at a time by dot4U8Packed, for GPUs that are slow at 32-bit products
+ *              but not at these; 704 of them, the multiple of p as one product with -1/p modulo 2^256. It is the only
+ *              variant that a browser may refuse to compile.
+ *
+ * Pairs of f32 were tried and left out: WGSL does not promise that fma rounds once, and where it rounds twice no product
+ * comes apart exactly (docs/BENCHMARKS.md).
  *
  * Not constant time: compilers are free to branch.
  */
 import { Q, R } from '../../../circuits/groth16/field.ts';
 
-export const FIELD_VARIANTS = ['words', 'limbs', 'karatsuba'] as const;
+export const FIELD_VARIANTS = ['words', 'limbs', 'karatsuba', 'bytes'] as const;
 export type FieldVariant = (typeof FIELD_VARIANTS)[number];
 
 export interface FieldOptions {
@@ -71,7 +77,9 @@ export function emitField({ modulus, variant }: FieldOptions): string {
   if (modulus % 2n === 0n || modulus >= 2n ** 254n || modulus < 2n ** 252n) {
     throw new RangeError('emitField: expected an odd modulus between 2^252 and 2^254');
   }
-  const multiply = { words: emitWords, limbs: emitLimbs, karatsuba: emitKaratsuba }[variant];
+  const multiply = { words: emitWords, limbs: emitLimbs, karatsuba: emitKaratsuba, bytes: emitBytes }[
+    variant
+  ];
   return `// The field of ${modulus}, Montgomery form with R = 2^256; products by "${variant}".
 ${emitCommon(modulus)}
 ${multiply(modulus)}`;
@@ -311,6 +319,75 @@ ${reducedColumns(
   (k) => [...part('low', k), ...part('cross', k - half), ...part('high', k - LIMBS)].join(' + ') || undefined,
 )}
   return fe_reduce(${packed('r')});
+}
+`;
+}
+
+const BYTES = 32;
+const bytesOf = (value: bigint): number[] =>
+  range(BYTES).map((i) => Number((value >> BigInt(8 * i)) & 0xffn));
+/** Bytes i, i - 1, i - 2 and i - 3, the first lowest: what meets a word of the other factor in column i of its first byte. */
+const WINDOWS = BYTES + 3;
+const windowOf = (bytes: readonly number[], i: number): string =>
+  hex(range(4).reduce((word, back) => word | (BigInt(bytes[i - back] ?? 0) << BigInt(8 * back)), 0n));
+
+function emitBytes(modulus: bigint): string {
+  // Column k of the product of eight words and what windows were made of: at most 32 products below 2^16.
+  const column = (words: (i: number) => string, windows: (i: number) => string, k: number): string =>
+    range(WORDS)
+      .filter((i) => k - 4 * i >= 0 && k - 4 * i < WINDOWS)
+      .map((i) => `dot4U8Packed(${words(i)}, ${windows(k - 4 * i)})`)
+      .join(' + ');
+  const packedBytes = (name: string, i: number): string =>
+    range(4)
+      .map((byte) => `((${name}${4 * i + byte} & 0xffu) << ${8 * byte}u)`)
+      .join(' | ');
+  const [inverse, p] = [bytesOf(negativeInverse(modulus, 256)), bytesOf(modulus)];
+  const lines: string[] = range(WORDS).map((i) => `  let back${i} = reversed(${word('b', i)});`);
+  for (const i of range(WINDOWS)) {
+    const [at, byte] = [i >> 2, i & 3];
+    const parts = at < WORDS ? [byte === 3 ? `back${at}` : `(back${at} >> ${8 * (3 - byte)}u)`] : [];
+    if (at > 0 && byte < 3) parts.push(`(back${at - 1} << ${8 * (byte + 1)}u)`);
+    lines.push(`  let b${i} = ${parts.join(' | ')};`);
+  }
+  const carry = (name: string, k: number): string => (k === 0 ? '' : ` + (${name}${k - 1} >> 8u)`);
+  for (const k of range(2 * BYTES - 1)) {
+    lines.push(
+      `  let t${k} = ${column(
+        (i) => word('a', i),
+        (i) => `b${i}`,
+        k,
+      )};`,
+    );
+  }
+  lines.push('  // the low half as bytes, times -1/p: the multiple of p that makes it vanish');
+  for (const k of range(BYTES)) lines.push(`  let l${k} = t${k}${carry('l', k)};`);
+  for (const i of range(WORDS)) lines.push(`  let low${i} = ${packedBytes('l', i)};`);
+  for (const k of range(BYTES)) {
+    const sum = column(
+      (i) => `low${i}`,
+      (i) => windowOf(inverse, i),
+      k,
+    );
+    lines.push(`  let m${k} = ${sum}${carry('m', k)};`);
+  }
+  for (const i of range(WORDS)) lines.push(`  let multiple${i} = ${packedBytes('m', i)};`);
+  for (const k of range(2 * BYTES - 1)) {
+    const sum = column(
+      (i) => `multiple${i}`,
+      (i) => windowOf(p, i),
+      k,
+    );
+    lines.push(`  let s${k} = t${k} + ${sum}${carry('s', k)};`);
+  }
+  lines.push(`  let s${2 * BYTES - 1} = s${2 * BYTES - 2} >> 8u;`);
+  for (const i of range(WORDS)) lines.push(`  let r${i} = ${packedBytes('s', i + WORDS)};`);
+  return `fn reversed(a: u32) -> u32 {
+  return (a >> 24u) | ((a >> 8u) & 0xff00u) | ((a << 8u) & 0xff0000u) | (a << 24u);
+}
+fn fe_mul(a: Fe, b: Fe) -> Fe {
+${lines.join('\n')}
+  return fe_reduce(${fromWords('r')});
 }
 `;
 }

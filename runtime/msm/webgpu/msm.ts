@@ -141,6 +141,24 @@ interface Piece {
   readonly sections: readonly Planes[];
 }
 
+const emitKernels = (group: Group, variant: FieldVariant) => ({
+  split: emitSplit(group),
+  forward: emitAddition(group, variant, 'forward'),
+  inversion: emitInversion(group, variant),
+  backward: emitAddition(group, variant, 'backward'),
+  gather: emitGather(group, variant),
+  pick: emitPick(group),
+});
+type Kernels = ReturnType<typeof emitKernels>;
+const DIGIT_KERNELS = {
+  count: emitDigits('count'),
+  blockSums: emitBlockSums(),
+  offsets: emitOffsets(),
+  scatter: emitDigits('scatter'),
+};
+/** A kernel's first line says what it is. */
+const labelOf = (code: string): string => /^\/\/ (.*)/.exec(code)?.[1] ?? 'kernel';
+
 const ceilDivide = (a: number, b: number): number => Math.ceil(a / b);
 const sum = (numbers: Iterable<number>): number => {
   let total = 0;
@@ -171,6 +189,19 @@ export function createGpuMsm(
     return buffer;
   }
 
+  const kernelsOf = new Map<Group, Promise<Kernels>>();
+  /** A group's kernels, compiled side by side when they are first asked for. */
+  function kernelsFor(group: Group): Promise<Kernels> {
+    const known = kernelsOf.get(group);
+    if (known) return known;
+    const kernels = emitKernels(group, variant);
+    const codes = [...Object.values(kernels), ...Object.values(DIGIT_KERNELS)];
+    const made = Promise.all(codes.map((code) => queue.pipeline(labelOf(code), code))).then(() => kernels);
+    made.catch(() => kernelsOf.delete(group));
+    kernelsOf.set(group, made);
+    return made;
+  }
+
   /** One at a time: all share the scratch buffers. */
   function inTurn<T>(work: () => Promise<T>): Promise<T> {
     const mine = turn.then(async () => {
@@ -192,8 +223,7 @@ export function createGpuMsm(
     params: readonly number[],
     { items, work, each = WORKGROUP }: { items: number; work: number; each?: number },
   ): Promise<Dispatch> {
-    const label = /^\/\/ (.*)/.exec(code)?.[1] ?? stage;
-    const pipeline = await queue.pipeline(label, code);
+    const pipeline = await queue.pipeline(labelOf(code), code);
     return { stage, pipeline, buffers, params, workgroups: ceilDivide(items, each), work };
   }
 
@@ -212,6 +242,7 @@ export function createGpuMsm(
     const prefixes = await room('prefixes', slice * size);
     const products = await room('products', ceilDivide(slice, chain) * size);
     const buffers = [points.x, points.y, entries, tasks, slots.x, slots.y, prefixes, products];
+    const kernels = await kernelsFor(group);
     const steps: Step[] = [];
     for (let at = 0; at < count; at += slice) {
       const part = Math.min(slice, count - at);
@@ -219,11 +250,11 @@ export function createGpuMsm(
       const params = additionParams({ begin: begin + at, tasks: part, threads: active }, pairs);
       const pass = (which: Pass) => {
         const work = WORKGROUP * chain * PASS_WORK[which] * COORDINATE_WORK[group];
-        return dispatch(stage, emitAddition(group, variant, which), buffers, params, { items: active, work });
+        return dispatch(stage, kernels[which], buffers, params, { items: active, work });
       };
       steps.push(
         await pass('forward'),
-        await dispatch(stage, emitInversion(group, variant), [products], [active], {
+        await dispatch(stage, kernels.inversion, [products], [active], {
           items: active,
           work: WORKGROUP * INVERSION_WORK[group],
         }),
@@ -265,6 +296,7 @@ export function createGpuMsm(
   ): Promise<void> {
     const size = POINT_BYTES[group];
     const whole = UPLOAD_BYTES / size;
+    const kernels = await kernelsFor(group);
     const staging = await room('staging', UPLOAD_BYTES);
     // A lead is what a new buffer is: zeros.
     for (let at = Math.max(from, lead); at < from + count; at += whole) {
@@ -273,7 +305,7 @@ export function createGpuMsm(
       await points.read((at - lead) * size, bytes);
       await queue.write(staging, 0, bytes, options);
       const params = [length, at - from];
-      const step = await dispatch('upload', emitSplit(group), [staging, x, y], params, {
+      const step = await dispatch('upload', kernels.split, [staging, x, y], params, {
         items: length,
         work: 1,
       });
@@ -329,12 +361,12 @@ export function createGpuMsm(
       [
         { clear: buckets },
         { clear: summary },
-        await dispatch('digits', emitDigits('count'), shared, params, perScalar),
-        await dispatch('digits', emitBlockSums(), [buckets, blocks, summary], [total], perBlock),
-        await dispatch('digits', emitOffsets(), [buckets, blocks], [total], perBlock),
+        await dispatch('digits', DIGIT_KERNELS.count, shared, params, perScalar),
+        await dispatch('digits', DIGIT_KERNELS.blockSums, [buckets, blocks, summary], [total], perBlock),
+        await dispatch('digits', DIGIT_KERNELS.offsets, [buckets, blocks], [total], perBlock),
         await dispatch(
           'digits',
-          emitDigits('scatter'),
+          DIGIT_KERNELS.scatter,
           [...shared, summary, entries, tasks],
           params,
           perScalar,
@@ -373,6 +405,7 @@ export function createGpuMsm(
       steps.push(...(await additions('buckets', group, buffers, inBuckets(round), { begin, count })));
       begin += count;
     }
+    const kernels = await kernelsFor(group);
     const nodes: Planes = { x: await room('nodes x', total * size), y: await room('nodes y', total * size) };
     for (const [points, slots, target, negates] of [
       [x, slotsX, nodes.x, 0],
@@ -380,7 +413,7 @@ export function createGpuMsm(
     ] as const) {
       const bound = [buckets, entries, points, slots, target];
       const extent = { items: total, work: WORKGROUP / 8 };
-      steps.push(await dispatch('reduction', emitGather(group, variant), bound, [total, negates], extent));
+      steps.push(await dispatch('reduction', kernels.gather, bound, [total, negates], extent));
     }
     for (let round = 0; round < windows.bits - 1; round++) {
       const pairs = inTree(round);
@@ -392,7 +425,7 @@ export function createGpuMsm(
     for (const plane of ['x', 'y'] as const) {
       const bound = [nodes[plane], picked[plane]];
       const extent = { items: left, work: 1 };
-      steps.push(await dispatch('reduction', emitPick(group), bound, [left, windows.bits], extent));
+      steps.push(await dispatch('reduction', kernels.pick, bound, [left, windows.bits], extent));
     }
     await queue.run(steps, options);
     return { xs: await queue.read(picked.x, left * size), ys: await queue.read(picked.y, left * size) };
