@@ -141,6 +141,19 @@ interface Piece {
   readonly sections: readonly Planes[];
 }
 
+/** A piece's digits, sorted (digits.ts). */
+interface Sorted {
+  /** additions of each round */
+  readonly rounds: readonly number[];
+  /** what entries may take, with what is wasted at buckets' ends */
+  readonly positions: number;
+  readonly buckets: GPUBuffer;
+  readonly entries: GPUBuffer;
+  readonly tasks: GPUBuffer;
+  /** what takes it from the device again */
+  readonly clear: readonly Step[];
+}
+
 const emitKernels = (group: Group, variant: FieldVariant) => ({
   split: emitSplit(group),
   forward: emitAddition(group, variant, 'forward'),
@@ -237,7 +250,7 @@ export function createGpuMsm(
   ): Promise<Step[]> {
     if (count === 0) return [];
     const size = COORDINATE_BYTES[group];
-    const slice = Math.min(count, Math.min(SLICE_BYTES, bindingBytes) / size);
+    const slice = Math.min(count, Math.floor(Math.min(SLICE_BYTES, bindingBytes) / size));
     const chain = Math.min(Math.max(1, Math.round(slice / threads)), CHAIN);
     const prefixes = await room('prefixes', slice * size);
     const products = await room('products', ceilDivide(slice, chain) * size);
@@ -278,7 +291,7 @@ export function createGpuMsm(
       const largest = Math.min(
         bySlots,
         Math.floor(coordinates / windows.levels),
-        bindingBytes / SCALAR_BYTES - 8,
+        Math.floor(bindingBytes / SCALAR_BYTES) - SCALARS_ALIGNED,
       );
       if (piece <= largest) return { windows, piece };
       const pieces = Math.max(ceilDivide(count, largest), ceilDivide(count, piece) + 1);
@@ -314,10 +327,12 @@ export function createGpuMsm(
     const nothing = await room('nothing', 32);
     const buffers = { points: { x: nothing, y: nothing }, entries: nothing, tasks: nothing, slots: { x, y } };
     for (let level = 1; level < levels; level++) {
+      const steps: Step[] = [];
       for (let doubling = 0; doubling < bits * sets; doubling++) {
         const [begin, shift] = doubling === 0 ? [(level - 1) * count, count] : [level * count, 0];
-        await queue.run(await additions('table', group, buffers, doubled(shift), { begin, count }), options);
+        steps.push(...(await additions('table', group, buffers, doubled(shift), { begin, count })));
       }
+      await queue.run(steps, options);
     }
   }
 
@@ -328,7 +343,7 @@ export function createGpuMsm(
     windows: Windows,
     scalars: GPUBuffer,
     options: RunOptions,
-  ): Promise<{ rounds: number[]; buckets: GPUBuffer; entries: GPUBuffer; tasks: GPUBuffer; clear: Step[] }> {
+  ): Promise<Sorted> {
     const total = bucketsOf(windows);
     const [entryCount, blockCount] = [count * windows.windows, ceilDivide(total, SCAN_BLOCK)];
     const buckets = await room('buckets', total * BUCKET_BYTES);
@@ -377,6 +392,7 @@ export function createGpuMsm(
     const words = await queue.read(summary, 4 * ROUNDS);
     return {
       rounds: [...new Uint32Array(words.buffer, 0, ROUNDS)],
+      positions: entryCount + total,
       buckets,
       entries,
       tasks,
@@ -390,13 +406,13 @@ export function createGpuMsm(
   async function reduce(
     { group, planes: { x, y } }: Part,
     windows: Windows,
-    { rounds, buckets, entries, tasks }: Awaited<ReturnType<typeof sort>>,
+    { rounds, positions, buckets, entries, tasks }: Sorted,
     options: RunOptions,
   ): Promise<{ xs: Bytes; ys: Bytes }> {
     const size = COORDINATE_BYTES[group];
     const total = bucketsOf(windows);
-    // A slot per two positions. There are at most as many entries as additions and buckets together.
-    const slots = ceilDivide(sum(rounds) + 2 * total, 2) * size;
+    // A slot per two positions, of which each bucket may waste one. Entries are additions and buckets that have any.
+    const slots = ceilDivide(Math.min(sum(rounds) + 2 * total, positions), 2) * size;
     const [slotsX, slotsY] = [await room('slots x', slots), await room('slots y', slots)];
     const steps: Step[] = [];
     const buffers = { points: { x, y }, entries, tasks, slots: { x: slotsX, y: slotsY } };
