@@ -39,7 +39,10 @@ const reference = (group: Group, scalar: bigint) =>
 const same = <T>(count: number, value: T): T[] => new Array<T>(count).fill(value);
 
 test('windows: the fewest additions', () => {
-  assert.equal([0, 1, 1 << 10, 1 << 14, 1 << 16, 1 << 18].map((count) => windowBits(count)), [4, 4, 8, 11, 13, 15]);
+  assert.equal(
+    [0, 1, 1 << 10, 1 << 14, 1 << 16, 1 << 18].map((count) => windowBits(count)),
+    [4, 4, 8, 11, 13, 15],
+  );
 });
 
 /** In this thread, which cuts the work as two would. */
