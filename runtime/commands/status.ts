@@ -25,6 +25,7 @@ export async function statusCommand(options: Network & { json: boolean }, print:
         state: beat.state,
         ageMs: Math.round(performance.now() - at),
         counts: beat.counts,
+        ...(beat.gpu ? { gpu: beat.gpu } : {}),
         ...(beat.worker ? { worker: { ...beat.worker, resident: beat.worker.resident.length } } : {}),
       }));
     if (options.json) {
@@ -33,8 +34,12 @@ export async function statusCommand(options: Network & { json: boolean }, print:
     }
     print(`nats-server ${bus.server.version} at ${options.url}`);
     if (actors.length === 0) print('no actor was heard');
-    for (const { kind, id, state, worker } of actors) {
-      const offer = worker ? `${worker.class}, ${worker.engine}, credit ${worker.credit}` : '';
+    for (const { kind, id, state, worker, gpu } of actors) {
+      const offer = worker
+        ? `${worker.class}, ${worker.engine}, credit ${worker.credit}`
+        : gpu
+          ? `${gpu.adapter}, ${Math.round(gpu.rates?.G1 ?? 0)} G1 and ${Math.round(gpu.rates?.G2 ?? 0)} G2 points/s`
+          : '';
       print(`${kind.padEnd(12)} ${id.padEnd(16)} ${state.padEnd(14)} ${offer}`.trimEnd());
     }
   });
