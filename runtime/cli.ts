@@ -367,7 +367,13 @@ const groth16 = program
   .description("Groth16 with snarkjs's files, as its g16p, g16f and g16v")
   .enablePositionalOptions();
 const threads = (command: Command): Command =>
-  command.option('--threads <n>', "default: the machine's cores", whole(1, 64));
+  command
+    .option('--threads <n>', "default: the machine's cores", whole(1, 64))
+    .option(
+      '--tables <MiB>',
+      "tables of the key's points up to this size, kept for later proofs",
+      whole(1, 3584),
+    );
 
 threads(
   groth16
@@ -378,7 +384,13 @@ threads(
     .argument('[proof]', 'where the proof goes', 'proof.json')
     .argument('[public]', 'where the public signals go', 'public.json'),
 ).action(
-  async (zkey: string, witness: string, proof: string, signals: string, options: { threads?: number }) => {
+  async (
+    zkey: string,
+    witness: string,
+    proof: string,
+    signals: string,
+    options: { threads?: number; tables?: number },
+  ) => {
     const signal = interruption();
     const { proveFiles } = await import('./commands/groth16.ts');
     await proveFiles({ zkey, witness, proof, public: signals }, options, signal);
@@ -401,7 +413,7 @@ threads(
     zkey: string,
     proof: string,
     signals: string,
-    options: { threads?: number },
+    options: { threads?: number; tables?: number },
   ) => {
     const signal = interruption();
     const { proveInput } = await import('./commands/groth16.ts');

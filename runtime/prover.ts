@@ -29,6 +29,7 @@ import {
   type Prover,
   type ProverHost,
 } from './msm/prover.ts';
+import { tableStore } from './tables.ts';
 
 export type { FileInput, Input, LoadedKey, ProgressOptions, Proof, Proved, Prover, VerificationKey };
 
@@ -41,6 +42,7 @@ export interface ProveOptions extends ProverOptions, ProgressOptions {}
 const node: ProverHost = {
   open: openFile,
   checkOnce: async (key, check, { signal }) => checkOnce(`points of ${await digestOf(key, signal)}`, check),
+  keptTables: async (key, { signal }) => ({ digest: await digestOf(key, signal), store: tableStore }),
   calculateWitness,
 };
 

@@ -37,13 +37,17 @@ export interface SumsOptions extends EngineOptions {
 /** One point per section, in zkey form. */
 export type Sums = Readonly<Record<Section, Uint8Array>>;
 
+export interface QuotientOptions extends EngineOptions {
+  /** Called when the sparse products begin, and again when the transforms do: for measuring. */
+  readonly onStage?: ((stage: 'rows' | 'transforms') => void) | undefined;
+}
 /** A proving key that an engine holds ready: points, rows and twiddles lie where it computes. */
 export interface ReadyKey extends MsmEngine {
   /**
    * The scalars of section H for a witness (`readWitness`): (A*B - C) / Z on the odd coset up to the constant that the
    * key's H divides out already, `domainSize` elements in standard form. Secret.
    */
-  quotient(witness: Uint8Array, options?: EngineOptions): Promise<Uint8Array>;
+  quotient(witness: Uint8Array, options?: QuotientOptions): Promise<Uint8Array>;
   /** All five sums of a proof; H's scalars do not leave the engine. */
   sums(witness: Uint8Array, options?: SumsOptions): Promise<Sums>;
   /**

@@ -17,6 +17,8 @@ const MAX_JSON_BYTES = 1024 ** 3;
 
 export interface Groth16Options {
   readonly threads?: number;
+  /** MiB that tables of the key's points may take */
+  readonly tables?: number;
 }
 interface OutputFiles {
   readonly proof: string;
@@ -58,7 +60,7 @@ export async function verifyFiles(
 async function proveTo(
   files: OutputFiles,
   zkey: string,
-  { threads }: Groth16Options,
+  { threads, tables }: Groth16Options,
   signal: AbortSignal,
   work: (key: LoadedKey, options: Blinded) => Promise<Proved>,
 ): Promise<void> {
@@ -74,6 +76,15 @@ async function proveTo(
   try {
     await using prover = await createProver({ threads });
     await using key = await prover.load(zkey, { signal, onPhase: enter });
+    if (tables) {
+      enter();
+      const bytes = tables * 2 ** 20;
+      await key.tabulate({
+        bytes,
+        signal,
+        onProgress: (done) => progress.set('tables', Math.round(100 * done), 100, '%'),
+      });
+    }
     const { proof, publicSignals } = await work(key, { signal, onPhase: enter, ...insecureBlinding() });
     enter();
     await write(files.proof, proof);

@@ -7,7 +7,7 @@
  * key, nor for which circuit.
  */
 import { checkKey } from '../../circuits/groth16/check-key.ts';
-import type { EngineOptions, ReadyKey } from '../../circuits/groth16/engine.ts';
+import type { EngineOptions, ReadyKey, Tabulated, TabulateOptions } from '../../circuits/groth16/engine.ts';
 import { ELEMENT_BYTES } from '../../circuits/groth16/field.ts';
 import { type Phase, type Proved, type ProveOptions, proveReady } from '../../circuits/groth16/prove.ts';
 import { type ByteSource, blobSource, bytesSource } from '../../circuits/groth16/source.ts';
@@ -28,6 +28,8 @@ export interface ProverHost {
   open(name: string, what: string): Promise<ByteSource & AsyncDisposable>;
   /** Runs the check of a key, unless a key of the same content has passed before. */
   checkOnce(key: ByteSource, check: () => Promise<void>, options: EngineOptions): Promise<void>;
+  /** Where a key's tables stay, and the digest by which they are found there. */
+  keptTables(key: ByteSource, options: EngineOptions): Promise<NonNullable<TabulateOptions['kept']>>;
   /** As `calculateWitness` in runtime/circuit-compiler.ts. */
   calculateWitness(
     wasm: Uint8Array,
@@ -48,7 +50,12 @@ export interface LoadedKey extends AsyncDisposable {
   prove(wtns: FileInput, options?: OneProof): Promise<Proved>;
   /** Computes the witness first, by the circuit's `.wasm`; `witness-rejected` when the circuit refuses the input. */
   fullProve(input: Input, wasm: FileInput, options?: OneProof): Promise<Proved>;
-  /** Gives its memory back; proofs under way reject with `cancelled`. */
+  /**
+   * Makes tables of the key's points, or reads those that were made before, within `bytes`: proofs take up to a quarter
+   * less time. `not-ready` where the engine has none.
+   */
+  tabulate(options: Omit<TabulateOptions, 'kept'>): Promise<Tabulated>;
+  /** Gives its memory back once the proofs under way have ended. */
   release(): Promise<void>;
 }
 
@@ -147,6 +154,10 @@ export async function createProverOn(host: ProverHost, options: PoolOptions = {}
             proofSignal ? { signal: proofSignal } : {},
           );
           return proveValues(values, proofOptions);
+        },
+        tabulate: async (tableOptions) => {
+          if (!ready.tabulate) throw new VouchError('not-ready', 'the engine makes no tables here');
+          return ready.tabulate({ ...tableOptions, kept: await host.keptTables(source, tableOptions) });
         },
         release,
         [Symbol.asyncDispose]: release,

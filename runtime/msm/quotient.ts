@@ -1,7 +1,7 @@
 /**
  * The scalars of a key's section H on the threads' memory (wasm/ntt.ts): what stays of a key, and the sweeps over it.
  */
-import type { EngineOptions } from '../../circuits/groth16/engine.ts';
+import type { EngineOptions, QuotientOptions } from '../../circuits/groth16/engine.ts';
 import { MONTGOMERY_R2, power, R, rootOfUnity } from '../../circuits/groth16/field.ts';
 import { ENTRY_BYTES, type ProvingKey } from '../../circuits/groth16/zkey.ts';
 import type { Region } from './arena.ts';
@@ -104,7 +104,7 @@ export function createQuotient({ scalar, threads, arena, run, view, using, put, 
     matrices: Matrices,
     powers: Region,
     witness: Region,
-    options: EngineOptions,
+    { onStage, ...options }: QuotientOptions,
   ): Promise<Region> {
     const { size, starts, table } = matrices;
     const half = size / 2;
@@ -124,6 +124,7 @@ export function createQuotient({ scalar, threads, arena, run, view, using, put, 
         writeConstant(factors, [square * over, square * over]);
         writeConstant(factors + pairBytes, [R - (square % R), R - (square % R)]);
 
+        onStage?.('rows');
         await all(
           [...ranges(half)].map(([from, count]) =>
             run(() => {
@@ -175,6 +176,7 @@ export function createQuotient({ scalar, threads, arena, run, view, using, put, 
                 options,
               ),
           );
+        onStage?.('transforms');
         await all(sweep('columns_inverse', [a, b, c]));
         await all(
           [a, b, c].flatMap((data) =>

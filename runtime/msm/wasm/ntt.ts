@@ -23,7 +23,6 @@ import {
 import {
   type Constants,
   canonicalWords,
-  constantElement,
   type Element,
   type Field,
   interleave,
@@ -386,8 +385,8 @@ export function defineTransforms(module: ModuleBuilder, constants: Constants, fi
   );
 
   /**
-   * join(a, b, c, pairs, factors, to, half): (a b) f0 + c f1 as integers of 0 .. r - 1, 32 bytes each; the second of each
-   * pair goes `half` integers behind the first. `factors` are two pairs.
+   * join(a, b, c, pairs, factors, to, half): (a b) f0 + c f1 as integers of 0 .. r - 1, 32 bytes each, of an even number of
+   * pairs; the second of each pair goes `half` integers behind the first. `factors` are two pairs.
    */
   module.func(
     'join',
@@ -396,30 +395,36 @@ export function defineTransforms(module: ModuleBuilder, constants: Constants, fi
       const f0 = load(body, factors);
       const f1 = loadElement(body, limbs, factors, pairBytes);
       body.while(pairs, () => {
-        const [product] = interleave(field.dot(body, [[load(body, a), load(body, b)]], { fold: true }));
-        const [result] = interleave(
-          field.dot(
-            body,
-            [
-              [product, f0],
-              [load(body, c), f1],
-            ],
-            { fold: true },
+        const products = interleave(
+          ...[0, pairBytes].map((offset) =>
+            field.dot(body, [[loadElement(body, limbs, a, offset), loadElement(body, limbs, b, offset)]], {
+              fold: true,
+            }),
           ),
         );
-        const words = canonicalWords(body, constants, field, result);
-        words.forEach((word, i) => {
-          body.store(i64x2.extract(word, 0), to, 8 * i);
-        });
+        const results = interleave(
+          ...[0, 1].map((odd) =>
+            field.dot(
+              body,
+              [
+                [products[odd]!, f0],
+                [loadElement(body, limbs, c, odd * pairBytes), f1],
+              ],
+              { fold: true },
+            ),
+          ),
+        );
         const far = body.local('i32', i32.add(to, i32.shl(half, i32.const(5))));
-        words.forEach((word, i) => {
-          body.store(i64x2.extract(word, 1), far, 8 * i);
+        results.forEach((result, odd) => {
+          canonicalWords(body, constants, field, result).forEach((word, i) => {
+            body.store(i64x2.extract(word, 0), to, odd * SCALAR_BYTES + 8 * i);
+            body.store(i64x2.extract(word, 1), far, odd * SCALAR_BYTES + 8 * i);
+          });
         });
-        for (const pointer of [a, b, c]) advance(body, pointer, pairBytes);
-        advance(body, to, SCALAR_BYTES);
-        body.set(pairs, i32.sub(pairs, i32.const(1)));
+        for (const pointer of [a, b, c]) advance(body, pointer, 2 * pairBytes);
+        advance(body, to, 2 * SCALAR_BYTES);
+        body.set(pairs, i32.sub(pairs, i32.const(2)));
       });
     },
   );
-  void constantElement;
 }
