@@ -145,7 +145,7 @@ export function createQuotient({ scalar, threads, arena, run, view, using, put, 
             }, options),
           ),
         );
-        /** Sweeps over all columns of some arrays; a piece has as many columns as a thread can share a message for. */
+        /** Sweeps over all columns of some arrays, a few columns a piece. */
         const columns = 2 ** block;
         const sweep = (
           name: 'columns_inverse' | 'columns_forward',
@@ -251,7 +251,10 @@ export function compressRows(
   return { starts, terms: new Uint8Array(terms.buffer), coefficients: known.bytes() };
 }
 
-/** The different 8-word values among the entries; 0 is the zero. */
+/** Places of its table that are looked at: a key made to collide loses compression, not time. */
+const MAX_PROBES = 32;
+
+/** The different 8-word values among the entries, few of them perhaps twice; 0 is the zero. */
 function createDictionary(words: Uint32Array, count: number) {
   const size = 2 ** Math.ceil(Math.log2(2 * count + 2));
   const table = new Int32Array(size);
@@ -266,7 +269,8 @@ function createDictionary(words: Uint32Array, count: number) {
       let hash = 0;
       for (let word = 0; word < 8; word++)
         hash = Math.imul(hash ^ words[at + word]!, 0x9e3779b1) ^ (hash >>> 15);
-      for (let slot = (hash >>> 0) & (size - 1); ; slot = (slot + 1) & (size - 1)) {
+      for (let probe = 0; probe < MAX_PROBES; probe++) {
+        const slot = (hash + probe) & (size - 1);
         const index = table[slot]!;
         if (index === 0) {
           table[slot] = places.push(at) - 1;
@@ -274,6 +278,7 @@ function createDictionary(words: Uint32Array, count: number) {
         }
         if (same(places[index]!, at)) return index;
       }
+      return places.push(at) - 1;
     },
     /** An even number of values. */
     bytes(): Uint8Array<ArrayBuffer> {

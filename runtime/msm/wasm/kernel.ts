@@ -55,23 +55,28 @@ export function shapeOf(kind: FieldKind): KernelShape {
 }
 
 /**
- * The module over the faster of the fields that multiply rightly here, with a shared memory; undefined where there is
- * none, or no SharedArrayBuffer. `kind` demands one, for tests.
+ * The module over the faster of the fields that multiply rightly here, with a memory of its own to share; undefined
+ * where no field does, or where memory cannot be shared. `kind` demands a field, for tests.
  */
 export async function createSharedKernel(kind?: FieldKind): Promise<SharedKernel | undefined> {
   if (typeof SharedArrayBuffer === 'undefined') return undefined;
-  const rates = (kind === undefined ? (['fma', 'int'] as const) : [kind])
-    .map((name) => ({ name, rate: multiplicationRate(name) }))
-    .filter(({ rate }) => rate > 0);
-  const best = rates.sort((a, b) => b.rate - a.rate)[0];
-  if (!best) return undefined;
-  const module = await WebAssembly.compile(emitModule(best.name));
+  const best =
+    kind === undefined ? (fastest ??= fastestField()) : multiplicationRate(kind) > 0 ? kind : 'none';
+  if (best === 'none') return undefined;
+  modules[best] ??= WebAssembly.compile(emitModule(best));
+  const module = await modules[best];
   const initial = Math.ceil(CONSTANT_BYTES / PAGE_BYTES);
-  return {
-    module,
-    kind: best.name,
-    memory: new WebAssembly.Memory({ initial, maximum: MAX_PAGES, shared: true }),
-  };
+  const memory = new WebAssembly.Memory({ initial, maximum: MAX_PAGES, shared: true });
+  return { module, kind: best, memory };
+}
+/** A process finds out and compiles once. */
+let fastest: FieldKind | 'none' | undefined;
+const modules: Partial<Record<FieldKind, Promise<WebAssembly.Module>>> = {};
+
+function fastestField(): FieldKind | 'none' {
+  const rates = (['fma', 'int'] as const).map((kind) => ({ kind, rate: multiplicationRate(kind) }));
+  const best = rates.reduce((a, b) => (b.rate > a.rate ? b : a));
+  return best.rate > 0 ? best.kind : 'none';
 }
 
 function emitModule(kind: FieldKind): Uint8Array<ArrayBuffer> {
@@ -100,7 +105,7 @@ function finish(module: ReturnType<typeof createModule>, constants: Constants, s
 
 /** Multiplications a millisecond; 0 where one is wrong, or the engine does not know the instructions. */
 function multiplicationRate(kind: FieldKind): number {
-  let fastest = 0;
+  let rate = 0;
   for (const modulus of [Q, R]) {
     const module = createModule();
     const constants = createConstants();
@@ -149,9 +154,9 @@ function multiplicationRate(kind: FieldKind): number {
       multiply(to, a, b, 64);
       done += 4 * 64;
     } while (performance.now() - began < RATE_MS);
-    fastest = done / (performance.now() - began);
+    rate = done / (performance.now() - began);
   }
-  return fastest;
+  return rate;
 }
 const RATE_MS = 4;
 
