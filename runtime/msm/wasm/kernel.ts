@@ -60,8 +60,8 @@ export function shapeOf(kind: FieldKind): KernelShape {
  */
 export async function createSharedKernel(kind?: FieldKind): Promise<SharedKernel | undefined> {
   if (typeof SharedArrayBuffer === 'undefined') return undefined;
-  const best =
-    kind === undefined ? (fastest ??= fastestField()) : multiplicationRate(kind) > 0 ? kind : 'none';
+  fastest ??= kind === undefined ? fastestField() : undefined;
+  const best = kind === undefined ? fastest! : multiplicationRate(kind) > 0 ? kind : 'none';
   if (best === 'none') return undefined;
   modules[best] ??= WebAssembly.compile(emitModule(best));
   const module = await modules[best];
