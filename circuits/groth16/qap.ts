@@ -22,18 +22,28 @@ export interface Qap {
   readonly entries: Uint8Array;
 }
 
+/**
+ * The size of the circuit's domain, as a power of two: a row for each constraint and each public signal, the constant 1
+ * included. `too-large` beyond 2^27.
+ */
+export function domainBits({
+  constraints,
+  outputs,
+  publicInputs,
+}: Pick<R1cs, 'constraints' | 'outputs' | 'publicInputs'>): number {
+  const bits = Math.floor(Math.log2(Math.max(constraints + outputs + publicInputs, 1))) + 1;
+  if (bits < TWO_ADICITY) return bits;
+  throw new VouchError(
+    'too-large',
+    `circuit: ${constraints} constraints need more than 2^${TWO_ADICITY - 1} rows`,
+  );
+}
+
 /** `too-large` when the circuit needs a domain beyond 2^27. */
 export async function qapOf(r1cs: R1cs, field: FieldEngine, options: EngineOptions = {}): Promise<Qap> {
   const { variables, constraints, terms } = r1cs;
   const publics = r1cs.outputs + r1cs.publicInputs;
-  // The rows are the constraints and one for each public signal, the constant 1 included.
-  const bits = Math.floor(Math.log2(Math.max(constraints + publics, 1))) + 1;
-  if (bits >= TWO_ADICITY) {
-    throw new VouchError(
-      'too-large',
-      `circuit: ${constraints} constraints need more than 2^${TWO_ADICITY - 1} rows`,
-    );
-  }
+  const bits = domainBits(r1cs);
   const plain = new Uint8Array((terms.count + 1) * ELEMENT_BYTES);
   plain.set(terms.values);
   plain[terms.count * ELEMENT_BYTES] = 1;

@@ -1,9 +1,13 @@
 /** `vouch setup`: the ceremony path, by snarkjs; the key replaces the single-party key of that circuit. */
 import { readFile } from 'node:fs/promises';
+import { openPowersOfTau, type PowersOfTau } from '../../circuits/groth16/ptau.ts';
+import { domainBits } from '../../circuits/groth16/qap.ts';
+import { readR1cs } from '../../circuits/groth16/r1cs.ts';
 import { readZkey } from '../../circuits/groth16/zkey.ts';
 import { parseArchitecture } from '../../circuits/model/architecture.ts';
 import { VouchError } from '../../protocols/errors.ts';
-import { readContext, readNamed } from '../context.ts';
+import { readContext } from '../context.ts';
+import { openFile } from '../file-source.ts';
 import { readManifest } from '../models.ts';
 import type { Log } from '../service.ts';
 import { CEREMONY, prepareCircuit, rememberKey } from '../setup.ts';
@@ -19,8 +23,19 @@ export interface SetupCommand extends Network {
   readonly testSet?: string;
 }
 
+async function preparedPowers(path: string): Promise<PowersOfTau> {
+  await using file = await openFile(path, 'powers of tau');
+  const powers = await openPowersOfTau(file);
+  if (powers.prepared) return powers;
+  throw new VouchError(
+    'bad-file',
+    `powers of tau ${path}: it is not prepared for phase 2; take the prepared file, or run snarkjs powersoftau prepare phase2`,
+  );
+}
+
 export async function setupCommand(options: SetupCommand, say: Log, signal: AbortSignal): Promise<void> {
-  readNamed(options.ptau, 'powers of tau');
+  // What is wrong with the file is said before minutes are spent.
+  const { power } = await preparedPowers(options.ptau);
   const model = options.model ?? readContext().model;
   if (model === undefined) throw new VouchError('bad-input', 'setup: expected --model NAME, got none');
   const rows = readRows(testSetFile(model, options.testSet));
@@ -29,8 +44,16 @@ export async function setupCommand(options: SetupCommand, say: Log, signal: Abor
   );
   say('compiling the circuit');
   const circuit = await prepareCircuit(architecture, testSetOf(rows, architecture), { signal });
+  const r1cs = await readFile(circuit.r1csPath);
+  const needed = domainBits(readR1cs(r1cs));
+  if (power < needed) {
+    throw new VouchError(
+      'bad-file',
+      `powers of tau ${options.ptau}: it is for circuits of up to 2^${power} rows, this one needs 2^${needed}; take a larger file`,
+    );
+  }
   try {
-    const zkey = await ceremonyKey(await readFile(circuit.r1csPath), options.ptau, say);
+    const zkey = await ceremonyKey(r1cs, options.ptau, say);
     readZkey(zkey);
     await rememberKey(circuit.digest, zkey, { origin: 'ceremony', mark: CEREMONY });
   } finally {

@@ -28,6 +28,7 @@ import { createPool } from '../../runtime/msm/pool.ts';
 import { assert, suite } from '../harness.ts';
 import { randomCircuit } from './groth16-circuit.ts';
 import { hasProverData, PROVER_DATA } from './groth16-oracle.ts';
+import { powersOfTau } from './powers-of-tau.ts';
 import { strayPoint } from './stray-point.ts';
 
 const test = suite('groth16 files');
@@ -298,11 +299,7 @@ test('powers of tau', async (t) => {
   const file = powersOfTau(3);
   const open = (bytes: Uint8Array) => openPowersOfTau(bytesSource(bytes));
   assert.equal(await open(file), { power: 3, ceremonyPower: 28, prepared: true });
-  const unprepared = writeBinFile(
-    'ptau',
-    1,
-    [1, 2, 3, 4, 5, 6, 7].map((id) => [id, readBinFile(file, 'ptau', 1).section(id)] as const),
-  );
+  const unprepared = powersOfTau(3, { prepared: false });
   assert.is((await open(unprepared)).prepared, false);
 
   const header = at(file, 'ptau', 1);
@@ -329,37 +326,6 @@ test('powers of tau', async (t) => {
   await using snarkjs = await openFile(`${PROVER_DATA}test12.ptau`, 'powers of tau');
   assert.equal(await openPowersOfTau(snarkjs), { power: 12, ceremonyPower: 12, prepared: true });
 });
-
-/** A file of the right form: the first powers are points, the others are zero. */
-function powersOfTau(power: number): Uint8Array {
-  const header = new Uint8Array(44);
-  const view = new DataView(header.buffer);
-  view.setUint32(0, 32, true);
-  header.set(elementBytes(Q), 4);
-  view.setUint32(36, power, true);
-  view.setUint32(40, 28, true);
-  const zeros = (count: number) => new Uint8Array(count * 64);
-  const powers = 2 ** power;
-  const [g1, g2] = [zeros(2 * powers - 1), zeros(2 * powers)];
-  [1n, 7n].forEach((tau, index) => {
-    g1.set(writeG1(G1.BASE.multiply(tau)), index * 64);
-    g2.set(writeG2(G2.BASE.multiply(tau)), index * 128);
-  });
-  const lagrange = (count: number) => zeros(2 * count - 1);
-  return writeBinFile('ptau', 1, [
-    [1, header],
-    [2, g1],
-    [3, g2],
-    [4, zeros(powers)],
-    [5, zeros(powers)],
-    [6, zeros(2)],
-    [7, new Uint8Array(4)],
-    [12, lagrange(2 * powers)],
-    [13, zeros(2 * (2 * powers - 1))],
-    [14, lagrange(powers)],
-    [15, lagrange(powers)],
-  ]);
-}
 
 test('a file is opened once and read where it is needed', async () => {
   const folder = mkdtempSync(join(tmpdir(), 'vouch-files-'));

@@ -21,6 +21,7 @@ import { creditPreprocessing, readCreditData, split } from '../../runtime/demo/d
 import { sampleData } from '../../runtime/demo/sample.ts';
 import { train } from '../../runtime/demo/trainer.ts';
 import { readPolicy } from '../../runtime/policies.ts';
+import { powersOfTau } from '../circuits/powers-of-tau.ts';
 import { assert, suite, type TestContext } from '../harness.ts';
 import {
   type Ended,
@@ -487,8 +488,13 @@ test('setup --ptau: the ceremony path', async (t) => {
     vouch(home, ['setup', '--ptau', ptau, '--model', 'own', '--test-set', tiny]);
   const garbage = join(home, 'garbage.ptau');
   writeFileSync(garbage, 'garbage');
-  refused(await setup(garbage), 2, /not a prepared file that is large enough for this circuit/);
+  refused(await setup(garbage), 2, /\.ptau file: 7 bytes are too few/);
   if (!existsSync(PTAU)) t.skip('no ../shared/prover/test12.ptau');
+  const small = join(home, 'small.ptau');
+  writeFileSync(small, powersOfTau(4));
+  refused(await setup(small), 2, /small\.ptau: it is for circuits of up to 2\^4 rows, this one needs 2\^\d+/);
+  writeFileSync(small, powersOfTau(4, { prepared: false }));
+  refused(await setup(small), 2, /small\.ptau: it is not prepared for phase 2/);
   const made = await setup(PTAU);
   ok(made);
   assert.match(made.stderr, /was made from .* and checked against it/);

@@ -1,3 +1,4 @@
+/** The pool's operations but its sums, which are msm-cases.prover.test.ts's; its threads and how they end. */
 import { spawnSync } from 'node:child_process';
 import {
   elementBytes,
@@ -54,14 +55,6 @@ const reference = (group: Group, scalar: bigint) =>
 const equal = (left: Uint8Array, right: Uint8Array, message: string) =>
   assert.is(Buffer.compare(left, right), 0, message);
 
-/** Bases with known logarithms make the expected sum one multiplication, so that large sizes can be compared too. */
-async function compare(pool: Pool, group: Group, logs: bigint[], scalars: bigint[], message: string) {
-  const bases = await pool.multiples(group, pack(logs));
-  const sum = await pool.msm(group, bases, pack(scalars));
-  const log = logs.reduce((total, base, index) => (total + base * scalars[index]!) % R, 0n);
-  equal(sum, reference(group, log), message);
-}
-
 let pool: Pool;
 test('threads start in a blink', async () => {
   const start = performance.now();
@@ -80,44 +73,6 @@ for (const group of ['G1', 'G2'] as const) {
       equal(points.subarray(index * size, (index + 1) * size), reference(group, scalar), `${scalar} times`);
     });
     assert.is((await pool.multiples(group, new Uint8Array(0))).byteLength, 0);
-  });
-
-  test(`${group}: sums of all sizes`, async () => {
-    equal(
-      await pool.msm(group, new Uint8Array(0), new Uint8Array(0)),
-      new Uint8Array(POINT_BYTES[group]),
-      'size 0',
-    );
-    for (const size of [
-      1, 2, 3, 4, 5, 7, 8, 9, 31, 32, 33, 127, 128, 129, 511, 512, 513, 1023, 1024, 1025, 2049,
-    ]) {
-      await compare(pool, group, randomScalars(size), randomScalars(size), `size ${size}`);
-    }
-  });
-
-  test(`${group}: edge scalars, alone, together and all equal`, async () => {
-    for (const scalar of EDGES) await compare(pool, group, [5n], [scalar], `alone ${scalar}`);
-    await compare(pool, group, randomScalars(EDGES.length), EDGES, 'together');
-    for (const scalar of [0n, 1n, R - 1n, 2n ** 253n, EDGES.at(-1)!]) {
-      await compare(pool, group, randomScalars(40), new Array<bigint>(40).fill(scalar), `all ${scalar}`);
-    }
-  });
-
-  test(`${group}: repeated, opposite and infinite bases`, async () => {
-    const base = randomScalars(1)[0]!;
-    const scalars = randomScalars(64);
-    const cases: Record<string, (index: number) => bigint> = {
-      repeated: () => base,
-      opposite: (index) => (index % 2 ? base : R - base),
-      infinite: () => 0n,
-      'every third infinite': (index) => (index % 3 ? base + BigInt(index) : 0n),
-      doubling: (index) => (base << BigInt(index % 8)) % R,
-    };
-    for (const [name, log] of Object.entries(cases)) {
-      const logs = scalars.map((_, index) => log(index));
-      await compare(pool, group, logs, scalars, `${name}, random scalars`);
-      await compare(pool, group, logs, new Array<bigint>(64).fill(3n), `${name}, equal scalars`);
-    }
   });
 }
 
