@@ -65,20 +65,28 @@ export async function providerOf(
   return simulatedProvider(platform ?? (await createSimulatedPlatform(await simulatedRoot())));
 }
 
-/** SIMULATED; asks nothing of this machine. */
-export const simulatedProvider = (platform: SimulatedPlatform): Provider => ({
-  name: SIMULATED,
-  gpus: {
-    answer: async (nonce) => ({
-      ccMode: 'on',
-      ready: true,
-      devices: [{ format: SIMULATED_GPU, evidence: await gpuQuote(platform, nonce), certificates: [] }],
+/** SIMULATED; asks nothing of this machine. It measures a role's code once, as hardware does at launch. */
+export function simulatedProvider(platform: SimulatedPlatform): Provider {
+  const measured = new Map<Role, string>();
+  const measurementOf = (role: Role): string => {
+    const measurement = measured.get(role) ?? measure(role);
+    measured.set(role, measurement);
+    return measurement;
+  };
+  return {
+    name: SIMULATED,
+    measurement: async (role) => measurementOf(role),
+    sign: async (reportData, role) => ({
+      format: SIMULATED,
+      evidence: await quote(platform, { measurement: measurementOf(role), reportData }),
+      certificates: [],
     }),
-  },
-  measurement: async (role) => measure(role),
-  sign: async (reportData, role) => ({
-    format: SIMULATED,
-    evidence: await quote(platform, { measurement: measure(role), reportData }),
-    certificates: [],
-  }),
-});
+    gpus: {
+      answer: async (nonce) => ({
+        ccMode: 'on',
+        ready: true,
+        devices: [{ format: SIMULATED_GPU, evidence: await gpuQuote(platform, nonce), certificates: [] }],
+      }),
+    },
+  };
+}
