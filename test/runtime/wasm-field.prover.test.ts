@@ -40,6 +40,11 @@ async function load(create: typeof createFmaField, modulus: bigint) {
     const options = { minus: read(body, minus), fold: true };
     storeElement(body, interleave(field.dot(body, terms, options))[0], to);
   });
+  module.func('square', six, (body, to, a, _b, _c, _d, minus) => {
+    const element = read(body, a);
+    const options = { minus: read(body, minus), fold: true };
+    storeElement(body, interleave(field.dot(body, [[element, element]], options))[0], to);
+  });
   module.func('settle', six, (body, to, a) => storeElement(body, field.settle(body, read(body, a)), to));
   module.func('negate', six, (body, to, a) => {
     storeElement(
@@ -158,7 +163,7 @@ for (const [kind, create] of [
       });
       wasm[what]!(TO, A, B, C, D, MINUS);
       lanes.forEach(({ a, b, c, d, minus }, lane) => {
-        let expected = fromLimbs(a) * fromLimbs(b);
+        let expected = fromLimbs(a) * fromLimbs(what === 'square' ? a : b);
         if (what === 'two') expected += fromLimbs(c) * fromLimbs(d);
         expected *= inverse;
         if (what !== 'one') expected -= fromLimbs(minus);
@@ -168,6 +173,7 @@ for (const [kind, create] of [
       });
     };
 
+    const same = (lane: Lane) => [lane, lane];
     test(`${here}: products and sums of products: 100 000 and every pair of extremes`, () => {
       const names = ['one', 'folded', 'two'];
       for (const a of [...SLACK, ...LOOSE, ...EXTREMES]) {
@@ -178,6 +184,10 @@ for (const [kind, create] of [
           ]);
         }
       }
+      for (const a of EXTREMES) {
+        for (const b of [...LOOSE, ...EXTREMES]) check('square', same({ a, b, c: a, d: b, minus: b }));
+      }
+      for (const a of LOOSE) for (const b of LOOSE) check('one', same({ a, b, c: a, d: b, minus: a }));
       for (const a of [...LOOSE, ...EXTREMES]) {
         for (const b of EXTREMES) {
           for (const what of names) {
@@ -189,8 +199,8 @@ for (const [kind, create] of [
         }
       }
       const element = () => tight((wide(random) % modulus) - modulus / 2n);
-      for (let round = 0; round < 100_000 / 6; round++) {
-        for (const what of names) {
+      for (let round = 0; round < 100_000 / 8; round++) {
+        for (const what of [...names, 'square']) {
           check(
             what,
             [0, 1].map(() => ({ a: element(), b: element(), c: element(), d: element(), minus: element() })),

@@ -29,6 +29,7 @@ import {
   type Field,
   interleave,
   loadElement,
+  type Steps,
   storeElement,
 } from './field.ts';
 import { BATCH, type Degree, here, ITEM_BYTES, type Layout } from './layout.ts';
@@ -69,6 +70,12 @@ export function defineCurve(
   const component = (coordinate: readonly V128[], index: number): Element =>
     coordinate.slice(index * field.limbs, (index + 1) * field.limbs);
 
+  const map = (body: Body, of: (...limbs: V128[]) => V128, ...operands: (readonly V128[])[]): V128[] =>
+    operands[0]!.map((_, i) => body.local('v128', of(...operands.map((operand) => operand[i]!))));
+  const subtract = (body: Body, a: readonly V128[], b: readonly V128[]) =>
+    map(body, field.subtract as never, a, b);
+  const add = (body: Body, a: readonly V128[], b: readonly V128[]) => map(body, field.add as never, a, b);
+
   /** a * b - minus for coordinates that are read from memory; one of each pair of factors is tight. */
   function product(body: Body, a: readonly V128[], b: readonly V128[], minus?: readonly V128[]) {
     if (degree === 1) return [field.dot(body, [[a, b]], minus ? { minus, fold: true } : {})];
@@ -95,60 +102,48 @@ export function defineCurve(
       ),
     ];
   }
-  const multiplyOne = module.func(`g${degree}_multiply`, ['i32', 'i32', 'i32'], (body, to, a, b) => {
+  /** a * a - minus for a tight coordinate. */
+  function square(body: Body, a: readonly V128[], minus?: readonly V128[]) {
+    const options = (index: number): DotOptions =>
+      minus ? { minus: component(minus, index), fold: true } : { fold: degree === 2 };
+    if (degree === 1) return [field.dot(body, [[a, a]], options(0))];
+    // (a0 + a1 i)^2 = (a0 + a1)(a0 - a1) + 2 a0 a1 i
+    const [a0, a1] = [component(a, 0), component(a, 1)];
+    return [
+      field.dot(body, [[add(body, a0, a1), subtract(body, a0, a1)]], options(0)),
+      field.dot(body, [[add(body, a0, a0), a1]], options(1)),
+    ];
+  }
+  const multiplyOne = module.func(undefined, ['i32', 'i32', 'i32'], (body, to, a, b) => {
     store(body, interleave(...product(body, load(body, a), load(body, b))).flat(), to);
   });
-  const multiplySubtractOne = module.func(
-    undefined,
-    ['i32', 'i32', 'i32', 'i32'],
-    (body, to, a, b, minus) => {
-      store(body, interleave(...product(body, load(body, a), load(body, b), load(body, minus))).flat(), to);
-    },
-  );
-  type Three = [I32, I32, I32];
-  type Four = [I32, I32, I32, I32];
-  // Over Fq2 one product's two components take turns already.
-  const multiplyTwo =
-    degree === 2
-      ? undefined
-      : module.func(undefined, ['i32', 'i32', 'i32', 'i32', 'i32', 'i32'], (body, to, a, b, to2, a2, b2) => {
-          const work = [
-            ...product(body, load(body, a), load(body, b)),
-            ...product(body, load(body, a2), load(body, b2)),
-          ];
-          const [first, second] = interleave(...work);
-          store(body, first!, to);
-          store(body, second!, to2);
-        });
-  const multiplySubtractTwo =
-    degree === 2
-      ? undefined
-      : module.func(
-          undefined,
-          ['i32', 'i32', 'i32', 'i32', 'i32', 'i32', 'i32', 'i32'],
-          (body, to, a, b, minus, to2, a2, b2, minus2) => {
-            const [first, second] = interleave(
-              ...product(body, load(body, a), load(body, b), load(body, minus)),
-              ...product(body, load(body, a2), load(body, b2), load(body, minus2)),
-            );
-            store(body, first!, to);
-            store(body, second!, to2);
-          },
-        );
-  const multiply = (body: Body, ...[one, two]: [Three, Three]) => {
-    if (multiplyTwo) body.call(multiplyTwo, ...one, ...two);
-    else {
-      body.call(multiplyOne, ...one);
-      body.call(multiplyOne, ...two);
+  /**
+   * `(body, [to, ...operands], [to, ...operands])` for what `of` makes of coordinates in memory. Over Fq two of it take
+   * turns; over Fq2 the components of one do already.
+   */
+  function twoAtOnce(operands: number, of: (body: Body, ...coordinates: V128[][]) => Steps<Element>[]) {
+    const params = new Array<'i32'>(1 + operands).fill('i32');
+    const made = (body: Body, from: readonly I32[]) =>
+      of(body, ...from.map((address) => load(body, address)));
+    if (degree === 2) {
+      const one = module.func(undefined, params, (body, to, ...from) => {
+        store(body, interleave(...made(body, from)).flat(), to!);
+      });
+      return (body: Body, ...both: [I32[], I32[]]) => {
+        for (const each of both) body.call(one, ...each);
+      };
     }
-  };
-  const multiplySubtract = (body: Body, ...[one, two]: [Four, Four]) => {
-    if (multiplySubtractTwo) body.call(multiplySubtractTwo, ...one, ...two);
-    else {
-      body.call(multiplySubtractOne, ...one);
-      body.call(multiplySubtractOne, ...two);
-    }
-  };
+    const two = module.func(undefined, [...params, ...params], (body, ...all) => {
+      const [first, second] = [all.slice(0, params.length), all.slice(params.length)];
+      const results = interleave(...made(body, first.slice(1)), ...made(body, second.slice(1)));
+      store(body, results[0]!, first[0]!);
+      store(body, results[1]!, second[0]!);
+    });
+    return (body: Body, ...both: [I32[], I32[]]) => body.call(two, ...both.flat());
+  }
+  const multiply = twoAtOnce(2, (body, a, b) => product(body, a!, b!));
+  const multiplySubtract = twoAtOnce(3, (body, a, b, minus) => product(body, a!, b!, minus!));
+  const squareSubtract = twoAtOnce(2, (body, a, minus) => square(body, a!, minus!));
 
   /** Two points as x and y in lanes. */
   function loadPoints(body: Body, first: I32, second: I32): { x: V128[]; y: V128[] } {
@@ -167,12 +162,6 @@ export function defineCurve(
       body.store(v128.highs(a, b), second, 16 * chunk);
     }
   }
-  const map = (body: Body, of: (...limbs: V128[]) => V128, ...operands: (readonly V128[])[]): V128[] =>
-    operands[0]!.map((_, i) => body.local('v128', of(...operands.map((operand) => operand[i]!))));
-  const subtract = (body: Body, a: readonly V128[], b: readonly V128[]) =>
-    map(body, field.subtract as never, a, b);
-  const add = (body: Body, a: readonly V128[], b: readonly V128[]) => map(body, field.add as never, a, b);
-
   // Offsets within a record.
   const [DX, DY, PRODUCT, SUM] = [0, size, 2 * size, 3 * size];
 
@@ -210,8 +199,8 @@ export function defineCurve(
       );
       store(body, add(body, y, y), record, DX);
       store(body, add(body, x, x), record, SUM);
-      const square = interleave(...product(body, x, x)).flat();
-      store(body, add(body, add(body, square, square), square), record, DY);
+      const squared = interleave(...square(body, x)).flat();
+      store(body, add(body, add(body, squared, squared), squared), record, DY);
       body.set(item, i32.add(item, i32.const(ITEM_BYTES)));
       body.set(record, i32.add(record, i32.const(recordBytes)));
       body.set(pairs, i32.sub(pairs, i32.const(1)));
@@ -321,11 +310,7 @@ export function defineCurve(
       multiply(body, [at(7), EVEN, offset(record, PRODUCT)], [at(8), ODD, offset(next, PRODUCT)]);
       multiply(body, [EVEN, EVEN, offset(record, DX)], [ODD, ODD, offset(next, DX)]);
       multiply(body, [at(7), offset(record, DY), at(7)], [at(8), offset(next, DY), at(8)]);
-      multiplySubtract(
-        body,
-        [at(9), at(7), at(7), offset(record, SUM)],
-        [at(10), at(8), at(8), offset(next, SUM)],
-      );
+      squareSubtract(body, [at(9), at(7), offset(record, SUM)], [at(10), at(8), offset(next, SUM)]);
       [9, 10].forEach((x3, odd) => {
         const target = (lane: number) => body.local('i32', i32.load(item, odd * ITEM_BYTES + 4 * lane));
         const { x, y } = loadPoints(body, target(0), target(1));

@@ -39,7 +39,10 @@ export interface Field {
   signMask(bits: V128): V128;
   /** All ones in the lanes in which a limb is zero. */
   isZero(a: V128): V128;
-  /** Sum of a * b / radix over at most four `terms`: tight. One factor of each pair tight, the other at most slack. */
+  /**
+   * Sum of a * b / radix over at most four `terms`: tight. One factor of each pair is tight and the other at most slack, or
+   * both are loose. An element with itself (the same object) is a square, which is cheaper; it has to be tight.
+   */
   dot(body: Body, terms: readonly (readonly [Element, Element])[], options?: DotOptions): Steps<Element>;
   /** The same element, tight and 0.51 p, from slack limbs and 4 p. */
   settle(body: Body, element: Element): Element;
@@ -54,6 +57,24 @@ export interface Field {
 
 /** Work that is written in small steps, so that the steps of independent pieces of work can alternate. */
 export type Steps<T> = Generator<undefined, T>;
+
+/**
+ * The products of limbs in row `i` of a schoolbook product: all of a's limb i with b's, or of a square's those that were
+ * not there in an earlier row, twice. `twice` has the doubled limbs of squares.
+ */
+export function rowProducts(
+  terms: readonly (readonly [Element, Element])[],
+  twice: readonly (Element | undefined)[],
+  i: number,
+): { a: V128; b: V128; k: number }[] {
+  return terms.flatMap(([a, b], term) =>
+    b.flatMap((limb, j) => {
+      const doubled = twice[term];
+      if (doubled && j < i) return [];
+      return [{ a: doubled && j > i ? doubled[i]! : a[i]!, b: limb, k: i + j }];
+    }),
+  );
+}
 
 /** Runs pieces of work in turns. One multiplication alone waits for its own results most of the time. */
 export function interleave<T extends readonly Steps<unknown>[]>(

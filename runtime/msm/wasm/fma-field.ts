@@ -14,6 +14,7 @@ import {
   type Field,
   limbsOfWords,
   negativeInverse,
+  rowProducts,
   type Steps,
   signedLimbs,
 } from './field.ts';
@@ -47,13 +48,20 @@ export function createFmaField(modulus: bigint, constants: Constants): Field {
     terms: readonly (readonly [Element, Element])[],
     { minus, fold = false }: DotOptions = {},
   ): Steps<Element> {
+    const twice = terms.map(([a, b]) =>
+      a === b ? a.map((limb) => body.local('v128', f64x2.add(limb, limb))) : undefined,
+    );
+    const rows = Array.from({ length: LIMBS }, (_, i) => rowProducts(terms, twice, i));
     // Every addend brings the bits of the constant that it was rounded with; a sum's start takes them off again.
     const start: bigint[] = new Array(2 * LIMBS).fill(0n);
+    for (const { k } of rows.flat()) {
+      start[k]! -= bitsOf(LOW);
+      start[k + 1]! -= bitsOf(HIGH);
+    }
     for (let i = 0; i < LIMBS; i++) {
       for (let j = 0; j < LIMBS; j++) {
-        const low = BigInt(terms.length) + (j === 0 ? 0n : 1n);
-        start[i + j]! -= low * bitsOf(LOW);
-        start[i + j + 1]! -= BigInt(terms.length + 1) * bitsOf(HIGH);
+        if (j > 0) start[i + j]! -= bitsOf(LOW);
+        start[i + j + 1]! -= bitsOf(HIGH);
       }
     }
     for (let k = 0; k < 2 * LIMBS - 1; k++) {
@@ -88,8 +96,8 @@ export function createFmaField(modulus: bigint, constants: Constants): Field {
     const carry = (k: number) => add(k + 1, i64x2.shrU(sums[k]!, LIMB_BITS));
 
     for (let i = 0; i < LIMBS; i++) {
-      for (let j = 0; j < LIMBS; j++) {
-        for (const [a, b] of terms) accumulate(a[i]!, b[j]!, i + j);
+      for (const { a, b, k } of rows[i]!) {
+        accumulate(a, b, k);
         yield;
       }
       // The digit q with sum + q * p divisible by 2^51: its low product is the digit's negative, also in a tie.

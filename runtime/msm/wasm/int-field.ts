@@ -13,6 +13,7 @@ import {
   type Field,
   limbsOfWords,
   negativeInverse,
+  rowProducts,
   type Steps,
   signedLimbs,
 } from './field.ts';
@@ -60,8 +61,13 @@ export function createIntField(modulus: bigint, constants: Constants): Field {
     terms: readonly (readonly [Element, Element])[],
     { minus, fold = false }: DotOptions = {},
   ): Steps<Element> {
-    const halves = terms.map(([a, b]) =>
-      [a, b].map((element) => element.map((limb) => body.local('v128', v128.evens(limb)))),
+    const half = (element: Element): Element => element.map((limb) => body.local('v128', v128.evens(limb)));
+    const halves = terms.map(([a, b]) => {
+      const first = half(a);
+      return [first, a === b ? first : half(b)] as const;
+    });
+    const twice = halves.map(([a, b]) =>
+      a === b ? a.map((limb) => body.local('v128', i32x4.shl(limb, 1))) : undefined,
     );
     const sums: Local<'v128'>[] = [];
     const add = (k: number, what: V128) => {
@@ -70,9 +76,9 @@ export function createIntField(modulus: bigint, constants: Constants): Field {
       else sums[k] = body.local('v128', what);
     };
     for (let i = 0; i < LIMBS; i++) {
-      for (let j = 0; j < LIMBS; j++) {
-        for (const [a, b] of halves) add(i + j, multiply(a![i]!, b![j]!));
-        if (j % 2) yield;
+      for (const [index, { a, b, k }] of rowProducts(halves, twice, i).entries()) {
+        add(k, multiply(a, b));
+        if (index % 2) yield;
       }
       // The digit m with sum + m * p divisible by 2^29, in [-2^28, 2^28).
       const product = i32x4.mul(v128.evens(sums[i]!), packed(inverse));
