@@ -1,13 +1,14 @@
 /**
  * Releases a model's key to evidence that satisfies the model's policy, one request at a time.
  *
- *   opening -> ready -> verifying -> releasing -> ready
- *   verifying, releasing -> refused -> ready    on a refusal, a failed effect, or no answer in time
- *   opening -> failed                           when the key store does not open
+ *   opening -> ready -> verifying -> recording -> releasing -> ready
+ *   verifying to releasing -> refused -> ready  on a refusal, a failed effect, or no answer in time
+ *   opening -> failed                           when the key store or the audit log does not open
  *   any but failed -> stopped                   on `broker.drain`, which refuses what waits or is under way
  *
- * The only way into releasing is a verification that says `accepted: true` for the request in hand. Requests
- * wait in a bounded queue; above it, and in every state that cannot serve, the action `refuse` answers.
+ * The only way into releasing is a verification that says `accepted: true` for the request in hand, and an audit
+ * record of the release that is stored: where nothing can be recorded nothing is released. Requests wait in a bounded
+ * queue; above it, and in every state that cannot serve, the action `refuse` answers.
  *
  * Not guaranteed: that the policy is a good one, nor fairness between models. A release cut off by a drain or a
  * time limit may have been sent; its key is sealed to evidence that was accepted.
@@ -19,7 +20,7 @@ import type { ErrorCode } from '../protocols/errors.ts';
 import { Count, Failure, failure, rejection } from './context.ts';
 import { effect } from './effect.ts';
 
-export const KEY_BROKER_VERSION = 1;
+export const KEY_BROKER_VERSION = 2;
 
 const ReleaseRef = z.strictObject({ request: Id, model: Id });
 export type ReleaseRef = z.infer<typeof ReleaseRef>;
@@ -63,6 +64,7 @@ const broker = setup({
   actors: {
     openStore: effect<void, { id: string }>('openStore'),
     verifyEvidence: effect<{ accepted: boolean }, ReleaseRef>('verifyEvidence'),
+    record: effect<void, ReleaseRef>('record'),
     release: effect<void, ReleaseRef>('release'),
   },
   actions: {
@@ -148,11 +150,16 @@ export const keyBrokerMachine = broker.createMachine({
         src: 'verifyEvidence',
         input: current,
         onDone: [
-          { guard: ({ event }) => event.output?.accepted === true, target: 'releasing' },
+          { guard: ({ event }) => event.output?.accepted === true, target: 'recording' },
           refuseWith(failure('policy-rejected')),
         ],
         onError: refuseRejected,
       },
+      after: { answerWithin: refuseWith(failure('timeout')) },
+    },
+    recording: {
+      on: queueing,
+      invoke: { src: 'record', input: current, onDone: 'releasing', onError: refuseRejected },
       after: { answerWithin: refuseWith(failure('timeout')) },
     },
     releasing: {

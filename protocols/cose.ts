@@ -87,8 +87,27 @@ export function verifyStatement(
   publicKey: Uint8Array,
   contentType: string,
   statement: Uint8Array,
-  { maxPayloadBytes }: { maxPayloadBytes: number },
+  limits: { maxPayloadBytes: number },
 ): Uint8Array {
+  const { payload, signature } = partsOf(contentType, statement, limits);
+  if (!signatureHolds(publicKey, toBeSigned(contentType, payload), signature)) {
+    throw new VouchError('signature-rejected', `statement ${contentType}: the signature is not by this key`);
+  }
+  return payload;
+}
+
+/** The payload of a statement, whoever signed it: for finding out whose it says it is. Throws as above. */
+export const unverifiedPayload = (
+  contentType: string,
+  statement: Uint8Array,
+  limits: { maxPayloadBytes: number },
+): Uint8Array => partsOf(contentType, statement, limits).payload;
+
+function partsOf(
+  contentType: string,
+  statement: Uint8Array,
+  { maxPayloadBytes }: { maxPayloadBytes: number },
+): { payload: Uint8Array; signature: Uint8Array } {
   const [header, , payload, signature] = decodeCbor(statement, {
     schema: Sign1,
     what: `statement ${contentType}`,
@@ -107,10 +126,7 @@ export function verifyStatement(
       `statement: expected EdDSA and content type ${contentType}, got another header`,
     );
   }
-  if (!signatureHolds(publicKey, toBeSigned(contentType, payload), signature)) {
-    throw new VouchError('signature-rejected', `statement ${contentType}: the signature is not by this key`);
-  }
-  return payload;
+  return { payload, signature };
 }
 
 const Sign1 = z

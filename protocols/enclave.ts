@@ -2,6 +2,7 @@
 import { z } from 'zod';
 import { EvidenceDocument } from './attestation/document.ts';
 import { base64Text, Digest, FieldElement, Id, messageType, Nonce } from './envelope.ts';
+import { KeyShares } from './key-shares.ts';
 
 /** Public description of a served model; the parameters stay sealed. */
 export const ModelManifest = messageType(
@@ -15,6 +16,7 @@ export const ModelManifest = messageType(
       .describe('public half of the model; its digest is part of the commitment'),
     policy: Digest.describe("digest of the policy under which the key-broker releases the model's key"),
     sealedModel: Digest.describe('blob of the encrypted parameters and salt'),
+    shares: KeyShares.optional().describe('how the key is split; absent: any key-broker may hold all of it'),
   }),
 );
 export type ModelManifest = z.infer<typeof ModelManifest.schema>;
@@ -30,12 +32,15 @@ export const EvidenceReply = messageType(
   z.object({ document: EvidenceDocument.describe('evidence that binds the nonce') }),
 );
 
-/** First step of a release: the broker's fresh nonce. */
+/** First step of a release: a broker's fresh nonce. The second goes to that broker. */
 export const ReleaseChallenge = messageType('release.challenge', 1, z.object({}));
 export const ReleaseNonce = messageType(
   'release.nonce',
   1,
-  z.object({ nonce: Nonce.describe('good once, for a minute, for this model') }),
+  z.object({
+    nonce: Nonce.describe('good once, for a minute, for this model'),
+    broker: Id.describe('whose nonce it is: the `<broker>` of the request'),
+  }),
 );
 /** Second step: evidence that binds that nonce. */
 export const ReleaseRequest = messageType(
@@ -51,7 +56,9 @@ export const ReleaseReply = messageType(
   1,
   z.object({
     policy: Digest.describe('digest of the policy that was satisfied'),
-    sealedKey: base64Text(2048).describe('the model key, sealed to the HPKE key in the evidence'),
+    sealedKey: base64Text(2048).describe(
+      'the model key, or salt and share of it, sealed to the HPKE key in the evidence',
+    ),
   }),
 );
 

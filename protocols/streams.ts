@@ -88,6 +88,14 @@ export const STREAMS = {
     denyPurge: true,
     durable: true,
   },
+  audits: {
+    ...base,
+    name: 'VOUCH_AUDITS',
+    subjects: [filters.audits],
+    denyDelete: true,
+    denyPurge: true,
+    durable: true,
+  },
   chunks: { ...base, name: 'VOUCH_CHUNKS', subjects: [filters.chunks], maxPerSubject: 1, maxBytes: 64 * GIB },
   states: {
     ...base,

@@ -60,8 +60,12 @@ export const subjects = {
   evidence: (model: string) => join('evidence', t(model, 'model')),
   /** `vouch.v1.infer.<model>.<enclave>` sealed request, sealed answer */
   infer: (model: string, enclave: string) => join('infer', t(model, 'model'), t(enclave, 'enclave')),
-  /** `vouch.v1.release.<model>` key-broker: evidence in, wrapped model key out */
+  /** `vouch.v1.release.<model>` a challenge, from any key-broker that holds the model's whole key */
   release: (model: string) => join('release', t(model, 'model')),
+  /** `vouch.v1.release.<model>.<broker>` that key-broker: evidence in, wrapped model key or share out */
+  releaseFrom: (model: string, broker: string) => join('release', t(model, 'model'), t(broker, 'broker')),
+  /** `vouch.v1.audit.<broker>` what that key-broker has released and refused */
+  audit: (broker: string) => join('audit', t(broker, 'broker')),
   /** `vouch.v1.work.proof.<statement>.<job>` durable proof request */
   proofRequest: (statement: string, job: string) =>
     join('work', 'proof', t(statement, 'statement'), t(job, 'job')),
@@ -97,6 +101,8 @@ export const lastToken = (subject: string): string => subject.slice(subject.last
 export const filters = {
   models: join('model', '*'),
   releases: join('release', '*'),
+  releasesFrom: (broker: string) => join('release', '*', t(broker, 'broker')),
+  audits: join('audit', '*'),
   proofRequests: join('work', 'proof', '>'),
   shards: join('work', 'msm', '>'),
   shardsOf: (worker: string) => join('work', 'msm', t(worker, 'worker'), '>'),

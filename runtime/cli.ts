@@ -6,6 +6,7 @@ import { Command, CommanderError, InvalidArgumentError, Option } from 'commander
 import { RemoteError } from '../protocols/envelope.ts';
 import { messageOf, VouchError } from '../protocols/errors.ts';
 import type { ProviderName } from './attest/provider.ts';
+import type { AuditCommand } from './commands/audit.ts';
 import type { EvidenceCommand } from './commands/evidence.ts';
 import type { HostEvidenceCommand } from './commands/host-evidence.ts';
 import type { NetworkOptions } from './commands/network.ts';
@@ -451,10 +452,36 @@ networked(
     .argument('<name>')
     .argument('<file>', 'ONNX: a multilayer perceptron over the features of the data')
     .requiredOption('--data <file>', 'labelled rows: 70 % calibrate the integers, the rest is the test set')
+    .option(
+      '--brokers <k/n>',
+      'split the key: any k of n key-brokers (broker-1 to broker-n, or named: 2/a,b,c) give it back',
+      '1/1',
+    )
     .option('--json', 'one JSON object', false),
-).action(async (name: string, file: string, options: NetworkOptions & { data: string; json: boolean }) => {
-  const { addModelCommand } = await import('./commands/model.ts');
-  await addModelCommand(name, file, { ...options, ...(await network(options)) }, print);
+).action(
+  async (
+    name: string,
+    file: string,
+    options: NetworkOptions & { data: string; brokers: string; json: boolean },
+  ) => {
+    const { addModelCommand } = await import('./commands/model.ts');
+    await addModelCommand(name, file, { ...options, ...(await network(options)) }, print);
+  },
+);
+
+networked(
+  program
+    .command('audit')
+    .description('what key-brokers have released and refused: every record printed, every link checked')
+    .argument('[file]', 'records as --out or .vouch/audits has them, offline; default: those in the stream')
+    .option('--broker <id>', 'of this broker only')
+    .option('--key <hex>', "the broker's audit key; default: this installation's")
+    .option('--head <digest>', 'a record seen before, which still has to be there')
+    .option('--out <file>', 'keep the records for another day')
+    .option('--json', 'one JSON array, a chain each', false),
+).action(async (file: string | undefined, options: AuditCommand) => {
+  const { auditCommand } = await import('./commands/audit.ts');
+  if (!(await auditCommand(file, options, print))) process.exitCode = 1;
 });
 
 program

@@ -3,7 +3,8 @@
  *
  *   keys/      NATS seeds, the simulated root, the client's own key      (secret, 0600)
  *   creds/     NATS credentials per role and id                         (secret, 0600)
- *   broker/    model keys and their policies                            (secret, 0600)
+ *   audits/    the key-brokers' own copies of what they have released and refused
+ *   broker/    model keys and their policies; a folder for each broker's shares (secret, 0600)
  *   gpu/       which driver a GPU that a VM has came from
  *   nats/      nats-server's configuration pieces and data
  *   cache/     circuits, proving keys, blobs: content-addressed, may be deleted at any time

@@ -92,6 +92,7 @@ const RIGHTS: Record<Role, Rights> = {
     publish: [
       subjects.receipt(ANY, ANY),
       subjects.release(ANY),
+      subjects.releaseFrom(ANY, ANY),
       ...reads(STREAMS.models),
       ...reads(STREAMS.chunks),
       ...answersTo('client'),
@@ -112,6 +113,7 @@ const RIGHTS: Record<Role, Rights> = {
       subjects.beat('proof-job', ANY),
       subjects.progress(ANY),
       subjects.release(ANY),
+      subjects.releaseFrom(ANY, ANY),
       subjects.control('worker', ANY, ANY),
       subjects.shard(ANY, ANY, ANY),
       subjects.proof(ANY),
@@ -129,8 +131,14 @@ const RIGHTS: Record<Role, Rights> = {
     subscribe: [subjects.beat('worker', ANY), filters.shardResults],
   }),
   broker: all(actor('broker'), {
-    publish: [...reads(STREAMS.models), ...reads(STREAMS.chunks), ...answersTo('runner')],
-    subscribe: [subjects.release(ANY)],
+    publish: [
+      subjects.audit(OWN),
+      ...reads(STREAMS.audits),
+      ...reads(STREAMS.models),
+      ...reads(STREAMS.chunks),
+      ...answersTo('runner'),
+    ],
+    subscribe: [subjects.release(ANY), subjects.releaseFrom(ANY, OWN)],
   }),
   supervisor: all(actor('supervisor'), {
     publish: [subjects.control(ANY, ANY, ANY), filters.dead],
@@ -148,6 +156,8 @@ const RIGHTS: Record<Role, Rights> = {
       subjects.chunk(ANY),
       info(STREAMS.models),
       info(STREAMS.chunks),
+      info(STREAMS.audits),
+      ...reads(STREAMS.audits),
       ...reads(STREAMS.models),
       ...reads(STREAMS.chunks),
       ...reads(STREAMS.proofs),
@@ -187,6 +197,7 @@ export function crossings(): Crossings {
     STREAMS.states,
     STREAMS.shardResults,
     STREAMS.receipts,
+    STREAMS.audits,
     STREAMS.proofRequests,
     STREAMS.chunks,
     STREAMS.dead,
@@ -199,7 +210,9 @@ export function crossings(): Crossings {
       subject,
       as: subject.replace(streamInfoPrefix('client'), streamInfoPrefix('coordinator')),
     })),
-    asked: [subjects.release(ANY), subjects.control('worker', ANY, ANY)].map(template),
+    asked: [subjects.release(ANY), subjects.releaseFrom(ANY, ANY), subjects.control('worker', ANY, ANY)].map(
+      template,
+    ),
     seen: [...of('coordinator'), ...of('proof-job'), filters.progresses, filters.proofs, MAX_DELIVERIES].map(
       template,
     ),

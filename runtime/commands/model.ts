@@ -1,13 +1,13 @@
 /**
  * `vouch model add`: publishes a vendor's own ONNX file for data of the demonstration's format. The same way as the
- * demonstration's model: quantised, committed, sealed, its key given to this host's key-broker.
+ * demonstration's model: quantised, committed, sealed, its key given to this host's key-broker, or split over several.
  */
 import { token } from '../../protocols/subjects.ts';
 import { connect } from '../bus.ts';
 import { readNamed } from '../context.ts';
 import { credentials, idIn } from '../credentials.ts';
 import { commitOnnx } from '../demo/vendor.ts';
-import { publishModel } from '../models.ts';
+import { parseSplit, publishModel } from '../models.ts';
 import { writePolicies } from '../policies.ts';
 import { readRows } from '../test-sets.ts';
 import type { Network, Print } from './network.ts';
@@ -18,10 +18,11 @@ const PROVISIONER = 'host-1';
 export async function addModelCommand(
   name: string,
   file: string,
-  options: Network & { data: string; json: boolean },
+  options: Network & { data: string; brokers?: string; json: boolean },
   print: Print,
 ): Promise<void> {
   token(name, 'model');
+  const split = parseSplit(options.brokers ?? '1/1');
   const onnx = readNamed(file, 'ONNX', MAX_ONNX_BYTES);
   const made = await commitOnnx(name, onnx, readRows(options.data));
   const id = idIn(options.creds, 'provisioner') ?? PROVISIONER;
@@ -31,17 +32,19 @@ export async function addModelCommand(
   });
   try {
     const { release } = await writePolicies();
-    const { commitment } = await publishModel(bus, `provisioner.${id}`, {
+    const { commitment, shares } = await publishModel(bus, `provisioner.${id}`, {
       name,
       model: made.model,
       policy: release,
+      split,
     });
     const { correct, baseline, testSet } = made;
     const rows = testSet.labels.length;
-    if (options.json) print({ name, commitment, rows, correct, baseline });
+    const held = shares && `${shares.threshold} of ${shares.brokers.map((each) => each.id).join(', ')}`;
+    if (options.json) print({ name, commitment, rows, correct, baseline, ...(shares ? { shares } : {}) });
     else {
       print(
-        `${name}\tcommitment ${commitment}\t${correct} of ${rows} test rows, a constant answer ${baseline}`,
+        `${name}\tcommitment ${commitment}\t${correct} of ${rows} test rows, a constant answer ${baseline}${held ? `\tkey with ${held}` : ''}`,
       );
     }
   } finally {

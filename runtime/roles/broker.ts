@@ -1,43 +1,53 @@
 /**
- * The key-broker: it holds model keys and releases one only to evidence that satisfies that model's policy and
- * binds a nonce the broker has just issued. The key leaves sealed to the key in that evidence. Every release
- * and refusal is a transition; the audit log of its own is to come.
+ * The key-broker: it holds model keys, or shares of them, and releases one only to evidence that satisfies that
+ * model's policy and binds a nonce the broker has just issued. What it releases leaves sealed to the key in that
+ * evidence, after the audit record of the release is stored. A refusal is recorded before it is answered; where that
+ * fails it is answered all the same, and the next record counts it.
  */
 import { fromPromise } from 'xstate';
 import type { z } from 'zod';
 import { keyBrokerCounts, keyBrokerMachine } from '../../actors/key-broker.ts';
+import { type EvidenceDocument, evidenceDigest, isHardware } from '../../protocols/attestation/document.ts';
 import { policyDigest } from '../../protocols/attestation/policy.ts';
 import { demandAccepted, type EvidenceReport, verifyEvidence } from '../../protocols/attestation/verify.ts';
+import type { Decision } from '../../protocols/audit.ts';
 import { ReleaseChallenge, ReleaseNonce, ReleaseReply, ReleaseRequest } from '../../protocols/enclave.ts';
 import { base64url } from '../../protocols/encoding.ts';
 import { decodeOneOf, encodeMessage } from '../../protocols/envelope.ts';
-import { VouchError } from '../../protocols/errors.ts';
+import { messageOf, VouchError } from '../../protocols/errors.ts';
 import { SEALING_INFO, sealTo } from '../../protocols/sealing.ts';
 import { filters, lastToken } from '../../protocols/subjects.ts';
 import { collateralFor } from '../attest/collateral.ts';
 import { freshNonce } from '../attest/identity.ts';
+import { type AuditLog, openAuditLog } from '../audit-log.ts';
 import type { Received } from '../bus.ts';
-import type { StartRole } from '../host.ts';
-import { type BrokerEntry, brokerKey, readBrokerEntry, releaseAad } from '../models.ts';
-import { respondError } from '../service.ts';
+import { type StartRole, until } from '../host.ts';
+import { type BrokerEntry, readBrokerEntry, releaseAad, secretOf } from '../models.ts';
+import { answer, respondError } from '../service.ts';
 
 /** A nonce is good once, for this long. */
 const NONCE_MS = 60_000;
 const MAX_NONCES = 10_000;
+/** The audit log opens within this time, a long one that has to be published again included. */
+const OPEN_MS = 60_000;
 
 interface Pending {
   readonly received: Received;
   readonly cause: string;
-  readonly entry: () => BrokerEntry;
   readonly nonce: string;
-  readonly document: unknown;
+  readonly document: EvidenceDocument;
+  /** read once: what was verified is what is released */
+  entry?: BrokerEntry;
   report?: EvidenceReport;
+  /** what an effect said when it failed */
+  why?: string;
 }
 
 export const startBroker: StartRole = async (context) => {
   const { id, source, log, bus } = context;
   const nonces = new Map<string, { model: string; expires: number }>();
   const pending = new Map<string, Pending>();
+  let audit: AuditLog | undefined;
 
   const issue = (model: string): string => {
     const now = performance.now();
@@ -49,24 +59,61 @@ export const startBroker: StartRole = async (context) => {
     return nonce;
   };
   /** A nonce is used up by the first request that names it, whatever comes of that request. */
-  const redeem = (nonce: string, model: string): void => {
+  const redeem = (nonce: string, model: string): boolean => {
     const known = nonces.get(nonce);
     nonces.delete(nonce);
-    if (known?.model !== model || known.expires < performance.now()) {
-      throw new VouchError(
-        'replayed',
-        'release.request: the nonce was not issued here, was used, or is too old; ask for a new one',
-      );
-    }
+    return known?.model === model && known.expires >= performance.now();
   };
+
+  const record = async (request: string, model: string, waiting: Pending, error?: VouchError) => {
+    if (audit === undefined) throw new VouchError('not-ready', 'key-broker: the audit log is not open');
+    const { document, entry, report } = waiting;
+    const decision: Decision = {
+      model,
+      request,
+      decision: error === undefined ? 'released' : 'refused',
+      code: error?.code ?? null,
+      check: error === undefined ? null : (failedCheck(report)?.id ?? null),
+      policy: entry === undefined ? null : policyDigest(entry.policy),
+      evidence: evidenceDigest(document),
+      holder: document.enclave,
+      hardware: isHardware(document),
+      share: entry?.share ?? null,
+    };
+    await audit.record(decision);
+  };
+  const refuse = async (request: string, model: string, waiting: Pending, error: VouchError) => {
+    await record(request, model, waiting, error).catch((failure: unknown) =>
+      log(`${source}: the refusal ${request} is not recorded: ${messageOf(failure)}`),
+    );
+    respondError(waiting.received, error, { source, cause: waiting.cause, log });
+  };
+  /** An effect on a pending request; what it throws is kept for the answer. */
+  const effect = <T>(work: (request: Pending, id: string, model: string) => Promise<T>) =>
+    fromPromise<T, { request: string; model: string }>(async ({ input }) => {
+      const request = pending.get(input.request);
+      if (!request) throw new VouchError('internal', 'key-broker: the request is gone');
+      try {
+        return await work(request, input.request, input.model);
+      } catch (error) {
+        if (error instanceof VouchError) request.why = error.message;
+        throw error;
+      }
+    });
 
   const machine = keyBrokerMachine.provide({
     actors: {
-      openStore: fromPromise(async () => {}),
-      verifyEvidence: fromPromise(async ({ input }) => {
-        const request = pending.get(input.request);
-        if (!request) return { accepted: false };
-        const entry = request.entry();
+      openStore: fromPromise(async () => {
+        try {
+          audit = await openAuditLog(bus, id);
+        } catch (error) {
+          log(`${source}: ${messageOf(error)}`);
+          throw error;
+        }
+      }),
+      verifyEvidence: effect<{ accepted: boolean }>(async (request, _, model) => {
+        const entry = readBrokerEntry(model, id);
+        request.entry = entry;
         request.report = await verifyEvidence({
           document: request.document,
           policy: entry.policy,
@@ -78,24 +125,21 @@ export const startBroker: StartRole = async (context) => {
         demandAccepted(request.report);
         return { accepted: true };
       }),
-      release: fromPromise(async ({ input }) => {
-        const request = pending.get(input.request);
-        const sealingKey = request?.report?.sealingKey;
-        if (!request || !sealingKey) throw new VouchError('internal', 'key-broker: nothing to release to');
-        const entry = request.entry();
-        const { sealed } = await sealTo(sealingKey, brokerKey(entry), {
+      record: effect((request, name, model) => record(name, model, request)),
+      release: effect(async (request, name) => {
+        const { entry, report, received, cause } = request;
+        const sealingKey = report?.sealingKey;
+        if (!entry || !sealingKey) throw new VouchError('internal', 'key-broker: nothing to release to');
+        const { sealed } = await sealTo(sealingKey, secretOf(entry), {
           info: SEALING_INFO.release,
-          aad: releaseAad(entry.model, entry.commitment),
+          aad: releaseAad(entry.model, entry.commitment, entry.share),
         });
         const body = { policy: policyDigest(entry.policy), sealedKey: base64url(sealed) };
-        const { subject } = request.received;
-        request.received.respond(
-          encodeMessage(ReleaseReply, { subject, source, cause: request.cause, body }),
-        );
+        received.respond(encodeMessage(ReleaseReply, { subject: received.subject, source, cause, body }));
         log(
-          `${source}: released the key of ${entry.model} to ${request.report?.claims?.label} ${input.request}`,
+          `${source}: released ${entry.share === undefined ? 'the key' : `share ${entry.share} of the key`} of ${entry.model} to ${report?.claims?.label} ${name}`,
         );
-        pending.delete(input.request);
+        pending.delete(name);
       }),
     },
     actions: {
@@ -103,35 +147,43 @@ export const startBroker: StartRole = async (context) => {
         const waiting = pending.get(request);
         pending.delete(request);
         if (!waiting) return;
-        const detail = waiting.report?.checks.find(({ status }) => status === 'fail');
-        const why = detail ? `${detail.id}: ${detail.detail}` : 'the request was not served';
-        const error = new VouchError(code, `key of model ${model} refused: ${why}`);
-        respondError(waiting.received, error, { source, cause: waiting.cause, log });
+        const failed = failedCheck(waiting.report);
+        const why = failed ? `${failed.id}: ${failed.detail}` : (waiting.why ?? 'the request was not served');
+        void refuse(request, model, waiting, new VouchError(code, `key of model ${model} refused: ${why}`));
       },
     },
   });
   const actor = context.run({ kind: 'broker', id, machine, input: { id }, countsOf: keyBrokerCounts });
+  context.onStop(() => audit?.settled());
+  await until(actor, ({ value }) => value !== 'opening', OPEN_MS);
 
-  bus.subscribe(filters.releases, (received) => {
+  const challenged = (model: string) => {
+    readBrokerEntry(model, id);
+    return { nonce: issue(model), broker: id };
+  };
+  // The request goes to whoever answers here, so one of those who hold the key is enough.
+  answer(
+    bus,
+    [ReleaseChallenge, ReleaseNonce],
+    { subject: filters.releases, queue: 'brokers', source, log },
+    ({ subject }) => challenged(lastToken(subject)),
+  );
+  bus.subscribe(filters.releasesFrom(id), async (received) => {
+    const { subject } = received;
     let cause: string | undefined;
     try {
-      const model = lastToken(received.subject);
-      const decoded = decodeOneOf(
-        [ReleaseChallenge, ReleaseRequest] as const,
-        received.subject,
-        received.data,
-      );
+      const model = lastToken(subject.slice(0, subject.lastIndexOf('.')));
+      const decoded = decodeOneOf([ReleaseChallenge, ReleaseRequest] as const, subject, received.data);
       cause = decoded.message.id;
       if (decoded.kind === ReleaseChallenge) {
-        readBrokerEntry(model);
-        const body = { nonce: issue(model) };
-        received.respond(encodeMessage(ReleaseNonce, { subject: received.subject, source, cause, body }));
+        received.respond(encodeMessage(ReleaseNonce, { subject, source, cause, body: challenged(model) }));
         return;
       }
       const { nonce, document } = decoded.message.body as z.infer<typeof ReleaseRequest.schema>;
-      redeem(nonce, model);
       const request = crypto.randomUUID();
-      pending.set(request, { received, cause, nonce, document, entry: () => readBrokerEntry(model) });
+      const waiting: Pending = { received, cause, nonce, document };
+      if (!redeem(nonce, model)) return await refuse(request, model, waiting, replayed());
+      pending.set(request, waiting);
       actor.send({ type: 'release.request', request, model });
     } catch (error) {
       respondError(received, error, { source, cause, log });
@@ -139,3 +191,12 @@ export const startBroker: StartRole = async (context) => {
   });
   return { actor, drain: { type: 'broker.drain' } };
 };
+
+const replayed = () =>
+  new VouchError(
+    'replayed',
+    'release.request: the nonce was not issued here, was used, or is too old; ask for a new one',
+  );
+
+const failedCheck = (report: EvidenceReport | undefined) =>
+  report?.checks.find(({ status }) => status === 'fail');

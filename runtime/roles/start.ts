@@ -105,7 +105,10 @@ const UP: Record<Startable, (running: RunningRole) => Promise<void>> = {
     if (inState(actor, 'failed'))
       throw new VouchError('not-ready', 'the coordinator could not join: see the log');
   },
-  broker: ({ actor }) => until(actor, ({ value }) => value === 'ready', 30_000),
+  broker: async ({ actor }) => {
+    if (inState(actor, 'failed'))
+      throw new VouchError('not-ready', 'the key-broker cannot open its audit log: see the log');
+  },
 };
 
 /** Whoever names a GPU wants that one. */

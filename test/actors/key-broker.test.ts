@@ -18,7 +18,7 @@ const walk: Walk = {
 };
 
 function open(limit?: number) {
-  const fx = stage('openStore', 'verifyEvidence', 'release');
+  const fx = stage('openStore', 'verifyEvidence', 'record', 'release');
   const clock = new SimulatedClock();
   const refusals: ReleaseRefusal[] = [];
   const machine = keyBrokerMachine.provide({
@@ -49,8 +49,8 @@ test('every state is reachable', () => {
   assert.equal(reachable(keyBrokerMachine, walk), statesOf(keyBrokerMachine));
 });
 
-test('releasing needs an open store and an acceptance', () => {
-  for (const effect of ['openStore', 'verifyEvidence']) {
+test('releasing needs an open store, an acceptance and a record of it', () => {
+  for (const effect of ['openStore', 'verifyEvidence', 'record']) {
     const states = reachable(keyBrokerMachine, { ...walk, outputs: { ...walk.outputs, [effect]: 'never' } });
     assert.not(states.has('releasing'), effect);
   }
@@ -84,11 +84,15 @@ test('releases one at a time, in order, each for its own verification', async ()
   assert.equal(context().queue, [{ request: 'b', model: 'm1' }]);
   assert.equal(fx.last('verifyEvidence').input, { request: 'a', model: 'm1' });
   await fx.last('verifyEvidence').resolve({ accepted: true });
+  assert.equal([value(), fx.count('release')], ['recording', 0]);
+  assert.equal(fx.last('record').input, { request: 'a', model: 'm1' });
+  await fx.last('record').resolve();
   assert.equal(fx.last('release').input, { request: 'a', model: 'm1' });
   assert.is(fx.count('verifyEvidence'), 1);
   await fx.last('release').resolve();
   assert.equal(fx.last('verifyEvidence').input, { request: 'b', model: 'm1' });
   await fx.last('verifyEvidence').resolve({ accepted: true });
+  await fx.last('record').resolve();
   await fx.last('release').resolve();
   assert.equal([value(), context().released, context().refused, context().current], ['ready', 2, 0, null]);
 });
@@ -105,11 +109,16 @@ test('a refusal never releases, and the next request gets its turn', async () =>
   await fx.last('verifyEvidence').reject(new VouchError('evidence-rejected', 'a stale nonce'));
   clock.increment(0);
   await fx.last('verifyEvidence').resolve({ accepted: true });
-  await fx.last('release').reject(new VouchError('storage-full', 'full'));
+  await fx.last('record').reject(new VouchError('storage-full', 'full'));
   clock.increment(0);
-  assert.equal(said(), ['a policy-rejected', 'b evidence-rejected', 'c storage-full']);
-  assert.equal([fx.count('release'), context().released, context().refused], [1, 0, 3]);
-  assert.is(context().current?.request, 'd');
+  assert.is(fx.count('release'), 0, 'without a record nothing leaves');
+  await fx.last('verifyEvidence').resolve({ accepted: true });
+  await fx.last('record').resolve();
+  await fx.last('release').reject(new VouchError('seal-rejected', 'a key of small order'));
+  clock.increment(0);
+  assert.equal(said(), ['a policy-rejected', 'b evidence-rejected', 'c storage-full', 'd seal-rejected']);
+  assert.equal([fx.count('release'), context().released, context().refused], [1, 0, 4]);
+  assert.is(context().current, null);
 });
 
 test('the queue is bounded', async () => {
@@ -131,8 +140,16 @@ test('no answer in time refuses; the late answer is ignored', async () => {
   clock.increment(0);
   ask('b');
   await fx.last('verifyEvidence').resolve({ accepted: true });
+  const slow = fx.last('record');
   clock.increment(10_000);
-  assert.equal(said(), ['a timeout', 'b timeout']);
+  await slow.resolve();
+  assert.is(fx.count('release'), 0);
+  clock.increment(0);
+  ask('c');
+  await fx.last('verifyEvidence').resolve({ accepted: true });
+  await fx.last('record').resolve();
+  clock.increment(10_000);
+  assert.equal(said(), ['a timeout', 'b timeout', 'c timeout']);
 });
 
 test('drains from every state, with an answer for everyone', async () => {

@@ -5,6 +5,7 @@
 import { createCipheriv } from 'node:crypto';
 import { encode, rfc8949EncodeOptions, Tagged } from 'cborg';
 import { z } from 'zod';
+import { R } from '../../circuits/groth16/field.ts';
 import {
   architectureBytes,
   architectureDigest,
@@ -13,13 +14,17 @@ import {
 import { encodeSecret, packParameters, parameterRoot, saltElement } from '../../circuits/model/commit.ts';
 import { poseidon, poseidonChain } from '../../circuits/model/poseidon.ts';
 import { encodeTestSet } from '../../circuits/model/test-set.ts';
+import { evidenceDigest } from '../../protocols/attestation/document.ts';
+import { signRecord } from '../../protocols/audit.ts';
 import { decodeCbor } from '../../protocols/cbor.ts';
+import { signerFromSeed } from '../../protocols/cose.ts';
 import * as enclave from '../../protocols/enclave.ts';
 import {
   base64url,
   canonicalJson,
   concat,
   fromBase64url,
+  fromHex,
   hex,
   sha256Hex,
   utf8,
@@ -84,6 +89,44 @@ function statementParts(statement: Uint8Array) {
   const [header, , payload, signature] = value as [Uint8Array, unknown, Uint8Array, Uint8Array];
   const signed = encode(['Signature1', header, new Uint8Array(), payload], rfc8949EncodeOptions);
   return { header, payload, signature, signed };
+}
+
+/** A key split 2 of 3, with coefficients and salts that are not random. */
+function piecesOf(key: Uint8Array) {
+  const integer = (bytes: Uint8Array) => BigInt(`0x${hex(bytes)}`);
+  const coefficients = ['high', 'low'].map((half) => integer(fixed(`${half} coefficient`)) % R);
+  const share = (half: number, at: number): Uint8Array => {
+    const value = (integer(key.subarray(16 * half, 16 * half + 16)) + coefficients[half]! * BigInt(at)) % R;
+    return fromHex(value.toString(16).padStart(64, '0'));
+  };
+  const bytes = [1, 2, 3].map((at) => concat(fixed(`share salt ${at}`), share(0, at), share(1, at)));
+  return { coefficients, bytes };
+}
+
+/** A release, then a refusal. */
+async function auditChain(policy: string, evidence: string) {
+  const signer = await signerFromSeed(fixed('audit key'));
+  const place = { broker: ENCLAVE, time: NOW, unrecorded: 0 };
+  const known = { model: MODEL, holder: ENCLAVE, hardware: false, share: null, policy, evidence };
+  const first = await signRecord(signer, {
+    ...place,
+    sequence: 1,
+    previous: null,
+    decision: { ...known, request: fixedId('request 1'), decision: 'released', code: null, check: null },
+  });
+  const second = await signRecord(signer, {
+    ...place,
+    sequence: 2,
+    previous: sha256Hex(first),
+    decision: {
+      ...known,
+      request: fixedId('request 2'),
+      decision: 'refused',
+      code: 'policy-rejected',
+      check: 'policy.measurement',
+    },
+  });
+  return { key: signer.publicKey, records: [first, second] };
 }
 
 export async function examples(): Promise<Record<string, string>> {
@@ -159,6 +202,9 @@ export async function examples(): Promise<Record<string, string>> {
   const shardId = fixedId('msm.shard');
   const evidenceSubject = subjects.evidence(MODEL);
   const releaseSubject = subjects.release(MODEL);
+  const brokerSubject = subjects.releaseFrom(MODEL, ENCLAVE);
+  const pieces = piecesOf(modelKey);
+  const audit = await auditChain(story.releasePolicy, evidenceDigest(releaseDocument));
   const boot = fixedId('boot');
 
   return {
@@ -278,15 +324,15 @@ export async function examples(): Promise<Record<string, string>> {
         subject: releaseSubject,
         source: broker,
         cause: fixedId('release.challenge'),
-        body: { nonce: hex(releaseNonce) },
+        body: { nonce: hex(releaseNonce), broker: ENCLAVE },
       }),
       message(enclave.ReleaseRequest, {
-        subject: releaseSubject,
+        subject: brokerSubject,
         source: runner,
         body: { nonce: hex(releaseNonce), document: releaseDocument },
       }),
       message(enclave.ReleaseReply, {
-        subject: releaseSubject,
+        subject: brokerSubject,
         source: broker,
         cause: fixedId('release.request'),
         body: { policy: story.releasePolicy, sealedKey: base64url(sealedKey.sealed) },
@@ -298,6 +344,26 @@ export async function examples(): Promise<Record<string, string>> {
         'sealed model': sealedModel,
       }),
     ].join('\n\n'),
+    'example shares': [
+      values({
+        'high coefficient': pieces.coefficients[0]!,
+        'low coefficient': pieces.coefficients[1]!,
+        ...Object.fromEntries(pieces.bytes.map((piece, i) => [`piece ${i + 1}`, piece])),
+      }),
+      json({
+        threshold: 2,
+        brokers: pieces.bytes.map((bytes, i) => ({
+          id: `broker-${i + 1}`,
+          commitment: sha256Hex(utf8('vouch/v1/share\0'), Uint8Array.of(i + 1), bytes),
+        })),
+      }),
+    ].join('\n\n'),
+    'example audit': values({
+      'audit key': audit.key,
+      'record 1 payload': statementParts(audit.records[0]!).payload,
+      ...Object.fromEntries(audit.records.map((record, i) => [`record ${i + 1}`, record])),
+      head: sha256Hex(audit.records[1]!),
+    }),
     'example blob': [
       values({ 'test set': new TextDecoder().decode(rows), 'test set chunk': sha256Hex(rows) }),
       json(blob.manifest),

@@ -23,12 +23,14 @@ import { decodeTestSet } from '../../circuits/model/test-set.ts';
 import type { EvidenceDocument } from '../../protocols/attestation/document.ts';
 import { parsePolicy, policyDigest } from '../../protocols/attestation/policy.ts';
 import { verifyEvidence } from '../../protocols/attestation/verify.ts';
+import { verifyChain } from '../../protocols/audit.ts';
 import { verifyStatement } from '../../protocols/cose.ts';
 import { EvidenceReply, EvidenceRequest, ModelManifest, ReleaseReply } from '../../protocols/enclave.ts';
 import { canonicalJson, fromBase64url, fromHex, sha256, utf8 } from '../../protocols/encoding.ts';
 import { decodeHeader, decodeMessage, type MessageType, parse } from '../../protocols/envelope.ts';
 import { ERROR_CODES } from '../../protocols/errors.ts';
 import { AnswerPlaintext, InferencePlaintext, SealedError } from '../../protocols/inference.ts';
+import { combineKey, isCommitted, KeyShares } from '../../protocols/key-shares.ts';
 import { PROOF_CONTENT_TYPE, PublishedProof } from '../../protocols/proof.ts';
 import { verifyReceipt } from '../../protocols/receipt.ts';
 import { decryptBlob, open, SEALING_INFO } from '../../protocols/sealing.ts';
@@ -359,6 +361,34 @@ test('the released key opens, and opens the model that the manifest commits to',
   const secret = await decryptBlob(key, fromHex(value('sealed model')), aad);
   assert.equal(secret, fromHex(value('model secret')));
   assert.is(commit(decodeSecret(architecture(), secret)).toString(), manifest().commitment);
+});
+
+test('two of the three pieces give the released key, and each has its commitment', () => {
+  const value = valuesOf('example shares');
+  const shares = KeyShares.parse(jsonIn(block('example shares'))[0]);
+  const pieces = [1, 2, 3].map((number) => ({ number, bytes: fromHex(value(`piece ${number}`)) }));
+  for (const piece of pieces) assert.ok(isCommitted(piece, shares));
+  const key = valuesOf('example release')('model key');
+  for (const left of pieces) {
+    const others = pieces.filter((piece) => piece !== left);
+    assert.equal(combineKey(others, shares), fromHex(key));
+  }
+});
+
+test('the audit chain holds, link by link', () => {
+  const value = valuesOf('example audit');
+  const records = ['record 1', 'record 2'].map((name) => fromHex(value(name)));
+  const { records: read, head, broken } = verifyChain(fromHex(value('audit key')), records);
+  assert.is(broken, undefined);
+  assert.is(head, value('head'));
+  assert.is(digest(records[0]!), read[1]!.previous);
+  assert.equal(
+    read.map(({ decision, code }) => [decision, code]),
+    [
+      ['released', null],
+      ['refused', 'policy-rejected'],
+    ],
+  );
 });
 
 test('the blob is named by its manifest, and is the test set of the statement', () => {

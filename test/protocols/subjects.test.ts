@@ -76,6 +76,7 @@ test('every stored subject belongs to one stream, and no stream takes another ki
     shardResult: 'shardResults',
     proof: 'proofs',
     receipt: 'receipts',
+    audit: 'audits',
     chunk: 'chunks',
     state: 'states',
     dead: 'dead',
@@ -93,7 +94,7 @@ test('every stored subject belongs to one stream, and no stream takes another ki
 });
 
 test('what must not be lost is kept for ever, on disk, synced, and cannot be deleted', () => {
-  for (const stream of [STREAMS.proofs, STREAMS.receipts]) {
+  for (const stream of [STREAMS.proofs, STREAMS.receipts, STREAMS.audits]) {
     const { storage, maxAge, discard, denyDelete, denyPurge, durable } = stream;
     assert.equal(
       { storage, maxAge, discard, denyDelete, denyPurge, durable },
@@ -106,6 +107,7 @@ test('filters catch the subjects that they are for', () => {
   const caught: [string, string][] = [
     [filters.shardsOf('w'), subjects.shard('w', 'j', 's')],
     [filters.shardResultsOf('j'), subjects.shardResult('w', 'j', 's')],
+    [filters.releasesFrom('b'), subjects.releaseFrom('m', 'b')],
     [filters.beatsOf('worker'), subjects.beat('worker', 'w')],
     [filters.controlOf('worker', 'w'), subjects.control('worker', 'w', 'drain')],
     [filters.releases, subjects.release('m')],

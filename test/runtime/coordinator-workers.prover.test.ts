@@ -31,7 +31,8 @@ import { type ShardEngine, workerRole } from '../../runtime/roles/worker.ts';
 import { answer } from '../../runtime/service.ts';
 import { strayPoint } from '../circuits/stray-point.ts';
 import { assert, suite, type TestContext } from '../harness.ts';
-import { type ProofFixture, startProving, until } from './proof-fixture.ts';
+import { until } from './home-fixture.ts';
+import { type ProofFixture, startProving } from './proof-fixture.ts';
 
 const test = suite('coordinator and workers', { timeoutMs: 90_000 });
 

@@ -11,7 +11,8 @@ import { awaitProof } from '../../runtime/client.ts';
 import { folder } from '../../runtime/context.ts';
 import { startBroker } from '../../runtime/roles/broker.ts';
 import { assert, suite } from '../harness.ts';
-import { logOf, signal, smallSubject, startProving, until } from './proof-fixture.ts';
+import { logOf, signal, until } from './home-fixture.ts';
+import { smallSubject, startProving } from './proof-fixture.ts';
 
 const test = suite('coordinator', { timeoutMs: 120_000 });
 

@@ -6,7 +6,8 @@
 import { createServer, connect as dial, type Socket } from 'node:net';
 import { subjects } from '../../protocols/subjects.ts';
 import { assert, type TestContext } from '../harness.ts';
-import { kill, type Request, type Subject, signal, startProving, until } from './proof-fixture.ts';
+import { kill, signal, until } from './home-fixture.ts';
+import { type Request, type Subject, startProving } from './proof-fixture.ts';
 
 export type Kill = readonly [title: string, run: (t: TestContext, subject?: Subject) => Promise<void>];
 

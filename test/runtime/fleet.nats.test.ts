@@ -8,8 +8,8 @@ import { createIdentity } from '../../runtime/attest/identity.ts';
 import { createFleet, type FleetEvent } from '../../runtime/roles/fleet.ts';
 import { answer } from '../../runtime/service.ts';
 import { assert, suite, type TestContext } from '../harness.ts';
+import { signal, until, useHome } from './home-fixture.ts';
 import { type NatsFixture, startFixture } from './nats-fixture.ts';
-import { signal, until, useHome } from './proof-fixture.ts';
 
 const test = suite('fleet', { timeoutMs: 60_000 });
 useHome();

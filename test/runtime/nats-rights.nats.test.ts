@@ -71,8 +71,15 @@ test('what each role needs works', async (t) => {
   assert.is(text((await worker.getLast(STREAMS.chunks.name, subjects.chunk(digest('a'))))!.data), 'bases');
   assert.is((await client.subjectsOf(STREAMS.chunks.name, subjects.chunk(digest('a')))).size, 1);
 
+  // The broker's own record: it writes and reads, others read.
+  await broker.append(subjects.audit('b1'), bytes('record'), { expectLastSubjectSequence: 0 });
+  for (const bus of [broker, client])
+    assert.is(text((await bus.getLast(STREAMS.audits.name, subjects.audit('b1')))!.data), 'record');
+  assert.is((await client.subjectsOf(STREAMS.audits.name, subjects.audit('b1'))).size, 1);
+
   // Core requests within and across the accounts.
   broker.subscribe(subjects.release('m'), (message) => message.respond(bytes('key')), { queue: 'q' });
+  broker.subscribe(subjects.releaseFrom('m', 'b1'), (message) => message.respond(bytes('share')));
   runner.subscribe(subjects.evidence('m'), (message) => message.respond(bytes('evidence')), { queue: 'q' });
   runner.subscribe(subjects.infer('m', 'r1'), (message) => message.respond(bytes('answer')));
   worker.subscribe(subjects.control('worker', 'w1', 'attest'), (message) => message.respond(bytes('quote')));
@@ -82,6 +89,8 @@ test('what each role needs works', async (t) => {
   await Promise.all([broker, runner, worker, coordinator].map((bus) => bus.flush()));
   assert.is(text((await runner.request(subjects.release('m'), EMPTY)).data), 'key');
   assert.is(text((await coordinator.request(subjects.release('m'), EMPTY)).data), 'key');
+  for (const bus of [runner, coordinator])
+    assert.is(text((await bus.request(subjects.releaseFrom('m', 'b1'), EMPTY)).data), 'share');
   assert.is(text((await client.request(subjects.evidence('m'), EMPTY)).data), 'evidence');
   assert.is(text((await client.request(subjects.infer('m', 'r1'), EMPTY)).data), 'answer');
   assert.is(
@@ -173,6 +182,8 @@ test('a role may not publish or listen where it has no business', async (t) => {
       subjects.shard('w1', 'j', '0'),
       subjects.model('m'),
       subjects.release('m'),
+      subjects.releaseFrom('m', 'b1'),
+      subjects.audit('b1'),
       subjects.control('runner', 'r1', 'drain'),
       subjects.state('worker', 'w1'),
       subjects.beat('worker', 'w1'),
@@ -186,9 +197,18 @@ test('a role may not publish or listen where it has no business', async (t) => {
       subjects.proof('j'),
       subjects.chunk(digest('a')),
       subjects.state('runner', 'r2'),
+      subjects.audit('r1'),
       '_INBOX.runner.r2.x',
     ],
-    broker: [subjects.receipt('m', 'id'), subjects.proof('j'), subjects.release('m')],
+    broker: [
+      subjects.receipt('m', 'id'),
+      subjects.proof('j'),
+      subjects.release('m'),
+      subjects.releaseFrom('m', 'other'),
+      subjects.audit('other'),
+      `$JS.API.STREAM.PURGE.${STREAMS.audits.name}`,
+      `$JS.API.STREAM.MSG.DELETE.${STREAMS.audits.name}`,
+    ],
     supervisor: [subjects.proof('j'), subjects.receipt('m', 'id'), '$KV.vouch_leases.j'],
     coordinator: [
       subjects.receipt('m', 'id'),
@@ -198,7 +218,12 @@ test('a role may not publish or listen where it has no business', async (t) => {
       `$JS.API.STREAM.DELETE.${STREAMS.proofs.name}`,
       `$JS.API.STREAM.UPDATE.${STREAMS.proofs.name}`,
     ],
-    provisioner: [subjects.proof('j'), subjects.receipt('m', 'id'), subjects.shardResult('w1', 'j', '0')],
+    provisioner: [
+      subjects.audit('b1'),
+      subjects.proof('j'),
+      subjects.receipt('m', 'id'),
+      subjects.shardResult('w1', 'j', '0'),
+    ],
   };
   for (const [role, list] of Object.entries(forbidden)) {
     const id = role === 'worker' ? 'w1' : 'me';
@@ -222,7 +247,8 @@ test('a role may not publish or listen where it has no business', async (t) => {
       ['vouch.v1.infer.>', 'vouch.v1.evidence.*', 'vouch.v1.receipt.>', '_INBOX.*.*.>', 'vouch.v1.release.*'],
     ],
     ['monitor', ['>', 'vouch.v1.infer.>', 'vouch.v1.work.>', 'vouch.v1.result.>', '_INBOX.>', '$JS.>']],
-    ['runner', ['vouch.v1.infer.m.other', 'vouch.v1.release.*']],
+    ['runner', ['vouch.v1.infer.m.other', 'vouch.v1.release.*', 'vouch.v1.release.m.b1']],
+    ['broker', ['vouch.v1.release.m.other', 'vouch.v1.release.*.*', 'vouch.v1.audit.*']],
   ];
   for (const [role, list] of listening) {
     const refused: string[] = [];
@@ -313,6 +339,7 @@ test('an answer of JetStream cannot be sent where the asker may not publish', as
   const targets = [
     subjects.proof('j'),
     subjects.receipt('m', 'id'),
+    subjects.audit('b1'),
     subjects.shardResult('w2', 'j', '0'),
     subjects.shard('w2', 'j', '2'),
     subjects.proofRequest('quality', 'j'),

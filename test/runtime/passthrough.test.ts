@@ -21,7 +21,7 @@ import { passthroughRole } from '../../runtime/roles/passthrough.ts';
 import { assert, suite, type TestContext } from '../harness.ts';
 import { codeOf, temporaryFolder } from './nats-fixture.ts';
 
-const test = suite('GPU passthrough', { timeoutMs: 60_000 });
+const test = suite('GPU passthrough', { timeoutMs: 110_000 });
 
 const GPU = '0000:65:00.0';
 const AUDIO = '0000:65:00.1';
@@ -126,7 +126,6 @@ async function machine(t: TestContext, card: Record<string, Function> = CARD, gr
       journal,
       owner: { uid: process.getuid!(), gid: process.getgid!() },
       log: (line) => void log.push(line),
-      patienceMs: 2_000,
       ...options,
     });
   /** The drivers of all functions but the bridge's, in order. */
@@ -466,7 +465,7 @@ test('a driver that does not let go is not waited for', async (t) => {
     write: (path, text) => (path.endsWith('unbind') ? new Promise(() => {}) : host.files.write(path, text)),
   };
   const error = await host
-    .open({ files, patienceMs: 50 })
+    .open({ files, patienceMs: 1_000 })
     .bind()
     .catch((thrown) => thrown);
   assert.is((error as VouchError).code, 'timeout');

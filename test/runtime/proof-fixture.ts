@@ -1,12 +1,4 @@
-/**
- * Everything a proof needs, real and small: a nats-server of its own, a published model, its circuit and key, the
- * key-broker in this process, workers and coordinators as processes of their own. One home folder serves a whole test
- * process, so that model, circuit and key are made once; every fixture has its own server.
- */
-import { mkdtempSync, rmSync } from 'node:fs';
-import { copyFile, mkdir, readFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { readFile } from 'node:fs/promises';
 import { type Proof, prove } from '../../circuits/groth16/prove.ts';
 import { readZkey } from '../../circuits/groth16/zkey.ts';
 import { type CommittedModel, randomSalt } from '../../circuits/model/commit.ts';
@@ -20,27 +12,23 @@ import { ProofProgress, ProofRequest, PublishedProof, type QualityStatement } fr
 import { STREAMS } from '../../protocols/streams.ts';
 import { filters, lastToken, type Role, subjects } from '../../protocols/subjects.ts';
 import { putBlob } from '../../runtime/blobs.ts';
-import { type Bus, connect } from '../../runtime/bus.ts';
-import { type RoleProcess, startProcess } from '../../runtime/child.ts';
+import type { Bus } from '../../runtime/bus.ts';
+import type { RoleProcess } from '../../runtime/child.ts';
 import { calculateWitness } from '../../runtime/circuit-compiler.ts';
 import { awaitProof, verifyProof } from '../../runtime/client.ts';
-import { folder } from '../../runtime/context.ts';
-import { authority, credentials } from '../../runtime/credentials.ts';
 import { CREDIT_CLASSES, creditPreprocessing, readCreditData, split } from '../../runtime/demo/data.ts';
 import { sampleData } from '../../runtime/demo/sample.ts';
 import { train } from '../../runtime/demo/trainer.ts';
-import { type RunningRole, type StartRole, startRole } from '../../runtime/host.ts';
+import type { RunningRole, StartRole } from '../../runtime/host.ts';
 import { publishModel } from '../../runtime/models.ts';
 import { createPool } from '../../runtime/msm/pool.ts';
-import { type NatsServer, startNats } from '../../runtime/nats-server.ts';
-import { writePolicies } from '../../runtime/policies.ts';
-import { provision } from '../../runtime/provision.ts';
+import type { NatsServer } from '../../runtime/nats-server.ts';
 import { startBroker } from '../../runtime/roles/broker.ts';
 import { prepareCircuit, prepareKey } from '../../runtime/setup.ts';
 import { closeSnarkjs } from '../../runtime/snarkjs.ts';
 import { rowsFor, smallModel } from '../circuits/model-fixture.ts';
 import { assert, type TestContext } from '../harness.ts';
-import { BIN_DIR, temporaryFolder } from './nats-fixture.ts';
+import { startHome, until, useHome } from './home-fixture.ts';
 
 /** r and s of every proof made here: a secret of nobody. */
 const BLINDING = { r: 1_234_567_890_123_456_789n, s: 9_876_543_210_987_654_321n };
@@ -58,24 +46,10 @@ export interface Subject {
   readonly shardPoints?: number;
 }
 
-let home: string | undefined;
-/** Keys, credentials, caches and logs of this test process; gone with it. */
-export function useHome(): string {
-  if (home) return home;
-  const fresh = mkdtempSync(join(tmpdir(), 'vouch-proof-'));
-  home = fresh;
-  process.env.VOUCH_HOME = fresh;
-  process.env.NODE_ENV = 'test';
+/** Gives coordinators of this test process the blinding above. */
+function useBlinding(): void {
+  useHome();
   process.env.VOUCH_TEST_BLINDING = `${BLINDING.r},${BLINDING.s}`;
-  process.once('exit', () => rmSync(fresh, { recursive: true, force: true }));
-  return fresh;
-}
-
-let made: ReturnType<typeof writePolicies> | undefined;
-/** The home's keys and policies, made by the first fixture of several that start at the same time. */
-function homePolicies() {
-  made ??= authority().then(writePolicies);
-  return made;
 }
 
 /** Compiles, makes the key, and proves locally. */
@@ -84,7 +58,7 @@ export async function subjectOf(
   testSet: TestSet,
   threshold: number,
 ): Promise<Subject> {
-  useHome();
+  useBlinding();
   const circuit = await prepareCircuit(model.architecture, testSet);
   const { zkey } = await prepareKey(circuit);
   const witness = await calculateWitness(await readFile(circuit.wasmPath), witnessInput(model, threshold));
@@ -166,25 +140,11 @@ export async function startProving(
   subject?: Subject,
   { broker = true }: { broker?: boolean } = {},
 ): Promise<ProofFixture> {
-  useHome();
+  useBlinding();
   const what = subject ?? (await smallSubject());
-  const stateDir = await temporaryFolder(t);
-  const policies = await homePolicies();
-  await mkdir(join(stateDir, 'nats'), { recursive: true });
-  await copyFile(folder('nats', 'authority.conf'), join(stateDir, 'nats', 'authority.conf'));
-  const log: string[] = [];
-  const say = (line: string) => void log.push(line);
+  const home = await startHome(t);
+  const { server, log, policies, observer, bus, role } = home;
   t.defer(() => closeSnarkjs());
-  const server = await startNats({ binDir: BIN_DIR, port: 0, stateDir, onLog: say });
-  t.defer(() => server.stop());
-  const creds = folder('creds');
-  const bus: ProofFixture['bus'] = async (role, id) => {
-    const made = await connect({ url: server.url, creds: await credentials(role, id, creds) });
-    t.defer(() => made.close());
-    return made;
-  };
-  const observer = await bus('provisioner', 'test');
-  await provision(observer);
   // The key-brokers of one home share a store: each fixture's model has a name of its own.
   const manifest = await publishModel(observer, 'provisioner.test', {
     name: `model-${fixtures++}`,
@@ -201,14 +161,6 @@ export async function startProving(
     testSet: (await putBlob(client, encodeTestSet(what.testSet))).digest,
     circuit: what.circuit,
     key: (await putBlob(client, what.zkey)).digest,
-  };
-  const role: ProofFixture['role'] = async (name, id, start) => {
-    const running = await startRole(
-      { role: name, id, url: server.url, creds: await credentials(name, id, creds), log: say },
-      start,
-    );
-    t.defer(() => running.stop());
-    return running;
   };
   if (broker) await role('broker', 'broker-1', startBroker);
 
@@ -230,13 +182,10 @@ export async function startProving(
     bus,
     role,
     proofsOf,
-    async process(name, id, { url = server.url, args = [] } = {}) {
-      await credentials(name, id, creds);
+    process(name, id, { url = server.url, args = [] } = {}) {
       const shards =
         name === 'coordinator' && what.shardPoints ? ['--shard-points', String(what.shardPoints)] : [];
-      const child = await startProcess(name, id, ['--nats', url, '--creds', creds, ...shards, ...args]);
-      t.defer(() => kill(child));
-      return child;
+      return home.process(name, id, { url, args: [...shards, ...args] });
     },
     async ask(changes = {}) {
       const job = crypto.randomUUID();
@@ -296,30 +245,3 @@ export async function startProving(
     },
   };
 }
-
-/** SIGKILL, and wait until it is gone. */
-export async function kill(child: RoleProcess): Promise<void> {
-  signal(child, 'SIGKILL');
-  await child.exited;
-}
-
-export function signal({ pid }: { readonly pid: number }, name: NodeJS.Signals): void {
-  try {
-    process.kill(pid, name);
-  } catch {
-    // it is gone
-  }
-}
-
-/** Looks until it is so. */
-export async function until(test: () => boolean | Promise<boolean>, ms = 20_000): Promise<void> {
-  const deadline = performance.now() + ms;
-  while (!(await test())) {
-    if (performance.now() > deadline) throw new Error(`not so within ${ms} ms`);
-    await new Promise((resume) => setTimeout(resume, 25));
-  }
-}
-
-/** The text of what a process of this home has logged. */
-export const logOf = (role: Role, id: string): Promise<string> =>
-  readFile(folder('logs', `${role}_${id}.log`), 'utf8');

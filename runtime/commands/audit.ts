@@ -1,0 +1,119 @@
+/** `vouch audit`: what key-brokers have released and refused, from the stream or a file, every link of it checked. */
+import { type AuditRecord, claimedKey, verifyChain } from '../../protocols/audit.ts';
+import { fromHex, hex } from '../../protocols/encoding.ts';
+import { VouchError } from '../../protocols/errors.ts';
+import { STREAMS } from '../../protocols/streams.ts';
+import { filters, lastToken, token } from '../../protocols/subjects.ts';
+import { encodeChain, knownAuditKey, readChainFile, storedRecords } from '../audit-log.ts';
+import { writeWhole } from '../context.ts';
+import { asClient, type NetworkOptions, networkOf, type Print } from './network.ts';
+
+export interface AuditCommand extends NetworkOptions {
+  /** default: all that have a chain */
+  readonly broker?: string;
+  /** the audit key, hex; default: this installation's */
+  readonly key?: string;
+  /** digest of a record that has to be there */
+  readonly head?: string;
+  /** where the records go, for another day */
+  readonly out?: string;
+  readonly json: boolean;
+}
+
+interface Log {
+  readonly broker: string | undefined;
+  readonly records: readonly Uint8Array[];
+}
+
+/** Returns whether every chain holds, under a key that is known. */
+export async function auditCommand(
+  file: string | undefined,
+  options: AuditCommand,
+  print: Print,
+): Promise<boolean> {
+  const logs =
+    file === undefined
+      ? await fetchLogs(options)
+      : [{ broker: options.broker, records: readChainFile(file) }];
+  if (logs.length > 1 && (options.key ?? options.head ?? options.out) !== undefined) {
+    const brokers = logs.map(({ broker }) => broker).join(', ');
+    throw new VouchError(
+      'bad-input',
+      `audit: expected --broker beside --key, --head and --out, one of ${brokers}`,
+    );
+  }
+  if (options.out !== undefined) await writeWhole(options.out, encodeChain(logs[0]?.records ?? []), 0o644);
+  const judged = [];
+  for (const log of logs) judged.push(await judge(log, options));
+  if (options.json) print(judged.map(({ lines: _, ...rest }) => rest));
+  else if (logs.length === 0) print('no key-broker has released or refused anything yet');
+  else for (const { lines } of judged) for (const line of lines) print(line);
+  return judged.every(({ holds }) => holds);
+}
+
+function fetchLogs(options: AuditCommand): Promise<Log[]> {
+  return asClient(networkOf(options), async (bus) => {
+    const found =
+      options.broker === undefined
+        ? [...(await bus.subjectsOf(STREAMS.audits.name, filters.audits)).keys()].map(lastToken).sort()
+        : [token(options.broker, '--broker')];
+    const logs: Log[] = [];
+    for (const broker of found) {
+      const records: Uint8Array[] = [];
+      for await (const { data } of storedRecords(bus, broker)) records.push(data);
+      logs.push({ broker, records });
+    }
+    return logs;
+  });
+}
+
+async function judge({ broker, records }: Log, { key: given, head }: AuditCommand) {
+  const first = records[0];
+  const known =
+    given === undefined ? broker && (await knownAuditKey(broker)) : fromHex(given.toLowerCase(), '--key', 32);
+  const origin = given !== undefined ? 'given' : known ? "this installation's" : 'unproven';
+  const key = known || (first ? claimed(first) : undefined);
+  const none = { records: [], head: null };
+  const chain =
+    first === undefined
+      ? { ...none, broken: { record: 1, why: 'there is no record' } }
+      : key === undefined
+        ? { ...none, broken: { record: 1, why: 'it is not an audit record' } }
+        : verifyChain(key, records, { ...(broker === undefined ? {} : { broker }), head });
+  const who = broker ?? chain.records[0]?.broker ?? '';
+  const holds = chain.broken === undefined && origin !== 'unproven';
+  const lines = chain.records.map(lineOf);
+  if (chain.broken)
+    lines.push(
+      `broker ${who}: BROKEN at record ${chain.broken.record} of ${records.length}: ${chain.broken.why}`,
+    );
+  else lines.push(`broker ${who}: ${records.length} records, every link holds; head ${chain.head}`);
+  if (key) lines.push(`audit key ${hex(key)} (${origin})`);
+  if (origin === 'unproven' && key)
+    lines.push(`nobody here knows that key: ask the broker's owner, then pass it with --key`);
+  return { broker: who, holds, key: key && hex(key), origin, ...chain, lines };
+}
+
+function claimed(record: Uint8Array): Uint8Array | undefined {
+  try {
+    return claimedKey(record);
+  } catch {
+    return undefined;
+  }
+}
+
+function lineOf(record: AuditRecord): string {
+  const holder = record.holder && `${record.holder} ${record.hardware ? 'HARDWARE' : 'SIMULATED'}`;
+  const why = [record.code, record.check].filter(Boolean).join(' ');
+  const parts = [
+    String(record.sequence).padStart(6),
+    record.time.toISOString().replace('.000', ''),
+    record.decision,
+    record.model,
+    holder,
+    record.share && `share ${record.share}`,
+    why,
+    record.unrecorded > 0 && `after ${record.unrecorded} unrecorded refusals`,
+  ];
+  return parts.filter(Boolean).join('  ');
+}
