@@ -115,9 +115,9 @@ export function readRecord(key: Uint8Array, record: Uint8Array): AuditRecord {
   return claimed;
 }
 
-/** The key that a record says it is signed by: unproven. Throws `bad-message`. */
-export const claimedKey = (record: Uint8Array): Uint8Array =>
-  fromHex(recordOf(unverifiedPayload(AUDIT_TYPE, record, { maxPayloadBytes: MAX_PAYLOAD_BYTES })).key);
+/** What a record says, whoever signed it: to find out whose it says it is. Throws `bad-message`. */
+export const unprovenRecord = (record: Uint8Array): AuditRecord =>
+  recordOf(unverifiedPayload(AUDIT_TYPE, record, { maxPayloadBytes: MAX_PAYLOAD_BYTES }));
 
 function recordOf(bytes: Uint8Array): AuditRecord {
   const { v: _, ...payload } = decodeCbor(bytes, {

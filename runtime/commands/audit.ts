@@ -1,5 +1,5 @@
 /** `vouch audit`: what key-brokers have released and refused, from the stream or a file, every link of it checked. */
-import { type AuditRecord, claimedKey, verifyChain } from '../../protocols/audit.ts';
+import { type AuditRecord, unprovenRecord, verifyChain } from '../../protocols/audit.ts';
 import { fromHex, hex } from '../../protocols/encoding.ts';
 import { VouchError } from '../../protocols/errors.ts';
 import { STREAMS } from '../../protocols/streams.ts';
@@ -68,19 +68,20 @@ function fetchLogs(options: AuditCommand): Promise<Log[]> {
 }
 
 async function judge({ broker, records }: Log, { key: given, head }: AuditCommand) {
-  const first = records[0];
+  const first = records[0] && claimed(records[0]);
+  const maker = broker ?? first?.broker;
   const known =
-    given === undefined ? broker && (await knownAuditKey(broker)) : fromHex(given.toLowerCase(), '--key', 32);
+    given === undefined ? maker && (await knownAuditKey(maker)) : fromHex(given.toLowerCase(), '--key', 32);
   const origin = given !== undefined ? 'given' : known ? "this installation's" : 'unproven';
-  const key = known || (first ? claimed(first) : undefined);
+  const key = known || (first && fromHex(first.key));
   const none = { records: [], head: null };
   const chain =
-    first === undefined
+    records.length === 0
       ? { ...none, broken: { record: 1, why: 'there is no record' } }
       : key === undefined
         ? { ...none, broken: { record: 1, why: 'it is not an audit record' } }
-        : verifyChain(key, records, { ...(broker === undefined ? {} : { broker }), head });
-  const who = broker ?? chain.records[0]?.broker ?? '';
+        : verifyChain(key, records, { ...(maker === undefined ? {} : { broker: maker }), head });
+  const who = maker ?? 'unknown';
   const holds = chain.broken === undefined && origin !== 'unproven';
   const lines = chain.records.map(lineOf);
   if (chain.broken)
@@ -94,9 +95,9 @@ async function judge({ broker, records }: Log, { key: given, head }: AuditComman
   return { broker: who, holds, key: key && hex(key), origin, ...chain, lines };
 }
 
-function claimed(record: Uint8Array): Uint8Array | undefined {
+function claimed(record: Uint8Array): AuditRecord | undefined {
   try {
-    return claimedKey(record);
+    return unprovenRecord(record);
   } catch {
     return undefined;
   }

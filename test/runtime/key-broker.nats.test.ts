@@ -1,7 +1,8 @@
 /** The key-broker on a real server: what it releases and refuses, and that each is on record before anything leaves. */
 import { appendFileSync, existsSync, readFileSync, writeFileSync } from 'node:fs';
 import type { Policy } from '../../protocols/attestation/policy.ts';
-import { readRecord } from '../../protocols/audit.ts';
+import { readRecord, signRecord } from '../../protocols/audit.ts';
+import { generateSigner } from '../../protocols/cose.ts';
 import { ReleaseChallenge, ReleaseNonce, ReleaseReply, ReleaseRequest } from '../../protocols/enclave.ts';
 import { hex } from '../../protocols/encoding.ts';
 import { messageOf, VouchError } from '../../protocols/errors.ts';
@@ -260,18 +261,36 @@ test('vouch audit: offline, tampered, cut off, under a key that nobody knows', a
   assert.not.ok(cut.holds);
   assert.match(cut.text, 'newer ones were cut off');
   assert.not.ok((await judge([])).holds);
-  // Without the installation's key, the one that the record names proves nothing.
-  const stranger = await judge(records, { broker: `other-${id}` });
-  assert.not.ok(stranger.holds);
+  assert.not.ok((await judge(records, { broker: `other-${id}` })).holds);
+  // From elsewhere: the key that the record names proves nothing by itself.
+  const elsewhere = await generateSigner();
+  const record = await signRecord(elsewhere, {
+    broker: 'elsewhere',
+    sequence: 1,
+    previous: null,
+    time: new Date(),
+    unrecorded: 0,
+    decision: readRecord((await auditSigner(id)).publicKey, records[0]!),
+  });
+  writeFileSync(file, encodeChain([record]));
+  const unproven = await offlineAudit(file);
+  assert.equal([unproven.holds, unproven.log.origin], [false, 'unproven']);
+  const key = hex(elsewhere.publicKey);
+  assert.is(unproven.log.key, key);
+  assert.ok((await offlineAudit(file, { key })).holds);
   writeFileSync(file, encodeChain(records));
-  const lines: unknown[] = [];
-  const unproven = await auditCommand(file, { json: true }, (line) => void lines.push(line));
-  assert.not.ok(unproven);
-  const [[log]] = lines as [[{ origin: string; key: string; head: string }]];
-  assert.equal([log.origin, log.head], ['unproven', head]);
-  assert.ok(await auditCommand(file, { json: true, key: log.key }, () => {}));
+  const ours = await offlineAudit(file);
+  assert.equal([ours.holds, ours.log.origin, ours.log.head], [true, "this installation's", head]);
   appendFileSync(file, 'rubbish');
   assert.is(await codeOf(auditCommand(file, { json: true }, () => {})), 'bad-file');
 });
+
+/** As on a host without a server. */
+async function offlineAudit(file: string, options: Partial<AuditCommand> = {}) {
+  const printed: unknown[] = [];
+  const holds = await auditCommand(file, { json: true, ...options }, (value) => void printed.push(value));
+  const [[log]] = printed as [[{ origin: string; key: string; head: string }]];
+  return { holds, log };
+}
 
 test.run();
