@@ -170,7 +170,7 @@ export async function createPool(options: PoolOptions = {}): Promise<Pool> {
     args: Parameters<Kernel[C]> | ((thread: number, generation: number) => Parameters<Kernel[C]>),
     signal?: AbortSignal,
   ): Promise<ReturnType<Kernel[C]>> {
-    if (closed) return Promise.reject(new VouchError('not-ready', 'the thread pool is closed'));
+    if (closed) return Promise.reject(closedError());
     if (signal?.aborted) return Promise.reject(new VouchError('cancelled', 'the computation was cancelled'));
     const { promise, resolve, reject } = Promise.withResolvers<ReturnType<Kernel[C]>>();
     const task: Task = {
@@ -187,11 +187,19 @@ export async function createPool(options: PoolOptions = {}): Promise<Pool> {
     return promise.finally(() => signal?.removeEventListener('abort', abort));
   }
 
+  const closedError = () => new VouchError('not-ready', 'the thread pool is closed');
   const engine =
     modules.shared &&
     createWasmEngine(modules.shared, threads, (program, { signal } = {}) =>
-      run('program', (thread, generation) => [program(thread, generation)], signal),
+      // A call of the engine runs many programs: one that was under way when the pool closed is cancelled.
+      closed
+        ? Promise.reject(new VouchError('cancelled', 'the computation was cancelled'))
+        : run('program', (thread, generation) => [program(thread, generation)], signal),
     );
+  const openEngine = () => {
+    if (closed) throw closedError();
+    return engine;
+  };
 
   const pool: Pool = {
     threads,
@@ -205,7 +213,8 @@ export async function createPool(options: PoolOptions = {}): Promise<Pool> {
         );
       }
       if (count === 0) return new Uint8Array(size);
-      if (engine) return engine.msm(group, bases, scalars, { signal });
+      const ours = openEngine();
+      if (ours) return ours.msm(group, bases, scalars, { signal });
       const pieces = Math.max(
         Math.min(threads, Math.floor(count / MIN_PIECE)),
         Math.ceil(count / MAX_PIECE),
@@ -232,7 +241,8 @@ export async function createPool(options: PoolOptions = {}): Promise<Pool> {
     },
 
     ready: async (provingKey, engineOptions) => {
-      if (engine && provingKey.domainSize >= engine.minDomain) return engine.ready(provingKey, engineOptions);
+      const ours = openEngine();
+      if (ours && provingKey.domainSize >= ours.minDomain) return ours.ready(provingKey, engineOptions);
       const zkey = await loadZkey(provingKey);
       const key: ReadyKey = {
         msm: (section, scalars, engineOptions) =>
@@ -246,7 +256,7 @@ export async function createPool(options: PoolOptions = {}): Promise<Pool> {
 
     firstOffCurve: async (group, points, engineOptions) => {
       elements(points, POINT_BYTES[group]);
-      return engine ? engine.firstOffCurve(group, points, engineOptions) : firstOffCurve(group, points);
+      return openEngine()?.firstOffCurve(group, points, engineOptions) ?? firstOffCurve(group, points);
     },
     pairingsCancel: async (g1, g2, { signal } = {}) => {
       if (elements(g1, POINT_BYTES.G1) !== elements(g2, POINT_BYTES.G2))
@@ -256,7 +266,8 @@ export async function createPool(options: PoolOptions = {}): Promise<Pool> {
 
     multiples: async (group, scalars, { signal } = {}) => {
       elements(scalars);
-      if (engine) return engine.multiples(group, scalars, { signal });
+      const ours = openEngine();
+      if (ours) return ours.multiples(group, scalars, { signal });
       return run('multiples', [group, copy(scalars)], signal);
     },
     uncompressed: async (group, points, { signal } = {}) => {
