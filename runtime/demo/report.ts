@@ -138,10 +138,11 @@ export const firstFailure = ({ checks }: Judged): string =>
 
 /** Checks in one line, or one line each. */
 export function checkLines({ checks }: Judged, verbose: boolean): string[] {
-  const failed = checks.filter(({ status }) => status !== 'pass');
-  const shown = verbose ? checks : failed;
+  const others = checks.filter(({ status }) => status !== 'pass');
+  const shown = verbose ? checks : others;
+  const skipped = others.filter(({ status }) => status === 'skipped').length;
   return [
-    `${checks.length - failed.length} of ${checks.length} checks passed`,
+    `${checks.length - others.length} of ${checks.length} checks passed${skipped ? `, ${skipped} skipped` : ''}`,
     ...shown.map(({ id, status, detail }) => `  ${status.padEnd(4)} ${id}: ${detail}`),
   ];
 }
