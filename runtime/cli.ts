@@ -12,6 +12,7 @@ import type { HostEvidenceCommand } from './commands/host-evidence.ts';
 import type { NetworkOptions } from './commands/network.ts';
 import type { InitOptions } from './commands/policy.ts';
 import type { VerifyCommand } from './commands/verify.ts';
+import type { EngineName } from './prover-engine.ts';
 
 /** Codes that mean "you asked for something that cannot be": wrong use, exit 2. */
 const WRONG_USE = new Set([
@@ -367,16 +368,27 @@ const groth16 = program
   .command('groth16')
   .description("Groth16 with snarkjs's files, as its g16p, g16f and g16v")
   .enablePositionalOptions();
-const threads = (command: Command): Command =>
+const ENGINES = ['auto', 'webgpu', 'wasm'] as const satisfies readonly EngineName[];
+interface ProverChoice {
+  threads?: number;
+  tables?: number;
+  engine: EngineName;
+}
+const prover = (command: Command): Command =>
   command
     .option('--threads <n>', "default: the machine's cores", whole(1, 64))
     .option(
       '--tables <MiB>',
       "tables of the key's points up to this size, kept for later proofs",
       whole(1, 3584),
+    )
+    .addOption(
+      new Option('--engine <name>', 'who makes the sums: threads, the GPU, or both where there is a GPU')
+        .choices(ENGINES)
+        .default('wasm'),
     );
 
-threads(
+prover(
   groth16
     .command('prove')
     .description('a proof from a proving key and a witness')
@@ -384,21 +396,13 @@ threads(
     .argument('[witness]', 'the witness', 'witness.wtns')
     .argument('[proof]', 'where the proof goes', 'proof.json')
     .argument('[public]', 'where the public signals go', 'public.json'),
-).action(
-  async (
-    zkey: string,
-    witness: string,
-    proof: string,
-    signals: string,
-    options: { threads?: number; tables?: number },
-  ) => {
-    const signal = interruption();
-    const { proveFiles } = await import('./commands/groth16.ts');
-    await proveFiles({ zkey, witness, proof, public: signals }, options, signal);
-  },
-);
+).action(async (zkey: string, witness: string, proof: string, signals: string, options: ProverChoice) => {
+  const signal = interruption();
+  const { proveFiles } = await import('./commands/groth16.ts');
+  await proveFiles({ zkey, witness, proof, public: signals }, options, signal);
+});
 
-threads(
+prover(
   groth16
     .command('fullprove')
     .description("a proof from a circuit's inputs")
@@ -414,7 +418,7 @@ threads(
     zkey: string,
     proof: string,
     signals: string,
-    options: { threads?: number; tables?: number },
+    options: ProverChoice,
   ) => {
     const signal = interruption();
     const { proveInput } = await import('./commands/groth16.ts');

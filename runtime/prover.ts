@@ -29,6 +29,7 @@ import {
   type Prover,
   type ProverHost,
 } from './msm/prover.ts';
+import { type EngineName, engineBeside } from './prover-engine.ts';
 import { tableStore } from './tables.ts';
 
 export type { FileInput, Input, LoadedKey, ProgressOptions, Proof, Proved, Prover, VerificationKey };
@@ -36,6 +37,8 @@ export type { FileInput, Input, LoadedKey, ProgressOptions, Proof, Proved, Prove
 export interface ProverOptions {
   /** 1 to 64; the machine's logical cores by default. */
   readonly threads?: number | undefined;
+  /** Who makes the sums: threads, the default, a GPU (`webgpu`), or both at once where there is one (`auto`). */
+  readonly engine?: EngineName | undefined;
 }
 export interface ProveOptions extends ProverOptions, ProgressOptions {}
 
@@ -47,16 +50,19 @@ const node: ProverHost = {
 };
 
 /** Threads that stay until `close`, for many proofs. */
-export const createProver = ({ threads }: ProverOptions = {}): Promise<Prover> =>
-  createProverOn(node, { threads });
+export const createProver = ({ threads, engine = 'wasm' }: ProverOptions = {}): Promise<Prover> =>
+  createProverOn(node, {
+    threads,
+    engine: engine === 'wasm' ? undefined : (pool) => engineBeside(pool, { engine }),
+  });
 
 /** One key loaded for as long as `work` takes, in threads that end with it. */
 async function withKey(
   zkey: FileInput,
-  { threads, ...options }: ProveOptions,
+  { threads, engine, ...options }: ProveOptions,
   work: (key: LoadedKey, options: ProgressOptions) => Promise<Proved>,
 ): Promise<Proved> {
-  await using prover = await createProver({ threads });
+  await using prover = await createProver({ threads, engine });
   await using key = await prover.load(zkey, options);
   return await work(key, options);
 }

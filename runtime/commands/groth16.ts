@@ -10,6 +10,7 @@ import { readNamed, writeWhole } from '../context.ts';
 import type { LoadedKey, ProgressOptions } from '../msm/prover.ts';
 import { createProgress } from '../progress.ts';
 import { createProver, groth16, type Input, type Proof, type VerificationKey } from '../prover.ts';
+import type { EngineName } from '../prover-engine.ts';
 import type { Print } from './network.ts';
 
 /** A verification key has about 190 bytes for each public signal, an input about 80 for each value. */
@@ -19,6 +20,7 @@ export interface Groth16Options {
   readonly threads?: number;
   /** MiB that tables of the key's points may take */
   readonly tables?: number;
+  readonly engine?: EngineName;
 }
 interface OutputFiles {
   readonly proof: string;
@@ -60,7 +62,7 @@ export async function verifyFiles(
 async function proveTo(
   files: OutputFiles,
   zkey: string,
-  { threads, tables }: Groth16Options,
+  { threads, tables, engine }: Groth16Options,
   signal: AbortSignal,
   work: (key: LoadedKey, options: Blinded) => Promise<Proved>,
 ): Promise<void> {
@@ -74,7 +76,7 @@ async function proveTo(
     began = performance.now();
   };
   try {
-    await using prover = await createProver({ threads });
+    await using prover = await createProver({ threads, engine });
     await using key = await prover.load(zkey, { signal, onPhase: enter });
     if (tables) {
       enter();

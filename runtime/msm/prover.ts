@@ -7,14 +7,21 @@
  * key, nor for which circuit.
  */
 import { checkKey } from '../../circuits/groth16/check-key.ts';
-import type { EngineOptions, ReadyKey, Tabulated, TabulateOptions } from '../../circuits/groth16/engine.ts';
+
+import type {
+  EngineOptions,
+  ProverEngine,
+  ReadyKey,
+  Tabulated,
+  TabulateOptions,
+} from '../../circuits/groth16/engine.ts';
 import { ELEMENT_BYTES } from '../../circuits/groth16/field.ts';
 import { type Phase, type Proved, type ProveOptions, proveReady } from '../../circuits/groth16/prove.ts';
 import { type ByteSource, blobSource, bytesSource } from '../../circuits/groth16/source.ts';
 import { openWitness } from '../../circuits/groth16/witness.ts';
 import { openZkey } from '../../circuits/groth16/zkey.ts';
 import { VouchError } from '../../protocols/errors.ts';
-import { createPool, type PoolOptions } from './pool.ts';
+import { createPool, type Pool, type PoolOptions } from './pool.ts';
 
 /** A file: its name, its bytes, or its bytes as snarkjs wraps them. */
 export type FileInput = string | Uint8Array | Blob | { readonly type: 'mem'; readonly data?: Uint8Array };
@@ -67,8 +74,22 @@ export interface Prover extends AsyncDisposable {
   close(): Promise<void>;
 }
 
-export async function createProverOn(host: ProverHost, options: PoolOptions = {}): Promise<Prover> {
+export interface ProverOnOptions extends PoolOptions {
+  /** Who makes the sums instead of the threads, which do all else; closed with the prover, before them. */
+  readonly engine?:
+    | ((pool: Pool) => Promise<Pick<ProverEngine, 'ready'> & { close(): Promise<void> }>)
+    | undefined;
+}
+
+export async function createProverOn(
+  host: ProverHost,
+  { engine: openEngine, ...options }: ProverOnOptions = {},
+): Promise<Prover> {
   const pool = await createPool(options);
+  const engine = await openEngine?.(pool).catch(async (error: unknown) => {
+    await pool.close();
+    throw error;
+  });
   const loaded = new Set<() => Promise<void>>();
   let closed = false;
 
@@ -105,7 +126,7 @@ export async function createProverOn(host: ProverHost, options: PoolOptions = {}
     loaded.add(release);
     try {
       const zkey = await openZkey(source);
-      readying = pool.ready(zkey, { signal });
+      readying = (engine ?? pool).ready(zkey, { signal });
       const checking = host.checkOnce(
         source,
         async () => {
@@ -170,6 +191,7 @@ export async function createProverOn(host: ProverHost, options: PoolOptions = {}
 
   const close = async () => {
     closed = true;
+    await engine?.close();
     await pool.close();
     await Promise.all([...loaded].map((release) => release()));
   };

@@ -145,9 +145,8 @@ interface RowBuffers {
 }
 
 /** About how many bytes of device memory `createRows` takes. */
-export const rowsBytes = (entries: Uint8Array, rows: number): number =>
-  Math.ceil((entries.byteLength / ENTRY_BYTES) * (36 + (4 + ELEMENT_BYTES) / SEGMENT)) +
-  rows * (16 + ELEMENT_BYTES);
+export const rowsBytes = (entryBytes: number, rows: number): number =>
+  Math.ceil((entryBytes / ENTRY_BYTES) * (36 + (4 + ELEMENT_BYTES) / SEGMENT)) + rows * (16 + ELEMENT_BYTES);
 
 /** Uploads the entries of a zkey's section 4, whose values are times R^2. */
 export async function createRows(

@@ -1,0 +1,60 @@
+/**
+ * Which sums of a proof a host's threads make while its GPU makes the others. Pure: rates in, sections out.
+ *
+ * H stays on the GPU, where its scalars are made. Scalars count as uniform, although a witness often is not: sparse
+ * ones make all sections but H cheaper, on both sides.
+ */
+import { SECTION_GROUP, SECTIONS, type Section } from '../../circuits/groth16/engine.ts';
+import { type KeyShape, sectionCounts } from '../../circuits/groth16/zkey.ts';
+
+/** Points per second. */
+export interface Rates {
+  readonly G1: number;
+  readonly G2: number;
+}
+
+const MOVABLE = SECTIONS.filter((section) => section !== 'H');
+
+/** The choice after which both sides are done first; of equal ones that with the least on the threads. */
+export function sectionsForThreads(shape: KeyShape, gpu: Rates, threads: Rates): ReadonlySet<Section> {
+  const counts = sectionCounts(shape);
+  const seconds = (sections: readonly Section[], rates: Rates) =>
+    sections.reduce((sum, section) => sum + counts[section] / rates[SECTION_GROUP[section]], 0);
+  let best: { readonly chosen: readonly Section[]; readonly time: number; readonly own: number } | undefined;
+  for (let mask = 0; mask < 2 ** MOVABLE.length; mask++) {
+    const chosen = MOVABLE.filter((_, index) => (mask >> index) & 1);
+    const own = seconds(chosen, threads);
+    const rest = seconds(
+      SECTIONS.filter((section) => !chosen.some((mine) => mine === section)),
+      gpu,
+    );
+    const time = Math.max(own, rest);
+    if (!best || time < best.time || (time === best.time && own < best.own)) best = { chosen, time, own };
+  }
+  return new Set(best?.chosen);
+}
+
+/** What measured rates end with: long enough to say something, short enough for a start. */
+const ENOUGH_MS = 25;
+const BITS = { first: 10, last: 18, step: 2 };
+
+/**
+ * Multiplies ever more points until it takes a while. `multiply` makes one sum of 2^bits points of the group and
+ * rejects when it is wrong.
+ */
+export async function measureRates(
+  multiply: (group: keyof Rates, bits: number) => Promise<unknown>,
+  now: () => number = () => performance.now(),
+): Promise<Rates> {
+  const measure = async (group: keyof Rates): Promise<number> => {
+    // The first of each size may compile, upload and grow.
+    for (let bits = BITS.first; ; bits += BITS.step) {
+      await multiply(group, bits);
+      const began = now();
+      await multiply(group, bits);
+      const ms = now() - began;
+      if (ms >= ENOUGH_MS || bits + BITS.step > BITS.last) return (2 ** bits / ms) * 1000;
+    }
+  };
+  return { G1: await measure('G1'), G2: await measure('G2') };
+}

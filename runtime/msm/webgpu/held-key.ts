@@ -1,0 +1,221 @@
+/**
+ * A proving key on a device: its points, rows and roots, and the vectors that a proof needs, which are zeroed after each
+ * use. The scalars of section H are made here and never leave, unless they are asked for.
+ *
+ * Secret values pass through WebGPU's own upload memory, which nobody can zero.
+ */
+import { SECTION_GROUP, type Section, type Sums } from '../../../circuits/groth16/engine.ts';
+import { ELEMENT_BYTES } from '../../../circuits/groth16/field.ts';
+import type { ByteSource } from '../../../circuits/groth16/source.ts';
+import { ENTRY_BYTES, type KeyPart, type ProvingKey, sectionCounts } from '../../../circuits/groth16/zkey.ts';
+import { concat, hex, utf8 } from '../../../protocols/encoding.ts';
+import { VouchError } from '../../../protocols/errors.ts';
+import type { FieldVariant } from './field.ts';
+import type { GpuMsm } from './msm.ts';
+import { createTransforms, transformBytes } from './ntt.ts';
+import type { Queue, RunOptions, Step } from './queue.ts';
+import type { Resident } from './residency.ts';
+import { createRows, rowsBytes } from './rows.ts';
+
+type Bytes = Uint8Array<ArrayBuffer>;
+
+/** The sections whose scalars are the witness, in the order in which they are held. */
+const WIRES = ['A', 'B1', 'C', 'B2'] as const satisfies readonly Section[];
+const PARTS = [...WIRES, 'H', 'entries'] as const satisfies readonly KeyPart[];
+const DIGEST_BYTES = 16 * 2 ** 20;
+
+export interface HeldKey extends Resident {
+  /** The five sums, or those asked for; `onTransformed` is called when only sums are left. */
+  sums(
+    witness: Uint8Array,
+    options?: RunOptions & {
+      readonly sections?: ReadonlySet<Section> | undefined;
+      readonly onTransformed?: (() => void) | undefined;
+    },
+  ): Promise<Partial<Sums>>;
+  quotient(witness: Uint8Array, options?: RunOptions): Promise<Bytes>;
+  msm(section: Section, scalars: Uint8Array, options?: RunOptions): Promise<Bytes>;
+}
+
+export interface DeviceParts {
+  readonly queue: Queue;
+  readonly msm: GpuMsm;
+  readonly variant: FieldVariant;
+}
+
+/** About what a key takes on a device. */
+export function heldKeyBytes(key: ProvingKey): number {
+  const points = PARTS.reduce((sum, part) => sum + (part === 'entries' ? 0 : key.range(part).length), 0);
+  const { domainSize, variables } = key;
+  const vectors = (3 * domainSize + variables) * ELEMENT_BYTES;
+  return (
+    points +
+    vectors +
+    transformBytes(Math.log2(domainSize)) +
+    rowsBytes(key.range('entries').length, domainSize)
+  );
+}
+
+/** SHA-256 over the digests of pieces of all that a device holds of a key. Read once per key object. */
+export function keyDigest(key: ProvingKey): Promise<string> {
+  const known = digests.get(key);
+  if (known) return known;
+  const made = digestOf(key);
+  digests.set(key, made);
+  made.catch(() => digests.delete(key));
+  return made;
+}
+const digests = new WeakMap<ProvingKey, Promise<string>>();
+
+async function digestOf(key: ProvingKey): Promise<string> {
+  const shape = [key.variables, key.publics, key.domainSize, ...PARTS.map((part) => key.range(part).length)];
+  const pieces: Uint8Array[] = [utf8(JSON.stringify(shape))];
+  for (const part of PARTS) {
+    const { length } = key.range(part);
+    // A multiple of an entry's length, because entries are read whole.
+    const step = part === 'entries' ? DIGEST_BYTES - (DIGEST_BYTES % ENTRY_BYTES) : DIGEST_BYTES;
+    for (let at = 0; at < length; at += step) {
+      const piece = new Uint8Array(Math.min(step, length - at));
+      await key.read(part, piece, at);
+      pieces.push(new Uint8Array(await crypto.subtle.digest('SHA-256', piece)));
+    }
+  }
+  return hex(new Uint8Array(await crypto.subtle.digest('SHA-256', concat(...pieces))));
+}
+
+/**
+ * Uploads a key. `too-large` when a vector of its domain is larger than what a kernel of this device can see at once.
+ */
+export async function holdKey(
+  { queue, msm, variant }: DeviceParts,
+  key: ProvingKey,
+  { tableBytes, ...options }: RunOptions & { readonly tableBytes?: number | undefined } = {},
+): Promise<HeldKey> {
+  const { variables, publics, domainSize } = key;
+  const largest = Math.max(domainSize, variables) * ELEMENT_BYTES;
+  const limit = queue.device.limits.maxStorageBufferBindingSize;
+  if (largest > limit) {
+    throw new VouchError(
+      'too-large',
+      `the key's vectors have ${largest} bytes, a kernel of this GPU sees ${limit} at once`,
+    );
+  }
+  const made: Array<{ bytes: number; release(): void }> = [];
+  const release = () => {
+    for (const each of made.splice(0)) each.release();
+  };
+  const keep = <T extends { readonly bytes: number }>(held: T, end: () => void): T => {
+    made.push({ bytes: held.bytes, release: end });
+    return held;
+  };
+  const vector = async (label: string, count: number) => {
+    const buffer = await queue.buffer(label, count * ELEMENT_BYTES);
+    made.push({ bytes: buffer.size, release: () => buffer.destroy() });
+    return buffer;
+  };
+  const section = (name: Section) => ({ group: SECTION_GROUP[name], points: partSource(key, name) });
+  try {
+    const entries = new Uint8Array(key.range('entries').length);
+    await key.read('entries', entries);
+    const rows = await createRows(queue, entries, domainSize, variant, options);
+    keep(rows, rows.destroy);
+    const transforms = await createTransforms(queue, Math.log2(domainSize), variant, options);
+    keep(transforms, transforms.destroy);
+    const hold = { ...options, tableBytes };
+    const wires = await msm.hold(
+      WIRES.map((name) => ({ ...section(name), lead: name === 'C' ? publics + 1 : 0 })),
+      hold,
+    );
+    keep(wires, wires.release);
+    const quotients = await msm.hold([section('H')], hold);
+    keep(quotients, quotients.release);
+    const values = await vector('witness', variables);
+    const [a, b, c] = [
+      await vector('a', domainSize),
+      await vector('b', domainSize),
+      await vector('quotient', domainSize),
+    ];
+    const counts = sectionCounts(key);
+
+    const transform: Step[] = [
+      ...rows.multiply(values, a, b),
+      transforms.product(a, b, c),
+      ...[a, b, c].flatMap(transforms.shift),
+      transforms.join(a, b, c),
+    ];
+    const secrets = [values, a, b, c, rows.sums].map((clear) => ({ clear }));
+
+    let turn: Promise<unknown> = Promise.resolve();
+    /** One use of the vectors after another; they are zeroed whatever happens, if the device is still there. */
+    const inTurn = <T>(work: () => Promise<T>): Promise<T> => {
+      const mine = turn.then(async () => {
+        try {
+          return await work();
+        } finally {
+          await queue.run(secrets).catch(() => {});
+        }
+      });
+      turn = mine.catch(() => {});
+      return mine;
+    };
+    const upload = (
+      target: GPUBuffer,
+      offset: number,
+      scalars: Uint8Array,
+      count: number,
+      run: RunOptions,
+    ) => {
+      if (scalars.byteLength !== count * ELEMENT_BYTES) {
+        throw new RangeError(`expected ${count} scalars, got ${scalars.byteLength} bytes`);
+      }
+      return queue.write(target, offset * ELEMENT_BYTES, scalars, run);
+    };
+    const sumWires = async (names: readonly (typeof WIRES)[number][], run: RunOptions) => {
+      const only = names.map((name) => WIRES.indexOf(name));
+      const sums = await wires.sums(values, { ...run, only });
+      return names.map((name, index) => [name, sums[index]!] as const);
+    };
+
+    return {
+      bytes: made.reduce((sum, { bytes }) => sum + bytes, 0),
+      release,
+      sums: (witness, { sections, onTransformed, ...run } = {}) =>
+        inTurn(async () => {
+          const wants = (name: Section) => sections === undefined || sections.has(name);
+          await upload(values, 0, witness, variables, run);
+          if (wants('H')) await queue.run(transform, run);
+          onTransformed?.();
+          const names = WIRES.filter(wants);
+          const sums = names.length > 0 ? await sumWires(names, run) : [];
+          const h = wants('H') ? await quotients.sums(c, run) : [];
+          return Object.fromEntries([...sums, ...h.map((sum) => ['H', sum] as const)]);
+        }),
+      quotient: (witness, run = {}) =>
+        inTurn(async () => {
+          await upload(values, 0, witness, variables, run);
+          await queue.run(transform, run);
+          return queue.read(c, domainSize * ELEMENT_BYTES);
+        }),
+      msm: (name, scalars, run = {}) =>
+        inTurn(async () => {
+          if (name === 'H') {
+            await upload(c, 0, scalars, domainSize, run);
+            return (await quotients.sums(c, run))[0]!;
+          }
+          const lead = name === 'C' ? publics + 1 : 0;
+          await upload(values, lead, scalars, counts[name], run);
+          return (await sumWires([name], run))[0]![1];
+        }),
+    };
+  } catch (error) {
+    release();
+    throw error;
+  }
+}
+
+function partSource(key: ProvingKey, part: Section): ByteSource {
+  return {
+    byteLength: key.range(part).length,
+    read: (offset, target) => key.read(part, target, offset),
+  };
+}

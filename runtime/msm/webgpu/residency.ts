@@ -1,0 +1,108 @@
+/**
+ * What stays on a device between uses, by name: a proving key by its digest. Within a budget of bytes the least recently
+ * used goes first; what is in use is pinned and stays.
+ */
+import { VouchError } from '../../../protocols/errors.ts';
+
+export interface Resident {
+  /** device memory that it holds */
+  readonly bytes: number;
+  release(): void;
+}
+export interface Pin<T> {
+  readonly held: T;
+  /** It may be dropped from here on. Only the first call counts. */
+  unpin(): void;
+}
+
+export interface Residency {
+  /**
+   * What is known by that name, or else what `make` makes, for whose `bytes` room is made first. Whoever asks for the
+   * same name meanwhile waits for the same. A name always stands for the same kind of thing. `too-large` for what never
+   * fits the budget, `busy` where pinned things leave too little of it.
+   */
+  take<T extends Resident>(name: string, bytes: number, make: () => Promise<T>): Promise<Pin<T>>;
+  /** Names that are here in full, the least recently used first. */
+  names(): string[];
+  /** Drops everything; what is pinned too. */
+  clear(): void;
+}
+
+interface Entry {
+  readonly made: Promise<Resident>;
+  bytes: number;
+  pins: number;
+  held?: Resident;
+}
+
+export function createResidency(budget: number): Residency {
+  // A Map keeps the order of insertion: the least recently used first.
+  const entries = new Map<string, Entry>();
+
+  const total = () => [...entries.values()].reduce((sum, { bytes }) => sum + bytes, 0);
+  const drop = (name: string, entry: Entry) => {
+    if (entries.get(name) === entry) entries.delete(name);
+    entry.held?.release();
+    delete entry.held;
+  };
+  function makeRoom(bytes: number): void {
+    if (bytes > budget) {
+      throw new VouchError(
+        'too-large',
+        `${mebibytes(bytes)} do not fit the GPU's share for keys, ${mebibytes(budget)}`,
+      );
+    }
+    for (const [name, entry] of [...entries]) {
+      if (total() + bytes <= budget) return;
+      if (entry.pins === 0) drop(name, entry);
+    }
+    if (total() + bytes <= budget) return;
+    throw new VouchError(
+      'busy',
+      `the GPU's share for keys is ${mebibytes(budget)}, too much of it is in use for ${mebibytes(bytes)} more`,
+    );
+  }
+  function begin(name: string, bytes: number, make: () => Promise<Resident>): Entry {
+    makeRoom(bytes);
+    const entry: Entry = { made: make(), bytes, pins: 0 };
+    entries.set(name, entry);
+    entry.made.then(
+      (held) => {
+        // It was cleared away while it was made.
+        if (entries.get(name) !== entry) return held.release();
+        entry.held = held;
+        entry.bytes = held.bytes;
+      },
+      () => drop(name, entry),
+    );
+    return entry;
+  }
+
+  return {
+    async take<T extends Resident>(name: string, bytes: number, make: () => Promise<T>) {
+      const entry = entries.get(name) ?? begin(name, bytes, make);
+      entry.pins++;
+      let pinned = true;
+      const unpin = () => {
+        if (pinned) entry.pins--;
+        pinned = false;
+      };
+      try {
+        const held = (await entry.made) as T;
+        if (entries.get(name) !== entry) throw new VouchError('device-lost', 'the device was given up');
+        entries.delete(name);
+        entries.set(name, entry);
+        return { held, unpin };
+      } catch (error) {
+        unpin();
+        throw error;
+      }
+    },
+    names: () => [...entries].flatMap(([name, { held }]) => (held ? [name] : [])),
+    clear() {
+      for (const [name, entry] of [...entries]) drop(name, entry);
+    },
+  };
+}
+
+const mebibytes = (bytes: number): string => `${Math.ceil(bytes / 2 ** 20)} MiB`;

@@ -1,0 +1,48 @@
+/**
+ * The page of prover.browser.test.ts: the prover's engines in a browser, as functions that the test calls. Bundled by the
+ * test; nothing of Node is in it.
+ */
+import type { ProverEngine } from '../../circuits/groth16/engine.ts';
+import { prove } from '../../circuits/groth16/prove.ts';
+import { readWitness } from '../../circuits/groth16/witness.ts';
+import { readZkey } from '../../circuits/groth16/zkey.ts';
+import { openGpu } from '../../runtime/gpu/adapter.ts';
+import { createPool, type Pool } from '../../runtime/msm/pool.ts';
+import { startWebThread } from '../../runtime/msm/web-thread.ts';
+import { createWebGpuEngine } from '../../runtime/msm/webgpu/engine.ts';
+
+export interface PageQuestion {
+  readonly engine: 'wasm' | 'webgpu';
+  readonly zkey: string;
+  readonly wtns: string;
+  readonly r: string;
+  readonly s: string;
+}
+
+const fetched = async (address: string) => new Uint8Array(await (await fetch(address)).arrayBuffer());
+const threads = (): Promise<Pool> => createPool({ threads: 2, start: startWebThread('/worker.js') });
+
+async function answer({ engine, zkey, wtns, r, s }: PageQuestion): Promise<string> {
+  await using pool = await threads();
+  await using gpu =
+    engine === 'webgpu'
+      ? await createWebGpuEngine({
+          curve: pool,
+          open: () => openGpu({ allowSoftware: true }),
+          tune: async () => ({ variant: 'words', threads: 256 }),
+        })
+      : undefined;
+  const prover: ProverEngine = gpu ?? pool;
+  const key = readZkey(await fetched(zkey));
+  const witness = readWitness(await fetched(wtns));
+  return JSON.stringify(await prove(key, witness, prover, { r: BigInt(r), s: BigInt(s) }));
+}
+
+/** What the page has to offer, after its threads answered once. */
+async function pieces(): Promise<{ isolated: boolean; threads: number; gpu: boolean }> {
+  await using pool = await threads();
+  await pool.ntt(new Uint8Array(32), false);
+  return { isolated: crossOriginIsolated, threads: pool.threads, gpu: 'gpu' in navigator };
+}
+
+Object.assign(globalThis, { answer, pieces });
