@@ -49,6 +49,9 @@ export interface BenchContext {
   readonly say: (line: string) => void;
   /** Aborted by Ctrl-C; whatever was started has to end then. */
   readonly signal: AbortSignal;
+  /** Sizes are at most 2^maxBits, and nothing is begun after so many minutes, where a benchmark heeds that. */
+  readonly maxBits?: number | undefined;
+  readonly minutes?: number | undefined;
 }
 
 /** A benchmark checks each result before it counts it. Throws when a result is wrong. */

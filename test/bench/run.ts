@@ -6,11 +6,12 @@
 import { parseArgs } from 'node:util';
 import { messageOf } from '../../protocols/errors.ts';
 import { describeCommit, describeMachine } from './machine.ts';
-import { type Benchmark, type Row, table } from './result.ts';
+import { type BenchContext, type Benchmark, type Row, table } from './result.ts';
 
 const BENCHMARKS: Record<string, () => Promise<Benchmark>> = {
   main: async () => (await import('./main.ts')).benchmarkMain,
   prover: async () => (await import('./prover.ts')).benchmarkProver,
+  gpu: async () => (await import('./gpu.ts')).benchmarkGpu,
   attestation: async () => (await import('./attestation.ts')).benchmarkAttestation,
 };
 const NAMES = Object.keys(BENCHMARKS).join(', ');
@@ -18,10 +19,12 @@ const USAGE = `npm run bench -- NAME... [--rows PATTERN] [--json]
 
   NAME             ${NAMES}
   --rows PATTERN   only rows whose name matches this regular expression
+  --max-bits N     gpu: sizes of at most 2^N
+  --minutes N      gpu: begin nothing after N minutes (8)
   --json           one JSON object on stdout instead of a table`;
 
 const say = (line: string): void => void process.stderr.write(`${line}\n`);
-const { names, json, wants } = readOptions();
+const { names, json, wants, maxBits, minutes } = readOptions();
 
 const interruption = new AbortController();
 for (const event of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
@@ -39,7 +42,9 @@ try {
   for (const name of names) {
     const benchmark = await BENCHMARKS[name]!();
     rows.push(
-      ...(await benchmark({ say, signal: interruption.signal, wants })).filter(({ name }) => wants(name)),
+      ...(await benchmark({ say, signal: interruption.signal, wants, maxBits, minutes })).filter(({ name }) =>
+        wants(name),
+      ),
     );
   }
   if (rows.length === 0) throw new Error('no row has such a name');
@@ -59,7 +64,10 @@ try {
 // Libraries keep threads that would hold the process; all that we started has ended.
 process.exit();
 
-function readOptions(): { names: string[]; json: boolean; wants: (name: string) => boolean } {
+function readOptions(): Pick<BenchContext, 'wants' | 'maxBits' | 'minutes'> & {
+  names: string[];
+  json: boolean;
+} {
   let why: string;
   try {
     const { values, positionals } = parseArgs({
@@ -67,6 +75,8 @@ function readOptions(): { names: string[]; json: boolean; wants: (name: string) 
       options: {
         json: { type: 'boolean', default: false },
         rows: { type: 'string', default: '' },
+        'max-bits': { type: 'string' },
+        minutes: { type: 'string' },
         help: { type: 'boolean', default: false },
       },
     });
@@ -77,7 +87,13 @@ function readOptions(): { names: string[]; json: boolean; wants: (name: string) 
     const unknown = positionals.find((name) => !Object.hasOwn(BENCHMARKS, name));
     const pattern = new RegExp(values.rows, 'i');
     if (unknown === undefined && positionals.length > 0) {
-      return { names: [...new Set(positionals)], json: values.json, wants: (name) => pattern.test(name) };
+      return {
+        names: [...new Set(positionals)],
+        json: values.json,
+        wants: (name) => pattern.test(name),
+        maxBits: numberOf('max-bits', values['max-bits'], 4, 26),
+        minutes: numberOf('minutes', values.minutes, 1, 600),
+      };
     }
     why = unknown === undefined ? 'no benchmark was named' : `there is no benchmark called ${unknown}`;
   } catch (error) {
@@ -85,4 +101,11 @@ function readOptions(): { names: string[]; json: boolean; wants: (name: string) 
   }
   say(`bench: ${why}; expected names among: ${NAMES} (--help says more)`);
   process.exit(2);
+}
+
+function numberOf(name: string, text: string | undefined, min: number, max: number): number | undefined {
+  if (text === undefined) return undefined;
+  const value = Number(text);
+  if (Number.isInteger(value) && value >= min && value <= max) return value;
+  throw new RangeError(`--${name}: expected a whole number from ${min} to ${max}, got "${text}"`);
 }
