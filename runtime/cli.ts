@@ -72,6 +72,7 @@ const whole =
 
 /** As in runtime/attest/provider.ts, which is too much to load for help. */
 const PROVIDERS = ['simulated', 'configfs-tsm'] as const;
+const ENGINES = ['auto', 'webgpu', 'wasm'] as const satisfies readonly EngineName[];
 /** Heard by this process and by those that it starts. */
 function allowSimulator(told: boolean): void {
   if (told) process.env.VOUCH_SIMULATED = '1';
@@ -158,6 +159,12 @@ networked(
     .option('--id <id>', "the actors' id, as in their credentials; default: theirs, else local-1")
     .option('--model <name>', 'the model that a runner serves')
     .option('--threads <n>', "threads of a worker's or coordinator's pool", whole(1, 64))
+    .addOption(
+      new Option(
+        '--engine <name>',
+        'what a worker multiplies with; default: auto, the GPU where there is one',
+      ).choices(ENGINES),
+    )
     .option('--shard-points <n>', "points of a coordinator's shards at most", whole(16, 1 << 20))
     .option(
       '--policy <file>',
@@ -180,6 +187,7 @@ networked(
       id?: string;
       model?: string;
       threads?: number;
+      engine?: EngineName;
       shardPoints?: number;
       policy?: string;
       pci?: string[];
@@ -368,7 +376,6 @@ const groth16 = program
   .command('groth16')
   .description("Groth16 with snarkjs's files, as its g16p, g16f and g16v")
   .enablePositionalOptions();
-const ENGINES = ['auto', 'webgpu', 'wasm'] as const satisfies readonly EngineName[];
 interface ProverChoice {
   threads?: number;
   tables?: number;

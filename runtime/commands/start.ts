@@ -6,6 +6,7 @@ import { connect } from '../bus.ts';
 import { LIFELINE, READY_LINE } from '../child.ts';
 import { credentials, idIn } from '../credentials.ts';
 import type { RunningRole } from '../host.ts';
+import type { EngineName } from '../prover-engine.ts';
 import { startMonitorRole } from '../roles/monitor.ts';
 import { STARTABLE, type Startable, startRoles, stopRoles } from '../roles/start.ts';
 import type { Log } from '../service.ts';
@@ -20,6 +21,8 @@ export interface StartCommand extends Network {
   readonly id?: string;
   readonly model?: string;
   readonly threads?: number;
+  /** what a worker multiplies with */
+  readonly engine?: EngineName;
   readonly policy?: string;
   /** who makes the evidence of attested roles */
   readonly provider?: ProviderName;

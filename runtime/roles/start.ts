@@ -7,6 +7,7 @@ import { type Provider, type ProviderName, providerOf } from '../attest/provider
 import { credentials, kitOf, platformIn } from '../credentials.ts';
 import { inState, type RunningRole, type StartRole, startRole, until } from '../host.ts';
 import { findPolicy, type PolicyName } from '../policies.ts';
+import type { EngineName } from '../prover-engine.ts';
 import type { Log } from '../service.ts';
 import { startBroker } from './broker.ts';
 import { coordinatorRole } from './coordinator.ts';
@@ -29,6 +30,8 @@ export interface StartOptions {
   readonly log: Log;
   readonly model?: string | undefined;
   readonly threads?: number | undefined;
+  /** what a worker multiplies with */
+  readonly engine?: EngineName | undefined;
   readonly policy?: string | undefined;
   /** who makes the evidence of attested roles; default: the simulator */
   readonly provider?: ProviderName | undefined;
@@ -61,7 +64,7 @@ function roleOf(
       if (!options.model) throw new VouchError('bad-input', 'start runner: expected --model NAME, got none');
       return runnerRole(neighbours, options.model);
     case 'worker':
-      return workerRole({ ...threads, provider });
+      return workerRole({ ...threads, engine: options.engine, provider });
     case 'coordinator':
       return coordinatorRole({
         ...threads,
@@ -95,7 +98,8 @@ const UP: Record<Startable, (running: RunningRole) => Promise<void>> = {
     await until(
       actor,
       ({ value }) => ['idle', 'fetching', 'computing', 'failed', 'suspended'].includes(String(value)),
-      60_000,
+      // The first sums on a GPU compile its kernels.
+      180_000,
     );
     if (inState(actor, 'failed') || inState(actor, 'suspended'))
       throw new VouchError('not-ready', 'the worker failed its start: see the log');

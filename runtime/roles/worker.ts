@@ -32,7 +32,7 @@ import type { Provider } from '../attest/provider.ts';
 import { getChunk } from '../blobs.ts';
 import type { PulledMessage } from '../bus.ts';
 import type { StartRole } from '../host.ts';
-import { createPool, type Pool } from '../msm/pool.ts';
+import { type EngineName, type HostEngine, openHostEngine } from '../prover-engine.ts';
 import { answer } from '../service.ts';
 
 /** One shard in work, one waiting. */
@@ -54,23 +54,24 @@ interface Held {
 /** The states in which it takes shards. */
 const WORKING = ['idle', 'fetching', 'computing'];
 
-export type ShardEngine = Pick<Pool, 'msm' | 'close'>;
+export type ShardEngine = Pick<HostEngine, 'msm' | 'close'> & { readonly label?: string };
 
 export interface WorkerOptions {
   /** threads of this worker's pool, default 1 */
   readonly threads?: number | undefined;
-  /** who multiplies, default a pool of WASM threads; closed with the worker */
-  readonly engine?: ShardEngine | undefined;
+  /** who multiplies: by name, `auto` by default, or as given; closed with the worker */
+  readonly engine?: EngineName | ShardEngine | undefined;
   /** default: one of this installation's own */
   readonly provider?: Provider | undefined;
 }
 
 export const workerRole =
-  ({ threads = 1, engine, provider }: WorkerOptions = {}): StartRole =>
+  ({ threads = 1, engine = 'auto', provider }: WorkerOptions = {}): StartRole =>
   async (context) => {
     const { id, bus, log, source } = context;
-    const pool: ShardEngine = engine ?? (await createPool({ threads }));
-    context.onStop(() => pool.close());
+    const multiplier: ShardEngine =
+      typeof engine === 'string' ? await openHostEngine({ engine, threads, log }) : engine;
+    context.onStop(() => multiplier.close());
     const identity = await createIdentity('worker', id, { provider });
     const chunks = createChunkCache(CACHE_BYTES);
     let held: Held | undefined;
@@ -105,7 +106,7 @@ export const workerRole =
         selfTest: fromPromise(async () => {
           for (const group of ['G1', 'G2'] as const) {
             const [bases, scalars, expected] = knownSum(group);
-            if (!equal(await pool.msm(group, bases, scalars), expected)) {
+            if (!equal(await multiplier.msm(group, bases, scalars), expected)) {
               throw new VouchError('shard-rejected', `self-test: the ${group} engine computes wrongly`);
             }
           }
@@ -167,7 +168,7 @@ export const workerRole =
           const { job, shard: name, section } = shard.body;
           if (!bases || !opened) throw new VouchError('internal', `shard ${name} of ${job} was not fetched`);
           const began = performance.now();
-          const point = await pool.msm(SECTION_GROUP[section], bases, opened.plaintext, { signal });
+          const point = await multiplier.msm(SECTION_GROUP[section], bases, opened.plaintext, { signal });
           const millis = Math.round(performance.now() - began);
           const subject = resultSubject(shard);
           const header = encodeHeader(ShardResult, {
@@ -223,7 +224,7 @@ export const workerRole =
       offer: (state) => ({
         worker: {
           class: 'attested',
-          engine: `wasm x${threads}`,
+          engine: multiplier.label ?? 'by hand',
           credit: WORKING.includes(state) ? CREDIT : 0,
           resident: chunks.resident(),
         },
