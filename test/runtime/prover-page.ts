@@ -10,6 +10,7 @@ import { openGpu } from '../../runtime/gpu/adapter.ts';
 import { createPool, type Pool } from '../../runtime/msm/pool.ts';
 import { startWebThread } from '../../runtime/msm/web-thread.ts';
 import { createWebGpuEngine } from '../../runtime/msm/webgpu/engine.ts';
+import { checkMsm } from './msm-cases.ts';
 
 export interface PageQuestion {
   readonly engine: 'wasm' | 'webgpu';
@@ -38,6 +39,13 @@ async function answer({ engine, zkey, wtns, r, s }: PageQuestion): Promise<strin
   return JSON.stringify(await prove(key, witness, prover, { r: BigInt(r), s: BigInt(s) }));
 }
 
+/** The sums of all engines, by this page's threads; rejects with the names of those that are wrong. */
+async function sums(largest: number): Promise<void> {
+  await using pool = await threads();
+  for (const group of ['G1', 'G2'] as const)
+    await checkMsm((_, bases, scalars) => pool.msm(group, bases, scalars), group, { largest });
+}
+
 /** What the page has to offer, after its threads answered once. */
 async function pieces(): Promise<{ isolated: boolean; threads: number; gpu: boolean }> {
   await using pool = await threads();
@@ -45,4 +53,4 @@ async function pieces(): Promise<{ isolated: boolean; threads: number; gpu: bool
   return { isolated: crossOriginIsolated, threads: pool.threads, gpu: 'gpu' in navigator };
 }
 
-Object.assign(globalThis, { answer, pieces });
+Object.assign(globalThis, { answer, pieces, sums });

@@ -1,10 +1,12 @@
 /** Both engines in headless Chromium: threads of WebAssembly, and WebGPU on SwiftShader. The proofs are Node's, byte for byte. */
+import { readFileSync } from 'node:fs';
 import { prove } from '../../circuits/groth16/prove.ts';
 import { setup } from '../../circuits/groth16/setup.ts';
-import { writeWitness } from '../../circuits/groth16/witness.ts';
+import { readWitness, writeWitness } from '../../circuits/groth16/witness.ts';
 import { readZkey } from '../../circuits/groth16/zkey.ts';
 import { createPool } from '../../runtime/msm/pool.ts';
 import { randomCircuit } from '../circuits/groth16-circuit.ts';
+import { hasProverData, PROVER_DATA } from '../circuits/groth16-oracle.ts';
 import { assert, suite } from '../harness.ts';
 import { openProverPage } from './prover-browser.ts';
 import type { PageQuestion } from './prover-page.ts';
@@ -32,5 +34,31 @@ test('a small circuit, by threads and by WebGPU', async (t) => {
     assert.is(await page.evaluate(`answer(${JSON.stringify(question)})`), expected, engine);
   }
 });
+
+test('the sums of all engines by threads', async (t) => {
+  const page = await openProverPage(t);
+  await page.evaluate('sums(64)');
+});
+
+for (const name of ['pos', 'sha']) {
+  test(`${name} by threads: the proof that Node makes`, async (t) => {
+    if (!hasProverData) t.skip('no ../shared/prover here');
+    const [zkey, wtns] = ['zkey', 'wtns'].map(
+      (type) => new Uint8Array(readFileSync(`${PROVER_DATA}${name}.${type}`)),
+    ) as [Uint8Array, Uint8Array];
+    const [r, s] = [2n ** 253n + 5n, 2n ** 252n + 3n];
+    await using pool = await createPool();
+    const expected = JSON.stringify(await prove(readZkey(zkey), readWitness(wtns), pool, { r, s }));
+    const page = await openProverPage(t, { '/key.zkey': zkey, '/witness.wtns': wtns });
+    const question: PageQuestion = {
+      engine: 'wasm',
+      zkey: '/key.zkey',
+      wtns: '/witness.wtns',
+      r: String(r),
+      s: String(s),
+    };
+    assert.is(await page.evaluate(`answer(${JSON.stringify(question)})`), expected);
+  });
+}
 
 test.run();
