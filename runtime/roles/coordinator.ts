@@ -231,11 +231,14 @@ export const coordinatorRole =
         }),
         transform: phase('transforming', async (job, { signal }) => {
           const { zkey, witness } = had(job.witnessed);
-          const { scalars, publicSignals } = await transform(zkey, witness, await pool.ready(zkey), {
-            signal,
-          });
-          job.scalars = scalars;
-          job.publicSignals = publicSignals.map(String);
+          const ready = await pool.ready(zkey);
+          try {
+            const { scalars, publicSignals } = await transform(zkey, witness, ready, { signal });
+            job.scalars = scalars;
+            job.publicSignals = publicSignals.map(String);
+          } finally {
+            ready.release();
+          }
         }),
         plan: phase('planning', async (job) => {
           const { zkey, key } = had(job.witnessed);

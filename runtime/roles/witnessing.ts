@@ -97,7 +97,12 @@ export async function witnessOf(
   const zkey = readZkey(await getBlob(bus, statement.key, { ...limits, maxBytes: MAX_KEY_BYTES }));
   await checkOnce(`${statement.circuit}/${statement.key}`, async () => {
     await checkCircuit(zkey, readR1cs(await readFile(compiled.r1csPath)), pool, { signal });
-    await checkKey(zkey, await pool.ready(zkey), pool, { signal });
+    const ready = await pool.ready(zkey);
+    try {
+      await checkKey(zkey, ready, pool, { signal });
+    } finally {
+      ready.release();
+    }
   });
   const witness = await calculateWitness(
     await readFile(compiled.wasmPath),
