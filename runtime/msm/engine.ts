@@ -15,7 +15,7 @@ import { VouchError } from '../../protocols/errors.ts';
 import type { Region } from './arena.ts';
 import { createMsm, type Points, tablesOf } from './msm.ts';
 import { createMultiples } from './multiples.ts';
-import { createQuotient, MIN_DOMAIN_BITS } from './quotient.ts';
+import { createQuotient, type Matrices, MIN_DOMAIN_BITS } from './quotient.ts';
 import type { SharedKernel } from './wasm/kernel.ts';
 import { createWorkshop, degreeOf, type Run, SCALAR_BYTES } from './workshop.ts';
 
@@ -35,7 +35,7 @@ export function createWasmEngine(kernel: SharedKernel, threads: number, run: Run
   const { firstOffCurve, multiples } = createMultiples(workshop, msm);
   const { powersOf, loadMatrices, quotient } = createQuotient(workshop);
 
-  /** The key's points, rows and powers, each on its way into memory, in the order in which a proof needs them. */
+  /** A key whose points, rows and powers come into memory when they are first needed, and stay. */
   async function ready(key: ProvingKey, options: EngineOptions = {}): Promise<ReadyKey> {
     const counts = sectionCounts(key);
     const regions = new Set<Region>();
@@ -60,23 +60,25 @@ export function createWasmEngine(kernel: SharedKernel, threads: number, run: Run
       const load = () => loadPoints(SECTION_GROUP[section], counts[section], read, options);
       return loading(load, ({ region }) => [region]);
     };
-    // Threads convert these points, and add them up, while this one sorts the rows.
-    const [first, ...others] = ORDER;
-    let points: Partial<Record<Section, Promise<Points>>> = { [first]: loadSection(first) };
+    let points: Partial<Record<Section, Promise<Points>>> = {};
     /** Tables of each section. */
     let levels = 1;
-    const matrices = loading(
-      () => loadMatrices(key, options),
-      ({ starts, terms, table }) => [starts, terms, table],
-    );
-    const powers = loading(
-      () => powersOf(key.domainSize, options),
-      (region) => [region],
-    );
-    for (const section of others) points[section] = loadSection(section);
-    const everything = before;
+    let quotientParts: { readonly matrices: Promise<Matrices>; readonly powers: Promise<Region> } | undefined;
+    const partsOfQuotient = () => {
+      quotientParts ??= {
+        matrices: loading(
+          () => loadMatrices(key, options),
+          ({ starts, terms, table }) => [starts, terms, table],
+        ),
+        powers: loading(
+          () => powersOf(key.domainSize, options),
+          (region) => [region],
+        ),
+      };
+      return quotientParts;
+    };
     const free = async () => {
-      await everything;
+      await before;
       if (released && users === 0) for (const region of regions) drop(region);
     };
 
@@ -95,7 +97,10 @@ export function createWasmEngine(kernel: SharedKernel, threads: number, run: Run
       const now = { points, levels };
       try {
         return await use({
-          pointsOf: (section) => now.points[section]!,
+          pointsOf(section) {
+            now.points[section] ??= loadSection(section);
+            return now.points[section];
+          },
           widthOf: (section) => tablesFor(section, now.levels).bits,
         });
       } finally {
@@ -117,6 +122,7 @@ export function createWasmEngine(kernel: SharedKernel, threads: number, run: Run
         entering(async () => {
           demand(witness, key.variables);
           return putting(witness, async (source) => {
+            const { matrices, powers } = partsOfQuotient();
             const values = await quotient(await matrices, await powers, source, engineOptions);
             try {
               return arena.bytes(values).slice(0, key.domainSize * SCALAR_BYTES);
@@ -129,6 +135,9 @@ export function createWasmEngine(kernel: SharedKernel, threads: number, run: Run
         entering(async ({ pointsOf, widthOf }) => {
           demand(witness, key.variables);
           onPhase?.('transforming');
+          // Threads convert the first section's points, and add them up, while this one sorts the rows.
+          void pointsOf(ORDER[0]);
+          const { matrices, powers } = partsOfQuotient();
           return putting(witness, async (source) => {
             // A, B1, B2 and C have the same digits.
             const ofWitness = recode(source.at, key.variables, engineOptions, widthOf('A'));
