@@ -1,10 +1,12 @@
 /**
  * The only importer of `snarkjs`: its verifier is the second opinion on every proof, and its ceremony the real
- * setup path. It keeps worker threads in a global curve; they are ended when the process has no more use for them.
+ * setup path. It is loaded on first use, for it costs every command a third of a second. It keeps worker threads in
+ * a global curve; they are ended when the process has no more use for them.
  */
-import * as snarkjs from 'snarkjs';
 import type { Proof, VerificationKey } from '../circuits/groth16/verify.ts';
 import { VouchError } from '../protocols/errors.ts';
+
+const load = () => import('snarkjs');
 
 /** One verification at a time: snarkjs starts its threads on first use, for each who comes before they are there. */
 let turn: Promise<unknown> = Promise.resolve();
@@ -15,7 +17,8 @@ export async function verifyWithSnarkjs(
   publicSignals: readonly string[],
   proof: Proof,
 ): Promise<boolean> {
-  const verified = turn.then(() => snarkjs.groth16.verify(key as never, [...publicSignals], proof as never));
+  const { groth16 } = await load();
+  const verified = turn.then(() => groth16.verify(key as never, [...publicSignals], proof as never));
   turn = verified.catch(() => {});
   return verified;
 }
@@ -39,7 +42,7 @@ export async function ceremonyKey(
   const first = { type: 'mem' as const };
   const last: { type: 'mem'; data?: Uint8Array } = { type: 'mem' };
   const circuit = { type: 'mem' as const, data: r1cs };
-  const zKey = snarkjs.zKey as unknown as {
+  const zKey = (await load()).zKey as unknown as {
     newZKey(r1cs: unknown, ptau: string, zkey: unknown): Promise<unknown>;
     contribute(from: unknown, to: unknown, name: string, entropy: string): Promise<unknown>;
     verifyFromR1cs(r1cs: unknown, ptau: string, zkey: unknown): Promise<boolean>;

@@ -47,6 +47,7 @@ export function suite(name: string, options: { timeoutMs?: number } = {}) {
       },
       signal: abort.signal,
     };
+    const began = performance.now();
     try {
       if (skipAll) context.skip(skipAll);
       await Promise.race([Promise.resolve().then(() => body(context)), timeout]);
@@ -62,6 +63,8 @@ export function suite(name: string, options: { timeoutMs?: number } = {}) {
           new Promise((resolve) => setTimeout(resolve, 10_000).unref()),
         ]).catch((error) => console.error(`clean-up of "${title}" failed:`, error));
       }
+      // The runner shows what a file prints when it failed, or with --verbose.
+      writeSync(1, `\n${((performance.now() - began) / 1000).toFixed(1).padStart(6)} s  ${title}\n`);
     }
   };
   const test = (title: string, body: (t: TestContext) => unknown | Promise<unknown>) => {

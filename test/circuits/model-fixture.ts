@@ -105,15 +105,40 @@ export function wires(witness: Uint8Array): bigint[] {
   });
 }
 
-/** The number of constraints that do not hold. */
-export function violations({ constraints, terms }: R1cs, witness: readonly bigint[]): number {
+/** What each row of A, B and C gives at a witness. */
+function sumsAt({ constraints, terms }: R1cs, coefficients: readonly bigint[], witness: readonly bigint[]) {
   const sums = [0, 1, 2].map(() => Array<bigint>(constraints).fill(0n));
-  const coefficients = wires(terms.values);
   for (let i = 0; i < terms.count; i++) {
     sums[terms.matrix[i]!]![terms.row[i]!]! += coefficients[i]! * witness[terms.column[i]!]!;
   }
-  const [a, b, c] = sums as [bigint[], bigint[], bigint[]];
+  return sums as [bigint[], bigint[], bigint[]];
+}
+
+/** The number of constraints that do not hold. */
+export function violations(r1cs: R1cs, witness: readonly bigint[]): number {
+  const [a, b, c] = sumsAt(r1cs, wires(r1cs.terms.values), witness);
   return a.filter((value, row) => (value * b[row]! - c[row]!) % R !== 0n).length;
+}
+
+/** Tells how many constraints on a wire of a valid witness do not hold when `delta` is added to that wire alone. */
+export function violationsNear(
+  r1cs: R1cs,
+  witness: readonly bigint[],
+): (wire: number, delta: bigint) => number {
+  const { terms } = r1cs;
+  const coefficients = wires(terms.values);
+  const sums = sumsAt(r1cs, coefficients, witness);
+  const termsOf = Map.groupBy(Array(terms.count).keys(), (i) => terms.column[i]!);
+  return (wire, delta) => {
+    const changed = new Map<number, [bigint, bigint, bigint]>();
+    for (const i of termsOf.get(wire) ?? []) {
+      const row = terms.row[i]!;
+      const at = changed.get(row) ?? [sums[0][row]!, sums[1][row]!, sums[2][row]!];
+      at[terms.matrix[i]!]! += coefficients[i]! * delta;
+      changed.set(row, at);
+    }
+    return [...changed.values()].filter(([a, b, c]) => (a * b - c) % R !== 0n).length;
+  };
 }
 
 /**
@@ -125,16 +150,13 @@ export function freedom(r1cs: R1cs, witness: readonly bigint[]): number {
   const { constraints, terms, outputs, publicInputs } = r1cs;
   const fixed = 1 + outputs + publicInputs;
   const coefficients = wires(terms.values);
-  const sums = [0, 1, 2].map(() => Array<bigint>(constraints).fill(0n));
-  for (let i = 0; i < terms.count; i++) {
-    sums[terms.matrix[i]!]![terms.row[i]!]! += coefficients[i]! * witness[terms.column[i]!]!;
-  }
+  const sums = sumsAt(r1cs, coefficients, witness);
   const rows = Array.from({ length: constraints }, () => new Map<number, bigint>());
   for (let i = 0; i < terms.count; i++) {
     const [matrix, row, wire] = [terms.matrix[i]!, terms.row[i]!, terms.column[i]!];
     if (wire < fixed) continue;
     // d(ab - c) = b da + a db - dc
-    const factor = matrix === 0 ? sums[1]![row]! : matrix === 1 ? sums[0]![row]! : -1n;
+    const factor = matrix === 0 ? sums[1][row]! : matrix === 1 ? sums[0][row]! : -1n;
     const value = ((rows[row]!.get(wire) ?? 0n) + coefficients[i]! * factor) % R;
     if (value === 0n) rows[row]!.delete(wire);
     else rows[row]!.set(wire, value);

@@ -103,18 +103,34 @@ const breakages: Record<string, (group: Group, right: Uint8Array) => Uint8Array>
   'two points': (_, right) => concat(right, right),
   nothing: () => new Uint8Array(),
 };
-for (const [what, falsify] of Object.entries(breakages)) {
-  test(`${what} as a result is refused, and the shard goes to another`, async (t) => {
-    const { fixture, request } = await besideAnHonestOne(t, await falsified(falsify));
-    await until(async () => request.heard.some(({ body }) => body.workers.some(({ id }) => id === 'bad')));
-    await fixture.process('worker', 'w1');
-    const { record } = await fixture.check(request);
-    assert.ok(record.workers.some(({ id, shards }) => id === 'w1' && shards > 0));
-    const next = await fixture.ask();
-    await fixture.check(next);
-    assert.not(next.heard.some(({ body }) => body.workers.some(({ id }) => id === 'bad')));
-  });
-}
+test('results that are no point of their group are refused; the shards go to another, the workers get no more', async (t) => {
+  const fixture = await startProving(t);
+  await fixture.process('coordinator', 'c1');
+  const broken = await Promise.all(
+    Object.entries(breakages).map(async ([what, falsify], i) => {
+      const { promise: answered, resolve } = Promise.withResolvers<void>();
+      const engine = await falsified((group, right) => {
+        const point = falsify(group, right);
+        if (point !== right) resolve();
+        return point;
+      });
+      await fixture.role('worker', `bad-${i}`, workerRole({ engine }));
+      return { what, id: `bad-${i}`, answered };
+    }),
+  );
+  const request = await fixture.ask();
+  await Promise.all(broken.map(({ answered }) => answered));
+  await fixture.process('worker', 'w1');
+  const { record } = await fixture.check(request);
+  assert.ok(record.workers.some(({ id, shards }) => id === 'w1' && shards > 0));
+  const next = await fixture.ask();
+  await fixture.check(next);
+  for (const { what, id } of broken)
+    assert.not(
+      next.heard.some(({ body }) => body.workers.some((worker) => worker.id === id)),
+      what,
+    );
+});
 
 test('a worker that fails at every shard hands it back, and others do them', async (t) => {
   const engine = await falsified(() => {

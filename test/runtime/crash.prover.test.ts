@@ -2,7 +2,7 @@
 import { suite } from '../harness.ts';
 import { KILLS, surviveAll } from './crash-kills.ts';
 
-const test = suite('crash', { timeoutMs: 180_000 });
+const test = suite('crash', { timeoutMs: 300_000 });
 test(
   `a small proof survives each kill: ${KILLS.map(([title]) => title.split(':')[0]).join('; ')}`,
   surviveAll,

@@ -145,9 +145,10 @@ export async function startProving(
   const home = await startHome(t);
   const { server, log, policies, observer, bus, role } = home;
   t.defer(() => closeSnarkjs());
-  // The key-brokers of one home share a store: each fixture's model has a name of its own.
+  // The key-brokers of one home share a folder: each fixture's has an id, and its model a name, of its own.
+  const number = fixtures++;
   const manifest = await publishModel(observer, 'provisioner.test', {
-    name: `model-${fixtures++}`,
+    name: `model-${number}`,
     model: what.model,
     policy: policies.release,
   });
@@ -162,7 +163,7 @@ export async function startProving(
     circuit: what.circuit,
     key: (await putBlob(client, what.zkey)).digest,
   };
-  if (broker) await role('broker', 'broker-1', startBroker);
+  if (broker) await role('broker', `broker-${number}`, startBroker);
 
   const proofsOf = async (job: string) => {
     const found = await observer.subjectsOf(STREAMS.proofs.name, subjects.proof(job));
