@@ -162,9 +162,10 @@ networked(
     .addOption(
       new Option(
         '--engine <name>',
-        'what a worker multiplies with; default: auto, the GPU where there is one',
+        'what a worker multiplies with, and a coordinator transforms; default: auto, the GPU where there is one',
       ).choices(ENGINES),
     )
+    .option('--gpu-memory <MiB>', 'what keys and points may take of a GPU', whole(16, 2 ** 20))
     .option('--shard-points <n>', "points of a coordinator's shards at most", whole(16, 1 << 20))
     .option(
       '--policy <file>',
@@ -188,6 +189,7 @@ networked(
       model?: string;
       threads?: number;
       engine?: EngineName;
+      gpuMemory?: number;
       shardPoints?: number;
       policy?: string;
       pci?: string[];

@@ -7,6 +7,7 @@ import {
   type ProverEngine,
   type ReadyKey,
   SECTIONS,
+  type Section,
   type Sums,
 } from '../circuits/groth16/engine.ts';
 import { elementBytes, randomScalar } from '../circuits/groth16/field.ts';
@@ -19,7 +20,7 @@ import { openGpu } from './gpu/adapter.ts';
 import { type Tuning, tune } from './gpu/autotune.ts';
 import { createPool, type Pool } from './msm/pool.ts';
 import { measureRates, type Rates, sectionsForThreads } from './msm/split.ts';
-import { createWebGpuEngine, type WebGpuEngine } from './msm/webgpu/engine.ts';
+import { createWebGpuEngine, type WebGpuEngine, type WebGpuKey } from './msm/webgpu/engine.ts';
 import type { Log } from './service.ts';
 import { tuningStore } from './tuning-store.ts';
 
@@ -39,6 +40,10 @@ export interface HostEngineOptions {
   /** 1 to 64; the machine's logical cores by default. With `webgpu` they do what is too small for it. */
   readonly threads?: number | undefined;
   readonly log?: Log | undefined;
+  /** Bytes of the GPU that keys and points may take; by default what its capability says. */
+  readonly gpuBytes?: number | undefined;
+  /** Who opens the device, again when it was lost; default: the host's first adapter. */
+  readonly open?: typeof openGpu | undefined;
 }
 
 /** Opens it, with threads of its own. */
@@ -60,9 +65,10 @@ export async function openHostEngine({ threads, ...options }: HostEngineOptions 
 /** The same with threads that are the caller's to close. The rates of `auto` are measured when the first key comes. */
 export async function engineBeside(
   pool: Pool,
-  { engine = 'auto', log = () => {} }: Omit<HostEngineOptions, 'threads'> = {},
+  options: Omit<HostEngineOptions, 'threads'> = {},
 ): Promise<HostEngine> {
-  const gpu = engine === 'wasm' ? undefined : await openGpuEngine(engine, pool, log);
+  const { engine = 'auto', log = () => {} } = options;
+  const gpu = engine === 'wasm' ? undefined : await openGpuEngine(pool, { ...options, engine, log });
   const close = async () => gpu?.close();
   const engineOf = (label: string, { ready, msm }: Pick<ProverEngine, 'ready' | 'msm'>): HostEngine => ({
     label,
@@ -76,7 +82,24 @@ export async function engineBeside(
   const label = `wasm x${pool.threads}`;
   if (!gpu) return engineOf(label, pool);
   if (engine === 'webgpu') return engineOf('webgpu', gpu);
-  return engineOf(`webgpu + ${label}`, { msm: gpu.msm, ready: readyOnBoth({ gpu, pool, log }) });
+  const msm: ProverEngine['msm'] = (...call) =>
+    orThreads(
+      log,
+      () => gpu.msm(...call),
+      () => pool.msm(...call),
+    );
+  return engineOf(`webgpu + ${label}`, { msm, ready: readyOnBoth({ gpu, pool, log }) });
+}
+
+/** What the GPU makes, or where it has no room or is gone for good the threads. */
+async function orThreads<T>(log: Log, onGpu: () => Promise<T>, onThreads: () => Promise<T>): Promise<T> {
+  try {
+    return await onGpu();
+  } catch (error) {
+    if (!(error instanceof VouchError) || error.code === 'cancelled') throw error;
+    log(`the GPU failed, threads take over: ${error.message}`);
+    return onThreads();
+  }
 }
 
 /** A device's engine, and what the device does in a second. */
@@ -85,7 +108,10 @@ interface TunedGpu extends WebGpuEngine {
 }
 
 /** The GPU's engine; undefined where `auto` finds none. */
-async function openGpuEngine(engine: EngineName, curve: Pool, log: Log): Promise<TunedGpu | undefined> {
+async function openGpuEngine(
+  curve: Pool,
+  { engine, log, gpuBytes, open = openGpu }: HostEngineOptions & { engine: EngineName; log: Log },
+): Promise<TunedGpu | undefined> {
   // Set to 1, tests and the curious run on lavapipe or SwiftShader.
   const allowSoftware = process.env.VOUCH_SOFTWARE_GPU === '1';
   let capability: Capability | undefined;
@@ -94,9 +120,9 @@ async function openGpuEngine(engine: EngineName, curve: Pool, log: Log): Promise
     const gpu = await createWebGpuEngine({
       curve,
       open: async () => {
-        const handle = await openGpu({ allowSoftware });
+        const handle = await open({ allowSoftware });
         capability = handle.capability;
-        return handle;
+        return { ...handle, memoryBytes: gpuBytes ?? capability.memoryBytes };
       },
       tune: async (queue) => {
         tuning = await tune(queue, { capability: capability!, store: tuningStore() });
@@ -111,13 +137,19 @@ async function openGpuEngine(engine: EngineName, curve: Pool, log: Log): Promise
   }
 }
 
-/** Measures the threads once, and splits every key by that. */
-function readyOnBoth(both: Both): ProverEngine['ready'] {
+/** Splits every key by what the threads were measured to do, once, when the first sums are asked for. */
+function readyOnBoth(both: Omit<Both, 'threads'>): ProverEngine['ready'] {
   let measured: Promise<Rates> | undefined;
-  return async (key, options) => {
+  const threads = () => {
     measured ??= ratesOf(both.pool);
-    return splitKey(key, { ...both, threads: await measured }, options);
+    return measured;
   };
+  return (key, options) =>
+    orThreads<ReadyKey>(
+      both.log,
+      async () => splitKey(key, await both.gpu.ready(key, options), { ...both, threads }),
+      () => both.pool.ready(key, options),
+    );
 }
 
 /** Distinct points that the threads' rates are measured with. */
@@ -137,35 +169,35 @@ interface Both {
   readonly gpu: TunedGpu;
   readonly pool: Pool;
   readonly log: Log;
+  threads(): Promise<Rates>;
 }
 
 /** A key on both. The threads hold theirs from when they are first given something to do. */
-async function splitKey(
-  key: ProvingKey,
-  { gpu, pool, log, threads }: Both & { readonly threads: Rates },
-  options?: EngineOptions,
-): Promise<ReadyKey> {
-  const onGpu = await gpu.ready(key, options);
+function splitKey(key: ProvingKey, onGpu: WebGpuKey, { gpu, pool, log, threads }: Both): ReadyKey {
   let held: Promise<ReadyKey> | undefined;
   const onThreads = () => {
     held ??= pool.ready(key);
     return held;
   };
-  const forThreads = sectionsForThreads(key, gpu.rates, threads);
-  const forGpu = new Set(SECTIONS.filter((section) => !forThreads.has(section)));
-  log(`sums by threads: ${[...forThreads].join(', ') || 'none'}; by the GPU: ${[...forGpu].join(', ')}`);
-
-  /** What the GPU makes, or where it failed for good the threads. */
-  async function either<T>(work: (key: ReadyKey) => Promise<T>, instead = work): Promise<T> {
-    try {
-      return await work(onGpu);
-    } catch (error) {
-      if (!(error instanceof VouchError) || error.code === 'cancelled') throw error;
-      log(`the GPU failed, threads take over: ${error.message}`);
-      return instead(await onThreads());
-    }
+  let split: Promise<Record<'forThreads' | 'forGpu', ReadonlySet<Section>>> | undefined;
+  async function decide() {
+    const forThreads = sectionsForThreads(key, gpu.rates, await threads());
+    const forGpu = new Set(SECTIONS.filter((section) => !forThreads.has(section)));
+    log(`sums by threads: ${[...forThreads].join(', ') || 'none'}; by the GPU: ${[...forGpu].join(', ')}`);
+    return { forThreads, forGpu };
   }
-  async function sumsOfThreads(witness: Uint8Array, options: EngineOptions): Promise<Partial<Sums>> {
+
+  const either = <T>(work: (key: ReadyKey) => Promise<T>): Promise<T> =>
+    orThreads(
+      log,
+      () => work(onGpu),
+      async () => work(await onThreads()),
+    );
+  async function sumsOfThreads(
+    witness: Uint8Array,
+    forThreads: ReadonlySet<Section>,
+    options: EngineOptions,
+  ): Promise<Partial<Sums>> {
     const scalars = witnessScalars(key, witness);
     const sums = SECTIONS.map(async (section) => {
       if (section === 'H' || !forThreads.has(section)) return [];
@@ -180,12 +212,15 @@ async function splitKey(
       const failed = new AbortController();
       const signal = AbortSignal.any([failed.signal, ...(given.signal ? [given.signal] : [])]);
       const options = { ...given, signal };
+      split ??= decide();
+      const { forThreads, forGpu } = await split;
       try {
         const [some, others] = await Promise.all([
-          sumsOfThreads(witness, options),
-          either<Partial<Sums>>(
+          sumsOfThreads(witness, forThreads, options),
+          orThreads<Partial<Sums>>(
+            log,
             () => onGpu.partialSums(witness, { ...options, sections: forGpu }),
-            (own) => own.sums(witness, options),
+            async () => (await onThreads()).sums(witness, options),
           ),
         ]);
         return { ...others, ...some } as Sums;
@@ -195,6 +230,8 @@ async function splitKey(
     },
     quotient: (witness, given) => either((held) => held.quotient(witness, given)),
     msm: (section, scalars, given) => either((held) => held.msm(section, scalars, given)),
+    // Of what the GPU holds: it has the most to do, and makes them in no time.
+    tabulate: onGpu.tabulate,
     release() {
       onGpu.release();
       void held?.then((own) => own.release());

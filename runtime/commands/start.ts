@@ -21,8 +21,10 @@ export interface StartCommand extends Network {
   readonly id?: string;
   readonly model?: string;
   readonly threads?: number;
-  /** what a worker multiplies with */
+  /** what a worker multiplies with, and a coordinator transforms */
   readonly engine?: EngineName;
+  /** MiB that keys and points may take of a GPU */
+  readonly gpuMemory?: number;
   readonly policy?: string;
   /** who makes the evidence of attested roles */
   readonly provider?: ProviderName;

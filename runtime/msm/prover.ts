@@ -115,8 +115,17 @@ export async function createProverOn(
     onPhase?.('loading');
     const source = await open(file, 'proving key');
     let readying: Promise<ReadyKey> | undefined;
+    const underWay = new Set<Promise<unknown>>();
+    /** What may still read the file, because a part of the key is loaded when it is first needed. */
+    const use = async <T>(work: (key: ReadyKey) => Promise<T>): Promise<T> => {
+      if (!loaded.has(release)) throw new VouchError('not-ready', 'the proving key was released');
+      const done = readying!.then(work);
+      underWay.add(done);
+      return done.finally(() => underWay.delete(done));
+    };
     const release = async () => {
       if (!loaded.delete(release)) return;
+      await Promise.allSettled(underWay);
       await readying?.then(
         (key) => key.release(),
         () => undefined,
@@ -135,51 +144,52 @@ export async function createProverOn(
         },
         { signal },
       );
-      const [ready] = await Promise.all([readying, checking]);
+      await Promise.all([readying, checking]);
 
-      const proveValues = async (values: Uint8Array, proofOptions: OneProof = {}) => {
-        if (!loaded.has(release)) throw new VouchError('not-ready', 'the proving key was released');
-        try {
-          return await proveReady(zkey, values, ready, pool, proofOptions);
-        } finally {
-          values.fill(0);
-        }
-      };
+      const proveValues = (witness: () => Promise<Uint8Array>, proofOptions: OneProof) =>
+        use(async (ready) => {
+          const values = await witness();
+          try {
+            return await proveReady(zkey, values, ready, pool, proofOptions);
+          } finally {
+            values.fill(0);
+          }
+        });
       return {
-        prove: async (wtns, proofOptions) => {
-          const values = await reading(wtns, 'witness', async (witness) => {
-            const { count, read } = await openWitness(witness);
-            if (count !== zkey.variables) {
-              throw new VouchError(
-                'bad-file',
-                `witness: it has ${count} values, the key is for ${zkey.variables}`,
-              );
-            }
-            const bytes = new Uint8Array(count * ELEMENT_BYTES);
-            await read(bytes);
-            return bytes;
-          });
+        prove: (wtns, proofOptions = {}) => {
+          const values = () =>
+            reading(wtns, 'witness', async (witness) => {
+              const { count, read } = await openWitness(witness);
+              if (count !== zkey.variables) {
+                throw new VouchError(
+                  'bad-file',
+                  `witness: it has ${count} values, the key is for ${zkey.variables}`,
+                );
+              }
+              const bytes = new Uint8Array(count * ELEMENT_BYTES);
+              await read(bytes);
+              return bytes;
+            });
           return proveValues(values, proofOptions);
         },
-        fullProve: async (input, wasm, proofOptions = {}) => {
-          proofOptions.onPhase?.('witnessing');
-          const code = await reading(wasm, 'witness calculator', async (module) => {
-            const bytes = new Uint8Array(module.byteLength);
-            await module.read(0, bytes);
-            return bytes;
-          });
-          const { signal: proofSignal } = proofOptions;
-          const values = await host.calculateWitness(
-            code,
-            signalsOf(input),
-            proofSignal ? { signal: proofSignal } : {},
-          );
+        fullProve: (input, wasm, proofOptions = {}) => {
+          const values = async () => {
+            proofOptions.onPhase?.('witnessing');
+            const code = await reading(wasm, 'witness calculator', async (module) => {
+              const bytes = new Uint8Array(module.byteLength);
+              await module.read(0, bytes);
+              return bytes;
+            });
+            const { signal: proofSignal } = proofOptions;
+            return host.calculateWitness(code, signalsOf(input), proofSignal ? { signal: proofSignal } : {});
+          };
           return proveValues(values, proofOptions);
         },
-        tabulate: async (tableOptions) => {
-          if (!ready.tabulate) throw new VouchError('not-ready', 'the engine makes no tables here');
-          return ready.tabulate({ ...tableOptions, kept: await host.keptTables(source, tableOptions) });
-        },
+        tabulate: (tableOptions) =>
+          use(async (ready) => {
+            if (!ready.tabulate) throw new VouchError('not-ready', 'the engine makes no tables here');
+            return ready.tabulate({ ...tableOptions, kept: await host.keptTables(source, tableOptions) });
+          }),
         release,
         [Symbol.asyncDispose]: release,
       };

@@ -3,13 +3,12 @@
  * wrong ones when the proof of those sums does not verify. A point here has been checked to be one of its group,
  * and nothing more.
  */
-import { SECTION_GROUP, SECTIONS, type Section } from '../../circuits/groth16/engine.ts';
+import { type CurveEngine, SECTION_GROUP, SECTIONS, type Section } from '../../circuits/groth16/engine.ts';
 import { addPoints, POINT_BYTES } from '../../circuits/groth16/point.ts';
 import type { Zkey } from '../../circuits/groth16/zkey.ts';
 import { equal } from '../../protocols/encoding.ts';
 import { SCALAR_BYTES } from '../../protocols/msm.ts';
 import type { PlannedShard } from './plan.ts';
-import type { Pool } from './pool.ts';
 
 /** Scalars of the five sections, 32 bytes each. Secret. */
 export type SectionScalars = Readonly<Record<Section, Uint8Array>>;
@@ -48,7 +47,7 @@ export function sectionSums(parts: Iterable<PartialSum>): Record<Section, Uint8A
 export async function* wrongSums(
   parts: Iterable<PartialSum>,
   { zkey, scalars }: { readonly zkey: Zkey; readonly scalars: SectionScalars },
-  pool: Pick<Pool, 'msm'>,
+  engine: Pick<CurveEngine, 'msm'>,
   signal: AbortSignal,
 ): AsyncGenerator<{ readonly part: PartialSum; readonly right: Uint8Array }> {
   for (const part of parts) {
@@ -56,7 +55,7 @@ export async function* wrongSums(
     const group = SECTION_GROUP[section];
     const size = POINT_BYTES[group];
     const bases = zkey.points[section].subarray(from * size, (from + count) * size);
-    const right = await pool.msm(group, bases, scalarsOf(scalars, part.shard), { signal });
+    const right = await engine.msm(group, bases, scalarsOf(scalars, part.shard), { signal });
     if (!equal(right, part.point)) yield { part, right };
   }
 }

@@ -45,6 +45,7 @@ import { acquire, type Lease } from '../lease.ts';
 import { createLedger, type Ledger, planShards, workOf } from '../msm/plan.ts';
 import { createPool } from '../msm/pool.ts';
 import { type PartialSum, type SectionScalars, sectionSums, sharesOf, wrongSums } from '../msm/sums.ts';
+import { type EngineName, engineBeside } from '../prover-engine.ts';
 import { provisionMemoryStreams } from '../provision.ts';
 import { verifyWithSnarkjs } from '../snarkjs.ts';
 import { dispatch } from './dispatch.ts';
@@ -68,6 +69,10 @@ export interface CoordinatorOptions {
   readonly workerPolicy: Policy;
   /** threads for transforms and checks, default 1 */
   readonly threads?: number | undefined;
+  /** who makes transforms and sums of its own; `auto` by default */
+  readonly engine?: EngineName | undefined;
+  /** that a key may take of a GPU; by default what its capability says */
+  readonly gpuBytes?: number | undefined;
   /** default: one of this installation's own */
   readonly provider?: Provider | undefined;
   /** points of a shard at most; by default as few shards as keep the workers evenly busy */
@@ -103,6 +108,9 @@ export const coordinatorRole =
     const { id, bus, log, source } = context;
     const pool = await createPool({ threads: options.threads ?? 1 });
     context.onStop(() => pool.close());
+    const { engine: name, gpuBytes } = options;
+    const engine = await engineBeside(pool, { engine: name, gpuBytes, log });
+    context.onStop(() => engine.close());
     const identity = await createIdentity('coordinator', id, { provider: options.provider });
     const jobs = new Map<string, Job>();
 
@@ -227,11 +235,11 @@ export const coordinatorRole =
           return { epoch: lease.epoch, published: await isPublished(input.job) };
         }),
         witness: phase('witnessing', async (job, { signal }) => {
-          job.witnessed = await witnessOf({ bus, source, identity, pool }, job.statement, signal);
+          job.witnessed = await witnessOf({ bus, source, identity, pool, engine }, job.statement, signal);
         }),
         transform: phase('transforming', async (job, { signal }) => {
           const { zkey, witness } = had(job.witnessed);
-          const ready = await pool.ready(zkey);
+          const ready = await engine.ready(zkey, { signal });
           try {
             const { scalars, publicSignals } = await transform(zkey, witness, ready, { signal });
             job.scalars = scalars;
@@ -281,11 +289,11 @@ export const coordinatorRole =
           const { r, s } = options.insecureBlinding ?? { r: randomScalar(), s: randomScalar() };
           const { zkey } = had(job.witnessed);
           const parts = had(job.parts);
-          job.proof = await assemble(zkey, sectionSums(parts.values()), r, s, pool);
+          job.proof = await assemble(zkey, sectionSums(parts.values()), r, s, engine);
           if (await verifies(job)) return;
           let wrong = 0;
           const truth = { zkey, scalars: had(job.scalars) };
-          for await (const { part, right } of wrongSums(parts.values(), truth, pool, signal)) {
+          for await (const { part, right } of wrongSums(parts.values(), truth, engine, signal)) {
             const { shard, worker } = part;
             log(`${source}: job ${input.job}: ${worker} computed ${shard.id} wrongly; it gets no more work`);
             fleet.ban(worker);
@@ -293,7 +301,7 @@ export const coordinatorRole =
             wrong += 1;
           }
           if (wrong === 0) job.reason = 'the proof does not verify, although every sum is right: see the key';
-          job.proof = await assemble(zkey, sectionSums(parts.values()), r, s, pool);
+          job.proof = await assemble(zkey, sectionSums(parts.values()), r, s, engine);
         }),
         verify: phase('verifying', async (job) => ({ verified: await verifies(job) })),
         publish: phase('publishing', async (job, { input: { job: name, epoch } }) => {

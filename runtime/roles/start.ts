@@ -30,8 +30,10 @@ export interface StartOptions {
   readonly log: Log;
   readonly model?: string | undefined;
   readonly threads?: number | undefined;
-  /** what a worker multiplies with */
+  /** what a worker multiplies with, and a coordinator transforms */
   readonly engine?: EngineName | undefined;
+  /** MiB that keys and points may take of a GPU */
+  readonly gpuMemory?: number | undefined;
   readonly policy?: string | undefined;
   /** who makes the evidence of attested roles; default: the simulator */
   readonly provider?: ProviderName | undefined;
@@ -52,7 +54,11 @@ function roleOf(
   options: StartOptions,
 ): StartRole {
   const policy = (name: PolicyName) => findPolicy(name, options.policy, kitOf(options.creds));
-  const threads = options.threads === undefined ? {} : { threads: options.threads };
+  const engine = {
+    engine: options.engine,
+    threads: options.threads,
+    gpuBytes: options.gpuMemory && options.gpuMemory * 2 ** 20,
+  };
   switch (role) {
     case 'enclave':
       return enclaveRole(neighbours, policy('inference'), provider);
@@ -64,10 +70,10 @@ function roleOf(
       if (!options.model) throw new VouchError('bad-input', 'start runner: expected --model NAME, got none');
       return runnerRole(neighbours, options.model);
     case 'worker':
-      return workerRole({ ...threads, engine: options.engine, provider });
+      return workerRole({ ...engine, provider });
     case 'coordinator':
       return coordinatorRole({
-        ...threads,
+        ...engine,
         provider,
         workerPolicy: policy('worker'),
         shardPoints: options.shardPoints,

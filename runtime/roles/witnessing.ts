@@ -8,6 +8,7 @@
  */
 import { readFile } from 'node:fs/promises';
 import { checkKey } from '../../circuits/groth16/check-key.ts';
+import type { ProverEngine } from '../../circuits/groth16/engine.ts';
 import { checkCircuit } from '../../circuits/groth16/qap.ts';
 import { readR1cs } from '../../circuits/groth16/r1cs.ts';
 import { readZkey, type Zkey } from '../../circuits/groth16/zkey.ts';
@@ -43,6 +44,7 @@ export interface Prover {
   readonly source: string;
   readonly identity: Identity;
   readonly pool: Pool;
+  readonly engine: ProverEngine;
 }
 
 /**
@@ -50,7 +52,7 @@ export interface Prover {
  * circuit), `statement-false`, `bad-file` (a blob that is missing or damaged), `too-large`, `key-rejected`.
  */
 export async function witnessOf(
-  { bus, source, identity, pool }: Prover,
+  { bus, source, identity, pool, engine }: Prover,
   statement: QualityStatement,
   signal: AbortSignal,
 ): Promise<Witnessed> {
@@ -97,9 +99,9 @@ export async function witnessOf(
   const zkey = readZkey(await getBlob(bus, statement.key, { ...limits, maxBytes: MAX_KEY_BYTES }));
   await checkOnce(`${statement.circuit}/${statement.key}`, async () => {
     await checkCircuit(zkey, readR1cs(await readFile(compiled.r1csPath)), pool, { signal });
-    const ready = await pool.ready(zkey);
+    const ready = await engine.ready(zkey, { signal });
     try {
-      await checkKey(zkey, ready, pool, { signal });
+      await checkKey(zkey, ready, engine, { signal });
     } finally {
       ready.release();
     }

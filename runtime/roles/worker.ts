@@ -61,16 +61,18 @@ export interface WorkerOptions {
   readonly threads?: number | undefined;
   /** who multiplies: by name, `auto` by default, or as given; closed with the worker */
   readonly engine?: EngineName | ShardEngine | undefined;
+  /** that points may take of a GPU; by default what its capability says */
+  readonly gpuBytes?: number | undefined;
   /** default: one of this installation's own */
   readonly provider?: Provider | undefined;
 }
 
 export const workerRole =
-  ({ threads = 1, engine = 'auto', provider }: WorkerOptions = {}): StartRole =>
+  ({ threads = 1, engine = 'auto', gpuBytes, provider }: WorkerOptions = {}): StartRole =>
   async (context) => {
     const { id, bus, log, source } = context;
     const multiplier: ShardEngine =
-      typeof engine === 'string' ? await openHostEngine({ engine, threads, log }) : engine;
+      typeof engine === 'string' ? await openHostEngine({ engine, threads, gpuBytes, log }) : engine;
     context.onStop(() => multiplier.close());
     const identity = await createIdentity('worker', id, { provider });
     const chunks = createChunkCache(CACHE_BYTES);

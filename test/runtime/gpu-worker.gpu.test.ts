@@ -4,15 +4,15 @@ import { assert, suite } from '../harness.ts';
 import { startProving } from './proof-fixture.ts';
 
 // Kernels are compiled, and the device is measured.
-const test = suite('a worker on a GPU', { timeoutMs: 300_000 });
+const test = suite('proving roles on a GPU', { timeoutMs: 300_000 });
 
-test('takes all shards of a proof, byte for byte what the CPU makes', async (t) => {
+test('a worker takes all shards, a coordinator transforms: byte for byte what the CPU makes', async (t) => {
   const gpu = await openGpu({ allowSoftware: true }).catch((error: Error) => t.skip(error.message));
   gpu.close();
   process.env.VOUCH_SOFTWARE_GPU = '1';
   const fixture = await startProving(t);
   const worker = await fixture.role('worker', 'gpu1', workerRole({ engine: 'webgpu' }));
-  await fixture.process('coordinator', 'c1');
+  await fixture.process('coordinator', 'c1', { args: ['--engine', 'webgpu'] });
   const { record } = await fixture.check(await fixture.ask());
   assert.equal(
     record.workers.map(({ id }) => id),

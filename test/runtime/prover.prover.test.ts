@@ -165,6 +165,11 @@ test('a prover keeps a key ready, over many proofs, also at once', async () => {
   });
   assert.match(await codeOf(stopped), /^cancelled/);
   await key.prove(at('small.wtns'));
+  // The very first proof of a key still reads it.
+  const fresh = await prover.load(at('small.zkey'));
+  const first = fresh.prove(at('small.wtns'));
+  await fresh.release();
+  await first;
   await key.release();
   assert.match(await codeOf(key.prove(at('small.wtns'))), /^not-ready/);
   await prover.close();

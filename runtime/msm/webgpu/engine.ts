@@ -15,6 +15,8 @@ import {
   type Section,
   type Sums,
   type SumsOptions,
+  type Tabulated,
+  type TabulateOptions,
 } from '../../../circuits/groth16/engine.ts';
 import { ELEMENT_BYTES } from '../../../circuits/groth16/field.ts';
 import { POINT_BYTES } from '../../../circuits/groth16/point.ts';
@@ -32,6 +34,8 @@ type Bytes = Uint8Array<ArrayBuffer>;
 
 export interface OpenDevice {
   readonly device: GPUDevice;
+  /** that keys and points may take, where it is known */
+  readonly memoryBytes?: number | undefined;
   close(): void;
 }
 
@@ -42,10 +46,8 @@ export interface WebGpuEngineOptions {
   readonly tune: (queue: Queue) => Promise<{ readonly variant: FieldVariant; readonly threads: number }>;
   /** Who adds up a few points and pairs them; a GPU is slow at that. Its caller closes it. */
   readonly curve: CurveEngine;
-  /** Bytes of the device that keys and points may take, 4 GiB by default. */
+  /** Bytes of the device that keys and points may take; by default what `open` says, or else 4 GiB. */
   readonly cacheBytes?: number | undefined;
-  /** Bytes that a key's points may take with tables of their multiples; none by default. */
-  readonly tableBytes?: number | undefined;
 }
 
 export interface WebGpuSumsOptions extends SumsOptions, RunOptions {
@@ -54,6 +56,8 @@ export interface WebGpuSumsOptions extends SumsOptions, RunOptions {
 }
 export interface WebGpuKey extends ReadyKey {
   partialSums(witness: Uint8Array, options?: WebGpuSumsOptions): Promise<Partial<Sums>>;
+  /** Made anew on each device; not kept beyond it. `too-large` where the budget has no room. */
+  tabulate(options: TabulateOptions): Promise<Tabulated>;
 }
 
 export interface WebGpuEngine extends ProverEngine {
@@ -82,7 +86,7 @@ const RECOVERABLE = new Set<string>(['device-lost', 'out-of-memory']);
 
 /** Opens the device, so that a host without one is told at once. */
 export async function createWebGpuEngine(options: WebGpuEngineOptions): Promise<WebGpuEngine> {
-  const { curve, tableBytes } = options;
+  const { curve } = options;
   let current: Promise<Session> | undefined;
   let closed = false;
 
@@ -91,7 +95,7 @@ export async function createWebGpuEngine(options: WebGpuEngineOptions): Promise<
     try {
       const queue = createQueue(device.device);
       const tuning = await options.tune(queue);
-      const residency = createResidency(options.cacheBytes ?? CACHE_BYTES);
+      const residency = createResidency(options.cacheBytes ?? device.memoryBytes ?? CACHE_BYTES);
       return { device, queue, variant: tuning.variant, msm: createGpuMsm(queue, tuning), residency };
     } catch (error) {
       device.close();
@@ -129,10 +133,15 @@ export async function createWebGpuEngine(options: WebGpuEngineOptions): Promise<
     return work(await session());
   }
 
-  async function take(on: Session, digest: string, key: ProvingKey, run: RunOptions): Promise<Pin<HeldKey>> {
+  async function take(
+    on: Session,
+    { key, digest, tableBytes }: { key: ProvingKey; digest: string; tableBytes: number },
+    run: RunOptions,
+  ): Promise<Pin<HeldKey>> {
+    const name = `key ${digest}, tables of ${tableBytes} bytes`;
     for (;;) {
       try {
-        return await on.residency.take(`key ${digest}`, Math.max(heldKeyBytes(key), tableBytes ?? 0), () =>
+        return await on.residency.take(name, heldKeyBytes(key, tableBytes), () =>
           holdKey(on, key, { ...run, tableBytes }),
         );
       } catch (error) {
@@ -145,22 +154,25 @@ export async function createWebGpuEngine(options: WebGpuEngineOptions): Promise<
 
   const engine: WebGpuEngine = {
     async ready(key, { signal } = {}) {
-      const digest = await keyDigest(key);
+      let what = { key, digest: await keyDigest(key), tableBytes: 0 };
       let released = false;
       let kept: { readonly on: Session; readonly pin: Pin<HeldKey> } | undefined;
       const keep = async (on: Session, run: RunOptions): Promise<void> => {
-        const pin = await take(on, digest, key, run);
+        const pin = await take(on, what, run);
         if (released || kept?.on === on) return pin.unpin();
         kept?.pin.unpin();
         kept = { on, pin };
       };
       await attempt((on) => keep(on, { signal }));
 
+      const demandHeld = () => {
+        if (released) throw new VouchError('not-ready', 'the proving key was released');
+      };
       /** Runs with the key pinned on whatever device there is. */
-      const use = <T>(work: (held: HeldKey) => Promise<T>, run: RunOptions = {}): Promise<T> => {
-        if (released) return Promise.reject(new VouchError('not-ready', 'the proving key was released'));
+      const use = async <T>(work: (held: HeldKey) => Promise<T>, run: RunOptions = {}): Promise<T> => {
+        demandHeld();
         return attempt(async (on) => {
-          const pin = await take(on, digest, key, run);
+          const pin = await take(on, what, run);
           try {
             if (kept?.on !== on) await keep(on, run);
             return await work(pin.held);
@@ -184,6 +196,28 @@ export async function createWebGpuEngine(options: WebGpuEngineOptions): Promise<
         },
         quotient: (witness, run) => use((held) => held.quotient(witness, run), run),
         msm: (section, scalars, run) => use((held) => held.msm(section, scalars, run), run),
+        async tabulate({ bytes, signal: until, onProgress }) {
+          demandHeld();
+          const run = { signal: until };
+          const larger = { ...what, tableBytes: bytes };
+          const tabulated = await attempt(async (on) => {
+            const pin = await take(on, larger, run);
+            try {
+              const made = await pin.held.tabulated(run);
+              // The points as they were may go once there is no room for both.
+              if (!released && made.levels > 1) {
+                kept?.pin.unpin();
+                [kept, what] = [{ on, pin }, larger];
+              } else pin.unpin();
+              return made;
+            } catch (error) {
+              pin.unpin();
+              throw error;
+            }
+          });
+          onProgress?.(1);
+          return tabulated;
+        },
         release() {
           released = true;
           kept?.pin.unpin();

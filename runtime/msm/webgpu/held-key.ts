@@ -1,17 +1,24 @@
 /**
- * A proving key on a device: its points, rows and roots, and the vectors that a proof needs, which are zeroed after each
- * use. The scalars of section H are made here and never leave, unless they are asked for.
+ * A proving key on a device: its rows and roots, the vectors that a proof needs, which are zeroed after each use, and its
+ * points from when they are first needed, because a coordinator transforms and leaves the sums to others. The scalars of
+ * section H are made here and never leave, unless they are asked for.
  *
  * Secret values pass through WebGPU's own upload memory, which nobody can zero.
  */
-import { SECTION_GROUP, type Section, type Sums } from '../../../circuits/groth16/engine.ts';
+import {
+  SECTION_GROUP,
+  SECTIONS,
+  type Section,
+  type Sums,
+  type Tabulated,
+} from '../../../circuits/groth16/engine.ts';
 import { ELEMENT_BYTES } from '../../../circuits/groth16/field.ts';
 import type { ByteSource } from '../../../circuits/groth16/source.ts';
 import { ENTRY_BYTES, type KeyPart, type ProvingKey, sectionCounts } from '../../../circuits/groth16/zkey.ts';
 import { concat, hex, utf8 } from '../../../protocols/encoding.ts';
 import { VouchError } from '../../../protocols/errors.ts';
 import type { FieldVariant } from './field.ts';
-import type { GpuMsm } from './msm.ts';
+import type { GpuMsm, HeldPoints } from './msm.ts';
 import { createTransforms, transformBytes } from './ntt.ts';
 import type { Queue, RunOptions, Step } from './queue.ts';
 import type { Resident } from './residency.ts';
@@ -35,6 +42,8 @@ export interface HeldKey extends Resident {
   ): Promise<Partial<Sums>>;
   quotient(witness: Uint8Array, options?: RunOptions): Promise<Bytes>;
   msm(section: Section, scalars: Uint8Array, options?: RunOptions): Promise<Bytes>;
+  /** Loads the points, with the tables that it was held with the room for. */
+  tabulated(options?: RunOptions): Promise<Tabulated>;
 }
 
 export interface DeviceParts {
@@ -43,18 +52,20 @@ export interface DeviceParts {
   readonly variant: FieldVariant;
 }
 
-/** About what a key takes on a device. */
-export function heldKeyBytes(key: ProvingKey): number {
-  const points = PARTS.reduce((sum, part) => sum + (part === 'entries' ? 0 : key.range(part).length), 0);
+/** About what a key takes on a device, its points with tables of their multiples up to `tableBytes` included. */
+export function heldKeyBytes(key: ProvingKey, tableBytes = 0): number {
   const { domainSize, variables } = key;
   const vectors = (3 * domainSize + variables) * ELEMENT_BYTES;
   return (
-    points +
+    Math.max(pointBytes(key, SECTIONS), tableBytes) +
     vectors +
     transformBytes(Math.log2(domainSize)) +
     rowsBytes(key.range('entries').length, domainSize)
   );
 }
+
+const pointBytes = (key: ProvingKey, sections: readonly Section[]): number =>
+  sections.reduce((sum, section) => sum + key.range(section).length, 0);
 
 /** SHA-256 over the digests of pieces of all that a device holds of a key. Read once per key object. */
 export function keyDigest(key: ProvingKey): Promise<string> {
@@ -84,12 +95,12 @@ async function digestOf(key: ProvingKey): Promise<string> {
 }
 
 /**
- * Uploads a key. `too-large` when a vector of its domain is larger than what a kernel of this device can see at once.
+ * Uploads a key; tables of its points are made where `tableBytes` has room for some. `too-large` when a vector of its domain is larger than what a kernel of this device can see at once.
  */
 export async function holdKey(
   { queue, msm, variant }: DeviceParts,
   key: ProvingKey,
-  { tableBytes, ...options }: RunOptions & { readonly tableBytes?: number | undefined } = {},
+  { tableBytes = 0, ...options }: RunOptions & { readonly tableBytes?: number | undefined } = {},
 ): Promise<HeldKey> {
   const { variables, publics, domainSize } = key;
   const largest = Math.max(domainSize, variables) * ELEMENT_BYTES;
@@ -100,35 +111,40 @@ export async function holdKey(
       `the key's vectors have ${largest} bytes, a kernel of this GPU sees ${limit} at once`,
     );
   }
-  const made: Array<{ bytes: number; release(): void }> = [];
+  const made: Array<() => void> = [];
   const release = () => {
-    for (const each of made.splice(0)) each.release();
-  };
-  const keep = <T extends { readonly bytes: number }>(held: T, end: () => void): T => {
-    made.push({ bytes: held.bytes, release: end });
-    return held;
+    for (const each of made.splice(0)) each();
   };
   const vector = async (label: string, count: number) => {
     const buffer = await queue.buffer(label, count * ELEMENT_BYTES);
-    made.push({ bytes: buffer.size, release: () => buffer.destroy() });
+    made.push(() => buffer.destroy());
     return buffer;
   };
   const section = (name: Section) => ({ group: SECTION_GROUP[name], points: partSource(key, name) });
+  /** What holds some sections' points when it is first called; of the room for tables they get their share. */
+  const points = (names: readonly Section[], lead: (name: Section) => number) => {
+    const share = pointBytes(key, names) / pointBytes(key, SECTIONS);
+    let held: HeldPoints | undefined;
+    return async (run: RunOptions): Promise<HeldPoints> => {
+      if (held) return held;
+      held = await msm.hold(
+        names.map((name) => ({ ...section(name), lead: lead(name) })),
+        { signal: run.signal, tableBytes: Math.floor(tableBytes * share) },
+      );
+      made.push(held.release);
+      return held;
+    };
+  };
   try {
     const entries = new Uint8Array(key.range('entries').length);
     await key.read('entries', entries);
     const rows = await createRows(queue, entries, domainSize, variant, options);
-    keep(rows, rows.destroy);
+    made.push(rows.destroy);
     const transforms = await createTransforms(queue, Math.log2(domainSize), variant, options);
-    keep(transforms, transforms.destroy);
-    const hold = { ...options, tableBytes };
-    const wires = await msm.hold(
-      WIRES.map((name) => ({ ...section(name), lead: name === 'C' ? publics + 1 : 0 })),
-      hold,
-    );
-    keep(wires, wires.release);
-    const quotients = await msm.hold([section('H')], hold);
-    keep(quotients, quotients.release);
+    made.push(transforms.destroy);
+    const leadOf = (name: Section) => (name === 'C' ? publics + 1 : 0);
+    const wires = points(WIRES, leadOf);
+    const quotients = points(['H'], leadOf);
     const values = await vector('witness', variables);
     const [a, b, c] = [
       await vector('a', domainSize),
@@ -172,12 +188,12 @@ export async function holdKey(
     };
     const sumWires = async (names: readonly (typeof WIRES)[number][], run: RunOptions) => {
       const only = names.map((name) => WIRES.indexOf(name));
-      const sums = await wires.sums(values, { ...run, only });
+      const sums = await (await wires(run)).sums(values, { ...run, only });
       return names.map((name, index) => [name, sums[index]!] as const);
     };
 
     return {
-      bytes: made.reduce((sum, { bytes }) => sum + bytes, 0),
+      bytes: heldKeyBytes(key, tableBytes),
       release,
       sums: (witness, { sections, onTransformed, ...run } = {}) =>
         inTurn(async () => {
@@ -187,7 +203,7 @@ export async function holdKey(
           onTransformed?.();
           const names = WIRES.filter(wants);
           const sums = names.length > 0 ? await sumWires(names, run) : [];
-          const h = wants('H') ? await quotients.sums(c, run) : [];
+          const h = wants('H') ? await (await quotients(run)).sums(c, run) : [];
           return Object.fromEntries([...sums, ...h.map((sum) => ['H', sum] as const)]);
         }),
       quotient: (witness, run = {}) =>
@@ -200,11 +216,18 @@ export async function holdKey(
         inTurn(async () => {
           if (name === 'H') {
             await upload(c, 0, scalars, domainSize, run);
-            return (await quotients.sums(c, run))[0]!;
+            return (await (await quotients(run)).sums(c, run))[0]!;
           }
-          const lead = name === 'C' ? publics + 1 : 0;
-          await upload(values, lead, scalars, counts[name], run);
+          await upload(values, leadOf(name), scalars, counts[name], run);
           return (await sumWires([name], run))[0]![1];
+        }),
+      tabulated: (run = {}) =>
+        inTurn(async () => {
+          const held = [await wires(run), await quotients(run)];
+          return {
+            levels: held[0]!.windows.levels,
+            bytes: held.reduce((sum, { bytes }) => sum + bytes, 0),
+          };
         }),
     };
   } catch (error) {
