@@ -49,7 +49,7 @@ import { createTransforms } from '../../runtime/msm/webgpu/ntt.ts';
 import { createQueue, type Queue } from '../../runtime/msm/webgpu/queue.ts';
 import { openOracle } from '../circuits/groth16-oracle.ts';
 import { type BenchContext, type Measured, type Row, row } from './result.ts';
-import { median, timed } from './statistics.ts';
+import { median, quantile, timed } from './statistics.ts';
 
 const RUNS = 3;
 /** Points that are made; longer bases repeat them. */
@@ -100,6 +100,7 @@ export async function benchmarkGpu(context: BenchContext): Promise<Row[]> {
   const rows: Row[] = [];
   const left: string[] = [];
   try {
+    const submits = watchSubmits(gpu.device);
     const queue = createQueue(gpu.device);
     const mark = software ? `SOFTWARE ${adapter.slice(0, 24)}: ` : '';
     const add = (measured: Measured): void => {
@@ -130,12 +131,36 @@ export async function benchmarkGpu(context: BenchContext): Promise<Row[]> {
         left.push(label);
       }
     }
+    const most = quantile(submits, 0.99);
+    add({ name: 'submits, 99 of 100 within', unit: 'ms', ours: most, must: LONGEST_SUBMIT_MS });
+    const longest = quantile(submits, 1);
+    add({ name: 'submits, the longest (a kernel may be compiled in it)', unit: 'ms', ours: longest });
   } finally {
     await pool.close();
     gpu.close();
   }
   if (left.length > 0) say(`left out (no time, or no room): ${left.join(', ')}`);
   return rows;
+}
+
+/** Above it a page stops moving, and a watchdog is not far. */
+const LONGEST_SUBMIT_MS = 200;
+
+/** How long the device works on each submit, from now on; a little more where this thread is late to see its end. */
+function watchSubmits({ queue }: GPUDevice): number[] {
+  const submit = queue.submit.bind(queue);
+  const times: number[] = [];
+  let freed = 0;
+  queue.submit = (buffers) => {
+    const began = performance.now();
+    submit(buffers);
+    void queue.onSubmittedWorkDone().then(() => {
+      const now = performance.now();
+      times.push(now - Math.max(began, freed));
+      freed = now;
+    });
+  };
+  return times;
 }
 
 /** What `--rows` is matched with before a part begins. */

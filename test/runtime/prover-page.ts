@@ -6,7 +6,9 @@ import type { ProverEngine } from '../../circuits/groth16/engine.ts';
 import { prove } from '../../circuits/groth16/prove.ts';
 import { readWitness } from '../../circuits/groth16/witness.ts';
 import { readZkey } from '../../circuits/groth16/zkey.ts';
+import type { Capability } from '../../protocols/device.ts';
 import { openGpu } from '../../runtime/gpu/adapter.ts';
+import { type TuningStore, tune } from '../../runtime/gpu/autotune.ts';
 import { createPool, type Pool } from '../../runtime/msm/pool.ts';
 import { startWebThread } from '../../runtime/msm/web-thread.ts';
 import { createWebGpuEngine } from '../../runtime/msm/webgpu/engine.ts';
@@ -23,14 +25,25 @@ export interface PageQuestion {
 const fetched = async (address: string) => new Uint8Array(await (await fetch(address)).arrayBuffer());
 const threads = (): Promise<Pool> => createPool({ threads: 2, start: startWebThread('/worker.js') });
 
+/** Tunings stay with the page's origin. */
+const store: TuningStore = {
+  read: (key) => localStorage.getItem(key),
+  write: (key, text) => localStorage.setItem(key, text),
+};
+
 async function answer({ engine, zkey, wtns, r, s }: PageQuestion): Promise<string> {
   await using pool = await threads();
+  let capability: Capability | undefined;
   await using gpu =
     engine === 'webgpu'
       ? await createWebGpuEngine({
           curve: pool,
-          open: () => openGpu({ allowSoftware: true }),
-          tune: async () => ({ variant: 'words', threads: 256 }),
+          open: async () => {
+            const handle = await openGpu({ allowSoftware: true });
+            capability = handle.capability;
+            return handle;
+          },
+          tune: (queue) => tune(queue, { capability: capability!, store }),
         })
       : undefined;
   const prover: ProverEngine = gpu ?? pool;

@@ -4,6 +4,7 @@ import { prove } from '../../circuits/groth16/prove.ts';
 import { setup } from '../../circuits/groth16/setup.ts';
 import { readWitness, writeWitness } from '../../circuits/groth16/witness.ts';
 import { readZkey } from '../../circuits/groth16/zkey.ts';
+import { Tuning } from '../../runtime/gpu/autotune.ts';
 import { createPool } from '../../runtime/msm/pool.ts';
 import { randomCircuit } from '../circuits/groth16-circuit.ts';
 import { hasProverData, PROVER_DATA } from '../circuits/groth16-oracle.ts';
@@ -33,6 +34,9 @@ test('a small circuit, by threads and by WebGPU', async (t) => {
     };
     assert.is(await page.evaluate(`answer(${JSON.stringify(question)})`), expected, engine);
   }
+  const kept = await page.evaluate('Object.values(localStorage)');
+  const tuning = Tuning.parse(JSON.parse((kept as string[])[0]!));
+  assert.ok(tuning.multiplications[tuning.variant], 'the device was measured, and that is remembered');
 });
 
 test('the sums of all engines by threads', async (t) => {

@@ -50,8 +50,8 @@ export interface Queue {
 }
 
 /** What a submit should take. */
-const TARGET_MS = 50;
-/** Work of the first submit: about 50 ms in software, nothing to a GPU, which is given twice as much until it is enough. */
+const TARGET_MS = 40;
+/** Work of the first submit: about 40 ms in software, nothing to a GPU, which is given twice as much until it is enough. */
 const FIRST_BUDGET = 2 ** 19;
 const MAX_BUDGET = 2 ** 40;
 /** Submits under way at a time: enough to keep the device busy, few enough to stop soon. */
