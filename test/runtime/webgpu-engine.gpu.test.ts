@@ -115,6 +115,20 @@ test('a key stays on the device, and leaves it for another when there is no room
   const copy = { ...keys[0], zkey: { ...keys[0].zkey } };
   assert.is(await uploads(copy), warm);
   assert.ok((await uploads(keys[1])) > 4 * warm);
+  // So is one whose points were never needed, when its file is closed.
+  const [transformed, open_] = [await key({ constraints: 500, seed: 3 }), { is: true }];
+  const file = {
+    ...transformed.zkey,
+    read: async (...args: Parameters<Zkey['read']>) => {
+      assert.ok(open_.is, 'a closed file is read');
+      return transformed.zkey.read(...args);
+    },
+  };
+  const coordinators = await engine.ready(file);
+  await coordinators.quotient(transformed.witness);
+  coordinators.release();
+  open_.is = false;
+  await uploads(transformed);
   assert.ok((await uploads(keys[0])) > 4 * warm, 'it had to leave');
 
   const pinned = await engine.ready(keys[0].zkey);

@@ -184,7 +184,7 @@ export async function createWebGpuEngine(options: WebGpuEngineOptions): Promise<
       const partialSums: WebGpuKey['partialSums'] = (witness, { onPhase, sections, ...run } = {}) =>
         use((held) => {
           onPhase?.('transforming');
-          return held.sums(witness, { ...run, sections, onTransformed: () => onPhase?.('dispatching') });
+          return held.sums(key, witness, { ...run, sections, onTransformed: () => onPhase?.('dispatching') });
         }, run);
       return {
         partialSums,
@@ -195,7 +195,7 @@ export async function createWebGpuEngine(options: WebGpuEngineOptions): Promise<
           return sums as Sums;
         },
         quotient: (witness, run) => use((held) => held.quotient(witness, run), run),
-        msm: (section, scalars, run) => use((held) => held.msm(section, scalars, run), run),
+        msm: (section, scalars, run) => use((held) => held.msm(key, section, scalars, run), run),
         async tabulate({ bytes, signal: until, onProgress }) {
           demandHeld();
           const run = { signal: until };
@@ -203,7 +203,7 @@ export async function createWebGpuEngine(options: WebGpuEngineOptions): Promise<
           const tabulated = await attempt(async (on) => {
             const pin = await take(on, larger, run);
             try {
-              const made = await pin.held.tabulated(run);
+              const made = await pin.held.tabulated(key, run);
               // The points as they were may go once there is no room for both.
               if (!released && made.levels > 1) {
                 kept?.pin.unpin();

@@ -31,9 +31,11 @@ const WIRES = ['A', 'B1', 'C', 'B2'] as const satisfies readonly Section[];
 const PARTS = [...WIRES, 'H', 'entries'] as const satisfies readonly KeyPart[];
 const DIGEST_BYTES = 16 * 2 ** 20;
 
+/** `key` is one of the same content as that which is held: points that are not there yet are read from it. */
 export interface HeldKey extends Resident {
   /** The five sums, or those asked for; `onTransformed` is called when only sums are left. */
   sums(
+    key: ProvingKey,
     witness: Uint8Array,
     options?: RunOptions & {
       readonly sections?: ReadonlySet<Section> | undefined;
@@ -41,9 +43,9 @@ export interface HeldKey extends Resident {
     },
   ): Promise<Partial<Sums>>;
   quotient(witness: Uint8Array, options?: RunOptions): Promise<Bytes>;
-  msm(section: Section, scalars: Uint8Array, options?: RunOptions): Promise<Bytes>;
+  msm(key: ProvingKey, section: Section, scalars: Uint8Array, options?: RunOptions): Promise<Bytes>;
   /** Loads the points, with the tables that it was held with the room for. */
-  tabulated(options?: RunOptions): Promise<Tabulated>;
+  tabulated(key: ProvingKey, options?: RunOptions): Promise<Tabulated>;
 }
 
 export interface DeviceParts {
@@ -95,7 +97,9 @@ async function digestOf(key: ProvingKey): Promise<string> {
 }
 
 /**
- * Uploads a key; tables of its points are made where `tableBytes` has room for some. `too-large` when a vector of its domain is larger than what a kernel of this device can see at once.
+ * Uploads a key; tables of its points are made where `tableBytes` has room for some. `too-large` when a vector of its
+ * domain is larger than what a kernel of this device can see at once. Does not keep `key`, which may be a file that is
+ * closed, or all of its bytes.
  */
 export async function holdKey(
   { queue, msm, variant }: DeviceParts,
@@ -120,17 +124,18 @@ export async function holdKey(
     made.push(() => buffer.destroy());
     return buffer;
   };
-  const section = (name: Section) => ({ group: SECTION_GROUP[name], points: partSource(key, name) });
-  /** What holds some sections' points when it is first called; of the room for tables they get their share. */
-  const points = (names: readonly Section[], lead: (name: Section) => number) => {
-    const share = pointBytes(key, names) / pointBytes(key, SECTIONS);
+  const leadOf = (name: Section) => (name === 'C' ? publics + 1 : 0);
+  /** What holds some sections' points when it is first called. */
+  const points = (names: readonly Section[], bytes: number) => {
     let held: HeldPoints | undefined;
-    return async (run: RunOptions): Promise<HeldPoints> => {
+    return async (from: ProvingKey, { signal }: RunOptions): Promise<HeldPoints> => {
       if (held) return held;
-      held = await msm.hold(
-        names.map((name) => ({ ...section(name), lead: lead(name) })),
-        { signal: run.signal, tableBytes: Math.floor(tableBytes * share) },
-      );
+      const sections = names.map((name) => ({
+        group: SECTION_GROUP[name],
+        points: partSource(from, name),
+        lead: leadOf(name),
+      }));
+      held = await msm.hold(sections, { signal, tableBytes: bytes });
       made.push(held.release);
       return held;
     };
@@ -142,9 +147,11 @@ export async function holdKey(
     made.push(rows.destroy);
     const transforms = await createTransforms(queue, Math.log2(domainSize), variant, options);
     made.push(transforms.destroy);
-    const leadOf = (name: Section) => (name === 'C' ? publics + 1 : 0);
-    const wires = points(WIRES, leadOf);
-    const quotients = points(['H'], leadOf);
+    // Of the room for tables each gets the share that its points have.
+    const quotientBytes = Math.floor(tableBytes * (pointBytes(key, ['H']) / pointBytes(key, SECTIONS)));
+    const wires = points(WIRES, tableBytes - quotientBytes);
+    const quotients = points(['H'], quotientBytes);
+    const bytes = heldKeyBytes(key, tableBytes);
     const values = await vector('witness', variables);
     const [a, b, c] = [
       await vector('a', domainSize),
@@ -186,24 +193,24 @@ export async function holdKey(
       }
       return queue.write(target, offset * ELEMENT_BYTES, scalars, run);
     };
-    const sumWires = async (names: readonly (typeof WIRES)[number][], run: RunOptions) => {
+    const sumWires = async (from: ProvingKey, names: readonly (typeof WIRES)[number][], run: RunOptions) => {
       const only = names.map((name) => WIRES.indexOf(name));
-      const sums = await (await wires(run)).sums(values, { ...run, only });
+      const sums = await (await wires(from, run)).sums(values, { ...run, only });
       return names.map((name, index) => [name, sums[index]!] as const);
     };
 
     return {
-      bytes: heldKeyBytes(key, tableBytes),
+      bytes,
       release,
-      sums: (witness, { sections, onTransformed, ...run } = {}) =>
+      sums: (from, witness, { sections, onTransformed, ...run } = {}) =>
         inTurn(async () => {
           const wants = (name: Section) => sections === undefined || sections.has(name);
           await upload(values, 0, witness, variables, run);
           if (wants('H')) await queue.run(transform, run);
           onTransformed?.();
           const names = WIRES.filter(wants);
-          const sums = names.length > 0 ? await sumWires(names, run) : [];
-          const h = wants('H') ? await (await quotients(run)).sums(c, run) : [];
+          const sums = names.length > 0 ? await sumWires(from, names, run) : [];
+          const h = wants('H') ? await (await quotients(from, run)).sums(c, run) : [];
           return Object.fromEntries([...sums, ...h.map((sum) => ['H', sum] as const)]);
         }),
       quotient: (witness, run = {}) =>
@@ -212,22 +219,19 @@ export async function holdKey(
           await queue.run(transform, run);
           return queue.read(c, domainSize * ELEMENT_BYTES);
         }),
-      msm: (name, scalars, run = {}) =>
+      msm: (from, name, scalars, run = {}) =>
         inTurn(async () => {
           if (name === 'H') {
             await upload(c, 0, scalars, domainSize, run);
-            return (await (await quotients(run)).sums(c, run))[0]!;
+            return (await (await quotients(from, run)).sums(c, run))[0]!;
           }
           await upload(values, leadOf(name), scalars, counts[name], run);
-          return (await sumWires([name], run))[0]![1];
+          return (await sumWires(from, [name], run))[0]![1];
         }),
-      tabulated: (run = {}) =>
+      tabulated: (from, run = {}) =>
         inTurn(async () => {
-          const held = [await wires(run), await quotients(run)];
-          return {
-            levels: held[0]!.windows.levels,
-            bytes: held.reduce((sum, { bytes }) => sum + bytes, 0),
-          };
+          const [ofWires, ofQuotient] = [await wires(from, run), await quotients(from, run)];
+          return { levels: ofWires.windows.levels, bytes: ofWires.bytes + ofQuotient.bytes };
         }),
     };
   } catch (error) {
