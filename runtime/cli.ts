@@ -162,7 +162,7 @@ networked(
     .addOption(
       new Option(
         '--engine <name>',
-        'what a worker multiplies with, and a coordinator transforms; default: auto, the GPU where there is one',
+        'what a worker multiplies with (default: auto, the GPU where there is one), and a coordinator transforms with (default: wasm)',
       ).choices(ENGINES),
     )
     .option('--gpu-memory <MiB>', 'what keys and points may take of a GPU', whole(16, 2 ** 20))

@@ -69,7 +69,7 @@ export interface CoordinatorOptions {
   readonly workerPolicy: Policy;
   /** threads for transforms and checks, default 1 */
   readonly threads?: number | undefined;
-  /** who makes transforms and sums of its own; `auto` by default */
+  /** who makes transforms and sums of its own; `wasm` by default, because a GPU would see the whole witness */
   readonly engine?: EngineName | undefined;
   /** that a key may take of a GPU; by default what its capability says */
   readonly gpuBytes?: number | undefined;
@@ -108,7 +108,7 @@ export const coordinatorRole =
     const { id, bus, log, source } = context;
     const pool = await createPool({ threads: options.threads ?? 1 });
     context.onStop(() => pool.close());
-    const { engine: name, gpuBytes } = options;
+    const { engine: name = 'wasm', gpuBytes } = options;
     const engine = await engineBeside(pool, { engine: name, gpuBytes, log });
     context.onStop(() => engine.close());
     const identity = await createIdentity('coordinator', id, { provider: options.provider });
