@@ -62,7 +62,7 @@ export async function openHostEngine({ threads, ...options }: HostEngineOptions 
   }
 }
 
-/** The same with threads that are the caller's to close. The rates of `auto` are measured when the first key comes. */
+/** The same with threads that are the caller's to close. The rates of `auto` are measured when sums are first asked for. */
 export async function engineBeside(
   pool: Pool,
   options: Omit<HostEngineOptions, 'threads'> = {},
@@ -230,11 +230,15 @@ function splitKey(key: ProvingKey, onGpu: WebGpuKey, { gpu, pool, log, threads }
     },
     quotient: (witness, given) => either((held) => held.quotient(witness, given)),
     msm: (section, scalars, given) => either((held) => held.msm(section, scalars, given)),
-    // Of what the GPU holds: it has the most to do, and makes them in no time.
+    // Of all that the GPU holds; sections that the threads sum go without.
     tabulate: onGpu.tabulate,
     release() {
       onGpu.release();
-      void held?.then((own) => own.release());
+      // What became of it was told to whoever asked for it.
+      held?.then(
+        (own) => own.release(),
+        () => {},
+      );
     },
   };
 }

@@ -243,8 +243,8 @@ async function pointsPerSecond(
   }
 }
 
-/** Below 2^253, so below r. */
-function uniformScalars(count: number): Uint8Array<ArrayBuffer> {
+/** Uniform below 2^253, so below r: for measuring, not for secrets. */
+export function uniformScalars(count: number): Uint8Array<ArrayBuffer> {
   const bytes = new Uint8Array(32 * count);
   // What getRandomValues gives at a time.
   for (let at = 0; at < bytes.byteLength; at += 65_536)

@@ -2,26 +2,23 @@
  * One of several processes that share a GPU (gpu.ts): makes its points resident, says so, and when it is told for how many
  * seconds, makes one sum after another and says how many points it multiplied per second.
  */
-import { G1, writeG1 } from '../../circuits/groth16/point.ts';
+import { G1, POINT_BYTES, writeG1 } from '../../circuits/groth16/point.ts';
 import { bytesSource } from '../../circuits/groth16/source.ts';
 import { concat, equal } from '../../protocols/encoding.ts';
 import { openGpu } from '../../runtime/gpu/adapter.ts';
+import { uniformScalars } from '../../runtime/gpu/autotune.ts';
 import type { FieldVariant } from '../../runtime/msm/webgpu/field.ts';
 import { createGpuMsm } from '../../runtime/msm/webgpu/msm.ts';
 import { createQueue } from '../../runtime/msm/webgpu/queue.ts';
+import { repeated } from './inputs.ts';
 
 const [bits, variant, threads] = process.argv.slice(2);
 const count = 2 ** Number(bits);
 const { device } = await openGpu({ allowSoftware: true });
 const queue = createQueue(device);
 const few = concat(...Array.from({ length: 64 }, (_, i) => writeG1(G1.BASE.multiply(BigInt(i + 1)))));
-const bases = new Uint8Array(count * 64);
-for (let at = 0; at < bases.byteLength; at += few.byteLength)
-  bases.set(few.subarray(0, bases.byteLength - at), at);
-const scalars = new Uint8Array(count * 32);
-for (let at = 0; at < scalars.byteLength; at += 65_536)
-  crypto.getRandomValues(scalars.subarray(at, at + 65_536));
-for (let at = 31; at < scalars.byteLength; at += 32) scalars[at]! &= 0x1f;
+const bases = repeated(few, count * POINT_BYTES.G1);
+const scalars = uniformScalars(count);
 const held = await createGpuMsm(queue, { variant: variant as FieldVariant, threads: Number(threads) }).hold([
   { group: 'G1', points: bytesSource(bases) },
 ]);

@@ -35,6 +35,7 @@ import { ENTRY_BYTES, readZkey, sectionCounts, writeZkey } from '../../circuits/
 import { concat, equal } from '../../protocols/encoding.ts';
 import { VouchError } from '../../protocols/errors.ts';
 import { type GpuHandle, openGpu } from '../../runtime/gpu/adapter.ts';
+import { uniformScalars } from '../../runtime/gpu/autotune.ts';
 import { createPool, type Pool } from '../../runtime/msm/pool.ts';
 import { createWebGpuEngine } from '../../runtime/msm/webgpu/engine.ts';
 import {
@@ -48,6 +49,7 @@ import { createGpuMsm } from '../../runtime/msm/webgpu/msm.ts';
 import { createTransforms } from '../../runtime/msm/webgpu/ntt.ts';
 import { createQueue, type Queue } from '../../runtime/msm/webgpu/queue.ts';
 import { openOracle } from '../circuits/groth16-oracle.ts';
+import { repeated } from './inputs.ts';
 import { type BenchContext, type Measured, type Row, row } from './result.ts';
 import { median, quantile, timed } from './statistics.ts';
 
@@ -154,11 +156,13 @@ function watchSubmits({ queue }: GPUDevice): number[] {
   queue.submit = (buffers) => {
     const began = performance.now();
     submit(buffers);
-    void queue.onSubmittedWorkDone().then(() => {
+    const done = () => {
       const now = performance.now();
       times.push(now - Math.max(began, freed));
       freed = now;
-    });
+    };
+    // A lost device is for whoever waits for results to notice.
+    queue.onSubmittedWorkDone().then(done, () => {});
   };
   return times;
 }
@@ -291,23 +295,9 @@ async function benchmarkProducts(
   return best!;
 }
 
-/** Uniform below 2^253: enough for a measurement. */
-function manyScalars(count: number): Uint8Array<ArrayBuffer> {
-  const bytes = new Uint8Array(count * 32);
-  for (let at = 0; at < bytes.length; at += 65_536) crypto.getRandomValues(bytes.subarray(at, at + 65_536));
-  for (let at = 31; at < bytes.length; at += 32) bytes[at]! &= 0x1f;
-  return bytes;
-}
-
-function repeated(bytes: Uint8Array, length: number): Uint8Array<ArrayBuffer> {
-  const all = new Uint8Array(length);
-  for (let at = 0; at < length; at += bytes.byteLength) all.set(bytes.subarray(0, length - at), at);
-  return all;
-}
-
 /** Distinct points with known logarithms, which repeat in longer bases. */
 async function knownPoints({ pool }: World, group: Group, count: number) {
-  const logs = manyScalars(Math.min(count, 2 ** DISTINCT_BITS));
+  const logs = uniformScalars(Math.min(count, 2 ** DISTINCT_BITS));
   const points = await pool.multiples(group, logs);
   const expected = (scalars: Uint8Array): Uint8Array => {
     const distinct = logs.byteLength / 32;
@@ -323,7 +313,7 @@ async function benchmarkSum(world: World, group: Group, bits: number): Promise<v
   const { queue, variant, threads, gpu, add, context } = world;
   const count = 2 ** bits;
   const { bases, expected } = await knownPoints(world, group, count);
-  const scalars = manyScalars(count);
+  const scalars = uniformScalars(count);
   const msm = createGpuMsm(queue, { variant, threads });
   const buffer = await queue.buffer('scalars', scalars.byteLength);
   try {

@@ -24,6 +24,7 @@ import { openFile } from '../../runtime/file-source.ts';
 import { createPool, type Pool } from '../../runtime/msm/pool.ts';
 import { hasProverData, openOracle, PROVER_DATA } from '../circuits/groth16-oracle.ts';
 import { circuitOf } from './circuit.ts';
+import { repeated } from './inputs.ts';
 import type { LargeProof } from './large-proof.ts';
 import { type BenchContext, type Row, RUNS, row } from './result.ts';
 import { median, timed } from './statistics.ts';
@@ -348,11 +349,6 @@ async function buildCurve(singleThread: boolean): Promise<Curve> {
 
 function distinctPoints(pool: Pool, group: Group): Promise<Uint8Array> {
   return pool.multiples(group, randomScalars(DISTINCT));
-}
-function repeated(bytes: Uint8Array, length: number): Uint8Array {
-  const all = new Uint8Array(length);
-  for (let at = 0; at < length; at += bytes.byteLength) all.set(bytes.subarray(0, length - at), at);
-  return all;
 }
 function randomScalars(count: number): Uint8Array {
   const bytes = new Uint8Array(count * 32);
