@@ -1,5 +1,5 @@
 /**
- * The JetStream streams, consumers and buckets that Vouch needs, as data. `runtime/provision.ts` creates and
+ * The JetStream streams, consumers and buckets that Vouch needs, as data. `runtime/nats/provision.ts` creates and
  * checks them. `durable` streams hold what must survive a power cut: the server has to sync before it
  * acknowledges (`sync_interval: always`, nats-server 2.10 and later).
  */

@@ -10,11 +10,11 @@ import { dirname, join } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url));
-const SOURCE = join(ROOT, 'runtime', 'cli.ts');
+const SOURCE = join(ROOT, 'runtime', 'commands', 'cli.ts');
 const NODE_MAJOR = 24;
 
 const inClone = existsSync(SOURCE);
-const cli = inClone ? SOURCE : join(ROOT, 'dist', 'runtime', 'cli.js');
+const cli = inClone ? SOURCE : join(ROOT, 'dist', 'runtime', 'commands', 'cli.js');
 if (inClone) (await import('./bootstrap.mjs')).bootstrap();
 
 if (Number.parseInt(process.versions.node, 10) >= NODE_MAJOR) {

@@ -3,7 +3,7 @@
  * straight into the buffer of whoever computes with them, which may be shared with its threads.
  *
  * A source is believed to keep still: what was checked when a file was opened is not checked again at every read, so
- * whoever relies on a digest must take it from the same source (runtime/file-source.ts).
+ * whoever relies on a digest must take it from the same source (runtime/home/file-source.ts).
  */
 import { VouchError } from '../../protocols/errors.ts';
 

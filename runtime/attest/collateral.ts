@@ -13,7 +13,7 @@ import type { Policy } from '../../protocols/attestation/policy.ts';
 import type { Collateral } from '../../protocols/attestation/verify.ts';
 import { sha256Hex } from '../../protocols/encoding.ts';
 import { VouchError } from '../../protocols/errors.ts';
-import { folder, readNamed, writeWhole } from '../context.ts';
+import { folder, readNamed, writeWhole } from '../home/home.ts';
 
 export const MAX_FILE_BYTES = 16 * 1024 * 1024;
 const MAX_FILES = 2048;

@@ -8,7 +8,7 @@ import { createHash } from 'node:crypto';
 import { readdirSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import type { Role } from '../../protocols/subjects.ts';
-import { PACKAGE_ROOT } from '../context.ts';
+import { PACKAGE_ROOT } from '../home/home.ts';
 
 const CODE_FOLDERS = ['actors', 'circuits', 'protocols', 'runtime'];
 

@@ -4,8 +4,8 @@
  */
 import { existsSync } from 'node:fs';
 import { createSimulatedRoot, type SimulatedRoot } from '../../protocols/attestation/formats/simulated.ts';
-import { folder } from '../context.ts';
-import { keptSecret } from '../kept-secret.ts';
+import { folder } from '../home/home.ts';
+import { keptSecret } from '../home/kept-secret.ts';
 
 const rootFile = (): string => folder('keys', 'simulated-root');
 

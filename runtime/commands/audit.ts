@@ -4,8 +4,8 @@ import { fromHex, hex } from '../../protocols/encoding.ts';
 import { VouchError } from '../../protocols/errors.ts';
 import { STREAMS } from '../../protocols/streams.ts';
 import { filters, lastToken, token } from '../../protocols/subjects.ts';
-import { encodeChain, knownAuditKey, readChainFile, storedRecords } from '../audit-log.ts';
-import { writeWhole } from '../context.ts';
+import { writeWhole } from '../home/home.ts';
+import { encodeChain, knownAuditKey, readChainFile, storedRecords } from '../roles/audit-log.ts';
 import { asClient, type NetworkOptions, networkOf, type Print } from './network.ts';
 
 export interface AuditCommand extends NetworkOptions {

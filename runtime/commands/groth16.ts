@@ -5,12 +5,12 @@
 import { statSync, writeFileSync } from 'node:fs';
 import type { Proved } from '../../circuits/groth16/prove.ts';
 import { messageOf, VouchError } from '../../protocols/errors.ts';
-import { insecureBlinding } from '../blinding.ts';
-import { readNamed, writeWhole } from '../context.ts';
+import { createProgress } from '../client/progress.ts';
+import { readNamed, writeWhole } from '../home/home.ts';
 import type { LoadedKey, ProgressOptions } from '../msm/prover.ts';
-import { createProgress } from '../progress.ts';
-import { createProver, groth16, type Input, type Proof, type VerificationKey } from '../prover.ts';
-import type { EngineName } from '../prover-engine.ts';
+import { insecureBlinding } from '../prove/blinding.ts';
+import type { EngineName } from '../prove/host-engine.ts';
+import { createProver, groth16, type Input, type Proof, type VerificationKey } from '../prove/prover.ts';
 import type { Print } from './network.ts';
 
 /** A verification key has about 190 bytes for each public signal, an input about 80 for each value. */

@@ -7,7 +7,7 @@ import { VouchError } from '../../protocols/errors.ts';
 import { createIdentity } from '../attest/identity.ts';
 import { nvidiaGpus } from '../attest/nvidia.ts';
 import { type ProviderName, providerOf, teeFound } from '../attest/provider.ts';
-import { writeWhole } from '../context.ts';
+import { writeWhole } from '../home/home.ts';
 import type { Print } from './network.ts';
 
 export interface HostEvidenceCommand {

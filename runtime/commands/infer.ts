@@ -1,12 +1,12 @@
 /** `vouch infer`: seals applications to a model and prints decisions, each with a receipt that was verified. */
 import { parseArchitecture } from '../../circuits/model/architecture.ts';
 import { VouchError } from '../../protocols/errors.ts';
-import { readApplications } from '../applications.ts';
-import { infer, verifyService } from '../client.ts';
-import { folder, readNamed, writeWhole } from '../context.ts';
-import { kitOf } from '../credentials.ts';
-import { readManifest } from '../models.ts';
-import { findPolicy } from '../policies.ts';
+import { readApplications } from '../client/applications.ts';
+import { infer, verifyService } from '../client/client.ts';
+import { folder, readNamed, writeWhole } from '../home/home.ts';
+import { kitOf } from '../installation/credentials.ts';
+import { findPolicy } from '../installation/policies.ts';
+import { readManifest } from '../models/obtain.ts';
 import { asClient, type Network, type Print } from './network.ts';
 
 const MAX_INPUT_BYTES = 64 * 1024 * 1024;

@@ -3,13 +3,13 @@
  * demonstration's model: quantised, committed, sealed, its key given to this host's key-broker, or split over several.
  */
 import { token } from '../../protocols/subjects.ts';
-import { connect } from '../bus.ts';
-import { readNamed } from '../context.ts';
-import { credentials, idIn } from '../credentials.ts';
-import { commitOnnx } from '../demo/vendor.ts';
-import { parseSplit, publishModel } from '../models.ts';
-import { writePolicies } from '../policies.ts';
-import { readRows } from '../test-sets.ts';
+import { readNamed } from '../home/home.ts';
+import { credentials, idIn } from '../installation/credentials.ts';
+import { writePolicies } from '../installation/policies.ts';
+import { parseSplit, publishModel } from '../models/obtain.ts';
+import { readRows } from '../models/test-sets.ts';
+import { commitOnnx } from '../models/vendor.ts';
+import { connect } from '../nats/bus.ts';
 import type { Network, Print } from './network.ts';
 
 const MAX_ONNX_BYTES = 64 * 1024 * 1024;

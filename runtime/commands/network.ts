@@ -1,8 +1,9 @@
 /** What every command that speaks to NATS needs: where the server is, who we are there, and a connection. */
-import { type Bus, connect } from '../bus.ts';
-import { folder, readContext } from '../context.ts';
-import { credentials, idIn } from '../credentials.ts';
-import { closeSnarkjs } from '../snarkjs.ts';
+
+import { folder, readContext } from '../home/home.ts';
+import { credentials, idIn } from '../installation/credentials.ts';
+import { type Bus, connect } from '../nats/bus.ts';
+import { closeSnarkjs } from '../prove/snarkjs.ts';
 
 export type Print = (value: unknown) => void;
 

@@ -12,9 +12,9 @@ import {
   type Registers,
 } from '../../protocols/attestation/policy.ts';
 import { VouchError } from '../../protocols/errors.ts';
-import { writeWhole } from '../context.ts';
-import { readEvidence, readEvidencePolicy, type TakenEvidence } from './evidence.ts';
+import { writeWhole } from '../home/home.ts';
 import type { Print } from './network.ts';
+import { readEvidence, readEvidencePolicy, type TakenEvidence } from './verify-evidence.ts';
 
 export interface InitOptions extends TakenEvidence {
   /** where the policy goes; default: stdout */

@@ -2,14 +2,20 @@
 import { existsSync } from 'node:fs';
 import { parseArchitecture } from '../../circuits/model/architecture.ts';
 import { VouchError } from '../../protocols/errors.ts';
-import { kitOf } from '../credentials.ts';
-import { testFile } from '../demo/vendor.ts';
-import { readManifest } from '../models.ts';
-import { findPolicy } from '../policies.ts';
-import { createProgress } from '../progress.ts';
-import { awaitStatement, judgeProof, keyWorth, prepareStatement, saveProof } from '../proving.ts';
-import type { Log } from '../service.ts';
-import { readRows, testSetOf, usefulThreshold } from '../test-sets.ts';
+import { createProgress } from '../client/progress.ts';
+import {
+  awaitStatement,
+  judgeProof,
+  keyWorth,
+  prepareStatement,
+  saveProof,
+} from '../client/quality-proof.ts';
+import { kitOf } from '../installation/credentials.ts';
+import { findPolicy } from '../installation/policies.ts';
+import { readManifest } from '../models/obtain.ts';
+import { readRows, testSetOf, usefulThreshold } from '../models/test-sets.ts';
+import { testFile } from '../models/vendor.ts';
+import type { Log } from '../nats/service.ts';
 import { asClient, type Network, type Print } from './network.ts';
 
 /** The test set that a person named, else the one that the vendor on this host keeps for the model. */

@@ -1,16 +1,16 @@
 /** `vouch start`: runs roles in this process until they are stopped, or do not work any more. */
 import { VouchError } from '../../protocols/errors.ts';
 import type { ProviderName } from '../attest/provider.ts';
-import { insecureBlinding } from '../blinding.ts';
-import { connect } from '../bus.ts';
-import { LIFELINE, READY_LINE } from '../child.ts';
-import { credentials, idIn } from '../credentials.ts';
-import type { RunningRole } from '../host.ts';
-import type { EngineName } from '../prover-engine.ts';
+import { credentials, idIn } from '../installation/credentials.ts';
+import { connect } from '../nats/bus.ts';
+import type { Log } from '../nats/service.ts';
+import { insecureBlinding } from '../prove/blinding.ts';
+import type { EngineName } from '../prove/host-engine.ts';
+import { closeSnarkjs } from '../prove/snarkjs.ts';
+import { LIFELINE, READY_LINE } from '../roles/child.ts';
+import type { RunningRole } from '../roles/host.ts';
 import { startMonitorRole } from '../roles/monitor.ts';
 import { STARTABLE, type Startable, startRoles, stopRoles } from '../roles/start.ts';
-import type { Log } from '../service.ts';
-import { closeSnarkjs } from '../snarkjs.ts';
 import type { Network } from './network.ts';
 
 const DEFAULT_ID = 'local-1';

@@ -2,7 +2,7 @@
 import { decodeMessage } from '../../protocols/envelope.ts';
 import { filters } from '../../protocols/subjects.ts';
 import { Heartbeat } from '../../protocols/transition.ts';
-import { LEASE_MS } from '../host.ts';
+import { LEASE_MS } from '../roles/host.ts';
 import { asClient, type Network, type Print } from './network.ts';
 
 /** Actors speak every third of a lease. */

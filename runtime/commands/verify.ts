@@ -8,13 +8,13 @@ import { parse } from '../../protocols/envelope.ts';
 import { messageOf, VouchError } from '../../protocols/errors.ts';
 import { PublishedProof } from '../../protocols/proof.ts';
 import { readReceipt, verifyReceipt } from '../../protocols/receipt.ts';
-import { folder, readNamed } from '../context.ts';
-import { findPolicy } from '../policies.ts';
-import { judgeProof } from '../proving.ts';
-import { closeSnarkjs } from '../snarkjs.ts';
-import { readRows, testSetOf } from '../test-sets.ts';
-import { readEvidence, type TakenEvidence } from './evidence.ts';
+import { judgeProof } from '../client/quality-proof.ts';
+import { folder, readNamed } from '../home/home.ts';
+import { findPolicy } from '../installation/policies.ts';
+import { readRows, testSetOf } from '../models/test-sets.ts';
+import { closeSnarkjs } from '../prove/snarkjs.ts';
 import type { Print } from './network.ts';
+import { readEvidence, type TakenEvidence } from './verify-evidence.ts';
 
 const MAX_BYTES = 16 * 1024 * 1024;
 

@@ -4,13 +4,13 @@
  */
 import { VouchError } from '../../protocols/errors.ts';
 import type { Role } from '../../protocols/subjects.ts';
-import { startProcess } from '../child.ts';
-import { folder } from '../context.ts';
-import { credentials } from '../credentials.ts';
-import { inState, type RunningRole, startRole, until } from '../host.ts';
+import { folder } from '../home/home.ts';
+import { credentials } from '../installation/credentials.ts';
+import type { Log } from '../nats/service.ts';
+import { startProcess } from '../roles/child.ts';
+import { inState, type RunningRole, startRole, until } from '../roles/host.ts';
 import { startRoles, stopRoles } from '../roles/start.ts';
 import { type ChildSpec, type RunningChild, supervisorRole } from '../roles/supervisor.ts';
-import type { Log } from '../service.ts';
 
 export const HOST = 'host-1';
 const ENCLAVE = 'enclave-1';

@@ -2,7 +2,7 @@
 import { canonicalJson } from '../../protocols/encoding.ts';
 import { VouchError } from '../../protocols/errors.ts';
 import type { PublishedProof } from '../../protocols/proof.ts';
-import { createProgress, type Progress } from '../progress.ts';
+import { createProgress, type Progress } from '../client/progress.ts';
 
 /** What `--json` prints. */
 export interface DemoResult {

@@ -8,8 +8,8 @@
  * interaction (a long duration weighs more without a checking account) and of noise. The 300 riskiest rows
  * are labelled 2 (bad), the others 1 (good).
  */
-import { CREDIT_ATTRIBUTES } from './data.ts';
-import { seededRandom } from './random.ts';
+import { CREDIT_ATTRIBUTES } from '../models/credit-data.ts';
+import { seededRandom } from '../models/random.ts';
 
 type Draw =
   /** one weight and one effect per category of the attribute, in its order */

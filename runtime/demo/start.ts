@@ -8,25 +8,31 @@ import { messageOf, VouchError } from '../../protocols/errors.ts';
 import { verifyReceipt } from '../../protocols/receipt.ts';
 import type { Role } from '../../protocols/subjects.ts';
 import { measure } from '../attest/measurement.ts';
-import { type Bus, connect } from '../bus.ts';
-import { type Inference, infer, sendSealed, verifyService } from '../client.ts';
-import { folder, publishContext, writeWhole } from '../context.ts';
-import { authority, credentials } from '../credentials.ts';
-import { inState, until } from '../host.ts';
-import { claimHome } from '../lock.ts';
-import { publishModel } from '../models.ts';
-import { startNats } from '../nats-server.ts';
-import { writePolicies } from '../policies.ts';
-import { awaitStatement, judgeProof, keyWorth, prepareStatement, saveProof } from '../proving.ts';
-import { provision, provisionMemoryStreams } from '../provision.ts';
+import { type Inference, infer, sendSealed, verifyService } from '../client/client.ts';
+import {
+  awaitStatement,
+  judgeProof,
+  keyWorth,
+  prepareStatement,
+  saveProof,
+} from '../client/quality-proof.ts';
+import { folder, publishContext, writeWhole } from '../home/home.ts';
+import { authority, credentials } from '../installation/credentials.ts';
+import { writePolicies } from '../installation/policies.ts';
+import { readCreditData } from '../models/credit-data.ts';
+import { publishModel } from '../models/obtain.ts';
+import { readRows } from '../models/test-sets.ts';
+import { checkRows, commitOnnx, testFile, trainOnnx } from '../models/vendor.ts';
+import { type Bus, connect } from '../nats/bus.ts';
+import { provision, provisionMemoryStreams } from '../nats/provision.ts';
+import { startNats } from '../nats/server.ts';
+import { closeSnarkjs } from '../prove/snarkjs.ts';
+import { inState, until } from '../roles/host.ts';
 import { startMonitorRole } from '../roles/monitor.ts';
-import { closeSnarkjs } from '../snarkjs.ts';
-import { readRows } from '../test-sets.ts';
-import { readCreditData } from './data.ts';
 import { HOST, startHost } from './host.ts';
+import { claimHome } from './lock.ts';
 import { checkLines, createReport, type DemoResult, firstFailure, invitation, summary } from './report.ts';
 import { sampleData } from './sample.ts';
-import { checkRows, commitOnnx, testFile, trainOnnx } from './vendor.ts';
 
 const SAMPLE_SEED = 1;
 const APPLICATIONS = 3;

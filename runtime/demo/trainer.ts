@@ -4,7 +4,7 @@
  * It is not a training library: what it makes leaves as ONNX and is treated like anybody's file.
  */
 import type { DenseLayer, DenseNetwork } from '../../circuits/model/network.ts';
-import { type Random, seededRandom } from './random.ts';
+import { type Random, seededRandom } from '../models/random.ts';
 
 export interface TrainingOptions {
   readonly seed: number;

@@ -21,7 +21,7 @@ import { type ByteSource, blobSource, bytesSource } from '../../circuits/groth16
 import { openWitness } from '../../circuits/groth16/witness.ts';
 import { openZkey } from '../../circuits/groth16/zkey.ts';
 import { VouchError } from '../../protocols/errors.ts';
-import { createPool, type Pool, type PoolOptions } from './pool.ts';
+import { createPool, type Pool, type PoolOptions } from './threads/pool.ts';
 
 /** A file: its name, its bytes, or its bytes as snarkjs wraps them. */
 export type FileInput = string | Uint8Array | Blob | { readonly type: 'mem'; readonly data?: Uint8Array };
@@ -37,7 +37,7 @@ export interface ProverHost {
   checkOnce(key: ByteSource, check: () => Promise<void>, options: EngineOptions): Promise<void>;
   /** Where a key's tables stay, and the digest by which they are found there. */
   keptTables(key: ByteSource, options: EngineOptions): Promise<NonNullable<TabulateOptions['kept']>>;
-  /** As `calculateWitness` in runtime/circuit-compiler.ts. */
+  /** As `calculateWitness` in runtime/prove/circuit-compiler.ts. */
   calculateWitness(
     wasm: Uint8Array,
     input: Readonly<Record<string, bigint | readonly bigint[]>>,

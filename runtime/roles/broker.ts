@@ -19,11 +19,11 @@ import { SEALING_INFO, sealTo } from '../../protocols/sealing.ts';
 import { filters, lastToken } from '../../protocols/subjects.ts';
 import { collateralFor } from '../attest/collateral.ts';
 import { freshNonce } from '../attest/identity.ts';
-import { type AuditLog, openAuditLog } from '../audit-log.ts';
-import type { Received } from '../bus.ts';
-import { type StartRole, until } from '../host.ts';
-import { type BrokerEntry, readBrokerEntry, releaseAad, secretOf } from '../models.ts';
-import { answer, respondError } from '../service.ts';
+import { type BrokerEntry, readBrokerEntry, releaseAad, secretOf } from '../models/obtain.ts';
+import type { Received } from '../nats/bus.ts';
+import { answer, respondError } from '../nats/service.ts';
+import { type AuditLog, openAuditLog } from './audit-log.ts';
+import { type StartRole, until } from './host.ts';
 
 /** A nonce is good once, for this long. */
 const NONCE_MS = 60_000;

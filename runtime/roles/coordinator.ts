@@ -39,20 +39,26 @@ import { lastToken, subjects } from '../../protocols/subjects.ts';
 import { collateralFor } from '../attest/collateral.ts';
 import { createIdentity } from '../attest/identity.ts';
 import type { Provider } from '../attest/provider.ts';
-import type { PulledMessage } from '../bus.ts';
-import type { StartRole } from '../host.ts';
-import { acquire, type Lease } from '../lease.ts';
-import { createLedger, type Ledger, planShards, workOf } from '../msm/plan.ts';
-import { createPool } from '../msm/pool.ts';
-import { type PartialSum, type SectionScalars, sectionSums, sharesOf, wrongSums } from '../msm/sums.ts';
-import { type EngineName, engineBeside } from '../prover-engine.ts';
-import { provisionMemoryStreams } from '../provision.ts';
-import { verifyWithSnarkjs } from '../snarkjs.ts';
+import { createLedger, type Ledger, planShards, workOf } from '../msm/shards/plan.ts';
+import {
+  type PartialSum,
+  type SectionScalars,
+  sectionSums,
+  sharesOf,
+  wrongSums,
+} from '../msm/shards/sums.ts';
+import { createPool } from '../msm/threads/pool.ts';
+import type { PulledMessage } from '../nats/bus.ts';
+import { acquire, type Lease } from '../nats/lease.ts';
+import { provisionMemoryStreams } from '../nats/provision.ts';
+import { type EngineName, engineBeside } from '../prove/host-engine.ts';
+import { verifyWithSnarkjs } from '../prove/snarkjs.ts';
 import { dispatch } from './dispatch.ts';
 import { createFleet } from './fleet.ts';
+import type { StartRole } from './host.ts';
 import { type Witnessed, witnessOf } from './witnessing.ts';
 
-/** A third of the request consumer's ack wait (runtime/provision.ts); progress is told as often. */
+/** A third of the request consumer's ack wait (runtime/nats/provision.ts); progress is told as often. */
 const WORKING_MS = 4_000;
 /** Deliveries of one request: a coordinator that dies over it, or a fault that looks passing, ends somewhere. */
 const MAX_TRIES = 8;

@@ -1,11 +1,11 @@
 /**
  * The distributed part of a proof: seals each shard to a worker, hands it out by the credit that workers announce,
- * and checks what comes back, until every shard has a point. The ledger (runtime/msm/plan.ts) knows what is
+ * and checks what comes back, until every shard has a point. The ledger (runtime/msm/shards/plan.ts) knows what is
  * outstanding; the queues only carry, and may be lost at any time.
  *
  * A result counts when it answers a message of this very dispatch (its cause and epoch), comes on the subject that
  * only its worker may publish to, opens with that message's key and is a point of the group. That it is the *right*
- * point is not known here: the proof shows it (runtime/msm/sums.ts).
+ * point is not known here: the proof shows it (runtime/msm/shards/sums.ts).
  *
  * In memory: the scalars, which the caller holds, and one sealed shard for each that is on its way to the server.
  */
@@ -17,10 +17,10 @@ import { messageOf, VouchError } from '../../protocols/errors.ts';
 import { Shard, ShardRefused, ShardResult, shardContext } from '../../protocols/msm.ts';
 import { SEALING_INFO, sealTo } from '../../protocols/sealing.ts';
 import { filters, subjects } from '../../protocols/subjects.ts';
-import type { Bus, Received } from '../bus.ts';
-import type { Ledger, PlannedShard } from '../msm/plan.ts';
-import { type PartialSum, type SectionScalars, scalarsOf } from '../msm/sums.ts';
-import type { Log } from '../service.ts';
+import type { Ledger, PlannedShard } from '../msm/shards/plan.ts';
+import { type PartialSum, type SectionScalars, scalarsOf } from '../msm/shards/sums.ts';
+import type { Bus, Received } from '../nats/bus.ts';
+import type { Log } from '../nats/service.ts';
 import type { Workers } from './fleet.ts';
 
 /** How often the ledger is looked at when nothing happens. */

@@ -12,7 +12,7 @@ import { VouchError } from '../../protocols/errors.ts';
 import { collateralFor } from '../attest/collateral.ts';
 import { createIdentity, freshNonce } from '../attest/identity.ts';
 import type { Provider } from '../attest/provider.ts';
-import { inState, type StartRole, until } from '../host.ts';
+import { inState, type StartRole, until } from './host.ts';
 import type { Neighbours } from './neighbours.ts';
 
 /** A model is loaded and verified within this time. */

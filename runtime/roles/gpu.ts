@@ -10,9 +10,9 @@ import { canonicalJson, sha256Hex, utf8 } from '../../protocols/encoding.ts';
 import { messageOf, VouchError } from '../../protocols/errors.ts';
 import { type GpuHandle, openGpu, selfTest } from '../gpu/adapter.ts';
 import { tune } from '../gpu/autotune.ts';
-import type { StartRole } from '../host.ts';
 import { createQueue } from '../msm/webgpu/queue.ts';
-import { tuningStore } from '../tuning-store.ts';
+import { tuningStore } from '../prove/tuning-store.ts';
+import type { StartRole } from './host.ts';
 import type { Neighbours } from './neighbours.ts';
 
 export const gpuRole =

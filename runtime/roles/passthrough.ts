@@ -11,10 +11,10 @@ import { z } from 'zod';
 import { type GpuDeviceEffectInput, gpuDeviceCounts, gpuDeviceMachine } from '../../actors/gpu-device.ts';
 import { canonicalJson, sha256Hex, utf8 } from '../../protocols/encoding.ts';
 import { messageOf, VouchError } from '../../protocols/errors.ts';
-import { folder, writeWhole } from '../context.ts';
-import { type Journal, passthrough, pciAddress } from '../gpu/passthrough.ts';
-import { inState, type StartRole } from '../host.ts';
-import { CC_TOOL, hostFiles, queryCcMode } from '../host-files.ts';
+import { folder, writeWhole } from '../home/home.ts';
+import { type Journal, passthrough, pciAddress } from '../passthrough/device.ts';
+import { CC_TOOL, hostFiles, queryCcMode } from '../passthrough/host-files.ts';
+import { inState, type StartRole } from './host.ts';
 import type { Neighbours } from './neighbours.ts';
 
 /** How often a device that a VM has is looked at. */

@@ -25,11 +25,11 @@ import { encodeReceiptBundle, requestDigest, responseDigest, signReceipt } from 
 import { type OpenedRequest, open, SEALING_INFO } from '../../protocols/sealing.ts';
 import { subjects } from '../../protocols/subjects.ts';
 import type { Identity } from '../attest/identity.ts';
-import type { Received } from '../bus.ts';
-import { inState, type StartRole } from '../host.ts';
 import { type ServedModel, serveModel } from '../inference/session.ts';
-import { type ObtainedModel, obtainModel } from '../models.ts';
-import { answer, respondError, wireError } from '../service.ts';
+import { type ObtainedModel, obtainModel } from '../models/obtain.ts';
+import type { Received } from '../nats/bus.ts';
+import { answer, respondError, wireError } from '../nats/service.ts';
+import { inState, type StartRole } from './host.ts';
 import type { Neighbours } from './neighbours.ts';
 
 /** Evidence documents given out and remembered, so that a receipt can carry the client's own: so many bytes of JSON. */

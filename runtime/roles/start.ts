@@ -4,15 +4,15 @@
  */
 import { messageOf, VouchError } from '../../protocols/errors.ts';
 import { type Provider, type ProviderName, providerOf } from '../attest/provider.ts';
-import { credentials, kitOf, platformIn } from '../credentials.ts';
-import { inState, type RunningRole, type StartRole, startRole, until } from '../host.ts';
-import { findPolicy, type PolicyName } from '../policies.ts';
-import type { EngineName } from '../prover-engine.ts';
-import type { Log } from '../service.ts';
+import { credentials, kitOf, platformIn } from '../installation/credentials.ts';
+import { findPolicy, type PolicyName } from '../installation/policies.ts';
+import type { Log } from '../nats/service.ts';
+import type { EngineName } from '../prove/host-engine.ts';
 import { startBroker } from './broker.ts';
 import { coordinatorRole } from './coordinator.ts';
 import { enclaveRole } from './enclave.ts';
 import { gpuRole } from './gpu.ts';
+import { inState, type RunningRole, type StartRole, startRole, until } from './host.ts';
 import type { Neighbours } from './neighbours.ts';
 import { passthroughRole } from './passthrough.ts';
 import { runnerRole } from './runner.ts';

@@ -5,8 +5,8 @@
 import { fromPromise } from 'xstate';
 import { supervisorCounts, supervisorMachine } from '../../actors/supervisor.ts';
 import { messageOf, VouchError } from '../../protocols/errors.ts';
-import type { StartRole } from '../host.ts';
 import { recordDeadLetters } from './dead-letters.ts';
+import type { StartRole } from './host.ts';
 
 export interface RunningChild {
   /** Resolves with the exit code when the child ended by itself or was stopped. */

@@ -29,18 +29,18 @@ import { STREAMS, shardConsumer } from '../../protocols/streams.ts';
 import { subjects } from '../../protocols/subjects.ts';
 import { createIdentity } from '../attest/identity.ts';
 import type { Provider } from '../attest/provider.ts';
-import { getChunk } from '../blobs.ts';
-import type { PulledMessage } from '../bus.ts';
-import type { StartRole } from '../host.ts';
-import { type EngineName, type HostEngine, openHostEngine } from '../prover-engine.ts';
-import { answer } from '../service.ts';
+import { getChunk } from '../nats/blobs.ts';
+import type { PulledMessage } from '../nats/bus.ts';
+import { answer } from '../nats/service.ts';
+import { type EngineName, type HostEngine, openHostEngine } from '../prove/host-engine.ts';
+import type { StartRole } from './host.ts';
 
 /** One shard in work, one waiting. */
 const CREDIT = 2;
 const PULL_MS = 5_000;
 /** A queue that is not there yet, or not any more, is looked for this often. */
 const NO_QUEUE_MS = 250;
-/** A third of the consumer's ack wait (runtime/provision.ts). */
+/** A third of the consumer's ack wait (runtime/nats/provision.ts). */
 const WORKING_MS = 10_000;
 const CACHE_BYTES = 512 * 1024 * 1024;
 

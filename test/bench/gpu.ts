@@ -36,7 +36,7 @@ import { concat, equal } from '../../protocols/encoding.ts';
 import { VouchError } from '../../protocols/errors.ts';
 import { type GpuHandle, openGpu } from '../../runtime/gpu/adapter.ts';
 import { uniformScalars } from '../../runtime/gpu/autotune.ts';
-import { createPool, type Pool } from '../../runtime/msm/pool.ts';
+import { createPool, type Pool } from '../../runtime/msm/threads/pool.ts';
 import { createWebGpuEngine } from '../../runtime/msm/webgpu/engine.ts';
 import {
   emitAccess,

@@ -2,9 +2,9 @@
 import { evaluate } from '../../circuits/model/quantise.ts';
 import { STREAMS } from '../../protocols/streams.ts';
 import { subjects } from '../../protocols/subjects.ts';
-import type { Bus } from '../../runtime/bus.ts';
-import { infer, type VerifiedService, verifyService } from '../../runtime/client.ts';
-import { policyFile, readPolicy } from '../../runtime/policies.ts';
+import { infer, type VerifiedService, verifyService } from '../../runtime/client/client.ts';
+import { policyFile, readPolicy } from '../../runtime/installation/policies.ts';
+import type { Bus } from '../../runtime/nats/bus.ts';
 import { type BenchContext, type Row, RUNS, row } from './result.ts';
 import { CLIENT_SOURCE, type Subject } from './stack.ts';
 import { median, quantile, timed } from './statistics.ts';

@@ -3,7 +3,7 @@
  * prints a `LargeProof`. The parent makes key and witness.
  */
 import { readFileSync } from 'node:fs';
-import { createProver } from '../../runtime/prover.ts';
+import { createProver } from '../../runtime/prove/prover.ts';
 
 export interface LargeProof {
   /** Whether the key's points were checked, because they were new to this installation; that takes its time. */

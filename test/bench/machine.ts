@@ -2,8 +2,8 @@
 import { execFileSync } from 'node:child_process';
 import { cpus, loadavg, totalmem } from 'node:os';
 import { join } from 'node:path';
-import { PACKAGE_ROOT } from '../../runtime/context.ts';
-import { findNatsServer, type NatsProgram } from '../../runtime/nats-server.ts';
+import { PACKAGE_ROOT } from '../../runtime/home/home.ts';
+import { findNatsServer, type NatsProgram } from '../../runtime/nats/server.ts';
 
 export interface Machine {
   readonly cpu: string;

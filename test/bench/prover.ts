@@ -19,9 +19,9 @@ import { readWitness, writeWitness } from '../../circuits/groth16/witness.ts';
 import { openZkey, readZkey } from '../../circuits/groth16/zkey.ts';
 
 import { equal } from '../../protocols/encoding.ts';
-import { folder, writeWhole } from '../../runtime/context.ts';
-import { openFile } from '../../runtime/file-source.ts';
-import { createPool, type Pool } from '../../runtime/msm/pool.ts';
+import { openFile } from '../../runtime/home/file-source.ts';
+import { folder, writeWhole } from '../../runtime/home/home.ts';
+import { createPool, type Pool } from '../../runtime/msm/threads/pool.ts';
 import { hasProverData, openOracle, PROVER_DATA } from '../circuits/groth16-oracle.ts';
 import { circuitOf } from './circuit.ts';
 import { repeated } from './inputs.ts';

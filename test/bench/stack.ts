@@ -10,13 +10,13 @@ import { parseArchitecture } from '../../circuits/model/architecture.ts';
 import { type CommittedModel, decodeSecret } from '../../circuits/model/commit.ts';
 import type { TestSet } from '../../circuits/model/test-set.ts';
 import type { ModelManifest } from '../../protocols/enclave.ts';
-import { type Bus, connect } from '../../runtime/bus.ts';
-import { folder, PACKAGE_ROOT, readContext } from '../../runtime/context.ts';
-import type { CreditRow } from '../../runtime/demo/data.ts';
 import { type DemoResult, passed } from '../../runtime/demo/report.ts';
-import { testFile } from '../../runtime/demo/vendor.ts';
-import { readManifest } from '../../runtime/models.ts';
-import { readRows, testSetOf, usefulThreshold } from '../../runtime/test-sets.ts';
+import { folder, PACKAGE_ROOT, readContext } from '../../runtime/home/home.ts';
+import type { CreditRow } from '../../runtime/models/credit-data.ts';
+import { readManifest } from '../../runtime/models/obtain.ts';
+import { readRows, testSetOf, usefulThreshold } from '../../runtime/models/test-sets.ts';
+import { testFile } from '../../runtime/models/vendor.ts';
+import { type Bus, connect } from '../../runtime/nats/bus.ts';
 import { natsProgram } from './machine.ts';
 import { watchMemory } from './memory.ts';
 import type { BenchContext } from './result.ts';
@@ -77,7 +77,7 @@ export async function withStack<T>(
   { say, signal }: BenchContext,
   work: (bus: Bus, subject: Subject) => Promise<T>,
 ): Promise<T> {
-  const child = spawn(process.execPath, ['runtime/cli.ts', 'demo'], {
+  const child = spawn(process.execPath, ['runtime/commands/cli.ts', 'demo'], {
     cwd: PACKAGE_ROOT,
     env: await environment(home),
     stdio: ['ignore', 'ignore', 'pipe'],

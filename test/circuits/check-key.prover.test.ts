@@ -2,7 +2,7 @@ import { checkKey } from '../../circuits/groth16/check-key.ts';
 import { G1, G2, POINT_BYTES, writeG1, writeG2 } from '../../circuits/groth16/point.ts';
 import { setup } from '../../circuits/groth16/setup.ts';
 import { readZkey, writeZkey, type Zkey } from '../../circuits/groth16/zkey.ts';
-import { createPool, type Pool } from '../../runtime/msm/pool.ts';
+import { createPool, type Pool } from '../../runtime/msm/threads/pool.ts';
 import { assert, suite, type TestContext } from '../harness.ts';
 import { randomCircuit } from './groth16-circuit.ts';
 import { strayPoint } from './stray-point.ts';

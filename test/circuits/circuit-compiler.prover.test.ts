@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { circuitDigest, type EmittedCircuit } from '../../circuits/model/emit.ts';
 import { VouchError } from '../../protocols/errors.ts';
-import { calculateWitness, compileCircuit } from '../../runtime/circuit-compiler.ts';
+import { calculateWitness, compileCircuit } from '../../runtime/prove/circuit-compiler.ts';
 import { assert, suite, type TestContext } from '../harness.ts';
 import { templateCircuit, testToolchain } from './model-fixture.ts';
 

@@ -3,10 +3,15 @@ import { emitQualityCircuit, witnessInput } from '../../circuits/model/emit.ts';
 import { preprocess } from '../../circuits/model/preprocessing.ts';
 import { decideMany, quantise } from '../../circuits/model/quantise.ts';
 import type { TestSet } from '../../circuits/model/test-set.ts';
-import { calculateWitness } from '../../runtime/circuit-compiler.ts';
-import { CREDIT_CLASSES, creditPreprocessing, readCreditData, split } from '../../runtime/demo/data.ts';
 import { sampleData } from '../../runtime/demo/sample.ts';
 import { train } from '../../runtime/demo/trainer.ts';
+import {
+  CREDIT_CLASSES,
+  creditPreprocessing,
+  readCreditData,
+  split,
+} from '../../runtime/models/credit-data.ts';
+import { calculateWitness } from '../../runtime/prove/circuit-compiler.ts';
 import { assert, suite, type TestContext } from '../harness.ts';
 import {
   compiled,

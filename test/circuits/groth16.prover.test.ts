@@ -4,7 +4,7 @@ import { verificationKey, verify } from '../../circuits/groth16/verify.ts';
 import { readWitness, writeWitness } from '../../circuits/groth16/witness.ts';
 import { readZkey, writeZkey } from '../../circuits/groth16/zkey.ts';
 import { messageOf } from '../../protocols/errors.ts';
-import { createPool } from '../../runtime/msm/pool.ts';
+import { createPool } from '../../runtime/msm/threads/pool.ts';
 import { assert, suite } from '../harness.ts';
 import { hasProverData, openOracle, PROVER_DATA } from './groth16-oracle.ts';
 

@@ -7,7 +7,7 @@ import { INSECURE_SINGLE_PARTY, type SetupProgress, setup } from '../../circuits
 import { verificationKey, verify } from '../../circuits/groth16/verify.ts';
 import { readZkey, sectionCounts } from '../../circuits/groth16/zkey.ts';
 import { VouchError } from '../../protocols/errors.ts';
-import { createPool, type Pool } from '../../runtime/msm/pool.ts';
+import { createPool, type Pool } from '../../runtime/msm/threads/pool.ts';
 import { assert, suite } from '../harness.ts';
 import { randomCircuit } from './groth16-circuit.ts';
 

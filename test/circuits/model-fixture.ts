@@ -11,8 +11,8 @@ import { circuitDigest, type EmittedCircuit, type Toolchain } from '../../circui
 import type { DenseNetwork } from '../../circuits/model/network.ts';
 import type { Preprocessing } from '../../circuits/model/preprocessing.ts';
 import { quantise, randomFeatures } from '../../circuits/model/quantise.ts';
-import { circuitToolchain, compileCircuit } from '../../runtime/circuit-compiler.ts';
-import { seededRandom } from '../../runtime/demo/random.ts';
+import { seededRandom } from '../../runtime/models/random.ts';
+import { circuitToolchain, compileCircuit } from '../../runtime/prove/circuit-compiler.ts';
 import type { TestContext } from '../harness.ts';
 
 const { Fr } = bn254.fields;

@@ -9,7 +9,7 @@ import {
   writeOnnx,
 } from '../../circuits/model/onnx.ts';
 import { VouchError } from '../../protocols/errors.ts';
-import { seededRandom } from '../../runtime/demo/random.ts';
+import { seededRandom } from '../../runtime/models/random.ts';
 import { assert, suite } from '../harness.ts';
 import { smallNetwork } from './model-fixture.ts';
 

@@ -4,7 +4,7 @@ import { prove } from '../../circuits/groth16/prove.ts';
 import { type Secrets, setup } from '../../circuits/groth16/setup.ts';
 import { writeWitness } from '../../circuits/groth16/witness.ts';
 import { readZkey } from '../../circuits/groth16/zkey.ts';
-import { createPool } from '../../runtime/msm/pool.ts';
+import { createPool } from '../../runtime/msm/threads/pool.ts';
 import { assert, suite } from '../harness.ts';
 import { randomCircuit } from './groth16-circuit.ts';
 import { type Oracle, openOracle } from './groth16-oracle.ts';

@@ -35,7 +35,7 @@ import { Shard, ShardRefused, ShardResult } from '../../protocols/msm.ts';
 import { ProofProgress, ProofRequest, PublishedProof } from '../../protocols/proof.ts';
 import { subjects } from '../../protocols/subjects.ts';
 import { DeadLetter, Heartbeat, Transition } from '../../protocols/transition.ts';
-import { manifestOf } from '../../runtime/blobs.ts';
+import { manifestOf } from '../../runtime/nats/blobs.ts';
 import {
   attest,
   CLIENT,

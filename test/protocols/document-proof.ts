@@ -12,9 +12,9 @@ import { readZkey } from '../../circuits/groth16/zkey.ts';
 import { emitQualityCircuit, witnessInput } from '../../circuits/model/emit.ts';
 import { decideMany } from '../../circuits/model/quantise.ts';
 import { ProofRecord } from '../../protocols/proof.ts';
-import { manifestOf } from '../../runtime/blobs.ts';
-import { calculateWitness, circuitToolchain, compileCircuit } from '../../runtime/circuit-compiler.ts';
-import { createPool } from '../../runtime/msm/pool.ts';
+import { createPool } from '../../runtime/msm/threads/pool.ts';
+import { manifestOf } from '../../runtime/nats/blobs.ts';
+import { calculateWitness, circuitToolchain, compileCircuit } from '../../runtime/prove/circuit-compiler.ts';
 import {
   fixedId,
   model,

@@ -54,7 +54,7 @@ import { encodeReceiptBundle, requestDigest, responseDigest, signReceipt } from 
 import type { SealingKeyPair } from '../../protocols/sealing.ts';
 import { subjects } from '../../protocols/subjects.ts';
 import { simulatedProvider } from '../../runtime/attest/provider.ts';
-import { manifestOf } from '../../runtime/blobs.ts';
+import { manifestOf } from '../../runtime/nats/blobs.ts';
 
 /** 32 bytes that stand for randomness, the same in every run. */
 export const fixed = (name: string): Uint8Array<ArrayBuffer> => sha256(utf8(`vouch/v1/example/${name}`));

@@ -1,4 +1,4 @@
-/** The generated tables of docs/PROTOCOL.md: what protocols/ and runtime/rights.ts say, as Markdown. */
+/** The generated tables of docs/PROTOCOL.md: what protocols/ and runtime/nats/rights.ts say, as Markdown. */
 import { readFileSync } from 'node:fs';
 import { z } from 'zod';
 import { Architecture } from '../../circuits/model/architecture.ts';
@@ -32,7 +32,7 @@ import { MAX_PLAINTEXT_BYTES, SEALING_INFO } from '../../protocols/sealing.ts';
 import { CHUNK_BYTES, MAX_CHUNK_BYTES, STREAMS, type StreamSpec } from '../../protocols/streams.ts';
 import { ACTOR_KINDS, ROLES, type Role, subjects } from '../../protocols/subjects.ts';
 import * as transition from '../../protocols/transition.ts';
-import { rightsOf } from '../../runtime/rights.ts';
+import { rightsOf } from '../../runtime/nats/rights.ts';
 
 const table = (head: readonly string[], rows: readonly (readonly string[])[]): string =>
   [head, head.map(() => '---'), ...rows].map((cells) => `| ${cells.join(' | ')} |`).join('\n');

@@ -13,7 +13,7 @@ import {
   RemoteError,
 } from '../../protocols/envelope.ts';
 import { toWireError, VouchError } from '../../protocols/errors.ts';
-import { seededRandom } from '../../runtime/demo/random.ts';
+import { seededRandom } from '../../runtime/models/random.ts';
 import { assert, suite } from '../harness.ts';
 
 const test = suite('envelope');

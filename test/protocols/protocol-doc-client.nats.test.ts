@@ -5,8 +5,8 @@
 import { randomBytes } from 'node:crypto';
 import { commit } from '../../circuits/model/commit.ts';
 import { evaluate } from '../../circuits/model/quantise.ts';
-import { folder } from '../../runtime/context.ts';
-import { credentials } from '../../runtime/credentials.ts';
+import { folder } from '../../runtime/home/home.ts';
+import { credentials } from '../../runtime/installation/credentials.ts';
 import { assert, suite, type TestContext } from '../harness.ts';
 import { importsOf } from '../repo/sources.ts';
 import { ENCLAVE, MODEL, serving } from '../runtime/serving-fixture.ts';

@@ -1,7 +1,7 @@
 import { VouchError } from '../../protocols/errors.ts';
 import { BUCKETS, STREAMS, shardConsumer } from '../../protocols/streams.ts';
 import { ACTOR_KINDS, filters, lastToken, PREFIX, ROLES, subjects, token } from '../../protocols/subjects.ts';
-import { seededRandom } from '../../runtime/demo/random.ts';
+import { seededRandom } from '../../runtime/models/random.ts';
 import { assert, suite } from '../harness.ts';
 import { matches } from './document-tables.ts';
 

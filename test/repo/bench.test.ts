@@ -60,11 +60,11 @@ test('a table has a line per row, and says so when a bound does not hold', () =>
 });
 
 test('a process is named by what it does', () => {
-  const node = '/x/node_modules/.bin/node /x/runtime/cli.ts';
+  const node = '/x/node_modules/.bin/node /x/runtime/commands/cli.ts';
   assert.is(nameOf(`${node} start worker --id worker-2 --nats nats://127.0.0.1:4222`), 'worker-2');
-  assert.is(nameOf('node runtime/cli.ts demo --once --json'), 'main');
+  assert.is(nameOf('node runtime/commands/cli.ts demo --once --json'), 'main');
   assert.is(nameOf('nats-server -c /x/.vouch/nats/nats.conf -a 127.0.0.1 -p 4222'), 'nats-server');
-  assert.is(nameOf('sh -c exec node runtime/cli.ts demo --once'), undefined);
+  assert.is(nameOf('sh -c exec node runtime/commands/cli.ts demo --once'), undefined);
   assert.is(nameOf('/bin/sh -c read -r _; kill -TERM "$1" sh 4711'), undefined);
 });
 

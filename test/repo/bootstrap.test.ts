@@ -39,7 +39,7 @@ const lockOf = (packages: Record<string, Locked>) =>
 function project(t: TestContext, wanted: Record<string, Locked>, installed = wanted): string {
   const root = mkdtempSync(join(tmpdir(), 'vouch-bootstrap-'));
   t.defer(() => rmSync(root, { recursive: true }));
-  mkdirSync(join(root, 'runtime'));
+  mkdirSync(join(root, 'runtime', 'commands'), { recursive: true });
   for (const name of ['bootstrap.mjs', 'vouch.mjs'])
     cpSync(join(ROOT, 'runtime', name), join(root, 'runtime', name));
   writeFileSync(join(root, 'package.json'), '{"name":"x","version":"1.0.0"}');
@@ -168,7 +168,7 @@ test('the launcher passes arguments, input, output and exit code', async (t) => 
   const root = project(t, ONE);
   const cli =
     'const rest: string[] = process.argv.slice(2);\nconsole.log(JSON.stringify(rest));\nprocess.exitCode = 7;\n';
-  writeFileSync(join(root, 'runtime/cli.ts'), cli);
+  writeFileSync(join(root, 'runtime/commands/cli.ts'), cli);
   writeFileSync(join(root, 'package.json'), '{"name":"x","version":"1.0.0","type":"module"}');
   const result = await run(
     process.execPath,

@@ -23,8 +23,8 @@ const HOUSE: Record<string, { folders: string[]; packages: string[] }> = {
 
 /** Packages that only the named files may import; the wrapped API is the file's own. */
 const KEPT_IN: Record<string, RegExp> = {
-  nats: /^runtime\/bus\.ts$/,
-  'nats.ws': /^runtime\/bus-web\.ts$/,
+  nats: /^runtime\/nats\/bus\.ts$/,
+  'nats.ws': /^runtime\/nats\/bus-web\.ts$/,
   webgpu: /^runtime\//,
   snarkjs: /^runtime\//,
 };
@@ -34,8 +34,8 @@ const BROWSER_SAFE = /^(protocols|circuits|actors|runtime\/msm|runtime\/gpu)\//;
 
 /** The one thing in those folders that differs between Node and a browser: how a thread is started. */
 const NODE_ONLY: Record<string, string[]> = {
-  'runtime/msm/node-thread.ts': ['node:worker_threads'],
-  'runtime/msm/worker.ts': ['node:worker_threads'],
+  'runtime/msm/threads/node-thread.ts': ['node:worker_threads'],
+  'runtime/msm/threads/worker.ts': ['node:worker_threads'],
 };
 
 /** A browser's entry point -> what all that it loads may consist of. Pages hold no credentials. */

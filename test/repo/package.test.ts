@@ -6,7 +6,7 @@ import { dirname, join } from 'node:path';
 import { promisify } from 'node:util';
 import { setup } from '../../circuits/groth16/setup.ts';
 import { writeWitness } from '../../circuits/groth16/witness.ts';
-import { createPool } from '../../runtime/msm/pool.ts';
+import { createPool } from '../../runtime/msm/threads/pool.ts';
 import { randomCircuit } from '../circuits/groth16-circuit.ts';
 import { assert, suite } from '../harness.ts';
 import { projectFiles, ROOT, read } from './sources.ts';
@@ -73,7 +73,7 @@ test('the package holds the built parts, the circuits and the licence, and no so
     'package.json',
     'runtime/vouch.mjs',
     'dist/nats.conf',
-    'dist/runtime/cli.js',
+    'dist/runtime/commands/cli.js',
   ];
   const circuits = projectFiles().filter((path) => path.endsWith('.circom') && path.startsWith('circuits/'));
   assert.equal(

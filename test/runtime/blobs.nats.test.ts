@@ -3,7 +3,7 @@ import { readdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { CHUNK_BYTES, STREAMS } from '../../protocols/streams.ts';
 import { subjects } from '../../protocols/subjects.ts';
-import { getBlob, getChunk, getManifest, manifestOf, putBlob } from '../../runtime/blobs.ts';
+import { getBlob, getChunk, getManifest, manifestOf, putBlob } from '../../runtime/nats/blobs.ts';
 import { assert, suite } from '../harness.ts';
 import { bytes, codeOf, startFixture, temporaryFolder } from './nats-fixture.ts';
 

@@ -7,7 +7,7 @@ import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { BIN_DIR } from './nats-fixture.ts';
 
-const CLI = fileURLToPath(new URL('../../runtime/cli.ts', import.meta.url));
+const CLI = fileURLToPath(new URL('../../runtime/commands/cli.ts', import.meta.url));
 const OWN_SERVER = join(BIN_DIR, 'nats-server');
 
 const homes: string[] = [];

@@ -11,16 +11,16 @@ import { decodeMessage, ENVELOPE_HEADER, ErrorReply, encodeMessage } from '../..
 import { MAX_SEALED_REQUEST_BYTES } from '../../protocols/inference.ts';
 import type { PublishedProof } from '../../protocols/proof.ts';
 import { subjects } from '../../protocols/subjects.ts';
-import { connect } from '../../runtime/bus.ts';
-import { infer, sendSealed, verifyService } from '../../runtime/client.ts';
+import { infer, sendSealed, verifyService } from '../../runtime/client/client.ts';
 import { inferCommand } from '../../runtime/commands/infer.ts';
 import { addModelCommand } from '../../runtime/commands/model.ts';
 import { statusCommand } from '../../runtime/commands/status.ts';
 import { verifyCommand } from '../../runtime/commands/verify.ts';
-import { creditPreprocessing, readCreditData, split } from '../../runtime/demo/data.ts';
 import { sampleData } from '../../runtime/demo/sample.ts';
 import { train } from '../../runtime/demo/trainer.ts';
-import { readPolicy } from '../../runtime/policies.ts';
+import { readPolicy } from '../../runtime/installation/policies.ts';
+import { creditPreprocessing, readCreditData, split } from '../../runtime/models/credit-data.ts';
+import { connect } from '../../runtime/nats/bus.ts';
 import { powersOfTau } from '../circuits/powers-of-tau.ts';
 import { assert, suite, type TestContext } from '../harness.ts';
 import {

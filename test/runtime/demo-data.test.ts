@@ -1,9 +1,14 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { preprocess } from '../../circuits/model/preprocessing.ts';
 import { VouchError } from '../../protocols/errors.ts';
-import { CREDIT_ATTRIBUTES, creditPreprocessing, readCreditData, split } from '../../runtime/demo/data.ts';
-import { seededRandom } from '../../runtime/demo/random.ts';
 import { sampleData } from '../../runtime/demo/sample.ts';
+import {
+  CREDIT_ATTRIBUTES,
+  creditPreprocessing,
+  readCreditData,
+  split,
+} from '../../runtime/models/credit-data.ts';
+import { seededRandom } from '../../runtime/models/random.ts';
 import { assert, suite } from '../harness.ts';
 
 const test = suite('demonstration data');

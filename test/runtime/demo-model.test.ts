@@ -3,9 +3,14 @@ import { networkFromOnnx, onnxFromNetwork } from '../../circuits/model/network.t
 import { readOnnx, writeOnnx } from '../../circuits/model/onnx.ts';
 import { preprocess } from '../../circuits/model/preprocessing.ts';
 import { decideMany, quantise } from '../../circuits/model/quantise.ts';
-import { CREDIT_CLASSES, creditPreprocessing, readCreditData, split } from '../../runtime/demo/data.ts';
 import { sampleData } from '../../runtime/demo/sample.ts';
 import { train } from '../../runtime/demo/trainer.ts';
+import {
+  CREDIT_CLASSES,
+  creditPreprocessing,
+  readCreditData,
+  split,
+} from '../../runtime/models/credit-data.ts';
 import { assert, suite } from '../harness.ts';
 
 const test = suite('demonstration model');

@@ -10,8 +10,8 @@ import { VouchError } from '../../protocols/errors.ts';
 import { measure } from '../../runtime/attest/measurement.ts';
 import { type Provider, simulatedProvider } from '../../runtime/attest/provider.ts';
 import type { GpuHandle } from '../../runtime/gpu/adapter.ts';
-import { type RoleContext, until } from '../../runtime/host.ts';
 import { enclaveRole } from '../../runtime/roles/enclave.ts';
+import { type RoleContext, until } from '../../runtime/roles/host.ts';
 import type { Neighbours } from '../../runtime/roles/neighbours.ts';
 import { assert, suite } from '../harness.ts';
 

@@ -5,13 +5,13 @@ import { type AnyActorRef, createActor } from 'xstate';
 import { Capability } from '../../protocols/device.ts';
 import { openGpu } from '../../runtime/gpu/adapter.ts';
 import { Tuning, tune, tuningKey } from '../../runtime/gpu/autotune.ts';
-import type { RoleContext } from '../../runtime/host.ts';
-import { until } from '../../runtime/host.ts';
 import { createQueue } from '../../runtime/msm/webgpu/queue.ts';
+import { tuningStore } from '../../runtime/prove/tuning-store.ts';
 import { gpuRole } from '../../runtime/roles/gpu.ts';
+import type { RoleContext } from '../../runtime/roles/host.ts';
+import { until } from '../../runtime/roles/host.ts';
 import type { Neighbours } from '../../runtime/roles/neighbours.ts';
-import type { Offer } from '../../runtime/tap.ts';
-import { tuningStore } from '../../runtime/tuning-store.ts';
+import type { Offer } from '../../runtime/roles/tap.ts';
 import { assert, suite, type TestContext } from '../harness.ts';
 
 // Everything is compiled once, and measured.

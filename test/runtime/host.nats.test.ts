@@ -3,9 +3,9 @@ import { ControlReply, ControlRequest } from '../../protocols/enclave.ts';
 import { decodeMessage } from '../../protocols/envelope.ts';
 import { filters, subjects } from '../../protocols/subjects.ts';
 import { Heartbeat, Transition } from '../../protocols/transition.ts';
-import { startRole } from '../../runtime/host.ts';
+import { ask } from '../../runtime/nats/service.ts';
 import { gpuRole } from '../../runtime/roles/gpu.ts';
-import { ask } from '../../runtime/service.ts';
+import { startRole } from '../../runtime/roles/host.ts';
 import { assert, suite } from '../harness.ts';
 import { startFixture } from './nats-fixture.ts';
 

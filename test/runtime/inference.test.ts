@@ -1,10 +1,15 @@
 import { preprocess } from '../../circuits/model/preprocessing.ts';
 import { evaluate, type QuantisedModel, quantise, randomFeatures } from '../../circuits/model/quantise.ts';
 import { VouchError } from '../../protocols/errors.ts';
-import { CREDIT_CLASSES, creditPreprocessing, readCreditData, split } from '../../runtime/demo/data.ts';
 import { sampleData } from '../../runtime/demo/sample.ts';
 import { train } from '../../runtime/demo/trainer.ts';
 import { serveModel } from '../../runtime/inference/session.ts';
+import {
+  CREDIT_CLASSES,
+  creditPreprocessing,
+  readCreditData,
+  split,
+} from '../../runtime/models/credit-data.ts';
 import { smallModel } from '../circuits/model-fixture.ts';
 import { assert, suite, type TestContext } from '../harness.ts';
 

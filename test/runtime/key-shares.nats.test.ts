@@ -6,10 +6,16 @@ import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { verifyChain } from '../../protocols/audit.ts';
 import { messageOf, type VouchError } from '../../protocols/errors.ts';
 import { createIdentity } from '../../runtime/attest/identity.ts';
-import { auditSigner, copyFile, readChainFile } from '../../runtime/audit-log.ts';
-import { infer, verifyService } from '../../runtime/client.ts';
-import { folder } from '../../runtime/context.ts';
-import { obtainModel, parseSplit, publishModel, readBrokerEntry, type Split } from '../../runtime/models.ts';
+import { infer, verifyService } from '../../runtime/client/client.ts';
+import { folder } from '../../runtime/home/home.ts';
+import {
+  obtainModel,
+  parseSplit,
+  publishModel,
+  readBrokerEntry,
+  type Split,
+} from '../../runtime/models/obtain.ts';
+import { auditSigner, copyFile, readChainFile } from '../../runtime/roles/audit-log.ts';
 import { startBroker } from '../../runtime/roles/broker.ts';
 import { startRoles, stopRoles } from '../../runtime/roles/start.ts';
 import { smallModel } from '../circuits/model-fixture.ts';

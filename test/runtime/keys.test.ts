@@ -2,8 +2,8 @@ import { chmod, mkdir, readdir, readFile, stat, writeFile } from 'node:fs/promis
 import { join } from 'node:path';
 import { decode } from 'nats-jwt';
 import { ROLES } from '../../protocols/subjects.ts';
-import { ensureAuthority } from '../../runtime/keys.ts';
-import { crossings, rightsOf } from '../../runtime/rights.ts';
+import { ensureAuthority } from '../../runtime/installation/authority.ts';
+import { crossings, rightsOf } from '../../runtime/nats/rights.ts';
 import { assert, suite } from '../harness.ts';
 import { codeOf, temporaryFolder } from './nats-fixture.ts';
 

@@ -1,5 +1,5 @@
 import { BUCKETS } from '../../protocols/streams.ts';
-import { acquire, type LeaseClock } from '../../runtime/lease.ts';
+import { acquire, type LeaseClock } from '../../runtime/nats/lease.ts';
 import { assert, suite } from '../harness.ts';
 import { bytes, codeOf, pause, startFixture } from './nats-fixture.ts';
 

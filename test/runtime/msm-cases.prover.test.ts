@@ -1,7 +1,7 @@
 /** The pool, and the oracle ffjavascript, against the cases that every engine has to get right. */
 
 import type { Group } from '../../circuits/groth16/point.ts';
-import { createPool } from '../../runtime/msm/pool.ts';
+import { createPool } from '../../runtime/msm/threads/pool.ts';
 import { openOracle } from '../circuits/groth16-oracle.ts';
 import { assert, suite } from '../harness.ts';
 import { checkMsm } from './msm-cases.ts';

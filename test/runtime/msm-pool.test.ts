@@ -18,7 +18,7 @@ import {
   writeG1,
   writeG2,
 } from '../../circuits/groth16/point.ts';
-import { createPool, type Pool } from '../../runtime/msm/pool.ts';
+import { createPool, type Pool } from '../../runtime/msm/threads/pool.ts';
 import { generator, wide } from '../circuits/groth16-circuit.ts';
 import { assert, suite } from '../harness.ts';
 
@@ -202,7 +202,7 @@ test('a thread that dies fails its call, and the next call gets a new one', asyn
 
 test('a pool that nobody closes does not keep its process alive, but its answers come', () => {
   const script = `
-    const { createPool } = await import(${JSON.stringify(new URL('../../runtime/msm/pool.ts', import.meta.url).href)});
+    const { createPool } = await import(${JSON.stringify(new URL('../../runtime/msm/threads/pool.ts', import.meta.url).href)});
     const pool = await createPool({ threads: 2 });
     const [a] = await Promise.all([pool.multiples('G1', new Uint8Array(32)), pool.ntt(new Uint8Array(32), false)]);
     console.log(a.byteLength);`;

@@ -9,10 +9,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { Role } from '../../protocols/subjects.ts';
-import { type Bus, type BusOptions, connect } from '../../runtime/bus.ts';
-import { type Authority, ensureAuthority } from '../../runtime/keys.ts';
-import { type NatsServer, type NatsServerOptions, startNats } from '../../runtime/nats-server.ts';
-import { provision } from '../../runtime/provision.ts';
+import { type Authority, ensureAuthority } from '../../runtime/installation/authority.ts';
+import { type Bus, type BusOptions, connect } from '../../runtime/nats/bus.ts';
+import { provision } from '../../runtime/nats/provision.ts';
+import { type NatsServer, type NatsServerOptions, startNats } from '../../runtime/nats/server.ts';
 import type { TestContext } from '../harness.ts';
 
 /** The repository's own folder, so that a fetched server is fetched once. */

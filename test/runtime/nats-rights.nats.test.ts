@@ -5,9 +5,9 @@
 import { connect as connectNats, credsAuthenticator, type NatsConnection } from 'nats';
 import { STREAMS, shardConsumer } from '../../protocols/streams.ts';
 import { ROLES, type Role, subjects } from '../../protocols/subjects.ts';
-import type { Bus } from '../../runtime/bus.ts';
-import { ensureShardConsumer } from '../../runtime/provision.ts';
-import { inboxPrefix } from '../../runtime/rights.ts';
+import type { Bus } from '../../runtime/nats/bus.ts';
+import { ensureShardConsumer } from '../../runtime/nats/provision.ts';
+import { inboxPrefix } from '../../runtime/nats/rights.ts';
 import { assert, suite, type TestContext } from '../harness.ts';
 import { bytes, codeOf, type NatsFixture, pause, startFixture, text } from './nats-fixture.ts';
 

@@ -5,8 +5,8 @@ import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { STREAMS } from '../../protocols/streams.ts';
 import { subjects } from '../../protocols/subjects.ts';
-import { atLeast, findNatsServer, startNats, weakness } from '../../runtime/nats-server.ts';
-import { provisionMemoryStreams } from '../../runtime/provision.ts';
+import { provisionMemoryStreams } from '../../runtime/nats/provision.ts';
+import { atLeast, findNatsServer, startNats, weakness } from '../../runtime/nats/server.ts';
 import { assert, suite } from '../harness.ts';
 import { BIN_DIR, bytes, codeOf, pause, startFixture, temporaryFolder, text } from './nats-fixture.ts';
 
@@ -121,8 +121,8 @@ test('gives up, with a reason, when the server keeps ending', async (t) => {
 test('ends with its parent, even when that is killed, and refuses a second one on its folder', async (t) => {
   const stateDir = await temporaryFolder(t);
   const script = `
-    import { ensureAuthority } from ${JSON.stringify(new URL('../../runtime/keys.ts', import.meta.url).href)};
-    import { startNats } from ${JSON.stringify(new URL('../../runtime/nats-server.ts', import.meta.url).href)};
+    import { ensureAuthority } from ${JSON.stringify(new URL('../../runtime/installation/authority.ts', import.meta.url).href)};
+    import { startNats } from ${JSON.stringify(new URL('../../runtime/nats/server.ts', import.meta.url).href)};
     await ensureAuthority(${JSON.stringify(stateDir)});
     const server = await startNats({ stateDir: ${JSON.stringify(stateDir)}, binDir: ${JSON.stringify(BIN_DIR)}, port: 0 });
     process.stdout.write(String(server.pid) + '\\n');

@@ -15,8 +15,8 @@ import {
   passthrough,
   pciAddress,
   type Taken,
-} from '../../runtime/gpu/passthrough.ts';
-import { hostFiles, queryCcMode } from '../../runtime/host-files.ts';
+} from '../../runtime/passthrough/device.ts';
+import { hostFiles, queryCcMode } from '../../runtime/passthrough/host-files.ts';
 import { passthroughRole } from '../../runtime/roles/passthrough.ts';
 import { assert, suite, type TestContext } from '../harness.ts';
 import { codeOf, temporaryFolder } from './nats-fixture.ts';

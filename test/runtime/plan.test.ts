@@ -1,5 +1,5 @@
 import { pointBytes } from '../../protocols/msm.ts';
-import { cost, createLedger, planShards, workOf } from '../../runtime/msm/plan.ts';
+import { cost, createLedger, planShards, workOf } from '../../runtime/msm/shards/plan.ts';
 import { assert, suite } from '../harness.ts';
 
 const test = suite('msm plan');

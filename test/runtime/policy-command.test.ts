@@ -4,13 +4,13 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { explainPolicy } from '../../protocols/attestation/explain.ts';
 import { BUILT_IN, parseEvidencePolicy, parsePolicy } from '../../protocols/attestation/policy.ts';
-import { verifyEvidenceFiles } from '../../runtime/commands/evidence.ts';
 import { initPolicy } from '../../runtime/commands/policy.ts';
+import { verifyEvidenceFiles } from '../../runtime/commands/verify-evidence.ts';
 import { assert, suite, type TestContext } from '../harness.ts';
 
 const test = suite('vouch policy', { timeoutMs: 60_000 });
 const VECTORS = new URL('../../../shared/vectors/', import.meta.url).pathname;
-const CLI = new URL('../../runtime/cli.ts', import.meta.url).pathname;
+const CLI = new URL('../../runtime/commands/cli.ts', import.meta.url).pathname;
 const at = (name: string): string => path.join(VECTORS, name);
 const TDX = [at('intel/quotes/tdx_v4_dcapqvl.bin'), at('intel/collateral/dcapqvl_tdx_quote_collateral.json')];
 const SNP = [at('amd/reports/trustee_v2_milan.bin'), at('amd/certs/trustee_vcek.der')];

@@ -1,6 +1,6 @@
 /** How a long job shows itself where there is no terminal. */
 import { PassThrough } from 'node:stream';
-import { createProgress } from '../../runtime/progress.ts';
+import { createProgress } from '../../runtime/client/progress.ts';
 import { assert, suite } from '../harness.ts';
 
 const test = suite('progress');

@@ -11,21 +11,26 @@ import { decodeMessage, encodeMessage, type Message } from '../../protocols/enve
 import { ProofProgress, ProofRequest, PublishedProof, type QualityStatement } from '../../protocols/proof.ts';
 import { STREAMS } from '../../protocols/streams.ts';
 import { filters, lastToken, type Role, subjects } from '../../protocols/subjects.ts';
-import { putBlob } from '../../runtime/blobs.ts';
-import type { Bus } from '../../runtime/bus.ts';
-import type { RoleProcess } from '../../runtime/child.ts';
-import { calculateWitness } from '../../runtime/circuit-compiler.ts';
-import { awaitProof, verifyProof } from '../../runtime/client.ts';
-import { CREDIT_CLASSES, creditPreprocessing, readCreditData, split } from '../../runtime/demo/data.ts';
+import { awaitProof, verifyProof } from '../../runtime/client/client.ts';
 import { sampleData } from '../../runtime/demo/sample.ts';
 import { train } from '../../runtime/demo/trainer.ts';
-import type { RunningRole, StartRole } from '../../runtime/host.ts';
-import { publishModel } from '../../runtime/models.ts';
-import { createPool } from '../../runtime/msm/pool.ts';
-import type { NatsServer } from '../../runtime/nats-server.ts';
+import {
+  CREDIT_CLASSES,
+  creditPreprocessing,
+  readCreditData,
+  split,
+} from '../../runtime/models/credit-data.ts';
+import { publishModel } from '../../runtime/models/obtain.ts';
+import { createPool } from '../../runtime/msm/threads/pool.ts';
+import { putBlob } from '../../runtime/nats/blobs.ts';
+import type { Bus } from '../../runtime/nats/bus.ts';
+import type { NatsServer } from '../../runtime/nats/server.ts';
+import { calculateWitness } from '../../runtime/prove/circuit-compiler.ts';
+import { prepareCircuit, prepareKey } from '../../runtime/prove/setup.ts';
+import { closeSnarkjs } from '../../runtime/prove/snarkjs.ts';
 import { startBroker } from '../../runtime/roles/broker.ts';
-import { prepareCircuit, prepareKey } from '../../runtime/setup.ts';
-import { closeSnarkjs } from '../../runtime/snarkjs.ts';
+import type { RoleProcess } from '../../runtime/roles/child.ts';
+import type { RunningRole, StartRole } from '../../runtime/roles/host.ts';
 import { rowsFor, smallModel } from '../circuits/model-fixture.ts';
 import { assert, type TestContext } from '../harness.ts';
 import { startHome, until, useHome } from './home-fixture.ts';

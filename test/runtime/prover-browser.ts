@@ -24,7 +24,10 @@ const pathOf = (name: string) => fileURLToPath(new URL(name, import.meta.url));
 /** The page, its threads' code, and what they share, by address. */
 async function bundle(): Promise<Map<string, Uint8Array>> {
   const { outputFiles } = await build({
-    entryPoints: { page: pathOf('./prover-page.ts'), worker: pathOf('../../runtime/msm/web-worker.ts') },
+    entryPoints: {
+      page: pathOf('./prover-page.ts'),
+      worker: pathOf('../../runtime/msm/threads/web-worker.ts'),
+    },
     bundle: true,
     format: 'esm',
     platform: 'browser',

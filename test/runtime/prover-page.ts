@@ -9,8 +9,8 @@ import { readZkey } from '../../circuits/groth16/zkey.ts';
 import type { Capability } from '../../protocols/device.ts';
 import { openGpu } from '../../runtime/gpu/adapter.ts';
 import { type TuningStore, tune } from '../../runtime/gpu/autotune.ts';
-import { createPool, type Pool } from '../../runtime/msm/pool.ts';
-import { startWebThread } from '../../runtime/msm/web-thread.ts';
+import { createPool, type Pool } from '../../runtime/msm/threads/pool.ts';
+import { startWebThread } from '../../runtime/msm/threads/web-thread.ts';
 import { createWebGpuEngine } from '../../runtime/msm/webgpu/engine.ts';
 import { checkMsm } from './msm-cases.ts';
 

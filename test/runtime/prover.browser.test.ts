@@ -5,7 +5,7 @@ import { setup } from '../../circuits/groth16/setup.ts';
 import { readWitness, writeWitness } from '../../circuits/groth16/witness.ts';
 import { readZkey } from '../../circuits/groth16/zkey.ts';
 import { Tuning } from '../../runtime/gpu/autotune.ts';
-import { createPool } from '../../runtime/msm/pool.ts';
+import { createPool } from '../../runtime/msm/threads/pool.ts';
 import { randomCircuit } from '../circuits/groth16-circuit.ts';
 import { hasProverData, PROVER_DATA } from '../circuits/groth16-oracle.ts';
 import { assert, suite } from '../harness.ts';

@@ -11,9 +11,9 @@ import { setup } from '../../circuits/groth16/setup.ts';
 import { readWitness, writeWitness } from '../../circuits/groth16/witness.ts';
 import { readZkey, writeZkey } from '../../circuits/groth16/zkey.ts';
 import { circuitDigest } from '../../circuits/model/emit.ts';
-import { compileCircuit } from '../../runtime/circuit-compiler.ts';
-import { createPool } from '../../runtime/msm/pool.ts';
-import { createProver, groth16 } from '../../runtime/prover.ts';
+import { createPool } from '../../runtime/msm/threads/pool.ts';
+import { compileCircuit } from '../../runtime/prove/circuit-compiler.ts';
+import { createProver, groth16 } from '../../runtime/prove/prover.ts';
 import { randomCircuit } from '../circuits/groth16-circuit.ts';
 import { hasProverData, openOracle, PROVER_DATA } from '../circuits/groth16-oracle.ts';
 import { testToolchain } from '../circuits/model-fixture.ts';
@@ -361,7 +361,7 @@ test('Ctrl-C ends a proof at once and leaves nothing', async (t: TestContext) =>
 
 test('a process that has proved ends by itself, also with a prover that nobody closed', async () => {
   const script = `
-    const { createProver, groth16 } = await import(${JSON.stringify(new URL('../../runtime/prover.ts', import.meta.url).href)});
+    const { createProver, groth16 } = await import(${JSON.stringify(new URL('../../runtime/prove/prover.ts', import.meta.url).href)});
     await groth16.prove(${JSON.stringify(at('small.zkey'))}, ${JSON.stringify(at('small.wtns'))});
     const key = await (await createProver()).load(${JSON.stringify(at('small.zkey'))});
     console.log((await key.prove(${JSON.stringify(at('small.wtns'))})).publicSignals.length);`;

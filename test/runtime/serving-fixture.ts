@@ -1,13 +1,13 @@
 /** A vendor's model, served by a runner in a SIMULATED enclave over a nats-server of its own. */
 import type { CommittedModel } from '../../circuits/model/commit.ts';
 import type { Policy } from '../../protocols/attestation/policy.ts';
-import { connect } from '../../runtime/bus.ts';
-import { folder } from '../../runtime/context.ts';
-import { authority, credentials } from '../../runtime/credentials.ts';
-import { publishModel } from '../../runtime/models.ts';
-import { startNats } from '../../runtime/nats-server.ts';
-import { type PolicyName, writePolicies } from '../../runtime/policies.ts';
-import { provision } from '../../runtime/provision.ts';
+import { folder } from '../../runtime/home/home.ts';
+import { authority, credentials } from '../../runtime/installation/credentials.ts';
+import { type PolicyName, writePolicies } from '../../runtime/installation/policies.ts';
+import { publishModel } from '../../runtime/models/obtain.ts';
+import { connect } from '../../runtime/nats/bus.ts';
+import { provision } from '../../runtime/nats/provision.ts';
+import { startNats } from '../../runtime/nats/server.ts';
 import { startRoles, stopRoles } from '../../runtime/roles/start.ts';
 import { smallModel } from '../circuits/model-fixture.ts';
 import type { TestContext } from '../harness.ts';

@@ -8,7 +8,7 @@ import {
 import { proofJobCounts, proofJobMachine } from '../../actors/proof-job.ts';
 import { parse } from '../../protocols/envelope.ts';
 import { Heartbeat, Transition } from '../../protocols/transition.ts';
-import { tap } from '../../runtime/tap.ts';
+import { tap } from '../../runtime/roles/tap.ts';
 import { settle, stage } from '../actors/fixture.ts';
 import { assert, suite } from '../harness.ts';
 

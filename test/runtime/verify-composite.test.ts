@@ -1,7 +1,7 @@
 /** `vouch verify` and `vouch evidence` on composite receipts and documents, in processes of their own. */
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
-import { writePolicies } from '../../runtime/policies.ts';
+import { writePolicies } from '../../runtime/installation/policies.ts';
 import { assert, suite } from '../harness.ts';
 import { composite, NOW, policyFor, receiptBy } from '../protocols/composite-maker.ts';
 import { newHome, vouch } from './cli-fixture.ts';

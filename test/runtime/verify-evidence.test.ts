@@ -6,8 +6,8 @@ import { sortFiles } from '../../protocols/attestation/evidence-files.ts';
 import { sha256Hex } from '../../protocols/encoding.ts';
 import { VouchError } from '../../protocols/errors.ts';
 import { addCollateral, readCollateral } from '../../runtime/attest/collateral.ts';
-import { type EvidenceCommand, verifyEvidenceFiles } from '../../runtime/commands/evidence.ts';
 import { initPolicy } from '../../runtime/commands/policy.ts';
+import { type EvidenceCommand, verifyEvidenceFiles } from '../../runtime/commands/verify-evidence.ts';
 import { assert, suite, type TestContext } from '../harness.ts';
 import {
   attest,

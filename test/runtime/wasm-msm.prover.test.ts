@@ -10,12 +10,12 @@ import {
   writeG1,
   writeG2,
 } from '../../circuits/groth16/point.ts';
-import { createKernel, type Kernel, kernelModules } from '../../runtime/msm/kernel.ts';
-import { createMsm, tablesOf, windowBits } from '../../runtime/msm/msm.ts';
-import { createMultiples } from '../../runtime/msm/multiples.ts';
+import { createMsm, tablesOf, windowBits } from '../../runtime/msm/programs/msm.ts';
+import { createMultiples } from '../../runtime/msm/programs/multiples.ts';
+import { createWorkshop, type Run } from '../../runtime/msm/programs/workshop.ts';
+import { createKernel, type Kernel, kernelModules } from '../../runtime/msm/threads/kernel.ts';
 import { createSharedKernel, type FieldKind, instantiateKernel } from '../../runtime/msm/wasm/kernel.ts';
 import { BATCH, OVERFLOW } from '../../runtime/msm/wasm/layout.ts';
-import { createWorkshop, type Run } from '../../runtime/msm/workshop.ts';
 import { generator, wide } from '../circuits/groth16-circuit.ts';
 import { assert, suite } from '../harness.ts';
 

@@ -5,9 +5,9 @@ import { setup } from '../../circuits/groth16/setup.ts';
 import { readZkey, type Zkey } from '../../circuits/groth16/zkey.ts';
 import { messageOf, VouchError } from '../../protocols/errors.ts';
 import { type GpuHandle, openGpu } from '../../runtime/gpu/adapter.ts';
-import { createPool, type Pool } from '../../runtime/msm/pool.ts';
+import { createPool, type Pool } from '../../runtime/msm/threads/pool.ts';
 import { createWebGpuEngine, type WebGpuEngine } from '../../runtime/msm/webgpu/engine.ts';
-import { openHostEngine } from '../../runtime/prover-engine.ts';
+import { openHostEngine } from '../../runtime/prove/host-engine.ts';
 import { type CircuitShape, randomCircuit } from '../circuits/groth16-circuit.ts';
 import { assert, suite, type TestContext } from '../harness.ts';
 

@@ -11,7 +11,7 @@ import {
 } from '../../circuits/groth16/point.ts';
 import { bytesSource } from '../../circuits/groth16/source.ts';
 import { openGpu } from '../../runtime/gpu/adapter.ts';
-import { createPool, type Pool } from '../../runtime/msm/pool.ts';
+import { createPool, type Pool } from '../../runtime/msm/threads/pool.ts';
 import { emitInversion } from '../../runtime/msm/webgpu/inversion.ts';
 import { createGpuMsm, type GpuMsm, type GpuMsmOptions } from '../../runtime/msm/webgpu/msm.ts';
 import { createQueue, type Queue } from '../../runtime/msm/webgpu/queue.ts';

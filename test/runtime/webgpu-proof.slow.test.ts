@@ -4,7 +4,7 @@ import { prove } from '../../circuits/groth16/prove.ts';
 import { readWitness } from '../../circuits/groth16/witness.ts';
 import { readZkey } from '../../circuits/groth16/zkey.ts';
 import { openGpu } from '../../runtime/gpu/adapter.ts';
-import { createPool } from '../../runtime/msm/pool.ts';
+import { createPool } from '../../runtime/msm/threads/pool.ts';
 import { createWebGpuEngine } from '../../runtime/msm/webgpu/engine.ts';
 import { hasProverData, PROVER_DATA } from '../circuits/groth16-oracle.ts';
 import { assert, suite, type TestContext } from '../harness.ts';

@@ -8,7 +8,7 @@ import {
   writeElement,
 } from '../../circuits/groth16/field.ts';
 import { openGpu } from '../../runtime/gpu/adapter.ts';
-import { createPool, type Pool } from '../../runtime/msm/pool.ts';
+import { createPool, type Pool } from '../../runtime/msm/threads/pool.ts';
 import { FIELD_VARIANTS } from '../../runtime/msm/webgpu/field.ts';
 import { createTransforms, passesOf } from '../../runtime/msm/webgpu/ntt.ts';
 import { createQueue, type Queue } from '../../runtime/msm/webgpu/queue.ts';

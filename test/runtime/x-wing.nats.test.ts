@@ -1,9 +1,9 @@
 /** A session sealed by X-Wing end to end: the vendor's policy demands it of the model's key, the client's of requests. */
 import { evaluate } from '../../circuits/model/quantise.ts';
-import { connect } from '../../runtime/bus.ts';
-import { infer, verifyService } from '../../runtime/client.ts';
-import { folder } from '../../runtime/context.ts';
-import { credentials } from '../../runtime/credentials.ts';
+import { infer, verifyService } from '../../runtime/client/client.ts';
+import { folder } from '../../runtime/home/home.ts';
+import { credentials } from '../../runtime/installation/credentials.ts';
+import { connect } from '../../runtime/nats/bus.ts';
 import { assert, suite } from '../harness.ts';
 import { MODEL, serving } from './serving-fixture.ts';
 

@@ -1,7 +1,7 @@
 /**
  * The WebAssembly module of a proof's heavy parts and what runs it in one thread: a program, that is a list of calls of
  * the module's functions on addresses of a memory that all threads share. What to call is msm's, ntt's and their
- * callers' business (runtime/msm/engine.ts).
+ * callers' business (runtime/msm/programs/engine.ts).
  *
  * Not constant time. Nothing about the data is checked here.
  */

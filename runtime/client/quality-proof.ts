@@ -1,0 +1,211 @@
+/**
+ * A quality proof from the client's side, in two steps: make what the statement names (circuit, key, test set)
+ * and store it; ask for the proof, wait, and check what comes back. And the full check of a published proof,
+ * which needs no network.
+ */
+import { type Architecture, parseArchitecture } from '../../circuits/model/architecture.ts';
+import { encodeTestSet, type TestSet } from '../../circuits/model/test-set.ts';
+import type { Policy } from '../../protocols/attestation/policy.ts';
+import type { ModelManifest } from '../../protocols/enclave.ts';
+import { canonicalJson } from '../../protocols/encoding.ts';
+import { messageOf, VouchError } from '../../protocols/errors.ts';
+import type { Phase, ProofProgress, PublishedProof, QualityStatement } from '../../protocols/proof.ts';
+import { folder, writeWhole } from '../home/home.ts';
+import { putBlob } from '../nats/blobs.ts';
+import type { Bus } from '../nats/bus.ts';
+import type { CompiledCircuit } from '../prove/circuit-compiler.ts';
+import {
+  CEREMONY,
+  circuitDigestOf,
+  type KeyLink,
+  keyLink,
+  type PreparedKey,
+  prepareCircuit,
+  prepareKey,
+  verificationKeyDigest,
+} from '../prove/setup.ts';
+import { type ProofCheck, requestProof, verifyProof } from './client.ts';
+import type { Progress } from './progress.ts';
+
+/** After this long without a word from a coordinator the client says so. */
+const QUIET_MS = 10_000;
+
+interface Watched {
+  readonly progress: Progress;
+  readonly signal?: AbortSignal;
+}
+
+export interface PreparedStatement {
+  readonly statement: QualityStatement;
+  readonly circuit: CompiledCircuit;
+  readonly key: PreparedKey;
+}
+
+/**
+ * Compiles the circuit, takes its key or makes one, and stores key and test set where the coordinator finds
+ * them. Throws `bad-input` for a threshold above the number of rows.
+ */
+export async function prepareStatement(
+  bus: Bus,
+  { manifest, testSet, threshold }: { manifest: ModelManifest; testSet: TestSet; threshold: number },
+  { progress, ...cancellation }: Watched,
+): Promise<PreparedStatement> {
+  const rows = testSet.labels.length;
+  if (threshold > rows) {
+    throw new VouchError(
+      'bad-input',
+      `threshold: expected at most ${rows}, the number of test rows, got ${threshold}`,
+    );
+  }
+  const architecture = parseArchitecture(manifest.architecture);
+  progress.set('compiling', 0, 1);
+  const circuit = await prepareCircuit(architecture, testSet, cancellation);
+  progress.set('compiling', 1, 1, circuit.cached ? 'cached' : '');
+  const key = await prepareKey(circuit, {
+    ...cancellation,
+    onProgress: ({ done, total }) => total > 0 && progress.set('making the key', done, total, 'points'),
+  });
+  if (key.cached) progress.set('making the key', 1, 1, 'cached');
+  const stored = await putBlob(bus, key.zkey, {
+    ...cancellation,
+    onProgress: (done, total) =>
+      progress.set('uploading', Math.ceil(done / 2 ** 20), Math.ceil(total / 2 ** 20), 'MiB'),
+  });
+  const statement: QualityStatement = {
+    statement: 'quality',
+    model: manifest.name,
+    commitment: manifest.commitment,
+    threshold,
+    rows,
+    testSet: (await putBlob(bus, encodeTestSet(testSet), cancellation)).digest,
+    circuit: circuit.digest,
+    key: stored.digest,
+  };
+  return { statement, circuit, key };
+}
+
+/** Asks for the proof of a statement and waits for it. Nothing is checked yet. */
+export async function awaitStatement(
+  bus: Bus,
+  source: string,
+  { statement }: PreparedStatement,
+  { progress, ...cancellation }: Watched,
+): Promise<PublishedProof> {
+  const show = showProof(progress);
+  const quiet = setTimeout(() => {
+    progress.line(
+      '    no coordinator has taken the request yet; it waits (vouch start coordinator starts one)',
+    );
+  }, QUIET_MS);
+  try {
+    return await requestProof(bus, source, statement, {
+      ...cancellation,
+      onProgress: (news) => {
+        clearTimeout(quiet);
+        show(news);
+      },
+    });
+  } finally {
+    clearTimeout(quiet);
+  }
+}
+
+/** Shows the phases as they end, with their times, and each worker's share of the shards. */
+function showProof(progress: Progress): (news: ProofProgress) => void {
+  return ({ phase, done, total, workers, phases }) => {
+    for (const [name, ms] of Object.entries(phases))
+      if (name !== 'dispatching') progress.set(name, 1, 1, `${(ms / 1000).toFixed(2)} s`);
+    if (!(phase in phases) && !ENDS.has(phase) && phase !== 'dispatching') progress.set(phase, 0, 1);
+    if (total === 0) return;
+    progress.set('dispatching', done, total, 'shards');
+    for (const worker of workers)
+      progress.set(
+        worker.id,
+        worker.done,
+        total,
+        worker.assigned > 0 ? `and ${worker.assigned} in work` : '',
+      );
+  };
+}
+
+const ENDS: ReadonlySet<Phase> = new Set(['published', 'failed']);
+
+export interface ProofVerdict {
+  readonly accepted: boolean;
+  readonly checks: readonly ProofCheck[];
+  readonly key: { readonly digest: string; readonly link: KeyLink; readonly mark: string | undefined };
+}
+
+export interface ProofQuestion {
+  /** what the maker's evidence has to satisfy */
+  readonly policy: Policy;
+  readonly modelCommitment?: string | undefined;
+  /** the rows that the proof is to be about, for the architecture that it names; without them the check fails */
+  readonly testSet?: ((architecture: Architecture) => TestSet) | undefined;
+  /** digest of a verification key that is trusted although nobody here knows where it comes from */
+  readonly trustKey?: string | undefined;
+}
+
+/** Everything that can be checked about a published proof, offline. */
+export async function judgeProof(
+  published: PublishedProof,
+  { policy, modelCommitment, testSet, trustKey }: ProofQuestion,
+): Promise<ProofVerdict> {
+  const { checks } = await verifyProof(published, { policy, modelCommitment });
+  const { statement, verificationKey } = published.record;
+  const all: ProofCheck[] = [...checks];
+  const note = (id: string, passed: boolean, detail: string) =>
+    all.push({ id, status: passed ? 'pass' : 'fail', detail });
+
+  const [sameRows, why] = await testSetBound(published, testSet);
+  note('proof.test-set', sameRows, why);
+
+  const digest = verificationKeyDigest(verificationKey);
+  const { link, mark } = keyLink(statement.circuit, digest);
+  const trusted = link === 'unproven' && trustKey === digest;
+  note(
+    'proof.key',
+    link !== 'unproven' || trusted,
+    link !== 'unproven'
+      ? `key and circuit: ${link} (${mark})`
+      : trusted
+        ? 'key and circuit: unproven, trusted by --trust-key'
+        : `key and circuit: unproven, whoever made the key could forge; --trust-key ${digest} accepts it`,
+  );
+  return {
+    accepted: all.every(({ status }) => status === 'pass'),
+    checks: all,
+    key: { digest, link, mark },
+  };
+}
+
+/** A test set is constants of the circuit, so emitting that circuit again shows whether the proof is about it. */
+async function testSetBound(
+  { record: { statement, architecture } }: PublishedProof,
+  testSet: ProofQuestion['testSet'],
+): Promise<[boolean, string]> {
+  if (!testSet) return [false, 'which rows the proof is about was not checked: expected --test-set FILE'];
+  try {
+    const parsed = parseArchitecture(architecture);
+    const rows = testSet(parsed);
+    return rows.labels.length === statement.rows &&
+      (await circuitDigestOf(parsed, rows)) === statement.circuit
+      ? [true, 'the circuit is that of this architecture and this test set']
+      : [false, 'the circuit is not that of this architecture and this test set'];
+  } catch (error) {
+    return [false, messageOf(error)];
+  }
+}
+
+/** Keeps a published proof in `.vouch/proofs`, or where told. Returns the file's path. */
+export async function saveProof(published: PublishedProof, file?: string): Promise<string> {
+  const path = file ?? folder('proofs', `${published.record.job}.json`);
+  await writeWhole(path, `${canonicalJson(published)}\n`, 0o644);
+  return path;
+}
+
+/** What a key's mark means for who may believe in a proof made with it. */
+export const keyWorth = (mark: string): string =>
+  mark === CEREMONY
+    ? 'CEREMONY: it convinces whoever trusts the powers of tau and the contribution made here'
+    : `${mark}: it convinces its maker only`;

@@ -1,0 +1,119 @@
+/**
+ * NATS credentials of this host, and the folder that another host is given: `<role>_<id>.creds` per actor,
+ * the policies it judges others by, and a SIMULATED platform to make evidence with. This installation's own
+ * folder, `.vouch/creds`, is filled on demand from the seeds in `.vouch/keys`.
+ */
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import path from 'node:path';
+import type { SimulatedPlatform } from '../../protocols/attestation/formats/simulated.ts';
+import { VouchError } from '../../protocols/errors.ts';
+import { ROLES, type Role, token } from '../../protocols/subjects.ts';
+import { issuePlatform, readPlatform } from '../attest/platform.ts';
+import { hasSimulatedRoot } from '../attest/simulated-root.ts';
+import { folder, writeWhole } from '../home/home.ts';
+import { identityOf } from '../nats/bus.ts';
+import { type Authority, ensureAuthority } from './authority.ts';
+import { type PolicyName, policyFile, writePolicies } from './policies.ts';
+
+const PLATFORM_FILE = 'simulated-platform.json';
+const DAY_SECONDS = 86_400;
+
+/** What a role needs on another host besides its credentials. */
+const NEEDS: Partial<Record<Role, { policies?: readonly PolicyName[]; platform?: boolean }>> = {
+  client: { policies: ['inference', 'prover'] },
+  // The runner's identity is its enclave's.
+  enclave: { policies: ['inference'], platform: true },
+  worker: { platform: true },
+  coordinator: { policies: ['worker'], platform: true },
+};
+
+let ours: Promise<Authority> | undefined;
+/** This installation's NATS authority, made on first use. */
+export function authority(): Promise<Authority> {
+  ours ??= ensureAuthority(folder());
+  return ours;
+}
+
+const ownFolder = (): string => folder('creds');
+const isOwn = (from: string): boolean => path.resolve(from) === ownFolder();
+const fileOf = (role: Role, id: string): string => `${token(role, 'role')}_${token(id, 'id')}.creds`;
+
+/** The folder that `--creds` means: a `.creds` file stands for the folder it lies in. */
+export const kitOf = (from: string): string => (from.endsWith('.creds') ? path.dirname(from) : from);
+
+/**
+ * The text of one actor's credentials: a `.creds` file made for it, `<role>_<id>.creds` in a folder, or minted when the
+ * folder is this installation's own. Throws `nats-credentials`.
+ */
+export async function credentials(role: Role, id: string, from: string): Promise<string> {
+  const file = from.endsWith('.creds') ? from : path.join(from, fileOf(role, id));
+  if (existsSync(file)) {
+    const text = readFileSync(file, 'utf8');
+    const who = identityOf(text);
+    if (who.id === id && (who.role ?? role) === role) return text;
+    // One file was named for several roles: the others lie beside it.
+    if (from.endsWith('.creds') && who.role !== role) return credentials(role, id, kitOf(from));
+    throw new VouchError(
+      'nats-credentials',
+      `credentials ${file}: they are of ${who.role ?? 'an unknown role'} ${who.id}, expected ${role} ${id}; --id says which`,
+    );
+  }
+  if (!isOwn(from)) {
+    throw new VouchError(
+      'nats-credentials',
+      `credentials ${file}: there is no such file; where npm start runs, make it with: vouch creds ${role} --id ${id} --out FOLDER`,
+    );
+  }
+  const text = await (await authority()).mintUser(role, id);
+  await writeWhole(file, text);
+  return text;
+}
+
+/** The id that the credentials at `from` are for, when they leave no choice. */
+export function idIn(from: string, role: Role): string | undefined {
+  if (from.endsWith('.creds'))
+    return existsSync(from) ? identityOf(readFileSync(from, 'utf8')).id : undefined;
+  if (isOwn(from) || !existsSync(from)) return undefined;
+  const ids = readdirSync(from).filter((name) => name.startsWith(`${role}_`) && name.endsWith('.creds'));
+  return ids.length === 1 ? ids[0]!.slice(role.length + 1, -'.creds'.length) : undefined;
+}
+
+/**
+ * The SIMULATED platform that lies beside the credentials; undefined on the installation's own host, which
+ * certifies its own. Throws `bad-file` where there is neither: nobody would accept a root made up here.
+ */
+export async function platformIn(from: string): Promise<SimulatedPlatform | undefined> {
+  const file = path.join(kitOf(from), PLATFORM_FILE);
+  if (existsSync(file)) return readPlatform(file);
+  if (isOwn(kitOf(from)) || hasSimulatedRoot()) return undefined;
+  throw new VouchError(
+    'bad-file',
+    `simulated platform ${file}: there is no such file; it comes with the credentials that vouch creds makes`,
+  );
+}
+
+/** Writes what actors of these roles need on another host into the folder `out`. Returns the files' paths. */
+export async function writeKit(
+  roles: readonly string[],
+  { id, out, days }: { id: string; out: string; days: number },
+): Promise<string[]> {
+  for (const role of roles) {
+    if (!(ROLES as readonly string[]).includes(role))
+      throw new VouchError('bad-input', `creds: expected roles among ${ROLES.join(', ')}, got ${role}`);
+  }
+  token(id, '--id');
+  const known = roles as readonly Role[];
+  const files = new Map<string, string>();
+  for (const role of known) {
+    const ttlSeconds = days * DAY_SECONDS;
+    files.set(fileOf(role, id), await (await authority()).mintUser(role, id, { ttlSeconds }));
+  }
+  const needs = known.map((role) => NEEDS[role]);
+  if (needs.some((need) => need?.platform)) files.set(PLATFORM_FILE, await issuePlatform());
+  const policies = needs.flatMap((need) => need?.policies ?? []);
+  if (policies.length > 0) await writePolicies();
+  for (const name of policies)
+    files.set(path.join('policies', `${name}.json`), readFileSync(policyFile(name), 'utf8'));
+  for (const [name, text] of files) await writeWhole(path.join(out, name), text);
+  return [...files.keys()].map((name) => path.join(out, name));
+}

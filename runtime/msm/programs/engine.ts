@@ -1,0 +1,225 @@
+/**
+ * A prover's engine out of programs for threads that share one WebAssembly memory: keys made ready, and the order of a
+ * proof's work. Points, rows and powers of a key stay while it is ready.
+ */
+import {
+  type EngineOptions,
+  type ReadyKey,
+  SECTION_GROUP,
+  SECTIONS,
+  type Section,
+  type Sums,
+} from '../../../circuits/groth16/engine.ts';
+import { type ProvingKey, sectionCounts } from '../../../circuits/groth16/zkey.ts';
+import { VouchError } from '../../../protocols/errors.ts';
+import type { SharedKernel } from '../wasm/kernel.ts';
+import type { Region } from './arena.ts';
+import { createMsm, type Points, tablesOf } from './msm.ts';
+import { createMultiples } from './multiples.ts';
+import { createQuotient, type Matrices, MIN_DOMAIN_BITS } from './quotient.ts';
+import { createWorkshop, degreeOf, type Run, SCALAR_BYTES } from './workshop.ts';
+
+/** Sections in the order in which a proof adds them up: H waits for the quotient, B2 takes longest. */
+const ORDER = ['B2', 'A', 'B1', 'C', 'H'] as const satisfies readonly Section[];
+/** What part of the threads' time a section gets, about. */
+const SHARE = { A: 0.25, B1: 0.25, B2: 0.5, C: 0.25, H: 0.5 } as const satisfies Record<Section, number>;
+
+/** As many tables as there are windows of the widest kind. */
+const MAX_LEVELS = 16;
+
+export function createWasmEngine(kernel: SharedKernel, threads: number, run: Run) {
+  const workshop = createWorkshop(kernel, threads, run);
+  const { arena, layout, putting } = workshop;
+  const msm = createMsm(workshop);
+  const { loadPoints, recode, sum, sumOf } = msm;
+  const { firstOffCurve, multiples } = createMultiples(workshop, msm);
+  const { powersOf, loadMatrices, quotient } = createQuotient(workshop);
+
+  /** A key whose points, rows and powers come into memory when they are first needed, and stay. */
+  async function ready(key: ProvingKey, options: EngineOptions = {}): Promise<ReadyKey> {
+    const counts = sectionCounts(key);
+    const regions = new Set<Region>();
+    const drop = (region: Region) => {
+      if (regions.delete(region)) arena.release(region, 'public');
+    };
+    let released = false;
+    /** Calls under way that read the key's memory. */
+    let users = 0;
+    let before: Promise<unknown> = Promise.resolve();
+    /** Loads one after the other. What went wrong is told to whoever asks for the part. */
+    function loading<T>(load: () => Promise<T>, regionsOf: (loaded: T) => readonly Region[]): Promise<T> {
+      const loaded = before.then(load).then((part) => {
+        for (const region of regionsOf(part)) regions.add(region);
+        return part;
+      });
+      before = loaded.catch(() => undefined);
+      return loaded;
+    }
+    const loadSection = (section: Section) => {
+      const read = (target: Uint8Array, offset: number) => key.read(section, target, offset);
+      const load = () => loadPoints(SECTION_GROUP[section], counts[section], read, options);
+      return loading(load, ({ region }) => [region]);
+    };
+    let points: Partial<Record<Section, Promise<Points>>> = {};
+    /** Tables of each section. */
+    let levels = 1;
+    let quotientParts: { readonly matrices: Promise<Matrices>; readonly powers: Promise<Region> } | undefined;
+    const partsOfQuotient = () => {
+      quotientParts ??= {
+        matrices: loading(
+          () => loadMatrices(key, options),
+          ({ starts, terms, table }) => [starts, terms, table],
+        ),
+        powers: loading(
+          () => powersOf(key.domainSize, options),
+          (region) => [region],
+        ),
+      };
+      return quotientParts;
+    };
+    const free = async () => {
+      await before;
+      if (released && users === 0) for (const region of regions) drop(region);
+    };
+
+    /** Tables for a section's sums: those over the witness share its digits, so theirs are alike. */
+    const tablesFor = (section: Section, wanted: number) =>
+      tablesOf(section === 'H' ? key.domainSize : key.variables, wanted);
+    interface Held {
+      pointsOf(section: Section): Promise<Points>;
+      /** Bits of a window of the section's scalars. */
+      widthOf(section: Section): number;
+    }
+    /** Counts the caller in for as long as `use` takes, with the points as they are now. */
+    async function entering<T>(use: (held: Held) => Promise<T>): Promise<T> {
+      if (released) throw new VouchError('not-ready', 'the key was released');
+      users++;
+      const now = { points, levels };
+      try {
+        return await use({
+          pointsOf(section) {
+            now.points[section] ??= loadSection(section);
+            return now.points[section];
+          },
+          widthOf: (section) => tablesFor(section, now.levels).bits,
+        });
+      } finally {
+        users--;
+        void free();
+      }
+    }
+    const demand = (scalars: Uint8Array, count: number) => {
+      if (scalars.byteLength !== count * SCALAR_BYTES)
+        throw new RangeError(`expected ${count} scalars, got ${scalars.byteLength} bytes`);
+    };
+    return {
+      msm: (section, scalars, engineOptions = {}) =>
+        entering(async ({ pointsOf, widthOf }) => {
+          demand(scalars, counts[section]);
+          return sumOf(await pointsOf(section), scalars, engineOptions, widthOf(section));
+        }),
+      quotient: (witness, engineOptions = {}) =>
+        entering(async () => {
+          demand(witness, key.variables);
+          return putting(witness, async (source) => {
+            const { matrices, powers } = partsOfQuotient();
+            const values = await quotient(await matrices, await powers, source, engineOptions);
+            try {
+              return arena.bytes(values).slice(0, key.domainSize * SCALAR_BYTES);
+            } finally {
+              arena.release(values);
+            }
+          });
+        }),
+      sums: (witness, { onPhase, ...engineOptions } = {}) =>
+        entering(async ({ pointsOf, widthOf }) => {
+          demand(witness, key.variables);
+          onPhase?.('transforming');
+          // Threads convert the first section's points, and add them up, while this one sorts the rows.
+          void pointsOf(ORDER[0]);
+          const { matrices, powers } = partsOfQuotient();
+          return putting(witness, async (source) => {
+            // A, B1, B2 and C have the same digits.
+            const ofWitness = recode(source.at, key.variables, engineOptions, widthOf('A'));
+            const ofQuotient = (async () => {
+              const values = await quotient(await matrices, await powers, source, engineOptions);
+              onPhase?.('dispatching');
+              try {
+                return await recode(values.at, key.domainSize, engineOptions, widthOf('H'));
+              } finally {
+                arena.release(values);
+              }
+            })();
+            const sums = ORDER.map(async (section) => {
+              const digits = await (section === 'H' ? ofQuotient : ofWitness);
+              const from = section === 'C' ? key.publics + 1 : 0;
+              const of = await pointsOf(section);
+              return [section, await sum(of, { digits, from }, engineOptions, SHARE[section])] as const;
+            });
+            // Nothing is released before all that uses it has ended.
+            const settled = await Promise.allSettled(sums);
+            for (const digits of await Promise.allSettled([ofWitness, ofQuotient]))
+              if (digits.status === 'fulfilled') arena.release(digits.value.region);
+            return Object.fromEntries(
+              settled.map((result) => {
+                if (result.status === 'rejected') throw result.reason;
+                return result.value;
+              }),
+            ) as Sums;
+          });
+        }),
+      tabulate: ({ bytes, kept, onProgress, signal }) =>
+        entering(async ({ pointsOf }) => {
+          const weights = SECTIONS.map(
+            (section) => counts[section] * layout.pointBytes(degreeOf(SECTION_GROUP[section])),
+          );
+          const total = (of: (section: Section) => number) =>
+            SECTIONS.reduce((sum, section, index) => sum + of(section) * weights[index]!, 0);
+          const bytesFor = (wanted: number) => total((section) => tablesFor(section, wanted).levels);
+          let wanted = MAX_LEVELS;
+          while (wanted > 1 && bytesFor(wanted) > bytes) wanted--;
+          const result = { levels: tablesFor('A', wanted).levels, bytes: bytesFor(wanted) };
+          if (wanted === 1) return result;
+          const made: Partial<Record<Section, Points>> = {};
+          let done = 0;
+          try {
+            for (const [index, section] of SECTIONS.entries()) {
+              made[section] = await msm.tabulate(await pointsOf(section), {
+                tables: tablesFor(section, wanted),
+                store: kept?.store,
+                name: `${kept?.digest}-${section}`,
+                signal,
+                onProgress(share) {
+                  done += (share * weights[index]!) / total(() => 1);
+                  onProgress?.(Math.min(done, 1));
+                },
+              });
+            }
+          } catch (error) {
+            for (const { region } of Object.values(made)) arena.release(region, 'public');
+            throw error;
+          }
+          const before = await Promise.all(SECTIONS.map(pointsOf));
+          points = Object.fromEntries(SECTIONS.map((section) => [section, Promise.resolve(made[section]!)]));
+          levels = wanted;
+          for (const { region } of Object.values(made)) regions.add(region);
+          // Others may still read the points as they were; then these stay as long as the key.
+          if (users === 1) for (const { region } of before) drop(region);
+          return result;
+        }),
+      release() {
+        released = true;
+        void free();
+      },
+    };
+  }
+
+  return {
+    msm: msm.msm,
+    multiples,
+    firstOffCurve,
+    ready,
+    minDomain: 2 ** MIN_DOMAIN_BITS,
+    kind: kernel.kind,
+  };
+}

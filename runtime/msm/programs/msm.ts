@@ -1,0 +1,372 @@
+/**
+ * Multi-scalar multiplication on the threads' memory: points and digits there, sums by windows, and tables beside points
+ * that stay. Not constant time. Bases are not checked to be points: for others a sum is any bytes.
+ */
+import type { EngineOptions, TableStore } from '../../../circuits/groth16/engine.ts';
+import { elementBytes, power, Q, writeElement } from '../../../circuits/groth16/field.ts';
+import { type Group, POINT_BYTES } from '../../../circuits/groth16/point.ts';
+import type { Call } from '../wasm/kernel.ts';
+import type { Degree } from '../wasm/layout.ts';
+import { DIGIT_BYTES } from '../wasm/msm.ts';
+import type { Region } from './arena.ts';
+import { all, degreeOf, SCALAR_BYTES, slice, type Workshop } from './workshop.ts';
+
+/** Wider windows' buckets outgrow the cache; narrower ones save nothing. */
+const WINDOW_BITS = { min: 4, max: 16 };
+/** Pieces of work a thread, so that all end at about the same time. */
+const PIECES = 3;
+/** Less than this is not worth a piece. */
+const MIN_POINTS = 512;
+/** Points whose tables a thread makes at a time: a fifth of a second's work in G1. */
+const TABULATED = 2048;
+
+/**
+ * Bits per window with the fewest additions: one per point in each window and two per bucket of each set. With `levels`
+ * tables so many windows share a set of buckets.
+ */
+export function windowBits(count: number, levels = 1): number {
+  const cost = (bits: number) =>
+    windowCount(bits) * count + Math.ceil(windowCount(bits) / levels) * 2 * 2 ** (bits - 1);
+  let best = WINDOW_BITS.min;
+  for (let bits = best + 1; bits <= WINDOW_BITS.max; bits++) if (cost(bits) < cost(best)) best = bits;
+  return best;
+}
+/** Scalars are below 2^253.6; the highest digit has no sign and may not pass 2^(bits - 1). */
+export const windowCount = (bits: number): number => Math.ceil((254.6 - bits) / bits) + 1;
+
+/**
+ * Tables beside a key's points: level l has 2^(bits sets l) times each point, so that windows of `sets` sets share
+ * buckets: window w is set w modulo `sets` of level w / `sets`.
+ */
+export interface Tables {
+  readonly levels: number;
+  readonly bits: number;
+  readonly sets: number;
+}
+/** Tables for sums of `count` points, at most `wanted`; fewer where the windows divide better. */
+export const tablesOf = (count: number, wanted: number): Tables => {
+  const bits = windowBits(count, wanted);
+  const sets = Math.ceil(windowCount(bits) / wanted);
+  return { levels: Math.ceil(windowCount(bits) / sets), bits, sets };
+};
+
+/** Signed digits of scalars: a plane per window. Secret. */
+export interface Digits {
+  readonly region: Region;
+  readonly count: number;
+  readonly bits: number;
+  readonly windows: number;
+  readonly plane: number;
+}
+export interface Points {
+  /** Level after level, where there are tables. */
+  readonly region: Region;
+  readonly group: Group;
+  readonly count: number;
+  readonly tables?: Tables | undefined;
+}
+/** A part of some digits: the sum over points that begin at the given one. */
+interface Part {
+  readonly digits: Digits;
+  readonly from: number;
+}
+
+export interface TabulateOptions extends EngineOptions {
+  readonly tables: Tables;
+  readonly store?: TableStore | undefined;
+  /** What the points are, for the store. */
+  readonly name: string;
+  /** Called with each finished part's share of the whole. */
+  readonly onProgress?: ((share: number) => void) | undefined;
+}
+
+export type Msm = ReturnType<typeof createMsm>;
+
+export function createMsm({
+  base: field,
+  layout,
+  kind,
+  threads,
+  arena,
+  run,
+  view,
+  using,
+  putting,
+  ranges,
+}: Workshop) {
+  /** Affine points in zkey form, which `read` gives by byte offset, to ours. */
+  async function loadPoints(
+    group: Group,
+    count: number,
+    read: (target: Uint8Array, offset: number) => Promise<void>,
+    options: EngineOptions = {},
+  ): Promise<Points> {
+    const degree = degreeOf(group);
+    const region = arena.allocate(count * layout.pointBytes(degree));
+    const converting: Promise<void>[] = [];
+    try {
+      // A piece at a time: all of a large key twice would not fit.
+      for (const [from, length] of ranges(count)) {
+        const source = arena.allocate(length * POINT_BYTES[group]);
+        try {
+          await read(arena.bytes(source).subarray(0, length * POINT_BYTES[group]), from * POINT_BYTES[group]);
+        } catch (error) {
+          arena.release(source);
+          throw error;
+        }
+        const to = region.at + from * layout.pointBytes(degree);
+        const done = run(() => [['convert', source.at, length * degree, to]], options);
+        const converted = done.finally(() => arena.release(source, 'public'));
+        // Awaited below, when the last piece has been read.
+        converted.catch(() => undefined);
+        converting.push(converted);
+      }
+      await all(converting);
+      return { region, group, count };
+    } catch (error) {
+      await Promise.allSettled(converting);
+      arena.release(region);
+      throw error;
+    }
+  }
+
+  /** The digits of 32-byte integers in memory; `bits` by default what their number asks for. */
+  async function recode(
+    at: number,
+    count: number,
+    options: EngineOptions = {},
+    bits = windowBits(count),
+  ): Promise<Digits> {
+    const windows = windowCount(bits);
+    const plane = Math.ceil((count * DIGIT_BYTES) / 64) * 64;
+    let bias = 0n;
+    for (let window = 0; window < windows - 1; window++) bias += 1n << BigInt(window * bits + bits - 1);
+    const region = arena.allocate(windows * plane);
+    try {
+      await putting(elementBytes(bias), (pBias) =>
+        all(
+          [...ranges(count)].map(([from, length]) => {
+            const [source, to] = [at + from * SCALAR_BYTES, region.at + from * DIGIT_BYTES];
+            return run(() => [['recode', source, length, pBias.at, bits, windows, to, plane]], options);
+          }),
+        ),
+      );
+    } catch (error) {
+      arena.release(region);
+      throw error;
+    }
+    return { region, count, bits, windows, plane };
+  }
+
+  /** A region for each thread, all zero between programs. */
+  interface Scratch {
+    readonly region: Region;
+    readonly each: number;
+    /** Of the program that last used each thread's part. */
+    readonly generations: number[];
+    users: number;
+  }
+  let scratch: Scratch | undefined;
+  /** For as long as `use` takes; `of` gives a thread's part, and the calls that have to come before its use. */
+  async function withScratch<T>(
+    size: number,
+    use: (of: (thread: number, generation: number) => { at: number; first: Call[] }) => Promise<T>,
+  ): Promise<T> {
+    if (!scratch || scratch.each < size) {
+      if (scratch?.users === 0) arena.release(scratch.region);
+      const each = Math.ceil(size / 4096) * 4096;
+      scratch = { region: arena.allocate(each * threads), each, generations: [], users: 0 };
+    }
+    const mine = scratch;
+    mine.users++;
+    try {
+      return await use((thread, generation) => {
+        const at = mine.region.at + thread * mine.each;
+        const clean = mine.generations[thread] === generation;
+        mine.generations[thread] = generation;
+        return { at, first: clean ? [] : [['clear', at, mine.each]] };
+      });
+    } finally {
+      mine.users--;
+      if (mine.users === 0 && mine !== scratch) arena.release(mine.region);
+    }
+  }
+
+  /** The sum of points times digits: affine, in zkey form. `share` of all work that is under way, for the cutting. */
+  async function sum(
+    points: Points,
+    { digits, from }: Part,
+    options: EngineOptions = {},
+    share = 1,
+  ): Promise<Uint8Array<ArrayBuffer>> {
+    const { group, count } = points;
+    const { bits, windows } = digits;
+    const { levels, sets } = points.tables ?? { levels: 1, sets: windows };
+    const degree = degreeOf(group);
+    const call = (name: string, ...args: number[]): Call => [`g${degree}_${name}`, ...args];
+    const slot = layout.slotBytes(degree);
+    const buckets = 2 ** (bits - 1);
+    // What one batch costs beyond its additions, once per running sum and once per segment, is least where these are even.
+    const segments = 2 ** Math.min(bits - 1, Math.max(3, Math.round(Math.log2(buckets / 2) / 2)));
+    const length = buckets / segments;
+    const wanted = count < MIN_POINTS ? 1 : Math.max(1, Math.round(PIECES * threads * share));
+    // Sets of buckets are shared out first; where there are too few, each has some of the points only.
+    const groups = Math.min(sets, wanted);
+    const parts = Math.max(
+      1,
+      Math.min(threads, Math.round(wanted / 2 / groups), Math.floor(count / MIN_POINTS)),
+    );
+    const widest = Math.ceil(sets / groups);
+    const sumsAt = widest * buckets * slot;
+    const scratchBytes = sumsAt + widest * segments * 2 * slot;
+    const partBytes = sets * 3 * slot;
+
+    return using(parts * (partBytes + 2 * slot) + slot, async (region) => {
+      arena.bytes(region).fill(0);
+      const weighted = (part: number) => region.at + part * partBytes;
+      const plain = (part: number) => weighted(part) + sets * 2 * slot;
+      const results = region.at + parts * partBytes;
+      await withScratch(scratchBytes, (partOf) =>
+        all(
+          Array.from({ length: groups * parts }, (_, piece) => {
+            const part = piece % parts;
+            const [begin, end] = slice(count, part, parts);
+            const [first, last] = slice(sets, Math.floor(piece / parts), groups);
+            const many = last - first;
+            return run((thread, generation) => {
+              const own = partOf(thread, generation);
+              const sums = own.at + sumsAt;
+              const accumulate: Call[] = [];
+              for (let set = first; set < last; set++) {
+                for (let level = 0; level < levels && level * sets + set < windows; level++) {
+                  accumulate.push(
+                    call(
+                      'accumulate',
+                      points.region.at + (level * count + begin) * layout.pointBytes(degree),
+                      digits.region.at + (level * sets + set) * digits.plane + (from + begin) * DIGIT_BYTES,
+                      end - begin,
+                      own.at + (set - first) * buckets * slot,
+                    ),
+                  );
+                }
+              }
+              return [
+                ...own.first,
+                call('reset'),
+                ...accumulate,
+                call('finish'),
+                call('running_sums', own.at, slot, length, 0, sums, many * segments),
+                // Bucket j of segment s counts s * length + j + 1 times.
+                call('running_sums', sums, 2 * slot, segments, 1, weighted(part) + first * 2 * slot, many),
+                call('add_all', sums + slot, 2 * slot, segments, plain(part) + first * slot, many),
+                call('reset'),
+                ['clear', own.at, scratchBytes],
+              ];
+            }, options);
+          }),
+        ),
+      );
+      const total = results + parts * 2 * slot;
+      await run(
+        () => [
+          call('reset'),
+          ...Array.from({ length: parts }, (_, part) =>
+            call(
+              'horner',
+              weighted(part) + slot,
+              plain(part),
+              sets,
+              bits,
+              Math.log2(length),
+              results + part * 2 * slot,
+            ),
+          ),
+          ...(parts > 1 ? [call('add_all', results, 2 * slot, parts, total, 1)] : []),
+          call('reset'),
+        ],
+        options,
+      );
+      return readPoint(degree, parts > 1 ? total : results);
+    });
+  }
+
+  function readPoint(degree: Degree, at: number): Uint8Array<ArrayBuffer> {
+    const point = new Uint8Array(64 * degree);
+    const data = view();
+    if (data.getUint32(at + layout.pointBytes(degree), true) === 0) return point;
+    for (let i = 0; i < 2 * degree; i++) {
+      const value = (field.read(data, at + i * 8 * field.limbs, 8) * fromRadix) % Q;
+      writeElement(value < 0n ? value + Q : value, point, 32 * i);
+    }
+    return point;
+  }
+  /** From our radix to that of the files. */
+  const fromRadix = (2n ** 256n * power(field.radix % Q, Q - 2n, Q)) % Q;
+
+  /** The sum over scalars that are not in memory yet. */
+  const sumOf = (points: Points, scalars: Uint8Array, options: EngineOptions, bits?: number) =>
+    putting(scalars, async ({ at }) => {
+      const digits = await recode(at, points.count, options, bits);
+      try {
+        return await sum(points, { digits, from: 0 }, options);
+      } finally {
+        arena.release(digits.region);
+      }
+    });
+
+  /** The sum of scalars[i] * bases[i]. `bits` fixes the width of the windows, for tests. */
+  async function msm(
+    group: Group,
+    bases: Uint8Array,
+    scalars: Uint8Array,
+    options: EngineOptions & { readonly bits?: number | undefined } = {},
+  ): Promise<Uint8Array<ArrayBuffer>> {
+    const read = async (target: Uint8Array, offset: number) =>
+      target.set(bases.subarray(offset, offset + target.byteLength));
+    const points = await loadPoints(group, scalars.byteLength / SCALAR_BYTES, read, options);
+    try {
+      return await sumOf(points, scalars, options, options.bits);
+    } finally {
+      arena.release(points.region, 'public');
+    }
+  }
+
+  /** The same points with tables, made here or read from where they are kept. */
+  async function tabulate(
+    { region: plain, group, count }: Points,
+    { tables, store, name, onProgress, ...options }: TabulateOptions,
+  ): Promise<Points> {
+    const degree = degreeOf(group);
+    const levelBytes = count * layout.pointBytes(degree);
+    const { levels, bits, sets } = tables;
+    const region = arena.allocate(levels * levelBytes);
+    const bytes = arena.bytes(region);
+    const made = bytes.subarray(levelBytes, levels * levelBytes);
+    const file = `${name}-${kind}-${bits}-${sets}`;
+    try {
+      bytes.set(arena.bytes(plain).subarray(0, levelBytes));
+      if (await store?.read(file, made)) onProgress?.(1);
+      else {
+        const pieces = [...ranges(count, TABULATED)];
+        await all(
+          pieces.map(async ([from, many]) => {
+            const at = (level: number) => region.at + level * levelBytes + from * layout.pointBytes(degree);
+            const levelsUp = Array.from(
+              { length: levels - 1 },
+              (_, level): Call => [`g${degree}_powers_of_two`, at(level), at(level + 1), many, bits * sets],
+            );
+            await run(() => [[`g${degree}_reset`], ...levelsUp], options);
+            onProgress?.(1 / pieces.length);
+          }),
+        );
+        await store?.write(file, made);
+      }
+      return { region, group, count, tables };
+    } catch (error) {
+      arena.release(region, 'public');
+      throw error;
+    }
+  }
+
+  return { loadPoints, recode, sum, sumOf, msm, tabulate };
+}

@@ -1,0 +1,292 @@
+/**
+ * The scalars of a key's section H on the threads' memory (wasm/ntt.ts): what stays of a key, and the sweeps over it.
+ */
+import type { EngineOptions, QuotientOptions } from '../../../circuits/groth16/engine.ts';
+import { MONTGOMERY_R2, power, R, rootOfUnity } from '../../../circuits/groth16/field.ts';
+import { ENTRY_BYTES, type ProvingKey } from '../../../circuits/groth16/zkey.ts';
+import type { Call } from '../wasm/kernel.ts';
+import { TERM_BYTES } from '../wasm/ntt.ts';
+import type { Region } from './arena.ts';
+import { all, SCALAR_BYTES, type Workshop } from './workshop.ts';
+
+/** The fewest bits of a domain that has blocks and columns. */
+export const MIN_DOMAIN_BITS = 6;
+/** Rows of a block at most, as a power of two, and what a sweep over columns may touch at once: both stay in a core's cache. */
+const BLOCK_BITS = 10;
+const SWEEP_BYTES = 2 ** 18;
+
+/** Rows of A and B as lists of terms, and the coefficients that occur. */
+export interface Matrices {
+  readonly size: number;
+  readonly starts: Region;
+  readonly terms: Region;
+  readonly table: Region;
+}
+
+export function createQuotient({ scalar, threads, arena, run, view, using, put, putting, ranges }: Workshop) {
+  /** Both lanes of an element in Fr. */
+  function writeConstant(at: number, values: readonly [bigint, bigint]): void {
+    const data = view();
+    values.forEach((value, lane) => {
+      scalar.patterns(value % R).forEach((pattern, i) => {
+        data.setBigUint64(at + 16 * i + 8 * lane, pattern, true);
+      });
+    });
+  }
+  const pairBytes = 16 * scalar.limbs;
+  const entryBytes = 8 * scalar.limbs;
+  const radix = scalar.radix % R;
+
+  /** g^0 .. g^N for g of order 2N, in Montgomery form. */
+  async function powersOf(size: number, options: EngineOptions): Promise<Region> {
+    const pairs = size / 2 + 1;
+    const root = rootOfUnity(Math.log2(size) + 1);
+    const region = arena.allocate(pairs * 2 * entryBytes);
+    try {
+      await all(
+        [...ranges(pairs)].map(([from, count]) =>
+          using(2 * pairBytes, (constants) => {
+            const first = (power(root, BigInt(2 * from)) * radix) % R;
+            writeConstant(constants.at, [first, first * root]);
+            const step = root * root * radix;
+            writeConstant(constants.at + pairBytes, [step, step]);
+            return run(
+              () => [
+                ['powers', region.at + from * 2 * entryBytes, count, constants.at, constants.at + pairBytes],
+              ],
+              options,
+            );
+          }),
+        ),
+      );
+      return region;
+    } catch (error) {
+      arena.release(region);
+      throw error;
+    }
+  }
+
+  async function loadMatrices(key: ProvingKey, options: EngineOptions): Promise<Matrices> {
+    const { domainSize } = key;
+    const entries = new Uint8Array(key.range('entries').length);
+    await key.read('entries', entries);
+    const { starts, terms, coefficients } = compressRows(entries, domainSize, entryBytes);
+    const regions: Region[] = [];
+    const keep = (region: Region) => {
+      regions.push(region);
+      return region;
+    };
+    try {
+      const list = keep(put(terms));
+      const addresses = starts.map((start) => list.at + start * TERM_BYTES);
+      const pStarts = keep(put(new Uint8Array(addresses.buffer)));
+      const table = keep(
+        arena.allocate(Math.ceil(coefficients.byteLength / SCALAR_BYTES / 2) * 2 * entryBytes),
+      );
+      await putting(coefficients, (source) =>
+        using(pairBytes, (factor) => {
+          // Values are times the square of the files' radix; entering divides by ours once.
+          const over = (radix * radix * power(MONTGOMERY_R2, R - 2n)) % R;
+          writeConstant(factor.at, [over, over]);
+          const pairs = Math.ceil(coefficients.byteLength / SCALAR_BYTES / 2);
+          return run(() => [['enter', source.at, pairs, table.at, factor.at]], options);
+        }),
+      );
+      return { size: domainSize, starts: pStarts, terms: list, table };
+    } catch (error) {
+      for (const region of regions) arena.release(region);
+      throw error;
+    }
+  }
+
+  /** H's scalars, 32 bytes each, for a witness in memory. */
+  async function quotient(
+    matrices: Matrices,
+    powers: Region,
+    witness: Region,
+    { onStage, ...options }: QuotientOptions,
+  ): Promise<Region> {
+    const { size, starts, table } = matrices;
+    const half = size / 2;
+    const bits = Math.log2(size);
+    const block = Math.min(BLOCK_BITS, Math.floor((bits - 1) / 2));
+    const rows = bits - 1 - block;
+    const width = Math.max(1, Math.min(block, Math.floor(Math.log2(SWEEP_BYTES / (2 ** rows * pairBytes)))));
+    const arrayBytes = half * pairBytes;
+    const result = arena.allocate(size * SCALAR_BYTES);
+    try {
+      await using(3 * arrayBytes + 2 * pairBytes, async ({ at }) => {
+        const [a, b, c] = [at, at + arrayBytes, at + 2 * arrayBytes] as const;
+        const factors = at + 3 * arrayBytes;
+        // Transforms leave N times the values, the product of two N^2 times over one radix; the third array has one too.
+        const over = power(BigInt(size), R - 2n);
+        const square = ((radix * radix) % R) * over;
+        writeConstant(factors, [square * over, square * over]);
+        writeConstant(factors + pairBytes, [R - (square % R), R - (square % R)]);
+
+        onStage?.('rows');
+        await all(
+          [...ranges(half)].map(([from, count]) =>
+            run(() => {
+              const offset = from * pairBytes;
+              return [
+                [
+                  'rows',
+                  starts.at + 4 * from,
+                  half,
+                  count,
+                  witness.at,
+                  table.at,
+                  a + offset,
+                  b + offset,
+                  c + offset,
+                ],
+              ];
+            }, options),
+          ),
+        );
+        /** Sweeps over all columns of some arrays, a few columns a piece. */
+        const columns = 2 ** block;
+        const sweep = (
+          name: 'columns_inverse' | 'columns_forward',
+          arrays: readonly number[],
+          then?: (column: number, count: number) => Call[],
+        ) =>
+          [...ranges(columns, Math.max(2 ** width, Math.ceil(columns / threads / 4)), 2 ** width)].map(
+            ([from, count]) =>
+              run(
+                () => [
+                  ...arrays.flatMap((data) =>
+                    Array.from(
+                      { length: count / 2 ** width },
+                      (_, index): Call => [
+                        name,
+                        data,
+                        block,
+                        from + index * 2 ** width,
+                        width,
+                        rows,
+                        powers.at,
+                        bits,
+                      ],
+                    ),
+                  ),
+                  ...(then?.(from, count) ?? []),
+                ],
+                options,
+              ),
+          );
+        onStage?.('transforms');
+        await all(sweep('columns_inverse', [a, b, c]));
+        await all(
+          [a, b, c].flatMap((data) =>
+            [...ranges(2 ** rows, Math.ceil(2 ** rows / threads / 2), 1)].map(([from, count]) =>
+              run(
+                () =>
+                  Array.from({ length: count }, (_, index): Call => {
+                    const at = data + (from + index) * columns * pairBytes;
+                    return ['blocks', at, block, powers.at, bits];
+                  }),
+                options,
+              ),
+            ),
+          ),
+        );
+        await all(
+          sweep('columns_forward', [a, b, c], (column, count) =>
+            Array.from({ length: 2 ** rows }, (_, line): Call => {
+              const pair = line * columns + column;
+              const offset = pair * pairBytes;
+              const to = result.at + pair * SCALAR_BYTES;
+              return ['join', a + offset, b + offset, c + offset, count, factors, to, half];
+            }),
+          ),
+        );
+      });
+      return result;
+    } catch (error) {
+      arena.release(result);
+      throw error;
+    }
+  }
+
+  return { powersOf, loadMatrices, quotient };
+}
+
+/**
+ * The entries of a zkey's section 4 by rows: for each matrix the N + 1 places in `terms` at which its rows begin and end,
+ * terms of {byte offset of the wire's 32-byte value, byte offset of the coefficient}, and the coefficients that occur, 32
+ * bytes each, zero first. `entries` begin at a multiple of 4.
+ */
+export function compressRows(
+  entries: Uint8Array<ArrayBuffer>,
+  rows: number,
+  coefficientBytes: number,
+): {
+  starts: Uint32Array<ArrayBuffer>;
+  terms: Uint8Array<ArrayBuffer>;
+  coefficients: Uint8Array<ArrayBuffer>;
+} {
+  const words = new Uint32Array(entries.buffer, entries.byteOffset, entries.byteLength / 4);
+  const stride = ENTRY_BYTES / 4;
+  const count = words.length / stride;
+  const starts = new Uint32Array(2 * (rows + 1));
+  for (let at = 0; at < words.length; at += stride) {
+    const slot = words[at]! * (rows + 1) + words[at + 1]! + 1;
+    starts[slot]!++;
+  }
+  for (let slot = 1; slot <= rows; slot++) starts[slot]! += starts[slot - 1]!;
+  starts[rows + 1] = starts[rows]!;
+  for (let slot = rows + 2; slot < starts.length; slot++) starts[slot]! += starts[slot - 1]!;
+
+  const known = createDictionary(words, count);
+  const next = starts.slice();
+  const terms = new Uint32Array(2 * count);
+  for (let at = 0; at < words.length; at += stride) {
+    const slot = words[at]! * (rows + 1) + words[at + 1]!;
+    const term = 2 * next[slot]!++;
+    terms[term] = words[at + 2]! * SCALAR_BYTES;
+    terms[term + 1] = known.indexOf(at + 3) * coefficientBytes;
+  }
+  return { starts, terms: new Uint8Array(terms.buffer), coefficients: known.bytes() };
+}
+
+/** Places of its table that are looked at: a key made to collide loses compression, not time. */
+const MAX_PROBES = 32;
+
+/** The different 8-word values among the entries, few of them perhaps twice; 0 is the zero. */
+function createDictionary(words: Uint32Array, count: number) {
+  const size = 2 ** Math.ceil(Math.log2(2 * count + 2));
+  const table = new Int32Array(size);
+  /** where each value was met first */
+  const places: number[] = [-1];
+  const same = (place: number, at: number) => {
+    for (let word = 0; word < 8; word++) if (words[place + word] !== words[at + word]) return false;
+    return true;
+  };
+  return {
+    indexOf(at: number): number {
+      let hash = 0;
+      for (let word = 0; word < 8; word++)
+        hash = Math.imul(hash ^ words[at + word]!, 0x9e3779b1) ^ (hash >>> 15);
+      for (let probe = 0; probe < MAX_PROBES; probe++) {
+        const slot = (hash + probe) & (size - 1);
+        const index = table[slot]!;
+        if (index === 0) {
+          table[slot] = places.push(at) - 1;
+          return table[slot]!;
+        }
+        if (same(places[index]!, at)) return index;
+      }
+      return places.push(at) - 1;
+    },
+    /** An even number of values. */
+    bytes(): Uint8Array<ArrayBuffer> {
+      const values = new Uint32Array(8 * Math.ceil(places.length / 2) * 2);
+      places.forEach((place, index) => {
+        if (place >= 0) values.set(words.subarray(place, place + 8), 8 * index);
+      });
+      return new Uint8Array(values.buffer);
+    },
+  };
+}

@@ -1,0 +1,265 @@
+/**
+ * Blobs (proving keys, sealed models, test sets) in the stream VOUCH_CHUNKS: chunks addressed by the SHA-256 of their
+ * bytes, and a manifest, itself such a chunk, that lists them. A blob is named by its manifest's digest.
+ *
+ * What is read is checked against its digest, so neither the server nor another writer can change a blob; either
+ * can make it unreadable. Blobs are not encrypted here, and whoever may read chunks may read all of them.
+ */
+import { createHash, randomBytes } from 'node:crypto';
+import { mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { z } from 'zod';
+import { VouchError } from '../../protocols/errors.ts';
+import { CHUNK_BYTES, STREAMS } from '../../protocols/streams.ts';
+import { subjects } from '../../protocols/subjects.ts';
+import type { Bus } from './bus.ts';
+import { retry } from './retry.ts';
+
+const Digest = z.string().regex(/^[0-9a-f]{64}$/);
+/** 5,000 chunks of 512 KiB are 2.6 GB; their manifest, about 95 bytes each, still fits one chunk. */
+const MAX_CHUNKS = 5_000;
+const Manifest = z.object({
+  type: z.literal('vouch.blob'),
+  version: z.literal(1),
+  /** bytes */
+  size: z.int().min(0),
+  chunks: z.array(z.object({ sha256: Digest, size: z.int().min(1) })).max(MAX_CHUNKS),
+});
+export type Manifest = z.infer<typeof Manifest>;
+
+/** Chunks on their way at once: enough to hide the round trip, few enough to stay small in memory. */
+const IN_FLIGHT = 4;
+/** How long NATS may be away before a transfer fails. */
+const PATIENCE_MS = 30_000;
+
+export interface PutOptions {
+  /** default CHUNK_BYTES, and never more than the server's limit allows */
+  readonly chunkBytes?: number;
+  /** bytes that are stored so far, those found there included */
+  readonly onProgress?: (done: number, total: number) => void;
+  readonly signal?: AbortSignal;
+}
+
+export interface GetOptions {
+  /** A larger blob is refused before anything is allocated. */
+  readonly maxBytes: number;
+  /** Folder in which chunks are kept by digest, and looked for first. */
+  readonly cacheDir?: string;
+  readonly onProgress?: (done: number, total: number) => void;
+  readonly signal?: AbortSignal;
+}
+
+const sha256 = (bytes: Uint8Array): string => createHash('sha256').update(bytes).digest('hex');
+
+/** How `bytes` are cut, without storing anything. The blob's digest is that of the encoded manifest. */
+export function manifestOf(
+  bytes: Uint8Array,
+  chunkBytes = CHUNK_BYTES,
+): { digest: string; manifest: Manifest; encoded: Uint8Array } {
+  const chunks: Manifest['chunks'] = [];
+  for (let at = 0; at < bytes.length; at += chunkBytes) {
+    const chunk = bytes.subarray(at, at + chunkBytes);
+    chunks.push({ sha256: sha256(chunk), size: chunk.length });
+  }
+  if (chunks.length > MAX_CHUNKS) {
+    throw new VouchError(
+      'too-large',
+      `blob: expected at most ${MAX_CHUNKS * chunkBytes} bytes, got ${bytes.length}`,
+    );
+  }
+  const manifest: Manifest = { type: 'vouch.blob', version: 1, size: bytes.length, chunks };
+  const encoded = new TextEncoder().encode(JSON.stringify(manifest));
+  return { digest: sha256(encoded), manifest, encoded };
+}
+
+/**
+ * Stores a blob and returns its digest. What is there already is not sent again, so an interrupted call may simply
+ * be repeated. Throws `storage-full`, `cancelled`, and what the bus throws.
+ */
+export async function putBlob(
+  bus: Bus,
+  bytes: Uint8Array,
+  options: PutOptions = {},
+): Promise<{ digest: string; manifest: Manifest }> {
+  const { onProgress, signal } = options;
+  const room = bus.server.maxPayload - 1024;
+  const { digest, manifest, encoded } = manifestOf(bytes, Math.min(options.chunkBytes ?? CHUNK_BYTES, room));
+  if (await isStored(bus, digest, signal)) {
+    onProgress?.(bytes.length, bytes.length);
+    return { digest, manifest };
+  }
+  let done = 0;
+  let at = 0;
+  const pieces = manifest.chunks.map((chunk) => {
+    const piece = { ...chunk, bytes: bytes.subarray(at, at + chunk.size) };
+    at += chunk.size;
+    return piece;
+  });
+  await eachOf(pieces, signal, async (piece) => {
+    if (!(await isStored(bus, piece.sha256, signal))) await putChunk(bus, piece.bytes, piece.sha256, signal);
+    done += piece.size;
+    onProgress?.(done, bytes.length);
+  });
+  // Last, so that a manifest that can be read is one whose chunks are there.
+  await putChunk(bus, encoded, digest, signal);
+  return { digest, manifest };
+}
+
+/** Reads and checks a whole blob. Throws `too-large`, `bad-file` (missing, or not what its digest says), `cancelled`. */
+export async function getBlob(bus: Bus, digest: string, options: GetOptions): Promise<Uint8Array> {
+  const manifest = await getManifest(bus, digest, options);
+  const bytes = new Uint8Array(manifest.size);
+  let at = 0;
+  const places = manifest.chunks.map((chunk) => {
+    const place = { ...chunk, at };
+    at += chunk.size;
+    return place;
+  });
+  let done = 0;
+  await eachOf(places, options.signal, async (place) => {
+    const chunk = await getChunk(bus, place.sha256, options);
+    if (chunk.length !== place.size) {
+      throw new VouchError(
+        'bad-file',
+        `blob ${digest}: chunk ${place.sha256} has ${chunk.length} bytes, its manifest says ${place.size}`,
+      );
+    }
+    bytes.set(chunk, place.at);
+    done += place.size;
+    options.onProgress?.(done, manifest.size);
+  });
+  return bytes;
+}
+
+/** Reads and checks a blob's manifest. Throws `too-large`, `bad-file`. */
+export async function getManifest(
+  bus: Bus,
+  digest: string,
+  options: Pick<GetOptions, 'maxBytes' | 'cacheDir' | 'signal'>,
+): Promise<Manifest> {
+  const encoded = await getChunk(bus, digest, options);
+  let manifest: Manifest;
+  try {
+    manifest = Manifest.parse(JSON.parse(new TextDecoder().decode(encoded)));
+  } catch {
+    throw new VouchError(
+      'bad-file',
+      `blob ${digest}: expected a manifest (vouch.blob, version 1), got something else`,
+    );
+  }
+  const total = manifest.chunks.reduce((sum, chunk) => sum + chunk.size, 0);
+  if (total !== manifest.size) {
+    throw new VouchError(
+      'bad-file',
+      `blob ${digest}: its chunks add up to ${total} bytes, its manifest says ${manifest.size}`,
+    );
+  }
+  if (total > options.maxBytes) {
+    throw new VouchError(
+      'too-large',
+      `blob ${digest}: expected at most ${options.maxBytes} bytes, it has ${total}`,
+    );
+  }
+  return manifest;
+}
+
+/** One chunk by its SHA-256, from the cache or from NATS, checked. Throws `bad-file` when it is missing or wrong. */
+export async function getChunk(
+  bus: Bus,
+  digest: string,
+  options: { cacheDir?: string | undefined; signal?: AbortSignal | undefined } = {},
+): Promise<Uint8Array> {
+  const { cacheDir, signal } = options;
+  if (!Digest.safeParse(digest).success) {
+    throw new VouchError(
+      'bad-input',
+      `chunk: expected a lower-case hex SHA-256, got ${JSON.stringify(digest.slice(0, 80))}`,
+    );
+  }
+  const path = cacheDir === undefined ? undefined : join(cacheDir, digest);
+  if (path !== undefined) {
+    const kept = await readFile(path).catch(() => undefined);
+    // A damaged cache file is fetched again.
+    if (kept !== undefined && sha256(kept) === digest) return kept;
+  }
+  const message = await retry(() => bus.getLast(STREAMS.chunks.name, subjects.chunk(digest)), {
+    forMs: PATIENCE_MS,
+    signal,
+  });
+  if (message === undefined)
+    throw new VouchError('bad-file', `chunk ${digest}: not stored on this NATS server`);
+  if (sha256(message.data) !== digest) {
+    throw new VouchError(
+      'bad-file',
+      `chunk ${digest}: what is stored under this digest has another one; it was not written by an honest client`,
+    );
+  }
+  if (path !== undefined) await keep(path, message.data);
+  return message.data;
+}
+
+/** Writes whole or not at all. Throws `storage-full`. */
+async function keep(path: string, bytes: Uint8Array): Promise<void> {
+  const partial = `${path}.${randomBytes(6).toString('hex')}.tmp`;
+  try {
+    await mkdir(join(path, '..'), { recursive: true });
+    await writeFile(partial, bytes, { flag: 'wx' });
+    await rename(partial, path);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOSPC') {
+      throw new VouchError('storage-full', `${path}: the disk is full; free ${bytes.length} bytes or more`);
+    }
+    throw error;
+  } finally {
+    await rm(partial, { force: true });
+  }
+}
+
+async function isStored(bus: Bus, digest: string, signal: AbortSignal | undefined): Promise<boolean> {
+  const found = await retry(() => bus.subjectsOf(STREAMS.chunks.name, subjects.chunk(digest)), {
+    forMs: PATIENCE_MS,
+    signal,
+  });
+  return found.size > 0;
+}
+
+async function putChunk(
+  bus: Bus,
+  bytes: Uint8Array,
+  digest: string,
+  signal: AbortSignal | undefined,
+): Promise<void> {
+  try {
+    await bus.append(subjects.chunk(digest), bytes, {
+      expectLastSubjectSequence: 0,
+      timeoutMs: 30_000,
+      retryMs: PATIENCE_MS,
+      ...(signal ? { signal } : {}),
+    });
+  } catch (error) {
+    // One message per subject: somebody stored it meanwhile.
+    if (!(error instanceof VouchError && error.code === 'conflict')) throw error;
+  }
+}
+
+/** Runs `work` on every item, `IN_FLIGHT` at a time; the first failure stops the rest. */
+async function eachOf<T>(
+  items: readonly T[],
+  signal: AbortSignal | undefined,
+  work: (item: T) => Promise<void>,
+): Promise<void> {
+  let next = 0;
+  let failed = false;
+  const lane = async () => {
+    while (!failed && next < items.length) {
+      if (signal?.aborted) throw new VouchError('cancelled', 'blob: cancelled');
+      try {
+        await work(items[next++]!);
+      } catch (error) {
+        failed = true;
+        throw error;
+      }
+    }
+  };
+  await Promise.all(Array.from({ length: IN_FLIGHT }, lane));
+}

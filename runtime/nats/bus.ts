@@ -1,0 +1,409 @@
+/**
+ * The connection to NATS, and the only importer of the `nats` library. Shaped like @nats-io v3 (functions over a
+ * connection, requests that reject on "no responders"), so that the library can be replaced here alone.
+ *
+ * It moves bytes: what they mean, and whether a message may be believed, is the business of the envelope codec.
+ * A publish is not acknowledged by anybody; what must arrive is appended to a stream.
+ */
+import {
+  type ConnectionOptions,
+  connect as connectNats,
+  credsAuthenticator,
+  type Msg,
+  type MsgHdrs,
+  type NatsConnection,
+  NatsError,
+  headers as newHeaders,
+} from 'nats';
+import { messageOf, VouchError } from '../../protocols/errors.ts';
+import { type Headers, type JetStream, jetStream, type Message, type RequestOptions } from './jetstream.ts';
+import { inboxPrefix, streamInfoPrefix } from './rights.ts';
+
+export type {
+  Appended,
+  AppendOptions,
+  Bucket,
+  BucketEntry,
+  Headers,
+  JetStream,
+  Message,
+  PulledMessage,
+  RequestOptions,
+  StoredMessage,
+} from './jetstream.ts';
+
+export type BusState = 'connected' | 'disconnected' | 'closed';
+
+export interface BusOptions {
+  /** `nats://host:port`, several separated by commas; `tls://` where the server has a certificate */
+  readonly url: string;
+  /** text of a `.creds` file */
+  readonly creds?: string;
+  /** shown by the server's monitoring */
+  readonly name?: string;
+  /** A refused subscription, a failed handler: what no caller is waiting for. */
+  readonly onError?: (error: Error) => void;
+  readonly connectTimeoutMs?: number;
+}
+
+export interface ServerInfo {
+  readonly version: string;
+  /** bytes of headers and payload together that one message may have */
+  readonly maxPayload: number;
+  readonly jetstream: boolean;
+  /** whether it checks who connects; if not, the rights of rights.ts do not hold there */
+  readonly authenticated: boolean;
+}
+
+export interface Subscription {
+  /** Stops; messages already received are dropped. */
+  unsubscribe(): void;
+  /** Stops after the messages already received have been handled. */
+  drain(): Promise<void>;
+}
+
+/** A received message; `respond` answers it, if it is a request. */
+export interface Received extends Message {
+  respond(data: Uint8Array, headers?: Headers): void;
+}
+
+export interface Bus extends JetStream {
+  /** of the server last connected to */
+  readonly server: ServerInfo;
+  readonly state: BusState;
+  /** Called at every change; returns a function that ends it. */
+  onState(listener: (state: BusState, error?: Error) => void): () => void;
+  /** Publishes; while disconnected it waits for the connection. Throws `too-large`, `nats-unreachable` (closed). */
+  publish(subject: string, data: Uint8Array, options?: { headers?: Headers }): void;
+  /** Publishes unless disconnected; returns whether it did. For heartbeats: late ones would lie. */
+  publishLossy(subject: string, data: Uint8Array, headers?: Headers): boolean;
+  /** Calls `handler` for every message; members of a `queue` share them. */
+  subscribe(
+    subject: string,
+    handler: (message: Received) => void | Promise<void>,
+    options?: { queue?: string },
+  ): Subscription;
+  /**
+   * One answer. Throws `no-responder`, `timeout` (default 5 s), `too-large`, `nats-credentials` (not allowed),
+   * `nats-unreachable` (the connection was lost meanwhile), `cancelled`.
+   */
+  request(subject: string, data: Uint8Array, options?: RequestOptions): Promise<Message>;
+  /** Resolves when the server has seen everything published and subscribed so far. */
+  flush(): Promise<void>;
+  /** Handles what has been received, sends what has been published, then disconnects. */
+  close(): Promise<void>;
+}
+
+/** Whose credentials these are; the text must be a `.creds` file. Throws `nats-credentials`. */
+export function identityOf(creds: string): {
+  id: string;
+  role: string | undefined;
+  expires: Date | undefined;
+} {
+  const jwt = /BEGIN NATS USER JWT-+\s+[\w-]+\.([\w-]+)\.[\w-]+\s/.exec(creds)?.[1];
+  try {
+    const claims = JSON.parse(Buffer.from(jwt ?? '', 'base64url').toString()) as {
+      name: string;
+      exp?: number;
+      nats: { tags?: string[] };
+    };
+    const role = claims.nats.tags?.find((tag) => tag.startsWith('role:'))?.slice('role:'.length);
+    return {
+      id: claims.name,
+      role,
+      expires: claims.exp === undefined ? undefined : new Date(claims.exp * 1000),
+    };
+  } catch {
+    throw new VouchError(
+      'nats-credentials',
+      'NATS credentials: expected the text of a .creds file (a user JWT and its seed), got something else',
+    );
+  }
+}
+
+/**
+ * Connects once, then stays connected: a lost connection is made again for ever. Throws `nats-unreachable` or
+ * `nats-credentials` when the first attempt fails.
+ */
+export async function connect(options: BusOptions): Promise<Bus> {
+  const nc = await open(options);
+  return busOver(nc, options);
+}
+
+async function open({ url, creds, name, connectTimeoutMs = 5_000 }: BusOptions): Promise<NatsConnection> {
+  const who = creds === undefined ? undefined : identityOf(creds);
+  if (who?.expires !== undefined && who.expires.getTime() < Date.now()) {
+    throw new VouchError(
+      'nats-credentials',
+      `NATS credentials of ${who.id} expired at ${who.expires.toISOString()}: mint new ones`,
+    );
+  }
+  const settings: ConnectionOptions = {
+    servers: url.split(',').map((part) => part.trim()),
+    name: name ?? (who === undefined ? 'vouch' : `${who.role ?? 'user'}.${who.id}`),
+    timeout: connectTimeoutMs,
+    maxReconnectAttempts: -1,
+    reconnectTimeWait: 250,
+    reconnectJitter: 100,
+    pingInterval: 10_000,
+    noAsyncTraces: true,
+  };
+  if (creds !== undefined) settings.authenticator = credsAuthenticator(new TextEncoder().encode(creds));
+  if (who?.role !== undefined) settings.inboxPrefix = inboxPrefix(who.role, who.id);
+  try {
+    return await connectNats(settings);
+  } catch (error) {
+    const code = error instanceof NatsError ? error.code : '';
+    const reason = messageOf(error).replaceAll("'", '');
+    if (
+      [
+        'AUTHORIZATION_VIOLATION',
+        'BAD_AUTHENTICATION',
+        'BAD_CREDS',
+        'AUTHENTICATION_EXPIRED',
+        'ACCOUNT_EXPIRED',
+      ].includes(code)
+    ) {
+      const what =
+        creds === undefined
+          ? 'it wants credentials and none were given'
+          : `it refused the credentials of ${who?.id}`;
+      throw new VouchError(
+        'nats-credentials',
+        `NATS at ${url}: ${what} (${reason}); use --creds with a file made for this server`,
+      );
+    }
+    throw new VouchError(
+      'nats-unreachable',
+      `NATS at ${url}: cannot connect (${reason}); is a server running there?`,
+    );
+  }
+}
+
+function busOver(nc: NatsConnection, options: BusOptions): Bus {
+  const onError = options.onError ?? (() => {});
+  const role = options.creds === undefined ? undefined : identityOf(options.creds).role;
+  const listeners = new Set<(state: BusState, error?: Error) => void>();
+  let state: BusState = 'connected';
+  // Rejects when the connection is lost; replaced at each reconnect.
+  let loss = Promise.withResolvers<never>();
+  loss.promise.catch(() => {});
+
+  const lost = (why: string) => new VouchError('nats-unreachable', `NATS at ${options.url}: ${why}`);
+  const change = (next: BusState, error?: Error) => {
+    if (state === next || state === 'closed') return;
+    state = next;
+    if (next === 'connected') {
+      loss = Promise.withResolvers<never>();
+      loss.promise.catch(() => {});
+    } else
+      loss.reject(error ?? lost(next === 'closed' ? 'the connection is closed' : 'the connection was lost'));
+    for (const listener of listeners) listener(next, error);
+  };
+  void (async () => {
+    for await (const status of nc.status()) {
+      if (status.type === 'disconnect') change('disconnected');
+      else if (status.type === 'reconnect') change('connected');
+      else if (status.type === 'error') {
+        const { operation, subject } = status.permissionContext ?? {};
+        onError(
+          operation === undefined
+            ? lost(String(status.data))
+            : new VouchError(
+                'nats-credentials',
+                `${subject}: these credentials may not ${operation === 'publish' ? 'publish' : 'subscribe'} there`,
+              ),
+        );
+      }
+    }
+  })();
+  void nc.closed().then((error) => change('closed', error ? natsError(error, options.url) : undefined));
+
+  const server = (): ServerInfo => ({
+    version: nc.info?.version ?? '0.0.0',
+    maxPayload: nc.info?.max_payload ?? 1024 * 1024,
+    jetstream: nc.info?.jetstream === true,
+    authenticated: nc.info?.auth_required === true,
+  });
+
+  /** Throws before anything is sent; returns the headers in the library's form. */
+  function checked(subject: string, data: Uint8Array, headers: Headers | undefined): { headers?: MsgHdrs } {
+    const size = data.length + headerBytes(headers);
+    const { maxPayload } = server();
+    if (size > maxPayload) {
+      throw new VouchError(
+        'too-large',
+        `${subject}: the message has ${size} bytes with its headers, this NATS server takes at most ${maxPayload} (max_payload)`,
+      );
+    }
+    if (headers === undefined) return {};
+    const built = newHeaders();
+    for (const [name, value] of Object.entries(headers)) built.set(name, value);
+    return { headers: built };
+  }
+
+  function publish(subject: string, data: Uint8Array, { headers }: { headers?: Headers } = {}): void {
+    const checkedHeaders = checked(subject, data, headers);
+    try {
+      nc.publish(subject, data, checkedHeaders);
+    } catch (error) {
+      throw natsError(error, subject);
+    }
+  }
+
+  async function request(
+    subject: string,
+    data: Uint8Array,
+    requestOptions: RequestOptions = {},
+  ): Promise<Message> {
+    const { timeoutMs = 5_000, signal, ownInbox = false } = requestOptions;
+    const extra = checked(subject, data, requestOptions.headers);
+    if (signal?.aborted) throw new VouchError('cancelled', `${subject}: cancelled before it was sent`);
+    const answer = nc.request(subject, data, { timeout: timeoutMs, noMux: ownInbox, ...extra });
+    answer.catch(() => {});
+    const abort = Promise.withResolvers<never>();
+    abort.promise.catch(() => {});
+    const onAbort = () =>
+      abort.reject(new VouchError('cancelled', `${subject}: cancelled while waiting for the answer`));
+    signal?.addEventListener('abort', onAbort, { once: true });
+    try {
+      return plain(await Promise.race([answer, loss.promise, abort.promise]));
+    } catch (error) {
+      throw natsError(error, subject, timeoutMs);
+    } finally {
+      signal?.removeEventListener('abort', onAbort);
+    }
+  }
+
+  return {
+    // A server that asks nobody who they are has one account, in which streams go by their own names.
+    ...jetStream({ request, publish }, streamInfoPrefix(nc.info?.auth_required ? role : undefined)),
+    get server() {
+      return server();
+    },
+    get state() {
+      return state;
+    },
+    onState(listener) {
+      listeners.add(listener);
+      return () => void listeners.delete(listener);
+    },
+    publish,
+    publishLossy(subject, data, headers) {
+      if (state !== 'connected') return false;
+      publish(subject, data, headers === undefined ? {} : { headers });
+      return true;
+    },
+    subscribe(subject, handler, { queue } = {}) {
+      const running = new Set<Promise<void>>();
+      const subscription = nc.subscribe(subject, {
+        ...(queue === undefined ? {} : { queue }),
+        callback: (error, msg) => {
+          if (error !== null) return; // told by status() as well
+          if (relayed(msg))
+            return onError(
+              new VouchError(
+                'bad-message',
+                `${msg.subject}: dropped a message that was sent there by way of a stream`,
+              ),
+            );
+          const done = (async () => handler(received(msg, checked)))()
+            .catch((failure) => onError(failure instanceof Error ? failure : new Error(String(failure))))
+            .finally(() => running.delete(done));
+          running.add(done);
+        },
+      });
+      return {
+        unsubscribe: () => subscription.unsubscribe(),
+        async drain() {
+          if (!nc.isClosed()) await subscription.drain();
+          await Promise.all(running);
+        },
+      };
+    },
+    request,
+    async flush() {
+      await Promise.race([nc.flush(), loss.promise]);
+    },
+    async close() {
+      if (nc.isClosed()) return;
+      // A drain needs the server; without one there is nothing to hand over.
+      if (state === 'connected') await Promise.race([nc.drain(), loss.promise]).catch(() => {});
+      await nc.close();
+      change('closed');
+    },
+  };
+}
+
+/**
+ * True for a message that JetStream delivered here because somebody named this subject as the place for an
+ * answer: a stored message (direct get, pull) or a status. Nobody publishes such a thing.
+ */
+function relayed(msg: Msg): boolean {
+  const { headers } = msg;
+  return (
+    msg.reply?.startsWith('$JS.ACK.') === true ||
+    (headers !== undefined && (headers.has('Nats-Stream') || headers.code > 0))
+  );
+}
+
+function received(
+  msg: Msg,
+  checked: (subject: string, data: Uint8Array, headers?: Headers) => { headers?: MsgHdrs },
+): Received {
+  return {
+    ...plain(msg),
+    respond(data, headers) {
+      if (msg.reply === undefined || msg.reply === '') return;
+      msg.respond(data, checked(msg.reply, data, headers));
+    },
+  };
+}
+
+function plain(msg: Msg): Message {
+  const headers: Record<string, string> = {};
+  if (msg.headers !== undefined) {
+    for (const [name, values] of msg.headers) headers[name] = values[0] ?? '';
+    if (msg.headers.code > 0) {
+      headers.Status = String(msg.headers.code);
+      headers.Description = msg.headers.description;
+    }
+  }
+  return { subject: msg.subject, data: msg.data, headers, reply: msg.reply };
+}
+
+/** An upper bound of what the headers take on the wire: `NATS/1.0` and a line each. */
+function headerBytes(headers: Headers | undefined): number {
+  if (headers === undefined) return 0;
+  let bytes = 14;
+  for (const [name, value] of Object.entries(headers))
+    bytes += Buffer.byteLength(name) + Buffer.byteLength(value) + 4;
+  return bytes;
+}
+
+function natsError(error: unknown, subject: string, timeoutMs?: number): Error {
+  if (!(error instanceof NatsError)) return error instanceof Error ? error : new Error(String(error));
+  switch (error.code) {
+    case '503':
+      return new VouchError('no-responder', `${subject}: nobody answers there now`);
+    case 'TIMEOUT':
+      return new VouchError('timeout', `${subject}: no answer within ${timeoutMs ?? '?'} ms`);
+    case 'PERMISSIONS_VIOLATION':
+      return new VouchError('nats-credentials', `${subject}: these credentials may not publish there`);
+    case 'AUTHORIZATION_VIOLATION':
+    case 'AUTHENTICATION_EXPIRED':
+    case 'ACCOUNT_EXPIRED':
+      return new VouchError(
+        'nats-credentials',
+        `NATS at ${subject}: the credentials were refused or have expired`,
+      );
+    case 'CONNECTION_CLOSED':
+    case 'CONNECTION_DRAINING':
+    case 'DISCONNECT':
+      return new VouchError('nats-unreachable', `${subject}: the NATS connection is closed`);
+    default:
+      return new VouchError('internal', `${subject}: NATS says ${error.message} (${error.code})`, {
+        cause: error,
+      });
+  }
+}

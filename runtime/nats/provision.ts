@@ -1,0 +1,210 @@
+/**
+ * Makes the streams, buckets and consumers that protocols/streams.ts describes, and checks those that exist. Doing
+ * it twice changes nothing. An existing stream with other settings is never changed: it is named, with what
+ * differs, because it may belong to somebody or hold what nobody wants cut.
+ *
+ * Which server features are needed is checked here, first.
+ */
+import { VouchError } from '../../protocols/errors.ts';
+import {
+  BUCKETS,
+  PROOF_REQUEST_CONSUMER,
+  STREAMS,
+  type StreamSpec,
+  shardConsumer,
+} from '../../protocols/streams.ts';
+import { filters } from '../../protocols/subjects.ts';
+import type { Bus } from './bus.ts';
+import { CONSUMER_NOT_FOUND, JetStreamError, STREAM_NOT_FOUND } from './jetstream.ts';
+import { memoryStreams } from './rights.ts';
+import { atLeast } from './server.ts';
+
+const OLDEST_SERVER = '2.9.0';
+const NANOS = 1e9;
+/** Streams with a size limit reserve it; below this they are of no use. */
+const LEAST_RESERVATION = 256 * 1024 * 1024;
+
+/** The names of what was made; empty when everything was there. */
+export interface Provisioned {
+  readonly created: readonly string[];
+}
+
+type Config = Readonly<Record<string, unknown>>;
+
+/** Everything, with the provisioner's rights. Throws `nats-feature`, or `conflict` where something differs. */
+export async function provision(bus: Bus): Promise<Provisioned> {
+  checkServer(bus);
+  const created: string[] = [];
+  const note = (name: string, made: boolean) => void (made && created.push(name));
+  for (const bucket of Object.values(BUCKETS)) note(bucket, await ensureStream(bus, bucketConfig(bucket)));
+  for (const spec of unlimitedFirst(Object.values(STREAMS)))
+    note(spec.name, await ensureStream(bus, streamConfig(spec)));
+  note(
+    `${STREAMS.proofRequests.name}/${PROOF_REQUEST_CONSUMER}`,
+    await ensureConsumer(bus, STREAMS.proofRequests.name, {
+      durable_name: PROOF_REQUEST_CONSUMER,
+      filter_subject: filters.proofRequests,
+      // A coordinator calls `working()` at a third of this.
+      ack_wait: 12 * NANOS,
+      max_deliver: 10,
+      max_ack_pending: 1000,
+    }),
+  );
+  return { created };
+}
+
+/** The streams that a restart of the server wipes, with the coordinator's or the provisioner's rights. */
+export async function provisionMemoryStreams(bus: Bus): Promise<Provisioned> {
+  const created: string[] = [];
+  for (const spec of unlimitedFirst(memoryStreams()))
+    if (await ensureStream(bus, streamConfig(spec))) created.push(spec.name);
+  return { created };
+}
+
+/** The pull consumer from which one worker takes its shards; one at a time may be on loan, plus one prefetched. */
+export async function ensureShardConsumer(bus: Bus, worker: string): Promise<boolean> {
+  return ensureConsumer(bus, STREAMS.shards.name, {
+    durable_name: shardConsumer(worker),
+    filter_subject: filters.shardsOf(worker),
+    ack_wait: 30 * NANOS,
+    max_deliver: 20,
+    max_ack_pending: 64,
+  });
+}
+
+/** A stream with a size limit reserves it, perhaps all that is left, and then no other can be made. */
+function unlimitedFirst(specs: readonly StreamSpec[]): StreamSpec[] {
+  return specs.toSorted((a, b) => a.maxBytes - b.maxBytes);
+}
+
+function checkServer(bus: Bus): void {
+  const { version, jetstream } = bus.server;
+  if (!atLeast(version, OLDEST_SERVER)) {
+    throw new VouchError(
+      'nats-feature',
+      `nats-server: expected version ${OLDEST_SERVER} or newer (direct get), this one is ${version}`,
+    );
+  }
+  if (!jetstream) {
+    throw new VouchError(
+      'nats-feature',
+      'nats-server: JetStream is off; start it with -js, or with a jetstream block in its configuration',
+    );
+  }
+}
+
+function streamConfig(spec: StreamSpec): Config {
+  return {
+    name: spec.name,
+    subjects: spec.subjects,
+    storage: spec.storage,
+    retention: spec.retention,
+    discard: spec.discard,
+    discard_new_per_subject: spec.discard === 'new' && spec.maxPerSubject > 0,
+    max_age: spec.maxAge * NANOS,
+    max_msgs_per_subject: spec.maxPerSubject,
+    max_bytes: spec.maxBytes,
+    deny_delete: spec.denyDelete,
+    deny_purge: spec.denyPurge,
+    allow_direct: spec.allowDirect,
+    duplicate_window: spec.duplicateWindow * NANOS,
+    num_replicas: 1,
+  };
+}
+
+/** A key-value bucket is a stream of this form (ADR-8), one revision per key. */
+function bucketConfig(name: string): Config {
+  return {
+    name: `KV_${name}`,
+    subjects: [`$KV.${name}.>`],
+    storage: 'file',
+    retention: 'limits',
+    discard: 'new',
+    max_age: 0,
+    max_msgs_per_subject: 1,
+    max_bytes: -1,
+    deny_delete: true,
+    deny_purge: false,
+    allow_direct: true,
+    allow_rollup_hdrs: true,
+    duplicate_window: 120 * NANOS,
+    num_replicas: 1,
+  };
+}
+
+/** Returns whether it was made. */
+async function ensureStream(bus: Bus, config: Config): Promise<boolean> {
+  const name = config.name as string;
+  const existing = await bus
+    .api<{ config: Config }>(`STREAM.INFO.${name}`)
+    .catch((error) => (isMissing(error, STREAM_NOT_FOUND) ? undefined : featureError(error)));
+  if (existing !== undefined) {
+    checkSame(`stream ${name}`, config, existing.config);
+    return false;
+  }
+  for (let maxBytes = config.max_bytes as number; ; maxBytes = Math.floor(maxBytes / 2)) {
+    try {
+      await bus.api(`STREAM.CREATE.${name}`, { ...config, max_bytes: maxBytes });
+      return true;
+    } catch (error) {
+      const reservable =
+        error instanceof VouchError && error.code === 'storage-full' && maxBytes > LEAST_RESERVATION;
+      if (!reservable) return featureError(error);
+    }
+  }
+}
+
+/** Returns whether it was made. Only pull consumers: no deliver subject is ever set. */
+async function ensureConsumer(bus: Bus, stream: string, config: Config): Promise<boolean> {
+  const name = (config.durable_name ?? config.name) as string;
+  const full: Config = {
+    ...config,
+    name,
+    ack_policy: 'explicit',
+    deliver_policy: 'all',
+    replay_policy: 'instant',
+  };
+  const existing = await bus
+    .api<{ config: Config }>(`CONSUMER.INFO.${stream}.${name}`)
+    .catch((error) => (isMissing(error, CONSUMER_NOT_FOUND) ? undefined : featureError(error)));
+  if (existing !== undefined) {
+    checkSame(`consumer ${stream}/${name}`, full, existing.config);
+    return false;
+  }
+  const body = { stream_name: stream, config: full, action: 'create' };
+  await bus.api(`CONSUMER.CREATE.${stream}.${name}.${config.filter_subject as string}`, body);
+  return true;
+}
+
+const isMissing = (error: unknown, code: number) => error instanceof JetStreamError && error.apiCode === code;
+
+function featureError(error: unknown): never {
+  if (error instanceof VouchError && error.code === 'no-responder') {
+    throw new VouchError(
+      'nats-feature',
+      'nats-server: JetStream is off for this account; enable it, or use credentials of an account that has it',
+    );
+  }
+  throw error;
+}
+
+/** Throws `conflict` naming every setting that differs. A smaller reservation is accepted: see `ensureStream`. */
+function checkSame(what: string, wanted: Config, found: Config): void {
+  const differences = Object.entries(wanted)
+    .filter(([field, value]) => {
+      const other = found[field] ?? (typeof value === 'boolean' ? false : undefined);
+      if (field === 'max_bytes' && (value as number) > 0) {
+        return !(typeof other === 'number' && other >= Math.min(value as number, LEAST_RESERVATION));
+      }
+      return JSON.stringify(value) !== JSON.stringify(other);
+    })
+    .map(
+      ([field, value]) => `${field} is ${JSON.stringify(found[field])}, expected ${JSON.stringify(value)}`,
+    );
+  if (differences.length > 0) {
+    throw new VouchError(
+      'conflict',
+      `${what} exists with other settings: ${differences.join('; ')}. Rename or delete it, or use another account or server`,
+    );
+  }
+}

@@ -1,0 +1,214 @@
+/**
+ * Compiles circuits with circom (npm `circom2`: the compiler as WebAssembly) in a process of its own, caches
+ * the results by the circuit's digest, and computes witnesses in a worker thread.
+ *
+ * A cached result is trusted as far as the cache folder is: who can write there can swap a circuit. Whoever
+ * has to rely on a circuit compiles it (or has compiled it) itself.
+ */
+import { spawn } from 'node:child_process';
+import { mkdir, mkdtemp, open, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { createRequire } from 'node:module';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { Worker } from 'node:worker_threads';
+import type { CircuitInput, EmittedCircuit, Toolchain } from '../../circuits/model/emit.ts';
+import { VouchError } from '../../protocols/errors.ts';
+import type { WitnessResult } from './witness-thread.ts';
+
+/** Removes linear constraints: on the demonstration's circuit 50,826 of 62,672 remain, in the same time as --O1. */
+const OPTIONS = ['--O2'];
+const TEMPLATES = ['bits', 'commitment', 'decision', 'dense', 'requantise'];
+const CIRCOMLIB = ['poseidon', 'poseidon_constants'];
+/** characters of compiler output kept for an error message */
+const MAX_OUTPUT = 20_000;
+
+const require = createRequire(import.meta.url);
+
+/** The compiler's name, version and options, and every template a circuit may include. */
+export async function circuitToolchain(): Promise<Toolchain> {
+  const { version } = require('circom2/package.json') as { version: string };
+  const sources = new URL('../../circuits/src/', import.meta.url);
+  const circomlib = dirname(require.resolve('circomlib/circuits/poseidon.circom'));
+  const templates = new Map<string, string>();
+  for (const name of TEMPLATES)
+    templates.set(`${name}.circom`, await readFile(new URL(`${name}.circom`, sources), 'utf8'));
+  for (const name of CIRCOMLIB) {
+    templates.set(`circomlib/${name}.circom`, await readFile(join(circomlib, `${name}.circom`), 'utf8'));
+  }
+  return { compiler: `circom2 ${version} ${OPTIONS.join(' ')}`, templates };
+}
+
+export interface CompiledCircuit {
+  readonly r1csPath: string;
+  readonly wasmPath: string;
+  readonly constraints: number;
+  /** true when nothing had to be compiled */
+  readonly cached: boolean;
+}
+
+export interface CompileOptions {
+  readonly cacheDir: string;
+  readonly signal?: AbortSignal;
+}
+
+/**
+ * Compiles a circuit, or finds it in the cache. Throws `bad-input` with the compiler's own words when it
+ * refuses the source, `storage-full` when the cache can't be written, `cancelled` when aborted.
+ */
+export async function compileCircuit(
+  circuit: EmittedCircuit,
+  { templates }: Toolchain,
+  { cacheDir, signal }: CompileOptions,
+): Promise<CompiledCircuit> {
+  const home = join(cacheDir, circuit.digest);
+  let build: string | undefined;
+  try {
+    const found = await openCompiled(home);
+    if (found) return { ...found, cached: true };
+    await mkdir(cacheDir, { recursive: true });
+    build = await mkdtemp(join(cacheDir, '.build-'));
+    for (const [path, text] of templates) {
+      await mkdir(dirname(join(build, path)), { recursive: true });
+      await writeFile(join(build, path), text);
+    }
+    await writeFile(join(build, 'main.circom'), circuit.source);
+    await runCompiler(build, signal);
+    const done = join(build, 'done');
+    await mkdir(done);
+    await rename(join(build, 'main.r1cs'), join(done, 'main.r1cs'));
+    await rename(join(build, 'main_js', 'main.wasm'), join(done, 'main.wasm'));
+    await rename(join(build, 'main.circom'), join(done, 'main.circom'));
+    await rename(done, home).catch(async (error: NodeJS.ErrnoException) => {
+      // Somebody else was faster, with the same content.
+      if (error.code !== 'ENOTEMPTY' && error.code !== 'EEXIST') throw error;
+    });
+  } catch (error) {
+    throw storageError(error, cacheDir);
+  } finally {
+    if (build) await rm(build, { recursive: true, force: true });
+  }
+  const compiled = await openCompiled(home);
+  if (!compiled)
+    throw new VouchError('internal', `circuit cache: ${home} does not hold what was just compiled`);
+  return { ...compiled, cached: false };
+}
+
+async function openCompiled(home: string): Promise<Omit<CompiledCircuit, 'cached'> | undefined> {
+  const r1csPath = join(home, 'main.r1cs');
+  try {
+    return { r1csPath, wasmPath: join(home, 'main.wasm'), constraints: await countConstraints(r1csPath) };
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
+    throw error;
+  }
+}
+
+/**
+ * The number of constraints in an .r1cs file's header (iden3 binary format: `r1cs`, version, sections; the
+ * header is section 1 and ends with this number).
+ */
+async function countConstraints(path: string): Promise<number> {
+  const file = await open(path);
+  try {
+    const { size } = await file.stat();
+    const head = Buffer.alloc(12);
+    await file.read(head, 0, 12, 0);
+    if (head.toString('latin1', 0, 4) !== 'r1cs')
+      throw new VouchError('bad-file', `${path}: not an .r1cs file; delete its folder to compile it again`);
+    for (let at = 12; at + 12 <= size; ) {
+      const section = Buffer.alloc(12);
+      await file.read(section, 0, 12, at);
+      const length = Number(section.readBigUInt64LE(4));
+      if (section.readUInt32LE(0) === 1) {
+        const count = Buffer.alloc(4);
+        await file.read(count, 0, 4, at + 12 + length - 4);
+        return count.readUInt32LE(0);
+      }
+      at += 12 + length;
+    }
+    throw new VouchError('bad-file', `${path}: truncated; delete its folder to compile it again`);
+  } finally {
+    await file.close();
+  }
+}
+
+/** Runs circom on main.circom in `cwd`. */
+async function runCompiler(cwd: string, signal: AbortSignal | undefined): Promise<void> {
+  const arguments_ = [require.resolve('circom2/cli.js'), 'main.circom', '--r1cs', '--wasm', ...OPTIONS];
+  // The environment is not the compiler's business.
+  const child = spawn(process.execPath, arguments_, {
+    cwd,
+    env: {},
+    stdio: ['ignore', 'pipe', 'pipe'],
+    ...(signal ? { signal } : {}),
+  });
+  let output = '';
+  const keep = (chunk: Buffer): void => {
+    output = (output + chunk.toString()).slice(-MAX_OUTPUT);
+  };
+  child.stdout.on('data', keep);
+  child.stderr.on('data', keep);
+  const code = await new Promise<number | null>((resolve, reject) => {
+    child.once('error', reject);
+    child.once('close', resolve);
+  }).catch((error: Error) => {
+    if (signal?.aborted) throw new VouchError('cancelled', 'compiling the circuit was cancelled');
+    throw error;
+  });
+  if (code !== 0) {
+    // biome-ignore lint/suspicious/noControlCharactersInRegex: these are the compiler's colours
+    const text = output.replace(/\u001b\[[0-9;]*m/g, '').trim();
+    throw new VouchError('bad-input', `circom refused the circuit (exit ${code}): ${text.slice(-800)}`);
+  }
+}
+
+function storageError(error: unknown, cacheDir: string): unknown {
+  const { code } = error as NodeJS.ErrnoException;
+  if (error instanceof VouchError || typeof code !== 'string') return error;
+  if (code === 'ENOSPC' || code === 'EDQUOT') {
+    return new VouchError('storage-full', `circuit cache ${cacheDir}: the disk is full`, { cause: error });
+  }
+  return new VouchError('internal', `circuit cache ${cacheDir}: ${(error as Error).message}`, {
+    cause: error,
+  });
+}
+
+/**
+ * The witness of a compiled circuit: wires x 32 bytes, little-endian standard form, in the order of the
+ * .r1cs; wire 0 is 1, then the public signals. `wasm`: circom's witness calculator. Runs in a thread of its
+ * own that ends with the call. Throws `witness-rejected` when the inputs do not satisfy the circuit, or are
+ * not the circuit's inputs (its message holds template names and lines, never a value), `bad-file` when `wasm` is
+ * not such a module.
+ */
+export async function calculateWitness(
+  wasm: Uint8Array,
+  input: CircuitInput,
+  { signal }: { readonly signal?: AbortSignal } = {},
+): Promise<Uint8Array> {
+  const file = fileURLToPath(
+    new URL(`./witness-thread${import.meta.url.endsWith('.ts') ? '.ts' : '.js'}`, import.meta.url),
+  );
+  const worker = new Worker(file, { workerData: { wasm, input } });
+  const stop = (): void => void worker.terminate();
+  signal?.addEventListener('abort', stop, { once: true });
+  try {
+    return await new Promise<Uint8Array>((resolve, reject) => {
+      worker.once('message', (result: WitnessResult) => {
+        if ('witness' in result) resolve(result.witness);
+        else reject(new VouchError(result.code, result.message));
+      });
+      worker.once('error', reject);
+      worker.once('exit', () => {
+        reject(
+          signal?.aborted
+            ? new VouchError('cancelled', 'computing the witness was cancelled')
+            : new VouchError('internal', 'the witness thread ended without a result'),
+        );
+      });
+      if (signal?.aborted) stop();
+    });
+  } finally {
+    signal?.removeEventListener('abort', stop);
+    await worker.terminate();
+  }
+}

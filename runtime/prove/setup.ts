@@ -1,0 +1,157 @@
+/**
+ * Circuits and proving keys of a client: emit, compile, make or take a key, remember where it came from. Whoever
+ * makes a single-party key can forge with it; the manifest kept here, with a MAC by a secret of this
+ * installation, is how `vouch verify` knows later that *this* client made that key for that circuit.
+ */
+import { createHash, createHmac, timingSafeEqual } from 'node:crypto';
+import { existsSync, readFileSync } from 'node:fs';
+import { readFile } from 'node:fs/promises';
+import { z } from 'zod';
+import { INSECURE_SINGLE_PARTY, type SetupProgress, setup } from '../../circuits/groth16/setup.ts';
+import { verificationKey } from '../../circuits/groth16/verify.ts';
+import { readZkey } from '../../circuits/groth16/zkey.ts';
+import type { Architecture } from '../../circuits/model/architecture.ts';
+import { emitQualityCircuit } from '../../circuits/model/emit.ts';
+import type { TestSet } from '../../circuits/model/test-set.ts';
+import { canonicalJson, fromHex, hex, randomBytes } from '../../protocols/encoding.ts';
+import { Digest } from '../../protocols/envelope.ts';
+import { folder, writeWhole } from '../home/home.ts';
+import { createPool } from '../msm/threads/pool.ts';
+import { type CompiledCircuit, circuitToolchain, compileCircuit } from './circuit-compiler.ts';
+
+/** How a key and a circuit are linked, as far as this installation knows. */
+export type KeyLink = 'made by me' | 'ceremony checked' | 'unproven';
+
+/** The mark of a key from a ceremony, where a single party's is INSECURE-SINGLE-PARTY. */
+export const CEREMONY = 'CEREMONY';
+
+const Manifest = z.strictObject({
+  version: z.literal(1),
+  circuit: Digest,
+  /** SHA-256 of the canonical JSON of the verification key */
+  verificationKey: Digest,
+  /** SHA-256 of the .zkey file */
+  zkey: Digest,
+  origin: z.enum(['single-party', 'ceremony']),
+  mark: z.enum([INSECURE_SINGLE_PARTY, CEREMONY]),
+  time: z.iso.datetime(),
+});
+type Manifest = z.infer<typeof Manifest>;
+const Signed = z.strictObject({ manifest: Manifest, mac: Digest });
+
+export const verificationKeyDigest = (key: unknown): string => sha256(canonicalJson(key));
+const sha256 = (data: string | Uint8Array): string => createHash('sha256').update(data).digest('hex');
+const manifestFile = (circuit: string): string => folder('setups', `${circuit}.json`);
+const zkeyFile = (circuit: string): string => folder('cache', 'zkeys', `${circuit}.zkey`);
+
+/** The circuit of a statement, compiled; cached by its digest. */
+export async function prepareCircuit(
+  architecture: Architecture,
+  testSet: TestSet,
+  options: { signal?: AbortSignal } = {},
+): Promise<CompiledCircuit & { digest: string }> {
+  const toolchain = await circuitToolchain();
+  const circuit = emitQualityCircuit(architecture, testSet, toolchain);
+  const compiled = await compileCircuit(circuit, toolchain, {
+    cacheDir: folder('cache', 'circuits'),
+    ...options,
+  });
+  return { ...compiled, digest: circuit.digest };
+}
+
+/** The digest of the circuit that architecture and test set give: emitting is enough, nothing is compiled. */
+export async function circuitDigestOf(architecture: Architecture, testSet: TestSet): Promise<string> {
+  return emitQualityCircuit(architecture, testSet, await circuitToolchain()).digest;
+}
+
+export interface PreparedKey {
+  readonly zkey: Uint8Array;
+  readonly verificationKeyDigest: string;
+  readonly mark: string;
+  readonly cached: boolean;
+}
+
+/** The key of a compiled circuit: the cached one that this installation made, or a new single-party key. */
+export async function prepareKey(
+  circuit: CompiledCircuit & { digest: string },
+  options: { threads?: number; onProgress?: (progress: SetupProgress) => void; signal?: AbortSignal } = {},
+): Promise<PreparedKey> {
+  const known = readSetup(circuit.digest);
+  if (known && existsSync(zkeyFile(circuit.digest))) {
+    const zkey = await readFile(zkeyFile(circuit.digest));
+    // A damaged cache file is made again.
+    if (sha256(zkey) === known.zkey) {
+      return { zkey, verificationKeyDigest: known.verificationKey, mark: known.mark, cached: true };
+    }
+  }
+  const { threads, ...rest } = options;
+  await using pool = await createPool(threads === undefined ? {} : { threads });
+  const hash = () => createHash('blake2b512');
+  const made = await setup(await readFile(circuit.r1csPath), { field: pool, points: pool, hash }, rest);
+  await rememberKey(circuit.digest, made.zkey, { origin: 'single-party', mark: INSECURE_SINGLE_PARTY });
+  return {
+    zkey: made.zkey,
+    verificationKeyDigest: verificationKeyDigest(made.verificationKey),
+    mark: made.insecure,
+    cached: false,
+  };
+}
+
+/** Keeps a key and what is known of its origin. The caller has checked a ceremony's key before it says so. */
+export async function rememberKey(
+  circuit: string,
+  zkey: Uint8Array,
+  { origin, mark }: Pick<Manifest, 'origin' | 'mark'>,
+): Promise<void> {
+  await writeWhole(zkeyFile(circuit), zkey);
+  const manifest: Manifest = {
+    version: 1,
+    circuit,
+    verificationKey: verificationKeyDigest(verificationKey(readZkey(zkey))),
+    zkey: sha256(zkey),
+    origin,
+    mark,
+    time: new Date().toISOString(),
+  };
+  await writeWhole(manifestFile(circuit), JSON.stringify({ manifest, mac: await mac(manifest) }));
+}
+
+/** What links this verification key to this circuit. */
+export function keyLink(circuit: string, verificationKey: string): { link: KeyLink; mark?: string } {
+  const known = readSetup(circuit);
+  if (known?.verificationKey !== verificationKey) return { link: 'unproven' };
+  return { link: known.origin === 'ceremony' ? 'ceremony checked' : 'made by me', mark: known.mark };
+}
+
+/** The manifest of a circuit's setup, if this installation wrote it and nobody changed it since. */
+function readSetup(circuit: string): Manifest | undefined {
+  const secret = readSecret();
+  if (!secret || !existsSync(manifestFile(circuit))) return undefined;
+  try {
+    const { manifest, mac: stored } = Signed.parse(JSON.parse(readFileSync(manifestFile(circuit), 'utf8')));
+    const right = timingSafeEqual(Buffer.from(stored, 'hex'), Buffer.from(macBy(secret, manifest), 'hex'));
+    return right && manifest.circuit === circuit ? manifest : undefined;
+  } catch {
+    // Unreadable is the same as unknown: the key then counts as unproven.
+    return undefined;
+  }
+}
+
+const secretFile = (): string => folder('keys', 'setup-mac');
+function readSecret(): Uint8Array | undefined {
+  if (!existsSync(secretFile())) return undefined;
+  const text = readFileSync(secretFile(), 'utf8').trim();
+  return /^[0-9a-f]{64}$/.test(text) ? fromHex(text) : undefined;
+}
+async function mac(manifest: Manifest): Promise<string> {
+  let secret = readSecret();
+  if (!secret) {
+    secret = randomBytes(32);
+    await writeWhole(secretFile(), hex(secret));
+  }
+  return macBy(secret, manifest);
+}
+const macBy = (secret: Uint8Array, manifest: Manifest): string =>
+  createHmac('sha256', secret)
+    .update(`vouch/v1/setup-manifest\0${canonicalJson(manifest)}`)
+    .digest('hex');

@@ -1,0 +1,230 @@
+/**
+ * A key-broker's audit log: the chain of protocols/audit.ts in the stream VOUCH_AUDITS, and a copy on the broker's own
+ * disk. A record counts once the server has acknowledged it and the copy is synced, so that nobody has to trust the
+ * server's disk (nats-server before 2.10 acknowledges before it syncs), and a stream that was wiped is filled again
+ * from the copy. Where the two contradict each other nothing is recorded any more, hence nothing released.
+ *
+ * The audit key lies in `.vouch/keys`. Whoever has it can write another history; a stream that takes no deletes, and
+ * heads that others keep, are what stands against that.
+ */
+import { existsSync, readFileSync } from 'node:fs';
+import { mkdir, open } from 'node:fs/promises';
+import path from 'node:path';
+import {
+  type AuditRecord,
+  type Decision,
+  MAX_RECORD_BYTES,
+  readRecord,
+  recordDigest,
+  signRecord,
+} from '../../protocols/audit.ts';
+import { type Signer, signerFromSeed } from '../../protocols/cose.ts';
+import { base64url, fromBase64url } from '../../protocols/encoding.ts';
+import { messageOf, VouchError } from '../../protocols/errors.ts';
+import { STREAMS } from '../../protocols/streams.ts';
+import { subjects } from '../../protocols/subjects.ts';
+import { folder, readNamed } from '../home/home.ts';
+import { keptSecret } from '../home/kept-secret.ts';
+import type { Bus, StoredMessage } from '../nats/bus.ts';
+
+/** Twice this, and the asker's own patience (5 s) is not over. */
+const APPEND_MS = 2_000;
+const STREAM = STREAMS.audits.name;
+const MAX_DOUBTFUL = 1024;
+/** A file of a million records. */
+const MAX_FILE_BYTES = 1024 ** 3;
+
+export interface AuditLog {
+  /** Stores a record, or throws: `storage-full`, `not-ready`, `timeout`, `nats-unreachable`, `conflict`. */
+  record(decision: Decision): Promise<void>;
+  /** Resolves when all that was to be recorded is, or has failed. */
+  settled(): Promise<void>;
+}
+
+const keyFile = (broker: string): string => folder('keys', `audit_${broker}`);
+export const copyFile = (broker: string): string => folder('audits', `${broker}.log`);
+
+/** This installation's audit key of a broker, made on first use. */
+export const auditSigner = async (broker: string): Promise<Signer> =>
+  signerFromSeed(await keptSecret(keyFile(broker), 'the audit key; without it the chain cannot go on'));
+
+/** The public half, where this installation has the key. */
+export const knownAuditKey = async (broker: string): Promise<Uint8Array | undefined> =>
+  existsSync(keyFile(broker)) ? (await auditSigner(broker)).publicKey : undefined;
+
+/** One record a line, base64url. Throws `bad-file`. */
+export function decodeChain(text: string, file: string): Uint8Array[] {
+  const lines = text.split('\n').filter((line) => line !== '');
+  return lines.map((line, i) => {
+    try {
+      if (line.length > MAX_RECORD_BYTES * 2) throw new VouchError('too-large', 'the line is too long');
+      return fromBase64url(line, 'record');
+    } catch (error) {
+      throw new VouchError('bad-file', `${file}: line ${i + 1}: ${messageOf(error)}`);
+    }
+  });
+}
+export const encodeChain = (records: readonly Uint8Array[]): string =>
+  records.map((record) => `${base64url(record)}\n`).join('');
+
+export const readChainFile = (file: string): Uint8Array[] =>
+  decodeChain(new TextDecoder().decode(readNamed(file, 'audit log', MAX_FILE_BYTES)), file);
+
+/** A broker's records in the stream, from its first. */
+export async function* storedRecords(bus: Bus, broker: string): AsyncGenerator<StoredMessage> {
+  const subject = subjects.audit(broker);
+  for (let next = 1; ; ) {
+    const found = await bus.getFrom(STREAM, next, subject);
+    if (found === undefined) return;
+    yield found;
+    next = found.sequence + 1;
+  }
+}
+
+/**
+ * Opens a broker's log, and makes stream and copy the same. Throws `conflict` where they contradict each other,
+ * `bad-file` for a damaged copy, and what the bus throws.
+ */
+export async function openAuditLog(bus: Bus, broker: string): Promise<AuditLog> {
+  const signer = await auditSigner(broker);
+  const subject = subjects.audit(broker);
+  const file = copyFile(broker);
+  const copy = existsSync(file) ? decodeChain(readFileSync(file, 'utf8'), file) : [];
+  const conflict = (why: string) =>
+    new VouchError(
+      'conflict',
+      `audit log of broker ${broker}: ${why}; give this broker another --id, or find out who wrote there`,
+    );
+  const own = (record: Uint8Array): AuditRecord => {
+    try {
+      return readRecord(signer.publicKey, record);
+    } catch (error) {
+      throw conflict(`a record is not ours (${messageOf(error)})`);
+    }
+  };
+
+  /** number of records of the chain, its last one's digest, and that one's sequence in the stream */
+  let count = 0;
+  let head: string | null = null;
+  let at = 0;
+  /** acknowledged, and not yet in the copy */
+  let unsaved: Uint8Array[] = [];
+  const follow = (record: Uint8Array, sequence: number) => {
+    count += 1;
+    head = recordDigest(record);
+    at = sequence;
+  };
+  const append = (record: Uint8Array) =>
+    bus.append(subject, record, {
+      msgId: recordDigest(record),
+      expectLastSubjectSequence: at,
+      timeoutMs: APPEND_MS,
+    });
+  const save = async () => {
+    if (unsaved.length === 0) return;
+    await appendSynced(file, encodeChain(unsaved));
+    unsaved = [];
+  };
+
+  const last = await bus.getLast(STREAM, subject);
+  const stored = last === undefined ? 0 : own(last.data).sequence;
+  if (
+    last !== undefined &&
+    stored === copy.length &&
+    recordDigest(last.data) === recordDigest(copy.at(-1)!)
+  ) {
+    follow(last.data, last.sequence);
+    count = stored;
+  } else {
+    // One of them is behind: a new server, a lost disk, or a crash between the two.
+    for await (const message of storedRecords(bus, broker)) {
+      const mine = copy[count];
+      const { sequence, previous } = own(message.data);
+      if (sequence !== count + 1 || previous !== head)
+        throw conflict(`record ${count + 1} of the stream does not follow the one before it`);
+      if (mine !== undefined && recordDigest(mine) !== recordDigest(message.data))
+        throw conflict(`record ${count + 1} of the stream is not that of ${file}`);
+      if (mine === undefined) unsaved.push(message.data);
+      follow(message.data, message.sequence);
+    }
+    await save();
+    for (const record of copy.slice(count)) {
+      const { sequence, previous } = own(record);
+      if (sequence !== count + 1 || previous !== head)
+        throw conflict(`line ${count + 1} of ${file} does not follow the one before it`);
+      follow(record, (await append(record)).sequence);
+    }
+  }
+
+  let unrecorded = 0;
+  /** sent, and the acknowledgement never came: it may be in the stream */
+  const doubtful = new Map<string, Uint8Array>();
+  async function catchUp(): Promise<void> {
+    if (doubtful.size === 0) return;
+    const found = await bus.getLast(STREAM, subject);
+    if (found === undefined || found.sequence === at) return;
+    const record = doubtful.get(recordDigest(found.data));
+    if (record === undefined) throw conflict('somebody else appends to it');
+    follow(record, found.sequence);
+    unsaved.push(record);
+    doubtful.clear();
+  }
+
+  async function store(decision: Decision): Promise<void> {
+    try {
+      await catchUp();
+      await save();
+      const record = await signRecord(signer, {
+        broker,
+        sequence: count + 1,
+        previous: head,
+        time: new Date(),
+        unrecorded,
+        decision,
+      });
+      if (doubtful.size >= MAX_DOUBTFUL) doubtful.delete(doubtful.keys().next().value!);
+      doubtful.set(recordDigest(record), record);
+      const { sequence } = await append(record);
+      doubtful.clear();
+      follow(record, sequence);
+      unsaved.push(record);
+      unrecorded = 0;
+      await save();
+    } catch (error) {
+      if (decision.decision === 'refused') unrecorded += 1;
+      if (error instanceof VouchError && error.code === 'conflict')
+        throw conflict('somebody else appends to it');
+      throw error;
+    }
+  }
+
+  let queue: Promise<unknown> = Promise.resolve();
+  return {
+    record(decision) {
+      const done = queue.then(() => store(decision));
+      queue = done.catch(() => {});
+      return done;
+    },
+    async settled() {
+      await queue;
+    },
+  };
+}
+
+/** Appends to a file, made where it is not there, and returns once it is on the disk. Throws `storage-full`, `bad-file`. */
+async function appendSynced(file: string, text: string): Promise<void> {
+  try {
+    await mkdir(path.dirname(file), { recursive: true, mode: 0o700 });
+    const handle = await open(file, 'a', 0o600);
+    try {
+      await handle.writeFile(text);
+      await handle.sync();
+    } finally {
+      await handle.close();
+    }
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    const full = code === 'ENOSPC' || code === 'EDQUOT';
+    throw new VouchError(full ? 'storage-full' : 'bad-file', `${file}: not written (${messageOf(error)})`);
+  }
+}

@@ -1,0 +1,228 @@
+/**
+ * The host of roles: it connects one role with its own credentials, runs that role's actors under the tap and
+ * heartbeats, and stops it again. What a role does is its own file in `roles/`.
+ */
+import {
+  type ActorRefFrom,
+  type AnyActorRef,
+  type AnyStateMachine,
+  createActor,
+  type InputFrom,
+} from 'xstate';
+import { ControlReply, ControlRequest } from '../../protocols/enclave.ts';
+import { encodeMessage } from '../../protocols/envelope.ts';
+import { messageOf, VouchError } from '../../protocols/errors.ts';
+import { type ActorKind, type Role, subjects } from '../../protocols/subjects.ts';
+import { Heartbeat, Transition } from '../../protocols/transition.ts';
+import { type Bus, connect } from '../nats/bus.ts';
+import { answer, type Log } from '../nats/service.ts';
+import { type Offer, type Tap, type TapOptions, tap } from './tap.ts';
+
+/** An actor that was not heard for this long is unknown. */
+export const LEASE_MS = 3000;
+
+type CountsOf = TapOptions['countsOf'];
+
+export interface RunOptions<Machine extends AnyStateMachine> {
+  readonly kind: ActorKind;
+  readonly id: string;
+  readonly machine: Machine;
+  readonly input: InputFrom<Machine>;
+  readonly countsOf: CountsOf;
+  /** children that are published like their parent */
+  readonly child?: TapOptions['child'];
+  /** what it offers in a state, asked at every beat */
+  readonly offer?: (state: string) => Offer;
+}
+
+export interface RoleContext {
+  readonly role: Role;
+  readonly id: string;
+  /** `<role>.<id>`, the source in envelopes */
+  readonly source: string;
+  readonly bus: Bus;
+  readonly log: Log;
+  /** Starts an actor whose transitions and heartbeats are published. */
+  run<Machine extends AnyStateMachine>(options: RunOptions<Machine>): ActorRefFrom<Machine>;
+  /** Runs when the role stops, last in, first out. */
+  onStop(cleanup: () => unknown): void;
+}
+
+export interface RunningRole {
+  readonly role: Role;
+  readonly id: string;
+  readonly bus: Bus;
+  /** Drains the actor, waits until it has settled (at most 35 s), stops it, disconnects. */
+  stop(): Promise<void>;
+  /** The role's main actor. */
+  readonly actor: AnyActorRef;
+}
+
+export interface RoleOptions {
+  readonly role: Role;
+  readonly id: string;
+  readonly url: string;
+  readonly creds: string;
+  readonly log: Log;
+}
+
+/** What a role's file exports: it wires one machine and returns its actor and the event that drains it. */
+export type StartRole = (context: RoleContext) => Promise<{ actor: AnyActorRef; drain: { type: string } }>;
+
+/** Connects, starts the role, and returns the way to stop it. Nothing is left behind when starting fails. */
+export async function startRole(options: RoleOptions, start: StartRole): Promise<RunningRole> {
+  const { role, id, log } = options;
+  const source = `${role}.${id}`;
+  const bus = await connect({
+    url: options.url,
+    creds: options.creds,
+    name: source,
+    onError: (error) => log(`${source}: ${messageOf(error)}`),
+  });
+  const boot = crypto.randomUUID();
+  const cleanups: Array<() => unknown> = [];
+  const cleanUp = async () => {
+    for (const cleanup of cleanups.reverse()) {
+      try {
+        await cleanup();
+      } catch (error) {
+        log(`${source}: while stopping: ${messageOf(error)}`);
+      }
+    }
+    await bus.close();
+  };
+
+  /** Taps an actor and lets it be heard; both end with the actor or the role. Returns what beats once more. */
+  const observe = (
+    actor: AnyActorRef,
+    { kind, id: actorId, countsOf, child, offer }: Omit<RunOptions<AnyStateMachine>, 'machine' | 'input'>,
+  ) => {
+    const publish = (transition: Transition) => {
+      const subject = subjects.state(transition.kind, transition.id);
+      return bus.publishLossy(subject, encodeMessage(Transition, { subject, source, body: transition }));
+    };
+    const tapped: Tap = tap(actor, {
+      kind,
+      id: actorId,
+      boot,
+      countsOf,
+      publish,
+      ...(child ? { child } : {}),
+    });
+    const beat = () => {
+      for (const body of tapped.heartbeats(LEASE_MS, offer?.(String(actor.getSnapshot().value)))) {
+        const subject = subjects.beat(body.kind, body.id);
+        bus.publishLossy(subject, encodeMessage(Heartbeat, { subject, source, body }));
+      }
+    };
+    const timer = setInterval(beat, LEASE_MS / 3);
+    timer.unref();
+    const end = () => {
+      clearInterval(timer);
+      tapped.close();
+    };
+    // An actor that ends with an error says so here; without a listener it would end the process.
+    const failed = (error: unknown) => {
+      log(`${source}: ${messageOf(error)}`);
+      end();
+    };
+    actor.subscribe({ ...(offer ? { next: beat } : {}), complete: end, error: failed });
+    cleanups.push(end);
+    return beat;
+  };
+
+  const context: RoleContext = {
+    role,
+    id,
+    source,
+    bus,
+    log,
+    run({ machine, input, ...options }) {
+      const actor = createActor(machine, { input, id: options.id } as never);
+      const beat = observe(actor as unknown as AnyActorRef, options);
+      actor.start();
+      beat();
+      return actor as never;
+    },
+    onStop: (cleanup) => void cleanups.push(cleanup),
+  };
+  try {
+    const { actor, drain } = await start(context);
+    control(context, actor, drain);
+    // Whoever asks from now on finds the subscriptions there.
+    await bus.flush();
+    return {
+      role,
+      id,
+      bus,
+      actor,
+      async stop() {
+        actor.send(drain as never);
+        await until(actor, isSettled, 35_000).catch(() => log(`${source}: stopped before it had drained`));
+        await cleanUp();
+        (actor as unknown as { stop(): void }).stop();
+      },
+    };
+  } catch (error) {
+    await cleanUp();
+    throw error;
+  }
+}
+
+/** Answers `ctl.<role>.<id>.drain` and `.snapshot`; a context holds ids and counts only, so it may be shown. */
+function control(
+  { role, id, source, bus, log }: RoleContext,
+  actor: AnyActorRef,
+  drain: { type: string },
+): void {
+  const place = (verb: string) => ({ subject: subjects.control(role, id, verb), source, log });
+  const now = () => actor.getSnapshot() as unknown as AnySnapshot;
+  answer(bus, [ControlRequest, ControlReply], place('drain'), () => {
+    actor.send(drain as never);
+    return { state: String(now().value) };
+  });
+  answer(bus, [ControlRequest, ControlReply], place('snapshot'), () => ({
+    state: String(now().value),
+    context: now().context as Record<string, unknown>,
+  }));
+}
+
+interface AnySnapshot {
+  readonly status: string;
+  readonly value?: unknown;
+  readonly context?: unknown;
+  hasTag?(tag: string): boolean;
+}
+
+const isSettled = (snapshot: AnySnapshot): boolean =>
+  snapshot.status !== 'active' || (snapshot.hasTag?.('settled') ?? false);
+
+/** Resolves when the actor's snapshot satisfies `test`; throws `timeout` after `ms`. */
+export async function until(
+  actor: AnyActorRef,
+  test: (snapshot: AnySnapshot) => boolean,
+  ms: number,
+): Promise<void> {
+  const reached = () => test(actor.getSnapshot() as unknown as AnySnapshot);
+  if (reached()) return;
+  const { promise, resolve, reject } = Promise.withResolvers<void>();
+  const timer = setTimeout(
+    () =>
+      reject(new VouchError('timeout', `actor ${actor.id} did not reach the expected state within ${ms} ms`)),
+    ms,
+  );
+  const look = () => {
+    if (reached()) resolve();
+  };
+  const subscription = actor.subscribe({ next: look, complete: look, error: reject } as never);
+  try {
+    await promise;
+  } finally {
+    clearTimeout(timer);
+    subscription.unsubscribe();
+  }
+}
+
+/** Whether the actor is in the state of this name now. */
+export const inState = (actor: AnyActorRef, state: string): boolean =>
+  (actor.getSnapshot() as unknown as AnySnapshot).value === state;
