@@ -8,7 +8,7 @@ import { messageOf, VouchError } from '../../protocols/errors.ts';
 import type { ProviderName } from '../attest/provider.ts';
 import type { EngineName } from '../prove/host-engine.ts';
 import type { AuditCommand } from './audit.ts';
-import type { HostEvidenceCommand } from './host-evidence.ts';
+import type { HostEvidenceCommand } from './evidence.ts';
 import type { NetworkOptions } from './network.ts';
 import type { InitOptions } from './policy.ts';
 import type { VerifyCommand } from './verify.ts';
@@ -311,7 +311,7 @@ program
   .option('--out <file>', 'where it goes; default: stdout')
   .action(async (options: HostEvidenceCommand & { simulated: boolean }) => {
     allowSimulator(options.simulated);
-    const { hostEvidence } = await import('./host-evidence.ts');
+    const { hostEvidence } = await import('./evidence.ts');
     await hostEvidence(options, print, say);
   });
 
