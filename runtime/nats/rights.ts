@@ -9,7 +9,7 @@
  * (tried on 2.10.27). So the streams live in an account of their own with the two roles that may
  * make consumers anyway; everybody else reaches them through service imports, whose answers stay in the asker's
  * account. All imports share the one export `>`, and the server does not let an answer to one cross again
- * through the same export (its cycle detection). test/runtime/nats-rights.nats.test.ts tries all of this; it has
+ * through the same export (its cycle detection). test/runtime/nats/rights.nats.test.ts tries all of this; it has
  * passed on 2.9.10, 2.10.27 and 2.15.1.
  *
  * What remains: an answer can still be sent to a subject on which an actor of the outer account listens. The bus

@@ -9,7 +9,7 @@ import { folder } from '../../runtime/home/home.ts';
 import { credentials } from '../../runtime/installation/credentials.ts';
 import { assert, suite, type TestContext } from '../harness.ts';
 import { importsOf } from '../repo/sources.ts';
-import { ENCLAVE, MODEL, serving } from '../runtime/serving-fixture.ts';
+import { ENCLAVE, MODEL, serving } from '../runtime/roles/serving-fixture.ts';
 import * as client from './independent-client.ts';
 
 const test = suite('protocol document: a client from the document alone', { timeoutMs: 90_000 });

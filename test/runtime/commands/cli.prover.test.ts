@@ -1,0 +1,526 @@
+/** Every command against one running demonstration, from its own host and from others. */
+import { existsSync, readdirSync, readFileSync, statSync, truncateSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:net';
+import { join, resolve } from 'node:path';
+import { onnxFromNetwork } from '../../../circuits/model/network.ts';
+import { writeOnnx } from '../../../circuits/model/onnx.ts';
+import { preprocess } from '../../../circuits/model/preprocessing.ts';
+import { EvidenceReply, EvidenceRequest } from '../../../protocols/enclave.ts';
+import { canonicalJson } from '../../../protocols/encoding.ts';
+import { decodeMessage, ENVELOPE_HEADER, ErrorReply, encodeMessage } from '../../../protocols/envelope.ts';
+import { MAX_SEALED_REQUEST_BYTES } from '../../../protocols/inference.ts';
+import type { PublishedProof } from '../../../protocols/proof.ts';
+import { subjects } from '../../../protocols/subjects.ts';
+import { infer, sendSealed, verifyService } from '../../../runtime/client/client.ts';
+import { inferCommand } from '../../../runtime/commands/infer.ts';
+import { addModelCommand } from '../../../runtime/commands/model.ts';
+import { statusCommand } from '../../../runtime/commands/status.ts';
+import { verifyCommand } from '../../../runtime/commands/verify.ts';
+import { sampleData } from '../../../runtime/demo/sample.ts';
+import { train } from '../../../runtime/demo/trainer.ts';
+import { readPolicy } from '../../../runtime/installation/policies.ts';
+import { creditPreprocessing, readCreditData, split } from '../../../runtime/models/credit-data.ts';
+import { connect } from '../../../runtime/nats/bus.ts';
+import { powersOfTau } from '../../circuits/powers-of-tau.ts';
+import { assert, suite, type TestContext } from '../../harness.ts';
+import { codeOf } from '../nats/nats-fixture.ts';
+import {
+  type Ended,
+  eventually,
+  newHome,
+  processesOf,
+  type Started,
+  start,
+  unfinished,
+  vouch,
+} from './cli-fixture.ts';
+
+const test = suite('cli', { timeoutMs: 300_000 });
+const MODEL = 'credit';
+/** Few enough for a small circuit, enough for a model that beats a constant answer. */
+const ROWS = 120;
+const PTAU = resolve(import.meta.dirname, '../../../../shared/prover/test12.ptau');
+
+const home = newHome();
+// Commands that run in this process belong to the same installation.
+process.env.VOUCH_HOME = home;
+const testSet = join(home, 'models', `${MODEL}.test.data`);
+let demo: Started;
+let url = '';
+
+const ok = ({ code, stdout, stderr }: Ended): string => {
+  assert.is(code, 0, stderr);
+  return stdout;
+};
+const refused = ({ code, stdout, stderr }: Ended, code_: number, sentence: RegExp): void => {
+  assert.is(code, code_, stderr);
+  assert.match(stdout + stderr, sentence);
+  assert.not.match(stderr, /\n\s+at |defect/);
+};
+const json = (ended: Ended): never => JSON.parse(ok(ended)) as never;
+const lines = (text: string): string[] => text.trim().split('\n');
+const rows = (count: number): string[] => lines(readFileSync(testSet, 'utf8')).slice(0, count);
+const states = async (): Promise<Map<string, string>> => {
+  const { actors } = JSON.parse(await said((print) => statusCommand({ ...here(), json: true }, print))) as {
+    actors: { kind: string; id: string; state: string }[];
+  };
+  return new Map(actors.map(({ kind, id, state }) => [`${kind} ${id}`, state]));
+};
+const flipped = (row: string): string => row.replace(/[12]$/, (label) => (label === '1' ? '2' : '1'));
+const receipts = (): string[] => readdirSync(join(home, 'receipts')).sort();
+
+/** A command in this process: what it prints, or the code of its error and the sentence. Exit codes are cli.nats.test.ts's business. */
+async function said(command: (print: (value: unknown) => void) => Promise<unknown>): Promise<string> {
+  const out: string[] = [];
+  try {
+    await command((value) => void out.push(typeof value === 'string' ? value : JSON.stringify(value)));
+  } catch (error) {
+    out.push(`${(error as { code?: string }).code}: ${(error as Error).message}`);
+  }
+  return out.join('\n');
+}
+const here = () => ({ url, creds: join(home, 'creds'), json: false });
+
+/** A host of its own with what `vouch creds` gave it. */
+async function otherHost(roles: string[], id: string): Promise<{ host: string; kit: string }> {
+  const host = newHome();
+  const kit = join(host, 'given');
+  ok(await vouch(home, ['creds', ...roles, '--id', id, '--out', kit]));
+  return { host, kit };
+}
+
+/** Starts roles until the test ends, when they have to stop by themselves with code 0. */
+function running(t: TestContext, host: string, words: string[]): Started {
+  const child = start(host, ['start', ...words]);
+  t.defer(async () => {
+    child.kill('SIGTERM');
+    const { code, stderr } = await child.ended;
+    assert.is(code, 0, stderr);
+  });
+  return child;
+}
+
+test('npm start comes up, says what it shows, and writes down where it runs', async () => {
+  const data = join(home, 'some.data');
+  writeFileSync(data, lines(sampleData(1)).slice(0, ROWS).join('\n'));
+  demo = start(home, ['demo', '--data', data]);
+  await demo.line(/Up until Ctrl-C/);
+  const context = JSON.parse(readFileSync(join(home, 'context.json'), 'utf8')) as { url: string };
+  url = context.url;
+  assert.match(url, /^nats:\/\/127\.0\.0\.1:\d+$/);
+  for (const step of ['NATS', 'Vendor', 'Host', 'Client', 'Proof', 'Summary'])
+    await demo.line(new RegExp(`^(\\[\\d\\] )?${step}.*`));
+  // No GPU is bound and none is demanded; all else has to pass.
+  await demo.line(/accept: SIMULATED, 19 of 20 checks passed, 1 skipped/);
+  await demo.line(/skipped gpu\.bound: SIMULATED: no GPU evidence, and none demanded/);
+  await demo.line(/verified with snarkjs: (\d+) of \1 checks passed/);
+  await demo.line(/runtime\/vouch\.mjs status$/);
+});
+
+test('a second start on the same folder', async () => {
+  refused(
+    await vouch(home, ['demo', '--once']),
+    2,
+    /another npm start \(process \d+\) uses .*: stop it first/,
+  );
+});
+
+test('status: every actor, for people and for programs', async () => {
+  const seen = await states();
+  for (const actor of ['enclave enclave-1', 'runner enclave-1', 'broker enclave-1', 'supervisor host-1'])
+    assert.ok(seen.has(actor), actor);
+  assert.is(seen.get('worker worker-1'), 'idle');
+  assert.is(seen.get('coordinator coordinator-1'), 'admitting');
+  const status = json(await vouch(home, ['status', '--json'])) as {
+    server: { url: string };
+    actors: unknown[];
+  };
+  assert.is(status.server.url, url);
+  assert.is(status.actors.length, seen.size);
+  assert.match(ok(await vouch(home, ['status'])), /^worker +worker-2 +idle +attested, .*credit 2$/m);
+});
+
+test('infer: every form of input, the same decisions', async () => {
+  const [first, second] = rows(2).map((row) => row.split(' ').slice(0, -1)) as [string[], string[]];
+  const names = creditPreprocessing(readCreditData(sampleData(1))).columns.map(({ name }) => name);
+  const object = (cells: string[]) =>
+    Object.fromEntries(names.map((name, i) => [name, /^\d+$/.test(cells[i]!) ? Number(cells[i]) : cells[i]]));
+  const forms: Record<string, string> = {
+    'separated by spaces, with the label': `${rows(2).join('\n')}\n`,
+    'CSV with a header': [names, first, second].map((cells) => cells.join(',')).join('\r\n'),
+    'array of arrays': JSON.stringify([first, second]),
+    'array of objects': JSON.stringify([object(first), object(second)]),
+  };
+  const file = join(home, 'applications');
+  const decided: string[][] = [];
+  for (const [form, text] of Object.entries(forms)) {
+    writeFileSync(file, text);
+    const out = lines(await said((print) => inferCommand(MODEL, file, here(), print)));
+    assert.is(out.length, 2, form);
+    decided.push(out.map((line) => line.split('\t')[0]!));
+    for (const line of out) assert.ok(existsSync(line.split('\t')[2]!), form);
+  }
+  for (const one of decided) assert.equal(one, decided[0]);
+
+  for (const text of [JSON.stringify(first), JSON.stringify(object(first)), `${first.join(' ')}\n`]) {
+    const answer = json(await vouch(home, ['infer', MODEL, '-', '--json'], text)) as Record<string, unknown>;
+    assert.is(answer.label, decided[0]![0]);
+    assert.is(answer.evidence, 'SIMULATED');
+    assert.ok(existsSync(String(answer.receipt)));
+  }
+});
+
+test('infer: what cannot be decided is said before anything is sealed', async () => {
+  const cells = rows(1)[0]!.split(' ').slice(0, -1);
+  const text = cells.join(' ');
+  const before = receipts();
+  const file = join(home, 'applications');
+  const cases: [string, RegExp][] = [
+    ['', /bad-input: .*expected at least one row/],
+    ['[]', /bad-input: .*expected at least one row/],
+    [cells.slice(1).join(' '), /bad-input: row 1: expected 20 cells .*, got 19/],
+    [
+      text.replace(` ${cells[4]} `, ' much '),
+      /bad-input: .*"credit-amount": expected a decimal number, got "much"/,
+    ],
+    [text.replace(cells[0]!, 'A19'), /bad-input: .*"checking-account": expected one of A11, .*got "A19"/],
+    ['{"age": ', /bad-input: .*expected JSON or lines of cells/],
+    ['{"age": 3}', /bad-input: row 1: field "age" is unknown/],
+    ['[[1, null]]', /bad-input: row 1: expected an array of strings or numbers/],
+  ];
+  for (const [input, sentence] of cases) {
+    writeFileSync(file, input);
+    assert.match(await said((print) => inferCommand(MODEL, file, here(), print)), sentence);
+  }
+  const none = join(home, 'none');
+  const infer_ = (model: string, path: string, policy?: string) =>
+    said((print) => inferCommand(model, path, { ...here(), ...(policy ? { policy } : {}) }, print));
+  assert.match(await infer_(MODEL, none), /bad-file: .*there is no such file/);
+  assert.match(await infer_('nobody', file), /unknown-model: .*nobody has published a model of that name/);
+  assert.match(await infer_('no model', file), /bad-token: model: expected 1 to 64 of/);
+  assert.match(await infer_(MODEL, file, none), /bad-file: policy .*: there is no such file/);
+  refused(
+    await vouch(home, ['infer', MODEL, '-'], 'A11 6'),
+    2,
+    /^vouch: row 1: expected 20 cells .*, got 2$/m,
+  );
+  refused(await vouch(home, ['infer', 'nobody', '-'], text), 2, /nobody has published/);
+  assert.equal(receipts(), before);
+});
+
+test('bad messages get error replies, and the runner stays ready', async (t) => {
+  const bus = await connect({
+    url,
+    creds: readFileSync(join(home, 'creds', 'client_client-1.creds'), 'utf8'),
+  });
+  t.defer(() => bus.close());
+  const source = 'client.client-1';
+  const policy = readPolicy(join(home, 'policies', 'inference.json'));
+  const service = await verifyService(bus, source, MODEL, policy);
+  const subject = subjects.infer(MODEL, service.document.enclave);
+  const codeIn = (data: Uint8Array) => decodeMessage(ErrorReply, null, data).body.code;
+  const bytes = (text: string) => new TextEncoder().encode(text);
+
+  assert.is(
+    await codeOf(sendSealed(bus, source, service, new Uint8Array(MAX_SEALED_REQUEST_BYTES + 1))),
+    'too-large',
+  );
+  assert.is(await codeOf(sendSealed(bus, source, service, new Uint8Array(100))), 'seal-rejected');
+  assert.is(await codeOf(bus.request(subject, new Uint8Array(bus.server.maxPayload + 1))), 'too-large');
+  assert.is(codeIn((await bus.request(subject, bytes('x'))).data), 'bad-message', 'no header');
+  const garbled = await bus.request(subject, bytes('x'), { headers: { [ENVELOPE_HEADER]: '{"type":' } });
+  assert.is(codeIn(garbled.data), 'bad-message');
+
+  const ask = (data: Uint8Array) => bus.request(subjects.evidence(MODEL), data);
+  assert.is(codeIn((await ask(bytes('{"garbage'))).data), 'bad-message');
+  assert.is(codeIn((await ask(new Uint8Array())).data), 'bad-message');
+  const nonce = service.nonce;
+  const envelope = JSON.parse(
+    new TextDecoder().decode(
+      encodeMessage(EvidenceRequest, { subject: subjects.evidence(MODEL), source, body: { nonce } }),
+    ),
+  ) as { version: number };
+  assert.is(codeIn((await ask(bytes(JSON.stringify({ ...envelope, version: 99 })))).data), 'bad-version');
+  assert.is(
+    decodeMessage(EvidenceReply, null, (await ask(bytes(JSON.stringify(envelope)))).data).body.document
+      .enclave,
+    'enclave-1',
+  );
+
+  const cells = rows(1)[0]!.split(' ').slice(0, -1);
+  assert.is(
+    await codeOf(infer(bus, source, service, policy, cells.slice(1))),
+    'bad-input',
+    '19 cells, sealed',
+  );
+  assert.is(
+    await codeOf(infer(bus, source, service, policy, ['x'.repeat(257)])),
+    'bad-message',
+    'a long cell, sealed',
+  );
+  assert.ok((await infer(bus, source, service, policy, cells)).receipt.verdict === 'accept');
+  assert.is((await states()).get('runner enclave-1'), 'ready');
+});
+
+test('verify: a receipt, a tampered one, and a wrong measurement', async () => {
+  const file = join(home, 'receipts', receipts()[0]!);
+  assert.match(ok(await vouch(home, ['verify', file])), /^verdict: accept$/m);
+  const report = json(await vouch(home, ['verify', file, '--json'])) as {
+    verdict: string;
+    checks: { status: string }[];
+    claims: { enclave: string };
+  };
+  assert.is(report.verdict, 'accept');
+  assert.ok(report.checks.length > 20 && !report.checks.some(({ status }) => status === 'fail'));
+  assert.is(report.claims.enclave, 'enclave-1');
+
+  const tampered = Uint8Array.from(readFileSync(file));
+  tampered[tampered.length - 3]! ^= 1;
+  const copy = join(home, 'tampered.cose');
+  writeFileSync(copy, tampered);
+  refused(await vouch(home, ['verify', copy]), 1, /^verdict: reject$/m);
+
+  const policy = JSON.parse(readFileSync(join(home, 'policies', 'inference.json'), 'utf8')) as object;
+  const other = join(home, 'other-policy.json');
+  writeFileSync(other, JSON.stringify({ ...policy, measurements: ['ab'.repeat(48)] }));
+  refused(await vouch(home, ['verify', file, '--policy', other]), 1, /^fail +policy\.measurement/m);
+});
+
+const few = join(home, 'few.data');
+const fewProof = join(home, 'few.json');
+
+test('prove: a test set of one’s own; verify: every way in which it can be wrong', async () => {
+  // One row has the wrong label, so that nothing gets all eight right.
+  const mixed = rows(8).map((row, i) => (i === 0 ? flipped(row) : row));
+  writeFileSync(few, `${mixed.join('\n')}\n`);
+  const made = await vouch(home, ['prove', MODEL, '--test-set', few, '--threshold', '5', '--out', fewProof]);
+  assert.match(ok(made), /^verified\tat least 5 of 8 rows\t/);
+  assert.match(made.stderr, /INSECURE-SINGLE-PARTY: it convinces its maker only/);
+
+  assert.match(
+    ok(await vouch(home, ['verify', fewProof, '--test-set', few])),
+    /made by me \(INSECURE-SINGLE-PARTY\)/,
+  );
+  refused(await vouch(home, ['verify', fewProof]), 1, /^fail +proof\.test-set .*expected --test-set FILE/m);
+  refused(await vouch(home, ['verify', fewProof, '--test-set', testSet]), 1, /^fail +proof\.test-set/m);
+
+  const published = JSON.parse(readFileSync(fewProof, 'utf8')) as PublishedProof;
+  const tampered = (change: (proof: PublishedProof) => void): string => {
+    const copy = structuredClone(published);
+    change(copy);
+    const file = join(home, 'tampered.json');
+    writeFileSync(file, canonicalJson(copy));
+    return file;
+  };
+  const verify = (file: string, policy?: string) =>
+    said((print) => verifyCommand(file, { testSet: few, json: false, ...(policy ? { policy } : {}) }, print));
+  const check = async (change: (record: PublishedProof['record']) => void, sentence: RegExp) =>
+    assert.match(await verify(tampered(({ record }) => change(record))), sentence);
+  await check((record) => {
+    record.statement.threshold = 8;
+  }, /^fail +proof\.public-signals/m);
+  await check((record) => {
+    record.publicSignals[1] = '8';
+  }, /^fail +proof\.groth16/m);
+  await check((record) => {
+    record.proof.pi_a.reverse();
+  }, /^fail +proof\.groth16/m);
+  await check((record) => {
+    record.constraints = 1;
+  }, /^fail +proof\.maker-signature/m);
+  await check((record) => {
+    record.architecture = {};
+  }, /^fail +proof\.test-set/m);
+  refused(
+    await vouch(home, [
+      'verify',
+      tampered(({ record }) => record.publicSignals.reverse()),
+      '--test-set',
+      few,
+    ]),
+    1,
+    /verdict: reject/,
+  );
+
+  const policy = JSON.parse(readFileSync(join(home, 'policies', 'prover.json'), 'utf8')) as object;
+  const wrong = join(home, 'wrong-prover.json');
+  writeFileSync(wrong, JSON.stringify({ ...policy, measurements: ['ab'.repeat(48)] }));
+  assert.match(await verify(fewProof, wrong), /^fail +proof\.maker-evidence/m);
+  const cut = join(home, 'cut.json');
+  writeFileSync(cut, readFileSync(fewProof).subarray(0, 2000));
+  assert.match(await verify(cut), /bad-file: .*truncated or damaged/);
+});
+
+test('verify on another host: the key is unproven there, and can be trusted by name', async () => {
+  const { host, kit } = await otherHost(['client'], 'bob');
+  const words = ['verify', fewProof, '--test-set', few, '--policy', join(kit, 'policies', 'prover.json')];
+  const { code, stdout } = await vouch(host, words);
+  assert.is(code, 1, stdout);
+  const digest = /--trust-key ([0-9a-f]{64}) accepts it/.exec(stdout)?.[1];
+  assert.ok(digest, stdout);
+  assert.match(ok(await vouch(host, [...words, '--trust-key', digest!])), /^verdict: accept$/m);
+  refused(await vouch(host, [...words, '--trust-key', '00'.repeat(32)]), 1, /unproven/);
+});
+
+test('prove: what cannot be proved', async () => {
+  const prove = (...words: string[]) => vouch(home, ['prove', ...words]);
+  refused(await prove(MODEL, '--test-set', few, '--threshold', '9'), 2, /threshold: expected at most 8/);
+  refused(await prove('nobody', '--test-set', few), 2, /nobody has published/);
+  refused(await prove('nobody'), 2, /expected --test-set FILE, this host keeps none for it/);
+  refused(await prove(MODEL, '--test-set', few, '--threshold', '8'), 1, /the model does not .* 8 of 8 rows/);
+});
+
+test('a truncated proving key in the cache is made again', async () => {
+  const folder = join(home, 'cache', 'zkeys');
+  const published = JSON.parse(readFileSync(fewProof, 'utf8')) as PublishedProof;
+  const file = join(folder, `${published.record.statement.circuit}.zkey`);
+  const { size } = statSync(file);
+  truncateSync(file, Math.floor(size / 2));
+  ok(await vouch(home, ['prove', MODEL, '--test-set', few, '--threshold', '5', '--out', fewProof]));
+  assert.is(statSync(file).size, size);
+  ok(await vouch(home, ['verify', fewProof, '--test-set', few]));
+});
+
+test('a worker on another host is attested and takes its share', async (t) => {
+  const { host, kit } = await otherHost(['worker'], 'w9');
+  // One file names them all, the id included.
+  const worker = running(t, host, ['worker', '--nats', url, '--creds', join(kit, 'worker_w9.creds')]);
+  await worker.line(/vouch: ready/);
+  await eventually('w9 is idle', async () => (await states()).get('worker w9') === 'idle');
+  assert.not.ok(existsSync(join(host, 'keys')), 'it has no root of its own');
+  const published = json(
+    await vouch(home, ['prove', MODEL, '--test-set', few, '--threshold', '5', '--json']),
+  ) as PublishedProof;
+  const share = published.record.workers.find(({ id }) => id === 'w9');
+  assert.ok(share && share.shards > 0, JSON.stringify(published.record.workers));
+});
+
+test('a client, a monitor and a coordinator on other hosts', async (t) => {
+  const { host, kit } = await otherHost(['client', 'monitor', 'coordinator'], 'far-1');
+  const there = ['--nats', url, '--creds', kit];
+  const out = ok(await vouch(host, ['infer', MODEL, '-', ...there], `${rows(1)[0]}\n`));
+  assert.ok(out.split('\t')[2]!.trim().startsWith(join(host, 'receipts')));
+
+  const coordinator = running(t, host, ['coordinator', 'monitor', ...there]);
+  const page = (await coordinator.line(/^monitor: http/)).slice('monitor: '.length);
+  await coordinator.line(/vouch: ready/);
+  assert.is((await states()).get('coordinator far-1'), 'admitting');
+  const answer = await fetch(page);
+  assert.is(answer.status, 200);
+  assert.match(await answer.text(), /SIMULATED/);
+
+  const taken = createServer();
+  await new Promise<void>((done) => taken.listen(0, '127.0.0.1', done));
+  t.defer(() => taken.close());
+  const port = String((taken.address() as { port: number }).port);
+  refused(
+    await vouch(host, ['start', 'monitor', ...there, '--port', port]),
+    2,
+    new RegExp(`${port}.*in use`),
+  );
+  // Wrong credentials: those of another installation.
+  const stranger = newHome();
+  ok(await vouch(stranger, ['creds', 'client', '--id', 'client-1', '--out', stranger]));
+  refused(
+    await vouch(stranger, ['status', '--nats', url, '--creds', stranger]),
+    2,
+    /it refused the credentials of client-1/,
+  );
+});
+
+test('a model of one’s own: added, served, and refused when it is damaged', async (t) => {
+  const data = join(home, 'own.data');
+  writeFileSync(data, sampleData(2));
+  const { train: training } = split(readCreditData(sampleData(2)), 1);
+  const spec = creditPreprocessing(training);
+  const features = training.map(({ cells }) => preprocess(spec, cells));
+  const network = train({ features, labels: training.map(({ label }) => label) }, 2, { seed: 5, hidden: 2 });
+  const onnx = writeOnnx(onnxFromNetwork(network));
+  const file = join(home, 'own.onnx');
+
+  const damaged: [Uint8Array, RegExp][] = [
+    [onnx.subarray(0, onnx.length - 100), /ONNX: /],
+    [new TextEncoder().encode('garbage'), /ONNX: truncated, or not an ONNX file/],
+    [new Uint8Array(), /ONNX: the file is empty/],
+    [
+      writeOnnx(onnxFromNetwork(train({ features: [[1, 2]], labels: [0] }, 2, { hidden: 2 }))),
+      /takes 2 features, the preprocessing gives 63/,
+    ],
+  ];
+  for (const [bytes, sentence] of damaged) {
+    writeFileSync(file, bytes);
+    const add = said((print) => addModelCommand('own', file, { ...here(), data }, print));
+    assert.match(await add, sentence);
+  }
+  assert.not.ok(existsSync(join(home, 'models', 'own.onnx')));
+  writeFileSync(file, 'garbage');
+  refused(
+    await vouch(home, ['model', 'add', 'own', file, '--data', data]),
+    2,
+    /^vouch: ONNX: truncated, or not/,
+  );
+  refused(await vouch(home, ['infer', 'own', '-'], rows(1)[0]), 2, /nobody has published/);
+
+  writeFileSync(file, onnx);
+  const added = json(await vouch(home, ['model', 'add', 'own', file, '--data', data, '--json'])) as {
+    commitment: string;
+    correct: number;
+    baseline: number;
+  };
+  assert.ok(added.correct > added.baseline);
+  refused(
+    await vouch(home, ['infer', 'own', '-'], rows(1)[0]),
+    1,
+    /nobody serves it now; start one: vouch start enclave/,
+  );
+  const runner = running(t, home, ['enclave', 'gpu', 'runner', '--id', 'enclave-2', '--model', 'own']);
+  await runner.line(/vouch: ready/);
+  assert.match(ok(await vouch(home, ['infer', 'own', '-'], rows(1)[0])), /^(good|bad)\tSIMULATED\t/);
+});
+
+test('setup --ptau: the ceremony path', async (t) => {
+  const tiny = join(home, 'tiny.data');
+  writeFileSync(
+    tiny,
+    `${lines(readFileSync(join(home, 'models', 'own.test.data'), 'utf8'))
+      .slice(0, 3)
+      .join('\n')}\n`,
+  );
+  const setup = (ptau: string) =>
+    vouch(home, ['setup', '--ptau', ptau, '--model', 'own', '--test-set', tiny]);
+  const garbage = join(home, 'garbage.ptau');
+  writeFileSync(garbage, 'garbage');
+  refused(await setup(garbage), 2, /\.ptau file: 7 bytes are too few/);
+  if (!existsSync(PTAU)) t.skip('no ../shared/prover/test12.ptau');
+  const small = join(home, 'small.ptau');
+  writeFileSync(small, powersOfTau(4));
+  refused(await setup(small), 2, /small\.ptau: it is for circuits of up to 2\^4 rows, this one needs 2\^\d+/);
+  writeFileSync(small, powersOfTau(4, { prepared: false }));
+  refused(await setup(small), 2, /small\.ptau: it is not prepared for phase 2/);
+  const made = await setup(PTAU);
+  ok(made);
+  assert.match(made.stderr, /was made from .* and checked against it/);
+  const proof = join(home, 'ceremony.json');
+  const proved = await vouch(home, ['prove', 'own', '--test-set', tiny, '--threshold', '1', '--out', proof]);
+  ok(proved);
+  assert.match(proved.stderr, /CEREMONY: it convinces whoever trusts/);
+  assert.match(
+    ok(await vouch(home, ['verify', proof, '--test-set', tiny])),
+    /key and circuit: ceremony checked/,
+  );
+});
+
+test('Ctrl-C drains and stops everything', async () => {
+  const began = performance.now();
+  demo.interrupt();
+  const { code, stdout, stderr } = await demo.ended;
+  assert.is(code, 0, stderr);
+  assert.is(stdout, '');
+  assert.ok(performance.now() - began < 20_000, `${performance.now() - began} ms`);
+  assert.not.match(stderr, /while stopping|before it had drained/);
+  await eventually('no process is left', () => processesOf(home).length === 0);
+  assert.equal(unfinished(home), []);
+  refused(await vouch(home, ['status']), 2, /no running Vouch is known/);
+});
+
+test.run();

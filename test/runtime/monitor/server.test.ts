@@ -1,0 +1,232 @@
+import { request } from 'node:http';
+import { connect } from 'node:net';
+import { createFeed } from '../../../runtime/monitor/feed.ts';
+import type { Hello, Observation } from '../../../runtime/monitor/model.ts';
+import { fromSnapshot, reduce } from '../../../runtime/monitor/model.ts';
+import { startMonitor } from '../../../runtime/monitor/server.ts';
+import type { TestContext } from '../../harness.ts';
+import { assert, suite } from '../../harness.ts';
+
+const test = suite('monitor server');
+
+async function started(t: TestContext, options: Partial<Parameters<typeof startMonitor>[0]> = {}) {
+  const feed = createFeed();
+  const monitor = await startMonitor({ feed, ...options });
+  t.defer(() => monitor.close());
+  t.defer(() => feed.end());
+  return { feed, monitor, url: monitor.url };
+}
+
+const step = (seq: number, to: string): Observation => ({
+  type: 'transition',
+  at: Date.now(),
+  kind: 'worker',
+  id: 'w1',
+  boot: 'b1',
+  seq,
+  from: null,
+  to,
+  event: 'step',
+  counts: {},
+});
+
+/** The status and body that a raw request gets; `fetch` would not send a foreign Host. */
+function ask(
+  url: string,
+  headers: Record<string, string>,
+  method = 'GET',
+): Promise<{ status: number; text: string }> {
+  return new Promise((resolve, reject) => {
+    const sent = request(url, { method, headers, setHost: false, agent: false }, (response) => {
+      response.setEncoding('utf8');
+      let text = '';
+      response.on('data', (part: string) => {
+        text += part;
+      });
+      response.on('end', () => resolve({ status: response.statusCode!, text }));
+    });
+    sent.on('error', reject);
+    sent.end();
+  });
+}
+
+/** Server-sent events as they come. */
+async function* events(t: TestContext, url: string): AsyncGenerator<{ event: string; data: unknown }> {
+  const abort = new AbortController();
+  t.defer(() => abort.abort());
+  const response = await fetch(`${url}events`, { signal: abort.signal });
+  assert.is(response.headers.get('content-type'), 'text/event-stream');
+  let buffered = '';
+  for await (const part of response.body!.pipeThrough(new TextDecoderStream())) {
+    buffered += part;
+    const blocks = buffered.split('\n\n');
+    buffered = blocks.pop()!;
+    for (const block of blocks) {
+      const [, event, data] = /^event: (.+)\ndata: (.+)$/.exec(block)!;
+      yield { event: event!, data: JSON.parse(data!) };
+    }
+  }
+}
+
+test('the page, its style and its modules are served under a strict policy', async (t) => {
+  const { url } = await started(t);
+  const types: Record<string, string> = {
+    '': 'text/html',
+    'style.css': 'text/css',
+    'icon.svg': 'image/svg+xml',
+    'page.ts': 'text/javascript',
+    'elements.ts': 'text/javascript',
+    'model.ts': 'text/javascript',
+    'view.ts': 'text/javascript',
+  };
+  for (const [path, type] of Object.entries(types)) {
+    const response = await fetch(url + path);
+    assert.is(response.status, 200, path);
+    assert.is(response.headers.get('content-type'), `${type}; charset=utf-8`);
+    const policy = response.headers.get('content-security-policy')!;
+    assert.match(policy, "default-src 'none'");
+    assert.not.match(policy, 'unsafe');
+    assert.is(response.headers.get('x-content-type-options'), 'nosniff');
+    assert.is(response.headers.get('access-control-allow-origin'), null);
+    const text = await response.text();
+    if (type === 'text/html') {
+      assert.not.match(text, /<style|style=|<script(?![^>]* src="\/)|\son[a-z]+=/i);
+    }
+    if (type === 'text/javascript') {
+      for (const [, from] of text.matchAll(/^import .* from '(.*)';$/gm)) {
+        assert.ok(types[from!.replace('./', '')], `${path} imports ${from}, which is served`);
+      }
+    }
+  }
+  assert.is((await fetch(`${url}server.ts`)).status, 404);
+  assert.is((await fetch(`${url}../package.json`)).status, 404);
+});
+
+test('only reading is allowed', async (t) => {
+  const { url } = await started(t);
+  for (const method of ['POST', 'PUT', 'DELETE', 'OPTIONS']) {
+    assert.is((await fetch(url, { method })).status, 405, method);
+  }
+  assert.is((await fetch(url, { method: 'HEAD' })).status, 200);
+});
+
+test('a foreign Host is refused, loopback names are answered', async (t) => {
+  const { url } = await started(t);
+  const { port, host } = new URL(url);
+  for (const name of [host, `localhost:${port}`, `LOCALHOST:${port}`, '127.0.0.1', '[::1]:80']) {
+    assert.is((await ask(url, { host: name })).status, 200, name);
+  }
+  for (const name of [
+    'evil.example',
+    `evil.example:${port}`,
+    'localhost.evil.example',
+    '192.0.2.1',
+    '',
+    '::1',
+  ]) {
+    assert.is((await ask(url, { host: name })).status, 421, name);
+    assert.is((await ask(`${url}events`, { host: name })).status, 421, name);
+  }
+});
+
+test('on every address a bare address is answered, a foreign name is not', async (t) => {
+  const { url } = await started(t, { host: '0.0.0.0' });
+  assert.is((await ask(url, { host: '192.0.2.1:8080' })).status, 200);
+  assert.is((await ask(url, { host: 'evil.example' })).status, 421);
+});
+
+test('another site cannot open the events', async (t) => {
+  const { url } = await started(t);
+  const { host } = new URL(url);
+  assert.is((await ask(`${url}events`, { host, 'sec-fetch-site': 'cross-site' })).status, 403);
+  assert.is((await ask(`${url}events`, { host, 'sec-fetch-site': 'same-site' })).status, 403);
+});
+
+test('a page gets the snapshot first, then what follows, and ends with the same model', async (t) => {
+  const { feed, url } = await started(t, { simulated: true });
+  feed.push(step(1, 'joining'));
+  await new Promise((resolve) => setTimeout(resolve, 200));
+  const stream = events(t, url);
+  const hello = (await stream.next()).value as { event: string; data: Hello };
+  assert.is(hello.event, 'hello');
+  assert.is(hello.data.simulated, true);
+  assert.ok(Math.abs(hello.data.now - Date.now()) < 5_000);
+  assert.equal(
+    hello.data.snapshot.transitions.map(({ to }) => to),
+    ['joining'],
+  );
+  feed.push(step(2, 'idle'));
+  const live = (await stream.next()).value!;
+  assert.is(live.event, 'observations');
+  const model = reduce(fromSnapshot(hello.data.snapshot), live.data as Observation[]);
+  assert.is(model.actors.get('worker/w1')!.state, 'idle');
+  const second = (await events(t, url).next()).value!.data as Hello;
+  assert.equal(fromSnapshot(second.snapshot), model);
+});
+
+test('a feed that ends or fails leaves the monitor up and says so', async (t) => {
+  const { feed, url } = await started(t);
+  feed.end();
+  const stream = events(t, url);
+  await stream.next();
+  const [last] = (await stream.next()).value!.data as Observation[];
+  assert.is(last?.type === 'source' && last.connected, false);
+  assert.is((await fetch(url)).status, 200);
+});
+
+test('the number of event streams is bounded', async (t) => {
+  const { url } = await started(t, { maxClients: 2 });
+  await events(t, url).next();
+  await events(t, url).next();
+  const response = await fetch(`${url}events`);
+  assert.is(response.status, 503);
+});
+
+test('a client that does not read is dropped, others go on', async (t) => {
+  const { feed, url } = await started(t, { maxQueueBytes: 200_000 });
+  const { hostname, port } = new URL(url);
+  const slow = connect(Number(port), hostname);
+  t.defer(() => slow.destroy());
+  const closed = new Promise((resolve) => slow.once('close', resolve));
+  slow.on('error', () => {});
+  slow.write(`GET /events HTTP/1.1\r\nHost: ${hostname}\r\n\r\n`);
+  slow.pause();
+  const reader = events(t, url);
+  await reader.next();
+  // One event of about 10 MB, more than kernel buffers hold; the next one finds it still waiting.
+  const counts = Object.fromEntries(Array.from({ length: 26 ** 3 }, (_, i) => [letters(i), i]));
+  for (let seq = 1; seq <= 40; seq++) feed.push({ ...step(seq, 'idle'), counts } as Observation);
+  assert.is(((await reader.next()).value!.data as Observation[]).length, 40);
+  feed.push(step(41, 'idle'));
+  assert.is(((await reader.next()).value!.data as Observation[]).length, 1);
+  slow.resume();
+  await closed;
+});
+
+const letters = (i: number): string =>
+  `count${String.fromCharCode(97 + Math.floor(i / 676), 97 + (Math.floor(i / 26) % 26), 97 + (i % 26))}`;
+
+test('a port in use is one clear sentence', async (t) => {
+  const { url } = await started(t);
+  const feed = createFeed();
+  t.defer(() => feed.end());
+  try {
+    await startMonitor({ feed, port: Number(new URL(url).port) });
+    assert.unreachable();
+  } catch (error) {
+    assert.is((error as { code?: string }).code, 'bad-input');
+    assert.match((error as Error).message, /in use/);
+  }
+});
+
+test('close ends the streams', async () => {
+  const feed = createFeed();
+  const monitor = await startMonitor({ feed });
+  const response = await fetch(`${monitor.url}events`);
+  await monitor.close();
+  await response.text().catch(() => {});
+  feed.end();
+  assert.is(await fetch(monitor.url).catch(() => 'refused'), 'refused');
+});
+
+test.run();

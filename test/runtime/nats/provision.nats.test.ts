@@ -1,0 +1,119 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { writeFile } from 'node:fs/promises';
+import { createServer } from 'node:net';
+import { join } from 'node:path';
+import { BUCKETS, STREAMS } from '../../../protocols/streams.ts';
+import { connect } from '../../../runtime/nats/bus.ts';
+import { ensureShardConsumer, provision, provisionMemoryStreams } from '../../../runtime/nats/provision.ts';
+import { findNatsServer } from '../../../runtime/nats/server.ts';
+import { assert, suite, type TestContext } from '../../harness.ts';
+import { BIN_DIR, bytes, codeOf, pause, startFixture, temporaryFolder } from './nats-fixture.ts';
+
+const test = suite('provisioning', { timeoutMs: 60_000 });
+
+test('makes everything once and changes nothing the second time', async (t) => {
+  const nats = await startFixture(t, { provisioned: false });
+  const bus = await nats.bus('provisioner', 'p');
+  const { created } = await provision(bus);
+  assert.is(created.length, Object.keys(STREAMS).length + Object.keys(BUCKETS).length + 1);
+  assert.equal((await provision(bus)).created, []);
+  assert.equal((await provisionMemoryStreams(bus)).created, []);
+  const coordinator = await nats.bus('coordinator', 'c');
+  assert.ok(await ensureShardConsumer(coordinator, 'w1'));
+  assert.not(await ensureShardConsumer(coordinator, 'w1'));
+});
+
+test('names what differs and leaves it alone', async (t) => {
+  const nats = await startFixture(t, { provisioned: false });
+  const bus = await nats.bus('provisioner', 'p');
+  const proofs = { name: STREAMS.proofs.name, subjects: STREAMS.proofs.subjects, storage: 'memory' };
+  await bus.api(`STREAM.CREATE.${proofs.name}`, proofs);
+  try {
+    await provision(bus);
+    assert.unreachable();
+  } catch (error) {
+    assert.is((error as { code: string }).code, 'conflict');
+    assert.match((error as Error).message, /VOUCH_PROOFS.*storage is "memory", expected "file"/);
+    assert.match((error as Error).message, /deny_delete is .*expected true/);
+  }
+  const info = await bus.api<{ config: { storage: string } }>(`STREAM.INFO.${proofs.name}`);
+  assert.is(info.config.storage, 'memory');
+});
+
+test('proofs and receipts can be neither deleted nor purged, not even by the provisioner', async (t) => {
+  const nats = await startFixture(t);
+  const coordinator = await nats.bus('coordinator', 'c');
+  const bus = await nats.bus('provisioner', 'p');
+  await coordinator.append('vouch.v1.proof.j', bytes('proof'));
+  await assertRefused(bus.api(`STREAM.MSG.DELETE.${STREAMS.proofs.name}`, { seq: 1 }));
+  await assertRefused(bus.api(`STREAM.PURGE.${STREAMS.proofs.name}`, {}));
+  assert.is((await bus.getFrom(STREAMS.proofs.name, 1))?.sequence, 1);
+});
+
+async function assertRefused(work: Promise<unknown>): Promise<void> {
+  try {
+    await work;
+  } catch (error) {
+    assert.match((error as Error).message, /not permitted|deny|denied/i);
+    return;
+  }
+  assert.unreachable('expected a refusal');
+}
+
+/** A server that somebody else runs: no accounts of ours, 1 MiB messages. */
+async function stockServer(t: TestContext, args: string[]): Promise<string> {
+  const { path } = await findNatsServer({ binDir: BIN_DIR });
+  const probe = createServer().listen(0, '127.0.0.1');
+  await once(probe, 'listening');
+  const { port } = probe.address() as { port: number };
+  probe.close();
+  const child = spawn(path, ['-a', '127.0.0.1', '-p', String(port), ...args], { stdio: 'ignore' });
+  t.defer(() => void child.kill('SIGKILL'));
+  return `nats://127.0.0.1:${port}`;
+}
+
+async function connectPatiently(url: string) {
+  for (let i = 0; ; i++) {
+    try {
+      return await connect({ url });
+    } catch (error) {
+      if (i > 100) throw error;
+      await pause(50);
+    }
+  }
+}
+
+test('works on a stock server without credentials', async (t) => {
+  const folder = await temporaryFolder(t);
+  const bus = await connectPatiently(await stockServer(t, ['-js', '-sd', join(folder, 'data')]));
+  t.defer(() => bus.close());
+  assert.is(bus.server.maxPayload, 1024 * 1024);
+  await provision(bus);
+  assert.equal((await provision(bus)).created, []);
+  await bus.append('vouch.v1.key.a', new Uint8Array(512 * 1024));
+  assert.is((await bus.subjectsOf(STREAMS.chunks.name, 'vouch.v1.key.*')).size, 1);
+});
+
+test('a stream takes less where the server has less to reserve', async (t) => {
+  const folder = await temporaryFolder(t);
+  const conf = join(folder, 'small.conf');
+  await writeFile(
+    conf,
+    `jetstream { store_dir: "${folder}/data", max_file_store: 3GB, max_memory_store: 1GB }\n`,
+  );
+  const bus = await connectPatiently(await stockServer(t, ['-c', conf]));
+  t.defer(() => bus.close());
+  await provision(bus);
+  const info = await bus.api<{ config: { max_bytes: number } }>(`STREAM.INFO.${STREAMS.chunks.name}`);
+  assert.ok(info.config.max_bytes < 3 * 1024 ** 3 && info.config.max_bytes >= 1024 ** 3);
+  assert.equal((await provision(bus)).created, []);
+});
+
+test('names a server without JetStream', async (t) => {
+  const bus = await connectPatiently(await stockServer(t, []));
+  t.defer(() => bus.close());
+  assert.is(await codeOf(provision(bus)), 'nats-feature');
+});
+
+test.run();

@@ -1,0 +1,444 @@
+/**
+ * Every right is tried on a real server: what a role must be able to do works, and what it must not do is refused
+ * and leaves no trace. The attacks go through a bare client, because our own bus would not send them.
+ */
+import { connect as connectNats, credsAuthenticator, type NatsConnection } from 'nats';
+import { STREAMS, shardConsumer } from '../../../protocols/streams.ts';
+import { ROLES, type Role, subjects } from '../../../protocols/subjects.ts';
+import type { Bus } from '../../../runtime/nats/bus.ts';
+import { ensureShardConsumer } from '../../../runtime/nats/provision.ts';
+import { inboxPrefix } from '../../../runtime/nats/rights.ts';
+import { assert, suite, type TestContext } from '../../harness.ts';
+import { bytes, codeOf, type NatsFixture, pause, startFixture, text } from './nats-fixture.ts';
+
+const test = suite('NATS rights', { timeoutMs: 60_000 });
+
+const EMPTY = new Uint8Array();
+const digest = (letter: string) => letter.repeat(64);
+
+async function bareClient(
+  t: TestContext,
+  nats: NatsFixture,
+  role: Role,
+  id: string,
+): Promise<NatsConnection> {
+  const creds = await nats.authority.mintUser(role, id);
+  const nc = await connectNats({
+    servers: nats.server.url,
+    authenticator: credsAuthenticator(bytes(creds)),
+    inboxPrefix: inboxPrefix(role, id),
+  });
+  t.defer(() => nc.close());
+  return nc;
+}
+
+/** Number of messages per stream, to show that an attack changed nothing. */
+async function census(provisioner: Bus): Promise<Record<string, number>> {
+  const counts: Record<string, number> = {};
+  for (const { name } of Object.values(STREAMS)) {
+    const info = await provisioner.api<{ state: { messages: number } }>(`STREAM.INFO.${name}`);
+    counts[name] = info.state.messages;
+  }
+  return counts;
+}
+
+test('what each role needs works', async (t) => {
+  const nats = await startFixture(t);
+  const coordinator = await nats.bus('coordinator', 'c1');
+  const worker = await nats.bus('worker', 'w1');
+  const runner = await nats.bus('runner', 'r1');
+  const broker = await nats.bus('broker', 'b1');
+  const client = await nats.bus('client', 'me');
+  const monitor = await nats.bus('monitor', 'm1');
+  const supervisor = await nats.bus('supervisor', 's1');
+
+  // A shard goes out, is pulled, acknowledged, and its result comes back.
+  await ensureShardConsumer(coordinator, 'w1');
+  await coordinator.append(subjects.shard('w1', 'j', '0'), bytes('shard'));
+  const shard = await worker.next(STREAMS.shards.name, shardConsumer('w1'));
+  assert.is(shard?.subject, subjects.shard('w1', 'j', '0'));
+  assert.is(text(shard!.data), 'shard');
+  shard!.working();
+  await shard!.ack();
+  assert.is(await worker.next(STREAMS.shards.name, shardConsumer('w1'), { expiresMs: 100 }), undefined);
+  assert.is(
+    (await worker.append(subjects.shardResult('w1', 'j', '0'), bytes('point'))).stream,
+    STREAMS.shardResults.name,
+  );
+
+  // Chunks: the client writes, the worker reads.
+  await client.append(subjects.chunk(digest('a')), bytes('bases'));
+  assert.is(text((await worker.getLast(STREAMS.chunks.name, subjects.chunk(digest('a'))))!.data), 'bases');
+  assert.is((await client.subjectsOf(STREAMS.chunks.name, subjects.chunk(digest('a')))).size, 1);
+
+  // The broker's own record: it writes and reads, others read.
+  await broker.append(subjects.audit('b1'), bytes('record'), { expectLastSubjectSequence: 0 });
+  for (const bus of [broker, client])
+    assert.is(text((await bus.getLast(STREAMS.audits.name, subjects.audit('b1')))!.data), 'record');
+  assert.is((await client.subjectsOf(STREAMS.audits.name, subjects.audit('b1'))).size, 1);
+
+  // Core requests within and across the accounts.
+  broker.subscribe(subjects.release('m'), (message) => message.respond(bytes('key')), { queue: 'q' });
+  broker.subscribe(subjects.releaseFrom('m', 'b1'), (message) => message.respond(bytes('share')));
+  runner.subscribe(subjects.evidence('m'), (message) => message.respond(bytes('evidence')), { queue: 'q' });
+  runner.subscribe(subjects.infer('m', 'r1'), (message) => message.respond(bytes('answer')));
+  worker.subscribe(subjects.control('worker', 'w1', 'attest'), (message) => message.respond(bytes('quote')));
+  coordinator.subscribe(subjects.control('coordinator', 'c1', 'drain'), (message) =>
+    message.respond(bytes('draining')),
+  );
+  await Promise.all([broker, runner, worker, coordinator].map((bus) => bus.flush()));
+  assert.is(text((await runner.request(subjects.release('m'), EMPTY)).data), 'key');
+  assert.is(text((await coordinator.request(subjects.release('m'), EMPTY)).data), 'key');
+  for (const bus of [runner, coordinator])
+    assert.is(text((await bus.request(subjects.releaseFrom('m', 'b1'), EMPTY)).data), 'share');
+  assert.is(text((await client.request(subjects.evidence('m'), EMPTY)).data), 'evidence');
+  assert.is(text((await client.request(subjects.infer('m', 'r1'), EMPTY)).data), 'answer');
+  assert.is(
+    text((await coordinator.request(subjects.control('worker', 'w1', 'attest'), EMPTY)).data),
+    'quote',
+  );
+  assert.is(
+    text((await supervisor.request(subjects.control('worker', 'w1', 'attest'), EMPTY)).data),
+    'quote',
+  );
+  assert.is(
+    text((await supervisor.request(subjects.control('coordinator', 'c1', 'drain'), EMPTY)).data),
+    'draining',
+  );
+
+  // Live views cross to those who watch.
+  const seen: string[] = [];
+  const note = (message: { subject: string }) => void seen.push(message.subject);
+  for (const subject of ['state.>', 'beat.>', 'progress.*']) monitor.subscribe(`vouch.v1.${subject}`, note);
+  coordinator.subscribe(subjects.beat('worker', 'w1'), note);
+  await Promise.all([monitor, coordinator].map((bus) => bus.flush()));
+  worker.publish(subjects.beat('worker', 'w1'), EMPTY);
+  worker.publish(subjects.state('worker', 'w1'), bytes('idle'));
+  coordinator.publish(subjects.state('proof-job', 'j'), bytes('queued'));
+  coordinator.publish(subjects.progress('j'), EMPTY);
+  coordinator.publish(subjects.beat('coordinator', 'c1'), EMPTY);
+  await Promise.all([worker, coordinator].map((bus) => bus.flush()));
+  await pause(200);
+  assert.equal(seen.sort(), [
+    subjects.beat('coordinator', 'c1'),
+    subjects.beat('worker', 'w1'),
+    subjects.beat('worker', 'w1'),
+    subjects.progress('j'),
+    subjects.state('proof-job', 'j'),
+    subjects.state('worker', 'w1'),
+  ]);
+  // The monitor finds out afterwards, too.
+  const states = await monitor.subjectsOf(STREAMS.states.name, 'vouch.v1.state.>');
+  assert.equal([...states.keys()].sort(), [subjects.state('proof-job', 'j'), subjects.state('worker', 'w1')]);
+  assert.is(text((await monitor.getLast(STREAMS.states.name, subjects.state('worker', 'w1')))!.data), 'idle');
+
+  // Receipts and proofs.
+  await runner.append(subjects.receipt('m', 'id'), bytes('receipt'));
+  assert.is(
+    text((await client.getLast(STREAMS.receipts.name, subjects.receipt('m', 'id')))!.data),
+    'receipt',
+  );
+  await coordinator.append(subjects.proof('j'), bytes('proof'), { expectLastSubjectSequence: 0 });
+  assert.is(text((await client.getLast(STREAMS.proofs.name, subjects.proof('j')))!.data), 'proof');
+  await client.append(subjects.proofRequest('quality', 'j2'), bytes('please'));
+  const request = await coordinator.next(STREAMS.proofRequests.name, 'coordinator');
+  assert.is(request?.subject, subjects.proofRequest('quality', 'j2'));
+  await request!.ack();
+});
+
+test('a role may not publish or listen where it has no business', async (t) => {
+  const nats = await startFixture(t);
+  const provisioner = await nats.bus('provisioner', 'p');
+  const coordinator = await nats.bus('coordinator', 'c1');
+  for (const worker of ['w1', 'w2']) await ensureShardConsumer(coordinator, worker);
+  await coordinator.append(subjects.shard('w2', 'j', '0'), bytes('shard'));
+  const before = await census(provisioner);
+
+  const forbidden: Partial<Record<Role, string[]>> = {
+    worker: [
+      subjects.beat('worker', 'w2'),
+      subjects.state('worker', 'w2'),
+      subjects.shardResult('w2', 'j', '0'),
+      subjects.proof('j'),
+      subjects.receipt('m', 'id'),
+      subjects.shard('w1', 'j', '1'),
+      subjects.chunk(digest('a')),
+      subjects.release('m'),
+      subjects.control('worker', 'w2', 'drain'),
+      `$JS.API.CONSUMER.MSG.NEXT.${STREAMS.shards.name}.w2`,
+      `$JS.ACK.${STREAMS.shards.name}.w2.1.1.1.1.0`,
+      `$JS.API.CONSUMER.CREATE.${STREAMS.shards.name}`,
+      `$JS.API.CONSUMER.CREATE.${STREAMS.shards.name}.x.y`,
+      `$JS.API.CONSUMER.DURABLE.CREATE.${STREAMS.shards.name}.x`,
+      '$JS.API.STREAM.CREATE.X',
+      '$JS.API.INFO',
+      '$KV.vouch_leases.j',
+      '_INBOX.client.me.x',
+    ],
+    client: [
+      subjects.proof('j'),
+      subjects.receipt('m', 'id'),
+      subjects.shardResult('w1', 'j', '0'),
+      subjects.shard('w1', 'j', '0'),
+      subjects.model('m'),
+      subjects.release('m'),
+      subjects.releaseFrom('m', 'b1'),
+      subjects.audit('b1'),
+      subjects.control('runner', 'r1', 'drain'),
+      subjects.state('worker', 'w1'),
+      subjects.beat('worker', 'w1'),
+      subjects.progress('j'),
+      `$JS.API.CONSUMER.CREATE.${STREAMS.chunks.name}`,
+      `$JS.API.STREAM.PURGE.${STREAMS.chunks.name}`,
+      `$JS.API.STREAM.MSG.DELETE.${STREAMS.chunks.name}`,
+      '_R_.x.y',
+    ],
+    runner: [
+      subjects.proof('j'),
+      subjects.chunk(digest('a')),
+      subjects.state('runner', 'r2'),
+      subjects.audit('r1'),
+      '_INBOX.runner.r2.x',
+    ],
+    broker: [
+      subjects.receipt('m', 'id'),
+      subjects.proof('j'),
+      subjects.release('m'),
+      subjects.releaseFrom('m', 'other'),
+      subjects.audit('other'),
+      `$JS.API.STREAM.PURGE.${STREAMS.audits.name}`,
+      `$JS.API.STREAM.MSG.DELETE.${STREAMS.audits.name}`,
+    ],
+    supervisor: [subjects.proof('j'), subjects.receipt('m', 'id'), '$KV.vouch_leases.j'],
+    coordinator: [
+      subjects.receipt('m', 'id'),
+      subjects.shardResult('w1', 'j', '0'),
+      subjects.state('worker', 'w1'),
+      `$JS.API.CONSUMER.CREATE.${STREAMS.chunks.name}.x`,
+      `$JS.API.STREAM.DELETE.${STREAMS.proofs.name}`,
+      `$JS.API.STREAM.UPDATE.${STREAMS.proofs.name}`,
+    ],
+    provisioner: [
+      subjects.audit('b1'),
+      subjects.proof('j'),
+      subjects.receipt('m', 'id'),
+      subjects.shardResult('w1', 'j', '0'),
+    ],
+  };
+  for (const [role, list] of Object.entries(forbidden)) {
+    const id = role === 'worker' ? 'w1' : 'me';
+    const bus = await nats.bus(role as Role, id);
+    for (const subject of list) {
+      assert.is(
+        await codeOf(bus.request(subject, bytes('x'), { timeoutMs: 1000 })),
+        'nats-credentials',
+        `${role} ${subject}`,
+      );
+    }
+  }
+
+  const listening: [Role, string[]][] = [
+    [
+      'worker',
+      ['>', '_INBOX.>', '_INBOX.client.me.>', 'vouch.v1.work.msm.w2.>', 'vouch.v1.ctl.worker.w2.*', '_R_.>'],
+    ],
+    [
+      'client',
+      ['vouch.v1.infer.>', 'vouch.v1.evidence.*', 'vouch.v1.receipt.>', '_INBOX.*.*.>', 'vouch.v1.release.*'],
+    ],
+    ['monitor', ['>', 'vouch.v1.infer.>', 'vouch.v1.work.>', 'vouch.v1.result.>', '_INBOX.>', '$JS.>']],
+    ['runner', ['vouch.v1.infer.m.other', 'vouch.v1.release.*', 'vouch.v1.release.m.b1']],
+    ['broker', ['vouch.v1.release.m.other', 'vouch.v1.release.*.*', 'vouch.v1.audit.*']],
+  ];
+  for (const [role, list] of listening) {
+    const refused: string[] = [];
+    const bus = await nats.bus(role, role === 'worker' ? 'w1' : 'one', {
+      onError: (error) => void refused.push(error.message.split(':')[0]!),
+    });
+    for (const subject of list) bus.subscribe(subject, () => {});
+    await bus.flush();
+    await pause(50);
+    assert.equal(refused.sort(), [...list].sort(), role);
+  }
+  assert.equal(await census(provisioner), before);
+});
+
+test('the monitor writes nothing', async (t) => {
+  const nats = await startFixture(t);
+  const provisioner = await nats.bus('provisioner', 'p');
+  const before = await census(provisioner);
+  const monitor = await nats.bus('monitor', 'm1');
+  const everywhere = [
+    ...Object.values(STREAMS).flatMap((stream) =>
+      stream.subjects.map((filter) => filter.replaceAll('*', 'x').replace('>', 'x.y')),
+    ),
+    subjects.beat('worker', 'w1'),
+    subjects.control('worker', 'w1', 'drain'),
+    subjects.infer('m', 'e'),
+    subjects.evidence('m'),
+    subjects.release('m'),
+    '$KV.vouch_leases.j',
+    ...[
+      'INFO',
+      'STREAM.NAMES',
+      'STREAM.CREATE.X',
+      'STREAM.UPDATE.X',
+      'STREAM.DELETE.X',
+      'STREAM.PURGE.X',
+    ].map((path) => `$JS.API.${path}`),
+    '_INBOX.client.me.x',
+  ];
+  for (const subject of everywhere) {
+    assert.is(
+      await codeOf(monitor.request(subject, bytes('x'), { timeoutMs: 1000 })),
+      'nats-credentials',
+      subject,
+    );
+  }
+  // What it may ask, sent with an answer address that is somebody else's subject.
+  const bare = await bareClient(t, nats, 'monitor', 'm1');
+  const targets = [
+    'vouch.v1.state.worker.w1',
+    'vouch.v1.proof.j',
+    '$KV.vouch_leases.j',
+    '$JS.API.STREAM.DELETE.VOUCH_DEAD',
+  ];
+  for (const reply of targets) {
+    bare.publish(`$JS.API.DIRECT.GET.${STREAMS.states.name}`, '{"seq":1}', { reply });
+    bare.publish(`$JS.VOUCH.STREAM.INFO.${STREAMS.states.name}`, '', { reply });
+  }
+  await bare.flush();
+  await pause(200);
+  assert.equal(await census(provisioner), before);
+});
+
+test('an answer of JetStream cannot be sent where the asker may not publish', async (t) => {
+  const nats = await startFixture(t);
+  const provisioner = await nats.bus('provisioner', 'p');
+  const coordinator = await nats.bus('coordinator', 'c1');
+  for (const worker of ['w1', 'w2']) await ensureShardConsumer(coordinator, worker);
+  for (const worker of ['w1', 'w2']) {
+    await coordinator.append(subjects.shard(worker, 'j', '0'), bytes('shard'));
+    await coordinator.append(subjects.shard(worker, 'j', '1'), bytes('shard'));
+  }
+  const victim = await nats.bus('worker', 'w2');
+  const lent = await victim.next(STREAMS.shards.name, 'w2');
+
+  const client = await bareClient(t, nats, 'client', 'mallory');
+  const worker = await bareClient(t, nats, 'worker', 'w1');
+  const runner = await bareClient(t, nats, 'runner', 'r1');
+  const forged = digest('f');
+  const empty = digest('e');
+  const config = digest('c');
+  await client.request(subjects.chunk(forged), bytes('forged'));
+  await client.request(subjects.chunk(empty), EMPTY);
+  await client.request(subjects.chunk(config), JSON.stringify({ name: 'EVIL', subjects: ['evil.>'] }));
+  const before = await census(provisioner);
+
+  const ackOfVictim = `$JS.ACK.${STREAMS.shards.name}.w2.1.${lent!.sequence}.1.1.0`;
+  const targets = [
+    subjects.proof('j'),
+    subjects.receipt('m', 'id'),
+    subjects.audit('b1'),
+    subjects.shardResult('w2', 'j', '0'),
+    subjects.shard('w2', 'j', '2'),
+    subjects.proofRequest('quality', 'j'),
+    subjects.state('worker', 'w2'),
+    subjects.model('m'),
+    subjects.chunk(digest('9')),
+    subjects.dead('s', 'c'),
+    '$KV.vouch_leases.j',
+    ackOfVictim,
+    '$JS.API.STREAM.CREATE.EVIL',
+    `$JS.API.STREAM.DELETE.${STREAMS.shards.name}`,
+    `$JS.API.STREAM.PURGE.${STREAMS.shards.name}`,
+    `$JS.API.CONSUMER.MSG.NEXT.${STREAMS.shards.name}.w2`,
+    `$JS.API.CONSUMER.DELETE.${STREAMS.shards.name}.w2`,
+  ];
+  // The server may cut off a client that names a reserved answer address.
+  const send = (nc: NatsConnection, subject: string, data: Uint8Array | string, reply: string) =>
+    nc.publish(subject, data, { reply });
+  for (const reply of targets) {
+    for (const nc of [client, worker, runner]) {
+      for (const chunk of [forged, empty, config]) {
+        send(nc, `$JS.API.DIRECT.GET.${STREAMS.chunks.name}.${subjects.chunk(chunk)}`, '', reply);
+      }
+      // Nothing there: an empty message with a status.
+      send(nc, `$JS.API.DIRECT.GET.${STREAMS.chunks.name}.${subjects.chunk(digest('0'))}`, '', reply);
+    }
+    send(client, `$JS.VOUCH.STREAM.INFO.${STREAMS.chunks.name}`, '', reply);
+    send(worker, `$JS.API.CONSUMER.MSG.NEXT.${STREAMS.shards.name}.w1`, '{"batch":1,"no_wait":true}', reply);
+    // An acknowledgement of one's own message, answered elsewhere.
+    send(client, subjects.chunk(forged), 'again', reply);
+  }
+  await Promise.all([client, worker, runner].map((nc) => nc.flush()));
+  await pause(500);
+  assert.equal(await census(provisioner), before);
+  const names = await provisioner.api<{ streams: string[] }>('STREAM.NAMES', {});
+  assert.not(names.streams.includes('EVIL'));
+  const consumer = await provisioner.api<{ num_ack_pending: number; delivered: { consumer_seq: number } }>(
+    `CONSUMER.INFO.${STREAMS.shards.name}.w2`,
+  );
+  assert.is(
+    consumer.num_ack_pending,
+    1,
+    'the shard lent to w2 is neither acknowledged nor joined by another',
+  );
+  await lent!.ack();
+});
+
+test('a consumer that delivers onto a foreign subject cannot be made', async (t) => {
+  const nats = await startFixture(t);
+  const provisioner = await nats.bus('provisioner', 'p');
+  const attempts: [Role, string][] = ROLES.filter(
+    (role) => !['provisioner', 'coordinator'].includes(role),
+  ).flatMap((role) => Object.values(STREAMS).map((stream): [Role, string] => [role, stream.name]));
+  attempts.push(['coordinator', STREAMS.chunks.name], ['coordinator', STREAMS.receipts.name]);
+  const before = await census(provisioner);
+  const clients = new Map<Role, NatsConnection>();
+  for (const [role, stream] of attempts) {
+    const nc = clients.get(role) ?? (await bareClient(t, nats, role, 'x1'));
+    clients.set(role, nc);
+    const body = JSON.stringify({
+      stream_name: stream,
+      config: {
+        durable_name: 'evil',
+        deliver_subject: subjects.proof('j'),
+        ack_policy: 'none',
+        deliver_policy: 'all',
+      },
+    });
+    nc.publish(`$JS.API.CONSUMER.CREATE.${stream}`, body);
+    nc.publish(`$JS.API.CONSUMER.CREATE.${stream}.evil`, body);
+    nc.publish(`$JS.API.CONSUMER.DURABLE.CREATE.${stream}.evil`, body);
+  }
+  for (const nc of clients.values()) await nc.flush();
+  const client = await nats.bus('client', 'me');
+  await client.append(subjects.chunk(digest('f')), bytes('forged'));
+  await pause(200);
+  assert.equal(await census(provisioner), {
+    ...before,
+    [STREAMS.chunks.name]: before[STREAMS.chunks.name]! + 1,
+  });
+});
+
+test('the bus drops what a stream was made to send to a listener', async (t) => {
+  const nats = await startFixture(t);
+  const client = await bareClient(t, nats, 'client', 'mallory');
+  const worker = await bareClient(t, nats, 'worker', 'w1');
+  const errors: string[] = [];
+  const heard: string[] = [];
+  const victim = await nats.bus('worker', 'w2', { onError: (error) => void errors.push(error.message) });
+  victim.subscribe(`vouch.v1.ctl.worker.w2.*`, (message) => void heard.push(message.subject));
+  await victim.flush();
+  await client.request(subjects.chunk(digest('f')), bytes('drain!'));
+  const reply = subjects.control('worker', 'w2', 'drain');
+  worker.publish(`$JS.API.DIRECT.GET.${STREAMS.chunks.name}.${subjects.chunk(digest('f'))}`, '', { reply });
+  worker.publish(`$JS.API.DIRECT.GET.${STREAMS.chunks.name}.${subjects.chunk(digest('0'))}`, '', { reply });
+  await worker.flush();
+  await pause(200);
+  assert.equal(heard, []);
+  assert.is(errors.length, 2);
+});
+
+test.run();

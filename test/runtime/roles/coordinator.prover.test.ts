@@ -1,0 +1,183 @@
+/** Requests that cannot be served, two coordinators, a drain: how each ends for the client. */
+import { existsSync, readdirSync } from 'node:fs';
+import { readZkey } from '../../../circuits/groth16/zkey.ts';
+import { canonicalJson, utf8 } from '../../../protocols/encoding.ts';
+import { encodeMessage, RemoteError } from '../../../protocols/envelope.ts';
+import type { VouchError } from '../../../protocols/errors.ts';
+import { ProofRequest, type QualityStatement } from '../../../protocols/proof.ts';
+import { subjects } from '../../../protocols/subjects.ts';
+import { awaitProof } from '../../../runtime/client/client.ts';
+import { folder } from '../../../runtime/home/home.ts';
+import { manifestOf, putBlob } from '../../../runtime/nats/blobs.ts';
+import { startBroker } from '../../../runtime/roles/broker.ts';
+import { assert, suite } from '../../harness.ts';
+import { logOf, signal, until } from '../home/home-fixture.ts';
+import { smallSubject, startProving } from './proof-fixture.ts';
+
+const test = suite('coordinator', { timeoutMs: 120_000 });
+
+const checkedKeys = (): number => {
+  const kept = folder('cache', 'checked-keys');
+  return existsSync(kept) ? readdirSync(kept).length : 0;
+};
+
+/** The error that a job ends with. */
+async function failureOf(done: Promise<unknown>): Promise<VouchError> {
+  try {
+    await done;
+  } catch (error) {
+    assert.instance(error, RemoteError, String(error));
+    return error as VouchError;
+  }
+  throw new Error('it was published');
+}
+
+test('what can never be proved ends with a code and a sentence, and leaves the queue', async (t) => {
+  const fixture = await startProving(t);
+  const { client, statement } = fixture;
+  await fixture.process('coordinator', 'c1');
+  const { zkey } = await smallSubject();
+  const store = async (bytes: Uint8Array) => (await putBlob(client, bytes)).digest;
+  const zeros = '0'.repeat(64);
+  const tampered = zkey.slice();
+  // In the middle of section B1: two points of the curve change places.
+  const { offset } = readZkey(zkey).range('B1');
+  tampered.copyWithin(offset + 10 * 64, offset + 11 * 64, offset + 12 * 64);
+  const hollow = manifestOf(utf8('these bytes are stored nowhere'));
+  await client.append(subjects.chunk(hollow.digest), hollow.encoded, { expectLastSubjectSequence: 0 });
+
+  const cases: ReadonlyArray<readonly [changes: Partial<QualityStatement>, code: string, words: RegExp]> = [
+    [{ model: 'unheard-of' }, 'unknown-model', /unheard-of/],
+    [{ commitment: '12345' }, 'commitment-mismatch', /commitment/],
+    [{ threshold: statement.rows }, 'statement-false', /8 of 8 rows/],
+    [{ threshold: 9 }, 'bad-input', /threshold.*at most 8/],
+    [{ rows: 9 }, 'bad-input', /circuit/],
+    [{ circuit: zeros }, 'bad-input', /circuit/],
+    [{ testSet: zeros }, 'bad-file', /not stored/],
+    [{ testSet: await store(utf8('[[1,2,3]]')) }, 'bad-file', /test set/],
+    [{ key: zeros }, 'bad-file', /not stored/],
+    [{ key: hollow.digest }, 'bad-file', /not stored/],
+    [{ key: await store(zkey.subarray(0, zkey.length - 1000)) }, 'bad-file', /zkey/],
+    [{ key: await store(utf8('no key at all')) }, 'bad-file', /zkey/],
+    [{ key: await store(tampered) }, 'key-rejected', /B1 and B2/],
+  ];
+  for (const [changes, code, words] of cases) {
+    const request = await fixture.ask(changes);
+    const error = await failureOf(request.done);
+    const what = `${canonicalJson(changes)}: ${error.code}: ${error.message}`;
+    assert.is(error.code, code, what);
+    assert.match(error.message, words);
+    assert.is(await fixture.proofsOf(request.job), 0);
+    assert.is(request.heard.filter(({ body }) => body.error).length, 1, 'told once');
+  }
+
+  // Not even a request: the job is known by its subject.
+  const broken = async (subjectOf: string, data: Uint8Array) => {
+    const job = crypto.randomUUID();
+    const done = awaitProof(client, job, { signal: t.signal });
+    done.catch(() => {});
+    await client.append(subjects.proofRequest(subjectOf, job), data);
+    return (await failureOf(done)).code;
+  };
+  assert.is(await broken('quality', utf8('{')), 'bad-message');
+  const subject = subjects.proofRequest('quality', 'another');
+  const foreign = { subject, source: 'client.test', body: { job: 'another', statement } };
+  assert.is(await broken('quality', encodeMessage(ProofRequest, foreign)), 'bad-message');
+  // Nor is a job without a legal id a way to stop the coordinator.
+  await client.append(subjects.proofRequest('quality', 'job').replace(/job$/, 'j%b'), utf8('{}'));
+  await until(async () => (await fixture.openRequests()) === 0);
+  assert.is(checkedKeys(), 0, 'a key that was refused is not remembered as checked');
+  await fixture.process('worker', 'w1');
+  await fixture.check(await fixture.ask());
+  assert.is(checkedKeys(), 1, 'one that passed is, beyond this process');
+});
+
+test('what may pass is tried again, and given up after 8 tries with the reason', async (t) => {
+  const fixture = await startProving(t, undefined, { broker: false });
+  await Promise.all([fixture.process('coordinator', 'c1'), fixture.process('worker', 'w1')]);
+  const request = await fixture.ask();
+  const error = await failureOf(request.done);
+  assert.is(error.code, 'no-responder');
+  assert.match(error.message, /release/);
+  const attempts = new Set(request.heard.map(({ epoch }) => epoch).filter((epoch) => epoch !== undefined));
+  assert.is(attempts.size, 8, 'each under an epoch of its own');
+  await until(async () => (await fixture.openRequests()) === 0);
+
+  const second = await fixture.ask();
+  await second.when(({ phase }) => phase === 'witnessing');
+  await fixture.role('broker', 'broker-1', startBroker);
+  await fixture.check(second);
+});
+
+test('of two coordinators one works; when it stalls the other takes over, and what the first does then counts for nothing', async (t) => {
+  const fixture = await startProving(t);
+  const [, , ...coordinators] = await Promise.all([
+    fixture.process('worker', 'w1'),
+    fixture.process('worker', 'w2'),
+    fixture.process('coordinator', 'c1'),
+    fixture.process('coordinator', 'c2'),
+  ]);
+  const request = await fixture.ask();
+  await request.when(({ phase, done, total }) => phase === 'dispatching' && done > 0 && done < total);
+  const first = request.heard[0]!.source;
+  assert.ok(request.heard.every(({ source }) => source === first));
+  const stalled = coordinators[first === 'coordinator.c1' ? 0 : 1]!;
+  signal(stalled, 'SIGSTOP');
+  const epoch = request.heard.at(-1)!.epoch!;
+  await request.done;
+  const second = request.heard.at(-1)!;
+  assert.is.not(second.source, first);
+  assert.ok(second.epoch! > epoch);
+  signal(stalled, 'SIGCONT');
+  await until(async () => (await logOf('coordinator', first.split('.')[1]!)).includes('lost'), 30_000);
+  await fixture.check(request);
+  // It is of use again: one of them takes the next request.
+  await fixture.check(await fixture.ask());
+});
+
+test('a coordinator that is told to stop finishes its proof and takes no other', async (t) => {
+  const fixture = await startProving(t);
+  const [coordinator] = await Promise.all([
+    fixture.process('coordinator', 'c1'),
+    fixture.process('worker', 'w1'),
+  ]);
+  const request = await fixture.ask();
+  await request.when(({ phase, done, total }) => phase === 'dispatching' && done > 0 && done < total);
+  signal(coordinator, 'SIGTERM');
+  const waiting = await fixture.ask();
+  await fixture.check(request);
+  assert.is(await coordinator.exited, 0);
+  assert.is(await fixture.openRequests(), 1);
+  assert.is(await fixture.proofsOf(waiting.job), 0);
+  assert.is(waiting.heard.length, 0);
+  await fixture.process('coordinator', 'c2');
+  await fixture.check(waiting);
+});
+
+test('a worker that is told to stop finishes its shard, and the rest goes to others at once', async (t) => {
+  const fixture = await startProving(t);
+  const [worker] = await Promise.all([
+    fixture.process('worker', 'w1'),
+    fixture.process('worker', 'w2'),
+    fixture.process('coordinator', 'c1'),
+  ]);
+  const request = await fixture.ask();
+  await request.when(({ workers }) => workers.some(({ id, done }) => id === 'w1' && done > 0));
+  signal(worker, 'SIGTERM');
+  assert.is(await worker.exited, 0);
+  await fixture.check(request);
+});
+
+test('progress is told at least every 15 s, under its epoch, while nobody can work', async (t) => {
+  const fixture = await startProving(t);
+  await fixture.process('coordinator', 'c1');
+  const request = await fixture.ask();
+  await request.when(({ phase }) => phase === 'dispatching');
+  const heard = request.heard.length;
+  await until(() => request.heard.length >= heard + 2, 15_000);
+  assert.ok(request.heard.at(-1)!.epoch! > 0);
+  await fixture.process('worker', 'w1');
+  await fixture.check(request);
+});
+
+test.run();

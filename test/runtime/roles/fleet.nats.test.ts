@@ -1,0 +1,153 @@
+import { EvidenceReply, EvidenceRequest } from '../../../protocols/enclave.ts';
+import { encodeMessage } from '../../../protocols/envelope.ts';
+import { VouchError } from '../../../protocols/errors.ts';
+import { STREAMS, shardConsumer } from '../../../protocols/streams.ts';
+import { subjects } from '../../../protocols/subjects.ts';
+import { Heartbeat } from '../../../protocols/transition.ts';
+import { createIdentity } from '../../../runtime/attest/identity.ts';
+import { answer } from '../../../runtime/nats/service.ts';
+import { createFleet, type FleetEvent } from '../../../runtime/roles/fleet.ts';
+import { assert, suite, type TestContext } from '../../harness.ts';
+import { signal, until, useHome } from '../home/home-fixture.ts';
+import { type NatsFixture, startFixture } from '../nats/nats-fixture.ts';
+
+const test = suite('fleet', { timeoutMs: 60_000 });
+useHome();
+
+async function watch(t: TestContext, nats: NatsFixture, { accepts = true } = {}) {
+  const bus = await nats.bus('coordinator', 'c1');
+  const events: FleetEvent[] = [];
+  const verified: string[] = [];
+  const fleet = createFleet({
+    bus,
+    source: 'coordinator.c1',
+    log: () => {},
+    verify: async (document) => {
+      const { enclave, hpkeKey } = document as { enclave: string; hpkeKey: string };
+      verified.push(enclave);
+      if (!accepts) throw new VouchError('policy-rejected', 'not here');
+      return new TextEncoder().encode(hpkeKey);
+    },
+    onBeat: () => {},
+    onGone: () => {},
+  });
+  t.defer(() => fleet.close());
+  fleet.onChange((event) => events.push(event));
+  await bus.flush();
+  const ready = () => fleet.ready().map(({ id }) => id);
+  return { fleet, events, verified, ready };
+}
+
+interface Beat {
+  boot?: string;
+  state?: string;
+  leaseMs?: number;
+  credit?: number;
+  class?: 'attested' | 'masked';
+}
+
+/** A worker that says what the test wants, and has evidence. */
+async function speaker(nats: NatsFixture, id: string) {
+  const bus = await nats.bus('worker', id);
+  const identity = await createIdentity('worker', id);
+  const place = { subject: subjects.control('worker', id, 'attest'), source: `worker.${id}`, log: () => {} };
+  answer(bus, [EvidenceRequest, EvidenceReply], place, async ({ body }) => ({
+    document: await identity.evidence(body.nonce),
+  }));
+  await bus.flush();
+  const beat = ({ boot = 'b1', state = 'idle', leaseMs = 5_000, credit = 2, ...offer }: Beat = {}) => {
+    const subject = subjects.beat('worker', id);
+    const worker = { class: 'attested' as const, engine: 'none', credit, resident: [], ...offer };
+    const body: Heartbeat = { kind: 'worker', id, boot, seq: 1, state, leaseMs, counts: {}, worker };
+    bus.publishLossy(subject, encodeMessage(Heartbeat, { subject, source: `worker.${id}`, body }));
+  };
+  const pull = () => bus.next(STREAMS.shards.name, shardConsumer(id), { expiresMs: 100 });
+  return { bus, beat, pull };
+}
+
+test('a worker is ready once its evidence is accepted and its queue is there; its credit is bounded', async (t) => {
+  const nats = await startFixture(t);
+  const { fleet, verified, ready } = await watch(t, nats);
+  const worker = await speaker(nats, 'w1');
+  worker.beat({ credit: 0 });
+  worker.beat({ credit: 1024 });
+  await until(() => ready().includes('w1'));
+  assert.equal(verified, ['w1']);
+  assert.is(fleet.ready()[0]!.credit, 16);
+  assert.is(fleet.sealingKey('w1').length, 43);
+  assert.is(await worker.pull(), undefined, 'an empty queue, not a missing one');
+  assert.throws(() => fleet.sealingKey('w2'), /w2 is gone/);
+});
+
+test('a new boot is another worker: the old one is gone, and the new one attests itself', async (t) => {
+  const nats = await startFixture(t);
+  const { events, verified, ready } = await watch(t, nats);
+  const worker = await speaker(nats, 'w1');
+  worker.beat({ boot: 'b1' });
+  await until(() => ready().length === 1);
+  worker.beat({ boot: 'b2' });
+  await until(() => events.length === 3);
+  assert.equal(
+    events.map(({ type }) => type),
+    ['ready', 'gone', 'ready'],
+  );
+  assert.is(verified.length, 2);
+});
+
+test('silence, its own word and a ban each end a membership; only a ban is for good', async (t) => {
+  const nats = await startFixture(t);
+  const { fleet, events, ready } = await watch(t, nats);
+  const [silent, stopped, liar] = [
+    await speaker(nats, 'silent'),
+    await speaker(nats, 'stopped'),
+    await speaker(nats, 'liar'),
+  ];
+  silent.beat({ leaseMs: 300 });
+  stopped.beat();
+  liar.beat();
+  await until(() => events.filter(({ type }) => type === 'ready').length === 3);
+  await until(() => events.some(({ type, worker }) => type === 'gone' && worker === 'silent'));
+  stopped.beat({ state: 'stopped' });
+  await until(() => !ready().includes('stopped'));
+  fleet.ban('liar');
+  assert.equal(ready(), []);
+  for (const worker of [silent, stopped, liar]) worker.beat({ boot: 'b2' });
+  await until(() => ready().length === 2);
+  assert.not(ready().includes('liar'));
+});
+
+test('evidence that is not accepted, or a class that may not see scalars, gets nothing; it is not asked all the time', async (t) => {
+  const nats = await startFixture(t);
+  const strict = await watch(t, nats, { accepts: false });
+  const worker = await speaker(nats, 'w1');
+  const masked = await speaker(nats, 'm1');
+  const timer = setInterval(() => {
+    worker.beat();
+    masked.beat({ class: 'masked' });
+  }, 50);
+  t.defer(() => clearInterval(timer));
+  const asked = () => strict.verified.filter((id) => id === 'w1').length;
+  await until(() => asked() === 3);
+  assert.ok(strict.verified.length <= 6, 'a second, two, four between attempts');
+  assert.equal(strict.ready(), []);
+  const lenient = await watch(t, nats);
+  await until(() => lenient.ready().length === 1 && lenient.verified.length === 2);
+  assert.equal(lenient.ready(), ['w1']);
+});
+
+test('after nats-server was killed a worker is ready only when its queue is there again; its evidence still counts', async (t) => {
+  const nats = await startFixture(t);
+  const { verified, ready, events } = await watch(t, nats);
+  const worker = await speaker(nats, 'w1');
+  worker.beat({ leaseMs: 60_000 });
+  await until(() => ready().length === 1);
+  signal(nats.server, 'SIGKILL');
+  await until(() => ready().length === 0);
+  await until(() => ready().length === 1);
+  assert.is(verified.length, 1);
+  assert.is(events.filter(({ type }) => type === 'gone').length, 0);
+  await until(() => worker.bus.state === 'connected');
+  assert.is(await worker.pull(), undefined);
+});
+
+test.run();
