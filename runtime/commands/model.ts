@@ -6,7 +6,7 @@ import { token } from '../../protocols/subjects.ts';
 import { readNamed } from '../home/home.ts';
 import { credentials, idIn } from '../installation/credentials.ts';
 import { writePolicies } from '../installation/policies.ts';
-import { parseSplit, publishModel } from '../models/obtain.ts';
+import { parseSplit, publishModel } from '../models/publish.ts';
 import { readRows } from '../models/test-sets.ts';
 import { commitOnnx } from '../models/vendor.ts';
 import { connect } from '../nats/bus.ts';

@@ -20,7 +20,7 @@ import { folder, publishContext, writeWhole } from '../home/home.ts';
 import { authority, credentials } from '../installation/credentials.ts';
 import { writePolicies } from '../installation/policies.ts';
 import { readCreditData } from '../models/credit-data.ts';
-import { publishModel } from '../models/obtain.ts';
+import { publishModel } from '../models/publish.ts';
 import { readRows } from '../models/test-sets.ts';
 import { checkRows, commitOnnx, testFile, trainOnnx } from '../models/vendor.ts';
 import { type Bus, connect } from '../nats/bus.ts';

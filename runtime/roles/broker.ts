@@ -19,7 +19,7 @@ import { SEALING_INFO, sealTo } from '../../protocols/sealing.ts';
 import { filters, lastToken } from '../../protocols/subjects.ts';
 import { collateralFor } from '../attest/collateral.ts';
 import { freshNonce } from '../attest/identity.ts';
-import { type BrokerEntry, readBrokerEntry, releaseAad, secretOf } from '../models/obtain.ts';
+import { type BrokerEntry, readBrokerEntry, releaseAad, secretOf } from '../models/broker-store.ts';
 import type { Received } from '../nats/bus.ts';
 import { answer, respondError } from '../nats/service.ts';
 import { type AuditLog, openAuditLog } from './audit-log.ts';

@@ -25,7 +25,7 @@ import {
   readCreditData,
   split,
 } from '../../../runtime/models/credit-data.ts';
-import { publishModel } from '../../../runtime/models/obtain.ts';
+import { publishModel } from '../../../runtime/models/publish.ts';
 import { createPool } from '../../../runtime/msm/threads/pool.ts';
 import { putBlob } from '../../../runtime/nats/blobs.ts';
 import type { Bus } from '../../../runtime/nats/bus.ts';

@@ -4,7 +4,7 @@ import type { Policy } from '../../../protocols/attestation/policy.ts';
 import { folder } from '../../../runtime/home/home.ts';
 import { authority, credentials } from '../../../runtime/installation/credentials.ts';
 import { type PolicyName, writePolicies } from '../../../runtime/installation/policies.ts';
-import { publishModel } from '../../../runtime/models/obtain.ts';
+import { publishModel } from '../../../runtime/models/publish.ts';
 import { connect } from '../../../runtime/nats/bus.ts';
 import { provision } from '../../../runtime/nats/provision.ts';
 import { startNats } from '../../../runtime/nats/server.ts';
