@@ -22,7 +22,7 @@ import { writePolicies } from '../installation/policies.ts';
 import { readCreditData } from '../models/credit-data.ts';
 import { publishModel } from '../models/publish.ts';
 import { readRows } from '../models/test-sets.ts';
-import { checkRows, commitOnnx, testFile, trainOnnx } from '../models/vendor.ts';
+import { checkRows, commitOnnx, testFile } from '../models/vendor.ts';
 import { type Bus, connect } from '../nats/bus.ts';
 import { provision, provisionMemoryStreams } from '../nats/provision.ts';
 import { startNats } from '../nats/server.ts';
@@ -33,6 +33,7 @@ import { HOST, startHost } from './host.ts';
 import { claimHome } from './lock.ts';
 import { checkLines, createReport, type DemoResult, firstFailure, invitation, summary } from './report.ts';
 import { sampleData } from './sample.ts';
+import { trainOnnx } from './trainer.ts';
 
 const SAMPLE_SEED = 1;
 const APPLICATIONS = 3;

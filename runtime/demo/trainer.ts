@@ -3,8 +3,11 @@
  * entropy, Adam (Kingma and Ba 2015) on minibatches with decoupled weight decay. Seeded and deterministic.
  * It is not a training library: what it makes leaves as ONNX and is treated like anybody's file.
  */
-import type { DenseLayer, DenseNetwork } from '../../circuits/model/network.ts';
+import { type DenseLayer, type DenseNetwork, onnxFromNetwork } from '../../circuits/model/network.ts';
+import { writeOnnx } from '../../circuits/model/onnx.ts';
+import { CREDIT_CLASSES, type CreditRow } from '../models/credit-data.ts';
 import { type Random, seededRandom } from '../models/random.ts';
+import { partition } from '../models/vendor.ts';
 
 export interface TrainingOptions {
   readonly seed: number;
@@ -18,7 +21,7 @@ export interface TrainingOptions {
   readonly dropout: number;
 }
 
-export const DEFAULT_TRAINING: TrainingOptions = {
+const DEFAULT_TRAINING: TrainingOptions = {
   seed: 1,
   hidden: 8,
   epochs: 40,
@@ -31,6 +34,12 @@ export const DEFAULT_TRAINING: TrainingOptions = {
 export interface LabelledFeatures {
   readonly features: readonly ArrayLike<number>[];
   readonly labels: readonly number[];
+}
+
+/** Trains the demonstration's model and returns it as the bytes of an ONNX file. Throws `bad-file` for too few rows. */
+export function trainOnnx(rows: readonly CreditRow[]): Uint8Array {
+  const { features, labels } = partition(rows);
+  return writeOnnx(onnxFromNetwork(train({ features, labels }, CREDIT_CLASSES.length)));
 }
 
 /**

@@ -1,23 +1,22 @@
 /**
  * The vendor's part: from labelled rows, and anybody's ONNX file, to a committed model with a test set. What the
- * vendor keeps lies in `.vouch/models`. The demonstration's own model comes from the trainer and takes the same way.
+ * vendor keeps lies in `.vouch/models`. The demonstration's own model comes from its trainer and takes the same way.
  */
 import { existsSync, readFileSync } from 'node:fs';
 import { type CommittedModel, decodeSecret, encodeSecret, randomSalt } from '../../circuits/model/commit.ts';
-import { networkFromOnnx, onnxFromNetwork } from '../../circuits/model/network.ts';
-import { readOnnx, writeOnnx } from '../../circuits/model/onnx.ts';
+import { networkFromOnnx } from '../../circuits/model/network.ts';
+import { readOnnx } from '../../circuits/model/onnx.ts';
 import { preprocess } from '../../circuits/model/preprocessing.ts';
 import { decideMany, quantise } from '../../circuits/model/quantise.ts';
 import type { TestSet } from '../../circuits/model/test-set.ts';
 import { equal } from '../../protocols/encoding.ts';
 import { VouchError } from '../../protocols/errors.ts';
-import { train } from '../demo/trainer.ts';
 import { folder, writeWhole } from '../home/home.ts';
 import { CREDIT_CLASSES, type CreditRow, creditPreprocessing, split } from './credit-data.ts';
 import { baselineOf, testSetOf, usefulThreshold } from './test-sets.ts';
 
-/** Seeds of the split into rows to train on and rows to test with, and of the trainer. */
-const SEEDS = { split: 1, training: 1 } as const;
+/** Seed of the split into rows to train on and rows to test with. */
+const SPLIT_SEED = 1;
 const MIN_ROWS = 20;
 
 /** Where the test rows of a model lie, as they were written. */
@@ -40,7 +39,7 @@ export interface VendorModel {
 
 /** Throws `bad-file` when there is too little to train on and to test with. */
 export function checkRows(rows: readonly CreditRow[]): void {
-  const { test } = split(rows, SEEDS.split);
+  const { test } = split(rows, SPLIT_SEED);
   const both = CREDIT_CLASSES.every((_, label) => test.some((row) => row.label === label));
   if (rows.length >= MIN_ROWS && both) return;
   throw new VouchError(
@@ -49,10 +48,13 @@ export function checkRows(rows: readonly CreditRow[]): void {
   );
 }
 
-/** 70 % of the rows to train on, the others to test with, and how the former say a row becomes features. */
-function partsOf(rows: readonly CreditRow[]) {
+/**
+ * 70 % of the rows to train on, the others to test with, and how the former say a row becomes features. Throws as
+ * `checkRows` does.
+ */
+export function partition(rows: readonly CreditRow[]) {
   checkRows(rows);
-  const { train: training, test } = split(rows, SEEDS.split);
+  const { train: training, test } = split(rows, SPLIT_SEED);
   const preprocessing = creditPreprocessing(training);
   return {
     test,
@@ -60,13 +62,6 @@ function partsOf(rows: readonly CreditRow[]) {
     labels: training.map(({ label }) => label),
     features: training.map(({ cells }) => preprocess(preprocessing, cells)),
   };
-}
-
-/** Trains the demonstration's model and returns it as the bytes of an ONNX file. */
-export function trainOnnx(rows: readonly CreditRow[]): Uint8Array {
-  const { features, labels } = partsOf(rows);
-  const network = train({ features, labels }, CREDIT_CLASSES.length, { seed: SEEDS.training });
-  return writeOnnx(onnxFromNetwork(network));
 }
 
 /**
@@ -78,7 +73,7 @@ export async function commitOnnx(
   onnx: Uint8Array,
   rows: readonly CreditRow[],
 ): Promise<VendorModel> {
-  const { test, preprocessing, features } = partsOf(rows);
+  const { test, preprocessing, features } = partition(rows);
   const quantised = quantise(networkFromOnnx(readOnnx(onnx)), {
     preprocessing,
     classes: CREDIT_CLASSES,
