@@ -10,12 +10,12 @@ import {
   prepareStatement,
   saveProof,
 } from '../client/quality-proof.ts';
+import type { Log } from '../home/log.ts';
 import { kitOf } from '../installation/credentials.ts';
 import { findPolicy } from '../installation/policies.ts';
 import { readManifest } from '../models/obtain.ts';
 import { readRows, testSetOf, usefulThreshold } from '../models/test-sets.ts';
 import { testFile } from '../models/vendor.ts';
-import type { Log } from '../nats/service.ts';
 import { asClient, type Network, type Print } from './network.ts';
 
 /** The test set that a person named, else the one that the vendor on this host keeps for the model. */

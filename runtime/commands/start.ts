@@ -1,9 +1,9 @@
 /** `vouch start`: runs roles in this process until they are stopped, or do not work any more. */
 import { VouchError } from '../../protocols/errors.ts';
 import type { ProviderName } from '../attest/provider.ts';
+import type { Log } from '../home/log.ts';
 import { credentials, idIn } from '../installation/credentials.ts';
 import { connect } from '../nats/bus.ts';
-import type { Log } from '../nats/service.ts';
 import { insecureBlinding } from '../prove/blinding.ts';
 import type { EngineName } from '../prove/host-engine.ts';
 import { closeSnarkjs } from '../prove/snarkjs.ts';

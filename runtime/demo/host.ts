@@ -5,8 +5,8 @@
 import { VouchError } from '../../protocols/errors.ts';
 import type { Role } from '../../protocols/subjects.ts';
 import { folder } from '../home/home.ts';
+import type { Log } from '../home/log.ts';
 import { credentials } from '../installation/credentials.ts';
-import type { Log } from '../nats/service.ts';
 import { startProcess } from '../roles/child.ts';
 import { inState, type RunningRole, startRole, until } from '../roles/host.ts';
 import { startRoles, stopRoles } from '../roles/start.ts';

@@ -10,9 +10,8 @@ import {
   type MessageType,
 } from '../../protocols/envelope.ts';
 import { messageOf, toWireError, VouchError } from '../../protocols/errors.ts';
+import type { Log } from '../home/log.ts';
 import type { Bus, Received, Subscription } from './bus.ts';
-
-export type Log = (line: string) => void;
 
 /** One answered question. Throws the other side's coded error, or the bus's own. */
 export async function ask<Request, Reply>(

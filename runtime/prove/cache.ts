@@ -1,15 +1,19 @@
 /**
- * What this installation has seen to be right of a proving key, remembered by content: checking the points of a key
- * takes seconds. The memory is files in `.vouch/cache`, believed as the rest of that folder is; where it cannot be
- * written, the check is made again the next time.
+ * What proving leaves for the next time in `.vouch/cache`: which keys were checked, their digests, tables of their
+ * points, and what GPUs were measured to do. All of it may be deleted at any time. It is believed as the rest of
+ * `.vouch` is: a changed table makes proofs that do not verify, and nothing worse. Where it cannot be written, the work
+ * is done again the next time.
  */
 import { createHash } from 'node:crypto';
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync, readFileSync, statSync } from 'node:fs';
+import { readFile } from 'node:fs/promises';
 import { setImmediate as otherWork } from 'node:timers/promises';
+import type { TableStore } from '../../circuits/groth16/engine.ts';
 import type { ByteSource } from '../../circuits/groth16/source.ts';
 import { sha256Hex, utf8 } from '../../protocols/encoding.ts';
 import { VouchError } from '../../protocols/errors.ts';
-import type { FileSource } from '../home/file-source.ts';
+import type { TuningStore } from '../gpu/autotune.ts';
+import { type FileSource, openFile } from '../home/file-source.ts';
 import { folder, writeWhole } from '../home/home.ts';
 
 const PIECE_BYTES = 1024 * 1024;
@@ -51,4 +55,28 @@ async function hashOf(source: ByteSource, signal: AbortSignal | undefined): Prom
   return hash.digest('hex');
 }
 
-const remember = (file: string, text: string): Promise<void> => writeWhole(file, text).catch(() => undefined);
+/** Tables of proving keys' points, a file each. */
+export const tableStore: TableStore = {
+  async read(name, target) {
+    const path = folder('cache', 'tables', name);
+    if (!existsSync(path) || statSync(path).size !== target.byteLength) return false;
+    await using file = await openFile(path, 'table');
+    await file.read(0, target);
+    return true;
+  },
+  write: (name, bytes) => remember(folder('cache', 'tables', name), bytes),
+};
+
+/** What GPUs were measured to do (gpu/autotune.ts), a file each. */
+export function tuningStore(): TuningStore {
+  const fileOf = (key: string) => folder('cache', 'gpu', `${sha256Hex(utf8(key)).slice(0, 16)}.json`);
+  return {
+    // A file that cannot be read is one that is not there: it is measured again.
+    read: (key) => readFile(fileOf(key), 'utf8').catch(() => undefined),
+    write: (key, text) => writeWhole(fileOf(key), text),
+  };
+}
+
+/** A full disk costs the next process its time, not this one its proof. */
+const remember = (file: string, data: string | Uint8Array): Promise<void> =>
+  writeWhole(file, data).catch(() => undefined);

@@ -18,11 +18,11 @@ import { concat } from '../../protocols/encoding.ts';
 import { messageOf, VouchError } from '../../protocols/errors.ts';
 import { openGpu } from '../gpu/adapter.ts';
 import { type Tuning, tune } from '../gpu/autotune.ts';
+import type { Log } from '../home/log.ts';
 import { measureRates, type Rates, sectionsForThreads } from '../msm/split.ts';
 import { createPool, type Pool } from '../msm/threads/pool.ts';
 import { createWebGpuEngine, type WebGpuEngine, type WebGpuKey } from '../msm/webgpu/engine.ts';
-import type { Log } from '../nats/service.ts';
-import { tuningStore } from './tuning-store.ts';
+import { tuningStore } from './cache.ts';
 
 export const ENGINES = ['auto', 'webgpu', 'wasm'] as const;
 export type EngineName = (typeof ENGINES)[number];

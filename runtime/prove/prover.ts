@@ -27,10 +27,9 @@ import {
   type Prover,
   type ProverHost,
 } from '../msm/prover.ts';
-import { checkOnce, digestOf } from './cache.ts';
+import { checkOnce, digestOf, tableStore } from './cache.ts';
 import { calculateWitness } from './circuit-compiler.ts';
 import { type EngineName, engineBeside } from './host-engine.ts';
-import { tableStore } from './tables.ts';
 
 export type { FileInput, Input, LoadedKey, ProgressOptions, Proof, Proved, Prover, VerificationKey };
 

@@ -8,9 +8,9 @@ import { encodeMessage, Id } from '../../protocols/envelope.ts';
 import { messageOf } from '../../protocols/errors.ts';
 import { subjects } from '../../protocols/subjects.ts';
 import { DeadLetter } from '../../protocols/transition.ts';
+import type { Log } from '../home/log.ts';
 import type { Bus, Subscription } from '../nats/bus.ts';
 import { MAX_DELIVERIES } from '../nats/rights.ts';
-import type { Log } from '../nats/service.ts';
 
 /** nats-server's `io.nats.jetstream.advisory.v1.max_deliver`, as far as it is used. */
 const Advisory = z.object({

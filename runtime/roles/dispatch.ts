@@ -17,10 +17,10 @@ import { messageOf, VouchError } from '../../protocols/errors.ts';
 import { Shard, ShardRefused, ShardResult, shardContext } from '../../protocols/msm.ts';
 import { SEALING_INFO, sealTo } from '../../protocols/sealing.ts';
 import { filters, subjects } from '../../protocols/subjects.ts';
+import type { Log } from '../home/log.ts';
 import type { Ledger, PlannedShard } from '../msm/shards/plan.ts';
 import { type PartialSum, type SectionScalars, scalarsOf } from '../msm/shards/sums.ts';
 import type { Bus, Received } from '../nats/bus.ts';
-import type { Log } from '../nats/service.ts';
 import type { Workers } from './fleet.ts';
 
 /** How often the ledger is looked at when nothing happens. */

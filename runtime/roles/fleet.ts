@@ -12,10 +12,11 @@ import { messageOf, VouchError } from '../../protocols/errors.ts';
 import { filters, lastToken, subjects } from '../../protocols/subjects.ts';
 import { Heartbeat } from '../../protocols/transition.ts';
 import { freshNonce } from '../attest/identity.ts';
+import type { Log } from '../home/log.ts';
 import type { Fleet } from '../msm/shards/plan.ts';
 import type { Bus } from '../nats/bus.ts';
 import { ensureShardConsumer, provisionMemoryStreams } from '../nats/provision.ts';
-import { ask, type Log } from '../nats/service.ts';
+import { ask } from '../nats/service.ts';
 
 /** As many as a job's progress lists. */
 const MAX_MEMBERS = 1024;

@@ -11,7 +11,7 @@ import { messageOf, VouchError } from '../../protocols/errors.ts';
 import { type GpuHandle, openGpu, selfTest } from '../gpu/adapter.ts';
 import { tune } from '../gpu/autotune.ts';
 import { createQueue } from '../msm/webgpu/queue.ts';
-import { tuningStore } from '../prove/tuning-store.ts';
+import { tuningStore } from '../prove/cache.ts';
 import type { StartRole } from './host.ts';
 import type { Neighbours } from './neighbours.ts';
 

@@ -14,8 +14,9 @@ import { encodeMessage } from '../../protocols/envelope.ts';
 import { messageOf, VouchError } from '../../protocols/errors.ts';
 import { type ActorKind, type Role, subjects } from '../../protocols/subjects.ts';
 import { Heartbeat, Transition } from '../../protocols/transition.ts';
+import type { Log } from '../home/log.ts';
 import { type Bus, connect } from '../nats/bus.ts';
-import { answer, type Log } from '../nats/service.ts';
+import { answer } from '../nats/service.ts';
 import { type Offer, type Tap, type TapOptions, tap } from './tap.ts';
 
 /** An actor that was not heard for this long is unknown. */

@@ -8,13 +8,13 @@
 import { messageOf } from '../../protocols/errors.ts';
 import { STREAMS } from '../../protocols/streams.ts';
 import { filters } from '../../protocols/subjects.ts';
+import type { Log } from '../home/log.ts';
 import { createFeed } from '../monitor/feed.ts';
 import { observe } from '../monitor/intake.ts';
 import type { Observation } from '../monitor/model.ts';
 import { LIMITS } from '../monitor/model.ts';
 import { type Monitor, monitorClock, startMonitor } from '../monitor/server.ts';
 import type { Bus, BusState, StoredMessage } from '../nats/bus.ts';
-import type { Log } from '../nats/service.ts';
 
 export interface MonitorRoleOptions {
   readonly bus: Bus;

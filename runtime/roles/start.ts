@@ -4,9 +4,9 @@
  */
 import { messageOf, VouchError } from '../../protocols/errors.ts';
 import { type Provider, type ProviderName, providerOf } from '../attest/provider.ts';
+import type { Log } from '../home/log.ts';
 import { credentials, kitOf, platformIn } from '../installation/credentials.ts';
 import { findPolicy, type PolicyName } from '../installation/policies.ts';
-import type { Log } from '../nats/service.ts';
 import type { EngineName } from '../prove/host-engine.ts';
 import { startBroker } from './broker.ts';
 import { coordinatorRole } from './coordinator.ts';

@@ -6,7 +6,7 @@ import { Capability } from '../../../protocols/device.ts';
 import { openGpu } from '../../../runtime/gpu/adapter.ts';
 import { Tuning, tune, tuningKey } from '../../../runtime/gpu/autotune.ts';
 import { createQueue } from '../../../runtime/msm/webgpu/queue.ts';
-import { tuningStore } from '../../../runtime/prove/tuning-store.ts';
+import { tuningStore } from '../../../runtime/prove/cache.ts';
 import { gpuRole } from '../../../runtime/roles/gpu.ts';
 import type { RoleContext } from '../../../runtime/roles/host.ts';
 import { until } from '../../../runtime/roles/host.ts';
