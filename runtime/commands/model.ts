@@ -9,7 +9,7 @@ import { writePolicies } from '../installation/policies.ts';
 import { parseSplit, publishModel } from '../models/publish.ts';
 import { readRows } from '../models/test-sets.ts';
 import { commitOnnx } from '../models/vendor.ts';
-import { connect } from '../nats/bus.ts';
+import { connect } from '../nats/connect.ts';
 import type { Network, Print } from './network.ts';
 
 const MAX_ONNX_BYTES = 64 * 1024 * 1024;

@@ -2,7 +2,8 @@
 
 import { folder, readContext } from '../home/home.ts';
 import { credentials, idIn } from '../installation/credentials.ts';
-import { type Bus, connect } from '../nats/bus.ts';
+import type { Bus } from '../nats/bus.ts';
+import { connect } from '../nats/connect.ts';
 import { closeSnarkjs } from '../prove/snarkjs.ts';
 
 export type Print = (value: unknown) => void;

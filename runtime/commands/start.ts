@@ -3,7 +3,7 @@ import { VouchError } from '../../protocols/errors.ts';
 import type { ProviderName } from '../attest/provider.ts';
 import type { Log } from '../home/log.ts';
 import { credentials, idIn } from '../installation/credentials.ts';
-import { connect } from '../nats/bus.ts';
+import { connect } from '../nats/connect.ts';
 import { insecureBlinding } from '../prove/blinding.ts';
 import type { EngineName } from '../prove/host-engine.ts';
 import { closeSnarkjs } from '../prove/snarkjs.ts';

@@ -11,7 +11,7 @@ import { ROLES, type Role, token } from '../../protocols/subjects.ts';
 import { issuePlatform, readPlatform } from '../attest/platform.ts';
 import { hasSimulatedRoot } from '../attest/simulated-root.ts';
 import { folder, writeWhole } from '../home/home.ts';
-import { identityOf } from '../nats/bus.ts';
+import { identityOf } from '../nats/connect.ts';
 import { type Authority, ensureAuthority } from './authority.ts';
 import { type PolicyName, policyFile, writePolicies } from './policies.ts';
 

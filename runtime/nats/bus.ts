@@ -1,5 +1,5 @@
 /**
- * The connection to NATS, and the only importer of the `nats` library. Shaped like @nats-io v3 (functions over a
+ * A connection to NATS in use, and the only importer of the `nats` library. Shaped like @nats-io v3 (functions over a
  * connection, requests that reject on "no responders"), so that the library can be replaced here alone.
  *
  * It moves bytes: what they mean, and whether a message may be believed, is the business of the envelope codec.
@@ -34,16 +34,18 @@ export type {
 
 export type BusState = 'connected' | 'disconnected' | 'closed';
 
-export interface BusOptions {
-  /** `nats://host:port`, several separated by commas; `tls://` where the server has a certificate */
+/** How one user's connection is made and kept; connect.ts says who may. */
+export interface Link {
+  /** as in `BusOptions` */
   readonly url: string;
-  /** text of a `.creds` file */
-  readonly creds?: string;
   /** shown by the server's monitoring */
-  readonly name?: string;
-  /** A refused subscription, a failed handler: what no caller is waiting for. */
-  readonly onError?: (error: Error) => void;
-  readonly connectTimeoutMs?: number;
+  readonly name: string;
+  /** whose connection it is; undefined where the server is to ask nobody who they are */
+  readonly user:
+    | { readonly creds: string; readonly id: string; readonly role: string | undefined }
+    | undefined;
+  readonly connectTimeoutMs: number;
+  readonly onError: (error: Error) => void;
 }
 
 export interface ServerInfo {
@@ -94,53 +96,18 @@ export interface Bus extends JetStream {
   close(): Promise<void>;
 }
 
-/** Whose credentials these are; the text must be a `.creds` file. Throws `nats-credentials`. */
-export function identityOf(creds: string): {
-  id: string;
-  role: string | undefined;
-  expires: Date | undefined;
-} {
-  const jwt = /BEGIN NATS USER JWT-+\s+[\w-]+\.([\w-]+)\.[\w-]+\s/.exec(creds)?.[1];
-  try {
-    const claims = JSON.parse(Buffer.from(jwt ?? '', 'base64url').toString()) as {
-      name: string;
-      exp?: number;
-      nats: { tags?: string[] };
-    };
-    const role = claims.nats.tags?.find((tag) => tag.startsWith('role:'))?.slice('role:'.length);
-    return {
-      id: claims.name,
-      role,
-      expires: claims.exp === undefined ? undefined : new Date(claims.exp * 1000),
-    };
-  } catch {
-    throw new VouchError(
-      'nats-credentials',
-      'NATS credentials: expected the text of a .creds file (a user JWT and its seed), got something else',
-    );
-  }
-}
-
 /**
- * Connects once, then stays connected: a lost connection is made again for ever. Throws `nats-unreachable` or
+ * Connects, then stays connected: a lost connection is made again for ever. Throws `nats-unreachable` or
  * `nats-credentials` when the first attempt fails.
  */
-export async function connect(options: BusOptions): Promise<Bus> {
-  const nc = await open(options);
-  return busOver(nc, options);
+export async function openBus(link: Link): Promise<Bus> {
+  return busOver(await open(link), link);
 }
 
-async function open({ url, creds, name, connectTimeoutMs = 5_000 }: BusOptions): Promise<NatsConnection> {
-  const who = creds === undefined ? undefined : identityOf(creds);
-  if (who?.expires !== undefined && who.expires.getTime() < Date.now()) {
-    throw new VouchError(
-      'nats-credentials',
-      `NATS credentials of ${who.id} expired at ${who.expires.toISOString()}: mint new ones`,
-    );
-  }
+async function open({ url, name, user, connectTimeoutMs }: Link): Promise<NatsConnection> {
   const settings: ConnectionOptions = {
     servers: url.split(',').map((part) => part.trim()),
-    name: name ?? (who === undefined ? 'vouch' : `${who.role ?? 'user'}.${who.id}`),
+    name,
     timeout: connectTimeoutMs,
     maxReconnectAttempts: -1,
     reconnectTimeWait: 250,
@@ -148,8 +115,8 @@ async function open({ url, creds, name, connectTimeoutMs = 5_000 }: BusOptions):
     pingInterval: 10_000,
     noAsyncTraces: true,
   };
-  if (creds !== undefined) settings.authenticator = credsAuthenticator(new TextEncoder().encode(creds));
-  if (who?.role !== undefined) settings.inboxPrefix = inboxPrefix(who.role, who.id);
+  if (user !== undefined) settings.authenticator = credsAuthenticator(new TextEncoder().encode(user.creds));
+  if (user?.role !== undefined) settings.inboxPrefix = inboxPrefix(user.role, user.id);
   try {
     return await connectNats(settings);
   } catch (error) {
@@ -165,9 +132,9 @@ async function open({ url, creds, name, connectTimeoutMs = 5_000 }: BusOptions):
       ].includes(code)
     ) {
       const what =
-        creds === undefined
+        user === undefined
           ? 'it wants credentials and none were given'
-          : `it refused the credentials of ${who?.id}`;
+          : `it refused the credentials of ${user.id}`;
       throw new VouchError(
         'nats-credentials',
         `NATS at ${url}: ${what} (${reason}); use --creds with a file made for this server`,
@@ -180,16 +147,14 @@ async function open({ url, creds, name, connectTimeoutMs = 5_000 }: BusOptions):
   }
 }
 
-function busOver(nc: NatsConnection, options: BusOptions): Bus {
-  const onError = options.onError ?? (() => {});
-  const role = options.creds === undefined ? undefined : identityOf(options.creds).role;
+function busOver(nc: NatsConnection, { url, user, onError }: Link): Bus {
   const listeners = new Set<(state: BusState, error?: Error) => void>();
   let state: BusState = 'connected';
   // Rejects when the connection is lost; replaced at each reconnect.
   let loss = Promise.withResolvers<never>();
   loss.promise.catch(() => {});
 
-  const lost = (why: string) => new VouchError('nats-unreachable', `NATS at ${options.url}: ${why}`);
+  const lost = (why: string) => new VouchError('nats-unreachable', `NATS at ${url}: ${why}`);
   const change = (next: BusState, error?: Error) => {
     if (state === next || state === 'closed') return;
     state = next;
@@ -217,7 +182,7 @@ function busOver(nc: NatsConnection, options: BusOptions): Bus {
       }
     }
   })();
-  void nc.closed().then((error) => change('closed', error ? natsError(error, options.url) : undefined));
+  void nc.closed().then((error) => change('closed', error ? natsError(error, url) : undefined));
 
   const server = (): ServerInfo => ({
     version: nc.info?.version ?? '0.0.0',
@@ -277,7 +242,7 @@ function busOver(nc: NatsConnection, options: BusOptions): Bus {
 
   return {
     // A server that asks nobody who they are has one account, in which streams go by their own names.
-    ...jetStream({ request, publish }, streamInfoPrefix(nc.info?.auth_required ? role : undefined)),
+    ...jetStream({ request, publish }, streamInfoPrefix(nc.info?.auth_required ? user?.role : undefined)),
     get server() {
       return server();
     },

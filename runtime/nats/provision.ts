@@ -17,7 +17,7 @@ import { filters } from '../../protocols/subjects.ts';
 import type { Bus } from './bus.ts';
 import { CONSUMER_NOT_FOUND, JetStreamError, STREAM_NOT_FOUND } from './jetstream.ts';
 import { memoryStreams } from './rights.ts';
-import { atLeast } from './server.ts';
+import { atLeast } from './server-program.ts';
 
 const OLDEST_SERVER = '2.9.0';
 const NANOS = 1e9;

@@ -80,7 +80,6 @@ const all = (...parts: Rights[]): Rights => ({
 });
 
 /** the server's word that a message was delivered too often */
-/** the server's word that a message was delivered too often */
 export const MAX_DELIVERIES = '$JS.EVENT.ADVISORY.CONSUMER.MAX_DELIVERIES.>';
 
 const NONE: Rights = { publish: [], subscribe: [] };

@@ -15,7 +15,8 @@ import { messageOf, VouchError } from '../../protocols/errors.ts';
 import { type ActorKind, type Role, subjects } from '../../protocols/subjects.ts';
 import { Heartbeat, Transition } from '../../protocols/transition.ts';
 import type { Log } from '../home/log.ts';
-import { type Bus, connect } from '../nats/bus.ts';
+import type { Bus } from '../nats/bus.ts';
+import { connect } from '../nats/connect.ts';
 import { answer } from '../nats/service.ts';
 import { type Offer, type Tap, type TapOptions, tap } from './tap.ts';
 

@@ -3,7 +3,7 @@ import { execFileSync } from 'node:child_process';
 import { cpus, loadavg, totalmem } from 'node:os';
 import { join } from 'node:path';
 import { PACKAGE_ROOT } from '../../runtime/home/home.ts';
-import { findNatsServer, type NatsProgram } from '../../runtime/nats/server.ts';
+import { findNatsServer, type NatsProgram } from '../../runtime/nats/server-program.ts';
 
 export interface Machine {
   readonly cpu: string;

@@ -3,7 +3,7 @@ import { evaluate } from '../../../circuits/model/quantise.ts';
 import { infer, verifyService } from '../../../runtime/client/client.ts';
 import { folder } from '../../../runtime/home/home.ts';
 import { credentials } from '../../../runtime/installation/credentials.ts';
-import { connect } from '../../../runtime/nats/bus.ts';
+import { connect } from '../../../runtime/nats/connect.ts';
 import { assert, suite } from '../../harness.ts';
 import { MODEL, serving } from '../roles/serving-fixture.ts';
 

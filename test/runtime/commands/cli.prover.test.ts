@@ -20,7 +20,7 @@ import { sampleData } from '../../../runtime/demo/sample.ts';
 import { train } from '../../../runtime/demo/trainer.ts';
 import { readPolicy } from '../../../runtime/installation/policies.ts';
 import { creditPreprocessing, readCreditData, split } from '../../../runtime/models/credit-data.ts';
-import { connect } from '../../../runtime/nats/bus.ts';
+import { connect } from '../../../runtime/nats/connect.ts';
 import { powersOfTau } from '../../circuits/powers-of-tau.ts';
 import { assert, suite, type TestContext } from '../../harness.ts';
 import { codeOf } from '../nats/nats-fixture.ts';

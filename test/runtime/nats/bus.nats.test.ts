@@ -1,7 +1,7 @@
 import { BUCKETS, STREAMS } from '../../../protocols/streams.ts';
 import { subjects } from '../../../protocols/subjects.ts';
 import { ensureAuthority } from '../../../runtime/installation/authority.ts';
-import { connect, identityOf } from '../../../runtime/nats/bus.ts';
+import { connect, identityOf } from '../../../runtime/nats/connect.ts';
 import { assert, suite } from '../../harness.ts';
 import { bytes, codeOf, pause, startFixture, temporaryFolder, text } from './nats-fixture.ts';
 

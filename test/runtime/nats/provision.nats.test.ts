@@ -4,9 +4,9 @@ import { writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { BUCKETS, STREAMS } from '../../../protocols/streams.ts';
-import { connect } from '../../../runtime/nats/bus.ts';
+import { connect } from '../../../runtime/nats/connect.ts';
 import { ensureShardConsumer, provision, provisionMemoryStreams } from '../../../runtime/nats/provision.ts';
-import { findNatsServer } from '../../../runtime/nats/server.ts';
+import { findNatsServer } from '../../../runtime/nats/server-program.ts';
 import { assert, suite, type TestContext } from '../../harness.ts';
 import { BIN_DIR, bytes, codeOf, pause, startFixture, temporaryFolder } from './nats-fixture.ts';
 

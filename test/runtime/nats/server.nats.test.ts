@@ -6,7 +6,8 @@ import { join } from 'node:path';
 import { STREAMS } from '../../../protocols/streams.ts';
 import { subjects } from '../../../protocols/subjects.ts';
 import { provisionMemoryStreams } from '../../../runtime/nats/provision.ts';
-import { atLeast, findNatsServer, startNats, weakness } from '../../../runtime/nats/server.ts';
+import { startNats } from '../../../runtime/nats/server.ts';
+import { findNatsServer } from '../../../runtime/nats/server-program.ts';
 import { assert, suite } from '../../harness.ts';
 import { BIN_DIR, bytes, codeOf, pause, startFixture, temporaryFolder, text } from './nats-fixture.ts';
 
@@ -28,29 +29,6 @@ async function until(what: string, condition: () => boolean | Promise<boolean>):
   }
   throw new Error(`${what}: not within 10 s`);
 }
-
-test('versions are compared by number', () => {
-  assert.ok(atLeast('2.10.27', '2.10.23'));
-  assert.ok(atLeast('2.10.0', '2.9.25'));
-  assert.ok(atLeast('2.15.1-RC.1', '2.15.1'));
-  assert.not(atLeast('2.9.10', '2.10.0'));
-  assert.match(weakness('2.9.10')!, /power cut/);
-  assert.match(weakness('2.10.21')!, /lose streams/);
-  assert.is(weakness('2.10.27'), undefined);
-});
-
-test('NATS_SERVER is used, and refused with a sentence when it is no nats-server', async (t) => {
-  const before = process.env.NATS_SERVER;
-  t.defer(() => {
-    if (before === undefined) delete process.env.NATS_SERVER;
-    else process.env.NATS_SERVER = before;
-  });
-  const { path } = await findNatsServer({ binDir: BIN_DIR });
-  process.env.NATS_SERVER = path;
-  assert.is((await findNatsServer({ binDir: '/nonexistent' })).path, path);
-  process.env.NATS_SERVER = '/bin/true';
-  assert.is(await codeOf(findNatsServer({ binDir: BIN_DIR })), 'nats-feature');
-});
 
 test('takes another port when the usual one is in use', async (t) => {
   const squatter = createServer().listen(0, '127.0.0.1');

@@ -5,7 +5,7 @@ import { folder } from '../../../runtime/home/home.ts';
 import { authority, credentials } from '../../../runtime/installation/credentials.ts';
 import { type PolicyName, writePolicies } from '../../../runtime/installation/policies.ts';
 import { publishModel } from '../../../runtime/models/publish.ts';
-import { connect } from '../../../runtime/nats/bus.ts';
+import { connect } from '../../../runtime/nats/connect.ts';
 import { provision } from '../../../runtime/nats/provision.ts';
 import { startNats } from '../../../runtime/nats/server.ts';
 import { startRoles, stopRoles } from '../../../runtime/roles/start.ts';
