@@ -17,43 +17,9 @@
  * not), and that the host tells the truth about the mode: the guest has to check the GPU's own evidence.
  */
 import { messageOf, VouchError } from '../../protocols/errors.ts';
-
-/** Files of the host, by absolute path. What is not there is `undefined`; every other failure throws. */
-export interface HostFiles {
-  /** a file's bytes as Latin-1 */
-  read(path: string): Promise<string | undefined>;
-  /** writes into a file that is there */
-  write(path: string, text: string): Promise<void>;
-  list(path: string): Promise<readonly string[] | undefined>;
-  /** the last part of a symbolic link's target */
-  link(path: string): Promise<string | undefined>;
-  owner(path: string): Promise<Owner | undefined>;
-  /** sets owner and mode */
-  give(path: string, owner: Owner): Promise<void>;
-  /** opens the file for reading and writing, and closes it: a VFIO group opens once at a time */
-  probe(path: string): Promise<void>;
-}
-
-export interface Owner {
-  readonly uid: number;
-  readonly gid: number;
-  readonly mode: number;
-}
-
-/** What a function was before it was taken. */
-export interface Taken {
-  readonly address: string;
-  /** null: none */
-  readonly driver: string | null;
-  readonly override: string;
-}
-
-/** Where `Taken` outlives a crash of this process. */
-export interface Journal {
-  /** empty where nothing is taken */
-  load(): Promise<readonly Taken[]>;
-  save(taken: readonly Taken[]): Promise<void>;
-}
+import type { HostFiles, Owner } from './host-files.ts';
+import { at, pciAddress, readAttribute, scanGroup, VFIO } from './iommu-group.ts';
+import type { Journal, Taken } from './journal.ts';
 
 export interface PassthroughOptions {
   /** the GPU first; then functions of other cards in its group that may go with it */
@@ -89,45 +55,14 @@ export interface Passthrough {
   check(): Promise<void>;
 }
 
-const DEVICES = '/sys/bus/pci/devices';
 const DRIVERS = '/sys/bus/pci/drivers';
-const GROUPS = '/sys/kernel/iommu_groups';
-const VFIO = 'vfio-pci';
-/** The kernel's own drivers for bridges; vfio.rst lets both stay in a group that is passed through. */
-const BRIDGE_DRIVERS: readonly (string | undefined)[] = [undefined, 'pcieport', 'pci-stub', VFIO];
 const FUNCTION_RESETS = ['flr', 'af_flr'];
-const ADDRESS = /^[0-9a-f]{4,8}:[0-9a-f]{2}:[01][0-9a-f]\.[0-7]$/;
-
-/** A PCI address as sysfs spells it. Throws `bad-input`. */
-export function pciAddress(text: string): string {
-  const address = text.toLowerCase();
-  if (ADDRESS.test(address)) return address;
-  throw new VouchError('bad-input', `--pci: expected an address like 0000:65:00.0 (lspci -D), got ${text}`);
-}
-
-/**
- * `on`, `off` or `devtools` from what `nvidia_gpu_tools.py --query-cc-mode` ("… CC mode is on") or `nvidia-smi
- * conf-compute -f` ("CC status: ON") prints. Throws `evidence-rejected` when it says nothing, or two things.
- */
-export function ccModeIn(output: string): string {
-  const found = [...output.matchAll(/\bCC (?:mode is|status:)\s*([a-z]+)/gi)].map(([, mode]) =>
-    mode!.toLowerCase(),
-  );
-  const modes = new Set(found);
-  const [mode] = modes;
-  if (modes.size === 1 && mode !== undefined) return mode;
-  throw new VouchError(
-    'evidence-rejected',
-    `CC mode: expected one answer, got ${modes.size === 0 ? 'none' : [...modes].join(' and ')}`,
-  );
-}
 
 export function passthrough(options: PassthroughOptions): Passthrough {
   const { files, ccMode, journal, log } = options;
   const addresses = options.addresses.map(pciAddress);
   const gpu = addresses[0];
   if (gpu === undefined) throw new TypeError('passthrough: expected an address');
-  const slots = new Set(addresses.map(slotOf));
   let group = '';
   /** functions that are, or are on their way, with vfio-pci because of us; last taken, last */
   let taken: readonly Taken[] = [];
@@ -137,9 +72,13 @@ export function passthrough(options: PassthroughOptions): Passthrough {
   let nodeOwner: Owner | undefined;
 
   const node = () => `/dev/vfio/${group}`;
-  const at = (address: string, attribute: string) => `${DEVICES}/${address}/${attribute}`;
   const driverOf = (address: string) => files.link(at(address, 'driver'));
-  const attribute = async (address: string, name: string) => (await files.read(at(address, name)))?.trim();
+  const attribute = (address: string, name: string) => readAttribute(files, address, name);
+  const scan = async (): Promise<readonly Taken[]> => {
+    const found = await scanGroup(files, addresses);
+    group = found.group;
+    return found.functions;
+  };
 
   /** A write, or an open, may hang in the kernel for as long as somebody uses the device. */
   async function patiently<T>(what: string, work: Promise<T>): Promise<T> {
@@ -159,49 +98,6 @@ export function passthrough(options: PassthroughOptions): Passthrough {
     }
   }
   const write = (path: string, text: string) => patiently(path, files.write(path, `${text}\n`));
-
-  /** The functions of the group that have to go together. Throws when they may not. */
-  async function scan(): Promise<Taken[]> {
-    const found = await files.link(at(gpu!, 'iommu_group'));
-    if (found === undefined) {
-      const there = (await files.list(`${DEVICES}/${gpu}`)) !== undefined;
-      throw there
-        ? new VouchError('not-ready', `${gpu}: in no IOMMU group; turn the IOMMU on in firmware and kernel`)
-        : new VouchError('bad-input', `${gpu}: there is no such PCI device here (lspci -D)`);
-    }
-    if ((await files.read(`${GROUPS}/${found}/name`))?.trim() === 'vfio-noiommu')
-      throw new VouchError(
-        'not-ready',
-        `IOMMU group ${found}: without an IOMMU; the GPU could read all memory`,
-      );
-    const members = (await files.list(`${GROUPS}/${found}/devices`)) ?? [];
-    for (const address of addresses) {
-      if (!members.includes(address))
-        throw new VouchError(
-          'bad-input',
-          `${address}: expected a function of IOMMU group ${found}, that of ${gpu}`,
-        );
-    }
-    const functions: Taken[] = [];
-    for (const address of members) {
-      const driver = await driverOf(address);
-      const kind = (await attribute(address, 'class')) ?? 'an unknown class';
-      if (/^0x06/.test(kind)) {
-        if (BRIDGE_DRIVERS.includes(driver)) continue;
-        throw new VouchError('not-ready', `IOMMU group ${found}: the bridge ${address} belongs to ${driver}`);
-      }
-      if (!slots.has(slotOf(address))) {
-        throw new VouchError(
-          'not-ready',
-          `IOMMU group ${found}: ${address} (${kind}, ${driver ?? 'no driver'}) would have to go too; move a card, or name it with --pci as well`,
-        );
-      }
-      const override = (await attribute(address, 'driver_override')) ?? '';
-      functions.push({ address, driver: driver ?? null, override: override === '(null)' ? '' : override });
-    }
-    group = found;
-    return functions;
-  }
 
   async function bind(): Promise<void> {
     const withVfio = (functions: readonly Taken[]) => functions.filter(({ driver }) => driver === VFIO);
@@ -332,7 +228,7 @@ export function passthrough(options: PassthroughOptions): Passthrough {
       await clear(await wholeGroup());
       handed = false;
     }
-    const had = taken.length > 0;
+    const anyTaken = taken.length > 0;
     const failures: string[] = [];
     const attempt = async (address: string, work: () => Promise<void>) => {
       try {
@@ -348,7 +244,7 @@ export function passthrough(options: PassthroughOptions): Passthrough {
       });
     }
     for (const each of taken.toReversed()) await attempt(each.address, () => giveBack(each));
-    if (had && taken.length === 0) await attempt('the record of drivers', () => journal.save([]));
+    if (anyTaken && taken.length === 0) await attempt('the record of drivers', () => journal.save([]));
     if (failures.length > 0) throw new VouchError('device-lost', `not given back: ${failures.join('; ')}`);
   }
 
@@ -398,5 +294,10 @@ export function passthrough(options: PassthroughOptions): Passthrough {
   };
 }
 
-/** `domain:bus:device`: the functions of one card in one slot share it. */
-const slotOf = (address: string): string => address.slice(0, address.lastIndexOf('.'));
+/** `UID:GID` of the process that runs the VM. Throws `bad-input`. */
+export function vmOwner(text: string): { uid: number; gid: number } {
+  const [, uid, gid] = /^(\d{1,10}):(\d{1,10})$/.exec(text) ?? [];
+  if (uid === undefined || gid === undefined)
+    throw new VouchError('bad-input', `--vm-owner: expected UID:GID in numbers, got ${text}`);
+  return { uid: Number(uid), gid: Number(gid) };
+}

@@ -1,20 +1,37 @@
 /**
- * The files of this host that a GPU's passage to a VM touches (`/sys`, `/dev/vfio`), under a root that tests replace,
- * and NVIDIA's tool that tells a GPU's CC mode while vfio-pci has it. Changing them takes root.
+ * The files of this host that a GPU's passage to a VM touches (`/sys`, `/dev/vfio`), under a root that tests replace.
+ * Changing them takes root.
  */
-import { execFile } from 'node:child_process';
 import { constants } from 'node:fs';
 import { chmod, chown, open, readdir, readFile, readlink, stat, writeFile } from 'node:fs/promises';
 import path from 'node:path';
-import { messageOf, VouchError } from '../../protocols/errors.ts';
-import { ccModeIn, type HostFiles } from './device.ts';
+import { VouchError } from '../../protocols/errors.ts';
 
 const { O_TRUNC, O_WRONLY } = constants;
 
-/** https://github.com/NVIDIA/gpu-admin-tools; it reads the GPU's registers, no driver of NVIDIA's needed. */
-export const CC_TOOL = 'nvidia_gpu_tools.py';
-const CC_TOOL_MS = 60_000;
+/** Files of the host, by absolute path. What is not there is `undefined`; every other failure throws. */
+export interface HostFiles {
+  /** a file's bytes as Latin-1 */
+  read(path: string): Promise<string | undefined>;
+  /** writes into a file that is there */
+  write(path: string, text: string): Promise<void>;
+  list(path: string): Promise<readonly string[] | undefined>;
+  /** the last part of a symbolic link's target */
+  link(path: string): Promise<string | undefined>;
+  owner(path: string): Promise<Owner | undefined>;
+  /** sets owner and mode */
+  give(path: string, owner: Owner): Promise<void>;
+  /** opens the file for reading and writing, and closes it: a VFIO group opens once at a time */
+  probe(path: string): Promise<void>;
+}
 
+export interface Owner {
+  readonly uid: number;
+  readonly gid: number;
+  readonly mode: number;
+}
+
+/** Those below `root`. */
 export function hostFiles(root = '/'): HostFiles {
   const at = (file: string) => path.join(root, file);
   return {
@@ -58,26 +75,4 @@ async function asRoot<T>(file: string, work: Promise<T>): Promise<T> {
     if (code !== 'EACCES' && code !== 'EPERM') throw error;
     throw new VouchError('not-ready', `${file}: expected to be allowed to change it; run this as root`);
   }
-}
-
-/** Asks `tool` for the CC mode of the GPU at a PCI address. Throws `evidence-rejected` where it cannot tell. */
-export async function queryCcMode(tool: string, address: string): Promise<string> {
-  const { promise, resolve, reject } = Promise.withResolvers<string>();
-  execFile(
-    tool,
-    [`--gpu-bdf=${address}`, '--query-cc-mode'],
-    { timeout: CC_TOOL_MS, maxBuffer: 1024 * 1024 },
-    // The tool says it on stderr.
-    (error, stdout, stderr) => (error ? reject(error) : resolve(`${stdout}\n${stderr}`)),
-  );
-  let output: string;
-  try {
-    output = await promise;
-  } catch (error) {
-    throw new VouchError(
-      'evidence-rejected',
-      `${address}: ${tool} does not tell the CC mode (${messageOf(error).split('\n')[0]}); install NVIDIA's gpu-admin-tools or name the program with --cc-tool`,
-    );
-  }
-  return ccModeIn(output);
 }

@@ -5,15 +5,15 @@
  * The digest that the actor shows is that of what the host measured (address, hardware, group, reset, CC mode). It is
  * no evidence of the GPU's: that is made inside the machine, and verified by whoever talks to it.
  */
-import { existsSync, readFileSync } from 'node:fs';
 import { fromPromise } from 'xstate';
-import { z } from 'zod';
 import { type GpuDeviceEffectInput, gpuDeviceCounts, gpuDeviceMachine } from '../../actors/gpu-device.ts';
 import { canonicalJson, sha256Hex, utf8 } from '../../protocols/encoding.ts';
 import { messageOf, VouchError } from '../../protocols/errors.ts';
-import { folder, writeWhole } from '../home/home.ts';
-import { type Journal, passthrough, pciAddress } from '../passthrough/device.ts';
-import { CC_TOOL, hostFiles, queryCcMode } from '../passthrough/host-files.ts';
+import { CC_TOOL, queryCcMode } from '../passthrough/cc-mode.ts';
+import { passthrough, vmOwner } from '../passthrough/device.ts';
+import { hostFiles } from '../passthrough/host-files.ts';
+import { pciAddress } from '../passthrough/iommu-group.ts';
+import { journalOf } from '../passthrough/journal.ts';
 import { inState, type StartRole } from './host.ts';
 import type { Neighbours } from './neighbours.ts';
 
@@ -43,7 +43,7 @@ export const passthroughRole =
       files: options.files ?? hostFiles(),
       ccMode: (address) => queryCcMode(options.ccTool ?? CC_TOOL, address),
       journal: journalOf(gpu),
-      owner: ownerOf(options.vmOwner),
+      owner: options.vmOwner === undefined ? undefined : vmOwner(options.vmOwner),
       log: (line) => log(`${source}: ${line}`),
     });
     const said = <T>(work: () => Promise<T>) =>
@@ -78,34 +78,3 @@ export const passthroughRole =
     actor.send({ type: 'device.bind' });
     return { actor, drain: { type: 'device.release' } };
   };
-
-const Record = z.array(
-  z.strictObject({ address: z.string(), driver: z.string().nullable(), override: z.string() }),
-);
-
-/** Which driver each function came from, so that it gets back there after a crash, too. */
-function journalOf(gpu: string): Journal {
-  const file = folder('gpu', `${gpu}.json`);
-  return {
-    async load() {
-      if (!existsSync(file)) return [];
-      try {
-        return Record.parse(JSON.parse(readFileSync(file, 'utf8')));
-      } catch {
-        throw new VouchError(
-          'bad-file',
-          `${file}: damaged; bind the GPU to its driver by hand and delete it`,
-        );
-      }
-    },
-    save: (taken) => writeWhole(file, `${JSON.stringify(taken)}\n`),
-  };
-}
-
-function ownerOf(text: string | undefined): { uid: number; gid: number } | undefined {
-  if (text === undefined) return undefined;
-  const [, uid, gid] = /^(\d{1,10}):(\d{1,10})$/.exec(text) ?? [];
-  if (uid === undefined || gid === undefined)
-    throw new VouchError('bad-input', `--vm-owner: expected UID:GID in numbers, got ${text}`);
-  return { uid: Number(uid), gid: Number(gid) };
-}
