@@ -21,7 +21,7 @@ import { createFmaField } from './fma-field.ts';
 import { createIntField } from './int-field.ts';
 import { defineInversion } from './inversion.ts';
 import { createLayout, type Layout } from './layout.ts';
-import { defineConversion, defineMsm, defineRecoding } from './msm.ts';
+import { defineConversion, defineMsm, defineRecoding } from './buckets.ts';
 import { defineTransforms } from './ntt.ts';
 
 const PAGE_BYTES = 65_536;

@@ -30,7 +30,7 @@ import {
   type Steps,
   storeElement,
 } from './field.ts';
-import { advance, loadWords, plus, times } from './msm.ts';
+import { advance, loadWords, plus, times } from './buckets.ts';
 
 const SCALAR_BYTES = 32;
 /** A term of a row: byte offset of the wire's value in the witness, byte offset of the coefficient in their table. */
