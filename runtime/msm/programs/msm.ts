@@ -5,9 +5,9 @@
 import type { EngineOptions, TableStore } from '../../../circuits/groth16/engine.ts';
 import { elementBytes, power, Q, writeElement } from '../../../circuits/groth16/field.ts';
 import { type Group, POINT_BYTES } from '../../../circuits/groth16/point.ts';
+import { DIGIT_BYTES } from '../wasm/digits.ts';
 import type { Call } from '../wasm/kernel.ts';
 import type { Degree } from '../wasm/layout.ts';
-import { DIGIT_BYTES } from '../wasm/buckets.ts';
 import type { Region } from './arena.ts';
 import { all, degreeOf, SCALAR_BYTES, slice, type Workshop } from './workshop.ts';
 

@@ -4,8 +4,8 @@
 import type { EngineOptions } from '../../../circuits/groth16/engine.ts';
 import { G1, G2, type Group, POINT_BYTES, writeG1, writeG2 } from '../../../circuits/groth16/point.ts';
 import { concat } from '../../../protocols/encoding.ts';
+import { DIGIT_BYTES } from '../wasm/digits.ts';
 import type { Call } from '../wasm/kernel.ts';
-import { DIGIT_BYTES } from '../wasm/buckets.ts';
 import type { Region } from './arena.ts';
 import { type Msm, windowCount } from './msm.ts';
 import { all, degreeOf, SCALAR_BYTES, type Workshop } from './workshop.ts';

@@ -5,7 +5,7 @@ import type { EngineOptions, QuotientOptions } from '../../../circuits/groth16/e
 import { MONTGOMERY_R2, power, R, rootOfUnity } from '../../../circuits/groth16/field.ts';
 import { ENTRY_BYTES, type ProvingKey } from '../../../circuits/groth16/zkey.ts';
 import type { Call } from '../wasm/kernel.ts';
-import { TERM_BYTES } from '../wasm/ntt.ts';
+import { TERM_BYTES } from '../wasm/quotient.ts';
 import type { Region } from './arena.ts';
 import { all, SCALAR_BYTES, type Workshop } from './workshop.ts';
 

@@ -5,7 +5,17 @@
  * Bounds are said in two measures. Limbs: "tight" as products and `settle` leave them, "loose" at most twice, "slack" at
  * most four times that. Values: "k p" stands for |value| <= k * p, p the modulus; an element may be any integer of its class.
  */
-import { type Body, type I64, i32, i64x2, type Local, type V128, type Value, v128 } from './assembler.ts';
+import {
+  type Body,
+  type I32,
+  type I64,
+  i32,
+  i64x2,
+  type Local,
+  type V128,
+  type Value,
+  v128,
+} from './assembler.ts';
 
 export type Element = readonly V128[];
 
@@ -214,4 +224,16 @@ export function canonicalWords(
     }
     return word64;
   });
+}
+
+/** The 64-bit words of two 32-byte integers, a word per vector, the integers side by side in lanes. */
+export function loadWords(body: Body, first: I32, second: I32, secondOffset = 0): Local<'v128'>[] {
+  const halves = (offset: number): [V128, V128] => [
+    body.local('v128', v128.load(first, offset)),
+    body.local('v128', v128.load(second, secondOffset + offset)),
+  ];
+  const [low, high] = [halves(0), halves(16)];
+  return [v128.lows(...low), v128.highs(...low), v128.lows(...high), v128.highs(...high)].map((word) =>
+    body.local('v128', word),
+  );
 }

@@ -1,13 +1,15 @@
 /**
  * The WebAssembly module of a proof's heavy parts and what runs it in one thread: a program, that is a list of calls of
- * the module's functions on addresses of a memory that all threads share. What to call is msm's, ntt's and their
- * callers' business (runtime/msm/programs/engine.ts).
+ * the module's functions on addresses of a memory that all threads share. What to call is its callers' business
+ * (runtime/msm/programs/).
  *
  * Not constant time. Nothing about the data is checked here.
  */
 import { Q, R } from '../../../circuits/groth16/field.ts';
 import { createModule, i32 } from './assembler.ts';
+import { defineBuckets } from './buckets.ts';
 import { defineCurve } from './curve.ts';
+import { defineRecoding } from './digits.ts';
 import {
   CONSTANT_BYTES,
   type Constants,
@@ -21,8 +23,11 @@ import { createFmaField } from './fma-field.ts';
 import { createIntField } from './int-field.ts';
 import { defineInversion } from './inversion.ts';
 import { createLayout, type Layout } from './layout.ts';
-import { defineConversion, defineMsm, defineRecoding } from './buckets.ts';
+import { defineMultiples } from './multiples.ts';
 import { defineTransforms } from './ntt.ts';
+import { defineConversion, defineCurveCheck, defineLeave } from './points.ts';
+import { defineJoin, defineRows } from './quotient.ts';
+import { defineHorner, defineRowSums } from './reduction.ts';
 
 const PAGE_BYTES = 65_536;
 /** What 32 bits address. */
@@ -90,9 +95,17 @@ function emitModule(kind: FieldKind): Uint8Array<ArrayBuffer> {
   defineRecoding(module, layout);
   for (const degree of [1, 2] as const) {
     const curve = defineCurve(module, constants, base, layout, inversion, degree);
-    defineMsm(module, constants, base, layout, curve, degree);
+    const parts = { module, constants, field: base, layout, curve, degree };
+    defineBuckets(parts);
+    defineRowSums(parts);
+    defineMultiples(parts);
+    defineLeave(parts);
+    defineCurveCheck(parts);
+    defineHorner(parts);
   }
-  defineTransforms(module, constants, scalar);
+  defineRows(module, constants, scalar);
+  defineTransforms(module, scalar);
+  defineJoin(module, constants, scalar);
   module.func('clear', ['i32', 'i32'], (body, at, bytes) => body.clear(at, bytes));
   return finish(module, constants, true);
 }
