@@ -1,6 +1,6 @@
 /** Starts a pool's thread in Node. Apart from pool.ts, so that the pool itself stays free of `node:*`. */
 import { Worker } from 'node:worker_threads';
-import type { StartThread, ThreadReply } from './pool.ts';
+import type { StartThread, ThreadReply } from './thread.ts';
 
 /** An idle thread does not keep the process alive; one that owes an answer does. */
 export const startNodeThread: StartThread = (modules, { onReply, onFailure }) => {

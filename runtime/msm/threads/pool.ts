@@ -18,7 +18,8 @@ import { quotient } from '../../../circuits/groth16/quotient.ts';
 import { ENTRY_BYTES, loadZkey } from '../../../circuits/groth16/zkey.ts';
 import { VouchError } from '../../../protocols/errors.ts';
 import { createWasmEngine } from '../programs/engine.ts';
-import { type Kernel, type KernelModules, kernelModules } from './kernel.ts';
+import { type Kernel, kernelModules } from './kernel.ts';
+import type { Call, StartThread, Thread } from './thread.ts';
 
 const SCALAR_BYTES = 32;
 /** Fewer points than this are not worth a second thread. */
@@ -28,28 +29,6 @@ const MAX_PIECE = 1 << 18;
 const MAX_THREADS = 64;
 
 type Bytes = Uint8Array<ArrayBuffer>;
-type Call = keyof Kernel;
-export interface ThreadRequest {
-  readonly id: number;
-  readonly call: Call;
-  readonly args: readonly unknown[];
-}
-export interface ThreadReply {
-  readonly id: number;
-  readonly result?: Bytes | Bytes[] | undefined;
-  readonly error?: string;
-}
-/** One thread as the pool sees it. */
-export interface Thread {
-  post(request: ThreadRequest, transfer: ArrayBuffer[]): void;
-  /** Nothing is owed any more: an idle thread must not keep its process alive. */
-  rest(): void;
-  terminate(): Promise<void>;
-}
-export type StartThread = (
-  modules: KernelModules,
-  events: { onReply: (reply: ThreadReply) => void; onFailure: (error: Error) => void },
-) => Thread;
 
 export interface PoolOptions {
   /** 1 to 64; the machine's logical cores by default. */

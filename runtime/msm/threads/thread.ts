@@ -1,6 +1,33 @@
-/** What a pool's thread does with a request, in Node (worker.ts) and in a browser (web-worker.ts). */
-import type { Kernel } from './kernel.ts';
-import type { ThreadReply, ThreadRequest } from './pool.ts';
+/**
+ * A pool's thread: what it is asked and answers, how one is started, and what it does with a request, in Node (worker.ts)
+ * as in a browser (web-worker.ts).
+ */
+import type { Kernel, KernelModules } from './kernel.ts';
+
+type Bytes = Uint8Array<ArrayBuffer>;
+export type Call = keyof Kernel;
+
+export interface ThreadRequest {
+  readonly id: number;
+  readonly call: Call;
+  readonly args: readonly unknown[];
+}
+export interface ThreadReply {
+  readonly id: number;
+  readonly result?: Bytes | Bytes[] | undefined;
+  readonly error?: string;
+}
+/** One thread as the pool sees it. */
+export interface Thread {
+  post(request: ThreadRequest, transfer: ArrayBuffer[]): void;
+  /** Nothing is owed any more: an idle thread must not keep its process alive. */
+  rest(): void;
+  terminate(): Promise<void>;
+}
+export type StartThread = (
+  modules: KernelModules,
+  events: { onReply: (reply: ThreadReply) => void; onFailure: (error: Error) => void },
+) => Thread;
 
 /** The answer, and the buffers that move with it. */
 export function answerRequest(

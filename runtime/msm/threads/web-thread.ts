@@ -2,7 +2,7 @@
  * Starts a pool's thread in a browser: a module worker that runs web-worker.ts, bundled or served under an address of the
  * page's own. Threads that share memory need a page that is cross-origin isolated.
  */
-import type { StartThread, ThreadReply } from './pool.ts';
+import type { StartThread, ThreadReply } from './thread.ts';
 
 /** For `PoolOptions.start`: threads whose code is at `address`. */
 export const startWebThread =

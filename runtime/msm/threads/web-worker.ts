@@ -1,7 +1,6 @@
 /** The start-up code of one of a pool's threads in a browser: its modules come first, then it answers requests. */
 import { createKernel, type Kernel, type KernelModules } from './kernel.ts';
-import type { ThreadReply, ThreadRequest } from './pool.ts';
-import { answerRequest } from './thread.ts';
+import { answerRequest, type ThreadReply, type ThreadRequest } from './thread.ts';
 
 let kernel: Kernel | undefined;
 
