@@ -8,6 +8,12 @@ import { COORDINATE_BYTES, emitCoordinate, emitCoordinates } from './coordinate.
 import type { FieldVariant } from './field.ts';
 import { emitInterface, emitMain } from './interface.ts';
 
+/** The coordinates of points on the device. */
+export interface Planes {
+  readonly x: GPUBuffer;
+  readonly y: GPUBuffer;
+}
+
 /** Buffers: points, points_x, points_y. */
 export function emitSplit(group: Group): string {
   const words = COORDINATE_BYTES[group] / 16;
