@@ -5,16 +5,12 @@
  * Vectors are little-endian, 32 bytes per element. Field operations are Montgomery's (x*y/R), so that the caller
  * chooses the form: Montgomery times Montgomery is Montgomery, Montgomery times standard is standard.
  */
-import type { Section } from '../../protocols/msm.ts';
 import type { Group } from './point.ts';
+import type { Section } from './section.ts';
 import type { ProvingKey } from './zkey.ts';
 
-export { SECTIONS, type Section } from '../../protocols/msm.ts';
 export type { Group } from './point.ts';
-export const SECTION_GROUP = { A: 'G1', B1: 'G1', B2: 'G2', C: 'G1', H: 'G1' } as const satisfies Record<
-  Section,
-  Group
->;
+export { SECTION_GROUP, SECTIONS, type Section } from './section.ts';
 
 export interface EngineOptions {
   /** Aborting rejects with `cancelled` and stops the work. */

@@ -15,9 +15,9 @@ import {
   readContributions,
   writeContributions,
 } from './contribution.ts';
-import { SECTION_GROUP, SECTIONS, type Section } from './engine.ts';
 import { ELEMENT_BYTES, elementBytes, Q, R, TWO_ADICITY } from './field.ts';
 import { checkPoint, type Group, POINT_BYTES } from './point.ts';
+import { SECTION_GROUP, SECTIONS, type Section } from './section.ts';
 import {
   type ByteSource,
   bytesSource,

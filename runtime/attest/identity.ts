@@ -13,7 +13,8 @@ import {
   type SealingKeyPair,
 } from '../../protocols/sealing.ts';
 import type { Role } from '../../protocols/subjects.ts';
-import { type Provider, providerOf } from './provider.ts';
+import type { Provider } from './provider.ts';
+import { providerOf } from './providers.ts';
 
 export interface Identity {
   readonly id: string;

@@ -6,7 +6,8 @@ import { fromHex } from '../../protocols/encoding.ts';
 import { VouchError } from '../../protocols/errors.ts';
 import { createIdentity } from '../attest/identity.ts';
 import { nvidiaGpus } from '../attest/nvidia.ts';
-import { type ProviderName, providerOf, teeFound } from '../attest/provider.ts';
+import type { ProviderName } from '../attest/provider.ts';
+import { providerOf, teeFound } from '../attest/providers.ts';
 import { writeWhole } from '../home/home.ts';
 import type { Print } from './network.ts';
 

@@ -3,7 +3,8 @@
  * all roles. Roles that share a machine (enclave, gpu, runner) share one `Neighbours`.
  */
 import { messageOf, VouchError } from '../../protocols/errors.ts';
-import { type Provider, type ProviderName, providerOf } from '../attest/provider.ts';
+import type { Provider, ProviderName } from '../attest/provider.ts';
+import { providerOf } from '../attest/providers.ts';
 import type { Log } from '../home/log.ts';
 import { credentials, kitOf, platformIn } from '../installation/credentials.ts';
 import { findPolicy, type PolicyName } from '../installation/policies.ts';

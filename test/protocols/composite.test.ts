@@ -18,7 +18,7 @@ import { base64url, fromBase64url, hex, randomBytes, utf8 } from '../../protocol
 import { verifyReceipt } from '../../protocols/receipt.ts';
 import { open, SEALING_INFO, sealTo } from '../../protocols/sealing.ts';
 import { measure } from '../../runtime/attest/measurement.ts';
-import { simulatedProvider } from '../../runtime/attest/provider.ts';
+import { simulatedProvider } from '../../runtime/attest/simulated-provider.ts';
 import { assert, suite } from '../harness.ts';
 import {
   COMMITMENT,

@@ -53,7 +53,7 @@ import {
 import { encodeReceiptBundle, requestDigest, responseDigest, signReceipt } from '../../protocols/receipt.ts';
 import type { SealingKeyPair } from '../../protocols/sealing.ts';
 import { subjects } from '../../protocols/subjects.ts';
-import { simulatedProvider } from '../../runtime/attest/provider.ts';
+import { simulatedProvider } from '../../runtime/attest/simulated-provider.ts';
 import { manifestOf } from '../../runtime/nats/blobs.ts';
 
 /** 32 bytes that stand for randomness, the same in every run. */

@@ -6,7 +6,7 @@ import path from 'node:path';
 import { SNP_REPORT_BYTES } from '../../../protocols/attestation/formats/sev-snp-report.ts';
 import { VouchError } from '../../../protocols/errors.ts';
 import { configfsTsm, readTsmReport, type TsmFiles } from '../../../runtime/attest/configfs-tsm.ts';
-import { providerOf, teeFound } from '../../../runtime/attest/provider.ts';
+import { providerOf, teeFound } from '../../../runtime/attest/providers.ts';
 import { assert, suite, type TestContext } from '../../harness.ts';
 import { intelCase } from '../../protocols/intel-platform.ts';
 

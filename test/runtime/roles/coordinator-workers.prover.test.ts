@@ -23,7 +23,7 @@ import { open, SEALING_INFO } from '../../../protocols/sealing.ts';
 import { STREAMS, shardConsumer } from '../../../protocols/streams.ts';
 import { subjects } from '../../../protocols/subjects.ts';
 import { createIdentity } from '../../../runtime/attest/identity.ts';
-import { simulatedProvider } from '../../../runtime/attest/provider.ts';
+import { simulatedProvider } from '../../../runtime/attest/simulated-provider.ts';
 import { createPool } from '../../../runtime/msm/threads/pool.ts';
 import { getChunk } from '../../../runtime/nats/blobs.ts';
 import type { PulledMessage } from '../../../runtime/nats/bus.ts';

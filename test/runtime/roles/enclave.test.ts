@@ -8,7 +8,8 @@ import {
 import { type Policy, parsePolicy } from '../../../protocols/attestation/policy.ts';
 import { VouchError } from '../../../protocols/errors.ts';
 import { measure } from '../../../runtime/attest/measurement.ts';
-import { type Provider, simulatedProvider } from '../../../runtime/attest/provider.ts';
+import type { Provider } from '../../../runtime/attest/provider.ts';
+import { simulatedProvider } from '../../../runtime/attest/simulated-provider.ts';
 import type { GpuHandle } from '../../../runtime/gpu/adapter.ts';
 import { enclaveRole } from '../../../runtime/roles/enclave.ts';
 import { type RoleContext, until } from '../../../runtime/roles/host.ts';
