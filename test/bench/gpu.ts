@@ -2,6 +2,8 @@
  * The GPU: products of field elements, sums, transforms and whole proofs, largest value first, because time on a machine
  * with a GPU is scarce: what the minutes do not suffice for is left out and said. Every result is checked before it is
  * timed. A software adapter is taken too, for trying the script; no demand is made of it, and its rows say so.
+ *
+ * One file, although it is long: one plan decides which of its measurements the minutes suffice for.
  */
 import { fork } from 'node:child_process';
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';

@@ -1,4 +1,8 @@
-/** Composite evidence and receipts: CPU, GPU, keys and model in one document, each part of it needed. */
+/**
+ * Composite evidence and receipts: CPU, GPU, keys and model in one document, each part of it needed.
+ *
+ * One file, although it is long: its cases vary one composite, which is costly to make.
+ */
 import { readFileSync } from 'node:fs';
 import {
   bindGpu,

@@ -1,6 +1,8 @@
 /**
  * The generated examples of docs/PROTOCOL.md, from the story in document-scenario.ts. Values that a reader recomputes
  * stand as `name = value` lines; messages as JSON, exactly what travels but for white space.
+ *
+ * One file, although it is long: one story in the document's order, whose every example uses values of earlier ones.
  */
 import { createCipheriv } from 'node:crypto';
 import { encode, rfc8949EncodeOptions, Tagged } from 'cborg';

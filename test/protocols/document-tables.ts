@@ -1,8 +1,7 @@
 /** The generated tables of docs/PROTOCOL.md: what protocols/ and runtime/nats/rights.ts say, as Markdown. */
 import { readFileSync } from 'node:fs';
-import { z } from 'zod';
+import type { z } from 'zod';
 import { Architecture } from '../../circuits/model/architecture.ts';
-import { Column } from '../../circuits/model/preprocessing.ts';
 import {
   EvidenceDocument,
   MAX_DOCUMENT_BYTES,
@@ -10,8 +9,6 @@ import {
 } from '../../protocols/attestation/document.ts';
 import { Policy } from '../../protocols/attestation/policy.ts';
 import { CLOCK_SKEW_SECONDS } from '../../protocols/attestation/verify.ts';
-import * as enclave from '../../protocols/enclave.ts';
-import * as envelope from '../../protocols/envelope.ts';
 import {
   base64Text,
   Digest,
@@ -20,10 +17,9 @@ import {
   Id,
   MAX_HEADER_BYTES,
   MAX_MESSAGE_BYTES,
-  type MessageType,
   Nonce,
 } from '../../protocols/envelope.ts';
-import { ERROR_CODES, type ErrorCode, WireError } from '../../protocols/errors.ts';
+import { ERROR_CODES, type ErrorCode } from '../../protocols/errors.ts';
 import * as inference from '../../protocols/inference.ts';
 import * as msm from '../../protocols/msm.ts';
 import * as proof from '../../protocols/proof.ts';
@@ -31,12 +27,9 @@ import { MAX_BUNDLE_BYTES } from '../../protocols/receipt.ts';
 import { MAX_PLAINTEXT_BYTES, SEALING_INFO } from '../../protocols/sealing.ts';
 import { CHUNK_BYTES, MAX_CHUNK_BYTES, STREAMS, type StreamSpec } from '../../protocols/streams.ts';
 import { ACTOR_KINDS, ROLES, type Role, subjects } from '../../protocols/subjects.ts';
-import * as transition from '../../protocols/transition.ts';
 import { rightsOf } from '../../runtime/nats/rights.ts';
-
-const table = (head: readonly string[], rows: readonly (readonly string[])[]): string =>
-  [head, head.map(() => '---'), ...rows].map((cells) => `| ${cells.join(' | ')} |`).join('\n');
-const code = (text: string | number): string => `\`${String(text).replaceAll('|', '\\|')}\``;
+import { MESSAGES } from './document-messages.ts';
+import { code, jsonSchema, schemaTable, table } from './document-schema.ts';
 
 // --- subjects and streams
 
@@ -135,285 +128,7 @@ function rightsList(role: Role): string {
   return ['```text', ...lines, '```'].join('\n');
 }
 
-// --- schemas
-
-interface Schema {
-  readonly type?: string | string[];
-  readonly title?: string;
-  readonly description?: string;
-  readonly const?: unknown;
-  readonly enum?: readonly unknown[];
-  readonly format?: string;
-  readonly pattern?: string;
-  readonly minLength?: number;
-  readonly maxLength?: number;
-  readonly minimum?: number;
-  readonly maximum?: number;
-  readonly items?: Schema;
-  readonly minItems?: number;
-  readonly maxItems?: number;
-  readonly properties?: Readonly<Record<string, Schema>>;
-  readonly required?: readonly string[];
-  readonly additionalProperties?: boolean | Schema;
-  readonly propertyNames?: Schema;
-  readonly anyOf?: readonly Schema[];
-  readonly oneOf?: readonly Schema[];
-  readonly default?: unknown;
-}
-
-const jsonSchema = (schema: z.ZodType): Schema => z.toJSONSchema(schema, { io: 'input' }) as Schema;
-
-/** Shapes that have a table of their own; elsewhere their name stands for them. */
-const NAMED: readonly (readonly [string, z.ZodType])[] = [
-  ['evidence document', EvidenceDocument],
-  ['statement', proof.QualityStatement],
-  ['proof record', proof.ProofRecord],
-  ['Groth16 proof', proof.Groth16Proof],
-  ['error', WireError],
-  ['column', Column],
-];
-const bare = ({ description: _, ...rest }: Schema & { $schema?: string }): string => {
-  const { $schema: __, ...shape } = rest;
-  return JSON.stringify(shape);
-};
-const named = new Map(NAMED.map(([name, schema]) => [bare(jsonSchema(schema)), name]));
-
-function typeOf(schema: Schema): string {
-  const name = named.get(bare(schema)) ?? schema.title;
-  if (name !== undefined) {
-    return schema.maxLength === undefined ? name : `${name}, at most ${schema.maxLength} characters`;
-  }
-  if (schema.const !== undefined) return code(JSON.stringify(schema.const));
-  if (schema.enum) return `one of ${schema.enum.map((value) => code(JSON.stringify(value))).join(', ')}`;
-  const choices = schema.anyOf ?? schema.oneOf;
-  if (choices) return choices.map(typeOf).join(' or ');
-  if (schema.format === 'date-time') return 'time';
-  switch (schema.type) {
-    case 'null':
-      return '`null`';
-    case 'array':
-      return `list of ${grouped(typeOf(schema.items ?? {}))}${range(schema.minItems ?? 0, schema.maxItems, 'entries')}`;
-    case 'object': {
-      if (typeof schema.additionalProperties === 'object' && !schema.properties) {
-        const value = typeOf(schema.additionalProperties);
-        return value === 'any' ? 'object' : `map to ${grouped(value)}`;
-      }
-      return 'object';
-    }
-    case 'string':
-      return schema.pattern
-        ? `text matching ${code(schema.pattern)}`
-        : `text${range(schema.minLength ?? 0, schema.maxLength, 'characters')}`;
-    case 'integer':
-      return `integer${between(schema.minimum, schema.maximum)}`;
-    case 'number':
-      return `number${between(schema.minimum, schema.maximum)}`;
-    case 'boolean':
-      return 'boolean';
-    default:
-      return 'any';
-  }
-}
-
-const grouped = (type: string): string => (/, /.test(type) ? `(${type})` : type);
-
-function range(least: number, most: number | undefined, unit: string): string {
-  if (most === undefined) return least > 0 ? `, at least ${least} ${unit}` : '';
-  if (least === most) return `, ${most} ${unit}`;
-  return least === 0 ? `, at most ${most} ${unit}` : `, ${least} to ${most} ${unit}`;
-}
-
-function between(least?: number, most?: number): string {
-  const open = most === undefined || most >= Number.MAX_SAFE_INTEGER;
-  if (least === undefined || least <= Number.MIN_SAFE_INTEGER) return '';
-  return open ? `, at least ${least}` : `, ${least} to ${most}`;
-}
-
-/** One row per field; a nested object's fields follow it with dotted names, a list's with `[]`. */
-function fields(schema: Schema, notes: Readonly<Record<string, string>>, path = ''): string[][] {
-  return Object.entries(schema.properties ?? {}).flatMap(([field, value]) => {
-    const name = `${path}${field}`;
-    const optional = !schema.required?.includes(field);
-    const standard = value.default === undefined ? '' : `; default ${code(JSON.stringify(value.default))}`;
-    const row = [
-      code(name),
-      `${typeOf(value)}${optional ? ', optional' : ''}${standard}`,
-      value.description ?? notes[name] ?? '',
-    ];
-    if (named.has(bare(value))) return [row];
-    const nested = value.items?.properties
-      ? fields(value.items, notes, `${name}[].`)
-      : fields(value, notes, `${name}.`);
-    return named.has(bare(value.items ?? {})) ? [row] : [row, ...nested];
-  });
-}
-
-export function schemaTable(schema: z.ZodType, notes: Readonly<Record<string, string>> = {}): string {
-  const json = jsonSchema(schema);
-  const rows = fields(json, notes);
-  const unknown =
-    json.additionalProperties === false ? 'An unknown field is an error.' : 'Unknown fields are ignored.';
-  return rows.length === 0
-    ? 'An empty object.'
-    : `${table(['field', 'type', 'meaning'], rows)}\n\n${unknown}`;
-}
-
 // --- messages
-
-export interface MessageEntry {
-  readonly kind: MessageType<unknown>;
-  readonly subject: keyof typeof subjects | 'reply';
-  readonly form: 'structured' | 'bulk';
-  readonly from: string;
-  readonly to: string;
-  readonly payload?: string;
-  readonly answer?: string;
-}
-
-const { DeadLetter, Heartbeat, Transition } = transition;
-/** Every message type, in the order of the document. A test compares it with what protocols/ exports. */
-export const MESSAGES: readonly MessageEntry[] = [
-  {
-    kind: envelope.ErrorReply,
-    subject: 'reply',
-    form: 'structured',
-    from: 'whoever was asked',
-    to: 'the asker',
-  },
-  {
-    kind: enclave.ModelManifest,
-    subject: 'model',
-    form: 'structured',
-    from: 'vendor (provisioner)',
-    to: 'everybody',
-  },
-  {
-    kind: enclave.EvidenceRequest,
-    subject: 'evidence',
-    form: 'structured',
-    from: 'client',
-    to: 'any runner of the model (queue group `runners`); coordinator to a worker on `ctl.worker.<id>.attest`',
-    answer: 'evidence.reply',
-  },
-  {
-    kind: enclave.EvidenceReply,
-    subject: 'reply',
-    form: 'structured',
-    from: 'runner or worker',
-    to: 'the asker',
-  },
-  {
-    kind: inference.InferRequest,
-    subject: 'infer',
-    form: 'bulk',
-    from: 'client',
-    to: 'that runner',
-    payload: 'sealed request (section 6)',
-    answer: 'infer.reply',
-  },
-  {
-    kind: inference.InferReply,
-    subject: 'reply',
-    form: 'bulk',
-    from: 'runner',
-    to: 'the asker',
-    payload: 'sealed reply (section 6)',
-  },
-  {
-    kind: enclave.ReleaseChallenge,
-    subject: 'release',
-    form: 'structured',
-    from: 'runner or coordinator',
-    to: 'any key-broker (queue group `brokers`); for a share to its own, on `release.<model>.<broker>`',
-    answer: 'release.nonce',
-  },
-  { kind: enclave.ReleaseNonce, subject: 'reply', form: 'structured', from: 'key-broker', to: 'the asker' },
-  {
-    kind: enclave.ReleaseRequest,
-    subject: 'releaseFrom',
-    form: 'structured',
-    from: 'runner or coordinator',
-    to: 'the key-broker whose nonce it is',
-    answer: 'release.reply',
-  },
-  { kind: enclave.ReleaseReply, subject: 'reply', form: 'structured', from: 'key-broker', to: 'the asker' },
-  {
-    kind: proof.ProofRequest,
-    subject: 'proofRequest',
-    form: 'structured',
-    from: 'client',
-    to: 'any coordinator',
-    answer: 'none: the stream acknowledges',
-  },
-  {
-    kind: proof.ProofProgress,
-    subject: 'progress',
-    form: 'structured',
-    from: 'coordinator',
-    to: 'everybody; lossy',
-  },
-  {
-    kind: proof.PublishedProof,
-    subject: 'proof',
-    form: 'structured',
-    from: 'coordinator',
-    to: 'everybody; once per job',
-  },
-  {
-    kind: msm.Shard,
-    subject: 'shard',
-    form: 'bulk',
-    from: 'coordinator',
-    to: 'that worker',
-    payload: 'sealed scalars (section 13)',
-  },
-  {
-    kind: msm.ShardResult,
-    subject: 'shardResult',
-    form: 'bulk',
-    from: 'worker',
-    to: 'the coordinator',
-    payload: 'sealed reply: one point',
-  },
-  {
-    kind: msm.ShardRefused,
-    subject: 'shardResult',
-    form: 'bulk',
-    from: 'worker',
-    to: 'the coordinator',
-    payload: 'empty',
-  },
-  { kind: Transition, subject: 'state', form: 'structured', from: 'every actor', to: 'monitor' },
-  { kind: Heartbeat, subject: 'beat', form: 'structured', from: 'every actor', to: 'everybody; lossy' },
-  {
-    kind: DeadLetter,
-    subject: 'dead',
-    form: 'structured',
-    from: 'supervisor',
-    to: 'whoever looks after the host',
-  },
-  {
-    kind: enclave.ControlRequest,
-    subject: 'control',
-    form: 'structured',
-    from: 'supervisor',
-    to: 'that actor',
-    answer: 'control.reply',
-  },
-  { kind: enclave.ControlReply, subject: 'reply', form: 'structured', from: 'the actor', to: 'the asker' },
-];
-
-/** Every message type that protocols/ exports, by name. */
-export const exportedTypes = (): Map<string, MessageType<unknown>> =>
-  new Map(
-    [envelope, enclave, inference, proof, msm, transition]
-      .flatMap((module) => Object.values(module) as unknown[])
-      .filter(
-        (value): value is MessageType<unknown> =>
-          typeof value === 'object' && value !== null && 'schema' in value && 'version' in value,
-      )
-      .map((kind) => [kind.type, kind]),
-  );
 
 function message(type: string): string {
   const entry = MESSAGES.find(({ kind }) => kind.type === type);

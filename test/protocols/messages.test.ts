@@ -33,8 +33,8 @@ import {
 import { MAX_BUNDLE_BYTES } from '../../protocols/receipt.ts';
 import { assert, suite } from '../harness.ts';
 import { DOCUMENT } from './document.ts';
+import { MESSAGES } from './document-messages.ts';
 import { conversation } from './document-scenario.ts';
-import { MESSAGES } from './document-tables.ts';
 
 const test = suite('messages');
 type Json = Record<string, unknown>;

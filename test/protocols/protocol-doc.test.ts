@@ -1,6 +1,8 @@
 /**
  * docs/PROTOCOL.md is what protocols/ is: its generated parts are up to date, and what it shows holds. The values are
  * read from the document's text and computed again with Node's crypto wherever that is possible.
+ *
+ * One file, although it is long: its cases follow the document, and later sections use the values of earlier ones.
  */
 import {
   createDecipheriv,
@@ -38,8 +40,9 @@ import { STREAMS } from '../../protocols/streams.ts';
 import { subjects } from '../../protocols/subjects.ts';
 import { assert, suite } from '../harness.ts';
 import { DOCUMENT, render } from './document.ts';
+import { exportedTypes, MESSAGES } from './document-messages.ts';
 import { NOW, policies, sealingKeys } from './document-scenario.ts';
-import { exportedTypes, MESSAGES, subjectEntries, subjectOf } from './document-tables.ts';
+import { subjectEntries, subjectOf } from './document-tables.ts';
 
 const test = suite('protocol document');
 const document = readFileSync(DOCUMENT, 'utf8');

@@ -21,12 +21,33 @@ const HOUSE: Record<string, { folders: string[]; packages: string[] }> = {
   actors: { folders: ['protocols'], packages: ['zod', 'xstate'] },
 };
 
-/** Packages that only the named files may import; the wrapped API is the file's own. */
-const KEPT_IN: Record<string, RegExp> = {
-  nats: /^runtime\/nats\/bus\.ts$/,
-  'nats.ws': /^runtime\/nats\/bus-web\.ts$/,
-  webgpu: /^runtime\//,
-  snarkjs: /^runtime\//,
+/**
+ * The rooms of runtime/, lowest floor first. A room imports its own files and those of lower floors, never another room of
+ * its own floor; what is imported for its types alone counts like the rest.
+ */
+const FLOORS: readonly (readonly string[])[] = [
+  // Files and secrets; arithmetic, which needs neither. (Above them, nats logs, and gpu measures msm's kernels.)
+  ['home', 'msm'],
+  ['nats', 'gpu'],
+  ['attest', 'inference', 'monitor', 'passthrough'],
+  // models asks for evidence to obtain a model, installation signs with the simulated root.
+  ['prove', 'models', 'installation'],
+  ['roles', 'client'],
+  ['demo'],
+  ['commands'],
+];
+
+/** Rooms that only the named ones may import, whatever the floors allow. */
+const ONLY_FOR: Record<string, readonly string[]> = { demo: ['commands'] };
+
+/** The one file that imports a package: the wrapped API is its own. */
+const DOORS: Record<string, string> = {
+  nats: 'runtime/nats/bus.ts',
+  'nats-jwt': 'runtime/installation/authority.ts',
+  webgpu: 'runtime/gpu/adapter.ts',
+  snarkjs: 'runtime/prove/snarkjs.ts',
+  'onnxruntime-web': 'runtime/inference/session.ts',
+  wasmcurves: 'runtime/msm/threads/fallback.ts',
 };
 
 /** Files that run in a browser as well. */
@@ -46,6 +67,8 @@ const PAGES: Record<string, RegExp> = {
 const sources = projectFiles().filter((path) => path.endsWith('.ts'));
 const imports = new Map<string, Import[]>(sources.map((path) => [path, importsOf(path)]));
 const folderOf = (path: string): string => path.split('/')[0]!;
+/** The folder of runtime/ that a file belongs to, however deep it lies; undefined for all other files. */
+const roomOf = (path: string): string | undefined => /^runtime\/([^/]+)\//.exec(path)?.[1];
 
 /** Fails with all the lines that `check` gives for an import, not only the first. */
 function everyImport(check: (path: string, imported: Import) => string | false | undefined): void {
@@ -127,11 +150,33 @@ test('runtime imports the house, never a test', () => {
   );
 });
 
-test('NATS, Dawn and snarkjs each stay behind their own door', () => {
+test('a room of runtime imports rooms on lower floors only', () => {
+  const floorOf = new Map(FLOORS.flatMap((rooms, floor) => rooms.map((room) => [room, floor] as const)));
+  const files = sources.filter((path) => folderOf(path) === 'runtime');
+  assert.equal([...new Set(files.map(roomOf))].sort(), [...floorOf.keys()].sort(), 'every room has a floor');
+  everyImport((path, { file }) => {
+    const [from, to] = [roomOf(path), file === undefined ? undefined : roomOf(file)];
+    if (from === undefined || to === undefined || from === to) return;
+    if (ONLY_FOR[to] && !ONLY_FOR[to].includes(from)) return `only ${ONLY_FOR[to].join(' and ')} may`;
+    return floorOf.get(to)! >= floorOf.get(from)! && `${to} is not on a floor below ${from}`;
+  });
+});
+
+test('no TypeScript lies in runtime/ outside of a room', () => {
+  assert.equal(
+    sources.filter((path) => /^runtime\/[^/]+$/.test(path)),
+    [],
+  );
+});
+
+test('a wrapped package is imported by one file', () => {
+  for (const [name, door] of Object.entries(DOORS)) {
+    const used = imports.get(door)?.some(({ specifier }) => packageOf(specifier) === name);
+    assert.ok(used, `${door} does not import ${name}: the door is elsewhere`);
+  }
   everyImport((path, { specifier }) => {
-    const name = packageOf(specifier);
-    const home = name.startsWith('onnxruntime-') ? /^runtime\// : KEPT_IN[name];
-    return home && !path.startsWith('test/') && !home.test(path) && `only ${home.source} may`;
+    const door = DOORS[packageOf(specifier)];
+    return door !== undefined && !path.startsWith('test/') && path !== door && `only ${door} may`;
   });
 });
 
@@ -187,20 +232,31 @@ test('every package that is imported is one of ours to ask for', () => {
   });
 });
 
-test('no file imports itself through others', () => {
+test('no file imports itself through others, not for its types either', () => {
+  assert.equal(circles(imports), []);
+  const file = (name: string, typeOnly = false): Import => ({ specifier: `./${name}`, file: name, typeOnly });
+  const circle = new Map([
+    ['a.ts', [file('b.ts')]],
+    ['b.ts', [file('c.ts', true)]],
+    ['c.ts', [file('b.ts')]],
+  ]);
+  assert.equal(circles(circle), ['b.ts -> c.ts -> b.ts']);
+});
+
+/** A circle per import that closes one. */
+function circles(graph: ReadonlyMap<string, readonly Import[]>): string[] {
   const done = new Set<string>();
-  const visit = (path: string, trail: string[]): void => {
-    assert.not.ok(
-      trail.includes(path),
-      `a circle: ${[...trail.slice(trail.indexOf(path)), path].join(' -> ')}`,
-    );
-    if (done.has(path)) return;
-    for (const { file, typeOnly } of imports.get(path) ?? [])
-      if (file && !typeOnly) visit(file, [...trail, path]);
+  const found: string[] = [];
+  const visit = (path: string, trail: readonly string[]): void => {
+    const start = trail.indexOf(path);
+    if (start >= 0) found.push([...trail.slice(start), path].join(' -> '));
+    if (start >= 0 || done.has(path)) return;
+    for (const { file } of graph.get(path) ?? []) if (file !== undefined) visit(file, [...trail, path]);
     done.add(path);
   };
-  for (const path of sources) visit(path, []);
-});
+  for (const path of graph.keys()) visit(path, []);
+  return found;
+}
 
 function withoutComments(source: string): string {
   return source.replace(/\/\*[\s\S]*?\*\//g, '').replace(/^\s*\/\/.*$/gm, '');

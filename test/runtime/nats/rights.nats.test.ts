@@ -1,6 +1,8 @@
 /**
  * Every right is tried on a real server: what a role must be able to do works, and what it must not do is refused
  * and leaves no trace. The attacks go through a bare client, because our own bus would not send them.
+ *
+ * One file, although it is long: what a role can do and what it cannot belong side by side.
  */
 import { connect as connectNats, credsAuthenticator, type NatsConnection } from 'nats';
 import { STREAMS, shardConsumer } from '../../../protocols/streams.ts';

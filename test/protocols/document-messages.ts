@@ -1,0 +1,164 @@
+/** Every message type of docs/PROTOCOL.md: on which subject it travels, from whom to whom, and what answers it. */
+import * as enclave from '../../protocols/enclave.ts';
+import type { MessageType } from '../../protocols/envelope.ts';
+import * as envelope from '../../protocols/envelope.ts';
+import * as inference from '../../protocols/inference.ts';
+import * as msm from '../../protocols/msm.ts';
+import * as proof from '../../protocols/proof.ts';
+import type { subjects } from '../../protocols/subjects.ts';
+import * as transition from '../../protocols/transition.ts';
+
+export interface MessageEntry {
+  readonly kind: MessageType<unknown>;
+  readonly subject: keyof typeof subjects | 'reply';
+  readonly form: 'structured' | 'bulk';
+  readonly from: string;
+  readonly to: string;
+  readonly payload?: string;
+  readonly answer?: string;
+}
+
+const { DeadLetter, Heartbeat, Transition } = transition;
+/** Every message type, in the order of the document. A test compares it with what protocols/ exports. */
+export const MESSAGES: readonly MessageEntry[] = [
+  {
+    kind: envelope.ErrorReply,
+    subject: 'reply',
+    form: 'structured',
+    from: 'whoever was asked',
+    to: 'the asker',
+  },
+  {
+    kind: enclave.ModelManifest,
+    subject: 'model',
+    form: 'structured',
+    from: 'vendor (provisioner)',
+    to: 'everybody',
+  },
+  {
+    kind: enclave.EvidenceRequest,
+    subject: 'evidence',
+    form: 'structured',
+    from: 'client',
+    to: 'any runner of the model (queue group `runners`); coordinator to a worker on `ctl.worker.<id>.attest`',
+    answer: 'evidence.reply',
+  },
+  {
+    kind: enclave.EvidenceReply,
+    subject: 'reply',
+    form: 'structured',
+    from: 'runner or worker',
+    to: 'the asker',
+  },
+  {
+    kind: inference.InferRequest,
+    subject: 'infer',
+    form: 'bulk',
+    from: 'client',
+    to: 'that runner',
+    payload: 'sealed request (section 6)',
+    answer: 'infer.reply',
+  },
+  {
+    kind: inference.InferReply,
+    subject: 'reply',
+    form: 'bulk',
+    from: 'runner',
+    to: 'the asker',
+    payload: 'sealed reply (section 6)',
+  },
+  {
+    kind: enclave.ReleaseChallenge,
+    subject: 'release',
+    form: 'structured',
+    from: 'runner or coordinator',
+    to: 'any key-broker (queue group `brokers`); for a share to its own, on `release.<model>.<broker>`',
+    answer: 'release.nonce',
+  },
+  { kind: enclave.ReleaseNonce, subject: 'reply', form: 'structured', from: 'key-broker', to: 'the asker' },
+  {
+    kind: enclave.ReleaseRequest,
+    subject: 'releaseFrom',
+    form: 'structured',
+    from: 'runner or coordinator',
+    to: 'the key-broker whose nonce it is',
+    answer: 'release.reply',
+  },
+  { kind: enclave.ReleaseReply, subject: 'reply', form: 'structured', from: 'key-broker', to: 'the asker' },
+  {
+    kind: proof.ProofRequest,
+    subject: 'proofRequest',
+    form: 'structured',
+    from: 'client',
+    to: 'any coordinator',
+    answer: 'none: the stream acknowledges',
+  },
+  {
+    kind: proof.ProofProgress,
+    subject: 'progress',
+    form: 'structured',
+    from: 'coordinator',
+    to: 'everybody; lossy',
+  },
+  {
+    kind: proof.PublishedProof,
+    subject: 'proof',
+    form: 'structured',
+    from: 'coordinator',
+    to: 'everybody; once per job',
+  },
+  {
+    kind: msm.Shard,
+    subject: 'shard',
+    form: 'bulk',
+    from: 'coordinator',
+    to: 'that worker',
+    payload: 'sealed scalars (section 13)',
+  },
+  {
+    kind: msm.ShardResult,
+    subject: 'shardResult',
+    form: 'bulk',
+    from: 'worker',
+    to: 'the coordinator',
+    payload: 'sealed reply: one point',
+  },
+  {
+    kind: msm.ShardRefused,
+    subject: 'shardResult',
+    form: 'bulk',
+    from: 'worker',
+    to: 'the coordinator',
+    payload: 'empty',
+  },
+  { kind: Transition, subject: 'state', form: 'structured', from: 'every actor', to: 'monitor' },
+  { kind: Heartbeat, subject: 'beat', form: 'structured', from: 'every actor', to: 'everybody; lossy' },
+  {
+    kind: DeadLetter,
+    subject: 'dead',
+    form: 'structured',
+    from: 'supervisor',
+    to: 'whoever looks after the host',
+  },
+  {
+    kind: enclave.ControlRequest,
+    subject: 'control',
+    form: 'structured',
+    from: 'supervisor',
+    to: 'that actor',
+    answer: 'control.reply',
+  },
+  { kind: enclave.ControlReply, subject: 'reply', form: 'structured', from: 'the actor', to: 'the asker' },
+];
+
+/** Every message type that protocols/ exports, by name. */
+export const exportedTypes = (): Map<string, MessageType<unknown>> =>
+  new Map(
+    [envelope, enclave, inference, proof, msm, transition]
+      .flatMap((module) => Object.values(module) as unknown[])
+      .filter(
+        (value): value is MessageType<unknown> =>
+          typeof value === 'object' && value !== null && 'schema' in value && 'version' in value,
+      )
+      .map((kind) => [kind.type, kind]),
+  );
