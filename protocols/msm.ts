@@ -4,15 +4,14 @@
  * here depends on the witness: the ranges and their order follow from the key alone.
  */
 import { z } from 'zod';
+import { POINT_BYTES } from './bn254.ts';
 import { Digest, Id, messageType } from './envelope.ts';
 import { MAX_CHUNK_BYTES } from './streams.ts';
 
 export const SECTIONS = ['A', 'B1', 'B2', 'C', 'H'] as const;
 export type Section = (typeof SECTIONS)[number];
-/** Bytes of one affine point, little-endian Montgomery as in the zkey. */
-export const pointBytes = (section: Section): 64 | 128 => (section === 'B2' ? 128 : 64);
-/** Bytes of one scalar, little-endian, standard form. */
-export const SCALAR_BYTES = 32;
+/** Bytes of one affine point, little-endian Montgomery as in the zkey. Scalars are little-endian, in standard form. */
+export const pointBytes = (section: Section): number => POINT_BYTES[section === 'B2' ? 'G2' : 'G1'];
 
 export const Shard = messageType(
   'msm.shard',

@@ -4,14 +4,17 @@
  *
  * Not constant time: BigInt is not. The big loops run in an engine (engine.ts), never here.
  */
+import { FIELD_ORDER, SCALAR_BYTES } from '../../protocols/bn254.ts';
 import { VouchError } from '../../protocols/errors.ts';
 
-/** Bytes of a field element or a scalar. */
-export const ELEMENT_BYTES = 32;
+/** Bytes of an element of either field. */
+export const ELEMENT_BYTES = SCALAR_BYTES;
+/** A nonzero entry of a sparse matrix over Fr, as a zkey has it: matrix, row, column (u32 each), value. */
+export const ENTRY_BYTES = 3 * 4 + ELEMENT_BYTES;
 /** Prime of the coordinates (EIP-196). */
 export const Q = 21888242871839275222246405745257275088696311157297823662689037894645226208583n;
 /** Prime of the scalars: the order of G1 and G2 (EIP-196). */
-export const R = 21888242871839275222246405745257275088548364400416034343698204186575808495617n;
+export const R = FIELD_ORDER;
 /** r - 1 is divisible by 2^28, so this is the largest NTT. */
 export const TWO_ADICITY = 28;
 

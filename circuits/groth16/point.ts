@@ -6,12 +6,12 @@
  * BigInt arithmetic of @noble/curves: no promise about timing.
  */
 import { bn254 } from '@noble/curves/bn254.js';
+import { POINT_BYTES } from '../../protocols/bn254.ts';
 import { VouchError } from '../../protocols/errors.ts';
 import { ELEMENT_BYTES, Q, readCoordinate, readElement, writeCoordinate } from './field.ts';
 
-export type Group = 'G1' | 'G2';
-/** Bytes of one affine point. */
-export const POINT_BYTES = { G1: 64, G2: 128 } as const satisfies Record<Group, number>;
+export { POINT_BYTES };
+export type Group = keyof typeof POINT_BYTES;
 
 export const G1 = bn254.G1.Point;
 export const G2 = bn254.G2.Point;

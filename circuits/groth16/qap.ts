@@ -5,9 +5,9 @@
 import { equal } from '../../protocols/encoding.ts';
 import { VouchError } from '../../protocols/errors.ts';
 import type { EngineOptions, FieldEngine } from './engine.ts';
-import { ELEMENT_BYTES, elementBytes, MONTGOMERY_R, R, TWO_ADICITY } from './field.ts';
+import { ELEMENT_BYTES, ENTRY_BYTES, elementBytes, MONTGOMERY_R, R, TWO_ADICITY } from './field.ts';
 import type { R1cs } from './r1cs.ts';
-import { ENTRY_BYTES, type Zkey } from './zkey.ts';
+import type { Zkey } from './zkey.ts';
 
 const ENTRY_WORDS = ENTRY_BYTES / 4;
 const ELEMENT_WORDS = ELEMENT_BYTES / 4;

@@ -15,12 +15,12 @@ import {
   SECTIONS,
   type Section,
 } from './engine.ts';
-import { ELEMENT_BYTES, elementBytes, MONTGOMERY_R, power, R, randomScalar } from './field.ts';
+import { ELEMENT_BYTES, ENTRY_BYTES, elementBytes, MONTGOMERY_R, power, R, randomScalar } from './field.ts';
 import { G1, G2, type Group, multiplyG1, multiplyG2, POINT_BYTES, writeG1, writeG2 } from './point.ts';
 import { createEntries, type Qap, qapOf } from './qap.ts';
 import { type R1cs, readR1cs } from './r1cs.ts';
 import { type VerificationKey, verificationKey } from './verify.ts';
-import { ENTRY_BYTES, sectionCounts, writeZkey, type ZkeyContent } from './zkey.ts';
+import { sectionCounts, writeZkey, type ZkeyContent } from './zkey.ts';
 
 /** The mark of a key that one party made: the setup's answer, the name of the contribution inside the key. */
 export const INSECURE_SINGLE_PARTY = 'INSECURE-SINGLE-PARTY';

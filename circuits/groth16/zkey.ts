@@ -15,7 +15,7 @@ import {
   readContributions,
   writeContributions,
 } from './contribution.ts';
-import { ELEMENT_BYTES, elementBytes, Q, R, TWO_ADICITY } from './field.ts';
+import { ELEMENT_BYTES, ENTRY_BYTES, elementBytes, Q, R, TWO_ADICITY } from './field.ts';
 import { checkPoint, type Group, POINT_BYTES } from './point.ts';
 import { SECTION_GROUP, SECTIONS, type Section } from './section.ts';
 import {
@@ -30,8 +30,6 @@ import {
 
 const VERSION = 1;
 const GROTH16 = 1;
-/** matrix u32, row u32, column u32, value */
-export const ENTRY_BYTES = 12 + ELEMENT_BYTES;
 const SECTION_ID = { A: 5, B1: 6, B2: 7, C: 8, H: 9 } as const satisfies Record<Section, number>;
 // One bit less than the field allows: the quotient needs a root of twice the domain's order.
 const MAX_DOMAIN_BITS = TWO_ADICITY - 1;

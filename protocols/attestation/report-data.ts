@@ -25,6 +25,7 @@
  *   part(bytes)  = length (4 bytes, big-endian) || bytes
  */
 
+import { FIELD_ORDER } from '../bn254.ts';
 import { type Bytes, concat, sha256, sha512, utf8 } from '../encoding.ts';
 import { VouchError } from '../errors.ts';
 import { X_WING_PUBLIC_KEY_BYTES } from '../x-wing.ts';
@@ -126,9 +127,6 @@ function slot(
   }
   return concat(Uint8Array.of(index, bytes.length >> 8, bytes.length & 0xff), bytes);
 }
-
-/** Order of BN254's scalar field. */
-const FIELD_ORDER = 21888242871839275222246405745257275088548364400416034343698204186575808495617n;
 
 /** A field element in decimal as 32 bytes, little-endian. Throws `bad-message` unless it is below the field's order. */
 export function fieldBytes(decimal: string): Bytes {

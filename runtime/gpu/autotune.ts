@@ -6,7 +6,14 @@
  * driver and version of the kernels, and remembered in the store that the caller gives: a file, a browser's localStorage.
  */
 import { z } from 'zod';
-import { power, R, randomScalar, readElement, writeElement } from '../../circuits/groth16/field.ts';
+import {
+  ELEMENT_BYTES,
+  power,
+  R,
+  randomScalar,
+  readElement,
+  writeElement,
+} from '../../circuits/groth16/field.ts';
 import { G1, G2, type Group, POINT_BYTES, writeG1, writeG2 } from '../../circuits/groth16/point.ts';
 import { bytesSource } from '../../circuits/groth16/source.ts';
 import type { Capability } from '../../protocols/device.ts';
@@ -105,7 +112,7 @@ async function isRight(queue: Queue, variant: FieldVariant, signal?: AbortSignal
     try {
       const products = await trial.run(PAIRS, 1, signal);
       const right = pairs.every(
-        ([a, b], i) => readElement(products, 32 * i) === (((a * b) % modulus) * inverse) % modulus,
+        ([a, b], i) => readElement(products, ELEMENT_BYTES * i) === (((a * b) % modulus) * inverse) % modulus,
       );
       if (!right) return false;
     } finally {
@@ -125,14 +132,14 @@ async function openTrial(
   const code = emitTrial({ variant, modulus });
   const pipeline = await queue.pipeline(`trial of ${variant}`, code);
   const buffers = [
-    await queue.buffer('left', 32 * pairs.length),
-    await queue.buffer('right', 32 * pairs.length),
-    await queue.buffer('results', 32 * threads),
+    await queue.buffer('left', ELEMENT_BYTES * pairs.length),
+    await queue.buffer('right', ELEMENT_BYTES * pairs.length),
+    await queue.buffer('results', ELEMENT_BYTES * threads),
   ];
   for (const side of [0, 1] as const) {
-    const bytes = new Uint8Array(32 * pairs.length);
+    const bytes = new Uint8Array(ELEMENT_BYTES * pairs.length);
     pairs.forEach((pair, i) => {
-      writeElement(pair[side], bytes, 32 * i);
+      writeElement(pair[side], bytes, ELEMENT_BYTES * i);
     });
     await queue.write(buffers[side]!, 0, bytes);
   }
@@ -153,7 +160,7 @@ async function openTrial(
   return {
     async run(active: number, links: number, signal?: AbortSignal): Promise<Uint8Array> {
       await chains(active, links, signal);
-      return queue.read(buffers[2]!, 32 * active);
+      return queue.read(buffers[2]!, ELEMENT_BYTES * active);
     },
     async milliseconds(active: number, links: number, signal?: AbortSignal): Promise<number> {
       const began = performance.now();
@@ -245,18 +252,18 @@ async function pointsPerSecond(
 
 /** Uniform below 2^253, so below r: for measuring, not for secrets. */
 export function uniformScalars(count: number): Uint8Array<ArrayBuffer> {
-  const bytes = new Uint8Array(32 * count);
+  const bytes = new Uint8Array(ELEMENT_BYTES * count);
   // What getRandomValues gives at a time.
   for (let at = 0; at < bytes.byteLength; at += 65_536)
     crypto.getRandomValues(bytes.subarray(at, at + 65_536));
-  for (let at = 31; at < bytes.byteLength; at += 32) bytes[at]! &= 0x1f;
+  for (let at = ELEMENT_BYTES - 1; at < bytes.byteLength; at += ELEMENT_BYTES) bytes[at]! &= 0x1f;
   return bytes;
 }
 
 /** Of the sum of scalars[i] * (i mod DISTINCT_POINTS + 1) G. */
 function logarithm(scalars: Uint8Array): bigint {
   const sums = new Array<bigint>(DISTINCT_POINTS).fill(0n);
-  for (let at = 0; at < scalars.byteLength; at += 32)
-    sums[(at / 32) % DISTINCT_POINTS]! += readElement(scalars, at);
+  for (let at = 0; at < scalars.byteLength; at += ELEMENT_BYTES)
+    sums[(at / ELEMENT_BYTES) % DISTINCT_POINTS]! += readElement(scalars, at);
   return sums.reduce((sum, factor, i) => (sum + factor * BigInt(i + 1)) % R, 0n);
 }

@@ -19,11 +19,11 @@ import { verificationKey } from '../../circuits/groth16/verify.ts';
 import { sectionCounts } from '../../circuits/groth16/zkey.ts';
 import type { Policy } from '../../protocols/attestation/policy.ts';
 import { demandAccepted, verifyEvidence } from '../../protocols/attestation/verify.ts';
+import { SCALAR_BYTES } from '../../protocols/bn254.ts';
 import { signStatement } from '../../protocols/cose.ts';
 import { base64url, canonicalJson, sha256, sha256Hex, utf8 } from '../../protocols/encoding.ts';
 import { decodeMessage, encodeMessage, Id } from '../../protocols/envelope.ts';
 import { messageOf, VouchError } from '../../protocols/errors.ts';
-import { SCALAR_BYTES } from '../../protocols/msm.ts';
 import {
   type Phase,
   PROOF_CONTENT_TYPE,

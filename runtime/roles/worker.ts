@@ -12,18 +12,12 @@ import { msmWorkerCounts, msmWorkerMachine, type ShardRef } from '../../actors/m
 import { SECTION_GROUP } from '../../circuits/groth16/engine.ts';
 import { elementBytes, R } from '../../circuits/groth16/field.ts';
 import { G1, G2, writeG1, writeG2 } from '../../circuits/groth16/point.ts';
+import { SCALAR_BYTES } from '../../protocols/bn254.ts';
 import { EvidenceReply, EvidenceRequest } from '../../protocols/enclave.ts';
 import { concat, equal } from '../../protocols/encoding.ts';
 import { decodeHeader, ENVELOPE_HEADER, encodeHeader, type Message } from '../../protocols/envelope.ts';
 import { messageOf, VouchError } from '../../protocols/errors.ts';
-import {
-  pointBytes,
-  SCALAR_BYTES,
-  Shard,
-  ShardRefused,
-  ShardResult,
-  shardContext,
-} from '../../protocols/msm.ts';
+import { pointBytes, Shard, ShardRefused, ShardResult, shardContext } from '../../protocols/msm.ts';
 import { type OpenedRequest, open, SEALING_INFO } from '../../protocols/sealing.ts';
 import { STREAMS, shardConsumer } from '../../protocols/streams.ts';
 import { subjects } from '../../protocols/subjects.ts';

@@ -11,6 +11,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { SECTION_GROUP, SECTIONS } from '../../circuits/groth16/engine.ts';
 import {
+  ENTRY_BYTES,
   elementBytes,
   MONTGOMERY_R,
   power,
@@ -33,7 +34,7 @@ import {
 import { assemble } from '../../circuits/groth16/prove.ts';
 import { bytesSource } from '../../circuits/groth16/source.ts';
 import { writeWitness } from '../../circuits/groth16/witness.ts';
-import { ENTRY_BYTES, readZkey, sectionCounts, writeZkey } from '../../circuits/groth16/zkey.ts';
+import { readZkey, sectionCounts, writeZkey } from '../../circuits/groth16/zkey.ts';
 import { concat, equal } from '../../protocols/encoding.ts';
 import { VouchError } from '../../protocols/errors.ts';
 import { type GpuHandle, openGpu } from '../../runtime/gpu/adapter.ts';

@@ -116,6 +116,21 @@ test('subjects are spelled in protocols/subjects.ts and nowhere else', () => {
   );
 });
 
+test("each of BN254's two primes is spelled once", () => {
+  for (const [start, home] of [
+    ['2188824287183927522224640574525727508854', 'protocols/bn254.ts'],
+    ['2188824287183927522224640574525727508869', 'circuits/groth16/field.ts'],
+  ] as const) {
+    none(
+      lines(
+        shipped.filter((path) => path !== home),
+        new RegExp(start),
+      ),
+      `import it from ${home}`,
+    );
+  }
+});
+
 test('nothing secret is committed', () => {
   const secret = new RegExp(
     [

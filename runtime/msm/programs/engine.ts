@@ -11,13 +11,14 @@ import {
   type Sums,
 } from '../../../circuits/groth16/engine.ts';
 import { type ProvingKey, sectionCounts } from '../../../circuits/groth16/zkey.ts';
+import { SCALAR_BYTES } from '../../../protocols/bn254.ts';
 import { VouchError } from '../../../protocols/errors.ts';
 import type { SharedKernel } from '../wasm/kernel.ts';
 import type { Region } from './arena.ts';
 import { createMsm, type Points, tablesOf } from './msm.ts';
 import { createMultiples } from './multiples.ts';
 import { createQuotient, type Matrices, MIN_DOMAIN_BITS } from './quotient.ts';
-import { createWorkshop, degreeOf, type Run, SCALAR_BYTES } from './workshop.ts';
+import { createWorkshop, degreeOf, type Run } from './workshop.ts';
 
 /** Sections in the order in which a proof adds them up: H waits for the quotient, B2 takes longest. */
 const ORDER = ['B2', 'A', 'B1', 'C', 'H'] as const satisfies readonly Section[];

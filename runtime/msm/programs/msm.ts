@@ -3,13 +3,14 @@
  * that stay. Not constant time. Bases are not checked to be points: for others a sum is any bytes.
  */
 import type { EngineOptions, TableStore } from '../../../circuits/groth16/engine.ts';
-import { elementBytes, power, Q, writeElement } from '../../../circuits/groth16/field.ts';
+import { ELEMENT_BYTES, elementBytes, power, Q, writeElement } from '../../../circuits/groth16/field.ts';
 import { type Group, POINT_BYTES } from '../../../circuits/groth16/point.ts';
+import { SCALAR_BYTES } from '../../../protocols/bn254.ts';
 import { DIGIT_BYTES } from '../wasm/digits.ts';
 import type { Call } from '../wasm/kernel.ts';
 import type { Degree } from '../wasm/layout.ts';
 import type { Region } from './arena.ts';
-import { all, degreeOf, SCALAR_BYTES, slice, type Workshop } from './workshop.ts';
+import { all, degreeOf, slice, type Workshop } from './workshop.ts';
 
 /** Wider windows' buckets outgrow the cache; narrower ones save nothing. */
 const WINDOW_BITS = { min: 4, max: 16 };
@@ -296,7 +297,7 @@ export function createMsm({
     if (data.getUint32(at + layout.pointBytes(degree), true) === 0) return point;
     for (let i = 0; i < 2 * degree; i++) {
       const value = (field.read(data, at + i * 8 * field.limbs, 8) * fromRadix) % Q;
-      writeElement(value < 0n ? value + Q : value, point, 32 * i);
+      writeElement(value < 0n ? value + Q : value, point, ELEMENT_BYTES * i);
     }
     return point;
   }

@@ -3,12 +3,13 @@
  */
 import type { EngineOptions } from '../../../circuits/groth16/engine.ts';
 import { G1, G2, type Group, POINT_BYTES, writeG1, writeG2 } from '../../../circuits/groth16/point.ts';
+import { SCALAR_BYTES } from '../../../protocols/bn254.ts';
 import { concat } from '../../../protocols/encoding.ts';
 import { DIGIT_BYTES } from '../wasm/digits.ts';
 import type { Call } from '../wasm/kernel.ts';
 import type { Region } from './arena.ts';
 import { type Msm, windowCount } from './msm.ts';
-import { all, degreeOf, SCALAR_BYTES, type Workshop } from './workshop.ts';
+import { all, degreeOf, type Workshop } from './workshop.ts';
 
 /** Width of a window of the generator's multiples: 22 rows of 2048 points, 4 and 8 MiB, which a cache can hold. */
 const MULTIPLE_BITS = 12;

@@ -2,12 +2,13 @@
  * The scalars of a key's section H on the threads' memory (wasm/ntt.ts): what stays of a key, and the sweeps over it.
  */
 import type { EngineOptions, QuotientOptions } from '../../../circuits/groth16/engine.ts';
-import { MONTGOMERY_R2, power, R, rootOfUnity } from '../../../circuits/groth16/field.ts';
-import { ENTRY_BYTES, type ProvingKey } from '../../../circuits/groth16/zkey.ts';
+import { ENTRY_BYTES, MONTGOMERY_R2, power, R, rootOfUnity } from '../../../circuits/groth16/field.ts';
+import type { ProvingKey } from '../../../circuits/groth16/zkey.ts';
+import { SCALAR_BYTES } from '../../../protocols/bn254.ts';
 import type { Call } from '../wasm/kernel.ts';
 import { TERM_BYTES } from '../wasm/quotient.ts';
 import type { Region } from './arena.ts';
-import { all, SCALAR_BYTES, type Workshop } from './workshop.ts';
+import { all, type Workshop } from './workshop.ts';
 
 /** The fewest bits of a domain that has blocks and columns. */
 export const MIN_DOMAIN_BITS = 6;

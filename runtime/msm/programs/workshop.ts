@@ -14,7 +14,6 @@ import {
 import type { Degree } from '../wasm/layout.ts';
 import { type Arena, createArena, type Region } from './arena.ts';
 
-export const SCALAR_BYTES = 32;
 /** Elements that a thread works on before it takes the next piece. */
 const CHUNK = 1 << 14;
 

@@ -6,8 +6,8 @@
 import { type CurveEngine, SECTION_GROUP, SECTIONS, type Section } from '../../../circuits/groth16/engine.ts';
 import { addPoints, POINT_BYTES } from '../../../circuits/groth16/point.ts';
 import type { Zkey } from '../../../circuits/groth16/zkey.ts';
+import { SCALAR_BYTES } from '../../../protocols/bn254.ts';
 import { equal } from '../../../protocols/encoding.ts';
-import { SCALAR_BYTES } from '../../../protocols/msm.ts';
 import type { PlannedShard } from './plan.ts';
 
 /** Scalars of the five sections, 32 bytes each. Secret. */

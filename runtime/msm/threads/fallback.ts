@@ -6,24 +6,24 @@
  * Checks nothing about its inputs' values (points on the curve, scalars below r); lengths are the pool's to check.
  * Every byte that an operation used is zeroed when it ends: scalars are secrets.
  */
+
 import bn128 from 'wasmcurves/build/bn128_wasm.js';
+import { ENTRY_BYTES } from '../../../circuits/groth16/field.ts';
+import { POINT_BYTES, SCALAR_BYTES } from '../../../protocols/bn254.ts';
 
 type Group = 'G1' | 'G2';
 type Bytes = Uint8Array<ArrayBuffer>;
 
 const PAGE_BYTES = 65_536;
 const INITIAL_PAGES = 25;
-const SCALAR_BYTES = 32;
-const AFFINE_BYTES = { G1: 64, G2: 128 } as const;
-const JACOBIAN_BYTES = { G1: 96, G2: 192 } as const;
+/** A third coordinate. */
+const JACOBIAN_BYTES = { G1: 3 * SCALAR_BYTES, G2: 6 * SCALAR_BYTES } as const;
 /** An element of the pairing's target group. */
 const GT_BYTES = 384;
 const GENERATOR = { G1: bn128.pG1gen, G2: bn128.pG2gen } as const;
 const PREFIX = { G1: 'g1m', G2: 'g2m' } as const;
 /** wasmcurves' widest MSM window: its bucket table has at most 2^17 Jacobian points. */
 const MAX_WINDOW_BITS = 17;
-/** Entries of section 4: matrix, row, column, value. */
-const ENTRY_BYTES = 44;
 /**
  * Width of the fixed-base windows. Signed digits halve the tables: 22 windows of 2048 points are 2.8 MiB in G1 and
  * 5.6 MiB in G2; wider ones saved additions but left the cache (measured, 2 cores).
@@ -100,7 +100,7 @@ export function createFallback(module: WebAssembly.Module): Fallback {
   /** Jacobian points at `from` to affine ones at `to`, which may be the same address. */
   function toAffine(group: Group, from: number, count: number, to: number): void {
     // The inverses and the running products, one coordinate each.
-    workspace((2 * count + 1) * (AFFINE_BYTES[group] / 2));
+    workspace((2 * count + 1) * (POINT_BYTES[group] / 2));
     call(`${PREFIX[group]}_batchToAffine`, from, count, to);
   }
 
@@ -112,7 +112,7 @@ export function createFallback(module: WebAssembly.Module): Fallback {
     const known = tables[group];
     if (known !== undefined) return known;
     const g = PREFIX[group];
-    const affine = AFFINE_BYTES[group];
+    const affine = POINT_BYTES[group];
     const jacobian = JACOBIAN_BYTES[group];
     const at = alloc(windows * half * affine);
     floor = words[0]!;
@@ -148,12 +148,12 @@ export function createFallback(module: WebAssembly.Module): Fallback {
         workspace(tableBytes);
         call(`${g}_multiexpAffine`, pBases, pScalars, SCALAR_BYTES, count, sum);
         call(`${g}_toAffine`, sum, sum);
-        return get(sum, AFFINE_BYTES[group]);
+        return get(sum, POINT_BYTES[group]);
       });
     },
 
     pairingsCancel(g1, g2) {
-      const count = g1.byteLength / AFFINE_BYTES.G1;
+      const count = g1.byteLength / POINT_BYTES.G1;
       return scoped(() => {
         const prepared = { G1: alloc(bn128.prePSize), G2: alloc(bn128.preQSize) };
         const product = alloc(GT_BYTES);
@@ -163,7 +163,7 @@ export function createFallback(module: WebAssembly.Module): Fallback {
           const points = { G1: g1, G2: g2 };
           let infinity = false;
           for (const group of ['G1', 'G2'] as const) {
-            const size = AFFINE_BYTES[group];
+            const size = POINT_BYTES[group];
             const affine = put(points[group].subarray(index * size, (index + 1) * size));
             const jacobian = alloc(JACOBIAN_BYTES[group]);
             call(`${PREFIX[group]}_toJacobian`, affine, jacobian);
@@ -183,7 +183,7 @@ export function createFallback(module: WebAssembly.Module): Fallback {
 
     multiples(group, scalars) {
       const g = PREFIX[group];
-      const affine = AFFINE_BYTES[group];
+      const affine = POINT_BYTES[group];
       const jacobian = JACOBIAN_BYTES[group];
       const count = scalars.byteLength / SCALAR_BYTES;
       const addMixed = wasm[`${g}_addMixed`]!;
@@ -213,7 +213,7 @@ export function createFallback(module: WebAssembly.Module): Fallback {
     uncompressed(group, points) {
       return scoped(() => {
         const at = put(points);
-        call(`${PREFIX[group]}_batchLEMtoU`, at, points.byteLength / AFFINE_BYTES[group], at);
+        call(`${PREFIX[group]}_batchLEMtoU`, at, points.byteLength / POINT_BYTES[group], at);
         return get(at, points.byteLength);
       });
     },

@@ -4,6 +4,7 @@
  *
  * Not constant time: running times and memory accesses depend on the scalars. Bases are not checked to be points.
  */
+
 import {
   type FieldEngine,
   type FixedBaseEngine,
@@ -12,16 +13,17 @@ import {
   type ReadyKey,
   SECTION_GROUP,
 } from '../../../circuits/groth16/engine.ts';
+import { ENTRY_BYTES } from '../../../circuits/groth16/field.ts';
 import { firstOffCurve, POINT_BYTES } from '../../../circuits/groth16/point.ts';
 import { sumsOf } from '../../../circuits/groth16/prove.ts';
 import { quotient } from '../../../circuits/groth16/quotient.ts';
-import { ENTRY_BYTES, loadZkey } from '../../../circuits/groth16/zkey.ts';
+import { loadZkey } from '../../../circuits/groth16/zkey.ts';
+import { SCALAR_BYTES } from '../../../protocols/bn254.ts';
 import { VouchError } from '../../../protocols/errors.ts';
 import { createWasmEngine } from '../programs/engine.ts';
 import { type Kernel, kernelModules } from './kernel.ts';
 import type { Call, StartThread, Thread } from './thread.ts';
 
-const SCALAR_BYTES = 32;
 /** Fewer points than this are not worth a second thread. */
 const MIN_PIECE = 512;
 /** Points per task at most: 2^18 G2 points and their buckets are 130 MiB of a thread's memory. */

@@ -1,10 +1,11 @@
 /** Scalars as signed digits, 16 bits each, in planes of a window's digits: what buckets.ts and multiples.ts read. */
+
 import { R } from '../../../circuits/groth16/field.ts';
+import { SCALAR_BYTES } from '../../../protocols/bn254.ts';
 import { base, type I64, i32, i64, type ModuleBuilder } from './assembler.ts';
 import { here, type Layout } from './layout.ts';
 import { advance, times } from './walk.ts';
 
-const SCALAR_BYTES = 32;
 export const DIGIT_BYTES = 2;
 
 /**

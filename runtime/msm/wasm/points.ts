@@ -2,7 +2,9 @@
  * Points on their way in and out: coordinates of 32 bytes in Montgomery form with radix 2^256 (zkey form) to the field's
  * own and back, and whether points from outside are on the curve.
  */
+
 import { power } from '../../../circuits/groth16/field.ts';
+import { SCALAR_BYTES } from '../../../protocols/bn254.ts';
 import { i32, i64, i64x2, type ModuleBuilder, v128 } from './assembler.ts';
 import type { GroupParts } from './curve.ts';
 import {
@@ -15,8 +17,6 @@ import {
   loadWords,
 } from './field.ts';
 import { advance, plus } from './walk.ts';
-
-const SCALAR_BYTES = 32;
 
 /** `convert(raw, pairs, to)`: coordinates in Montgomery form with radix 2^256, 32 bytes each, to ours. */
 export function defineConversion(module: ModuleBuilder, constants: Constants, field: Field): void {

@@ -3,6 +3,7 @@
  * and B, C = A B, and after the transforms A B - C. An array of N values is N/2 pairs, value i beside value i + N/2 in the
  * lanes.
  */
+import { SCALAR_BYTES } from '../../../protocols/bn254.ts';
 import { type Body, type I32, i32, i64x2, type Local, type ModuleBuilder, v128 } from './assembler.ts';
 import {
   type Constants,
@@ -15,7 +16,6 @@ import {
 } from './field.ts';
 import { advance, plus } from './walk.ts';
 
-const SCALAR_BYTES = 32;
 /** A term of a row: byte offset of the wire's value in the witness, byte offset of the coefficient in their table. */
 export const TERM_BYTES = 8;
 

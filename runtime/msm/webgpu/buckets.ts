@@ -2,7 +2,9 @@
  * The buckets of one piece of a point set: digits of scalars sorted into them (digits.ts), the points of each added up, and
  * the buckets reduced to a few points per bucket set by a tree of the same additions.
  */
+
 import type { Group } from '../../../circuits/groth16/engine.ts';
+import { SCALAR_BYTES } from '../../../protocols/bn254.ts';
 import { inBuckets, inTree } from './addition.ts';
 import type { SumTools } from './batches.ts';
 import { COORDINATE_BYTES } from './coordinate.ts';
@@ -15,7 +17,6 @@ import type { RunOptions, Step } from './queue.ts';
 import { bucketsOf, type Windows } from './windows.ts';
 
 type Bytes = Uint8Array<ArrayBuffer>;
-const SCALAR_BYTES = 32;
 
 /** A section's points of one piece. */
 export interface Part {

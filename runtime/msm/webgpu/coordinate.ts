@@ -3,10 +3,14 @@
  * serves both groups. Same rules as field.ts: el_mul has one call site per kernel (and has one of fe_mul).
  */
 import type { Group } from '../../../circuits/groth16/point.ts';
+import { POINT_BYTES } from '../../../protocols/bn254.ts';
 import { emitAccess, emitField, FIELDS, type FieldVariant } from './field.ts';
 
 /** Bytes of a coordinate. */
-export const COORDINATE_BYTES = { G1: 32, G2: 64 } as const satisfies Record<Group, number>;
+export const COORDINATE_BYTES = {
+  G1: POINT_BYTES.G1 / 2,
+  G2: POINT_BYTES.G2 / 2,
+} as const satisfies Record<Group, number>;
 /** Multiplications in Fq that one of coordinates takes. */
 export const COORDINATE_WORK = { G1: 1, G2: 3.3 } as const satisfies Record<Group, number>;
 

@@ -12,9 +12,9 @@ import {
   type Sums,
   type Tabulated,
 } from '../../../circuits/groth16/engine.ts';
-import { ELEMENT_BYTES } from '../../../circuits/groth16/field.ts';
+import { ELEMENT_BYTES, ENTRY_BYTES } from '../../../circuits/groth16/field.ts';
 import type { ByteSource } from '../../../circuits/groth16/source.ts';
-import { ENTRY_BYTES, type KeyPart, type ProvingKey, sectionCounts } from '../../../circuits/groth16/zkey.ts';
+import { type KeyPart, type ProvingKey, sectionCounts } from '../../../circuits/groth16/zkey.ts';
 import { concat, hex, utf8 } from '../../../protocols/encoding.ts';
 import { VouchError } from '../../../protocols/errors.ts';
 import type { FieldVariant } from './field.ts';

@@ -9,9 +9,11 @@
  * Formats are those of circuits/groth16/engine.ts. Right for all points of the curve, or of the whole twist; others are not
  * noticed. Not constant time. Buffers that held digits of scalars are cleared after use, not overwritten by more than zeros.
  */
+
 import type { EngineOptions, Group } from '../../../circuits/groth16/engine.ts';
 import { POINT_BYTES } from '../../../circuits/groth16/point.ts';
 import { bytesSource } from '../../../circuits/groth16/source.ts';
+import { SCALAR_BYTES } from '../../../protocols/bn254.ts';
 import { createAdditions } from './batches.ts';
 import { reduce, sort } from './buckets.ts';
 import { COORDINATE_BYTES } from './coordinate.ts';
@@ -70,7 +72,6 @@ export interface GpuMsmOptions {
 
 const THREADS = 2 ** 15;
 const SLOT_BYTES = 2 ** 29;
-const SCALAR_BYTES = 32;
 
 interface Piece {
   /** its first point, and how many it has */

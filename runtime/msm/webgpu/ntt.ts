@@ -11,7 +11,14 @@
  * pass in the middle all inverse and all forward stages of its bits), and stores it. Radix 2, as the one product site
  * of field.ts asks for; the tile plays the part of the higher radices.
  */
-import { elementBytes, MONTGOMERY_R, power, R, rootOfUnity } from '../../../circuits/groth16/field.ts';
+import {
+  ELEMENT_BYTES,
+  elementBytes,
+  MONTGOMERY_R,
+  power,
+  R,
+  rootOfUnity,
+} from '../../../circuits/groth16/field.ts';
 import { concat } from '../../../protocols/encoding.ts';
 import { emitAccess, emitField, FIELDS, type FieldVariant } from './field.ts';
 import type { Dispatch, Queue, RunOptions } from './queue.ts';
@@ -167,7 +174,7 @@ export interface Transforms {
 }
 
 /** How many bytes of device memory `createTransforms` takes for 2^k elements. */
-export const transformBytes = (k: number): number => 2 ** k * 32;
+export const transformBytes = (k: number): number => 2 ** k * ELEMENT_BYTES;
 
 /** For a domain of 2^k elements. The roots are made on the device. */
 export async function createTransforms(
@@ -199,7 +206,7 @@ export async function createTransforms(
     };
     const bits = k >> 1;
     const parts = await uploaded('parts of roots', rootParts(k, bits));
-    const roots = await queue.buffer('roots', size * 32);
+    const roots = await queue.buffer('roots', size * ELEMENT_BYTES);
     made.push(roots);
     const pointwise = (stage: string, pipeline: GPUComputePipeline, buffers: GPUBuffer[], param: number) => ({
       stage,

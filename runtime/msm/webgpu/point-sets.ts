@@ -2,9 +2,11 @@
  * Point sets on the device: how many points a piece has whose buffers a binding can hold, and the points of one in planes
  * of coordinates, with the multiples that the windows ask for.
  */
+
 import type { Group } from '../../../circuits/groth16/engine.ts';
 import { POINT_BYTES } from '../../../circuits/groth16/point.ts';
 import type { ByteSource } from '../../../circuits/groth16/source.ts';
+import { SCALAR_BYTES } from '../../../protocols/bn254.ts';
 import { doubled } from './addition.ts';
 import type { SumTools } from './batches.ts';
 import { COORDINATE_BYTES } from './coordinate.ts';
@@ -14,7 +16,6 @@ import { bucketsOf, planWindows, type Windows } from './windows.ts';
 
 /** Points uploaded at a time, in bytes. */
 const UPLOAD_BYTES = 2 ** 24;
-const SCALAR_BYTES = 32;
 /** A piece begins at a multiple of this many scalars: a binding's offset is a multiple of 256 bytes. */
 export const SCALARS_ALIGNED = 8;
 

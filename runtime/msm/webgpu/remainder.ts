@@ -1,12 +1,13 @@
 /** The last part of a sum, on the host: the few hundred points that the device leaves are doubled and added. */
+
 import type { Group } from '../../../circuits/groth16/engine.ts';
 import { readCoordinate } from '../../../circuits/groth16/field.ts';
 import { G1, type G1Point, G2, type G2Point, writeG1, writeG2 } from '../../../circuits/groth16/point.ts';
+import { SCALAR_BYTES } from '../../../protocols/bn254.ts';
 import { COORDINATE_BYTES } from './coordinate.ts';
 import type { Windows } from './windows.ts';
 
 type Bytes = Uint8Array<ArrayBuffer>;
-const SCALAR_BYTES = 32;
 
 /** Adds up what the pieces leave: points by the power of two that they stand for. */
 export function createRemainder(group: Group, { bits, sets }: Windows) {

@@ -3,12 +3,11 @@
  * segments of a few entries each: a thread multiplies one segment, another adds up the segments of a row, so that a row
  * with thousands of entries keeps no one waiting. Parts that fit a device's bindings follow one another.
  */
-import { ENTRY_BYTES } from '../../../circuits/groth16/zkey.ts';
+import { ELEMENT_BYTES, ENTRY_BYTES } from '../../../circuits/groth16/field.ts';
 import { VouchError } from '../../../protocols/errors.ts';
 import { emitAccess, emitField, FIELDS, type FieldVariant } from './field.ts';
 import type { Dispatch, Queue, RunOptions } from './queue.ts';
 
-const ELEMENT_BYTES = 32;
 /** Entries of a segment at most. */
 const SEGMENT = 16;
 const THREADS = 64;

@@ -1,7 +1,7 @@
-import { R, writeElement } from '../../../../circuits/groth16/field.ts';
+import { ENTRY_BYTES, R, writeElement } from '../../../../circuits/groth16/field.ts';
 import { quotient } from '../../../../circuits/groth16/quotient.ts';
 import { setup } from '../../../../circuits/groth16/setup.ts';
-import { ENTRY_BYTES, readZkey, type Zkey } from '../../../../circuits/groth16/zkey.ts';
+import { readZkey, type Zkey } from '../../../../circuits/groth16/zkey.ts';
 import { compressRows } from '../../../../runtime/msm/programs/quotient.ts';
 import { createPool, type Pool } from '../../../../runtime/msm/threads/pool.ts';
 import { generator, randomCircuit, wide } from '../../../circuits/groth16-circuit.ts';
