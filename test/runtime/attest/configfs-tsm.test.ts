@@ -1,12 +1,10 @@
 /** Evidence through Linux's configfs-tsm, on a folder that behaves like the kernel's, and each of its failures. */
-import { existsSync } from 'node:fs';
 import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { SNP_REPORT_BYTES } from '../../../protocols/attestation/formats/sev-snp-report.ts';
 import { VouchError } from '../../../protocols/errors.ts';
 import { configfsTsm, readTsmReport, type TsmFiles } from '../../../runtime/attest/configfs-tsm.ts';
-import { providerOf, teeFound } from '../../../runtime/attest/providers.ts';
 import { assert, suite, type TestContext } from '../../harness.ts';
 import { intelCase } from '../../protocols/intel-platform.ts';
 
@@ -169,31 +167,6 @@ test('the measurement is that of the VM, whatever role asks', async (t) => {
   const { quote } = await intelCase();
   const td = await kernel(t, { provider: 'tdx_guest', evidence: quote });
   assert.is(await configfsTsm(td.root, td.files).measurement('worker'), 'bb'.repeat(48));
-});
-
-test('the simulator refuses to start where a real TEE is found, unless told to', async (t) => {
-  const root = await mkdtemp(path.join(tmpdir(), 'vouch-tee-'));
-  t.defer(() => rm(root, { recursive: true }));
-  assert.is(teeFound(root), undefined);
-  await mkdir(path.join(root, 'dev'));
-  await writeFile(path.join(root, 'dev/tdx_guest'), '');
-  assert.is(teeFound(root), '/dev/tdx_guest');
-  const told = process.env.VOUCH_SIMULATED;
-  t.defer(() => {
-    if (told === undefined) delete process.env.VOUCH_SIMULATED;
-    else process.env.VOUCH_SIMULATED = told;
-  });
-  delete process.env.VOUCH_SIMULATED;
-  const { createSimulatedPlatform, createSimulatedRoot } = await import(
-    '../../../protocols/attestation/formats/simulated.ts'
-  );
-  const platform = await createSimulatedPlatform(await createSimulatedRoot());
-  const error = await errorOf(providerOf('simulated', { platform, root }));
-  assert.is(error.code, 'policy-rejected');
-  assert.match(error.message, /has a TEE \(\/dev\/tdx_guest\)/);
-  process.env.VOUCH_SIMULATED = '1';
-  assert.is((await providerOf('simulated', { platform, root })).name, 'simulated');
-  assert.not.ok(existsSync(path.join(root, 'sys')));
 });
 
 test.run();
