@@ -10,7 +10,7 @@ import { infer, verifyService } from '../../../runtime/client/client.ts';
 import { folder } from '../../../runtime/home/home.ts';
 import { readBrokerEntry } from '../../../runtime/models/broker-store.ts';
 import { obtainModel } from '../../../runtime/models/obtain.ts';
-import { parseSplit, publishModel, type Split } from '../../../runtime/models/publish.ts';
+import { publishModel, type Split } from '../../../runtime/models/publish.ts';
 import { auditSigner, copyFile, readChainFile } from '../../../runtime/roles/audit-log.ts';
 import { startBroker } from '../../../runtime/roles/broker.ts';
 import { startRoles, stopRoles } from '../../../runtime/roles/start.ts';
