@@ -152,8 +152,8 @@ test('runtime imports the house, never a test', () => {
 
 test('a room of runtime imports rooms on lower floors only', () => {
   const floorOf = new Map(FLOORS.flatMap((rooms, floor) => rooms.map((room) => [room, floor] as const)));
-  const files = sources.filter((path) => folderOf(path) === 'runtime');
-  assert.equal([...new Set(files.map(roomOf))].sort(), [...floorOf.keys()].sort(), 'every room has a floor');
+  const rooms = new Set(sources.map(roomOf).filter((room) => room !== undefined));
+  assert.equal([...rooms].sort(), [...floorOf.keys()].sort(), 'every room has a floor');
   everyImport((path, { file }) => {
     const [from, to] = [roomOf(path), file === undefined ? undefined : roomOf(file)];
     if (from === undefined || to === undefined || from === to) return;
@@ -233,7 +233,8 @@ test('every package that is imported is one of ours to ask for', () => {
 });
 
 test('no file imports itself through others, not for its types either', () => {
-  assert.equal(circles(imports), []);
+  const found = circles(imports);
+  if (found.length > 0) throw new Error(found.join('\n'));
   const file = (name: string, typeOnly = false): Import => ({ specifier: `./${name}`, file: name, typeOnly });
   const circle = new Map([
     ['a.ts', [file('b.ts')]],
