@@ -182,6 +182,24 @@ test('documents are where the README and newcomers look for them', () => {
   }
 });
 
+test('a source file that a comment or a document names is there', () => {
+  const isNamed = (name: string) => (path: string) => path === name || path.endsWith(`/${name}`);
+  const broken = files
+    .filter((path) => /\.(ts|mjs|md)$/.test(path))
+    .flatMap((path) =>
+      read(path)
+        .split('\n')
+        // Comments that stand in lines of their own.
+        .filter((line) => path.endsWith('.md') || /^\s*(\/\*\*|\*|\/\/) /.test(line))
+        .flatMap((line) => [
+          ...line.matchAll(/(?<![\w./-])(?:[a-z0-9-]+\/)*[a-z0-9][a-z0-9.-]*\.(?:ts|mjs)\b/g),
+        ])
+        .filter(([name]) => !sources.some(isNamed(name)))
+        .map(([name]) => `${path}: ${name}`),
+    );
+  none(broken, 'there is no such file');
+});
+
 test('links between documents lead somewhere', () => {
   const known = new Set(files);
   const folders = new Set(

@@ -1,5 +1,6 @@
 /**
- * The scalars of a key's section H on the threads' memory (wasm/ntt.ts): what stays of a key, and the sweeps over it.
+ * The scalars of a key's section H on the threads' memory (wasm/quotient.ts, wasm/ntt.ts): what stays of a key, and the
+ * sweeps over it.
  */
 import type { EngineOptions, QuotientOptions } from '../../../circuits/groth16/engine.ts';
 import { ENTRY_BYTES, MONTGOMERY_R2, power, R, rootOfUnity } from '../../../circuits/groth16/field.ts';

@@ -2,7 +2,7 @@
  * The sums that every engine has to get right, as bytes, so that one in a thread, on a GPU or in a browser's page is
  * given the same: group laws, edge scalars, sizes around powers of two, bases that repeat, cancel or are infinite,
  * skewed scalars. What is expected is one multiple of the generator by noble, because all logarithms are known;
- * msm-cases.prover.test.ts shows that ffjavascript agrees.
+ * cases.prover.test.ts shows that ffjavascript agrees.
  */
 import { normalizeZ } from '@noble/curves/abstract/curve.js';
 import { R, writeElement } from '../../../circuits/groth16/field.ts';

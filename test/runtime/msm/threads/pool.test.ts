@@ -1,4 +1,4 @@
-/** The pool's operations but its sums, which are msm-cases.prover.test.ts's; its threads and how they end. */
+/** The pool's operations but its sums, which are cases.prover.test.ts's; its threads and how they end. */
 import { spawnSync } from 'node:child_process';
 import {
   elementBytes,
