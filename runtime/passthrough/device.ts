@@ -17,6 +17,7 @@
  * not), and that the host tells the truth about the mode: the guest has to check the GPU's own evidence.
  */
 import { messageOf, VouchError } from '../../protocols/errors.ts';
+import type { Log } from '../home/log.ts';
 import type { HostFiles, Owner } from './host-files.ts';
 import { at, pciAddress, readAttribute, scanGroup, VFIO } from './iommu-group.ts';
 import type { Journal, Taken } from './journal.ts';
@@ -30,7 +31,7 @@ export interface PassthroughOptions {
   readonly journal: Journal;
   /** who runs the VM; default: the group's node stays as it is */
   readonly owner?: { readonly uid: number; readonly gid: number } | undefined;
-  readonly log: (line: string) => void;
+  readonly log: Log;
   /** for one access to a file: a driver whose device is in use does not let go; default 60 s */
   readonly patienceMs?: number;
 }

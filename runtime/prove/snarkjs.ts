@@ -5,6 +5,7 @@
  */
 import type { Proof, VerificationKey } from '../../circuits/groth16/verify.ts';
 import { VouchError } from '../../protocols/errors.ts';
+import type { Log } from '../home/log.ts';
 
 const load = () => import('snarkjs');
 
@@ -34,11 +35,7 @@ export async function closeSnarkjs(): Promise<void> {
  * randomness, and snarkjs's check of the result against circuit and file. Minutes at 2^16. Throws `key-rejected`
  * when the check fails, `bad-file` when the file does not fit the circuit.
  */
-export async function ceremonyKey(
-  r1cs: Uint8Array,
-  ptau: string,
-  say: (line: string) => void,
-): Promise<Uint8Array> {
+export async function ceremonyKey(r1cs: Uint8Array, ptau: string, say: Log): Promise<Uint8Array> {
   const first = { type: 'mem' as const };
   const last: { type: 'mem'; data?: Uint8Array } = { type: 'mem' };
   const circuit = { type: 'mem' as const, data: r1cs };
