@@ -6,7 +6,6 @@
  * Checks nothing about its inputs' values (points on the curve, scalars below r); lengths are the pool's to check.
  * Every byte that an operation used is zeroed when it ends: scalars are secrets.
  */
-
 import bn128 from 'wasmcurves/build/bn128_wasm.js';
 import { ENTRY_BYTES } from '../../../circuits/groth16/field.ts';
 import { POINT_BYTES, SCALAR_BYTES } from '../../../protocols/bn254.ts';

@@ -4,7 +4,6 @@
  *
  * Not constant time: running times and memory accesses depend on the scalars. Bases are not checked to be points.
  */
-
 import {
   type FieldEngine,
   type FixedBaseEngine,

@@ -2,7 +2,6 @@
  * Points on their way in and out: coordinates of 32 bytes in Montgomery form with radix 2^256 (zkey form) to the field's
  * own and back, and whether points from outside are on the curve.
  */
-
 import { power } from '../../../circuits/groth16/field.ts';
 import { SCALAR_BYTES } from '../../../protocols/bn254.ts';
 import { i32, i64, i64x2, type ModuleBuilder, v128 } from './assembler.ts';

@@ -2,7 +2,6 @@
  * The buckets of one piece of a point set: digits of scalars sorted into them (digits.ts), the points of each added up, and
  * the buckets reduced to a few points per bucket set by a tree of the same additions.
  */
-
 import type { Group } from '../../../circuits/groth16/engine.ts';
 import { SCALAR_BYTES } from '../../../protocols/bn254.ts';
 import { inBuckets, inTree } from './addition.ts';

@@ -9,7 +9,6 @@
  * Formats are those of circuits/groth16/engine.ts. Right for all points of the curve, or of the whole twist; others are not
  * noticed. Not constant time. Buffers that held digits of scalars are cleared after use, not overwritten by more than zeros.
  */
-
 import type { EngineOptions, Group } from '../../../circuits/groth16/engine.ts';
 import { POINT_BYTES } from '../../../circuits/groth16/point.ts';
 import { bytesSource } from '../../../circuits/groth16/source.ts';

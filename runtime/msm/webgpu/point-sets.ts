@@ -2,7 +2,6 @@
  * Point sets on the device: how many points a piece has whose buffers a binding can hold, and the points of one in planes
  * of coordinates, with the multiples that the windows ask for.
  */
-
 import type { Group } from '../../../circuits/groth16/engine.ts';
 import { POINT_BYTES } from '../../../circuits/groth16/point.ts';
 import type { ByteSource } from '../../../circuits/groth16/source.ts';
