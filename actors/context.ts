@@ -27,5 +27,15 @@ export function failureOf(error: unknown): Failure {
 
 export const failure = (code: ErrorCode): Failure => ({ code, retryable: ERROR_CODES[code] });
 
+/**
+ * What a state means to whoever only wants to know whether an actor works: `up` does its work or takes some, `failed` never
+ * will again (its context says why), `settled` has nothing left to do. A state on the way has none of them.
+ */
+export type StateTag = 'up' | 'failed' | 'settled';
+
+/** Whether an actor's evidence is a hardware's, as a count: absent until there is evidence, 0 for SIMULATED. */
+export const hardwareCount = ({ hardware }: { hardware: boolean | null }): { hardware?: number } =>
+  hardware === null ? {} : { hardware: hardware ? 1 : 0 };
+
 /** The parameters of an `onError` transition's `fail` action. */
 export const rejection = ({ event }: { event: { error: unknown } }): Failure => failureOf(event.error);

@@ -4,7 +4,7 @@
  *   absent -> creating -> measuring -> launched -> attesting -> provisioning -> serving
  *   serving -> attesting        after three quarters of the evidence's validity, so it never serves on stale evidence
  *   any but absent -> draining -> destroyed     on `enclave.drain`; destroyed -> creating on `enclave.start`
- *   anywhere -> quarantined     on `enclave.tampered`, a failed effect, or evidence that came too late
+ *   anywhere -> quarantined     on a failed effect, or evidence that came too late
  *
  * Quarantined is for good: it destroys the enclave and no event leads out of it; a new actor takes its place.
  *
@@ -14,10 +14,17 @@
 import { assign, setup } from 'xstate';
 import { z } from 'zod';
 import { Id } from '../protocols/envelope.ts';
-import { Count, Failure, failure, Measurement, Millis, rejection } from './context.ts';
+import {
+  Count,
+  Failure,
+  failure,
+  hardwareCount,
+  Measurement,
+  Millis,
+  rejection,
+  type StateTag,
+} from './context.ts';
 import { effect, MAX_DELAY_MS } from './effect.ts';
-
-export const ENCLAVE_VERSION = 1;
 
 export const EnclaveContext = z.strictObject({
   id: Id,
@@ -25,6 +32,8 @@ export const EnclaveContext = z.strictObject({
   /** how often this actor created an enclave */
   boots: Count,
   attestations: Count,
+  /** whether the latest evidence is a hardware's; null until there is any */
+  hardware: z.boolean().nullable(),
   /** how long the latest evidence holds, from when it was made */
   validMs: Millis,
   wiped: z.boolean(),
@@ -36,10 +45,7 @@ export interface EnclaveInput {
   readonly id: string;
 }
 
-export type EnclaveEvent =
-  | { type: 'enclave.start' }
-  | { type: 'enclave.drain' }
-  | { type: 'enclave.tampered' };
+export type EnclaveEvent = { type: 'enclave.start' } | { type: 'enclave.drain' };
 
 /** What every effect of the enclave is told. */
 export interface EnclaveEffectInput {
@@ -47,10 +53,21 @@ export interface EnclaveEffectInput {
   readonly boot: number;
 }
 
+export interface DestroyInput extends EnclaveEffectInput {
+  /** whether what runs inside may finish first; a quarantined enclave is destroyed at once */
+  readonly gently: boolean;
+}
+
 const subject = ({ context }: { context: EnclaveContext }): EnclaveEffectInput => ({
   id: context.id,
   boot: context.boots,
 });
+const destroying =
+  (gently: boolean) =>
+  (args: { context: EnclaveContext }): DestroyInput => ({
+    ...subject(args),
+    gently,
+  });
 const quarantine = { target: 'quarantined', actions: { type: 'fail', params: rejection } } as const;
 const refuseEvidence = {
   target: 'quarantined',
@@ -59,19 +76,20 @@ const refuseEvidence = {
 const tooLate = { target: 'quarantined', actions: { type: 'fail', params: failure('timeout') } } as const;
 
 export const enclaveMachine = setup({
-  types: {} as { context: EnclaveContext; events: EnclaveEvent; input: EnclaveInput; tags: 'settled' },
+  types: {} as { context: EnclaveContext; events: EnclaveEvent; input: EnclaveInput; tags: StateTag },
   actors: {
     create: effect<void, EnclaveEffectInput>('create'),
     measure: effect<{ measurement: string }, EnclaveEffectInput>('measure'),
-    attest: effect<{ validMs: number }, EnclaveEffectInput>('attest'),
+    attest: effect<{ validMs: number; hardware: boolean }, EnclaveEffectInput>('attest'),
     provision: effect<void, EnclaveEffectInput>('provision'),
-    destroy: effect<void, EnclaveEffectInput>('destroy'),
+    destroy: effect<void, DestroyInput>('destroy'),
   },
   actions: {
     fail: assign({ failure: (_, params: Failure) => params }),
     boot: assign({
       boots: ({ context }) => context.boots + 1,
       measurement: null,
+      hardware: null,
       validMs: 0,
       wiped: false,
       failure: null,
@@ -90,6 +108,7 @@ export const enclaveMachine = setup({
     measurement: null,
     boots: 0,
     attestations: 0,
+    hardware: null,
     validMs: 0,
     wiped: true,
     failure: null,
@@ -97,10 +116,6 @@ export const enclaveMachine = setup({
   initial: 'absent',
   on: {
     'enclave.drain': '.draining',
-    'enclave.tampered': {
-      target: '.quarantined',
-      actions: { type: 'fail', params: failure('evidence-rejected') },
-    },
   },
   states: {
     absent: {
@@ -137,6 +152,7 @@ export const enclaveMachine = setup({
             target: 'provisioning',
             actions: assign({
               attestations: ({ context }) => context.attestations + 1,
+              hardware: ({ event }) => event.output.hardware === true,
               validMs: ({ event }) => event.output.validMs,
             }),
           },
@@ -150,12 +166,12 @@ export const enclaveMachine = setup({
       invoke: { src: 'provision', input: subject, onDone: 'serving', onError: quarantine },
       after: { attestWithin: tooLate },
     },
-    serving: { after: { reattestAfter: 'attesting' } },
+    serving: { tags: 'up', after: { reattestAfter: 'attesting' } },
     draining: {
       on: { 'enclave.drain': {} },
       invoke: {
         src: 'destroy',
-        input: subject,
+        input: destroying(true),
         onDone: { target: 'destroyed', actions: assign({ wiped: true }) },
         onError: quarantine,
       },
@@ -165,11 +181,11 @@ export const enclaveMachine = setup({
       on: { 'enclave.start': { target: 'creating', actions: 'boot' }, 'enclave.drain': {} },
     },
     quarantined: {
-      tags: 'settled',
-      on: { 'enclave.drain': {}, 'enclave.tampered': {} },
+      tags: ['failed', 'settled'],
+      on: { 'enclave.drain': {} },
       invoke: {
         src: 'destroy',
-        input: subject,
+        input: destroying(false),
         onDone: { actions: assign({ wiped: true }) },
         onError: { actions: assign({ wiped: false }) },
       },
@@ -182,4 +198,5 @@ export const enclaveCounts = (context: EnclaveContext) => ({
   boots: context.boots,
   attestations: context.attestations,
   validMs: context.validMs,
+  ...hardwareCount(context),
 });

@@ -3,21 +3,25 @@
  *
  *   unbound -> binding -> resetting -> attached -> measuring -> ready
  *   any but unbound -> draining -> unbound      on `device.release`
- *   any of the middle ones -> failed            on `device.lost`, `evidence.refused` or a failed effect
+ *   ready -> recovering -> binding              on `device.lost`, where the role says that it may be opened again
+ *   any of the middle ones -> failed            on `device.lost` or a failed effect
  *
  * The reset comes before anything of ours touches the device: what a former tenant left in its memory is gone.
  * `measure` runs the self-test and collects evidence; it rejects for devtools mode or a wrong result. From
- * failed the only way back is `device.release` and then the whole path again.
+ * failed the only way back is `device.release` and then the whole path again, which a recovering device goes, too. One
+ * that is lost more than three times, each within a minute of being ready, fails.
  *
  * Not guaranteed: that the evidence satisfies anybody's policy; ready says that there is some.
  */
 import { assign, setup } from 'xstate';
 import { z } from 'zod';
 import { Digest, Id } from '../protocols/envelope.ts';
-import { Count, Failure, failure, rejection } from './context.ts';
+import { Count, Failure, failure, rejection, type StateTag } from './context.ts';
 import { effect } from './effect.ts';
 
-export const GPU_DEVICE_VERSION = 1;
+/** Losses soon after it was ready that a device may recover from, one after the other. */
+const MAX_RECOVERIES = 3;
+const STEADY_MS = 60_000;
 
 export const GpuDeviceContext = z.strictObject({
   id: Id,
@@ -25,19 +29,20 @@ export const GpuDeviceContext = z.strictObject({
   evidence: Digest.nullable(),
   binds: Count,
   losses: Count,
+  recovers: z.boolean(),
+  /** losses that followed closely upon each other */
+  recoveries: Count,
   failure: Failure.nullable(),
 });
 export type GpuDeviceContext = z.infer<typeof GpuDeviceContext>;
 
 export interface GpuDeviceInput {
   readonly id: string;
+  /** whether a device that was ready and is lost is taken again; default false */
+  readonly recovers?: boolean;
 }
 
-export type GpuDeviceEvent =
-  | { type: 'device.bind' }
-  | { type: 'device.release' }
-  | { type: 'device.lost' }
-  | { type: 'evidence.refused' };
+export type GpuDeviceEvent = { type: 'device.bind' } | { type: 'device.release' } | { type: 'device.lost' };
 
 export interface GpuDeviceEffectInput {
   readonly id: string;
@@ -51,7 +56,7 @@ const device = ({ context }: { context: GpuDeviceContext }): GpuDeviceEffectInpu
 const close = { target: 'failed', actions: { type: 'fail', params: rejection } } as const;
 
 export const gpuDeviceMachine = setup({
-  types: {} as { context: GpuDeviceContext; events: GpuDeviceEvent; input: GpuDeviceInput; tags: 'settled' },
+  types: {} as { context: GpuDeviceContext; events: GpuDeviceEvent; input: GpuDeviceInput; tags: StateTag },
   actors: {
     bind: effect<void, GpuDeviceEffectInput>('bind'),
     reset: effect<void, GpuDeviceEffectInput>('reset'),
@@ -60,36 +65,40 @@ export const gpuDeviceMachine = setup({
   },
   actions: {
     fail: assign({ failure: (_, params: Failure) => params, evidence: null }),
+    lose: assign({
+      losses: ({ context }) => context.losses + 1,
+      failure: failure('device-lost'),
+      evidence: null,
+    }),
+    rebind: assign({ binds: ({ context }) => context.binds + 1, failure: null }),
   },
+  guards: {
+    recovers: ({ context }) => context.recovers && context.recoveries < MAX_RECOVERIES,
+  },
+  delays: { steadyAfter: STEADY_MS },
 }).createMachine({
   id: 'gpuDevice',
-  context: ({ input }) => ({ id: input.id, evidence: null, binds: 0, losses: 0, failure: null }),
+  context: ({ input }) => ({
+    id: input.id,
+    evidence: null,
+    binds: 0,
+    losses: 0,
+    recovers: input.recovers ?? false,
+    recoveries: 0,
+    failure: null,
+  }),
   initial: 'unbound',
   on: {
     'device.release': '.draining',
-    'device.lost': {
-      target: '.failed',
-      actions: [
-        assign({ losses: ({ context }) => context.losses + 1 }),
-        { type: 'fail', params: failure('device-lost') },
-      ],
-    },
-    'evidence.refused': {
-      target: '.failed',
-      actions: { type: 'fail', params: failure('evidence-rejected') },
-    },
+    'device.lost': { target: '.failed', actions: 'lose' },
   },
   states: {
     unbound: {
       tags: 'settled',
       on: {
-        'device.bind': {
-          target: 'binding',
-          actions: assign({ binds: ({ context }) => context.binds + 1, failure: null }),
-        },
+        'device.bind': { target: 'binding', actions: 'rebind' },
         'device.release': {},
         'device.lost': {},
-        'evidence.refused': {},
       },
     },
     binding: { invoke: { src: 'bind', input: device, onDone: 'resetting', onError: close } },
@@ -111,13 +120,35 @@ export const gpuDeviceMachine = setup({
         onError: close,
       },
     },
-    ready: {},
+    ready: {
+      tags: 'up',
+      on: {
+        'device.lost': [
+          {
+            guard: 'recovers',
+            target: 'recovering',
+            actions: ['lose', assign({ recoveries: ({ context }) => context.recoveries + 1 })],
+          },
+          { target: 'failed', actions: 'lose' },
+        ],
+      },
+      after: { steadyAfter: { actions: assign({ recoveries: 0 }) } },
+    },
+    recovering: {
+      on: { 'device.lost': {} },
+      invoke: {
+        src: 'release',
+        input: device,
+        onDone: { target: 'binding', actions: 'rebind' },
+        onError: close,
+      },
+    },
     draining: {
       entry: assign({ evidence: null }),
-      on: { 'device.release': {}, 'device.lost': {}, 'evidence.refused': {} },
+      on: { 'device.release': {}, 'device.lost': {} },
       invoke: { src: 'release', input: device, onDone: 'unbound', onError: close },
     },
-    failed: { tags: 'settled', on: { 'device.lost': {}, 'evidence.refused': {} } },
+    failed: { tags: ['failed', 'settled'], on: { 'device.lost': {} } },
   },
 });
 

@@ -17,10 +17,8 @@ import { assign, setup } from 'xstate';
 import { z } from 'zod';
 import { Id } from '../protocols/envelope.ts';
 import type { ErrorCode } from '../protocols/errors.ts';
-import { Count, Failure, failure, failureOf, rejection } from './context.ts';
+import { Count, Failure, failure, failureOf, rejection, type StateTag } from './context.ts';
 import { effect } from './effect.ts';
-
-export const INFERENCE_RUNNER_VERSION = 1;
 
 export const InferenceRunnerContext = z.strictObject({
   id: Id,
@@ -71,7 +69,7 @@ const runner = setup({
     context: InferenceRunnerContext;
     events: InferenceRunnerEvent | InferDone | InferError;
     input: InferenceRunnerInput;
-    tags: 'settled';
+    tags: StateTag;
   },
   actors: {
     load: effect<void, { id: string }>('load'),
@@ -180,8 +178,9 @@ export const inferenceRunnerMachine = runner.createMachine({
         onError: close,
       },
     },
-    ready: { on: { 'infer.request': { target: 'running', actions: begin } } },
+    ready: { tags: 'up', on: { 'infer.request': { target: 'running', actions: begin } } },
     running: {
+      tags: 'up',
       on: {
         'infer.request': [
           {
@@ -213,7 +212,10 @@ export const inferenceRunnerMachine = runner.createMachine({
       after: { drainWithin: { target: 'stopped', actions: abandon } },
     },
     stopped: { tags: 'settled', on: { 'runner.drain': {}, 'device.lost': {}, 'enclave.lost': {} } },
-    failed: { tags: 'settled', on: { 'runner.drain': {}, 'device.lost': {}, 'enclave.lost': {} } },
+    failed: {
+      tags: ['failed', 'settled'],
+      on: { 'runner.drain': {}, 'device.lost': {}, 'enclave.lost': {} },
+    },
   },
 });
 

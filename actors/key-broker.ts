@@ -17,10 +17,8 @@ import { assign, setup } from 'xstate';
 import { z } from 'zod';
 import { Id } from '../protocols/envelope.ts';
 import type { ErrorCode } from '../protocols/errors.ts';
-import { Count, Failure, failure, rejection } from './context.ts';
+import { Count, Failure, failure, rejection, type StateTag } from './context.ts';
 import { effect } from './effect.ts';
-
-export const KEY_BROKER_VERSION = 2;
 
 const ReleaseRef = z.strictObject({ request: Id, model: Id });
 export type ReleaseRef = z.infer<typeof ReleaseRef>;
@@ -59,7 +57,7 @@ const broker = setup({
     context: KeyBrokerContext;
     events: KeyBrokerEvent;
     input: KeyBrokerInput;
-    tags: 'settled';
+    tags: StateTag;
   },
   actors: {
     openStore: effect<void, { id: string }>('openStore'),
@@ -141,10 +139,12 @@ export const keyBrokerMachine = broker.createMachine({
       },
     },
     ready: {
+      tags: 'up',
       on: { 'release.request': { actions: enqueueRequest } },
       always: { guard: 'waiting', target: 'verifying', actions: next },
     },
     verifying: {
+      tags: 'up',
       on: queueing,
       invoke: {
         src: 'verifyEvidence',
@@ -158,11 +158,13 @@ export const keyBrokerMachine = broker.createMachine({
       after: { answerWithin: refuseWith(failure('timeout')) },
     },
     recording: {
+      tags: 'up',
       on: queueing,
       invoke: { src: 'record', input: current, onDone: 'releasing', onError: refuseRejected },
       after: { answerWithin: refuseWith(failure('timeout')) },
     },
     releasing: {
+      tags: 'up',
       on: queueing,
       invoke: {
         src: 'release',
@@ -176,9 +178,9 @@ export const keyBrokerMachine = broker.createMachine({
       after: { answerWithin: refuseWith(failure('timeout')) },
     },
     // A step of its own, so that the world sees every refusal.
-    refused: { entry: refuseCurrent, on: queueing, after: { 0: 'ready' } },
+    refused: { tags: 'up', entry: refuseCurrent, on: queueing, after: { 0: 'ready' } },
     stopped: { tags: 'settled', on: { 'broker.drain': {} } },
-    failed: { tags: 'settled', on: { 'broker.drain': {} } },
+    failed: { tags: ['failed', 'settled'], on: { 'broker.drain': {} } },
   },
 });
 

@@ -1,10 +1,10 @@
 /**
  * A worker that multiplies: it proves to itself that it computes right, then takes one shard at a time.
  *
- *   joining -> selfTesting -> syncing (base points) -> idle -> fetching -> computing -> idle
+ *   joining -> selfTesting -> idle -> fetching (base points) -> computing -> idle
  *   selfTesting -> suspended    on a wrong result; and from anywhere on `worker.suspend`: it never computes again
  *   any but suspended -> draining -> stopped    on `worker.drain`; a shard in computation may finish, for a while
- *   joining, syncing, idle -> failed            when their effect fails for good
+ *   joining, idle -> failed                     when their effect fails for good
  *
  * A shard that cannot be done is handed back (`refuseShard`) so that it is assigned anew at once. After a lost
  * device the self-test runs again before the next shard. Suspended and failed are for good; a new actor, with a
@@ -16,10 +16,8 @@ import { assign, type ErrorActorEvent, raise, setup } from 'xstate';
 import { z } from 'zod';
 import { Id } from '../protocols/envelope.ts';
 import { SECTIONS } from '../protocols/msm.ts';
-import { Count, Failure, failure, failureOf, rejection } from './context.ts';
+import { Count, Failure, failure, failureOf, hardwareCount, rejection, type StateTag } from './context.ts';
 import { backOffMs, effect } from './effect.ts';
-
-export const MSM_WORKER_VERSION = 1;
 
 const ShardRef = z.strictObject({
   job: Id,
@@ -32,6 +30,8 @@ export type ShardRef = z.infer<typeof ShardRef>;
 
 export const MsmWorkerContext = z.strictObject({
   id: Id,
+  /** whether its evidence is a hardware's; null until there is any */
+  hardware: z.boolean().nullable(),
   shard: ShardRef.nullable(),
   done: Count,
   refused: Count,
@@ -65,12 +65,11 @@ const worker = setup({
     context: MsmWorkerContext;
     events: MsmWorkerEvent | Internal;
     input: MsmWorkerInput;
-    tags: 'settled';
+    tags: StateTag;
   },
   actors: {
-    join: effect<void, { id: string }>('join'),
+    join: effect<{ hardware: boolean }, { id: string }>('join'),
     selfTest: effect<void, { id: string }>('selfTest'),
-    sync: effect<void, { id: string }>('sync'),
     pull: effect<ShardRef, { id: string }>('pull'),
     fetchBases: effect<void, ShardRef>('fetchBases'),
     compute: effect<void, ShardRef>('compute'),
@@ -79,6 +78,8 @@ const worker = setup({
     /** Provided by the role: tells the coordinator that the shard is free again. */
     refuseShard: (_, _params: ShardRefusal) => {},
     fail: assign({ failure: (_, params: Failure) => params }),
+    /** What computes wrongly once is not believed again. */
+    suspend: assign({ failure: (_, { code }: Failure) => ({ code, retryable: false }) }),
   },
   guards: {
     deviceLost: (_, params: Failure) => params.code === 'device-lost',
@@ -116,6 +117,7 @@ export const msmWorkerMachine = worker.createMachine({
   id: 'msmWorker',
   context: ({ input }) => ({
     id: input.id,
+    hardware: null,
     shard: null,
     done: 0,
     refused: 0,
@@ -127,7 +129,7 @@ export const msmWorkerMachine = worker.createMachine({
   on: {
     'worker.suspend': {
       target: '.suspended',
-      actions: [{ type: 'fail', params: failure('shard-rejected') }, handBack('shard-rejected')],
+      actions: [{ type: 'suspend', params: failure('shard-rejected') }, handBack('shard-rejected')],
     },
     'worker.drain': '.draining',
     // A computation that ends after it was cut off has nothing left to say.
@@ -135,17 +137,27 @@ export const msmWorkerMachine = worker.createMachine({
     'xstate.error.actor.compute': {},
   },
   states: {
-    joining: { invoke: { src: 'join', input: self, onDone: 'selfTesting', onError: close } },
+    joining: {
+      invoke: {
+        src: 'join',
+        input: self,
+        onDone: {
+          target: 'selfTesting',
+          actions: assign({ hardware: ({ event }) => event.output?.hardware === true }),
+        },
+        onError: close,
+      },
+    },
     selfTesting: {
       invoke: {
         src: 'selfTest',
         input: self,
-        onDone: 'syncing',
-        onError: { target: 'suspended', actions: { type: 'fail', params: rejection } },
+        onDone: 'idle',
+        onError: { target: 'suspended', actions: { type: 'suspend', params: rejection } },
       },
     },
-    syncing: { invoke: { src: 'sync', input: self, onDone: 'idle', onError: close } },
     idle: {
+      tags: 'up',
       invoke: {
         src: 'pull',
         input: self,
@@ -175,6 +187,7 @@ export const msmWorkerMachine = worker.createMachine({
       on: { 'pull.again': { target: 'idle', reenter: true } },
     },
     fetching: {
+      tags: 'up',
       invoke: {
         src: 'fetchBases',
         input: ({ context }) => context.shard as ShardRef,
@@ -184,6 +197,7 @@ export const msmWorkerMachine = worker.createMachine({
       on: { 'worker.drain': { target: 'draining', actions: handBack('cancelled') } },
     },
     computing: {
+      tags: 'up',
       // Spawned, not invoked: it outlives this state when the worker drains.
       entry: worker.spawnChild('compute', {
         id: 'compute',
@@ -206,8 +220,8 @@ export const msmWorkerMachine = worker.createMachine({
       always: { guard: 'unburdened', target: 'stopped' },
       after: { drainWithin: { target: 'stopped', actions: handBack('cancelled') } },
     },
-    suspended: { tags: 'settled', on: { 'worker.drain': {}, 'worker.suspend': {} } },
-    failed: { tags: 'settled', on: { 'worker.drain': {}, 'worker.suspend': {} } },
+    suspended: { tags: ['failed', 'settled'], on: { 'worker.drain': {}, 'worker.suspend': {} } },
+    failed: { tags: ['failed', 'settled'], on: { 'worker.drain': {}, 'worker.suspend': {} } },
     stopped: { tags: 'settled', on: { 'worker.drain': {}, 'worker.suspend': {} } },
   },
 });
@@ -217,4 +231,5 @@ export const msmWorkerCounts = (context: MsmWorkerContext) => ({
   done: context.done,
   refused: context.refused,
   points: context.points,
+  ...hardwareCount(context),
 });

@@ -16,21 +16,9 @@ import { assign, setup } from 'xstate';
 import { z } from 'zod';
 import { Id } from '../protocols/envelope.ts';
 import type { Section } from '../protocols/msm.ts';
-import { Count, Failure, failure, Millis, rejection } from './context.ts';
+import { PHASES, type Phase } from '../protocols/proof.ts';
+import { Count, Failure, failure, Millis, rejection, type StateTag } from './context.ts';
 import { effect } from './effect.ts';
-
-export const PROOF_JOB_VERSION = 1;
-
-const PHASES = [
-  'witnessing',
-  'transforming',
-  'planning',
-  'dispatching',
-  'assembling',
-  'verifying',
-  'publishing',
-] as const;
-type Phase = (typeof PHASES)[number];
 
 /** Workers one job keeps count of; more may work, uncounted. */
 const MAX_WORKERS = 1024;
@@ -41,8 +29,8 @@ export const ProofJobContext = z.strictObject({
   epoch: Count,
   shards: z.strictObject({ total: Count, assigned: Count, done: Count, refused: Count }),
   workers: z.record(Id, z.strictObject({ assigned: Count, done: Count, refused: Count })),
-  /** when a phase began: the clock's milliseconds, rounded to 10 */
-  startedAt: z.partialRecord(z.enum([...PHASES, 'published', 'failed']), Millis),
+  /** how long each finished phase took, as its effect says: a machine has no clock */
+  millis: z.partialRecord(z.enum(PHASES), Millis),
   failure: Failure.nullable(),
 });
 export type ProofJobContext = z.infer<typeof ProofJobContext>;
@@ -53,7 +41,9 @@ export interface ProofJobInput {
 
 export interface ProofJobOutput {
   readonly job: string;
+  readonly epoch: number;
   readonly outcome: 'published' | 'failed';
+  readonly millis: ProofJobContext['millis'];
   readonly code?: Failure['code'];
   /** whether the same request may succeed when it is delivered again */
   readonly retryable: boolean;
@@ -71,6 +61,11 @@ export type ProofJobEvent =
   | ({ type: 'shard.done' } & ShardNews)
   | ({ type: 'shard.refused' } & ShardNews);
 
+/** What every effect of a phase says when it is done. */
+export interface Timed {
+  readonly millis: number;
+}
+
 export interface ProofJobEffectInput {
   readonly job: string;
   readonly epoch: number;
@@ -81,7 +76,12 @@ const job = ({ context }: { context: ProofJobContext }): ProofJobEffectInput => 
   epoch: context.epoch,
 });
 const close = { target: 'failed', actions: { type: 'fail', params: rejection } } as const;
-const enter = (phase: Phase | 'published' | 'failed') => ({ type: 'enter', params: { phase } }) as const;
+/** The action that keeps a finished phase's time. */
+const took = (phase: Phase) =>
+  ({
+    type: 'took',
+    params: ({ event }: { event: { output: Timed } }) => ({ phase, millis: event.output?.millis ?? 0 }),
+  }) as const;
 const count = (field: 'assigned' | 'done' | 'refused') => ({
   actions: {
     type: 'count',
@@ -95,23 +95,24 @@ export const proofJobMachine = setup({
     events: ProofJobEvent;
     input: ProofJobInput;
     output: ProofJobOutput;
+    tags: StateTag;
   },
   actors: {
-    acquireLease: effect<{ epoch: number; published: boolean }, { job: string }>('acquireLease'),
-    witness: effect<void, ProofJobEffectInput>('witness'),
-    transform: effect<void, ProofJobEffectInput>('transform'),
-    plan: effect<{ shards: number }, ProofJobEffectInput>('plan'),
-    dispatch: effect<void, ProofJobEffectInput>('dispatch'),
-    assemble: effect<void, ProofJobEffectInput>('assemble'),
-    verify: effect<{ verified: boolean }, ProofJobEffectInput>('verify'),
-    publish: effect<void, ProofJobEffectInput>('publish'),
+    acquireLease: effect<Timed & { epoch: number; published: boolean }, { job: string }>('acquireLease'),
+    witness: effect<Timed, ProofJobEffectInput>('witness'),
+    transform: effect<Timed, ProofJobEffectInput>('transform'),
+    plan: effect<Timed & { shards: number }, ProofJobEffectInput>('plan'),
+    dispatch: effect<Timed, ProofJobEffectInput>('dispatch'),
+    assemble: effect<Timed, ProofJobEffectInput>('assemble'),
+    verify: effect<Timed & { verified: boolean }, ProofJobEffectInput>('verify'),
+    publish: effect<Timed, ProofJobEffectInput>('publish'),
   },
   actions: {
     fail: assign({ failure: (_, params: Failure) => params }),
-    enter: assign({
-      startedAt: ({ context }, params: { phase: Phase | 'published' | 'failed' }) => ({
-        ...context.startedAt,
-        [params.phase]: Math.round(Date.now() / 10) * 10,
+    took: assign({
+      millis: ({ context }, { phase, millis }: { phase: Phase; millis: number }) => ({
+        ...context.millis,
+        [phase]: Math.max(0, Math.round(millis)),
       }),
     }),
     count: assign(
@@ -135,7 +136,7 @@ export const proofJobMachine = setup({
     epoch: 0,
     shards: { total: 0, assigned: 0, done: 0, refused: 0 },
     workers: {},
-    startedAt: {},
+    millis: {},
     failure: null,
   }),
   initial: 'queued',
@@ -158,38 +159,53 @@ export const proofJobMachine = setup({
           {
             guard: ({ event }) => event.output.published,
             target: 'published',
-            actions: assign({ epoch: ({ event }) => event.output.epoch }),
+            actions: [took('queued'), assign({ epoch: ({ event }) => event.output.epoch })],
           },
-          { target: 'witnessing', actions: assign({ epoch: ({ event }) => event.output.epoch }) },
+          {
+            target: 'witnessing',
+            actions: [took('queued'), assign({ epoch: ({ event }) => event.output.epoch })],
+          },
         ],
         onError: close,
       },
     },
     witnessing: {
-      entry: enter('witnessing'),
-      invoke: { src: 'witness', input: job, onDone: 'transforming', onError: close },
+      invoke: {
+        src: 'witness',
+        input: job,
+        onDone: { target: 'transforming', actions: took('witnessing') },
+        onError: close,
+      },
     },
     transforming: {
-      entry: enter('transforming'),
-      invoke: { src: 'transform', input: job, onDone: 'planning', onError: close },
+      invoke: {
+        src: 'transform',
+        input: job,
+        onDone: { target: 'planning', actions: took('transforming') },
+        onError: close,
+      },
     },
     planning: {
-      entry: enter('planning'),
       invoke: {
         src: 'plan',
         input: job,
         onDone: {
           target: 'dispatching',
-          actions: assign({
-            shards: ({ context, event }) => ({ ...context.shards, total: event.output.shards }),
-          }),
+          actions: [
+            took('planning'),
+            assign({ shards: ({ context, event }) => ({ ...context.shards, total: event.output.shards }) }),
+          ],
         },
         onError: close,
       },
     },
     dispatching: {
-      entry: enter('dispatching'),
-      invoke: { src: 'dispatch', input: job, onDone: 'assembling', onError: close },
+      invoke: {
+        src: 'dispatch',
+        input: job,
+        onDone: { target: 'assembling', actions: took('dispatching') },
+        onError: close,
+      },
       on: {
         'shard.assigned': count('assigned'),
         'shard.done': count('done'),
@@ -197,34 +213,45 @@ export const proofJobMachine = setup({
       },
     },
     assembling: {
-      entry: enter('assembling'),
-      invoke: { src: 'assemble', input: job, onDone: 'verifying', onError: close },
+      invoke: {
+        src: 'assemble',
+        input: job,
+        onDone: { target: 'verifying', actions: took('assembling') },
+        onError: close,
+      },
     },
     verifying: {
-      entry: enter('verifying'),
       invoke: {
         src: 'verify',
         input: job,
         onDone: [
-          { guard: ({ event }) => event.output?.verified === true, target: 'publishing' },
+          {
+            guard: ({ event }) => event.output?.verified === true,
+            target: 'publishing',
+            actions: took('verifying'),
+          },
           { target: 'failed', actions: { type: 'fail', params: failure('proof-rejected') } },
         ],
         onError: close,
       },
     },
     publishing: {
-      entry: enter('publishing'),
-      invoke: { src: 'publish', input: job, onDone: 'published', onError: close },
+      invoke: {
+        src: 'publish',
+        input: job,
+        onDone: { target: 'published', actions: took('publishing') },
+        onError: close,
+      },
       // Too late to take back what may be public already.
       on: { 'job.cancel': {} },
     },
-    published: { type: 'final', entry: enter('published') },
-    failed: { type: 'final', entry: enter('failed') },
+    published: { type: 'final', tags: 'settled' },
+    failed: { type: 'final', tags: ['failed', 'settled'] },
   },
-  output: ({ context }) =>
-    context.failure === null
-      ? { job: context.job, outcome: 'published', retryable: false }
-      : { job: context.job, outcome: 'failed', ...context.failure },
+  output: ({ context: { job, epoch, millis, failure } }) =>
+    failure === null
+      ? { job, epoch, millis, outcome: 'published', retryable: false }
+      : { job, epoch, millis, outcome: 'failed', ...failure },
 });
 
 /** What the monitor may count: shards, and the milliseconds of each finished phase. */
@@ -235,20 +262,9 @@ export const proofJobCounts = (context: ProofJobContext): Record<string, number>
   refused: context.shards.refused,
   workers: Object.keys(context.workers).length,
   ...Object.fromEntries(
-    Object.entries(phaseMillis(context)).map(([phase, millis]) => [`${phase}Ms`, millis]),
+    Object.entries(context.millis).map(([phase, millis]) => [`${phase}Ms`, roundMs(millis)]),
   ),
 });
 
-/** Milliseconds of each finished phase, rounded to 10. */
-export function phaseMillis(context: ProofJobContext): Partial<Record<Phase, number>> {
-  const marks = [...PHASES, 'published', 'failed'] as const;
-  const reached = marks.filter((mark) => context.startedAt[mark] !== undefined);
-  const durations: Partial<Record<Phase, number>> = {};
-  for (const [i, mark] of reached.entries()) {
-    const next = reached[i + 1];
-    if (mark === 'published' || mark === 'failed' || next === undefined) continue;
-    // The wall clock may step back; a phase never lasts less than nothing.
-    durations[mark] = Math.max(0, (context.startedAt[next] ?? 0) - (context.startedAt[mark] ?? 0));
-  }
-  return durations;
-}
+/** To a hundredth of a second: finer timings may depend on the witness. */
+const roundMs = (millis: number): number => Math.round(millis / 10) * 10;

@@ -6,7 +6,8 @@
  *   starting -> stopping -> failed                      when the children did not start
  *   supervising -> stopping -> failed                   when an essential child was given up
  *
- * A child is given up at its sixth exit within 30 s; each exit is forgiven 30 s later, by the machine's own
+ * A child that exits with 0 has done what it was asked to, such as to drain, and stays stopped. One that exits otherwise is
+ * started again. It is given up at its sixth exit within 30 s; each exit is forgiven 30 s later, by the machine's own
  * clock. A child that is not essential stays given up while the others run on. Stopping has a limit per child.
  *
  * Not guaranteed: that a child which did not stop in time is gone; it is listed as `failed`.
@@ -14,10 +15,8 @@
 import { and, assign, setup } from 'xstate';
 import { z } from 'zod';
 import { Id } from '../protocols/envelope.ts';
-import { Count, Failure, failure, rejection } from './context.ts';
+import { Count, Failure, failure, rejection, type StateTag } from './context.ts';
 import { backOffMs, effect } from './effect.ts';
-
-export const SUPERVISOR_VERSION = 1;
 
 /** Restarts of one child within the window. */
 const INTENSITY = 5;
@@ -85,7 +84,7 @@ const supervisor = setup({
     context: SupervisorContext;
     events: SupervisorEvent | Internal;
     input: SupervisorInput;
-    tags: 'settled';
+    tags: StateTag;
   },
   actors: {
     startChildren: effect<void, { children: string[] }>('startChildren'),
@@ -120,6 +119,10 @@ const exited = supervisor.enqueueActions(({ context, event, enqueue }) => {
   // While a restart waits or runs, only the restart's own failure counts, not a belated report of the old exit.
   if (event.type === 'child.exited' && child.state === 'restarting') return;
   const exit = event.type === 'child.exited' ? event.code : child.exit;
+  if (event.type === 'child.exited' && exit === 0) {
+    enqueue.assign({ children: change(context, child.id, { state: 'stopped', exit }) });
+    return;
+  }
   const recent = child.recent + 1;
   enqueue.stopChild(restartId(child.id));
   if (recent > INTENSITY) {
@@ -214,6 +217,7 @@ export const supervisorMachine = supervisor.createMachine({
       },
     },
     supervising: {
+      tags: 'up',
       on: whileRunning,
       always: {
         guard: 'essentialLost',
@@ -234,7 +238,7 @@ export const supervisorMachine = supervisor.createMachine({
       ],
     },
     stopped: { tags: 'settled' },
-    failed: { tags: 'settled' },
+    failed: { tags: ['failed', 'settled'] },
   },
 });
 

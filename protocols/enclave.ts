@@ -62,11 +62,10 @@ export const ReleaseReply = messageType(
   }),
 );
 
-/** Body of `ctl.<role>.<id>.drain` and `.snapshot`. */
+/** Body of `ctl.<role>.<id>.drain` and `ctl.worker.<id>.suspend`. */
 export const ControlRequest = messageType('control.request', 1, z.object({}));
-/** The actor's state as it takes the request; a snapshot adds its context, which holds ids and counts only. */
 export const ControlReply = messageType(
   'control.reply',
   1,
-  z.object({ state: z.string().max(80), context: z.record(z.string(), z.unknown()).optional() }),
+  z.object({ state: z.string().max(80).describe('of the actor when it has taken the request') }),
 );

@@ -40,9 +40,26 @@ export type QualityStatement = z.infer<typeof QualityStatement>;
 export const ProofRequest = messageType(
   'proof.request',
   1,
-  z.object({ job: Id.describe('random; the `<job>` of the subject'), statement: QualityStatement }),
+  z.object({
+    job: Id.describe('random; the `<job>` of the subject'),
+    statement: QualityStatement,
+    cancel: Digest.optional().describe('SHA-256 of the secret that cancels it; absent: nobody can'),
+  }),
 );
 export type ProofRequest = z.infer<typeof ProofRequest.schema>;
+
+/** Whoever shows the secret behind a request's `cancel` takes the request back. */
+export const ProofCancel = messageType(
+  'proof.cancel',
+  1,
+  z.object({
+    job: Id.describe('the `<job>` of the subject'),
+    secret: Digest.describe('32 random bytes, lower-case hex; their digest is in the request'),
+  }),
+);
+export type ProofCancel = z.infer<typeof ProofCancel.schema>;
+/** The answer of the coordinator that works on it; where none does, the request is dropped when its turn comes. */
+export const ProofCancelled = messageType('proof.cancelled', 1, z.object({ job: Id }));
 
 /** Groth16 proof in snarkjs's JSON form: projective points with z = 1, as decimal strings. */
 const Point = z.array(FieldElement).length(3);

@@ -85,7 +85,7 @@ export const subjects = {
   state: (kind: string, id: string) => join('state', t(kind, 'actor kind'), t(id, 'actor id')),
   /** `vouch.v1.beat.<kind>.<id>` heartbeat */
   beat: (kind: string, id: string) => join('beat', t(kind, 'actor kind'), t(id, 'actor id')),
-  /** `vouch.v1.ctl.<role>.<id>.<verb>` control: drain, attest, snapshot */
+  /** `vouch.v1.ctl.<kind>.<id>.<verb>` control: drain, attest, suspend, cancel */
   control: (role: string, id: string, verb: string) =>
     join('ctl', t(role, 'role'), t(id, 'actor id'), t(verb, 'verb')),
   /** `vouch.v1.progress.<job>` phases and shards of one proof, lossy */
@@ -116,5 +116,6 @@ export const filters = {
   beatsOf: (kind: string) => join('beat', t(kind, 'actor kind'), '*'),
   progresses: join('progress', '*'),
   controlOf: (role: string, id: string) => join('ctl', t(role, 'role'), t(id, 'actor id'), '*'),
+  cancels: join('ctl', 'proof-job', '*', 'cancel'),
   dead: join('dead', '>'),
 } as const;

@@ -22,16 +22,14 @@ const Counts = z
  * Why an actor does not work, in words for people. The sentence is that of a coded error, which names no secret; an error
  * without a code has none, and is found in the log by its id.
  */
-const Failed = z
-  .object({
-    code: z.string().min(1).max(64).describe('one of the error codes'),
-    message: z
-      .string()
-      .max(300)
-      .describe('one sentence for people; strip control characters before you print it'),
-    errorId: z.string().max(64).describe("finds the error in the role's log"),
-  })
-  .optional();
+const Failed = z.object({
+  code: z.string().min(1).max(64).describe('one of the error codes'),
+  message: z
+    .string()
+    .max(300)
+    .describe('one sentence for people; strip control characters before you print it'),
+  errorId: z.string().max(64).describe("finds the error in the role's log"),
+});
 export type Failed = z.infer<typeof Failed>;
 /** A rogue actor must not be able to count as alive for ever. */
 const MAX_LEASE_MS = 600_000;
@@ -48,7 +46,7 @@ export const Transition = messageType(
     to: StateName.describe('state path'),
     event: EventName.describe('type of the event that caused it'),
     counts: Counts.describe('counts and rounded timings of this kind of actor'),
-    failure: Failed.describe('why it works no more; only in states tagged `failed`'),
+    failure: Failed.optional().describe('why it works no more; only in states tagged `failed`'),
   }),
 );
 export type Transition = z.infer<typeof Transition.schema>;
@@ -68,7 +66,7 @@ export const Heartbeat = messageType(
       .max(MAX_LEASE_MS)
       .describe('an actor that was not heard for so many milliseconds is unknown, not alive'),
     counts: Counts.describe('counts and rounded timings of this kind of actor'),
-    failure: Failed.describe('why it works no more; only in states tagged `failed`'),
+    failure: Failed.optional().describe('why it works no more; only in states tagged `failed`'),
     worker: z
       .object({
         class: z.enum(['attested', 'masked']).describe('what it may see of scalars'),

@@ -12,6 +12,7 @@ import {
   canonicalJson,
   equal,
   fromBase64url,
+  fromHex,
   fromUtf8,
   hex,
   randomBytes,
@@ -41,6 +42,8 @@ import {
 } from '../../protocols/inference.ts';
 import {
   PROOF_CONTENT_TYPE,
+  ProofCancel,
+  ProofCancelled,
   ProofProgress,
   ProofRequest,
   PublishedProof,
@@ -190,13 +193,24 @@ export async function sendSealed(
   return reply.data;
 }
 
+/** What takes a request for a proof back. `secret`: 32 bytes, hex. */
+export interface ProofTicket {
+  readonly job: string;
+  readonly secret: string;
+}
+
 export interface ProofWait {
+  /** Called with the ticket before the request is sent. */
+  readonly onTicket?: (ticket: ProofTicket) => unknown;
   readonly onProgress?: (progress: ProofProgress) => void;
   readonly timeoutMs?: number;
   readonly signal?: AbortSignal;
 }
 
-/** Asks for a proof under a new job id and waits for it. The request is durable: it survives a coordinator's crash. */
+/**
+ * Asks for a proof under a new job id and waits for it. The request is durable: it survives a coordinator's crash. Who
+ * stops waiting by `signal` takes the request back.
+ */
 export async function requestProof(
   bus: Bus,
   source: string,
@@ -204,14 +218,40 @@ export async function requestProof(
   wait: ProofWait = {},
 ): Promise<PublishedProof> {
   const job = crypto.randomUUID();
+  const ticket = { job, secret: hex(randomBytes(32)) };
+  await wait.onTicket?.(ticket);
   const subject = subjects.proofRequest(statement.statement, job);
   const done = awaitProof(bus, job, wait);
   // The request may fail first; the wait is then given up.
   done.catch(() => {});
-  await bus.append(subject, encodeMessage(ProofRequest, { subject, source, body: { job, statement } }), {
-    msgId: job,
-  });
-  return done;
+  const body = { job, statement, cancel: sha256Hex(fromHex(ticket.secret, 'secret')) };
+  await bus.append(subject, encodeMessage(ProofRequest, { subject, source, body }), { msgId: job });
+  try {
+    return await done;
+  } catch (error) {
+    if (wait.signal?.aborted) await cancelProof(bus, source, ticket).catch(() => false);
+    throw error;
+  }
+}
+
+/** How long the coordinator that works on a job has to answer. */
+const CANCEL_MS = 2_000;
+
+/**
+ * Takes a request back. True when a coordinator has stopped working on it; false when none does now, so that it is
+ * dropped when its turn comes, or is over. Throws `bad-input` for a secret that is not the request's.
+ */
+export async function cancelProof(bus: Bus, source: string, ticket: ProofTicket): Promise<boolean> {
+  const subject = subjects.control('proof-job', ticket.job, 'cancel');
+  try {
+    const question = { subject, source, body: ticket, timeoutMs: CANCEL_MS };
+    const { body } = await ask(bus, [ProofCancel, ProofCancelled], question);
+    return body.job === ticket.job;
+  } catch (error) {
+    // The reply binds the job; silence means that nobody works on it.
+    if (error instanceof VouchError && error.code === 'timeout') return false;
+    throw error;
+  }
 }
 
 /** Waits for the proof of a job. Throws the coordinator's coded error when the job failed, `timeout`, `cancelled`. */
@@ -244,8 +284,7 @@ export async function awaitProof(
       ),
     timeoutMs,
   );
-  const abort = () =>
-    reject(new VouchError('cancelled', `job ${job}: no longer waited for; it may still be made`));
+  const abort = () => reject(new VouchError('cancelled', `job ${job}: no longer waited for`));
   signal?.addEventListener('abort', abort, { once: true });
   try {
     return await promise;

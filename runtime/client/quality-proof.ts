@@ -26,6 +26,7 @@ import {
 } from '../prove/setup.ts';
 import { type ProofCheck, requestProof, verifyProof } from './client.ts';
 import type { Progress } from './progress.ts';
+import { dropTicket, keepTicket } from './tickets.ts';
 
 /** After this long without a word from a coordinator the client says so. */
 const QUIET_MS = 10_000;
@@ -92,6 +93,7 @@ export async function awaitStatement(
   { progress, ...cancellation }: Watched,
 ): Promise<PublishedProof> {
   const show = showProof(progress);
+  let job: string | undefined;
   const quiet = setTimeout(() => {
     progress.line(
       '    no coordinator has taken the request yet; it waits (vouch start coordinator starts one)',
@@ -100,6 +102,10 @@ export async function awaitStatement(
   try {
     return await requestProof(bus, source, statement, {
       ...cancellation,
+      onTicket: async (ticket) => {
+        job = ticket.job;
+        await keepTicket(ticket);
+      },
       onProgress: (news) => {
         clearTimeout(quiet);
         show(news);
@@ -107,6 +113,7 @@ export async function awaitStatement(
     });
   } finally {
     clearTimeout(quiet);
+    if (job !== undefined) await dropTicket(job);
   }
 }
 

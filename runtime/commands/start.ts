@@ -1,4 +1,5 @@
 /** `vouch start`: runs roles in this process until they are stopped, or do not work any more. */
+import { type AnyMachineSnapshot, createActor } from 'xstate';
 import { VouchError } from '../../protocols/errors.ts';
 import type { ProviderName } from '../attest/provider.ts';
 import type { Log } from '../home/log.ts';
@@ -8,12 +9,17 @@ import { insecureBlinding } from '../prove/blinding.ts';
 import type { EngineName } from '../prove/host-engine.ts';
 import { closeSnarkjs } from '../prove/snarkjs.ts';
 import { LIFELINE, READY_LINE } from '../roles/child.ts';
-import type { RunningRole } from '../roles/host.ts';
+import { createEffects } from '../roles/effects.ts';
+import { hasTag, type RunningRole, sentenceOf, until } from '../roles/host.ts';
 import { startMonitorRole } from '../roles/monitor.ts';
-import { STARTABLE, type Startable, startRoles, stopRoles } from '../roles/start.ts';
+import { rolesAsChild, STARTABLE, type Startable } from '../roles/start.ts';
+import { type RunningChild, supervise } from '../roles/supervisor.ts';
 import type { Network } from './network.ts';
 
 const DEFAULT_ID = 'local-1';
+/** Longer than any role takes to come up, or to drain, all together. */
+const START_MS = 600_000;
+const STOP_MS = 120_000;
 const KNOWN = [...STARTABLE, 'monitor'] as const;
 type Known = (typeof KNOWN)[number];
 
@@ -38,9 +44,12 @@ export interface StartCommand extends Network {
   readonly port?: number;
 }
 
+/** Why a started process may end by itself. */
+export type End = 'failed' | 'drained' | 'orphaned';
+
 export interface Running {
-  /** Resolves when an actor failed for good, or when the parent that this process belongs to is gone. */
-  readonly over: Promise<'failed' | 'orphaned'>;
+  /** Resolves when an actor failed for good, all were drained, or the parent that this process belongs to is gone. */
+  readonly over: Promise<End>;
   stop(): Promise<void>;
 }
 
@@ -65,17 +74,80 @@ export async function startCommand(
   try {
     // First, because a port that is taken is the likeliest failure.
     if (roles.includes('monitor')) await startMonitor(id, options, stops, say);
-    const running = await startRoles(
-      roles.filter((role): role is Startable => role !== 'monitor'),
-      { ...options, id, log: say, insecureBlinding: insecureBlinding() },
-    );
-    stops.push(() => stopRoles(running, say));
+    const actors = roles.filter((role): role is Startable => role !== 'monitor');
+    const over = actors.length > 0 ? await startActors(actors, { ...options, id }, stops, say) : [];
     process.stdout.write(`${READY_LINE}\n`);
-    return { over: Promise.race([failed(running, say, options), orphaned()]), stop };
+    return { over: Promise.race([...over, orphaned()]), stop };
   } catch (error) {
     await stop();
     throw error;
   }
+}
+
+/**
+ * Starts actors under a supervisor of this process's own, which starts all of them again when one fails in a way that
+ * may pass (a lost GPU, say) and gives up when that happens too often. Throws what keeps them from the first start.
+ */
+async function startActors(
+  roles: readonly Startable[],
+  options: StartCommand & { id: string },
+  stops: Array<() => Promise<unknown>>,
+  log: Log,
+): Promise<[Promise<End>]> {
+  const { promise: over, resolve } = Promise.withResolvers<End>();
+  const watch = (running: readonly RunningRole[]) => {
+    for (const { role, id, actor, failure } of running) {
+      if (role === 'gpu' && !options.pci) continue;
+      actor.subscribe((now: AnyMachineSnapshot) => {
+        const why = failure();
+        if (!why) return;
+        log(`${role} ${id} is ${now.value}: ${sentenceOf(why)}`);
+        // The same would happen again.
+        if (now.context.failure?.retryable === false) resolve('failed');
+      });
+    }
+  };
+  const child = rolesAsChild(roles, { ...options, log, insecureBlinding: insecureBlinding() }, watch);
+  let refusal: unknown;
+  let current: RunningChild | undefined;
+  let up = false;
+  const actor = supervise(
+    [
+      {
+        ...child,
+        async start() {
+          const handle = await child.start().catch((error: unknown) => {
+            refusal ??= error;
+            throw error;
+          });
+          void handle.exited.then((code) => code === 0 && resolve('drained'));
+          current = handle;
+          return handle;
+        },
+      },
+    ],
+    {
+      id: options.id,
+      log,
+      // What keeps it from the first start is thrown, and said by whoever catches it.
+      effect: createEffects(options.id, (line) => up && log(line)).effect,
+      run: (machine, input) => createActor(machine, { input }).start(),
+    },
+  );
+  stops.push(async () => {
+    actor.send({ type: 'supervisor.stop' });
+    await until(actor, (now) => now.hasTag('settled'), STOP_MS);
+    // A supervisor does not wait for a child as long as a role may take to drain.
+    await current?.exited;
+    actor.stop();
+  });
+  actor.subscribe((now) => {
+    if (now.hasTag('failed')) resolve('failed');
+  });
+  await until(actor, (now) => now.hasTag('up') || now.hasTag('failed'), START_MS);
+  if (hasTag(actor, 'failed')) throw refusal;
+  up = true;
+  return [over];
 }
 
 async function startMonitor(
@@ -89,20 +161,6 @@ async function startMonitor(
   const page = await startMonitorRole({ bus, simulated: true, log, ...(port === undefined ? {} : { port }) });
   stops.push(() => page.close());
   log(`monitor: ${page.url}`);
-}
-
-/** No GPU is a state to report, not a failure, unless one was named. */
-function failed(running: readonly RunningRole[], say: Log, { pci }: StartCommand): Promise<'failed'> {
-  return new Promise((resolve) => {
-    for (const { role, actor } of running) {
-      if (role === 'gpu' && !pci) continue;
-      actor.subscribe(({ value }: { value: unknown }) => {
-        if (value !== 'failed' && value !== 'suspended' && value !== 'quarantined') return;
-        say(`${role} ${actor.id} is ${value} and does not work any more; see above`);
-        resolve('failed');
-      });
-    }
-  });
 }
 
 /** A child of `npm start` ends with the pipe to its stdin; a process that a person started has no such parent. */

@@ -8,9 +8,9 @@ import { folder } from '../home/home.ts';
 import type { Log } from '../home/log.ts';
 import { credentials } from '../installation/credentials.ts';
 import { startProcess } from '../roles/child.ts';
-import { inState, type RunningRole, startRole, until } from '../roles/host.ts';
-import { startRoles, stopRoles } from '../roles/start.ts';
-import { type ChildSpec, type RunningChild, supervisorRole } from '../roles/supervisor.ts';
+import { type RunningRole, startRole, untilUp } from '../roles/host.ts';
+import { rolesAsChild } from '../roles/start.ts';
+import { type ChildSpec, supervisorRole } from '../roles/supervisor.ts';
 
 export const HOST = 'host-1';
 const ENCLAVE = 'enclave-1';
@@ -44,33 +44,13 @@ export async function startHost({ url, model, workers, log }: HostOptions): Prom
       return startProcess(role, id, ['--nats', url, '--creds', creds]);
     },
   });
-  const enclave: ChildSpec = {
-    id: ENCLAVE,
-    essential: true,
-    start: async (): Promise<RunningChild> => {
-      const roles = await startRoles(['broker', 'runner', 'gpu', 'enclave'], {
-        url,
-        creds,
-        id: ENCLAVE,
-        log,
-        model,
-      });
-      local = roles;
-      const { promise: exited, resolve } = Promise.withResolvers<number>();
-      let stopped: Promise<void> | undefined;
-      const stop = (code: number) => {
-        stopped ??= stopRoles(roles, log).then(() => resolve(code));
-        return stopped;
-      };
-      for (const { role, actor } of roles) {
-        if (role === 'gpu') continue;
-        actor.subscribe(({ value }: { value: unknown }) => {
-          if (value === 'failed' || value === 'quarantined') void stop(1);
-        });
-      }
-      return { exited, stop: () => stop(0) };
+  const enclave = rolesAsChild(
+    ['broker', 'runner', 'gpu', 'enclave'],
+    { url, creds, id: ENCLAVE, log, model },
+    (running) => {
+      local = running;
     },
-  };
+  );
   const supervisor = await startRole(
     { role: 'supervisor', id: HOST, url, creds: await credentials('supervisor', HOST, creds), log },
     supervisorRole([
@@ -80,15 +60,7 @@ export async function startHost({ url, model, workers, log }: HostOptions): Prom
       process('coordinator', 'coordinator-1'),
     ]),
   );
-  const up = async () => {
-    await until(supervisor.actor, ({ value }) => value !== 'starting', START_MS);
-    if (inState(supervisor.actor, 'supervising')) return;
-    throw new VouchError(
-      'not-ready',
-      `not all actors came up; what failed is said above, and in ${folder('logs')}`,
-    );
-  };
-  const ready = up();
+  const ready = untilUp(supervisor, START_MS);
   // A caller that stops the host may never look.
   ready.catch(() => {});
   return {

@@ -28,7 +28,7 @@ import { connect } from '../nats/connect.ts';
 import { provision, provisionMemoryStreams } from '../nats/provision.ts';
 import { startNats } from '../nats/server.ts';
 import { closeSnarkjs } from '../prove/snarkjs.ts';
-import { inState, until } from '../roles/host.ts';
+import { hasTag, until } from '../roles/host.ts';
 import { startMonitorRole } from '../roles/monitor.ts';
 import { HOST, startHost } from './host.ts';
 import { claimHome } from './lock.ts';
@@ -152,7 +152,7 @@ export async function runDemo(options: DemoOptions): Promise<{ result: DemoResul
         const started = await starting;
         await started.ready;
         detail(
-          inState(started.role('gpu').actor, 'ready')
+          hasTag(started.role('gpu').actor, 'up')
             ? 'GPU: ready; the runner uses it'
             : 'no GPU on this machine: the runner and the workers use the CPU (WebAssembly)',
         );
@@ -165,7 +165,7 @@ export async function runDemo(options: DemoOptions): Promise<{ result: DemoResul
     const client = await open('client', CLIENT);
     const service = await report.step('Client: evidence of the enclave, verified', async ({ detail }) => {
       const { actor } = host.role('runner');
-      await until(actor, ({ value }) => value === 'ready' || value === 'running', 60_000);
+      await until(actor, (now) => now.hasTag('up'), 60_000);
       const verified = await verifyService(client, SOURCE, name, policies.inference);
       const [count, ...all] = checkLines(verified.report, verbose);
       const { label, measurement } = verified.report.claims!;

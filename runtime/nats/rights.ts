@@ -127,7 +127,7 @@ const RIGHTS: Record<Role, Rights> = {
       ...reads(STREAMS.proofs),
       ...Object.values(BUCKETS).flatMap((bucket) => [`$KV.${bucket}.>`, ...readsBucket(bucket)]),
     ],
-    subscribe: [subjects.beat('worker', ANY), filters.shardResults],
+    subscribe: [subjects.beat('worker', ANY), filters.shardResults, filters.cancels],
   }),
   broker: all(actor('broker'), {
     publish: [
@@ -152,6 +152,8 @@ const RIGHTS: Record<Role, Rights> = {
       subjects.evidence(ANY),
       subjects.infer(ANY, ANY),
       subjects.proofRequest(ANY, ANY),
+      // Whoever knows a request's secret takes it back; the coordinator asks for it.
+      filters.cancels,
       subjects.chunk(ANY),
       info(STREAMS.models),
       info(STREAMS.chunks),
@@ -201,7 +203,7 @@ export function crossings(): Crossings {
     STREAMS.chunks,
     STREAMS.dead,
   ];
-  const heard = [subjects.beat('worker', ANY), subjects.control('coordinator', ANY, ANY)];
+  const heard = [subjects.beat('worker', ANY), subjects.control('coordinator', ANY, ANY), filters.cancels];
   const inward = [...asks, ...stored.flatMap((stream) => stream.subjects), ...heard.map(template)];
   const of = (kind: string) => [subjects.state(kind, ANY), subjects.beat(kind, ANY)];
   return {

@@ -1,6 +1,6 @@
 /**
  * Request and reply with envelopes: what every role does when it asks or answers over NATS. A handler's error
- * becomes a coded error reply; an error that is not ours goes to the log with an id and travels without its text.
+ * becomes a coded error reply under an id that finds it in the log; an error that is not ours travels without its text.
  */
 import {
   decodeMessage,
@@ -68,12 +68,39 @@ export function respondError(
   );
 }
 
-/** What may travel of an error; the rest goes to the log under the same id. */
-export function wireError(error: unknown, log: Log) {
-  const errorId = crypto.randomUUID();
-  if (!(error instanceof VouchError)) {
-    const stack = error instanceof Error ? (error.stack ?? error.message) : messageOf(error);
-    log(`error ${errorId}: ${stack}`);
+/** What may travel of an error; the rest is in the log under the same id. */
+export const wireError = (error: unknown, log: Log) => toWireError(error, reportError(error, 'error', log));
+
+/** Errors of one log that are written within a second: a peer that sends nonsense must not fill the disk. */
+const MAX_REPORTS = 20;
+const REPORT_WINDOW_MS = 1_000;
+const reported = new WeakMap<object, string>();
+const budgets = new WeakMap<Log, { since: number; written: number; omitted: number }>();
+
+/**
+ * Writes an error to the log, once however often it is reported, and returns the id under which it is found there. A
+ * coded error is one sentence, with the stack of its cause; any other is a defect and gets its own stack.
+ */
+export function reportError(error: unknown, what: string, log: Log): string {
+  const known = typeof error === 'object' && error !== null ? reported.get(error) : undefined;
+  if (known !== undefined) return known;
+  const id = crypto.randomUUID();
+  if (typeof error === 'object' && error !== null) reported.set(error, id);
+  const now = performance.now();
+  const budget = budgets.get(log) ?? { since: now, written: 0, omitted: 0 };
+  budgets.set(log, budget);
+  if (now - budget.since > REPORT_WINDOW_MS) {
+    if (budget.omitted > 0) log(`${budget.omitted} more errors were not written`);
+    Object.assign(budget, { since: now, written: 0, omitted: 0 });
   }
-  return toWireError(error, errorId);
+  if (budget.written < MAX_REPORTS) log(`${what} ${id}: ${detailOf(error)}`);
+  else budget.omitted += 1;
+  budget.written += 1;
+  return id;
+}
+
+function detailOf(error: unknown): string {
+  if (!(error instanceof VouchError)) return (error as Error | undefined)?.stack ?? messageOf(error);
+  const cause = error.cause instanceof Error ? `\ncaused by ${error.cause.stack ?? error.cause.message}` : '';
+  return `${error.code}: ${error.message}${cause}`;
 }

@@ -4,9 +4,10 @@
  * evidence, after the audit record of the release is stored. A refusal is recorded before it is answered; where that
  * fails it is answered all the same, and the next record counts it.
  */
-import { fromPromise } from 'xstate';
+
+import type { PromiseActorLogic } from 'xstate';
 import type { z } from 'zod';
-import { keyBrokerCounts, keyBrokerMachine } from '../../actors/key-broker.ts';
+import { keyBrokerCounts, keyBrokerMachine, type ReleaseRef } from '../../actors/key-broker.ts';
 import { type EvidenceDocument, evidenceDigest, isHardware } from '../../protocols/attestation/document.ts';
 import { policyDigest } from '../../protocols/attestation/policy.ts';
 import { demandAccepted, type EvidenceReport, verifyEvidence } from '../../protocols/attestation/verify.ts';
@@ -44,7 +45,7 @@ interface Pending {
 }
 
 export const startBroker: StartRole = async (context) => {
-  const { id, source, log, bus } = context;
+  const { id, source, log, bus, effect } = context;
   const nonces = new Map<string, { model: string; expires: number }>();
   const pending = new Map<string, Pending>();
   let audit: AuditLog | undefined;
@@ -89,29 +90,31 @@ export const startBroker: StartRole = async (context) => {
     respondError(waiting.received, error, { source, cause: waiting.cause, log });
   };
   /** An effect on a pending request; what it throws is kept for the answer. */
-  const effect = <T>(work: (request: Pending, id: string, model: string) => Promise<T>) =>
-    fromPromise<T, { request: string; model: string }>(async ({ input }) => {
-      const request = pending.get(input.request);
-      if (!request) throw new VouchError('internal', 'key-broker: the request is gone');
-      try {
-        return await work(request, input.request, input.model);
-      } catch (error) {
-        if (error instanceof VouchError) request.why = error.message;
-        throw error;
-      }
-    });
+  const step = <T>(
+    name: string,
+    work: (request: Pending, id: string, model: string) => Promise<T>,
+  ): PromiseActorLogic<T, ReleaseRef> =>
+    effect(
+      name,
+      async ({ input }) => {
+        const request = pending.get(input.request);
+        if (!request) throw new VouchError('internal', 'key-broker: the request is gone');
+        try {
+          return await work(request, input.request, input.model);
+        } catch (error) {
+          if (error instanceof VouchError) request.why = error.message;
+          throw error;
+        }
+      },
+      { ofRequest: true },
+    );
 
   const machine = keyBrokerMachine.provide({
     actors: {
-      openStore: fromPromise(async () => {
-        try {
-          audit = await openAuditLog(bus, id);
-        } catch (error) {
-          log(`${source}: ${messageOf(error)}`);
-          throw error;
-        }
+      openStore: effect('openStore', async () => {
+        audit = await openAuditLog(bus, id);
       }),
-      verifyEvidence: effect<{ accepted: boolean }>(async (request, _, model) => {
+      verifyEvidence: step<{ accepted: boolean }>('verifyEvidence', async (request, _, model) => {
         const entry = readBrokerEntry(model, id);
         request.entry = entry;
         request.report = await verifyEvidence({
@@ -125,8 +128,8 @@ export const startBroker: StartRole = async (context) => {
         demandAccepted(request.report);
         return { accepted: true };
       }),
-      record: effect((request, name, model) => record(name, model, request)),
-      release: effect(async (request, name) => {
+      record: step('record', (request, name, model) => record(name, model, request)),
+      release: step('release', async (request, name) => {
         const { entry, report, received, cause } = request;
         const sealingKey = report?.sealingKey;
         if (!entry || !sealingKey) throw new VouchError('internal', 'key-broker: nothing to release to');

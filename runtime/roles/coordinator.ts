@@ -1,74 +1,54 @@
 /**
  * The proof coordinator, an attested process: it holds the witness, which is the weights. It takes a request from the
- * queue and its lease, makes the witness (witnessing.ts), has the sums computed by attested workers (dispatch.ts),
- * and publishes nothing that does not verify.
+ * queue, has one proof made of each by an actor of its own (proof-job.ts), knows the workers (fleet.ts), and publishes
+ * nothing that does not verify.
  *
  * A request stays in the queue until its proof is published or can never be, so a crash at any moment only means
  * that somebody starts again: under a later epoch, with nothing kept but what is cached by digest. Every end of a
  * request is told to the requester as progress; a failure names its code.
  *
- * Secrets (model, witness, r and s) live in one `Job` per proof in this file's closures and are gone with it.
+ * A request can be taken back by whoever shows the secret behind its digest `cancel`.
  */
-import { type AnyActorRef, fromPromise, type PromiseActorLogic } from 'xstate';
-import { proofCoordinatorCounts, proofCoordinatorMachine } from '../../actors/proof-coordinator.ts';
-import { type ProofJobEvent, proofJobCounts, proofJobMachine } from '../../actors/proof-job.ts';
-import { SECTIONS } from '../../circuits/groth16/engine.ts';
-import { randomScalar } from '../../circuits/groth16/field.ts';
-import { assemble, type Proof, transform } from '../../circuits/groth16/prove.ts';
-import { verificationKey } from '../../circuits/groth16/verify.ts';
-import { sectionCounts } from '../../circuits/groth16/zkey.ts';
+import type { ActorRefFrom } from 'xstate';
+import {
+  jobActorId,
+  proofCoordinatorCounts,
+  proofCoordinatorMachine,
+  type RequestOutcome,
+} from '../../actors/proof-coordinator.ts';
+import { proofJobCounts, type proofJobMachine } from '../../actors/proof-job.ts';
+import { isHardware } from '../../protocols/attestation/document.ts';
 import type { Policy } from '../../protocols/attestation/policy.ts';
 import { demandAccepted, verifyEvidence } from '../../protocols/attestation/verify.ts';
-import { SCALAR_BYTES } from '../../protocols/bn254.ts';
-import { signStatement } from '../../protocols/cose.ts';
-import { base64url, canonicalJson, sha256, sha256Hex, utf8 } from '../../protocols/encoding.ts';
+import { fromHex, sha256Hex } from '../../protocols/encoding.ts';
 import { decodeMessage, encodeMessage, Id } from '../../protocols/envelope.ts';
 import { messageOf, VouchError } from '../../protocols/errors.ts';
 import {
   type Phase,
-  PROOF_CONTENT_TYPE,
+  ProofCancel,
+  ProofCancelled,
   ProofProgress,
-  type ProofRecord,
   ProofRequest,
-  PublishedProof,
-  type QualityStatement,
 } from '../../protocols/proof.ts';
-import { SEAL_OVERHEAD_BYTES } from '../../protocols/sealing.ts';
 import { PROOF_REQUEST_CONSUMER, STREAMS } from '../../protocols/streams.ts';
-import { lastToken, subjects } from '../../protocols/subjects.ts';
+import { filters, lastToken, subjects } from '../../protocols/subjects.ts';
 import { collateralFor } from '../attest/collateral.ts';
-import { createIdentity } from '../attest/identity.ts';
+import { createIdentity, freshNonce } from '../attest/identity.ts';
 import type { Provider } from '../attest/provider.ts';
-import { createLedger, type Ledger, planShards, workOf } from '../msm/shards/plan.ts';
-import {
-  type PartialSum,
-  type SectionScalars,
-  sectionSums,
-  sharesOf,
-  wrongSums,
-} from '../msm/shards/sums.ts';
 import { createPool } from '../msm/threads/pool.ts';
 import type { PulledMessage } from '../nats/bus.ts';
-import { acquire, type Lease } from '../nats/lease.ts';
 import { provisionMemoryStreams } from '../nats/provision.ts';
+import { respondError } from '../nats/service.ts';
 import { type EngineName, engineBeside } from '../prove/host-engine.ts';
-import { verifyWithSnarkjs } from '../prove/snarkjs.ts';
-import { dispatch } from './dispatch.ts';
 import { createFleet } from './fleet.ts';
 import type { StartRole } from './host.ts';
-import { type Witnessed, witnessOf } from './witnessing.ts';
+import { forget, type Job, proofJobLogic } from './proof-job.ts';
 
 /** A third of the request consumer's ack wait (runtime/nats/provision.ts); progress is told as often. */
 const WORKING_MS = 4_000;
-/** Deliveries of one request: a coordinator that dies over it, or a fault that looks passing, ends somewhere. */
-const MAX_TRIES = 8;
 const RETRY_MS = 1_000;
-/** Shards per worker: enough to even out, few enough that each is worth a trip. Their size is in points of A (plan.ts). */
-const SHARDS_PER_WORKER = 8;
-const MIN_SHARD_POINTS = 2048;
-const MAX_SHARD_POINTS = 131_072;
-/** Room in a message for headers. */
-const HEADER_BYTES = 64 * 1024;
+/** Cancelled requests that are remembered until they are pulled. */
+const MAX_WITHDRAWN = 1024;
 
 export interface CoordinatorOptions {
   /** what a worker's evidence has to satisfy */
@@ -87,43 +67,22 @@ export interface CoordinatorOptions {
   readonly insecureBlinding?: { readonly r: bigint; readonly s: bigint } | undefined;
 }
 
-/** One proof while it is made; at most `maxJobs` of the machine at a time. */
-interface Job {
-  readonly request: PulledMessage;
-  readonly statement: QualityStatement;
-  readonly working: NodeJS.Timeout;
-  phase: Phase;
-  /** milliseconds per finished phase */
-  readonly phases: Partial<Record<Phase, number>>;
-  /** what the requester is told when it fails */
-  reason?: string;
-  lease?: Lease;
-  /** what it is made from, as far as it is there; everything but the ledger is secret or derived from secrets */
-  witnessed?: Witnessed;
-  scalars?: SectionScalars;
-  publicSignals?: readonly string[];
-  ledger?: Ledger;
-  /** checked points by shard */
-  parts?: Map<string, PartialSum>;
-  proof?: Proof;
-}
-
 export const coordinatorRole =
   (options: CoordinatorOptions): StartRole =>
   async (context) => {
-    const { id, bus, log, source } = context;
+    const { id, bus, log, source, effect } = context;
     const pool = await createPool({ threads: options.threads ?? 1 });
     context.onStop(() => pool.close());
     const { engine: name = 'wasm', gpuBytes } = options;
     const engine = await engineBeside(pool, { engine: name, gpuBytes, log });
     context.onStop(() => engine.close());
     const identity = await createIdentity('coordinator', id, { provider: options.provider });
-    const jobs = new Map<string, Job>();
 
     const fleet = createFleet({
       bus,
       source,
       log,
+      effect,
       verify: async (document, nonce) => {
         const report = await verifyEvidence({
           document,
@@ -135,55 +94,43 @@ export const coordinatorRole =
         demandAccepted(report, 'worker evidence');
         return report.sealingKey!;
       },
-      onBeat: (worker, state, credit) => actor.send({ type: 'worker.beat', id: worker, state, credit }),
-      onGone: (worker) => actor.send({ type: 'worker.gone', id: worker }),
     });
     context.onStop(() => fleet.close());
 
-    const jobOf = (name: string): Job => {
-      const job = jobs.get(name);
-      if (!job) throw new VouchError('cancelled', `job ${name} is no longer here`);
-      return job;
-    };
-    /** What an earlier phase left behind. */
-    const had = <T>(value: T | undefined): T => {
-      if (value === undefined) throw new VouchError('internal', 'a phase ran before the one it builds on');
-      return value;
-    };
-    const open = (name: string, request: PulledMessage, statement: QualityStatement) => {
-      const working = setInterval(() => {
-        request.working();
-        report(name);
-      }, WORKING_MS);
-      jobs.set(name, { request, statement, working, phase: 'queued', phases: {} });
-    };
-    const forget = (name: string) => {
-      const job = jobs.get(name);
-      if (!job) return;
-      jobs.delete(name);
-      clearInterval(job.working);
-      // The other sections' scalars are views of the witness.
-      job.witnessed?.witness.fill(0);
-      job.scalars?.H.fill(0);
-      void job.lease?.release().catch(() => {});
-    };
+    const jobs = new Map<string, Job>();
+    /** Secrets shown for requests that are not worked on here: they may be next in the queue. */
+    const withdrawn = new Map<string, string>();
+    const actorOf = (job: string) =>
+      actor.getSnapshot().children[jobActorId(job)] as ActorRefFrom<typeof proofJobMachine> | undefined;
 
-    const tell = (body: ProofProgress, epoch?: number) => {
+    const publishProgress = (body: ProofProgress, epoch?: number) => {
       const subject = subjects.progress(body.job);
       bus.publishLossy(subject, encodeMessage(ProofProgress, { subject, source, epoch, body }));
     };
-    const report = (name: string, end: Partial<Pick<ProofProgress, 'phase' | 'error'>> = {}) => {
+    const shardsOf = (job: Job | undefined) =>
+      job && 'ledger' in job.work ? job.work.ledger.counts() : { total: 0, done: 0, workers: [] };
+    /** Where a job is, by its own actor. */
+    const report = (name: string) => {
+      const now = actorOf(name)?.getSnapshot();
+      if (now?.status !== 'active') return;
+      const { epoch, millis: phases } = now.context;
+      publishProgress({ job: name, phase: now.value, phases, ...shardsOf(jobs.get(name)) }, epoch);
+    };
+    /** How a run of a request ended, as the coordinator's actor says. */
+    const reportEnd = ({ job: name, tries, epoch, millis = {}, code }: RequestOutcome, phase: Phase) => {
       const job = jobs.get(name);
-      if (!job) return;
-      const { total, done, workers } = job.ledger?.counts() ?? { total: 0, done: 0, workers: [] };
-      const { phase, phases, lease } = job;
-      tell({ job: name, phase, done, total, workers, phases: { ...phases }, ...end }, lease?.epoch);
+      const message = (
+        job?.reason ?? `it was given up at try ${tries}: ${code}; the coordinator's log says more`
+      ).slice(0, 1000);
+      const error = phase === 'failed' && code ? { error: { code, message } } : {};
+      publishProgress({ job: name, phase, phases: millis, ...shardsOf(job), ...error }, epoch);
     };
-    const failure = (name: string, code: string) => {
-      const message = (jobs.get(name)?.reason ?? `the proof failed: ${code}`).slice(0, 1000);
-      report(name, { phase: 'failed', error: { code, message } });
+    const drop = (name: string) => {
+      const job = jobs.get(name);
+      jobs.delete(name);
+      if (job) forget(job);
     };
-    /** Ends a request that never became a job. */
+    /** Ends a request that never becomes a job. */
     const turnDown = (request: PulledMessage, { code, message }: VouchError) => {
       request.term();
       const job = lastToken(request.subject);
@@ -191,166 +138,47 @@ export const coordinatorRole =
       // Whatever a client has put into the subject: nobody can listen for a job that has no legal id.
       if (!Id.safeParse(job).success) return;
       const error = { code, message: message.slice(0, 1000) };
-      tell({ job, phase: 'failed', done: 0, total: 0, workers: [], phases: {}, error });
+      publishProgress({ job, phase: 'failed', done: 0, total: 0, workers: [], phases: {}, error });
+    };
+    /** Takes a request that was pulled, unless it cannot become a job. Throws why. */
+    const admit = (request: PulledMessage): string | undefined => {
+      const { body } = decodeMessage(ProofRequest, request.subject, request.data);
+      const { job, statement, cancel } = body;
+      if (request.subject !== subjects.proofRequest(statement.statement, job)) {
+        throw new VouchError('bad-message', 'proof.request: its job is not the one of its subject');
+      }
+      const secret = withdrawn.get(job);
+      if (secret !== undefined && opens(secret, cancel)) {
+        withdrawn.delete(job);
+        throw new VouchError('cancelled', `job ${job} was cancelled before it was begun`);
+      }
+      if (jobs.has(job)) {
+        request.working();
+        return undefined;
+      }
+      const working = setInterval(() => {
+        request.working();
+        report(job);
+      }, WORKING_MS);
+      jobs.set(job, { request, statement, cancel, working, work: { stage: 'requested' } });
+      return job;
     };
     // What is still here when the role stops is somebody else's at once.
     context.onStop(() => {
-      for (const [name, { request }] of jobs) {
+      for (const [job, { request }] of jobs) {
         request.nak();
-        forget(name);
+        drop(job);
       }
-    });
-
-    /** An effect of a proof job: reports its phase, times it, and keeps the reason when it fails. */
-    const phase = <Input extends { job: string }, Output>(
-      name: Phase,
-      run: (job: Job, args: { input: Input; signal: AbortSignal; self: AnyActorRef }) => Promise<Output>,
-    ): PromiseActorLogic<Output, Input> =>
-      fromPromise<Output, Input>(async ({ input, signal, self }) => {
-        const job = jobOf(input.job);
-        job.phase = name;
-        report(input.job);
-        const began = performance.now();
-        try {
-          return await run(job, { input, signal, self });
-        } catch (error) {
-          if (error instanceof VouchError) job.reason ??= error.message;
-          else log(`${source}: job ${input.job}, ${name}: ${(error as Error)?.stack ?? messageOf(error)}`);
-          throw error;
-        } finally {
-          job.phases[name] = (job.phases[name] ?? 0) + Math.round(performance.now() - began);
-        }
-      });
-    const isPublished = async (job: string) =>
-      (await bus.getLast(STREAMS.proofs.name, subjects.proof(job))) !== undefined;
-    const verifies = async ({ witnessed, publicSignals, proof }: Job) =>
-      verifyWithSnarkjs(verificationKey(had(witnessed).zkey), had(publicSignals), had(proof));
-
-    const jobMachine = proofJobMachine.provide({
-      actors: {
-        acquireLease: phase('queued', async (job, { input, signal, self }) => {
-          if (await isPublished(input.job)) return { epoch: 0, published: true };
-          const lease = await acquire(bus, { key: `proof_${input.job}`, holder: source, signal });
-          job.lease = lease;
-          lease.lost.addEventListener('abort', () => {
-            if (jobs.get(input.job) !== job) return;
-            job.reason = messageOf(lease.lost.reason);
-            self._parent?.send({ type: 'lease.lost' } satisfies ProofJobEvent);
-          });
-          // Its last holder may have published while we waited.
-          return { epoch: lease.epoch, published: await isPublished(input.job) };
-        }),
-        witness: phase('witnessing', async (job, { signal }) => {
-          job.witnessed = await witnessOf({ bus, source, identity, pool, engine }, job.statement, signal);
-        }),
-        transform: phase('transforming', async (job, { signal }) => {
-          const { zkey, witness } = had(job.witnessed);
-          const ready = await engine.ready(zkey, { signal });
-          try {
-            const { scalars, publicSignals } = await transform(zkey, witness, ready, { signal });
-            job.scalars = scalars;
-            job.publicSignals = publicSignals.map(String);
-          } finally {
-            ready.release();
-          }
-        }),
-        plan: phase('planning', async (job) => {
-          const { zkey, key } = had(job.witnessed);
-          const counts = sectionCounts(zkey);
-          const layout = SECTIONS.map((section) => ({
-            section,
-            offset: zkey.range(section).offset,
-            count: counts[section],
-          }));
-          const blob = {
-            chunks: key.chunks.map(({ sha256: digest }) => digest),
-            chunkBytes: key.chunks[0]?.size ?? 1,
-          };
-          const share = Math.ceil(workOf(layout) / (SHARDS_PER_WORKER * Math.max(2, fleet.ready().length)));
-          const size = Math.min(
-            Math.max(share, MIN_SHARD_POINTS),
-            options.shardPoints ?? MAX_SHARD_POINTS,
-            Math.floor((bus.server.maxPayload - HEADER_BYTES - SEAL_OVERHEAD_BYTES) / SCALAR_BYTES),
-          );
-          job.ledger = createLedger(planShards(layout, blob, size));
-          return { shards: job.ledger.counts().total };
-        }),
-        dispatch: phase('dispatching', async (job, { input, signal, self }) => {
-          job.parts = await dispatch(
-            { bus, source, log, fleet },
-            {
-              job: input.job,
-              epoch: input.epoch,
-              ledger: had(job.ledger),
-              scalars: had(job.scalars),
-              signal,
-              onNews: (news) => {
-                self._parent?.send(news);
-                report(input.job);
-              },
-            },
-          );
-        }),
-        assemble: phase('assembling', async (job, { input, signal }) => {
-          const { r, s } = options.insecureBlinding ?? { r: randomScalar(), s: randomScalar() };
-          const { zkey } = had(job.witnessed);
-          const parts = had(job.parts);
-          job.proof = await assemble(zkey, sectionSums(parts.values()), r, s, engine);
-          if (await verifies(job)) return;
-          let wrong = 0;
-          const truth = { zkey, scalars: had(job.scalars) };
-          for await (const { part, right } of wrongSums(parts.values(), truth, engine, signal)) {
-            const { shard, worker } = part;
-            log(`${source}: job ${input.job}: ${worker} computed ${shard.id} wrongly; it gets no more work`);
-            fleet.ban(worker);
-            parts.set(shard.id, { shard, point: right, worker: id, millis: 0 });
-            wrong += 1;
-          }
-          if (wrong === 0) job.reason = 'the proof does not verify, although every sum is right: see the key';
-          job.proof = await assemble(zkey, sectionSums(parts.values()), r, s, engine);
-        }),
-        verify: phase('verifying', async (job) => ({ verified: await verifies(job) })),
-        publish: phase('publishing', async (job, { input: { job: name, epoch } }) => {
-          const { zkey, architecture, constraints } = had(job.witnessed);
-          const record: ProofRecord = {
-            job: name,
-            statement: job.statement,
-            proof: structuredClone(had(job.proof)) as ProofRecord['proof'],
-            publicSignals: [...had(job.publicSignals)],
-            verificationKey: { ...verificationKey(zkey) },
-            architecture,
-            constraints,
-            domain: zkey.domainSize,
-            phases: { ...job.phases },
-            workers: sharesOf(had(job.parts).values()),
-            time: new Date().toISOString(),
-          };
-          const bytes = utf8(canonicalJson(record));
-          const signature = await signStatement(identity.signer, PROOF_CONTENT_TYPE, sha256(bytes));
-          const maker = await identity.evidence(sha256Hex(bytes), job.statement.commitment);
-          const subject = subjects.proof(name);
-          const body = { record, signature: base64url(signature), maker };
-          const message = encodeMessage(PublishedProof, { subject, source, epoch, body });
-          try {
-            await bus.append(subject, message, {
-              expectLastSubjectSequence: 0,
-              msgId: name,
-              retryMs: 30_000,
-            });
-          } catch (error) {
-            // Another coordinator was first, or we were and never heard of it; one proof is what was asked for.
-            if (!(error instanceof VouchError && error.code === 'conflict')) throw error;
-          }
-        }),
-      },
     });
 
     const machine = proofCoordinatorMachine.provide({
       actors: {
-        join: fromPromise(async () => {
+        // Evidence is made once before anybody asks for it: a platform that cannot is found here.
+        join: effect('join', async () => {
           await provisionMemoryStreams(bus);
+          return { hardware: isHardware(await identity.evidence(freshNonce())) };
         }),
-        pullRequest: fromPromise(async ({ signal }) => {
+        pullRequest: effect('pullRequest', async ({ signal }) => {
           for (;;) {
             const request = await bus.next(STREAMS.proofRequests.name, PROOF_REQUEST_CONSUMER, {
               expiresMs: 5_000,
@@ -363,55 +191,56 @@ export const coordinatorRole =
               throw new VouchError('cancelled', 'no longer admitting requests');
             }
             try {
-              const { body } = decodeMessage(ProofRequest, request.subject, request.data);
-              const { job, statement } = body;
-              if (request.subject !== subjects.proofRequest(statement.statement, job)) {
-                throw new VouchError('bad-message', 'proof.request: its job is not the one of its subject');
-              }
-              if (request.deliveries > MAX_TRIES) {
-                throw new VouchError(
-                  'internal',
-                  `the proof was given up after ${MAX_TRIES} tries; see the coordinator's log`,
-                );
-              }
-              if (jobs.has(job)) {
-                request.working();
-                continue;
-              }
-              open(job, request, statement);
-              return { job };
+              const job = admit(request);
+              if (job !== undefined) return { job, tries: request.deliveries };
             } catch (error) {
               const known = error instanceof VouchError;
               turnDown(request, known ? error : new VouchError('internal', messageOf(error)));
             }
           }
         }),
-        proofJob: jobMachine,
+        proofJob: proofJobLogic({
+          id,
+          bus,
+          log,
+          source,
+          effect,
+          identity,
+          pool,
+          engine,
+          fleet,
+          shardPoints: options.shardPoints,
+          insecureBlinding: options.insecureBlinding,
+          jobOf: (name) => {
+            const job = jobs.get(name);
+            if (!job) throw new VouchError('cancelled', `job ${name} is no longer here`);
+            return job;
+          },
+          actorOf,
+          report,
+          millisOf: (name) => actorOf(name)?.getSnapshot().context.millis ?? {},
+        }),
+        fleetMember: fleet.member,
       },
       actions: {
-        ackRequest: (_, { job: name, code }) => {
-          void jobs
-            .get(name)
-            ?.request.ack()
-            .catch((error: unknown) => log(`${source}: ${messageOf(error)}`));
-          if (code) failure(name, code);
-          else report(name, { phase: 'published' });
-          forget(name);
-        },
-        nakRequest: (_, { job: name, code = 'internal' }) => {
+        endRequest: (_, outcome) => {
+          const { job: name, code, tries } = outcome;
           const job = jobs.get(name);
-          if (!job) return;
-          if (job.request.deliveries >= MAX_TRIES) {
-            log(`${source}: job ${name} is given up after ${MAX_TRIES} tries: ${code}`);
-            failure(name, code);
-            job.request.term();
-          } else {
-            log(`${source}: job ${name} will be tried again: ${code}: ${job.reason ?? 'see above'}`);
-            report(name, { phase: 'queued' });
-            job.request.nak(RETRY_MS);
-          }
-          forget(name);
+          if (code)
+            log(`${source}: job ${name} failed for good, try ${tries}: ${code}: ${job?.reason ?? ''}`);
+          void job?.request.ack().catch((error: unknown) => log(`${source}: ${messageOf(error)}`));
+          reportEnd(outcome, code ? 'failed' : 'published');
+          drop(name);
         },
+        nakRequest: (_, outcome) => {
+          const { job: name, code, tries } = outcome;
+          const job = jobs.get(name);
+          log(`${source}: job ${name} will be tried again after try ${tries}: ${code}: ${job?.reason ?? ''}`);
+          reportEnd(outcome, 'queued');
+          job?.request.nak(RETRY_MS);
+          drop(name);
+        },
+        suspendWorker: (_, { id: worker }) => fleet.suspend(worker),
       },
     });
 
@@ -423,8 +252,39 @@ export const coordinatorRole =
       countsOf: proofCoordinatorCounts,
       child: (src, child) =>
         src === 'proofJob'
-          ? { kind: 'proof-job', id: child.slice('job.'.length), countsOf: proofJobCounts }
+          ? { kind: 'proof-job', id: child.slice(jobActorId('').length), countsOf: proofJobCounts }
           : undefined,
+    });
+    fleet.follow(actor);
+
+    bus.subscribe(filters.cancels, (received) => {
+      try {
+        const message = decodeMessage(ProofCancel, received.subject, received.data);
+        const { job: name, secret } = message.body;
+        if (received.subject !== subjects.control('proof-job', name, 'cancel'))
+          throw new VouchError('bad-message', 'proof.cancel: its job is not the one of its subject');
+        const job = jobs.get(name);
+        if (!job) {
+          // Another coordinator may work on it, and answers. Of what is only remembered the oldest goes first.
+          withdrawn.set(name, secret);
+          for (const oldest of withdrawn.keys()) if (withdrawn.size > MAX_WITHDRAWN) withdrawn.delete(oldest);
+          return;
+        }
+        if (!opens(secret, job.cancel))
+          throw new VouchError('bad-input', `job ${name}: expected the secret of its request, got another`);
+        job.reason = 'it was cancelled by its requester';
+        actor.send({ type: 'job.cancel', job: name });
+        const { subject } = received;
+        received.respond(
+          encodeMessage(ProofCancelled, { subject, source, cause: message.id, body: { job: name } }),
+        );
+      } catch (error) {
+        respondError(received, error, { source, cause: undefined, log });
+      }
     });
     return { actor, drain: { type: 'coordinator.drain' } };
   };
+
+/** Whether a secret is the one whose digest a request names. */
+const opens = (secret: string, digest: string | undefined): boolean =>
+  digest !== undefined && sha256Hex(fromHex(secret, 'secret')) === digest;

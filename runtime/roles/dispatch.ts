@@ -21,7 +21,7 @@ import type { Log } from '../home/log.ts';
 import type { Ledger, PlannedShard } from '../msm/shards/plan.ts';
 import { type PartialSum, type SectionScalars, scalarsOf } from '../msm/shards/sums.ts';
 import type { Bus, Received } from '../nats/bus.ts';
-import type { Workers } from './fleet.ts';
+import type { Fleet } from './fleet.ts';
 
 /** How often the ledger is looked at when nothing happens. */
 const TICK_MS = 500;
@@ -43,11 +43,11 @@ export interface Dispatch {
   readonly signal: AbortSignal;
   onNews(news: Extract<ProofJobEvent, { worker: string }>): void;
 }
-export interface DispatchHost {
+export interface Dispatcher {
   readonly bus: Bus;
   readonly source: string;
   readonly log: Log;
-  readonly fleet: Workers;
+  readonly fleet: Fleet;
 }
 
 interface Sent {
@@ -60,8 +60,8 @@ interface Sent {
  * Resolves with one checked point per shard. Throws `cancelled` when aborted, `not-ready` when no worker is there
  * for a minute, `shard-rejected` when all workers keep refusing, and what the bus throws when it keeps failing.
  */
-export async function dispatch(host: DispatchHost, work: Dispatch): Promise<Map<string, PartialSum>> {
-  const { bus, source, log, fleet } = host;
+export async function dispatch(dispatcher: Dispatcher, work: Dispatch): Promise<Map<string, PartialSum>> {
+  const { bus, source, log, fleet } = dispatcher;
   const { job, epoch, ledger, scalars, signal, onNews } = work;
   const results = new Map<string, PartialSum>();
   /** by the id of the shard's message; holds no more than the ledger has assigned */

@@ -3,7 +3,6 @@
  * expires, GPUs included), lets the runner inside it load its model, and destroys it. It holds no secret: the keys are
  * the identity's, which here lives in the same process: enclave, host and runner are one, SIMULATED or one whole VM.
  */
-import { fromPromise } from 'xstate';
 import { enclaveCounts, enclaveMachine } from '../../actors/enclave.ts';
 import { MAX_REFERENCES } from '../../protocols/attestation/document.ts';
 import type { Policy } from '../../protocols/attestation/policy.ts';
@@ -12,31 +11,29 @@ import { VouchError } from '../../protocols/errors.ts';
 import { collateralFor } from '../attest/collateral.ts';
 import { createIdentity, freshNonce } from '../attest/identity.ts';
 import type { Provider } from '../attest/provider.ts';
-import { inState, type StartRole, until } from './host.ts';
+import { hasTag, type StartRole, sentenceOf, until } from './host.ts';
 import type { Neighbours } from './neighbours.ts';
 
 /** A model is loaded and verified within this time. */
 const PROVISION_MS = 60_000;
+/** What the runner has in hand is finished within this time; the runner itself gives up a little earlier. */
+const DRAIN_MS = 35_000;
 
 export const enclaveRole =
   (neighbours: Neighbours, policy: Policy, provider?: Provider): StartRole =>
   async (context) => {
-    const { id } = context;
-    const destroy = () => {
-      delete neighbours.identity;
-      neighbours.runner?.send({ type: 'enclave.lost' });
-    };
+    const { id, effect } = context;
     const machine = enclaveMachine.provide({
       actors: {
-        create: fromPromise(async () => {
+        create: effect('create', async () => {
           neighbours.identity = await createIdentity('runner', id, {
             provider,
             hasGpus: () => neighbours.gpu !== undefined,
             collateral: [...(collateralFor(policy)?.digests ?? [])].slice(0, MAX_REFERENCES),
           });
         }),
-        measure: fromPromise(async () => ({ measurement: identity(neighbours).measurement })),
-        attest: fromPromise(async () => {
+        measure: effect('measure', () => ({ measurement: identity(neighbours).measurement })),
+        attest: effect('attest', async () => {
           const nonce = freshNonce();
           const document = await identity(neighbours).evidence(nonce);
           // The commitment is bound once the model is loaded; here the host asks who it launched.
@@ -45,28 +42,40 @@ export const enclaveRole =
             requiredBinding: policy.requiredBinding.filter((name) => name !== 'modelCommitment'),
           };
           const collateral = collateralFor(policy);
-          demandAccepted(
-            await verifyEvidence({ document, policy: launch, nonce, now: new Date(), collateral }),
-          );
-          return { validMs: policy.maxAgeSeconds * 1000 };
+          const report = await verifyEvidence({
+            document,
+            policy: launch,
+            nonce,
+            now: new Date(),
+            collateral,
+          });
+          demandAccepted(report);
+          return { validMs: policy.maxAgeSeconds * 1000, hardware: report.claims?.hardware === true };
         }),
-        provision: fromPromise(async () => {
+        provision: effect('provision', async () => {
           const { runner } = neighbours;
           if (!runner) return;
-          if (inState(runner, 'waiting')) runner.send({ type: 'enclave.ready' });
-          await until(
-            runner,
-            ({ value }) => value === 'ready' || value === 'running' || value === 'failed',
-            PROVISION_MS,
+          runner.actor.send({ type: 'enclave.ready' });
+          await until(runner.actor, (now) => now.hasTag('up') || now.hasTag('settled'), PROVISION_MS);
+          if (hasTag(runner.actor, 'up')) return;
+          const why = runner.failure();
+          throw new VouchError(
+            'not-ready',
+            `the runner does not serve its model: ${why ? sentenceOf(why) : 'it was drained'}`,
           );
-          if (inState(runner, 'failed'))
-            throw new VouchError('not-ready', 'the runner failed to load its model');
         }),
-        destroy: fromPromise(async () => destroy()),
+        destroy: effect('destroy', async ({ input }) => {
+          const runner = neighbours.runner?.actor;
+          if (input.gently && runner) {
+            runner.send({ type: 'runner.drain' });
+            await until(runner, (now) => now.hasTag('settled'), DRAIN_MS).catch(() => undefined);
+          }
+          delete neighbours.identity;
+          runner?.send({ type: 'enclave.lost' });
+        }),
       },
     });
     const actor = context.run({ kind: 'enclave', id, machine, input: { id }, countsOf: enclaveCounts });
-    neighbours.enclave = actor;
     return { actor, drain: { type: 'enclave.drain' } };
   };
 

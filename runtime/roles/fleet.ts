@@ -1,190 +1,176 @@
 /**
- * The workers that a coordinator knows: heard lately, with evidence that its policy accepts, and with a queue of
- * their own. A worker is attested once per boot, before it gets its first shard, and forgotten when its heartbeat
- * stops. Its queue lies in the server's memory, so after every lost connection it is made again.
+ * The workers that a coordinator can use: heard lately, with evidence that its policy accepts, and with a queue of
+ * their own. What becomes of each is decided by its actor (actors/fleet-member.ts), a child of the coordinator's; here
+ * heartbeats become its events, and its effects are done.
  *
- * What a heartbeat says is bounded here, because a worker says it of itself. Not guaranteed: that a worker computes
- * right; whoever uses a result checks it, and bans its maker.
+ * Not guaranteed: that a worker computes right; whoever uses a result checks it, and bans its maker.
  */
-import { EvidenceReply, EvidenceRequest } from '../../protocols/enclave.ts';
+import type { ActorRefFrom, AnyActorRef } from 'xstate';
+import { fleetMemberMachine } from '../../actors/fleet-member.ts';
+import { msmWorkerMachine } from '../../actors/msm-worker.ts';
+import { memberActorId, type ProofCoordinatorEvent } from '../../actors/proof-coordinator.ts';
+import { ControlReply, ControlRequest, EvidenceReply, EvidenceRequest } from '../../protocols/enclave.ts';
 import { decodeMessage } from '../../protocols/envelope.ts';
 import { messageOf, VouchError } from '../../protocols/errors.ts';
 import { filters, lastToken, subjects } from '../../protocols/subjects.ts';
 import { Heartbeat } from '../../protocols/transition.ts';
 import { freshNonce } from '../attest/identity.ts';
-import type { Log } from '../home/log.ts';
-import type { Fleet } from '../msm/shards/plan.ts';
+import type { WorkerOffer } from '../msm/shards/plan.ts';
 import type { Bus } from '../nats/bus.ts';
 import { ensureShardConsumer, provisionMemoryStreams } from '../nats/provision.ts';
 import { ask } from '../nats/service.ts';
+import { type RoleContext, statesTagged } from './host.ts';
 
-/** As many as a job's progress lists. */
-const MAX_MEMBERS = 1024;
-/** A worker that promises more cannot hold on to more than this. */
-const MAX_CREDIT = 16;
-const MAX_LEASE_MS = 30_000;
-/** A worker that was not admitted is tried again after this, doubled each time. */
-const RETRY_MS = 1_000;
-const MAX_RETRY_MS = 60_000;
-const LOOK_MS = 500;
-/** A worker in one of these has handed back what it had, and says so once. */
-const OVER = ['stopped', 'suspended', 'failed'];
+/** A worker in one of these has handed back what it had. */
+const OVER = statesTagged(msmWorkerMachine, 'settled');
 
+/** What is known of a worker beside the state of its actor, for one boot of it. */
 interface Member {
   readonly boot: string;
-  heardAt: number;
-  leaseMs: number;
-  /** what it offers, within our bounds; replaced as a whole by every heartbeat */
-  offer: Fleet;
-  attested: boolean;
+  /** what it offers; replaced as a whole by every heartbeat */
+  offer: WorkerOffer;
+  /** whether it may see plaintext scalars */
+  trusted: boolean;
   /** HPKE key in its accepted evidence */
   sealingKey?: Uint8Array;
-  /** its queue is there, as far as we know */
-  placed: boolean;
-  admitting: boolean;
-  retryAt: number;
-  retryMs: number;
 }
 
-export interface FleetOptions {
+export interface FleetOptions extends Pick<RoleContext, 'source' | 'log' | 'effect'> {
   readonly bus: Bus;
-  readonly source: string;
-  readonly log: Log;
   /** Returns the HPKE key that accepted evidence binds; throws for any other evidence. */
   verify(document: unknown, nonce: string): Promise<Uint8Array>;
-  onBeat(worker: string, state: string, credit: number): void;
-  onGone(worker: string): void;
 }
 
 export type FleetEvent = { readonly type: 'ready' | 'gone'; readonly worker: string };
 
-export interface Workers {
+export interface Fleet {
+  /** The logic of one worker's actor, for the coordinator's machine. */
+  readonly member: typeof fleetMemberMachine;
+  /** Begins to listen for workers; the coordinator's actor is told of them. */
+  follow(coordinator: AnyActorRef): void;
   /** Workers that may get shards now. Only class `attested` may see plaintext scalars. */
-  ready(): Fleet[];
+  ready(): WorkerOffer[];
   /** The key to seal a worker's shards to. Throws `not-ready` when it is gone. */
   sealingKey(worker: string): Uint8Array;
-  /** A worker that was convicted of a wrong result gets nothing more until the coordinator restarts. */
+  /** A worker that was convicted of a wrong result is told so and gets nothing more until the coordinator restarts. */
   ban(worker: string): void;
+  /** Tells a worker that it was convicted. */
+  suspend(worker: string): void;
   /** Returns a function that ends it. */
   onChange(listener: (event: FleetEvent) => void): () => void;
   close(): void;
 }
 
-export function createFleet({ bus, source, log, verify, onBeat, onGone }: FleetOptions): Workers {
+export function createFleet({ bus, source, log, effect, verify }: FleetOptions): Fleet {
   const members = new Map<string, Member>();
-  /** Grows by workers that had credentials and accepted evidence of their own, so no stranger fills it. */
-  const banned = new Set<string>();
   const listeners = new Set<(event: FleetEvent) => void>();
-  const tell = (event: FleetEvent) => {
+  const announce = (event: FleetEvent) => {
     for (const listener of listeners) listener(event);
   };
-  /** goes up when the queues may be lost */
-  let connection = 0;
+  const stops: Array<() => void> = [];
+  let coordinator: AnyActorRef | undefined;
+  const send = (event: ProofCoordinatorEvent) => coordinator?.send(event);
+  const actorOf = (id: string) =>
+    coordinator?.getSnapshot().children[memberActorId(id)] as
+      | ActorRefFrom<typeof fleetMemberMachine>
+      | undefined;
 
-  const attest = async (id: string): Promise<Uint8Array> => {
-    const nonce = freshNonce();
-    const subject = subjects.control('worker', id, 'attest');
-    const { body } = await ask(bus, [EvidenceRequest, EvidenceReply], { subject, source, body: { nonce } });
-    if (body.document.enclave !== id)
-      throw new VouchError('evidence-rejected', 'the evidence is of another worker');
-    return verify(body.document, nonce);
-  };
-  const admit = async (id: string, member: Member) => {
-    if (member.admitting || member.placed || member.retryAt > performance.now()) return;
-    member.admitting = true;
-    const during = connection;
-    try {
-      member.sealingKey ??= await attest(id);
-      await provisionMemoryStreams(bus);
-      await ensureShardConsumer(bus, id);
-      if (members.get(id) !== member || during !== connection) return;
-      member.placed = true;
-      tell({ type: 'ready', worker: id });
-    } catch (error) {
-      log(`${source}: worker ${id} gets no work: ${messageOf(error)}`);
-      member.retryAt = performance.now() + member.retryMs;
-      member.retryMs = Math.min(2 * member.retryMs, MAX_RETRY_MS);
-    } finally {
-      member.admitting = false;
-    }
-  };
-  const drop = (id: string) => {
-    if (!members.delete(id)) return;
-    onGone(id);
-    tell({ type: 'gone', worker: id });
-  };
-  const beats = bus.subscribe(filters.beatsOf('worker'), (received) => {
-    try {
-      const { body } = decodeMessage(Heartbeat, received.subject, received.data);
-      const { id, boot, state, worker: offer } = body;
-      if (id !== lastToken(received.subject) || !offer || banned.has(id)) return;
-      if (OVER.includes(state)) return drop(id);
-      // A new boot has new keys: what the old one held is lost.
-      if (members.get(id)?.boot !== boot) drop(id);
-      if (!members.has(id) && members.size >= MAX_MEMBERS) return;
-      const member = members.get(id) ?? {
-        boot,
-        heardAt: 0,
-        leaseMs: 0,
-        offer: { id, credit: 0, resident: new Set() },
-        attested: false,
-        placed: false,
-        admitting: false,
-        retryAt: 0,
-        retryMs: RETRY_MS,
-      };
-      const credit = Math.min(offer.credit, MAX_CREDIT);
-      member.heardAt = performance.now();
-      member.leaseMs = Math.min(body.leaseMs, MAX_LEASE_MS);
-      member.offer = { id, credit, resident: new Set(offer.resident) };
-      member.attested = offer.class === 'attested';
-      members.set(id, member);
-      onBeat(id, state, credit);
-      if (credit > 0) void admit(id, member);
-    } catch (error) {
-      log(`${source}: a heartbeat was not understood: ${messageOf(error)}`);
-    }
+  const member = fleetMemberMachine.provide({
+    actors: {
+      attest: effect(
+        'attest',
+        async ({ input: { id } }) => {
+          const nonce = freshNonce();
+          const subject = subjects.control('worker', id, 'attest');
+          const question = { subject, source, body: { nonce } };
+          const { body } = await ask(bus, [EvidenceRequest, EvidenceReply], question);
+          if (body.document.enclave !== id)
+            throw new VouchError('evidence-rejected', `worker ${id}: the evidence is of another worker`);
+          const sealingKey = await verify(body.document, nonce);
+          const known = members.get(id);
+          if (known) known.sealingKey = sealingKey;
+        },
+        { ofRequest: true },
+      ),
+      place: effect(
+        'place',
+        async ({ input: { id } }) => {
+          await provisionMemoryStreams(bus);
+          await ensureShardConsumer(bus, id);
+        },
+        { ofRequest: true },
+      ),
+    },
+    actions: {
+      joined: (_, { id }) => announce({ type: 'ready', worker: id }),
+      left: (_, { id }) => {
+        members.delete(id);
+        announce({ type: 'gone', worker: id });
+      },
+    },
   });
-  const timer = setInterval(() => {
-    const now = performance.now();
-    for (const [id, member] of members) {
-      // While we are cut off nobody can be heard, which says nothing about them.
-      if (bus.state !== 'connected') member.heardAt = now;
-      else if (now - member.heardAt > member.leaseMs) drop(id);
-    }
-  }, LOOK_MS);
-  timer.unref();
-  const watching = bus.onState((state) => {
-    if (state === 'disconnected') connection += 1;
-    for (const [id, member] of members) {
-      if (state === 'disconnected') member.placed = false;
-      if (state !== 'connected') continue;
-      member.heardAt = performance.now();
-      member.retryAt = 0;
-      if (member.offer.credit > 0) void admit(id, member);
-    }
-  });
+
+  const hear = (received: { subject: string; data: Uint8Array }) => {
+    const { body } = decodeMessage(Heartbeat, received.subject, received.data);
+    const { id, boot, state, leaseMs, worker: offer } = body;
+    if (id !== lastToken(received.subject) || !offer) return;
+    const known = members.get(id);
+    // A new boot has new keys: what the old one held is lost.
+    if (known && (OVER.has(state) || known.boot !== boot)) send({ type: 'worker.left', id });
+    if (OVER.has(state)) return;
+    const latest = {
+      offer: { id, credit: offer.credit, resident: new Set(offer.resident) },
+      trusted: offer.class === 'attested',
+    };
+    const same = members.get(id);
+    if (same) Object.assign(same, latest);
+    else members.set(id, { boot, ...latest });
+    send({ type: 'worker.heard', id, credit: offer.credit, leaseMs });
+    // The machine keeps no more workers than it can, and none that is banned.
+    if (!actorOf(id)) members.delete(id);
+  };
 
   return {
+    member,
+    follow(ref) {
+      coordinator = ref;
+      const beats = bus.subscribe(filters.beatsOf('worker'), (received) => {
+        try {
+          hear(received);
+        } catch (error) {
+          log(`${source}: a heartbeat was not understood: ${messageOf(error)}`);
+        }
+      });
+      const unwatch = bus.onState((state) => {
+        if (state === 'disconnected') send({ type: 'link.lost' });
+        if (state === 'connected') send({ type: 'link.back' });
+      });
+      stops.push(() => beats.unsubscribe(), unwatch);
+    },
     ready: () =>
-      [...members.values()].filter(({ placed, attested }) => placed && attested).map(({ offer }) => offer),
+      [...members].flatMap(([id, { offer, trusted }]) => {
+        const now = actorOf(id)?.getSnapshot();
+        // What it promises counts within the bounds of its actor.
+        return trusted && now?.hasTag('up') ? [{ ...offer, credit: now.context.credit }] : [];
+      }),
     sealingKey(worker) {
       const key = members.get(worker)?.sealingKey;
       if (!key) throw new VouchError('not-ready', `worker ${worker} is gone`);
       return key;
     },
-    ban(worker) {
-      banned.add(worker);
-      drop(worker);
+    ban: (id) => send({ type: 'worker.banned', id }),
+    suspend(worker) {
+      const subject = subjects.control('worker', worker, 'suspend');
+      ask(bus, [ControlRequest, ControlReply], { subject, source, body: {} }).catch((error: unknown) =>
+        log(`${source}: worker ${worker} did not hear that it is suspended: ${messageOf(error)}`),
+      );
     },
     onChange(listener) {
       listeners.add(listener);
       return () => listeners.delete(listener);
     },
     close() {
-      clearInterval(timer);
-      watching();
-      beats.unsubscribe();
+      for (const stop of stops.splice(0)) stop();
     },
   };
 }

@@ -3,11 +3,10 @@
  * evidence of its own (that is real hardware's, to come) the digest it shows is that of its measured capability,
  * SIMULATED evidence at best.
  */
-import { fromPromise } from 'xstate';
 import { gpuDeviceCounts, gpuDeviceMachine } from '../../actors/gpu-device.ts';
 import type { Capability } from '../../protocols/device.ts';
 import { canonicalJson, sha256Hex, utf8 } from '../../protocols/encoding.ts';
-import { messageOf, VouchError } from '../../protocols/errors.ts';
+import { VouchError } from '../../protocols/errors.ts';
 import { type GpuHandle, openGpu, selfTest } from '../gpu/adapter.ts';
 import { tune } from '../gpu/autotune.ts';
 import { createQueue } from '../msm/webgpu/queue.ts';
@@ -15,10 +14,16 @@ import { tuningStore } from '../prove/cache.ts';
 import type { StartRole } from './host.ts';
 import type { Neighbours } from './neighbours.ts';
 
+/** Opens the adapter of this process, or, in tests, something with its faults. */
+export type OpenGpu = () => Promise<GpuHandle>;
+
+// Set to 1, tests and the curious run on lavapipe or SwiftShader.
+const openHere: OpenGpu = () => openGpu({ allowSoftware: process.env.VOUCH_SOFTWARE_GPU === '1' });
+
 export const gpuRole =
-  (neighbours: Neighbours): StartRole =>
+  (neighbours: Neighbours, openDevice: OpenGpu = openHere): StartRole =>
   async (context) => {
-    const { id, log, source } = context;
+    const { id, effect, fail } = context;
     let measured: Capability | undefined;
     const drop = () => {
       const { gpu } = neighbours;
@@ -28,39 +33,31 @@ export const gpuRole =
     };
     const open = async () => {
       drop();
-      // Set to 1, tests and the curious run on lavapipe or SwiftShader.
-      const gpu = await openGpu({ allowSoftware: process.env.VOUCH_SOFTWARE_GPU === '1' });
+      const gpu = await openDevice();
       neighbours.gpu = gpu;
-      void gpu.device.lost.then(() => {
+      void gpu.device.lost.then(({ message }) => {
         // Whoever closes it here takes it from the neighbours first.
-        if (neighbours.gpu === gpu) actor.send({ type: 'device.lost' });
+        if (neighbours.gpu !== gpu) return;
+        fail(
+          'the GPU',
+          new VouchError('device-lost', `the GPU was lost: ${message || 'its driver does not say why'}`),
+        );
+        actor.send({ type: 'device.lost' });
       });
     };
     const machine = gpuDeviceMachine.provide({
       actors: {
-        bind: fromPromise(async () => {
-          try {
-            await open();
-          } catch (error) {
-            log(`${source}: ${messageOf(error)}`);
-            throw error;
-          }
-        }),
+        bind: effect('bind', open),
         // A new device: nothing of an earlier user of this process is left on it.
-        reset: fromPromise(open),
-        measure: fromPromise(async ({ signal }) => {
+        reset: effect('reset', open),
+        measure: effect('measure', async ({ signal }) => {
           if (!neighbours.gpu)
             throw new VouchError('device-lost', 'the device was lost before it was measured');
-          try {
-            await selfTest(neighbours.gpu);
-            measured = await measureCapability(neighbours.gpu, signal);
-          } catch (error) {
-            log(`${source}: ${messageOf(error)}`);
-            throw error;
-          }
+          await selfTest(neighbours.gpu);
+          measured = await measureCapability(neighbours.gpu, signal);
           return { evidence: sha256Hex(utf8(canonicalJson(measured))) };
         }),
-        release: fromPromise(async () => drop()),
+        release: effect('release', drop),
       },
     });
     context.onStop(drop);
@@ -68,26 +65,16 @@ export const gpuRole =
       kind: 'gpu',
       id,
       machine,
-      input: { id },
+      input: { id, recovers: true },
       countsOf: gpuDeviceCounts,
       offer: (state) => (state === 'ready' && measured ? { gpu: measured } : {}),
     });
-    neighbours.device = actor;
-    let lost = false;
+    neighbours.device = { actor, failure: context.failure };
+    // The runner computes on it, or on the CPU where there is none.
+    const news = { ready: 'device.ready', recovering: 'device.lost', failed: 'device.absent' } as const;
     actor.subscribe(({ value }) => {
-      const heard = { ready: 'device.ready', failed: 'device.absent' } as const;
-      const type = heard[value as keyof typeof heard];
-      if (type) neighbours.runner?.send({ type });
-      // A device that was ready and is lost is bound anew, and measured anew; one that fails its measurement is not.
-      if (value === 'failed' && measured) {
-        lost = true;
-        log(`${source}: the GPU was lost; it is opened again`);
-        queueMicrotask(() => actor.send({ type: 'device.release' }));
-      }
-      if (value === 'unbound' && lost) {
-        lost = false;
-        queueMicrotask(() => actor.send({ type: 'device.bind' }));
-      }
+      const type = news[value as keyof typeof news];
+      if (type) neighbours.runner?.actor.send({ type });
     });
     actor.send({ type: 'device.bind' });
     return { actor, drain: { type: 'device.release' } };

@@ -5,20 +5,23 @@
 import {
   type ActorRefFrom,
   type AnyActorRef,
+  type AnyMachineSnapshot,
   type AnyStateMachine,
   createActor,
   type InputFrom,
 } from 'xstate';
+import type { StateTag } from '../../actors/context.ts';
 import { ControlReply, ControlRequest } from '../../protocols/enclave.ts';
 import { encodeMessage } from '../../protocols/envelope.ts';
 import { messageOf, VouchError } from '../../protocols/errors.ts';
 import { type ActorKind, type Role, subjects } from '../../protocols/subjects.ts';
-import { Heartbeat, Transition } from '../../protocols/transition.ts';
+import { type Failed, Heartbeat, Transition } from '../../protocols/transition.ts';
 import type { Log } from '../home/log.ts';
 import type { Bus } from '../nats/bus.ts';
 import { connect } from '../nats/connect.ts';
 import { answer } from '../nats/service.ts';
-import { type Offer, type Tap, type TapOptions, tap } from './tap.ts';
+import { createEffects, type Effects } from './effects.ts';
+import { failureOf, type Offer, type Tap, type TapOptions, tap } from './tap.ts';
 
 /** An actor that was not heard for this long is unknown. */
 export const LEASE_MS = 3000;
@@ -37,7 +40,7 @@ export interface RunOptions<Machine extends AnyStateMachine> {
   readonly offer?: (state: string) => Offer;
 }
 
-export interface RoleContext {
+export interface RoleContext extends Pick<Effects, 'effect' | 'fail'> {
   readonly role: Role;
   readonly id: string;
   /** `<role>.<id>`, the source in envelopes */
@@ -46,6 +49,8 @@ export interface RoleContext {
   readonly log: Log;
   /** Starts an actor whose transitions and heartbeats are published. */
   run<Machine extends AnyStateMachine>(options: RunOptions<Machine>): ActorRefFrom<Machine>;
+  /** Why the role's actor works no more; undefined unless it has failed. */
+  failure(): Failed | undefined;
   /** Runs when the role stops, last in, first out. */
   onStop(cleanup: () => unknown): void;
 }
@@ -54,6 +59,8 @@ export interface RunningRole {
   readonly role: Role;
   readonly id: string;
   readonly bus: Bus;
+  /** Why its actor works no more; undefined unless it has failed. */
+  failure(): Failed | undefined;
   /** Drains the actor, waits until it has settled (at most 35 s), stops it, disconnects. */
   stop(): Promise<void>;
   /** The role's main actor. */
@@ -82,6 +89,7 @@ export async function startRole(options: RoleOptions, start: StartRole): Promise
     onError: (error) => log(`${source}: ${messageOf(error)}`),
   });
   const boot = crypto.randomUUID();
+  const { effect, fail, reason } = createEffects(source, log);
   const cleanups: Array<() => unknown> = [];
   const cleanUp = async () => {
     for (const cleanup of cleanups.reverse()) {
@@ -109,6 +117,7 @@ export async function startRole(options: RoleOptions, start: StartRole): Promise
       boot,
       countsOf,
       publish,
+      reason,
       ...(child ? { child } : {}),
     });
     const beat = () => {
@@ -133,15 +142,21 @@ export async function startRole(options: RoleOptions, start: StartRole): Promise
     return beat;
   };
 
+  let main: AnyActorRef | undefined;
+  const failure = () => main && failureOf(main.getSnapshot(), reason());
   const context: RoleContext = {
     role,
     id,
     source,
     bus,
     log,
+    effect,
+    fail,
+    failure,
     run({ machine, input, ...options }) {
       const actor = createActor(machine, { input, id: options.id } as never);
       const beat = observe(actor as unknown as AnyActorRef, options);
+      main ??= actor as unknown as AnyActorRef;
       actor.start();
       beat();
       return actor as never;
@@ -150,6 +165,7 @@ export async function startRole(options: RoleOptions, start: StartRole): Promise
   };
   try {
     const { actor, drain } = await start(context);
+    main = actor;
     control(context, actor, drain);
     // Whoever asks from now on finds the subscriptions there.
     await bus.flush();
@@ -158,6 +174,7 @@ export async function startRole(options: RoleOptions, start: StartRole): Promise
       id,
       bus,
       actor,
+      failure,
       async stop() {
         actor.send(drain as never);
         await until(actor, isSettled, 35_000).catch(() => log(`${source}: stopped before it had drained`));
@@ -171,41 +188,29 @@ export async function startRole(options: RoleOptions, start: StartRole): Promise
   }
 }
 
-/** Answers `ctl.<role>.<id>.drain` and `.snapshot`; a context holds ids and counts only, so it may be shown. */
+/** Answers `ctl.<role>.<id>.drain`: the actor finishes what it has and takes no more. */
 function control(
   { role, id, source, bus, log }: RoleContext,
   actor: AnyActorRef,
   drain: { type: string },
 ): void {
-  const place = (verb: string) => ({ subject: subjects.control(role, id, verb), source, log });
-  const now = () => actor.getSnapshot() as unknown as AnySnapshot;
-  answer(bus, [ControlRequest, ControlReply], place('drain'), () => {
+  const place = { subject: subjects.control(role, id, 'drain'), source, log };
+  answer(bus, [ControlRequest, ControlReply], place, () => {
     actor.send(drain as never);
-    return { state: String(now().value) };
+    return { state: String(actor.getSnapshot().value) };
   });
-  answer(bus, [ControlRequest, ControlReply], place('snapshot'), () => ({
-    state: String(now().value),
-    context: now().context as Record<string, unknown>,
-  }));
 }
 
-interface AnySnapshot {
-  readonly status: string;
-  readonly value?: unknown;
-  readonly context?: unknown;
-  hasTag?(tag: string): boolean;
-}
-
-const isSettled = (snapshot: AnySnapshot): boolean =>
-  snapshot.status !== 'active' || (snapshot.hasTag?.('settled') ?? false);
+const isSettled = (snapshot: AnyMachineSnapshot): boolean =>
+  snapshot.status !== 'active' || snapshot.hasTag('settled');
 
 /** Resolves when the actor's snapshot satisfies `test`; throws `timeout` after `ms`. */
 export async function until(
   actor: AnyActorRef,
-  test: (snapshot: AnySnapshot) => boolean,
+  test: (snapshot: AnyMachineSnapshot) => boolean,
   ms: number,
 ): Promise<void> {
-  const reached = () => test(actor.getSnapshot() as unknown as AnySnapshot);
+  const reached = () => test(actor.getSnapshot());
   if (reached()) return;
   const { promise, resolve, reject } = Promise.withResolvers<void>();
   const timer = setTimeout(
@@ -225,6 +230,24 @@ export async function until(
   }
 }
 
-/** Whether the actor is in the state of this name now. */
-export const inState = (actor: AnyActorRef, state: string): boolean =>
-  (actor.getSnapshot() as unknown as AnySnapshot).value === state;
+/** Whether the actor's present state has this tag. */
+export const hasTag = (actor: AnyActorRef, tag: StateTag): boolean => actor.getSnapshot().hasTag(tag);
+
+/** The names of a machine's states that have this tag. */
+export const statesTagged = (machine: AnyStateMachine, tag: StateTag): ReadonlySet<string> =>
+  new Set(
+    Object.values(machine.states)
+      .filter((state) => state.tags.includes(tag))
+      .map(({ key }) => key),
+  );
+
+/** Resolves when the actor is up; throws why not when it has failed instead, `timeout` after `ms`. */
+export async function untilUp({ actor, role, id, failure }: RunningRole, ms: number): Promise<void> {
+  await until(actor, (snapshot) => snapshot.hasTag('up') || snapshot.hasTag('failed'), ms);
+  const why = failure();
+  if (why) throw new VouchError('not-ready', `${role} ${id} did not come up: ${sentenceOf(why)}`);
+}
+
+/** A failure as people are shown it. */
+export const sentenceOf = ({ message, errorId }: Failed): string =>
+  errorId === '' ? message : `${message} (error ${errorId} in the log)`;

@@ -5,16 +5,15 @@
  * The digest that the actor shows is that of what the host measured (address, hardware, group, reset, CC mode). It is
  * no evidence of the GPU's: that is made inside the machine, and verified by whoever talks to it.
  */
-import { fromPromise } from 'xstate';
-import { type GpuDeviceEffectInput, gpuDeviceCounts, gpuDeviceMachine } from '../../actors/gpu-device.ts';
+import { gpuDeviceCounts, gpuDeviceMachine } from '../../actors/gpu-device.ts';
 import { canonicalJson, sha256Hex, utf8 } from '../../protocols/encoding.ts';
-import { messageOf, VouchError } from '../../protocols/errors.ts';
+import { VouchError } from '../../protocols/errors.ts';
 import { CC_TOOL, queryCcMode } from '../passthrough/cc-mode.ts';
 import { passthrough, vmOwner } from '../passthrough/device.ts';
 import { hostFiles } from '../passthrough/host-files.ts';
 import { pciAddress } from '../passthrough/iommu-group.ts';
 import { journalOf } from '../passthrough/journal.ts';
-import { inState, type StartRole } from './host.ts';
+import { hasTag, type StartRole } from './host.ts';
 import type { Neighbours } from './neighbours.ts';
 
 /** How often a device that a VM has is looked at. */
@@ -34,7 +33,7 @@ export interface PassthroughRole {
 export const passthroughRole =
   (neighbours: Neighbours, options: PassthroughRole): StartRole =>
   async (context) => {
-    const { id, log, source } = context;
+    const { id, log, source, effect, fail } = context;
     const [gpu] = options.pci.map(pciAddress);
     if (gpu === undefined)
       throw new VouchError('bad-input', '--pci: expected the address of a GPU, got none');
@@ -46,35 +45,28 @@ export const passthroughRole =
       owner: options.vmOwner === undefined ? undefined : vmOwner(options.vmOwner),
       log: (line) => log(`${source}: ${line}`),
     });
-    const said = <T>(work: () => Promise<T>) =>
-      fromPromise<T, GpuDeviceEffectInput>(async () => {
-        try {
-          return await work();
-        } catch (error) {
-          log(`${source}: ${messageOf(error)}`);
-          throw error;
-        }
-      });
     const machine = gpuDeviceMachine.provide({
       actors: {
-        bind: said(device.bind),
-        reset: said(device.reset),
-        measure: said(async () => ({ evidence: sha256Hex(utf8(canonicalJson(await device.measure()))) })),
-        release: said(device.release),
+        bind: effect('bind', device.bind),
+        reset: effect('reset', device.reset),
+        measure: effect('measure', async () => ({
+          evidence: sha256Hex(utf8(canonicalJson(await device.measure()))),
+        })),
+        release: effect('release', device.release),
       },
     });
     const actor = context.run({ kind: 'gpu', id, machine, input: { id }, countsOf: gpuDeviceCounts });
     const watch = setInterval(() => {
-      if (!inState(actor, 'ready')) return;
+      if (!hasTag(actor, 'up')) return;
       device.check().catch((error: unknown) => {
-        log(`${source}: ${messageOf(error)}`);
+        fail('the device that the VM has', error);
         actor.send({ type: 'device.lost' });
       });
     }, WATCH_MS);
     watch.unref();
     context.onStop(() => clearInterval(watch));
-    neighbours.device = actor;
-    neighbours.runner?.send({ type: 'device.absent' });
+    neighbours.device = { actor, failure: context.failure };
+    neighbours.runner?.actor.send({ type: 'device.absent' });
     actor.send({ type: 'device.bind' });
     return { actor, drain: { type: 'device.release' } };
   };

@@ -2,8 +2,9 @@
  * The inference runner, inside the enclave: it obtains its model from the key-broker, serves its evidence, and
  * answers sealed requests. Each answer's receipt is stored before the answer leaves; when it cannot be stored
  * the request is refused. Plaintext lives in this file's closures, for the length of one request.
+ *
+ * A request that fails is answered and then fails its effect, so that the machine counts it and hears of a lost device.
  */
-import { fromPromise } from 'xstate';
 import { inferenceRunnerCounts, inferenceRunnerMachine } from '../../actors/inference-runner.ts';
 import { preprocess } from '../../circuits/model/preprocessing.ts';
 import { evaluate, randomFeatures } from '../../circuits/model/quantise.ts';
@@ -29,7 +30,7 @@ import { type ServedModel, serveModel } from '../inference/session.ts';
 import { type ObtainedModel, obtainModel } from '../models/obtain.ts';
 import type { Received } from '../nats/bus.ts';
 import { answer, respondError, wireError } from '../nats/service.ts';
-import { inState, type StartRole } from './host.ts';
+import { hasTag, type StartRole } from './host.ts';
 import type { Neighbours } from './neighbours.ts';
 
 /** Evidence documents given out and remembered, so that a receipt can carry the client's own: so many bytes of JSON. */
@@ -44,9 +45,9 @@ interface Request {
 }
 
 export const runnerRole =
-  (neighbours: Neighbours, modelName: string): StartRole =>
+  (neighbours: Neighbours, modelName: string, serve: typeof serveModel = serveModel): StartRole =>
   async (context) => {
-    const { id, bus, log, source } = context;
+    const { id, bus, log, source, effect, fail } = context;
     const requests = new Map<string, Request>();
     const evidence = new Map<string, { document: EvidenceDocument; bytes: number }>();
     let evidenceBytes = 0;
@@ -71,7 +72,7 @@ export const runnerRole =
     };
 
     /** The answer, and the promise that its receipt is stored: the answer may not leave before. */
-    const serve = async (
+    const infer = async (
       opened: OpenedRequest,
     ): Promise<{ answer: AnswerPlaintext; stored: Promise<void> }> => {
       if (!loaded || !session) throw new VouchError('not-ready', 'the runner has no model; try again');
@@ -134,48 +135,62 @@ export const runnerRole =
       }
     };
 
+    /** The session says that the device is gone: whoever has the device opens it again. */
+    const lose = (error: VouchError) => {
+      fail('the session', error);
+      neighbours.device?.actor.send({ type: 'device.lost' });
+    };
+
     const machine = inferenceRunnerMachine.provide({
       actors: {
-        load: fromPromise(async () => {
+        load: effect('load', async () => {
           loaded = await obtainModel(bus, source, identity(), modelName);
         }),
-        verify: fromPromise(async () => {
+        verify: effect('verify', async () => {
           if (!loaded) throw new VouchError('internal', 'nothing was loaded');
           // obtainModel has compared the parameters with the commitment; here the graph is compared with them.
-          session = await serveModel(loaded.model, neighbours.gpu);
+          session = await serve(loaded.model, neighbours.gpu);
           await compare(session, loaded);
         }),
-        infer: fromPromise(async ({ input }) => {
-          const request = requests.get(input.request);
-          if (!request) return;
-          const { received, cause, sealed } = request;
-          const settle = () => requests.delete(input.request);
-          let opened: OpenedRequest;
-          try {
-            const { sealing, replays } = identity();
-            opened = await open(sealing, sealed, {
-              info: SEALING_INFO.infer,
-              aad: utf8(received.subject),
-              replays,
-            });
-          } catch (error) {
-            if (settle()) respondError(received, error, { source, cause, log });
-            throw error;
-          }
-          // From here on even an error could tell about the plaintext, so it is sealed like an answer.
-          const seal = (outcome: unknown) => opened.sealReply(utf8(JSON.stringify(outcome)));
-          const reply = await serve(opened)
-            .then(({ answer, stored }) => Promise.all([seal(answer), stored]))
-            .then(([sealed]) => sealed)
-            .catch((error: unknown) => seal({ version: 1, error: wireError(error, log) }));
-          const header = encodeHeader(InferReply, {
-            subject: received.subject,
-            source,
-            cause,
-            body: { enclave: id },
-          });
-          if (settle()) received.respond(reply, { [ENVELOPE_HEADER]: header });
-        }),
+        infer: effect(
+          'infer',
+          async ({ input }) => {
+            const request = requests.get(input.request);
+            if (!request) return;
+            const { received, cause, sealed } = request;
+            const settle = () => requests.delete(input.request);
+            let opened: OpenedRequest;
+            try {
+              const { sealing, replays } = identity();
+              opened = await open(sealing, sealed, {
+                info: SEALING_INFO.infer,
+                aad: utf8(received.subject),
+                replays,
+              });
+            } catch (error) {
+              if (settle()) respondError(received, error, { source, cause, log });
+              throw error;
+            }
+            const body = { enclave: id };
+            const header = encodeHeader(InferReply, { subject: received.subject, source, cause, body });
+            const reply = async (outcome: unknown) => {
+              const bytes = await opened.sealReply(utf8(JSON.stringify(outcome)));
+              return () => settle() && received.respond(bytes, { [ENVELOPE_HEADER]: header });
+            };
+            try {
+              const { answer, stored } = await infer(opened);
+              const [send] = await Promise.all([reply(answer), stored]);
+              send();
+            } catch (error) {
+              // Even an error could tell about the plaintext, so it is sealed like an answer.
+              const send = await reply({ version: 1, error: wireError(error, log) });
+              send();
+              if (error instanceof VouchError && error.code === 'device-lost') lose(error);
+              throw error;
+            }
+          },
+          { ofRequest: true },
+        ),
       },
       actions: {
         refuse: (_, { request, code }) => {
@@ -197,7 +212,7 @@ export const runnerRole =
       input: { id },
       countsOf: inferenceRunnerCounts,
     });
-    neighbours.runner = actor;
+    neighbours.runner = { actor, failure: context.failure };
     context.onStop(() => session?.close());
 
     answer(
@@ -205,7 +220,7 @@ export const runnerRole =
       [EvidenceRequest, EvidenceReply],
       { subject: subjects.evidence(modelName), source, queue: 'runners', log },
       async ({ body }) => {
-        if (!loaded || !(inState(actor, 'ready') || inState(actor, 'running'))) {
+        if (!loaded || !hasTag(actor, 'up')) {
           throw new VouchError('not-ready', `model ${modelName}: the runner is not ready; try again`);
         }
         const document = await identity().evidence(body.nonce, loaded.manifest.commitment);

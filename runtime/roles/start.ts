@@ -13,10 +13,11 @@ import { startBroker } from './broker.ts';
 import { coordinatorRole } from './coordinator.ts';
 import { enclaveRole } from './enclave.ts';
 import { gpuRole } from './gpu.ts';
-import { inState, type RunningRole, type StartRole, startRole, until } from './host.ts';
+import { hasTag, type RunningRole, type StartRole, startRole, until, untilUp } from './host.ts';
 import type { Neighbours } from './neighbours.ts';
 import { passthroughRole } from './passthrough.ts';
 import { runnerRole } from './runner.ts';
+import type { ChildSpec } from './supervisor.ts';
 import { workerRole } from './worker.ts';
 
 /** Roles that `vouch start` takes. `monitor` is not an actor and is started by the CLI itself. */
@@ -89,44 +90,26 @@ function roleOf(
 const providerFor = async ({ creds, provider = 'simulated' }: StartOptions): Promise<Provider> =>
   providerOf(provider, provider === 'simulated' ? { platform: await platformIn(creds) } : {});
 
-/** The state in which a role is up. */
-const UP: Record<Startable, (running: RunningRole) => Promise<void>> = {
-  enclave: async ({ actor }) => {
-    actor.send({ type: 'enclave.start' });
-    await until(actor, ({ value }) => value === 'serving' || value === 'quarantined', 90_000);
-    if (inState(actor, 'quarantined'))
-      throw new VouchError('not-ready', 'the enclave is quarantined: see the log');
-  },
-  // No GPU is a state to report, not a failure.
-  // The first measurement on a device compiles all kernels.
-  gpu: ({ actor }) => until(actor, ({ value }) => value === 'ready' || value === 'failed', 180_000),
-  runner: async () => {},
-  worker: async ({ actor }) => {
-    await until(
-      actor,
-      ({ value }) => ['idle', 'fetching', 'computing', 'failed', 'suspended'].includes(String(value)),
-      // The first sums on a GPU compile its kernels.
-      180_000,
-    );
-    if (inState(actor, 'failed') || inState(actor, 'suspended'))
-      throw new VouchError('not-ready', 'the worker failed its start: see the log');
-  },
-  coordinator: async ({ actor }) => {
-    await until(actor, ({ value }) => value === 'admitting' || value === 'failed', 30_000);
-    if (inState(actor, 'failed'))
-      throw new VouchError('not-ready', 'the coordinator could not join: see the log');
-  },
-  broker: async ({ actor }) => {
-    if (inState(actor, 'failed'))
-      throw new VouchError('not-ready', 'the key-broker cannot open its audit log: see the log');
-  },
+/** How long a role may take to come up. The first measurement or sum on a GPU compiles all of its kernels. */
+const UP_MS: Record<Startable, number> = {
+  broker: 60_000,
+  runner: 0,
+  gpu: 180_000,
+  enclave: 90_000,
+  worker: 180_000,
+  coordinator: 30_000,
 };
 
-/** Whoever names a GPU wants that one. */
-async function passedThrough({ actor }: RunningRole): Promise<void> {
-  await until(actor, ({ value }) => value === 'ready' || value === 'failed', 180_000);
-  if (inState(actor, 'failed'))
-    throw new VouchError('not-ready', 'the GPU is not ready for a VM: see the log');
+/** Resolves when a role is up. A host without a GPU is one, unless somebody has named the GPU. */
+async function comeUp(running: RunningRole, gpuNamed: boolean): Promise<void> {
+  const { role, actor } = running;
+  const limit = UP_MS[role as Startable];
+  // The enclave waits for its runner.
+  if (role === 'runner') return;
+  if (role === 'enclave') actor.send({ type: 'enclave.start' });
+  if (role === 'gpu' && !gpuNamed)
+    await until(actor, (now) => now.hasTag('up') || now.hasTag('failed'), limit);
+  else await untilUp(running, limit);
 }
 
 /**
@@ -153,7 +136,7 @@ export async function startRoles(roles: readonly Startable[], options: StartOpti
         roleOf(role, neighbours, provider, options),
       );
       running.push(started);
-      await (role === 'gpu' && options.pci ? passedThrough(started) : UP[role](started));
+      await comeUp(started, options.pci !== undefined);
     }
     return running;
   } catch (error) {
@@ -169,4 +152,38 @@ export async function stopRoles(running: readonly RunningRole[], log: Log): Prom
   for (const role of [...runners, ...others.reverse()]) {
     await role.stop().catch((error: unknown) => log(`${role.role}.${role.id}: ${messageOf(error)}`));
   }
+}
+
+/**
+ * Roles that share a process as one child of a supervisor. It exits with 1 when one of them has failed, and with 0 when
+ * all were drained. `onChange` is told of the roles whenever they were started.
+ */
+export function rolesAsChild(
+  roles: readonly Startable[],
+  options: StartOptions,
+  onChange: (running: readonly RunningRole[]) => void = () => {},
+): ChildSpec {
+  return {
+    id: options.id,
+    essential: true,
+    async start() {
+      const running = await startRoles(roles, options);
+      onChange(running);
+      const { promise: exited, resolve } = Promise.withResolvers<number>();
+      let stopped: Promise<void> | undefined;
+      const stop = (code: number) => {
+        stopped ??= stopRoles(running, options.log).then(() => resolve(code));
+        return stopped;
+      };
+      const look = () => {
+        // A GPU that is not there is a state to report; one that somebody has named is the whole point.
+        const vital = running.filter(({ role }) => role !== 'gpu' || options.pci !== undefined);
+        if (vital.some(({ actor }) => hasTag(actor, 'failed'))) void stop(1);
+        else if (vital.length > 0 && vital.every(({ actor }) => hasTag(actor, 'settled'))) void stop(0);
+      };
+      for (const { actor } of running) actor.subscribe(look);
+      look();
+      return { exited, stop: () => stop(0) };
+    },
+  };
 }

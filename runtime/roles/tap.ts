@@ -1,7 +1,8 @@
 /**
  * What the world sees of an actor: its changes of state and its heartbeat, by an allow-list. Of a context only
  * the counts that the actor's own file names leave the process; of an event only its type, and only when the
- * machine knows that type (others are counted: XState drops them without a word).
+ * machine knows that type (others are counted: XState drops them without a word); of a failure the code and, where its
+ * role says it, the sentence for people.
  *
  * At most ten transitions are published for an actor in any second. The rest are coalesced into the latest:
  * `seq` goes up by one with each change of state, so a jump shows how many were left out, and the state that
@@ -10,8 +11,9 @@
  * Not guaranteed: delivery. Publishing is lossy, and a publisher that fails never disturbs the actor.
  */
 import { type AnyActorRef, type AnyMachineSnapshot, isMachineSnapshot, type StateValue } from 'xstate';
+import type { ErrorCode } from '../../protocols/errors.ts';
 import type { ActorKind } from '../../protocols/subjects.ts';
-import type { Heartbeat, Transition } from '../../protocols/transition.ts';
+import type { Failed, Heartbeat, Transition } from '../../protocols/transition.ts';
 
 const MAX_PER_WINDOW = 10;
 const WINDOW_MS = 1000;
@@ -31,6 +33,8 @@ export interface TapOptions extends TapTarget {
   readonly boot: string;
   /** Says how to tap a child that is a machine, from the name and the id it was spawned with. */
   readonly child?: (src: string, id: string) => TapTarget | undefined;
+  /** Why the actor's role says that it failed; asked in states tagged `failed`. */
+  readonly reason?: () => Failed | undefined;
   /** Publishes one transition of the actor or of a child. A failure or rejection is ignored. */
   readonly publish: (transition: Transition) => unknown;
   readonly clock?: TapClock;
@@ -69,7 +73,11 @@ const WALL: TapClock = {
 export function tap(actor: AnyActorRef, options: TapOptions): Tap {
   const feeds = new Map<AnyActorRef, Feed>();
   const follow = (ref: AnyActorRef, target: TapTarget, snapshot: AnyMachineSnapshot): Feed => {
-    const feed = openFeed(target, snapshot, options);
+    const feed = openFeed(
+      target,
+      snapshot,
+      ref === actor ? options : { ...options, reason: () => undefined },
+    );
     feeds.set(ref, feed);
     return feed;
   };
@@ -124,6 +132,10 @@ function openFeed(target: TapTarget, first: AnyMachineSnapshot, options: TapOpti
   let timer: unknown;
 
   const counts = () => ({ ...target.countsOf(latest.context), unknownEvents });
+  const failed = () => {
+    const failure = failureOf(latest, options.reason?.());
+    return failure ? { failure } : {};
+  };
   const send = (transition: Transition) => {
     published.push(clock.now());
     if (published.length > MAX_PER_WINDOW) published.shift();
@@ -138,7 +150,17 @@ function openFeed(target: TapTarget, first: AnyMachineSnapshot, options: TapOpti
   };
   const changed = (from: string | null, event: string) => {
     seq += 1;
-    waiting = { kind, id, boot, seq, from, to: stateName(latest.value), event, counts: counts() };
+    waiting = {
+      kind,
+      id,
+      boot,
+      seq,
+      from,
+      to: stateName(latest.value),
+      event,
+      counts: counts(),
+      ...failed(),
+    };
     const oldest = published.length < MAX_PER_WINDOW ? undefined : published[0];
     const wait = oldest === undefined ? 0 : oldest + WINDOW_MS - clock.now();
     if (wait <= 0) flush();
@@ -164,8 +186,20 @@ function openFeed(target: TapTarget, first: AnyMachineSnapshot, options: TapOpti
       state: stateName(latest.value),
       leaseMs,
       counts: counts(),
+      ...failed(),
     }),
   };
+}
+
+/**
+ * Why an actor in a state tagged `failed` is there: the reason that its role gives, if that has the code of its machine's
+ * own failure, else the code alone.
+ */
+export function failureOf(snapshot: AnyMachineSnapshot, reason: Failed | undefined): Failed | undefined {
+  if (!snapshot.hasTag('failed')) return undefined;
+  const { failure } = snapshot.context as { failure?: { code: ErrorCode } | null };
+  const code = failure?.code ?? 'internal';
+  return reason?.code === code ? reason : { code, message: `it failed: ${code}`, errorId: '' };
 }
 
 /** `{ready: 'running'}` is `ready.running`. */

@@ -39,7 +39,8 @@ export interface Witnessed {
   readonly architecture: Architecture;
   readonly constraints: number;
 }
-export interface Prover {
+/** What a witness is made with. */
+export interface Witnessing {
   readonly bus: Bus;
   readonly source: string;
   readonly identity: Identity;
@@ -52,7 +53,7 @@ export interface Prover {
  * circuit), `statement-false`, `bad-file` (a blob that is missing or damaged), `too-large`, `key-rejected`.
  */
 export async function witnessOf(
-  { bus, source, identity, pool, engine }: Prover,
+  { bus, source, identity, pool, engine }: Witnessing,
   statement: QualityStatement,
   signal: AbortSignal,
 ): Promise<Witnessed> {

@@ -7,13 +7,13 @@
  * once, before anything is fetched for it, and the coordinator, which knows of the new boot, takes no notice.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { fromPromise } from 'xstate';
 import { msmWorkerCounts, msmWorkerMachine, type ShardRef } from '../../actors/msm-worker.ts';
 import { SECTION_GROUP } from '../../circuits/groth16/engine.ts';
 import { elementBytes, R } from '../../circuits/groth16/field.ts';
 import { G1, G2, writeG1, writeG2 } from '../../circuits/groth16/point.ts';
+import { isHardware } from '../../protocols/attestation/document.ts';
 import { SCALAR_BYTES } from '../../protocols/bn254.ts';
-import { EvidenceReply, EvidenceRequest } from '../../protocols/enclave.ts';
+import { ControlReply, ControlRequest, EvidenceReply, EvidenceRequest } from '../../protocols/enclave.ts';
 import { concat, equal } from '../../protocols/encoding.ts';
 import { decodeHeader, ENVELOPE_HEADER, encodeHeader, type Message } from '../../protocols/envelope.ts';
 import { messageOf, VouchError } from '../../protocols/errors.ts';
@@ -21,13 +21,13 @@ import { pointBytes, Shard, ShardRefused, ShardResult, shardContext } from '../.
 import { type OpenedRequest, open, SEALING_INFO } from '../../protocols/sealing.ts';
 import { STREAMS, shardConsumer } from '../../protocols/streams.ts';
 import { subjects } from '../../protocols/subjects.ts';
-import { createIdentity } from '../attest/identity.ts';
+import { createIdentity, freshNonce } from '../attest/identity.ts';
 import type { Provider } from '../attest/provider.ts';
 import { getChunk } from '../nats/blobs.ts';
 import type { PulledMessage } from '../nats/bus.ts';
 import { answer } from '../nats/service.ts';
 import { type EngineName, type HostEngine, openHostEngine } from '../prove/host-engine.ts';
-import type { StartRole } from './host.ts';
+import { type StartRole, statesTagged } from './host.ts';
 
 /** One shard in work, one waiting. */
 const CREDIT = 2;
@@ -46,7 +46,7 @@ interface Held {
   opened?: OpenedRequest;
 }
 /** The states in which it takes shards. */
-const WORKING = ['idle', 'fetching', 'computing'];
+const WORKING = statesTagged(msmWorkerMachine, 'up');
 
 export type ShardEngine = Pick<HostEngine, 'msm' | 'close'> & { readonly label?: string };
 
@@ -64,7 +64,7 @@ export interface WorkerOptions {
 export const workerRole =
   ({ threads = 1, engine = 'auto', gpuBytes, provider }: WorkerOptions = {}): StartRole =>
   async (context) => {
-    const { id, bus, log, source } = context;
+    const { id, bus, log, source, effect } = context;
     const multiplier: ShardEngine =
       typeof engine === 'string' ? await openHostEngine({ engine, threads, gpuBytes, log }) : engine;
     context.onStop(() => multiplier.close());
@@ -98,8 +98,11 @@ export const workerRole =
 
     const machine = msmWorkerMachine.provide({
       actors: {
-        join: fromPromise(async () => {}),
-        selfTest: fromPromise(async () => {
+        // Evidence is made once before anybody asks for it: a platform that cannot is found here.
+        join: effect('join', async () => ({
+          hardware: isHardware(await identity.evidence(freshNonce())),
+        })),
+        selfTest: effect('selfTest', async () => {
           for (const group of ['G1', 'G2'] as const) {
             const [bases, scalars, expected] = knownSum(group);
             if (!equal(await multiplier.msm(group, bases, scalars), expected)) {
@@ -107,8 +110,7 @@ export const workerRole =
             }
           }
         }),
-        sync: fromPromise(async () => {}),
-        pull: fromPromise(async ({ signal }) => {
+        pull: effect('pull', async ({ signal }) => {
           for (;;) {
             const message = await nextMessage(signal);
             if (signal.aborted) {
@@ -131,7 +133,7 @@ export const workerRole =
             }
           }
         }),
-        fetchBases: fromPromise(async ({ input }) => {
+        fetchBases: effect('fetchBases', async ({ input }) => {
           const work = current(input);
           const { job, shard, chunks: digests, offset, count, section } = work.shard.body;
           work.opened = await open(identity.sealing, work.message.data, {
@@ -159,7 +161,7 @@ export const workerRole =
           }
           work.bases = all.subarray(offset, offset + bytes);
         }),
-        compute: fromPromise(async ({ input, signal }) => {
+        compute: effect('compute', async ({ input, signal }) => {
           const { message, shard, bases, opened } = current(input);
           const { job, shard: name, section } = shard.body;
           if (!bases || !opened) throw new VouchError('internal', `shard ${name} of ${job} was not fetched`);
@@ -221,7 +223,7 @@ export const workerRole =
         worker: {
           class: 'attested',
           engine: multiplier.label ?? 'by hand',
-          credit: WORKING.includes(state) ? CREDIT : 0,
+          credit: WORKING.has(state) ? CREDIT : 0,
           resident: chunks.resident(),
         },
       }),
@@ -233,6 +235,20 @@ export const workerRole =
       async ({ body }) => ({
         document: await identity.evidence(body.nonce),
       }),
+    );
+    // Only a coordinator may say so: NATS' rights.
+    answer(
+      bus,
+      [ControlRequest, ControlReply],
+      { subject: subjects.control('worker', id, 'suspend'), source, log },
+      () => {
+        context.fail(
+          'suspended',
+          new VouchError('shard-rejected', 'a coordinator has found a result of this worker to be wrong'),
+        );
+        actor.send({ type: 'worker.suspend' });
+        return { state: String(actor.getSnapshot().value) };
+      },
     );
     return { actor, drain: { type: 'worker.drain' } };
   };

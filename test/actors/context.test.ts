@@ -2,22 +2,15 @@ import type { AnyStateMachine } from 'xstate';
 import { z } from 'zod';
 import { Code, Failure, failure, failureOf, Measurement } from '../../actors/context.ts';
 import { backOffMs } from '../../actors/effect.ts';
-import { ENCLAVE_VERSION, EnclaveContext, enclaveMachine } from '../../actors/enclave.ts';
-import { GPU_DEVICE_VERSION, GpuDeviceContext, gpuDeviceMachine } from '../../actors/gpu-device.ts';
-import {
-  INFERENCE_RUNNER_VERSION,
-  InferenceRunnerContext,
-  inferenceRunnerMachine,
-} from '../../actors/inference-runner.ts';
-import { KEY_BROKER_VERSION, KeyBrokerContext, keyBrokerMachine } from '../../actors/key-broker.ts';
-import { MSM_WORKER_VERSION, MsmWorkerContext, msmWorkerMachine } from '../../actors/msm-worker.ts';
-import {
-  PROOF_COORDINATOR_VERSION,
-  ProofCoordinatorContext,
-  proofCoordinatorMachine,
-} from '../../actors/proof-coordinator.ts';
-import { PROOF_JOB_VERSION, ProofJobContext, proofJobMachine } from '../../actors/proof-job.ts';
-import { SUPERVISOR_VERSION, SupervisorContext, supervisorMachine } from '../../actors/supervisor.ts';
+import { EnclaveContext, enclaveMachine } from '../../actors/enclave.ts';
+import { FleetMemberContext, fleetMemberMachine } from '../../actors/fleet-member.ts';
+import { GpuDeviceContext, gpuDeviceMachine } from '../../actors/gpu-device.ts';
+import { InferenceRunnerContext, inferenceRunnerMachine } from '../../actors/inference-runner.ts';
+import { KeyBrokerContext, keyBrokerMachine } from '../../actors/key-broker.ts';
+import { MsmWorkerContext, msmWorkerMachine } from '../../actors/msm-worker.ts';
+import { ProofCoordinatorContext, proofCoordinatorMachine } from '../../actors/proof-coordinator.ts';
+import { ProofJobContext, proofJobMachine } from '../../actors/proof-job.ts';
+import { SupervisorContext, supervisorMachine } from '../../actors/supervisor.ts';
 import { Digest, Id } from '../../protocols/envelope.ts';
 import { VouchError } from '../../protocols/errors.ts';
 import { Transition } from '../../protocols/transition.ts';
@@ -26,15 +19,16 @@ import { statesOf } from './fixture.ts';
 
 const test = suite('actors/context');
 
-const ACTORS: Array<{ machine: AnyStateMachine; context: z.ZodType; version: number }> = [
-  { machine: enclaveMachine, context: EnclaveContext, version: ENCLAVE_VERSION },
-  { machine: gpuDeviceMachine, context: GpuDeviceContext, version: GPU_DEVICE_VERSION },
-  { machine: inferenceRunnerMachine, context: InferenceRunnerContext, version: INFERENCE_RUNNER_VERSION },
-  { machine: msmWorkerMachine, context: MsmWorkerContext, version: MSM_WORKER_VERSION },
-  { machine: proofCoordinatorMachine, context: ProofCoordinatorContext, version: PROOF_COORDINATOR_VERSION },
-  { machine: proofJobMachine, context: ProofJobContext, version: PROOF_JOB_VERSION },
-  { machine: keyBrokerMachine, context: KeyBrokerContext, version: KEY_BROKER_VERSION },
-  { machine: supervisorMachine, context: SupervisorContext, version: SUPERVISOR_VERSION },
+const ACTORS: Array<{ machine: AnyStateMachine; context: z.ZodType }> = [
+  { machine: enclaveMachine, context: EnclaveContext },
+  { machine: gpuDeviceMachine, context: GpuDeviceContext },
+  { machine: inferenceRunnerMachine, context: InferenceRunnerContext },
+  { machine: msmWorkerMachine, context: MsmWorkerContext },
+  { machine: proofCoordinatorMachine, context: ProofCoordinatorContext },
+  { machine: fleetMemberMachine, context: FleetMemberContext },
+  { machine: proofJobMachine, context: ProofJobContext },
+  { machine: keyBrokerMachine, context: KeyBrokerContext },
+  { machine: supervisorMachine, context: SupervisorContext },
 ];
 
 /** The only text that a context may hold. */
@@ -90,9 +84,17 @@ test('the walk finds what must not be there', () => {
   }
 });
 
-test('every machine has a version and an id', () => {
-  assert.is(new Set(ACTORS.map(({ machine }) => machine.id)).size, 8);
-  for (const { version } of ACTORS) assert.ok(version >= 1);
+test('every machine has an id of its own, and states that say whether it works', () => {
+  assert.is(new Set(ACTORS.map(({ machine }) => machine.id)).size, ACTORS.length);
+  for (const { machine } of ACTORS) {
+    const tagged = (tag: string) => Object.values(machine.states).filter(({ tags }) => tags.includes(tag));
+    for (const state of tagged('failed')) {
+      assert.ok(state.tags.includes('settled'), `${machine.id} ${state.key}: failed is the end of it`);
+      assert.not(state.tags.includes('up'), `${machine.id} ${state.key}`);
+    }
+    assert.ok(tagged('settled').length > 0, machine.id);
+    if (machine !== proofJobMachine) assert.ok(tagged('up').length > 0, machine.id);
+  }
 });
 
 test('state names can be published', () => {

@@ -1,5 +1,5 @@
 import { createActor, SimulatedClock } from 'xstate';
-import { EnclaveContext, enclaveMachine } from '../../actors/enclave.ts';
+import { EnclaveContext, enclaveCounts, enclaveMachine } from '../../actors/enclave.ts';
 import { VouchError } from '../../protocols/errors.ts';
 import { assert, suite } from '../harness.ts';
 import { reachable, settle, stage, statesOf, type Walk } from './fixture.ts';
@@ -13,7 +13,7 @@ const walk: Walk = {
     measure: [{ measurement: MEASUREMENT }, { measurement: 'not a digest' }],
     attest: [{ validMs: 1000 }, { validMs: 0 }],
   },
-  events: [{ type: 'enclave.start' }, { type: 'enclave.drain' }, { type: 'enclave.tampered' }],
+  events: [{ type: 'enclave.start' }, { type: 'enclave.drain' }],
 };
 
 /** An enclave with effects settled by hand, under a simulated clock. */
@@ -98,17 +98,28 @@ test('each failed effect quarantines and destroys', async () => {
   }
 });
 
-test('tampering quarantines from every state', async () => {
-  const { actor, value, context, fx } = await serve();
-  actor.send({ type: 'enclave.tampered' });
+test('a failed effect quarantines from every state that lives, at once and not gently', async () => {
+  const { clock, actor, value, context, fx } = await serve(1000);
+  clock.increment(750);
+  await fx.last('attest').reject(new VouchError('evidence-rejected', 'the platform says no'));
   assert.is(value(), 'quarantined');
   assert.is(context().failure?.code, 'evidence-rejected');
+  assert.is(fx.last('destroy').input.gently, false);
   await fx.last('destroy').reject();
   assert.is(context().wiped, false);
-  for (const from of statesOf(enclaveMachine)) {
-    assert.ok(reachable(enclaveMachine, { ...walk, events: walk.events.slice(0, 2), from }).size > 0);
-    assert.ok(reachable(enclaveMachine, { ...walk, from }).has('quarantined'), from);
-  }
+  actor.stop();
+  const drained = await serve();
+  drained.actor.send({ type: 'enclave.drain' });
+  assert.is(drained.fx.last('destroy').input.gently, true, 'what runs inside may finish');
+});
+
+test("says whether its evidence is a hardware's, and nothing before it has any", async () => {
+  const { context, actor } = await serve();
+  assert.is(context().hardware, false);
+  assert.is(enclaveCounts(context()).hardware, 0);
+  actor.stop();
+  const fresh = createActor(enclaveMachine, { input: { id: 'e1' } }).start();
+  assert.not('hardware' in enclaveCounts(fresh.getSnapshot().context));
 });
 
 test('attests again after three quarters of the validity, and not before', async () => {

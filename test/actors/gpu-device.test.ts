@@ -8,14 +8,9 @@ const test = suite('actors/gpu-device');
 
 const EVIDENCE = 'cd'.repeat(32);
 const walk: Walk = {
-  input: { id: 'g1' },
+  input: { id: 'g1', recovers: true },
   outputs: { measure: [{ evidence: EVIDENCE }, { evidence: 'none' }] },
-  events: [
-    { type: 'device.bind' },
-    { type: 'device.release' },
-    { type: 'device.lost' },
-    { type: 'evidence.refused' },
-  ],
+  events: [{ type: 'device.bind' }, { type: 'device.release' }, { type: 'device.lost' }],
 };
 
 function plug() {
@@ -76,7 +71,7 @@ test('a failed effect closes, and is not forgotten until the next bind', async (
   assert.is(context().binds, 2);
 });
 
-test('losing the device or its evidence closes it; late results are ignored', async () => {
+test('losing the device closes it; late results are ignored', async () => {
   const { fx, actor, value, context, ready } = plug();
   await ready();
   assert.is(context().evidence, EVIDENCE);
@@ -84,12 +79,11 @@ test('losing the device or its evidence closes it; late results are ignored', as
   assert.is(value(), 'failed');
   assert.is(context().evidence, null);
   assert.is(context().losses, 1);
+  assert.is(context().failure?.code, 'device-lost');
   actor.send({ type: 'device.release' });
   await fx.last('release').resolve();
   await ready();
-  actor.send({ type: 'evidence.refused' });
-  assert.is(value(), 'failed');
-  assert.is(context().failure?.code, 'evidence-rejected');
+  assert.is(context().failure, null);
 
   const slow = plug();
   slow.actor.send({ type: 'device.bind' });
@@ -98,6 +92,41 @@ test('losing the device or its evidence closes it; late results are ignored', as
   assert.ok(bind.signal.aborted);
   await bind.resolve();
   assert.is(slow.value(), 'failed');
+});
+
+test('one that recovers is bound and measured anew, until it is lost too often too soon', async () => {
+  const clock = new SimulatedClock();
+  const fx = stage('bind', 'reset', 'measure', 'release');
+  const machine = gpuDeviceMachine.provide({ actors: fx.actors });
+  const actor = createActor(machine, { input: { id: 'g1', recovers: true }, clock }).start();
+  const value = () => actor.getSnapshot().value;
+  const measured = async () => {
+    await fx.last('bind').resolve();
+    await fx.last('reset').resolve();
+    clock.increment(0);
+    await fx.last('measure').resolve({ evidence: EVIDENCE });
+    assert.is(value(), 'ready');
+  };
+  const lose = async () => {
+    actor.send({ type: 'device.lost' });
+    if (value() === 'failed') return;
+    assert.is(value(), 'recovering');
+    assert.is(actor.getSnapshot().context.evidence, null);
+    await fx.last('release').resolve();
+    assert.is(value(), 'binding');
+    await measured();
+  };
+  actor.send({ type: 'device.bind' });
+  await measured();
+  for (let loss = 0; loss < 3; loss++) await lose();
+  assert.is(fx.count('bind'), 4);
+  clock.increment(60_000);
+  await lose();
+  assert.is(value(), 'ready', 'a minute of work counts');
+  for (let loss = 0; loss < 3; loss++) await lose();
+  assert.is(value(), 'failed');
+  assert.equal(actor.getSnapshot().context.failure, { code: 'device-lost', retryable: true });
+  assert.is(actor.getSnapshot().context.losses, 7);
 });
 
 test('is released from every state', async () => {

@@ -34,7 +34,7 @@ const walk: Walk = {
 };
 
 function hire() {
-  const fx = stage('join', 'selfTest', 'sync', 'pull', 'fetchBases', 'compute');
+  const fx = stage('join', 'selfTest', 'pull', 'fetchBases', 'compute');
   const clock = new SimulatedClock();
   const refusals: ShardRefusal[] = [];
   const machine = msmWorkerMachine.provide({
@@ -46,7 +46,6 @@ function hire() {
   const idle = async () => {
     await fx.last('join').resolve();
     await fx.last('selfTest').resolve();
-    await fx.last('sync').resolve();
     assert.is(value(), 'idle');
   };
   const compute = async () => {
@@ -61,8 +60,8 @@ test('every state is reachable', () => {
   assert.equal(reachable(msmWorkerMachine, walk), statesOf(msmWorkerMachine));
 });
 
-test('idle needs a join, a right self-test and a sync', () => {
-  for (const effect of ['join', 'selfTest', 'sync']) {
+test('idle needs a join and a right self-test', () => {
+  for (const effect of ['join', 'selfTest']) {
     const states = reachable(msmWorkerMachine, { ...walk, outputs: { ...walk.outputs, [effect]: 'never' } });
     assert.not(states.has('idle'), effect);
   }
@@ -81,7 +80,7 @@ test('a wrong self-test suspends for good', async () => {
   assert.is(value(), 'suspended');
   actor.send({ type: 'worker.drain' });
   assert.is(value(), 'suspended');
-  assert.is(fx.count('sync'), 0);
+  assert.is(fx.count('pull'), 0);
 });
 
 test('takes one shard at a time and pulls again after each', async () => {

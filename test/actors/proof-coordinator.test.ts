@@ -1,11 +1,11 @@
 import { createActor, SimulatedClock, setup } from 'xstate';
-import { msmWorkerMachine } from '../../actors/msm-worker.ts';
+import { fleetMemberMachine } from '../../actors/fleet-member.ts';
 import {
   jobActorId,
+  memberActorId,
   ProofCoordinatorContext,
   proofCoordinatorMachine,
   type RequestOutcome,
-  WORKER_STATES,
 } from '../../actors/proof-coordinator.ts';
 import { proofJobMachine } from '../../actors/proof-job.ts';
 import { VouchError } from '../../protocols/errors.ts';
@@ -23,28 +23,31 @@ const walk: Walk = {
   input: { id: 'c1' },
   events: [
     { type: 'coordinator.drain' },
-    { type: 'worker.beat', id: 'w1', state: 'idle', credit: 1 },
-    { type: 'worker.gone', id: 'w1' },
     { type: 'pull.again' },
-    { type: 'xstate.done.actor.pull', actorId: 'pull', output: { job: 'j1' } },
+    { type: 'xstate.done.actor.pull', actorId: 'pull', output: { job: 'j1', tries: 1 } },
     { type: 'xstate.error.actor.pull', actorId: 'pull', error: new VouchError('nats-unreachable', 'gone') },
     { type: 'xstate.error.actor.pull', actorId: 'pull', error: new VouchError('nats-credentials', 'gone') },
     jobDone,
     { ...jobDone, type: 'xstate.error.actor.job.j1', output: undefined },
   ],
-  key: ({ jobs, pulling, workers }) => [jobs, pulling, workers],
+  key: ({ jobs, pulling }) => [jobs, pulling],
 };
 
+type Outcome = Pick<RequestOutcome, 'job' | 'code'>;
+const brief = ({ job, code }: RequestOutcome): Outcome => ({ job, ...(code ? { code } : {}) });
+
 function hire(maxJobs?: number) {
-  const fx = stage('join', 'pullRequest', 'proofJob');
+  const fx = stage('join', 'pullRequest', 'proofJob', 'attest', 'place');
   const clock = new SimulatedClock();
-  const acks: RequestOutcome[] = [];
-  const naks: RequestOutcome[] = [];
+  const ends: Outcome[] = [];
+  const naks: Outcome[] = [];
+  const suspended: string[] = [];
   const machine = proofCoordinatorMachine.provide({
-    actors: fx.actors,
+    actors: { ...fx.actors, fleetMember: fleetMemberMachine.provide({ actors: fx.actors }) },
     actions: {
-      ackRequest: (_, outcome) => void acks.push(outcome),
-      nakRequest: (_, outcome) => void naks.push(outcome),
+      endRequest: (_, outcome) => void ends.push(brief(outcome)),
+      nakRequest: (_, outcome) => void naks.push(brief(outcome)),
+      suspendWorker: (_, { id }) => void suspended.push(id),
     },
   });
   const input = { id: 'c1', ...(maxJobs ? { maxJobs } : {}) };
@@ -53,12 +56,13 @@ function hire(maxJobs?: number) {
     fx,
     clock,
     actor,
-    acks,
+    ends,
     naks,
+    suspended,
     value: () => actor.getSnapshot().value,
     context: () => actor.getSnapshot().context,
     children: () => Object.keys(actor.getSnapshot().children),
-    pull: (job: string) => fx.last('pullRequest').resolve({ job }),
+    pull: (job: string, tries = 1) => fx.last('pullRequest').resolve({ job, tries }),
   };
 }
 
@@ -85,11 +89,14 @@ test('a join that fails closes', async () => {
   assert.equal([value(), context().failure?.code], ['failed', 'nats-credentials']);
 });
 
-test('runs as many jobs as it has room for, and acknowledges by their outcome', async () => {
-  const { fx, pull, context, acks, naks, children } = await admitting(2);
+test('runs as many jobs as it has room for, and ends requests by their outcome', async () => {
+  const { fx, pull, context, ends, naks, children } = await admitting(2);
   await pull('a');
   await pull('b');
-  assert.equal(context().jobs, ['a', 'b']);
+  assert.equal(context().jobs, [
+    { job: 'a', tries: 1 },
+    { job: 'b', tries: 1 },
+  ]);
   assert.is(fx.count('pullRequest'), 2);
   const [a, b] = fx.calls.filter(({ effect }) => effect === 'proofJob');
   assert.equal(a?.input, { job: 'a' });
@@ -98,14 +105,14 @@ test('runs as many jobs as it has room for, and acknowledges by their outcome', 
   await b?.resolve(FAILED);
   await pull('c');
   await fx.last('proofJob').resolve(RETRY);
-  assert.equal(acks, [{ job: 'a' }, { job: 'b', code: 'witness-rejected' }]);
+  assert.equal(ends, [{ job: 'a' }, { job: 'b', code: 'witness-rejected' }]);
   assert.equal(naks, [{ job: 'c', code: 'stale-epoch' }]);
   assert.equal([context().admitted, context().published, context().failed], [3, 1, 2]);
   assert.equal(children(), ['pull']);
 });
 
 test('a job that ends in a defect, or without a proper output, is handed back', async () => {
-  const { fx, pull, naks, acks } = await admitting();
+  const { fx, pull, naks, ends } = await admitting();
   await pull('a');
   await fx.last('proofJob').reject(new TypeError('a defect'));
   await pull('b');
@@ -114,7 +121,7 @@ test('a job that ends in a defect, or without a proper output, is handed back', 
     { job: 'a', code: 'internal' },
     { job: 'b', code: 'internal' },
   ]);
-  assert.equal(acks, []);
+  assert.equal(ends, []);
 });
 
 test('a request that is delivered again starts nothing', async () => {
@@ -126,13 +133,13 @@ test('a request that is delivered again starts nothing', async () => {
 });
 
 test('a job may have any id that a token may have', async () => {
-  const { fx, pull, acks } = await admitting();
+  const { fx, pull, ends } = await admitting();
   for (const job of ['pull', 'job', '__proto__', 'constructor', '0']) {
     await pull(job);
     await fx.last('proofJob').resolve(PUBLISHED);
   }
   assert.equal(
-    acks.map(({ job }) => job),
+    ends.map(({ job }) => job),
     ['pull', 'job', '__proto__', 'constructor', '0'],
   );
 });
@@ -168,17 +175,17 @@ test('asks once at a time, also when a job ends while it waits to ask again', as
 });
 
 test('a drain pulls no more and waits for the jobs', async () => {
-  const { fx, actor, value, pull, acks, clock } = await admitting(2);
+  const { fx, actor, value, pull, ends, clock } = await admitting(2);
   await pull('a');
   const pulling = fx.last('pullRequest');
   actor.send({ type: 'coordinator.drain' });
   assert.ok(pulling.signal.aborted);
-  await pulling.resolve({ job: 'b' });
+  await pulling.resolve({ job: 'b', tries: 1 });
   clock.increment(9_000);
   assert.is(value(), 'draining');
   assert.is(fx.count('proofJob'), 1);
   await fx.last('proofJob').resolve(PUBLISHED);
-  assert.equal(acks, [{ job: 'a' }]);
+  assert.equal(ends, [{ job: 'a' }]);
   assert.is(value(), 'stopped');
 });
 
@@ -203,39 +210,89 @@ test('drains from every state that lives', async () => {
   await fx.last('join').reject();
 });
 
-test('keeps the ledger of the fleet', async () => {
-  const { actor, context } = await admitting();
-  actor.send({ type: 'worker.beat', id: 'w1', state: 'idle', credit: 2 });
-  actor.send({ type: 'worker.beat', id: '__proto__', state: 'computing', credit: 0 });
-  actor.send({ type: 'worker.beat', id: 'w3', state: 'dancing', credit: 9 });
-  assert.equal(context().workers.w1, { state: 'idle', credit: 2 });
-  assert.equal(Object.keys(context().workers), ['w1', '__proto__']);
-  for (let i = 0; i < 1100; i++) actor.send({ type: 'worker.beat', id: `x${i}`, state: 'idle', credit: 1 });
-  assert.is(Object.keys(context().workers).length, 1024);
-  actor.send({ type: 'worker.beat', id: 'w1', state: 'idle', credit: 3 });
-  assert.is(context().workers.w1?.credit, 3);
-  for (let i = 0; i < 1100; i++) actor.send({ type: 'worker.gone', id: `x${i}` });
-  actor.send({ type: 'worker.gone', id: 'w1' });
-  assert.equal(Object.keys(context().workers), ['__proto__']);
-  assert.equal(new Set<string>(WORKER_STATES), statesOf(msmWorkerMachine));
+test('a request is given up at its eighth try, however its job fails', async () => {
+  const { fx, pull, naks, ends } = await admitting();
+  await pull('a', 7);
+  await fx.last('proofJob').resolve(RETRY);
+  await pull('a', 8);
+  await fx.last('proofJob').resolve(RETRY);
+  assert.equal(naks, [{ job: 'a', code: 'stale-epoch' }]);
+  assert.equal(ends, [{ job: 'a', code: 'stale-epoch' }]);
+  // A coordinator that dies over a request says nothing of it: the next one counts.
+  await pull('b', 9);
+  assert.is(fx.count('proofJob'), 2);
+  assert.equal(ends.at(-1), { job: 'b', code: 'internal' });
+  assert.is(fx.count('pullRequest'), 4, 'and asks for the next');
+});
+
+test('cancels the job that is named, and no other', async () => {
+  const fx = stage('join', 'pullRequest');
+  const heardBy: string[] = [];
+  const proofJob = setup({ types: {} as { input: { job: string }; context: { job: string } } }).createMachine(
+    {
+      context: ({ input }) => input,
+      on: { '*': { actions: ({ context, event }) => void heardBy.push(`${context.job} ${event.type}`) } },
+    },
+  );
+  const machine = proofCoordinatorMachine.provide({ actors: { ...fx.actors, proofJob } });
+  const actor = createActor(machine, { input: { id: 'c1', maxJobs: 2 } }).start();
+  await fx.last('join').resolve();
+  for (const job of ['a', 'b']) await fx.last('pullRequest').resolve({ job, tries: 1 });
+  for (const job of ['b', 'c']) actor.send({ type: 'job.cancel', job });
+  assert.equal(heardBy, ['b job.cancel']);
+  assert.is(actor.getSnapshot().context.jobs.length, 2);
+});
+
+const heard = (id: string, credit = 2) => ({ type: 'worker.heard', id, credit, leaseMs: 3_000 }) as const;
+
+test('knows each worker by an actor of its own, as many as it can', async () => {
+  const { actor, context, fx, children } = await admitting();
+  actor.send(heard('w1'));
+  actor.send(heard('__proto__', 0));
+  actor.send(heard('w1', 3));
+  assert.equal(context().workers, ['w1', '__proto__']);
+  const member = (id: string) => actor.getSnapshot().children[memberActorId(id)]?.getSnapshot();
+  assert.is(member('w1')?.context.credit, 3);
+  await fx.last('attest').resolve();
+  await fx.last('place').resolve();
+  assert.is(member('w1')?.value, 'ready');
+  actor.send({ type: 'link.lost' });
+  assert.is(member('w1')?.value, 'cutOff');
+  actor.send({ type: 'link.back' });
+  assert.is(member('w1')?.value, 'placing', 'its evidence still counts');
+  for (let i = 0; i < 1100; i++) actor.send(heard(`x${i}`, 0));
+  assert.is(context().workers.length, 1024);
+  for (let i = 0; i < 1100; i++) actor.send({ type: 'worker.left', id: `x${i}` });
+  actor.send({ type: 'worker.left', id: 'w1' });
+  assert.equal(context().workers, ['__proto__']);
+  assert.equal(children().sort(), ['pull', 'worker.__proto__']);
+});
+
+test('a banned worker is told so and is not heard again', async () => {
+  const { actor, context, suspended, children } = await admitting();
+  actor.send(heard('liar'));
+  actor.send({ type: 'worker.banned', id: 'liar' });
+  actor.send({ type: 'worker.banned', id: 'liar' });
+  actor.send(heard('liar'));
+  assert.equal([context().workers, context().banned, suspended], [[], ['liar'], ['liar']]);
+  assert.equal(children(), ['pull']);
 });
 
 test('runs the real job machine, which can be told of its shards', async () => {
   const fx = stage('join', 'pullRequest', 'acquireLease', 'witness', 'transform', 'plan', 'dispatch');
-  const acks: RequestOutcome[] = [];
+  const ends: Outcome[] = [];
   const machine = proofCoordinatorMachine.provide({
     actors: { ...fx.actors, proofJob: proofJobMachine.provide({ actors: fx.actors }) },
-    actions: { ackRequest: (_, outcome) => void acks.push(outcome) },
+    actions: { endRequest: (_, outcome) => void ends.push(brief(outcome)) },
   });
   const actor = createActor(machine, { input: { id: 'c1' } }).start();
   await fx.last('join').resolve();
-  await fx.last('pullRequest').resolve({ job: 'a' });
+  await fx.last('pullRequest').resolve({ job: 'a', tries: 1 });
   await fx.last('acquireLease').resolve({ epoch: 1, published: false });
   await fx.last('witness').resolve();
-  const job = actor.getSnapshot().children[jobActorId('a')];
-  job?.send({ type: 'job.cancel' });
+  actor.send({ type: 'job.cancel', job: 'a' });
   await settle();
-  assert.equal(acks, [{ job: 'a', code: 'cancelled' }]);
+  assert.equal(ends, [{ job: 'a', code: 'cancelled' }]);
   assert.is(fx.count('pullRequest'), 2);
   actor.stop();
 });
@@ -247,14 +304,14 @@ test('a job machine with a defect does not take the coordinator along', async ()
     },
   });
   const fx = stage('join', 'pullRequest');
-  const naks: RequestOutcome[] = [];
+  const naks: Outcome[] = [];
   const machine = proofCoordinatorMachine.provide({
     actors: { ...fx.actors, proofJob: broken },
-    actions: { nakRequest: (_, outcome) => void naks.push(outcome) },
+    actions: { nakRequest: (_, outcome) => void naks.push(brief(outcome)) },
   });
   const actor = createActor(machine, { input: { id: 'c1' } }).start();
   await fx.last('join').resolve();
-  await fx.last('pullRequest').resolve({ job: 'a' });
+  await fx.last('pullRequest').resolve({ job: 'a', tries: 1 });
   assert.equal(naks, [{ job: 'a', code: 'internal' }]);
   assert.is(actor.getSnapshot().value, 'admitting');
 });
@@ -262,7 +319,7 @@ test('a job machine with a defect does not take the coordinator along', async ()
 test('the context is its schema, and nothing else', async () => {
   const { context, pull, actor } = await admitting();
   await pull('a');
-  actor.send({ type: 'worker.beat', id: 'w1', state: 'idle', credit: 2 });
+  actor.send(heard('w1'));
   assert.equal(ProofCoordinatorContext.parse(JSON.parse(JSON.stringify(context()))), context());
 });
 

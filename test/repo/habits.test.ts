@@ -69,7 +69,6 @@ const BEING_SPLIT = [
   'protocols/attestation/verify.ts',
   'runtime/commands/cli.ts',
   'runtime/monitor/page.ts',
-  'runtime/roles/coordinator.ts',
   'test/protocols/attestation-collateral.test.ts',
   'test/protocols/attestation-nvidia.test.ts',
   'test/protocols/attestation.test.ts',

@@ -84,7 +84,7 @@ export interface Assignment {
   readonly worker: string;
 }
 
-export interface Fleet {
+export interface WorkerOffer {
   readonly id: string;
   /** shards that this worker is ready to hold at a time */
   readonly credit: number;
@@ -111,10 +111,10 @@ export function createLedger(shards: readonly PlannedShard[]) {
     if (now === 0) loads.delete(worker);
     else loads.set(worker, now);
   };
-  const take = (fleet: Fleet, candidates: readonly PlannedShard[]): PlannedShard | undefined => {
-    const allowed = candidates.filter((shard) => !refusedBy.get(shard.id)?.has(fleet.id));
+  const take = (offer: WorkerOffer, candidates: readonly PlannedShard[]): PlannedShard | undefined => {
+    const allowed = candidates.filter((shard) => !refusedBy.get(shard.id)?.has(offer.id));
     const hit = allowed.find((shard) =>
-      shard.chunks.every((digest) => fleet.resident.has(digest.slice(0, 16))),
+      shard.chunks.every((digest) => offer.resident.has(digest.slice(0, 16))),
     );
     return hit ?? allowed[0];
   };
@@ -133,7 +133,7 @@ export function createLedger(shards: readonly PlannedShard[]) {
      * What to send now. A worker gets shards up to its credit, resident ones first. When nothing is pending, an
      * idle worker gets a second copy of the shard that has been out longest, if that is over `stragglerMs`.
      */
-    assign(workers: readonly Fleet[], now: number, stragglerMs: number): Assignment[] {
+    assign(workers: readonly WorkerOffer[], now: number, stragglerMs: number): Assignment[] {
       const out: Assignment[] = [];
       const give = (worker: string, shard: PlannedShard) => {
         const holders = assigned.get(shard.id) ?? new Map<string, number>();
@@ -144,29 +144,29 @@ export function createLedger(shards: readonly PlannedShard[]) {
       // One each in turn, so that the first worker does not take everything.
       for (let round = 1; pending.length > 0; round++) {
         let gave = false;
-        for (const fleet of workers) {
-          if (load(fleet.id) >= Math.min(fleet.credit, round)) continue;
-          const shard = take(fleet, pending);
+        for (const offer of workers) {
+          if (load(offer.id) >= Math.min(offer.credit, round)) continue;
+          const shard = take(offer, pending);
           if (!shard) continue;
           pending.splice(pending.indexOf(shard), 1);
-          give(fleet.id, shard);
+          give(offer.id, shard);
           gave = true;
         }
-        if (!gave && round >= Math.max(0, ...workers.map((fleet) => fleet.credit))) break;
+        if (!gave && round >= Math.max(0, ...workers.map((offer) => offer.credit))) break;
       }
       if (pending.length > 0) return out;
-      for (const fleet of workers) {
-        if (fleet.credit < 1 || load(fleet.id) > 0) continue;
+      for (const offer of workers) {
+        if (offer.credit < 1 || load(offer.id) > 0) continue;
         const late = [...assigned]
-          .filter(([, holders]) => holders.size === 1 && !holders.has(fleet.id))
+          .filter(([, holders]) => holders.size === 1 && !holders.has(offer.id))
           .map(([id, holders]) => ({ shard: byId.get(id)!, since: Math.min(...holders.values()) }))
           .filter(({ since }) => now - since > stragglerMs)
           .sort((a, b) => a.since - b.since);
         const shard = take(
-          fleet,
+          offer,
           late.map((entry) => entry.shard),
         );
-        if (shard) give(fleet.id, shard);
+        if (shard) give(offer.id, shard);
       }
       return out;
     },
@@ -200,7 +200,7 @@ export function createLedger(shards: readonly PlannedShard[]) {
         for (const worker of [...holders.keys()]) giveBack(id, worker);
     },
     /** Is nothing out, although somebody has credit: has everybody who is here refused all that is left? */
-    stuck: (workers: readonly Fleet[]): boolean =>
+    stuck: (workers: readonly WorkerOffer[]): boolean =>
       done.size < byId.size && assigned.size === 0 && workers.some(({ credit }) => credit > 0),
     /** Whoever refused may be asked again. */
     forgive: (): void => refusedBy.clear(),

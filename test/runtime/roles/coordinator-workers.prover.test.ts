@@ -219,14 +219,12 @@ interface Work {
 async function handWorker(fixture: ProofFixture, id: string, credit = 1) {
   const identity = await createIdentity('worker', id);
   const pool = await createPool({ threads: 1 });
-  const done = async () => {};
   const { bus } = await fixture.role('worker', id, async (context) => {
     context.onStop(() => pool.close());
     const machine = msmWorkerMachine.provide({
       actors: {
-        join: fromPromise(done),
-        selfTest: fromPromise(done),
-        sync: fromPromise(done),
+        join: fromPromise<{ hardware: boolean }, { id: string }>(async () => ({ hardware: false })),
+        selfTest: fromPromise(async () => {}),
         pull: fromPromise<ShardRef, { id: string }>(() => new Promise(() => {})),
       },
     });

@@ -11,6 +11,7 @@ import { measure } from '../../../runtime/attest/measurement.ts';
 import type { Provider } from '../../../runtime/attest/provider.ts';
 import { simulatedProvider } from '../../../runtime/attest/simulated-provider.ts';
 import type { GpuHandle } from '../../../runtime/gpu/adapter.ts';
+import { createEffects } from '../../../runtime/roles/effects.ts';
 import { enclaveRole } from '../../../runtime/roles/enclave.ts';
 import { type RoleContext, until } from '../../../runtime/roles/host.ts';
 import type { Neighbours } from '../../../runtime/roles/neighbours.ts';
@@ -52,6 +53,7 @@ async function started(policy = policyFor(), neighbours: Neighbours = {}) {
     id: 'enclave-1',
     source: 'enclave.enclave-1',
     log: () => {},
+    ...createEffects('enclave.enclave-1', () => {}),
     onStop: () => {},
     run: ({ machine, input }: { machine: never; input: never }) =>
       createActor(machine, { input, clock }).start(),

@@ -1,4 +1,6 @@
-import { EvidenceReply, EvidenceRequest } from '../../../protocols/enclave.ts';
+import { createActor, fromPromise } from 'xstate';
+import { proofCoordinatorMachine } from '../../../actors/proof-coordinator.ts';
+import { ControlReply, ControlRequest, EvidenceReply, EvidenceRequest } from '../../../protocols/enclave.ts';
 import { encodeMessage } from '../../../protocols/envelope.ts';
 import { VouchError } from '../../../protocols/errors.ts';
 import { STREAMS, shardConsumer } from '../../../protocols/streams.ts';
@@ -6,6 +8,7 @@ import { subjects } from '../../../protocols/subjects.ts';
 import { Heartbeat } from '../../../protocols/transition.ts';
 import { createIdentity } from '../../../runtime/attest/identity.ts';
 import { answer } from '../../../runtime/nats/service.ts';
+import { createEffects } from '../../../runtime/roles/effects.ts';
 import { createFleet, type FleetEvent } from '../../../runtime/roles/fleet.ts';
 import { assert, suite, type TestContext } from '../../harness.ts';
 import { signal, until, useHome } from '../home/home-fixture.ts';
@@ -22,16 +25,27 @@ async function watch(t: TestContext, nats: NatsFixture, { accepts = true } = {})
     bus,
     source: 'coordinator.c1',
     log: () => {},
+    effect: createEffects('coordinator.c1', () => {}).effect,
     verify: async (document) => {
       const { enclave, hpkeKey } = document as { enclave: string; hpkeKey: string };
       verified.push(enclave);
       if (!accepts) throw new VouchError('policy-rejected', 'not here');
       return new TextEncoder().encode(hpkeKey);
     },
-    onBeat: () => {},
-    onGone: () => {},
   });
   t.defer(() => fleet.close());
+  // The coordinator's own machine, without its requests.
+  const machine = proofCoordinatorMachine.provide({
+    actors: {
+      join: fromPromise<{ hardware: boolean }, { id: string }>(async () => ({ hardware: false })),
+      pullRequest: fromPromise<{ job: string; tries: number }, { id: string }>(() => new Promise(() => {})),
+      fleetMember: fleet.member,
+    },
+    actions: { suspendWorker: (_, { id }) => fleet.suspend(id) },
+  });
+  const coordinator = createActor(machine, { input: { id: 'c1' } }).start();
+  t.defer(() => coordinator.stop());
+  fleet.follow(coordinator);
   fleet.onChange((event) => events.push(event));
   await bus.flush();
   const ready = () => fleet.ready().map(({ id }) => id);
@@ -54,6 +68,12 @@ async function speaker(nats: NatsFixture, id: string) {
   answer(bus, [EvidenceRequest, EvidenceReply], place, async ({ body }) => ({
     document: await identity.evidence(body.nonce),
   }));
+  const told: string[] = [];
+  const suspend = { ...place, subject: subjects.control('worker', id, 'suspend') };
+  answer(bus, [ControlRequest, ControlReply], suspend, () => {
+    told.push('suspend');
+    return { state: 'suspended' };
+  });
   await bus.flush();
   const beat = ({ boot = 'b1', state = 'idle', leaseMs = 5_000, credit = 2, ...offer }: Beat = {}) => {
     const subject = subjects.beat('worker', id);
@@ -62,7 +82,7 @@ async function speaker(nats: NatsFixture, id: string) {
     bus.publishLossy(subject, encodeMessage(Heartbeat, { subject, source: `worker.${id}`, body }));
   };
   const pull = () => bus.next(STREAMS.shards.name, shardConsumer(id), { expiresMs: 100 });
-  return { bus, beat, pull };
+  return { bus, beat, pull, told };
 }
 
 test('a worker is ready once its evidence is accepted and its queue is there; its credit is bounded', async (t) => {
@@ -111,6 +131,7 @@ test('silence, its own word and a ban each end a membership; only a ban is for g
   await until(() => !ready().includes('stopped'));
   fleet.ban('liar');
   assert.equal(ready(), []);
+  await until(() => liar.told.length === 1);
   for (const worker of [silent, stopped, liar]) worker.beat({ boot: 'b2' });
   await until(() => ready().length === 2);
   assert.not(ready().includes('liar'));

@@ -2,6 +2,7 @@ import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { createActor } from 'xstate';
 import type { gpuDeviceMachine } from '../../../actors/gpu-device.ts';
+import { createEffects } from '../../../runtime/roles/effects.ts';
 import { passthroughRole } from '../../../runtime/roles/passthrough.ts';
 import { assert, suite } from '../../harness.ts';
 import { temporaryFolder } from '../nats/nats-fixture.ts';
@@ -27,6 +28,8 @@ test('the actor: ready only by the whole way; drained it is at home', async (t) 
       source: 'gpu.g1',
       bus: undefined as never,
       log: (line) => void lines.push(line),
+      ...createEffects('gpu.g1', (line) => void lines.push(line)),
+      failure: () => undefined,
       run: ({ machine: wired, input }) =>
         createActor(wired as typeof gpuDeviceMachine, { input } as never).start() as never,
       onStop: (cleanup) => void cleanups.push(cleanup),

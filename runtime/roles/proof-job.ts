@@ -1,0 +1,283 @@
+/**
+ * The effects of one proof's actor (actors/proof-job.ts), from the lease to the published proof. What is secret (model,
+ * witness, r and s) lives in one `Job`, as its `work`, and is wiped by `forget`.
+ *
+ * `work` grows from stage to stage, and each phase names the stage that it starts from, so that what a phase can read is
+ * what the phases before it have made.
+ */
+import type { AnyActorRef, PromiseActorLogic } from 'xstate';
+import { type ProofJobEvent, proofJobMachine, type Timed } from '../../actors/proof-job.ts';
+import { type ProverEngine, SECTIONS } from '../../circuits/groth16/engine.ts';
+import { randomScalar } from '../../circuits/groth16/field.ts';
+import { assemble, type Proof, transform } from '../../circuits/groth16/prove.ts';
+import { verificationKey } from '../../circuits/groth16/verify.ts';
+import { sectionCounts } from '../../circuits/groth16/zkey.ts';
+import { SCALAR_BYTES } from '../../protocols/bn254.ts';
+import { signStatement } from '../../protocols/cose.ts';
+import { base64url, canonicalJson, sha256, sha256Hex, utf8 } from '../../protocols/encoding.ts';
+import { encodeMessage } from '../../protocols/envelope.ts';
+import { messageOf, VouchError } from '../../protocols/errors.ts';
+import {
+  type Phase,
+  PROOF_CONTENT_TYPE,
+  type ProofRecord,
+  PublishedProof,
+  type QualityStatement,
+} from '../../protocols/proof.ts';
+import { SEAL_OVERHEAD_BYTES } from '../../protocols/sealing.ts';
+import { STREAMS } from '../../protocols/streams.ts';
+import { subjects } from '../../protocols/subjects.ts';
+import type { Identity } from '../attest/identity.ts';
+import { createLedger, type Ledger, planShards, workOf } from '../msm/shards/plan.ts';
+import {
+  type PartialSum,
+  type SectionScalars,
+  sectionSums,
+  sharesOf,
+  wrongSums,
+} from '../msm/shards/sums.ts';
+import type { Pool } from '../msm/threads/pool.ts';
+import type { PulledMessage } from '../nats/bus.ts';
+import { acquire, type Lease } from '../nats/lease.ts';
+import { verifyWithSnarkjs } from '../prove/snarkjs.ts';
+import { dispatch } from './dispatch.ts';
+import type { Fleet } from './fleet.ts';
+import type { RoleContext } from './host.ts';
+import { type Witnessed, witnessOf } from './witnessing.ts';
+
+/** Shards per worker: enough to even out, few enough that each is worth a trip. Their size is in points of A (plan.ts). */
+const SHARDS_PER_WORKER = 8;
+const MIN_SHARD_POINTS = 2048;
+const MAX_SHARD_POINTS = 131_072;
+/** Room in a message for headers. */
+const HEADER_BYTES = 64 * 1024;
+
+/** What there is of a proof, stage by stage; each stage has all that the one before it has. */
+interface Stages {
+  requested: object;
+  /** secret */
+  witnessed: Witnessed;
+  /** secret */
+  transformed: Stages['witnessed'] & {
+    readonly scalars: SectionScalars;
+    readonly publicSignals: readonly string[];
+  };
+  planned: Stages['transformed'] & { readonly ledger: Ledger };
+  /** checked points by shard */
+  summed: Stages['planned'] & { readonly parts: Map<string, PartialSum> };
+  assembled: Stages['summed'] & { readonly proof: Proof };
+}
+type Stage = keyof Stages;
+type Work = { [S in Stage]: { readonly stage: S } & Stages[S] }[Stage];
+type WorkOf<S extends Stage> = Extract<Work, { stage: S }>;
+
+/** One request and its proof, while it is made. */
+export interface Job {
+  readonly request: PulledMessage;
+  readonly statement: QualityStatement;
+  /** digest of the secret that cancels it */
+  readonly cancel: string | undefined;
+  readonly working: NodeJS.Timeout;
+  work: Work;
+  lease?: Lease;
+  /** what the requester is told when it fails */
+  reason?: string;
+}
+
+/** Wipes what is secret of a job and gives its lease back. */
+export function forget({ work, working, lease }: Job): void {
+  clearInterval(working);
+  // The other sections' scalars are views of the witness.
+  if ('witness' in work) work.witness.fill(0);
+  if ('scalars' in work) work.scalars.H.fill(0);
+  void lease?.release().catch(() => {});
+}
+
+export interface ProofJobOptions extends Pick<RoleContext, 'id' | 'bus' | 'log' | 'source' | 'effect'> {
+  readonly identity: Identity;
+  readonly pool: Pool;
+  readonly engine: ProverEngine;
+  readonly fleet: Fleet;
+  /** points of a shard at most */
+  readonly shardPoints?: number | undefined;
+  readonly insecureBlinding?: { readonly r: bigint; readonly s: bigint } | undefined;
+  /** Throws `cancelled` for a job that is no longer here. */
+  jobOf(name: string): Job;
+  /** The job's own actor. */
+  actorOf(name: string): AnyActorRef | undefined;
+  /** Tells the requester where the job is. */
+  report(name: string): void;
+  /** milliseconds of the phases that are finished */
+  millisOf(name: string): Partial<Record<Phase, number>>;
+}
+
+/** The logic of one proof's actor, with its effects. */
+export function proofJobLogic(options: ProofJobOptions) {
+  const { id, bus, log, source, effect, identity, pool, engine, fleet, jobOf, actorOf, report } = options;
+
+  /** An effect of one phase, on work that has come as far as `stage`. Its output gets the time that it took. */
+  const phase = <S extends Stage, Output extends object, Input extends { job: string }>(
+    name: Phase,
+    stage: S,
+    run: (work: WorkOf<S>, args: { job: Job; input: Input; signal: AbortSignal }) => Promise<Output>,
+  ): PromiseActorLogic<Output & Timed, Input> =>
+    effect<Output & Timed, Input>(
+      name,
+      async ({ input, signal }) => {
+        const job = jobOf(input.job);
+        report(input.job);
+        const began = performance.now();
+        try {
+          if (job.work.stage !== stage)
+            throw new VouchError(
+              'internal',
+              `${name}: expected work that is ${stage}, got ${job.work.stage}`,
+            );
+          const output = await run(job.work as WorkOf<S>, { job, input, signal });
+          return { ...output, millis: performance.now() - began };
+        } catch (error) {
+          if (error instanceof VouchError) job.reason ??= error.message;
+          throw error;
+        }
+      },
+      { ofRequest: true },
+    );
+  const isPublished = async (job: string) =>
+    (await bus.getLast(STREAMS.proofs.name, subjects.proof(job))) !== undefined;
+  const verifies = ({ zkey, publicSignals }: Stages['transformed'], proof: Proof) =>
+    verifyWithSnarkjs(verificationKey(zkey), publicSignals, proof);
+
+  return proofJobMachine.provide({
+    actors: {
+      acquireLease: phase('queued', 'requested', async (_, { job, input, signal }) => {
+        if (await isPublished(input.job)) return { epoch: 0, published: true };
+        const lease = await acquire(bus, { key: `proof_${input.job}`, holder: source, signal });
+        job.lease = lease;
+        lease.lost.addEventListener('abort', () => {
+          job.reason ??= messageOf(lease.lost.reason);
+          actorOf(input.job)?.send({ type: 'lease.lost' } satisfies ProofJobEvent);
+        });
+        // Its last holder may have published while we waited.
+        return { epoch: lease.epoch, published: await isPublished(input.job) };
+      }),
+
+      witness: phase('witnessing', 'requested', async (_, { job, signal }) => {
+        const witnessed = await witnessOf({ bus, source, identity, pool, engine }, job.statement, signal);
+        job.work = { stage: 'witnessed', ...witnessed };
+        return {};
+      }),
+
+      transform: phase('transforming', 'witnessed', async (work, { job, signal }) => {
+        const ready = await engine.ready(work.zkey, { signal });
+        try {
+          const { scalars, publicSignals } = await transform(work.zkey, work.witness, ready, { signal });
+          job.work = { ...work, stage: 'transformed', scalars, publicSignals: publicSignals.map(String) };
+        } finally {
+          ready.release();
+        }
+        return {};
+      }),
+
+      plan: phase('planning', 'transformed', async (work, { job }) => {
+        const { zkey, key } = work;
+        const counts = sectionCounts(zkey);
+        const layout = SECTIONS.map((section) => ({
+          section,
+          offset: zkey.range(section).offset,
+          count: counts[section],
+        }));
+        const blob = {
+          chunks: key.chunks.map(({ sha256: digest }) => digest),
+          chunkBytes: key.chunks[0]?.size ?? 1,
+        };
+        const share = Math.ceil(workOf(layout) / (SHARDS_PER_WORKER * Math.max(2, fleet.ready().length)));
+        const size = Math.min(
+          Math.max(share, MIN_SHARD_POINTS),
+          options.shardPoints ?? MAX_SHARD_POINTS,
+          Math.floor((bus.server.maxPayload - HEADER_BYTES - SEAL_OVERHEAD_BYTES) / SCALAR_BYTES),
+        );
+        const ledger = createLedger(planShards(layout, blob, size));
+        job.work = { ...work, stage: 'planned', ledger };
+        return { shards: ledger.counts().total };
+      }),
+
+      dispatch: phase('dispatching', 'planned', async (work, { job, input, signal }) => {
+        const parts = await dispatch(
+          { bus, source, log, fleet },
+          {
+            job: input.job,
+            epoch: input.epoch,
+            ledger: work.ledger,
+            scalars: work.scalars,
+            signal,
+            onNews: (news) => {
+              actorOf(input.job)?.send(news);
+              report(input.job);
+            },
+          },
+        );
+        job.work = { ...work, stage: 'summed', parts };
+        return {};
+      }),
+
+      assemble: phase('assembling', 'summed', async (work, { job, input, signal }) => {
+        const { r, s } = options.insecureBlinding ?? { r: randomScalar(), s: randomScalar() };
+        const { zkey, parts, scalars } = work;
+        const assembled = () => assemble(zkey, sectionSums(parts.values()), r, s, engine);
+        let proof = await assembled();
+        if (!(await verifies(work, proof))) {
+          let wrong = 0;
+          for await (const { part, right } of wrongSums(parts.values(), { zkey, scalars }, engine, signal)) {
+            const { shard, worker } = part;
+            log(`${source}: job ${input.job}: ${worker} computed ${shard.id} wrongly; it gets no more work`);
+            fleet.ban(worker);
+            parts.set(shard.id, { shard, point: right, worker: id, millis: 0 });
+            wrong += 1;
+          }
+          if (wrong === 0) job.reason = 'the proof does not verify, although every sum is right: see the key';
+          proof = await assembled();
+        }
+        job.work = { ...work, stage: 'assembled', proof };
+        return {};
+      }),
+
+      verify: phase('verifying', 'assembled', async (work) => ({
+        verified: await verifies(work, work.proof),
+      })),
+
+      publish: phase('publishing', 'assembled', async (work, { job, input: { job: name, epoch } }) => {
+        const { zkey, architecture, constraints, proof, publicSignals, parts } = work;
+        const record: ProofRecord = {
+          job: name,
+          statement: job.statement,
+          proof: structuredClone(proof) as ProofRecord['proof'],
+          publicSignals: [...publicSignals],
+          verificationKey: { ...verificationKey(zkey) },
+          architecture,
+          constraints,
+          domain: zkey.domainSize,
+          phases: options.millisOf(name),
+          workers: sharesOf(parts.values()),
+          time: new Date().toISOString(),
+        };
+        const bytes = utf8(canonicalJson(record));
+        const signature = await signStatement(identity.signer, PROOF_CONTENT_TYPE, sha256(bytes));
+        const maker = await identity.evidence(sha256Hex(bytes), job.statement.commitment);
+        const subject = subjects.proof(name);
+        const body = { record, signature: base64url(signature), maker };
+        const message = encodeMessage(PublishedProof, { subject, source, epoch, body });
+        try {
+          await bus.append(subject, message, {
+            expectLastSubjectSequence: 0,
+            msgId: name,
+            retryMs: 30_000,
+          });
+        } catch (error) {
+          // Another coordinator was first, or we were and never heard of it; one proof is what was asked for.
+          if (!(error instanceof VouchError && error.code === 'conflict')) throw error;
+        }
+        return {};
+      }),
+    },
+  });
+}
