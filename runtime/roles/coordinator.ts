@@ -48,7 +48,7 @@ import { forget, type Job, proofJobLogic } from './proof-job.ts';
 const WORKING_MS = 4_000;
 const RETRY_MS = 1_000;
 /** Cancelled requests that are remembered until they are pulled. */
-const MAX_WITHDRAWN = 1024;
+const MAX_WITHDRAWN = 65_536;
 
 export interface CoordinatorOptions {
   /** what a worker's evidence has to satisfy */
@@ -98,14 +98,16 @@ export const coordinatorRole =
     context.onStop(() => fleet.close());
 
     const jobs = new Map<string, Job>();
-    /** Secrets shown for requests that are not worked on here: they may be next in the queue. */
-    const withdrawn = new Map<string, string>();
+    /** Digests of secrets that were shown for requests that are not worked on here: they may be next in the queue. */
+    const withdrawn = new Set<string>();
     const actorOf = (job: string) =>
       actor.getSnapshot().children[jobActorId(job)] as ActorRefFrom<typeof proofJobMachine> | undefined;
 
-    const publishProgress = (body: ProofProgress, epoch?: number) => {
+    /** `epoch`: 0 before the job has its lease. */
+    const publishProgress = (body: ProofProgress, epoch = 0) => {
       const subject = subjects.progress(body.job);
-      bus.publishLossy(subject, encodeMessage(ProofProgress, { subject, source, epoch, body }));
+      const under = epoch > 0 ? { epoch } : {};
+      bus.publishLossy(subject, encodeMessage(ProofProgress, { subject, source, ...under, body }));
     };
     const shardsOf = (job: Job | undefined) =>
       job && 'ledger' in job.work ? job.work.ledger.counts() : { total: 0, done: 0, workers: [] };
@@ -147,11 +149,8 @@ export const coordinatorRole =
       if (request.subject !== subjects.proofRequest(statement.statement, job)) {
         throw new VouchError('bad-message', 'proof.request: its job is not the one of its subject');
       }
-      const secret = withdrawn.get(job);
-      if (secret !== undefined && opens(secret, cancel)) {
-        withdrawn.delete(job);
+      if (cancel !== undefined && withdrawn.delete(cancel))
         throw new VouchError('cancelled', `job ${job} was cancelled before it was begun`);
-      }
       if (jobs.has(job)) {
         request.working();
         return undefined;
@@ -263,14 +262,15 @@ export const coordinatorRole =
         const { job: name, secret } = message.body;
         if (received.subject !== subjects.control('proof-job', name, 'cancel'))
           throw new VouchError('bad-message', 'proof.cancel: its job is not the one of its subject');
+        const digest = sha256Hex(fromHex(secret, 'secret'));
         const job = jobs.get(name);
         if (!job) {
           // Another coordinator may work on it, and answers. Of what is only remembered the oldest goes first.
-          withdrawn.set(name, secret);
-          for (const oldest of withdrawn.keys()) if (withdrawn.size > MAX_WITHDRAWN) withdrawn.delete(oldest);
+          withdrawn.add(digest);
+          for (const oldest of withdrawn) if (withdrawn.size > MAX_WITHDRAWN) withdrawn.delete(oldest);
           return;
         }
-        if (!opens(secret, job.cancel))
+        if (digest !== job.cancel)
           throw new VouchError('bad-input', `job ${name}: expected the secret of its request, got another`);
         job.reason = 'it was cancelled by its requester';
         actor.send({ type: 'job.cancel', job: name });
@@ -284,7 +284,3 @@ export const coordinatorRole =
     });
     return { actor, drain: { type: 'coordinator.drain' } };
   };
-
-/** Whether a secret is the one whose digest a request names. */
-const opens = (secret: string, digest: string | undefined): boolean =>
-  digest !== undefined && sha256Hex(fromHex(secret, 'secret')) === digest;

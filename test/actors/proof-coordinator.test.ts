@@ -1,7 +1,6 @@
 import { createActor, SimulatedClock, setup } from 'xstate';
 import { fleetMemberMachine } from '../../actors/fleet-member.ts';
 import {
-  jobActorId,
   memberActorId,
   ProofCoordinatorContext,
   proofCoordinatorMachine,

@@ -34,7 +34,13 @@ import {
 import { ErrorReply, encodeHeader, type MessageType, type Outgoing } from '../../protocols/envelope.ts';
 import { InferReply, InferRequest } from '../../protocols/inference.ts';
 import { Shard, ShardRefused, ShardResult } from '../../protocols/msm.ts';
-import { ProofProgress, ProofRequest, PublishedProof } from '../../protocols/proof.ts';
+import {
+  ProofCancel,
+  ProofCancelled,
+  ProofProgress,
+  ProofRequest,
+  PublishedProof,
+} from '../../protocols/proof.ts';
 import { subjects } from '../../protocols/subjects.ts';
 import { DeadLetter, Heartbeat, Transition } from '../../protocols/transition.ts';
 import { manifestOf } from '../../runtime/nats/blobs.ts';
@@ -209,6 +215,7 @@ export async function examples(): Promise<Record<string, string>> {
   const audit = await auditChain(story.releasePolicy, evidenceDigest(releaseDocument));
   const boot = fixedId('boot');
 
+  const cancelSecret = fixed('cancel secret');
   return {
     'example error': message(ErrorReply, {
       subject: subjects.evidence(MODEL),
@@ -374,8 +381,21 @@ export async function examples(): Promise<Record<string, string>> {
     'example proof request': message(ProofRequest, {
       subject: subjects.proofRequest('quality', job),
       source: client,
-      body: { job, statement },
+      body: { job, statement, cancel: sha256Hex(cancelSecret) },
     }),
+    'example proof cancel': [
+      message(ProofCancel, {
+        subject: subjects.control('proof-job', job, 'cancel'),
+        source: client,
+        body: { job, secret: hex(cancelSecret) },
+      }),
+      message(ProofCancelled, {
+        subject: subjects.control('proof-job', job, 'cancel'),
+        source: coordinator,
+        cause: fixedId('proof.cancel'),
+        body: { job },
+      }),
+    ].join('\n\n'),
     'example proof progress': [
       message(ProofProgress, {
         subject: subjects.progress(job),

@@ -6,7 +6,7 @@ import { encodeMessage, RemoteError } from '../../../protocols/envelope.ts';
 import type { VouchError } from '../../../protocols/errors.ts';
 import { ProofRequest, type QualityStatement } from '../../../protocols/proof.ts';
 import { subjects } from '../../../protocols/subjects.ts';
-import { awaitProof } from '../../../runtime/client/client.ts';
+import { awaitProof, cancelProof, type ProofTicket, requestProof } from '../../../runtime/client/client.ts';
 import { folder } from '../../../runtime/home/home.ts';
 import { manifestOf, putBlob } from '../../../runtime/nats/blobs.ts';
 import { startBroker } from '../../../runtime/roles/broker.ts';
@@ -107,6 +107,62 @@ test('what may pass is tried again, and given up after 8 tries with the reason',
   await second.when(({ phase }) => phase === 'witnessing');
   await fixture.role('broker', 'broker-1', startBroker);
   await fixture.check(second);
+});
+
+test('a request is taken back by its secret and by nothing else: while it is worked on, and before', async (t) => {
+  const fixture = await startProving(t);
+  const { client, statement } = fixture;
+  await fixture.process('coordinator', 'c1');
+  // Nobody multiplies, so the first job stays where it is and the second waits behind it.
+  const request = async () => {
+    let ticket: ProofTicket | undefined;
+    const phases: string[] = [];
+    const done = requestProof(client, 'client.test', statement, {
+      onTicket: (made) => {
+        ticket = made;
+      },
+      onProgress: ({ phase }) => void phases.push(phase),
+    });
+    done.catch(() => {});
+    await until(() => ticket !== undefined);
+    return { ticket: ticket!, phases, done };
+  };
+  const first = await request();
+  await until(() => first.phases.includes('dispatching'));
+  const second = await request();
+  const stranger = await fixture.bus('client', 'stranger');
+  const guess = { job: first.ticket.job, secret: 'ab'.repeat(32) };
+  await cancelProof(stranger, 'client.stranger', guess).then(
+    () => assert.unreachable('a guess took it back'),
+    (error: VouchError) => assert.is(error.code, 'bad-input'),
+  );
+  assert.is(await cancelProof(stranger, 'client.stranger', { ...guess, job: second.ticket.job }), false);
+  assert.is(await cancelProof(client, 'client.test', second.ticket), false, 'nobody works on it yet');
+  assert.is(await cancelProof(client, 'client.test', first.ticket), true);
+  for (const { done } of [first, second]) assert.is((await failureOf(done)).code, 'cancelled');
+  assert.not(second.phases.includes('witnessing'));
+  await until(async () => (await fixture.openRequests()) === 0);
+
+  // Whoever stops waiting takes it back, too.
+  const stop = new AbortController();
+  let job = '';
+  const phases: string[] = [];
+  const waiting = requestProof(client, 'client.test', statement, {
+    onTicket: (ticket) => {
+      job = ticket.job;
+    },
+    onProgress: ({ phase }) => void phases.push(phase),
+    signal: stop.signal,
+  });
+  waiting.catch(() => {});
+  await until(() => phases.includes('witnessing'));
+  stop.abort();
+  await waiting.then(
+    () => assert.unreachable('it was published'),
+    (error: VouchError) => assert.is(error.code, 'cancelled'),
+  );
+  await until(async () => (await fixture.openRequests()) === 0);
+  assert.is(await fixture.proofsOf(job), 0);
 });
 
 test('of two coordinators one works; when it stalls the other takes over, and what the first does then counts for nothing', async (t) => {

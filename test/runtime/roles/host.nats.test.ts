@@ -7,6 +7,7 @@ import { ask } from '../../../runtime/nats/service.ts';
 import { gpuRole } from '../../../runtime/roles/gpu.ts';
 import { startRole } from '../../../runtime/roles/host.ts';
 import { assert, suite } from '../../harness.ts';
+import { until } from '../home/home-fixture.ts';
 import { startFixture } from '../nats/nats-fixture.ts';
 
 const test = suite('host', { timeoutMs: 60_000 });
@@ -41,12 +42,12 @@ test('a role is heard, answers control, drains and disconnects', async (t) => {
   let stopped = false;
   t.defer(() => (stopped ? undefined : role.stop()));
 
-  assert.ok(beats.some(({ kind, id }) => kind === 'gpu' && id === 'g1'));
+  await until(() => beats.some(({ kind, id }) => kind === 'gpu' && id === 'g1'));
   const subject = subjects.control('gpu', 'g1', 'drain');
   await ask(watcher, [ControlRequest, ControlReply], { subject, source: 'supervisor.s1', body: {} });
   await role.stop();
   stopped = true;
-  assert.ok(states.includes('binding'), states.join(' '));
+  await until(() => states.includes('binding'));
   assert.is(role.bus.state, 'closed');
 });
 
