@@ -150,7 +150,7 @@ const coordinator = setup({
   },
   delays: {
     pullAgainAfter: ({ context }) => backOffMs(context.misses),
-    drainWithin: 10_000,
+    drainWithin: 30_000,
   },
 });
 

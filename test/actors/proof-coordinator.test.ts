@@ -180,7 +180,7 @@ test('a drain pulls no more and waits for the jobs', async () => {
   actor.send({ type: 'coordinator.drain' });
   assert.ok(pulling.signal.aborted);
   await pulling.resolve({ job: 'b', tries: 1 });
-  clock.increment(9_000);
+  clock.increment(29_000);
   assert.is(value(), 'draining');
   assert.is(fx.count('proofJob'), 1);
   await fx.last('proofJob').resolve(PUBLISHED);
@@ -192,7 +192,7 @@ test('a drain that lasts too long hands the jobs back', async () => {
   const { fx, actor, value, pull, naks, clock } = await admitting();
   await pull('a');
   actor.send({ type: 'coordinator.drain' });
-  clock.increment(10_000);
+  clock.increment(30_000);
   assert.is(value(), 'stopped');
   assert.ok(fx.last('proofJob').signal.aborted);
   assert.equal(naks, [{ job: 'a', code: 'cancelled' }]);
