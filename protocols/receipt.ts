@@ -28,24 +28,14 @@ import { hmac } from '@noble/hashes/hmac.js';
 import { sha256 as nobleSha256 } from '@noble/hashes/sha2.js';
 import { z } from 'zod';
 import { type Check, createChecklist, type Verdict } from './attestation/checklist.ts';
-import {
-  EvidenceDocument,
-  evidenceDigest,
-  isHardware,
-  labelOf,
-  MAX_DOCUMENT_BYTES,
-} from './attestation/document.ts';
-import type { VendorRoots } from './attestation/evidence-verdict.ts';
+import type { Collateral } from './attestation/collateral.ts';
+import { EvidenceDocument, evidenceDigest, isHardware, labelOf } from './attestation/document.ts';
+import type { VendorRoots } from './attestation/formats/format.ts';
+import { MAX_DOCUMENT_BYTES } from './attestation/limits.ts';
 import type { Policy } from './attestation/policy.ts';
 import { policyDigest } from './attestation/policy.ts';
 import { fieldBytes, fieldFromBytes } from './attestation/report-data.ts';
-import {
-  CLOCK_SKEW_SECONDS,
-  type Collateral,
-  type EvidenceReport,
-  stillFresh,
-  verifyEvidence,
-} from './attestation/verify.ts';
+import { CLOCK_SKEW_SECONDS, type EvidenceReport, stillFresh, verifyEvidence } from './attestation/verify.ts';
 import { byteString, byteStringBetween, decodeCbor, encodeCbor } from './cbor.ts';
 import { type Signer, signStatement, verifyStatement } from './cose.ts';
 import { concat, equal, fromBase64url, fromHex, hex, sha256, utf8 } from './encoding.ts';

@@ -18,6 +18,7 @@ import {
   timeOf,
   wholeBits,
 } from './der.ts';
+import { MAX_CERTIFICATE_BYTES, MAX_CRL_BYTES } from './limits.ts';
 import {
   COORDINATE_BYTES,
   type Curve,
@@ -26,8 +27,6 @@ import {
   signatureAlgorithm,
 } from './signature.ts';
 
-export const MAX_CERTIFICATE_BYTES = 16 * 1024;
-export const MAX_CRL_BYTES = 4 * 1024 * 1024;
 /** Certificates in one file of text. */
 const MAX_BUNDLE = 32;
 
@@ -129,7 +128,16 @@ export function parseCertificate(der: Uint8Array, what = 'certificate'): Certifi
   };
 }
 
+/** Reads several; the message of what it throws counts them from 1. Throws `bad-file`. */
+export const parseCertificates = (ders: readonly Uint8Array[]): Certificate[] =>
+  ders.map((der, i) => parseCertificate(der, `certificate ${i + 1}`));
+
+/** Reads a chain, leaf first. Throws `bad-file`. */
+export const parseChain = (ders: readonly Uint8Array[]): Certificate[] =>
+  ders.map((der, i) => parseCertificate(der, i === 0 ? 'leaf certificate' : `certificate ${i}`));
+
 export interface RevocationList {
+  readonly der: Uint8Array;
   readonly signed: Uint8Array;
   readonly algorithm: SignatureAlgorithm;
   readonly signature: Uint8Array;
@@ -172,6 +180,7 @@ export function parseRevocationList(der: Uint8Array, what = 'CRL'): RevocationLi
     revoked.add(hex(expectTag(serial, TAG.integer, what).value));
   }
   return {
+    der,
     signed: body.raw,
     algorithm: algorithm.value,
     signature,
@@ -295,6 +304,13 @@ export function readPem(text: string, label = 'CERTIFICATE', what = 'PEM'): Uint
   return blocks;
 }
 
+/** PEM certificates and nothing else: a damaged label must not make one of them disappear. Throws `bad-file`. */
+export function readChain(text: string, what: string): Certificate[] {
+  const rest = text.replaceAll(/-----BEGIN CERTIFICATE-----[^-]*-----END CERTIFICATE-----/g, '');
+  if (rest.trim() !== '') return refuse(what, 'expected nothing but certificates as PEM');
+  return parseChain(readPem(text, 'CERTIFICATE', what));
+}
+
 /** Padded base64 with white space; throws `bad-file`. */
 export function fromBase64(text: string, what: string): Uint8Array {
   const digits = text.replaceAll(/[\t\n\r ]/g, '');
@@ -313,30 +329,27 @@ const asText = (bytes: Uint8Array): string => new TextDecoder('latin1').decode(b
 
 /** Certificates of a file, PEM (any number) or DER (one or a series), not yet parsed; throws `bad-file`. */
 export function splitCertificates(bytes: Uint8Array, what = 'certificates'): Uint8Array[] {
-  const found =
-    bytes[0] === TAG.sequence
-      ? elementsOf(bytes, what).map(({ raw }) => raw)
-      : readPem(asText(bytes), 'CERTIFICATE', what);
+  const found = isDer(bytes)
+    ? elementsOf(bytes, what).map(({ raw }) => raw)
+    : readPem(asText(bytes), 'CERTIFICATE', what);
   if (found.length === 0 || found.length > MAX_BUNDLE) {
     return refuse(what, `expected 1 to ${MAX_BUNDLE} certificates, got ${found.length}`);
   }
   return found;
 }
 
-/** What a file of DER or PEM holds, by its outer form only. */
-export function sniffCertificates(bytes: Uint8Array): 'certificates' | 'crl' | undefined {
-  if (bytes[0] !== TAG.sequence) {
-    const text = asText(bytes.subarray(0, 64 * 1024));
-    if (text.includes('-----BEGIN CERTIFICATE-----')) return 'certificates';
-    return text.includes('-----BEGIN X509 CRL-----') ? 'crl' : undefined;
-  }
+/** Whether bytes start like DER. */
+export const isDer = (bytes: Uint8Array): boolean => bytes[0] === TAG.sequence;
+
+/** Whether DER has the outer form of a CRL: a version number where a certificate has a tag of its own. */
+export function looksLikeRevocationList(bytes: Uint8Array): boolean {
+  if (!isDer(bytes)) return false;
   try {
     const [first] = elementsOf(bytes, '');
     const [body] = childrenOf(first!, '');
     const [version] = childrenOf(expectTag(body, TAG.sequence, ''), '');
-    if (version?.tag === contextTag(0)) return 'certificates';
-    return version?.tag === TAG.integer ? 'crl' : undefined;
+    return version?.tag === TAG.integer;
   } catch {
-    return undefined;
+    return false;
   }
 }

@@ -7,13 +7,9 @@
  */
 import { hex } from '../encoding.ts';
 import { messageOf, VouchError } from '../errors.ts';
-import {
-  type Certificate,
-  parseCertificate,
-  parseRevocationList,
-  type RevocationList,
-} from './certificate.ts';
+import type { Certificate, RevocationList } from './certificate.ts';
 import type { Check, Recorder } from './checklist.ts';
+import type { Parsed } from './parsed.ts';
 import { type SignatureVerifier, verifySignature } from './signature.ts';
 
 /** Certificates on a path, leaf and root included. */
@@ -22,19 +18,17 @@ const MAX_PATH = 8;
 const MAX_POOL = 32;
 
 export interface ChainQuestion {
-  /** DER */
-  readonly leaf: Uint8Array;
-  /** DER, in any order; the root must be among them or among `own` */
-  readonly intermediates: readonly Uint8Array[];
-  /** DER of certificates of ours, for chains that leave them out */
-  readonly own?: readonly Uint8Array[] | undefined;
-  /** whether every one of `intermediates` must be part of the path; default false */
+  /** the leaf, then others in any order; the root must be among them or among `own` */
+  readonly certificates: readonly [Certificate, ...Certificate[]];
+  /** certificates of ours, for chains that leave them out */
+  readonly own?: readonly Certificate[] | undefined;
+  /** whether every one of `certificates` must be part of the path; default false */
   readonly exact?: boolean | undefined;
   /** lower-case hex SHA-256 of the roots' DER */
   readonly rootFingerprints: readonly string[];
   readonly now: Date;
-  /** DER; those of other issuers are ignored */
-  readonly crls?: readonly Uint8Array[] | undefined;
+  /** those of other issuers are ignored; one that cannot be read fails the chain */
+  readonly crls?: readonly Parsed<RevocationList>[] | undefined;
   /**
    * `required`: every certificate whose issuer may sign CRLs must be covered by a current one.
    * `if-present` (default): only the CRLs at hand count; these must be genuine and current all the same.
@@ -58,8 +52,6 @@ export interface ChainReport {
   /** whether every check passed */
   readonly passed: boolean;
   readonly checks: readonly ChainCheck[];
-  /** present when it could be read, whatever the outcome */
-  readonly leaf?: Certificate;
   /** leaf first, root last; complete only when `path` passed */
   readonly path: readonly Certificate[];
 }
@@ -75,35 +67,34 @@ export async function verifyChain(question: ChainQuestion): Promise<ChainReport>
     checks.set(name, { name, status: passed ? 'pass' : 'fail', detail: fault ?? done });
     return passed;
   };
-  const report = (leaf: Certificate | undefined, path: readonly Certificate[]): ChainReport => {
+  const report = (path: readonly Certificate[]): ChainReport => {
     const all = [...checks.values()];
-    const passed = all.every(({ status }) => status === 'pass');
-    return { passed, checks: all, path, ...(leaf === undefined ? {} : { leaf }) };
+    return { passed: all.every(({ status }) => status === 'pass'), checks: all, path };
   };
 
-  let leaf: Certificate | undefined;
-  let pool: Certificate[];
+  const {
+    certificates: [leaf, ...others],
+    own = [],
+    crls = [],
+  } = question;
   let lists: RevocationList[];
   try {
-    const { intermediates, own = [], crls = [] } = question;
-    if (intermediates.length + own.length > MAX_POOL || crls.length > MAX_POOL) {
+    if (others.length + own.length > MAX_POOL || crls.length > MAX_POOL) {
       throw new VouchError('too-large', `expected at most ${MAX_POOL} certificates and CRLs`);
     }
-    leaf = parseCertificate(question.leaf, 'leaf certificate');
-    pool = [...intermediates, ...own].map((der, i) => parseCertificate(der, `certificate ${i + 1}`));
-    lists = crls.map((der, i) => parseRevocationList(der, `CRL ${i + 1}`));
-    record('certificates', undefined, `${pool.length + 1} certificates, ${lists.length} CRLs`);
+    lists = crls.map((list) => list());
+    record('certificates', undefined, `${others.length + own.length + 1} certificates, ${lists.length} CRLs`);
   } catch (error) {
+    if (!(error instanceof VouchError)) throw error;
     record('certificates', messageOf(error), '');
-    return report(leaf, []);
+    return report([]);
   }
 
-  const { path, fault: broken } = await buildPath(leaf, pool, rootFingerprints, verify);
-  const supplied = question.exact ? pool.slice(0, question.intermediates.length) : [];
-  const unused = supplied.find((certificate) => !path.includes(certificate));
-  const fault = broken ?? (unused && `${unused.subjectName} is not part of the chain`);
+  const { path, fault: broken } = await buildPath(leaf, [...others, ...own], rootFingerprints, verify);
+  const unused = question.exact && others.find((certificate) => !path.includes(certificate));
+  const fault = broken ?? (unused ? `${unused.subjectName} is not part of the chain` : undefined);
   const names = path.map(({ subjectName }) => subjectName).join(' <- ');
-  if (!record('path', fault, `${names} (pinned root)`)) return report(leaf, path);
+  if (!record('path', fault, `${names} (pinned root)`)) return report(path);
   record(
     'dates',
     path.map((certificate) => dateFault(certificate, now)).find(Boolean),
@@ -111,7 +102,7 @@ export async function verifyChain(question: ChainQuestion): Promise<ChainReport>
   );
   record('constraints', constraintFault(path), 'each issuer may sign, path lengths hold');
   record('revocation', ...(await checkRevocation(path, lists, revocation, now, verify)));
-  return report(leaf, path);
+  return report(path);
 }
 
 /**

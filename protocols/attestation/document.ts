@@ -8,18 +8,15 @@ import { encodeCbor } from '../cbor.ts';
 import { base64url, fromBase64url, fromHex, hex, sha256Hex } from '../encoding.ts';
 import { Digest, FieldElement, Id, Nonce } from '../envelope.ts';
 import { X_WING_PUBLIC_KEY_BYTES } from '../x-wing.ts';
-import { SIMULATED, SIMULATED_GPU } from './formats/simulated.ts';
+import { formatNamed } from './formats/registry.ts';
+import {
+  MAX_DEVICES,
+  MAX_EVIDENCE_BYTES,
+  MAX_PART_CERTIFICATE_BYTES,
+  MAX_PART_CERTIFICATES,
+  MAX_REFERENCES,
+} from './limits.ts';
 import { type Binding, CC_MODES, type GpuState, gpuEvidenceDigest } from './report-data.ts';
-
-/** What one CPU or GPU signed is at most this long, decoded. */
-export const MAX_EVIDENCE_BYTES = 64 * 1024;
-export const MAX_CERTIFICATE_BYTES = 4 * 1024;
-export const MAX_CERTIFICATES = 8;
-export const MAX_DEVICES = 16;
-/** Files of collateral that a document names at most. */
-export const MAX_REFERENCES = 64;
-/** A document's canonical CBOR is at most this long: eight GPUs of 20 KiB fit, sixteen at the limits above do not. */
-export const MAX_DOCUMENT_BYTES = 384 * 1024;
 
 const base64Length = (bytes: number): number => Math.ceil((bytes * 4) / 3);
 const base64Of = (most: number) =>
@@ -40,7 +37,7 @@ const SignedPart = z.strictObject({
   /** base64url of what the device signed */
   evidence: base64Of(MAX_EVIDENCE_BYTES),
   /** base64url of DER: the device's own certificates, where the evidence does not hold them */
-  certificates: z.array(base64Of(MAX_CERTIFICATE_BYTES)).max(MAX_CERTIFICATES),
+  certificates: z.array(base64Of(MAX_PART_CERTIFICATE_BYTES)).max(MAX_PART_CERTIFICATES),
 });
 
 /** Unknown fields are errors. */
@@ -111,16 +108,12 @@ export const cpuOf = ({ cpu }: EvidenceDocument): Signed => decodePart(cpu);
 export const gpuOf = ({ gpu }: EvidenceDocument): GpuState | undefined =>
   gpu === null ? undefined : { ...gpu, devices: gpu.devices.map(decodePart) };
 
-const SIMULATIONS: readonly string[] = [SIMULATED, SIMULATED_GPU];
-const HARDWARE: readonly string[] = ['sev-snp', 'tdx', 'sgx', 'nvidia-gpu', 'nvidia-switch'];
-
 /** Whether every part of a document comes from hardware; whatever is unknown counts as simulated. */
 export const isHardware = ({ cpu, gpu }: Pick<EvidenceDocument, 'cpu' | 'gpu'>): boolean =>
-  [cpu, ...(gpu?.devices ?? [])].every(({ format }) => HARDWARE.includes(format));
-
-/** Whether any part of a document is one of the simulations. */
-export const isSimulated = ({ cpu, gpu }: Pick<EvidenceDocument, 'cpu' | 'gpu'>): boolean =>
-  [cpu, ...(gpu?.devices ?? [])].some(({ format }) => SIMULATIONS.includes(format));
+  [cpu, ...(gpu?.devices ?? [])].every(({ format: name }) => {
+    const format = formatNamed(name);
+    return format?.inDocuments === true && format.hardware;
+  });
 
 /** What stands in front of the detail of every check about this document. */
 export const labelOf = (document: Pick<EvidenceDocument, 'cpu' | 'gpu'>): string =>

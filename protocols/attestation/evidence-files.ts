@@ -2,157 +2,251 @@
  * Sorts files by what they hold, whatever they are called: evidence, and what belongs to it. Binary formats may
  * come as hex or base64 text, as tools print them. Only the outer form is looked at: nothing here says that anything is
  * genuine.
+ *
+ * Every kind of file is one row of one table: the formats of evidence (formats/registry.ts), then what evidence travels
+ * in and what belongs to it. No two rows recognise the same bytes.
  */
 
 import { fromHex } from '../encoding.ts';
 import { messageOf, VouchError } from '../errors.ts';
 import {
-  type Certificate,
   fromBase64,
+  isDer,
+  looksLikeRevocationList,
   parseCertificate,
+  parseCertificates,
   parsePublicKey,
   parseRevocationList,
   readPem,
   splitCertificates,
 } from './certificate.ts';
+import type { Collateral } from './collateral.ts';
 import { looksLikeEventLog } from './formats/eventlog.ts';
+import type { Evidence, Format } from './formats/format.ts';
+import { mergeCollateral, NO_COLLATERAL, readIntelCollateral } from './formats/intel-collateral.ts';
+import { isGpuEvidenceFile, isSwitchReport, parseGpuEvidenceFile } from './formats/nvidia-report.ts';
+import { FORMATS } from './formats/registry.ts';
+import { isRim, parseRim } from './formats/rim.ts';
 import {
-  type IntelCollateral,
-  mergeCollateral,
-  NO_COLLATERAL,
-  readIntelCollateral,
-} from './formats/intel-collateral.ts';
-import { looksLikeQuote } from './formats/intel-quote.ts';
-import { isSwitchReport, parseGpuEvidenceFile } from './formats/nvidia-report.ts';
-import { parseCertificateTable, SNP_REPORT_BYTES } from './formats/sev-snp-report.ts';
-import { sniff } from './formats/sniff.ts';
-import { isPcrText, type PcrValues, parsePcrs } from './formats/tpm-quote.ts';
-import type { PublicKey } from './signature.ts';
+  isCertificateTable,
+  isSnpReport,
+  parseCertificateTable,
+  SNP_REPORT_BYTES,
+} from './formats/sev-snp-report.ts';
+import { isTpmSignature, parseTpmSignature } from './formats/tpm-attest.ts';
+import { isPcrText, parsePcrs } from './formats/tpm-pcrs.ts';
+import { type Parsed, parsedOnce } from './parsed.ts';
 
 export interface NamedBytes {
   readonly name: string;
   readonly bytes: Uint8Array;
 }
 
-/** A device's report; from NVIDIA's own files with its certificates. */
-export interface DeviceFile {
-  readonly report: Uint8Array;
-  readonly certificates?: readonly Uint8Array[];
-}
-
 /** Files by what they hold, in the order in which they came. */
-export interface SortedFiles {
-  readonly quotes: readonly NamedBytes[];
-  readonly snpReports: readonly NamedBytes[];
-  readonly gpus: readonly DeviceFile[];
-  readonly switches: readonly DeviceFile[];
-  readonly eventLogs: readonly NamedBytes[];
-  readonly hyperEnclaves: readonly NamedBytes[];
-  readonly tpmQuotes: readonly NamedBytes[];
-  readonly tpmSignatures: readonly NamedBytes[];
-  /** one entry a file */
-  readonly pcrs: readonly PcrValues[];
-  /** attestation keys without a certificate */
-  readonly keys: readonly PublicKey[];
-  readonly certificates: readonly Certificate[];
-  /** DER */
-  readonly crls: readonly Uint8Array[];
-  readonly intel: IntelCollateral;
-  /** reference integrity manifests: XML */
-  readonly manifests: readonly NamedBytes[];
-  /** what is none of these, and why */
+export interface SortedFiles extends Collateral {
+  readonly evidence: readonly Evidence[];
+  /** what is neither evidence nor belongs to it, and why */
   readonly unknown: readonly { readonly name: string; readonly reason: string }[];
 }
 
-type Growing = {
-  -readonly [K in keyof SortedFiles]: SortedFiles[K] extends readonly (infer T)[] ? T[] : SortedFiles[K];
+/** What one file holds, as lists to be joined. */
+type Contents = Partial<Omit<SortedFiles, 'unknown' | 'digests'>>;
+
+/** A file's bytes, as text where they are text. */
+interface Content {
+  readonly bytes: Uint8Array;
+  readonly text: Parsed<string | undefined>;
+}
+
+/** What a file may hold. */
+export interface FileKind {
+  /** for a piece of evidence, that of its format */
+  readonly name: string;
+  /** for people */
+  readonly title: string;
+  /** Never throws. */
+  readonly recognise: (content: Content) => boolean;
+  /** Throws a coded error for what has the outer form only. */
+  readonly read: (content: Content) => Contents;
+}
+
+const formats: readonly FileKind[] = Object.entries<Format>(FORMATS).map(([format, row]) => ({
+  name: format,
+  title: `evidence of ${row.title}`,
+  recognise: ({ bytes }) => row.recognise(bytes),
+  read: ({ bytes }) => {
+    if (row.notInFiles !== undefined) throw new VouchError('bad-input', row.notInFiles);
+    return { evidence: [{ format, bytes }] };
+  },
+}));
+
+/** What evidence travels in. */
+const containers: readonly FileKind[] = [
+  {
+    name: 'sev-snp-with-certificates',
+    title: 'an SNP report followed by its certificates, as a guest gets them when it asks for both',
+    recognise: ({ bytes }) =>
+      isSnpReport(bytes.subarray(0, SNP_REPORT_BYTES)) &&
+      isCertificateTable(bytes.subarray(SNP_REPORT_BYTES)),
+    read: ({ bytes }) => ({
+      ...readTable(bytes.subarray(SNP_REPORT_BYTES)),
+      evidence: [{ format: 'sev-snp', bytes: bytes.subarray(0, SNP_REPORT_BYTES) }],
+    }),
+  },
+  {
+    name: 'nvidia-evidence-file',
+    title: "GPU evidence with its certificates, as NVIDIA's tools write it",
+    recognise: ({ bytes }) => isGpuEvidenceFile(bytes),
+    read: ({ bytes }) => ({
+      evidence: parseGpuEvidenceFile(bytes).map(({ report, certificates }) => ({
+        format: isSwitchReport(report) ? 'nvidia-switch' : 'nvidia-gpu',
+        bytes: report,
+        certificates: parsedOnce(() => parseCertificates(certificates)),
+      })),
+    }),
+  },
+];
+
+const collateral: readonly FileKind[] = [
+  {
+    name: 'event-log',
+    title: "a TD's event log",
+    recognise: ({ bytes }) => looksLikeEventLog(bytes),
+    read: ({ bytes }) => ({ eventLogs: [bytes] }),
+  },
+  {
+    name: 'ccel-table',
+    title: 'the ACPI table that says where firmware keeps the event log: nothing to verify in it',
+    recognise: ({ bytes }) => bytes.length === CCEL_TABLE_BYTES && startsWith(bytes, 'CCEL'),
+    read: () => ({}),
+  },
+  {
+    name: 'sev-snp-certificates',
+    title: "AMD's certificates and CRLs in a host's table",
+    recognise: ({ bytes }) => isCertificateTable(bytes),
+    read: ({ bytes }) => readTable(bytes),
+  },
+  {
+    name: 'tpm-signature',
+    title: 'the signature of a TPM quote',
+    recognise: ({ bytes }) => isTpmSignature(bytes),
+    read: ({ bytes }) => ({ tpmSignatures: [parsedOnce(() => parseTpmSignature(bytes))] }),
+  },
+  {
+    name: 'rim',
+    title: 'a reference integrity manifest',
+    recognise: ({ bytes }) => isRim(bytes),
+    read: ({ bytes }) => ({ manifests: [parsedOnce(() => parseRim(bytes))] }),
+  },
+  {
+    name: 'crl',
+    title: 'a list of revoked certificates as DER',
+    recognise: ({ bytes }) => looksLikeRevocationList(bytes),
+    read: ({ bytes }) => readCertificates([], [bytes]),
+  },
+  {
+    name: 'certificates',
+    title: 'certificates as DER',
+    recognise: ({ bytes }) => isDer(bytes) && !looksLikeRevocationList(bytes),
+    read: ({ bytes }) => readCertificates(splitCertificates(bytes), []),
+  },
+  {
+    name: 'pcrs',
+    title: 'PCR values',
+    recognise: ({ text }) => isPcrText(text() ?? ''),
+    read: ({ text }) => ({ pcrs: [parsePcrs(text() ?? '')] }),
+  },
+  {
+    name: 'intel-collateral',
+    title: "Intel's statements about platforms",
+    recognise: ({ text }) => text()?.startsWith('{') === true && !isPcrText(text() ?? ''),
+    read: ({ text }) => {
+      const intel = readIntelCollateral(text() ?? '');
+      if (intel === undefined) throw new VouchError('bad-input', 'JSON that is no collateral known here');
+      return { intel };
+    },
+  },
+  {
+    // Text only, so that damaged evidence which happens to hold PEM does not pass for it.
+    name: 'pem',
+    title: 'certificates, CRLs or keys as PEM',
+    recognise: ({ text }) =>
+      text()?.includes('-----BEGIN ') === true && !text()?.startsWith('{') && !isPcrText(text() ?? ''),
+    read: ({ text }) => readPemText(text() ?? ''),
+  },
+];
+
+const KINDS: readonly FileKind[] = [...formats, ...containers, ...collateral];
+
+/** What kind of file bytes are, by their outer form; undefined for what is neither evidence nor belongs to it. */
+export const kindOf = (bytes: Uint8Array): FileKind | undefined => {
+  const content = contentOf(bytes);
+  return KINDS.find(({ recognise }) => recognise(content));
 };
 
 /** Never throws for what the files hold. */
 export function sortFiles(files: readonly NamedBytes[]): SortedFiles {
-  const sorted: Growing = {
-    quotes: [],
-    snpReports: [],
-    gpus: [],
-    switches: [],
-    eventLogs: [],
-    hyperEnclaves: [],
-    tpmQuotes: [],
-    tpmSignatures: [],
-    pcrs: [],
-    keys: [],
-    certificates: [],
-    crls: [],
-    intel: NO_COLLATERAL,
-    manifests: [],
-    unknown: [],
-  };
-  for (const file of files) {
+  const unknown: SortedFiles['unknown'][number][] = [];
+  const all: Contents[] = [];
+  for (const { name, bytes } of files) {
     try {
-      recognise(file, sorted);
+      all.push(readFile(contentOf(bytes)));
     } catch (error) {
       if (!(error instanceof VouchError)) throw error;
-      sorted.unknown.push({ name: file.name, reason: messageOf(error) });
+      unknown.push({ name, reason: messageOf(error) });
     }
   }
-  const { crls, certificates } = sorted;
-  const loose = { ...NO_COLLATERAL, crls, certificates: certificates.map(({ der }) => der) };
-  return { ...sorted, intel: mergeCollateral(sorted.intel, loose) };
+  const crls = all.flatMap((contents) => contents.crls ?? []);
+  const certificates = all.flatMap((contents) => contents.certificates ?? []);
+  const intel = all.flatMap((contents) => contents.intel ?? []);
+  return {
+    evidence: all.flatMap((contents) => contents.evidence ?? []),
+    certificates,
+    crls,
+    keys: all.flatMap((contents) => contents.keys ?? []),
+    pcrs: all.flatMap((contents) => contents.pcrs ?? []),
+    tpmSignatures: all.flatMap((contents) => contents.tpmSignatures ?? []),
+    eventLogs: all.flatMap((contents) => contents.eventLogs ?? []),
+    intel: mergeCollateral(...intel, { ...NO_COLLATERAL, crls, certificates }),
+    manifests: all.flatMap((contents) => contents.manifests ?? []),
+    unknown,
+  };
 }
 
-function recognise({ name, bytes: given }: NamedBytes, sorted: Growing): void {
+function readFile(content: Content): Contents {
+  const kind = KINDS.find(({ recognise }) => recognise(content));
+  if (kind !== undefined) return kind.read(content);
+  const reason = content.bytes.length === 0 ? 'the file is empty' : 'neither evidence nor what belongs to it';
+  throw new VouchError('bad-input', reason);
+}
+
+function contentOf(given: Uint8Array): Content {
   const bytes = fromHexText(given) ?? fromBase64Text(given) ?? given;
-  if (looksLikeQuote(bytes)) sorted.quotes.push({ name, bytes });
-  else if (looksLikeEventLog(bytes)) sorted.eventLogs.push({ name, bytes });
-  // The ACPI table that says where firmware keeps the event log: nothing to verify in it.
-  else if (bytes.length === CCEL_TABLE_BYTES && startsWith(bytes, 'CCEL')) return;
-  else readOthers(name, bytes, sniff(bytes), sorted);
+  return { bytes, text: parsedOnce(() => plainPem(textOf(bytes)?.trimStart())) };
 }
 
-function readOthers(name: string, bytes: Uint8Array, kind: ReturnType<typeof sniff>, sorted: Growing): void {
-  if (kind === 'snp-report') sorted.snpReports.push({ name, bytes });
-  // What a guest gets when it asks for report and certificates at once.
-  else if (kind === 'snp-extended-report') {
-    const { certificates, crls } = parseCertificateTable(bytes.subarray(SNP_REPORT_BYTES));
-    sorted.snpReports.push({ name, bytes: bytes.subarray(0, SNP_REPORT_BYTES) });
-    addCertificates(certificates, crls, sorted);
-  } else if (kind === 'snp-certificate-table') {
-    const { certificates, crls } = parseCertificateTable(bytes);
-    addCertificates(certificates, crls, sorted);
-  } else if (kind === 'gpu-report') sorted.gpus.push({ report: bytes });
-  else if (kind === 'switch-report') sorted.switches.push({ report: bytes });
-  else if (kind === 'gpu-evidence-file') {
-    for (const one of parseGpuEvidenceFile(bytes)) {
-      (isSwitchReport(one.report) ? sorted.switches : sorted.gpus).push(one);
-    }
-  } else if (kind === 'rim') sorted.manifests.push({ name, bytes });
-  else if (kind === 'hyperenclave-quote') sorted.hyperEnclaves.push({ name, bytes });
-  else if (kind === 'tpm-quote') sorted.tpmQuotes.push({ name, bytes });
-  else if (kind === 'tpm-signature') sorted.tpmSignatures.push({ name, bytes });
-  else if (bytes[0] !== DER_SEQUENCE) readText(bytes, sorted);
-  else if (kind === 'crl') addCertificates([], [bytes], sorted);
-  else addCertificates(splitCertificates(bytes), [], sorted);
+function readPemText(text: string): Contents {
+  const keys = readPem(text, 'PUBLIC KEY', 'keys').map((der) => parsePublicKey(der));
+  const certificates = readPem(text, 'CERTIFICATE', 'certificates');
+  const crls = readPem(text, 'X509 CRL', 'CRLs');
+  if (keys.length > 0 && certificates.length + crls.length === 0) return { keys };
+  return { keys, ...readCertificates(certificates, crls) };
 }
 
-/** JSON or PEM; text only, so that damaged evidence which happens to hold PEM does not pass for it. */
-function readText(bytes: Uint8Array, sorted: Growing): void {
-  const text = plainPem(textOf(bytes)?.trimStart());
-  if (text !== undefined && isPcrText(text)) sorted.pcrs.push(parsePcrs(text));
-  else if (text?.startsWith('{')) {
-    const intel = readIntelCollateral(text);
-    if (intel === undefined) throw new VouchError('bad-input', 'JSON that is no collateral known here');
-    sorted.intel = mergeCollateral(sorted.intel, intel);
-  } else if (text?.includes('-----BEGIN ')) {
-    const keys = readPem(text, 'PUBLIC KEY', 'keys').map((der) => parsePublicKey(der));
-    sorted.keys.push(...keys);
-    const certificates = readPem(text, 'CERTIFICATE', 'certificates');
-    const crls = readPem(text, 'X509 CRL', 'CRLs');
-    if (keys.length === 0 || certificates.length + crls.length > 0)
-      addCertificates(certificates, crls, sorted);
-  } else {
-    const reason = bytes.length === 0 ? 'the file is empty' : 'neither evidence nor what belongs to it';
-    throw new VouchError('bad-input', reason);
+function readTable(bytes: Uint8Array): Contents {
+  const { certificates, crls } = parseCertificateTable(bytes);
+  return readCertificates(certificates, crls);
+}
+
+/** Every one of them has to be well-formed. */
+function readCertificates(ders: readonly Uint8Array[], lists: readonly Uint8Array[]): Contents {
+  if (ders.length + lists.length === 0) {
+    throw new VouchError('bad-input', 'PEM that holds neither certificates nor CRLs');
   }
+  const certificates = ders.map((der) => parseCertificate(der));
+  const crls = lists.map((der) => parsedOnce(() => parseRevocationList(der)));
+  for (const list of crls) list();
+  return { certificates, crls };
 }
 
 /** Intel's service sends chains in headers, percent-encoded, and some keep them so. */
@@ -175,7 +269,6 @@ function textOf(bytes: Uint8Array): string | undefined {
   }
 }
 
-const DER_SEQUENCE = 0x30;
 const CCEL_TABLE_BYTES = 56;
 
 const startsWith = (bytes: Uint8Array, text: string): boolean =>
@@ -210,15 +303,4 @@ function fromBase64Text(bytes: Uint8Array): Uint8Array | undefined {
     if (!(error instanceof VouchError)) throw error;
     return undefined;
   }
-}
-
-/** Every one of them has to be well-formed. */
-function addCertificates(ders: readonly Uint8Array[], crls: readonly Uint8Array[], sorted: Growing): void {
-  if (ders.length + crls.length === 0) {
-    throw new VouchError('bad-input', 'PEM that holds neither certificates nor CRLs');
-  }
-  const certificates = ders.map((der) => parseCertificate(der));
-  for (const der of crls) parseRevocationList(der);
-  sorted.certificates.push(...certificates);
-  sorted.crls.push(...crls);
 }

@@ -1,24 +1,23 @@
 /** Says in plain words what a policy accepts: every demand that it makes, and what it leaves open. */
 import type {
-  EvidencePolicy,
   GpuPolicy,
   HyperEnclavePolicy,
   IntelPolicy,
-  Platform,
-  Policy,
   Registers,
+  Section,
   SnpPolicy,
   TpmPolicy,
-} from './policy.ts';
+} from './demands.ts';
+import { formatNamed } from './formats/registry.ts';
+import { type EvidencePolicy, type Policy, sectionsOf } from './policy.ts';
 
-const NAMES: Readonly<Record<Platform, string>> = {
-  simulated: 'SIMULATED platforms, which protect nothing',
-  sgx: 'Intel SGX enclaves',
-  tdx: 'Intel TDX guests',
-  'sev-snp': 'AMD SEV-SNP guests',
-  'nvidia-gpu': 'NVIDIA GPUs',
-  tpm: 'TPM 2.0 quotes',
-  hyperenclave: 'HyperEnclave enclaves, of which only a simulator is public',
+/** What stands under each section, in the order of the sections. */
+const SECTIONS: { readonly [K in Section]: (policy: EvidencePolicy) => string[] } = {
+  intel: ({ intel, platforms }) => explainIntel(intel, platforms.includes('tdx')),
+  amd: ({ amd }) => explainSnp(amd),
+  gpu: ({ gpu }) => explainGpu(gpu),
+  tpm: ({ tpm }) => explainTpm(tpm),
+  hyperenclave: ({ hyperenclave }) => explainHyperEnclave(hyperenclave),
 };
 
 const list = (items: readonly (string | number)[], none = 'none'): string => items.join(', ') || none;
@@ -26,16 +25,15 @@ const count = (number: number, one: string): string => `${number} ${one}${number
 
 /** One sentence a line. */
 export function explainPolicy(policy: EvidencePolicy): string[] {
-  const accepts = (...platforms: readonly Platform[]) =>
-    platforms.some((platform) => policy.platforms.includes(platform));
+  // A platform's first format has its name.
+  const titles = policy.platforms.map((platform) => formatNamed(platform)?.title ?? platform);
+  const accepted: ReadonlySet<string> = sectionsOf(policy.platforms);
   return [
-    `Accepts evidence of ${list(policy.platforms.map((platform) => NAMES[platform]))}; of nothing else.`,
+    `Accepts evidence of ${list(titles)}; of nothing else.`,
     ...explainWhole(policy),
-    ...(accepts('sgx', 'tdx') ? explainIntel(policy.intel, accepts('tdx')) : []),
-    ...(accepts('sev-snp') ? explainSnp(policy.amd) : []),
-    ...(accepts('nvidia-gpu') ? explainGpu(policy.gpu) : []),
-    ...(accepts('tpm') ? explainTpm(policy.tpm) : []),
-    ...(accepts('hyperenclave') ? explainHyperEnclave(policy.hyperenclave) : []),
+    ...Object.entries(SECTIONS)
+      .filter(([name]) => accepted.has(name))
+      .flatMap(([, explain]) => explain(policy)),
   ];
 }
 

@@ -8,23 +8,29 @@
  */
 import { z } from 'zod';
 import { canonicalJson, sha256Hex, utf8 } from '../encoding.ts';
-import { Digest } from '../envelope.ts';
 import { VouchError } from '../errors.ts';
 import { SEALING_SUITES } from '../sealing.ts';
+import {
+  type Demands,
+  fingerprints,
+  GpuPolicy,
+  HyperEnclavePolicy,
+  hexOf,
+  IntelPolicy,
+  Measurement,
+  SECTIONS,
+  type Section,
+  SnpPolicy,
+  Svn,
+  TpmPolicy,
+} from './demands.ts';
+import type { Format } from './formats/format.ts';
 import { TcbStatus } from './formats/intel-collateral.ts';
-import { GPU_MODES, MAX_GPUS } from './formats/nvidia-report.ts';
+import { FORMATS, HARDWARE, PLATFORMS, type Platform } from './formats/registry.ts';
+import { SIMULATED } from './formats/simulated.ts';
 
-const SIMULATED = 'simulated';
-/** Platforms whose evidence hardware signs. `hyperenclave` is not among them: of it only a simulator is public. */
-export const HARDWARE = ['sgx', 'tdx', 'sev-snp', 'nvidia-gpu', 'tpm'] as const;
-export const PLATFORMS = [SIMULATED, ...HARDWARE, 'hyperenclave'] as const;
-export type Platform = (typeof PLATFORMS)[number];
-
-const hexOf = (bytes: number) =>
-  z.string().regex(new RegExp(`^[0-9a-f]{${2 * bytes}}$`), `expected ${bytes} bytes as lower-case hex`);
-const Svn = z.int().min(0).max(65_535);
-const Level = z.int().min(0).max(255);
-const fingerprints = (most: number) => z.array(Digest).max(most);
+export type { Registers } from './demands.ts';
+export type { Platform } from './formats/registry.ts';
 
 /** Security version numbers of a simulated platform's components, in the order that its format documents. */
 export const Tcb = z.array(Svn).min(1).max(32);
@@ -40,216 +46,6 @@ export const BINDINGS = [
   'gpuEvidence',
   'xWingKey',
 ] as const;
-
-const Revocation = z
-  .enum(['required', 'if-present'])
-  .describe('`required`: unknown revocation is a failure; `if-present`: lists count where there are any');
-
-/** Registers that one accepted build must have, all of them; what is not named may be anything. */
-const Registers = z
-  .strictObject({
-    measurement: z.union([hexOf(32), hexOf(48)]).describe('MRENCLAVE, MRTD, or measurement of an SNP guest'),
-    mrsigner: hexOf(32),
-    isvProdId: Svn,
-    minimumIsvSvn: Svn,
-    rtmr0: hexOf(48),
-    rtmr1: hexOf(48),
-    rtmr2: hexOf(48),
-    rtmr3: hexOf(48),
-    mrseam: hexOf(48),
-    mrconfigid: hexOf(48),
-    mrowner: hexOf(48),
-    mrownerconfig: hexOf(48),
-    hostData: hexOf(32),
-    familyId: hexOf(16),
-    imageId: hexOf(16),
-    idKeyDigest: hexOf(48),
-    authorKeyDigest: hexOf(48),
-    minimumGuestSvn: z
-      .int()
-      .min(0)
-      .max(2 ** 32 - 1),
-  })
-  .partial()
-  .refine((registers) => Object.keys(registers).length > 0, 'expected at least one register');
-export type Registers = z.infer<typeof Registers>;
-
-const Measurement = z.union([hexOf(32), hexOf(48), Registers]);
-
-const Advisory = z.string().regex(/^INTEL-SA-\d{5}$/, 'expected an advisory such as INTEL-SA-00615');
-
-export const IntelPolicy = z.strictObject({
-  tcbStatuses: z
-    .array(TcbStatus.exclude(['Revoked']))
-    .min(1)
-    .max(6)
-    .default(['UpToDate'])
-    .describe('TCB statuses accepted, of the platform, of the TDX module and of the quoting enclave'),
-  graceDays: z
-    .int()
-    .min(0)
-    .max(3650)
-    .default(0)
-    .describe('days for which OutOfDate is accepted after a better level was published'),
-  advisories: z
-    .union([z.literal('any'), z.array(Advisory).max(256)])
-    .default('any')
-    .describe('advisories that may be open at the level found'),
-  minimumEvaluationNumber: z
-    .int()
-    .min(0)
-    .default(0)
-    .describe('least tcbEvaluationDataNumber of TCB info and QE identity: refuses collateral rolled back'),
-  minimumSvns: z
-    .strictObject({
-      cpu: z.array(Level).length(16).optional(),
-      pce: Svn.optional(),
-      qe: Svn.optional(),
-      tee: z.array(Level).length(16).optional(),
-    })
-    .prefault({})
-    .describe('least SVNs: of the 16 CPU components, PCE, quoting enclave, and TEE_TCB_SVN of a TD'),
-  revocation: Revocation.default('required'),
-  septVeDisable: z
-    .boolean()
-    .default(true)
-    .describe('TDX: must SEPT_VE_DISABLE be set? Without it the host can inject #VE'),
-  serviceTds: z
-    .union([z.literal('any'), z.array(hexOf(48)).max(64)])
-    .default([])
-    .describe('TDX: service TDs that may be bound, by MRSERVICETD; none is always accepted'),
-  platformIds: z
-    .array(hexOf(16))
-    .min(1)
-    .max(4096)
-    .optional()
-    .describe("platforms accepted, by the PPID in the PCK's certificate"),
-});
-export type IntelPolicy = z.infer<typeof IntelPolicy>;
-
-const PLATFORM_FEATURES = ['ecc', 'rapl-disabled', 'ciphertext-hiding', 'alias-checked'] as const;
-
-export const SnpPolicy = z.strictObject({
-  minimumTcb: z
-    .strictObject({
-      fmc: Level.optional(),
-      bootloader: Level.optional(),
-      tee: Level.optional(),
-      snp: Level.optional(),
-      microcode: Level.optional(),
-    })
-    .prefault({})
-    .describe('least security patch levels, of the reported, the committed and the launch TCB alike'),
-  minimumFirmware: z
-    .string()
-    .regex(/^\d{1,3}\.\d{1,3}\.\d{1,3}$/, 'expected a version such as 1.55.8')
-    .optional()
-    .describe('least committed firmware, as major.minor.build'),
-  maximumVmpl: z
-    .int()
-    .min(0)
-    .max(3)
-    .default(0)
-    .describe('the least privileged VMPL that may have asked for the report'),
-  migration: z.boolean().default(false).describe('may a migration agent move the guest?'),
-  uncommittedFirmware: z
-    .boolean()
-    .default(false)
-    .describe('may firmware run that is not committed to, so can still roll back?'),
-  smt: z.boolean().default(true).describe('may the host run two threads on a core?'),
-  platformFeatures: z
-    .array(z.enum(PLATFORM_FEATURES))
-    .max(PLATFORM_FEATURES.length)
-    .default([])
-    .describe('what the platform must have turned on; `alias-checked` answers CVE-2024-21944'),
-  revocation: Revocation.default('required'),
-  chipIds: z
-    .array(z.string().regex(/^(?:[0-9a-f]{16}|[0-9a-f]{128})$/, 'expected 8 or 64 bytes as lower-case hex'))
-    .min(1)
-    .max(4096)
-    .optional()
-    .describe('chips accepted'),
-});
-export type SnpPolicy = z.infer<typeof SnpPolicy>;
-
-export const GPU_ARCHITECTURES = ['hopper', 'blackwell'] as const;
-export type GpuArchitecture = (typeof GPU_ARCHITECTURES)[number];
-const Presence = z.enum(['required', 'if-present']);
-
-export const GpuPolicy = z.strictObject({
-  count: z.int().min(1).max(MAX_GPUS).optional().describe('how many GPUs there must be'),
-  architectures: z
-    .array(z.enum(GPU_ARCHITECTURES))
-    .min(1)
-    .max(GPU_ARCHITECTURES.length)
-    .default([...GPU_ARCHITECTURES]),
-  drivers: z
-    .array(z.string().regex(/^[0-9]+(?:\.[0-9]+){1,3}$/, 'expected a driver such as 550.90.07'))
-    .min(1)
-    .max(256)
-    .optional()
-    .describe('driver versions accepted'),
-  vbioses: z
-    .array(z.string().regex(/^[0-9A-F]{2}(?:\.[0-9A-F]{2}){4}$/, 'expected a vBIOS such as 96.00.5E.00.01'))
-    .min(1)
-    .max(256)
-    .optional()
-    .describe('vBIOS versions accepted'),
-  modes: z
-    .array(z.enum(GPU_MODES))
-    .min(1)
-    .max(GPU_MODES.length)
-    .default([...GPU_MODES])
-    .describe('modes accepted: one GPU alone, several, or several behind switches'),
-  switches: z
-    .int()
-    .min(1)
-    .max(64)
-    .optional()
-    .describe('`ppcie`: how many switches every GPU must see; HGX boards of Hopper have 4'),
-  switchEvidence: Presence.default('required').describe('`ppcie`: evidence of every switch'),
-  rims: Presence.default('required').describe('manifests of driver, vBIOS and switch'),
-  fwid: Presence.default('required').describe('the firmware id in the report, which older drivers leave out'),
-  guestState: Presence.default('required').describe('CC mode `on` and ready, as the measured guest states'),
-  revocation: Revocation.default('required'),
-  devices: z.array(Digest).min(1).max(4096).optional().describe('GPUs accepted, by device certificate'),
-});
-export type GpuPolicy = z.infer<typeof GpuPolicy>;
-
-/** PCR banks whose digests are recomputed here, by the names that tpm2-tools gives them. */
-export const PCR_BANKS = ['sha256', 'sha384', 'sha512', 'sm3_256'] as const;
-export type PcrBank = (typeof PCR_BANKS)[number];
-const PcrIndex = z.string().regex(/^(?:[0-9]|1[0-9]|2[0-3])$/, 'expected a PCR from 0 to 23');
-const PcrValue = z
-  .string()
-  .regex(/^(?:[0-9a-f]{64}|[0-9a-f]{96}|[0-9a-f]{128})$/, 'expected a digest as hex');
-
-/** Whose attestation keys count, and what boot they must attest to. */
-const attestationKeys = {
-  roots: fingerprints(64).default([]).describe('roots accepted for the attestation key, by certificate'),
-  keys: fingerprints(4096)
-    .default([])
-    .describe('attestation keys accepted without a certificate, by SHA-256 of their SubjectPublicKeyInfo'),
-  revocation: Revocation.default('required'),
-};
-
-export const TpmPolicy = z.strictObject({
-  ...attestationKeys,
-  pcrs: z
-    .partialRecord(z.enum(PCR_BANKS), z.record(PcrIndex, z.array(PcrValue).min(1).max(64)))
-    .default({})
-    .describe('by bank and PCR the values accepted; each PCR named here must be quoted'),
-});
-export type TpmPolicy = z.infer<typeof TpmPolicy>;
-
-export const HyperEnclavePolicy = z.strictObject({
-  ...attestationKeys,
-  pcrs: z
-    .record(PcrIndex, z.array(hexOf(32)).min(1).max(64))
-    .default({})
-    .describe('by PCR the SM3 values accepted'),
-});
-export type HyperEnclavePolicy = z.infer<typeof HyperEnclavePolicy>;
 
 export const Policy = z
   .strictObject({
@@ -311,24 +107,26 @@ export const policySchema = () => ({
   ...z.toJSONSchema(Policy, { io: 'input' }),
 });
 
-/** Section of the policy -> its platforms and its schema. */
-const SECTIONS = {
-  intel: { of: ['sgx', 'tdx'], schema: IntelPolicy },
-  amd: { of: ['sev-snp'], schema: SnpPolicy },
-  gpu: { of: ['nvidia-gpu'], schema: GpuPolicy },
-  tpm: { of: ['tpm'], schema: TpmPolicy },
-  hyperenclave: { of: ['hyperenclave'], schema: HyperEnclavePolicy },
-} as const satisfies Record<string, { of: readonly Platform[]; schema: z.ZodType }>;
-type Section = keyof typeof SECTIONS;
-
 /** A policy with every section, as verifiers of hardware evidence read it. */
-export type EvidencePolicy = Policy & { readonly [K in Section]-?: z.infer<(typeof SECTIONS)[K]['schema']> };
+export type EvidencePolicy = Policy & Pick<Demands, Section>;
+
+/** The sections of a policy that are about what it accepts. */
+export function sectionsOf(platforms: readonly Platform[]): ReadonlySet<Section> {
+  const rows = Object.values<Format>(FORMATS);
+  return new Set(
+    rows
+      .filter(({ platform }) => (platforms as readonly string[]).includes(platform))
+      .flatMap(({ section }) => section ?? []),
+  );
+}
 
 /** Checks a policy and fills in its defaults; throws `bad-input` that names the first wrong field. */
 export function parsePolicy(json: unknown): Policy {
   const result = Policy.safeParse(json);
-  if (result.success)
-    return filled(result.data, (of) => of.some((name) => result.data.platforms.includes(name)));
+  if (result.success) {
+    const sections = sectionsOf(result.data.platforms);
+    return filled(result.data, (name) => sections.has(name));
+  }
   const issue = result.error.issues[0];
   const path = ['policy', ...(issue?.path ?? [])].join('.');
   throw new VouchError('bad-input', `${path}: ${issue?.message ?? 'not a policy'}`);
@@ -338,35 +136,15 @@ export function parsePolicy(json: unknown): Policy {
 export const completePolicy = (policy: Policy): EvidencePolicy =>
   filled(policy, () => true) as EvidencePolicy;
 
-function filled(policy: Policy, wanted: (of: readonly Platform[]) => boolean): Policy {
-  const sections = Object.entries(SECTIONS)
-    .filter(([name, { of }]) => policy[name as Section] === undefined && wanted(of))
-    .map(([name, { schema }]) => [name, schema.parse({})]);
-  return { ...policy, ...Object.fromEntries(sections) };
+function filled(policy: Policy, wanted: (section: Section) => boolean): Policy {
+  const missing = (Object.keys(SECTIONS) as Section[]).filter(
+    (name) => policy[name] === undefined && wanted(name),
+  );
+  return { ...policy, ...Object.fromEntries(missing.map((name) => [name, SECTIONS[name].parse({})])) };
 }
 
 /** Lower-case hex SHA-256 of the policy. */
 export const policyDigest = (policy: Policy): string => sha256Hex(utf8(canonicalJson(parsePolicy(policy))));
-
-/** What evidence reports, by the names that a policy uses; numbers are compared with `minimum...`. */
-export type Reported = Readonly<Record<string, string | number | undefined>> & {
-  readonly measurement: string;
-};
-
-/** Whether one of the builds accepted has all the registers that it names as `reported`. */
-export const measurementAccepted = (
-  accepted: NonNullable<Policy['measurements']>,
-  reported: Reported,
-): boolean =>
-  accepted.some((build) =>
-    typeof build === 'string'
-      ? build === reported.measurement
-      : Object.entries(build).every(([name, value]) => {
-          if (!name.startsWith('minimum')) return reported[name] === value;
-          const svn = reported[`${name[7]!.toLowerCase()}${name.slice(8)}`];
-          return typeof svn === 'number' && svn >= (value as number);
-        }),
-  );
 
 /** `parsePolicy` and `completePolicy`, for evidence in files. */
 export const parseEvidencePolicy = (json: unknown): EvidencePolicy => completePolicy(parsePolicy(json));

@@ -14,8 +14,10 @@
 import { equal, hex } from '../encoding.ts';
 import { parse } from '../envelope.ts';
 import { messageOf, VouchError } from '../errors.ts';
-import { parseCertificate } from './certificate.ts';
+import { type Certificate, parseCertificate, parseCertificates } from './certificate.ts';
 import { type Check, type Checklist, createChecklist, type Recorder, type Verdict } from './checklist.ts';
+import { type Collateral, NO_FILES } from './collateral.ts';
+import { measurementAccepted } from './demands.ts';
 import {
   bindingOf,
   cpuOf,
@@ -26,10 +28,10 @@ import {
   labelOf,
   type Signed,
 } from './document.ts';
-import { type SortedFiles, sortFiles } from './evidence-files.ts';
-import { judgeGpus, judgeQuote, judgeSnp, type Part, type VendorRoots } from './evidence-verdict.ts';
-import { SIMULATED, SIMULATED_GPU, verifySimulated, verifySimulatedGpus } from './formats/simulated.ts';
-import { completePolicy, measurementAccepted, type Policy } from './policy.ts';
+import type { CpuClaims, Part, Question, VendorRoots } from './formats/format.ts';
+import { areOneFamily, formatNamed, judgeAll } from './formats/registry.ts';
+import { parsedOnce } from './parsed.ts';
+import { completePolicy, type Policy } from './policy.ts';
 import { type Binding, type GpuState, gpuEvidenceDigest, gpuNonce, reportData } from './report-data.ts';
 
 /** Seconds by which a signer's clock may be ahead of the verifier's. */
@@ -50,10 +52,6 @@ export interface Claims {
   readonly cpu?: unknown;
   readonly gpus?: unknown;
 }
-
-/** What vendors publish about their hardware, sorted, and the digests of the files, where they are known. */
-export type Collateral = SortedFiles & { readonly digests?: ReadonlySet<string> };
-export const NO_FILES: Collateral = sortFiles([]);
 
 export interface EvidenceQuestion {
   /** an EvidenceDocument, not yet checked */
@@ -121,7 +119,7 @@ export async function verifyEvidence(question: EvidenceQuestion): Promise<Eviden
   const prefix = labelOf(document);
 
   const cpu = await judgeCpu(parsed, question, list);
-  const { claims } = cpu;
+  const claims = cpu?.cpu;
   if (claims !== undefined) {
     record(
       'evidence.hardware',
@@ -146,13 +144,13 @@ export async function verifyEvidence(question: EvidenceQuestion): Promise<Eviden
   checkCollateral(document, question.collateral, list);
 
   const own = list.result(prefix);
-  const parts = [cpu.part, gpus].filter((part) => part !== undefined);
+  const parts = [cpu, gpus].filter((part) => part !== undefined);
   const verdict = [own, ...parts].every((part) => part.verdict === 'accept') ? 'accept' : 'reject';
   const labelled = (part: Part) => part.checks.map((one) => ({ ...one, detail: prefix + one.detail }));
   const hardware = isHardware(document);
   return {
     verdict,
-    checks: [...own.checks, ...parts.flatMap(labelled)],
+    checks: eachOnce([...own.checks, ...parts.flatMap(labelled)]),
     digest: evidenceDigest(document),
     ...(claims === undefined
       ? {}
@@ -164,7 +162,7 @@ export async function verifyEvidence(question: EvidenceQuestion): Promise<Eviden
             measurement: claims.measurement,
             debug: claims.debug,
             issuedAt: binding.time,
-            ...(cpu.part?.claims === undefined ? {} : { cpu: cpu.part.claims }),
+            ...(cpu?.claims === undefined ? {} : { cpu: cpu.claims }),
             ...(gpus?.claims === undefined ? {} : { gpus: gpus.claims }),
           },
         }),
@@ -174,9 +172,16 @@ export async function verifyEvidence(question: EvidenceQuestion): Promise<Eviden
   };
 }
 
+/** The CPU and the GPUs may both be simulated, and then make one check each of the same name. */
+const eachOnce = (checks: readonly Check[]): Check[] => [
+  ...new Map(checks.map((check) => [check.id, check])).values(),
+];
+
 interface Parsed {
   readonly document: EvidenceDocument;
   readonly cpu: Signed;
+  /** the CPU's */
+  readonly certificates: readonly Certificate[];
   readonly gpu: GpuState | undefined;
   readonly binding: Binding;
   /** what the CPU must have signed */
@@ -188,118 +193,71 @@ function parseDocument(input: unknown): Parsed {
   const document = parse(EvidenceDocument, input, 'evidence');
   const cpu = cpuOf(document);
   const gpu = gpuOf(document);
-  for (const der of cpu.certificates) parseCertificate(der, 'evidence.cpu.certificates');
+  const certificates = cpu.certificates.map((der) => parseCertificate(der, 'evidence.cpu.certificates'));
   const binding = bindingOf(document);
-  return { document, cpu, gpu, binding, reportData: reportData(binding) };
+  return { document, cpu, certificates, gpu, binding, reportData: reportData(binding) };
 }
 
-/** What the CPU's own format says, as far as all formats say it. */
-interface CpuClaims {
-  readonly platform: string;
-  readonly measurement: string;
-  readonly debug: boolean;
-  readonly reportData: Uint8Array;
-  /** of simulated platforms */
-  readonly tcb?: readonly number[];
-}
-
-/** Simulated evidence records into `list`; that of hardware comes as a part of its own. */
+/** The CPU's own signatures and what the policy wants of them; nothing for a format that is not known. */
 async function judgeCpu(
-  { cpu }: Parsed,
+  { cpu, certificates }: Parsed,
   question: EvidenceQuestion,
-  list: Checklist,
-): Promise<{ claims?: CpuClaims | undefined; part?: Part }> {
-  const { policy } = question;
+  { record }: Checklist,
+): Promise<Part | undefined> {
   const { format, evidence } = cpu;
-  const known = format === SIMULATED || CPU_FORMATS.includes(format);
-  if (!known) {
-    list.record('evidence.format', false, 'evidence-rejected', `format ${format} is not known here`);
-    return {};
+  const known = formatNamed(format);
+  if (known?.inDocuments !== true || known.signedBy !== 'cpu') {
+    record('evidence.format', false, 'evidence-rejected', `format ${format} is not known here`);
+    return undefined;
   }
-  if (format === SIMULATED) {
-    list.record('evidence.format', true, 'evidence-rejected', `format ${format} is known`);
-    list.require(['policy.tcb']);
-    return { claims: verifySimulated(evidence, policy, list) };
-  }
-  const file = { name: 'cpu', bytes: evidence };
-  const certificates = cpu.certificates.map((der) => parseCertificate(der));
-  const files = { ...questionOf(question), given: { ...NO_FILES, certificates } };
-  const part = await (format === 'sev-snp' ? judgeSnp(file, files) : judgeQuote(file, files));
-  const said = part.claims as (Omit<CpuClaims, 'reportData'> & { reportData: string }) | undefined;
-  const fits = said === undefined || said.platform === format;
+  const given = { ...NO_FILES, certificates };
+  const [part] = await judgeAll([{ format, bytes: evidence }], { ...formatQuestion(question), given });
+  const { platform = known.platform } = part?.cpu ?? {};
+  const fits = platform === known.platform;
   const detail = fits
     ? `format ${format} is known`
-    : `the document says ${format}, the evidence is ${said.platform}`;
-  list.record('evidence.format', fits, 'evidence-rejected', detail);
-  const claims = said && {
-    platform: said.platform,
-    measurement: said.measurement,
-    debug: said.debug,
-    reportData: Uint8Array.from(said.reportData.match(/../g) ?? [], (byte) => Number.parseInt(byte, 16)),
-  };
-  return { claims, part };
+    : `the document says ${format}, the evidence is ${platform}`;
+  record('evidence.format', fits, 'evidence-rejected', detail);
+  return part;
 }
-const CPU_FORMATS: readonly string[] = ['sev-snp', 'tdx', 'sgx'];
 
-/** The question for the formats of hardware; the report data is compared here, for all of them. */
-const questionOf = ({ policy, collateral = NO_FILES, now, roots }: EvidenceQuestion) => ({
+/** The question for the formats; the report data is compared here, for all of them. */
+const formatQuestion = ({ policy, collateral = NO_FILES, now, roots }: EvidenceQuestion): Question => ({
   given: NO_FILES,
   store: collateral,
   policy: { ...completePolicy(policy), reportData: undefined },
   now,
   roots,
+  withCpu: true,
 });
 
+/** The devices' own signatures; nothing when they are not all of formats that go together. */
 async function judgeDevices(
   { ccMode, ready, devices }: GpuState,
   { binding }: Parsed,
   question: EvidenceQuestion,
-  list: Checklist,
+  { require, record }: Checklist,
 ): Promise<Part | undefined> {
-  const { policy } = question;
-  const nonce = gpuNonce(binding);
   const formats = [...new Set(devices.map(({ format }) => format))];
-  // Switches come beside GPUs, never instead of them.
-  const nvidia =
-    formats.includes('nvidia-gpu') &&
-    formats.every((format) => format === 'nvidia-gpu' || format === 'nvidia-switch');
-  const known = nvidia || (formats.length === 1 && formats[0] === SIMULATED_GPU);
-  list.require(['gpu.format']);
-  list.record('gpu.format', known, 'evidence-rejected', `GPU evidence of format ${formats.join(' and ')}`);
+  const signers = formats.map((name) => formatNamed(name)?.signedBy);
+  const known =
+    areOneFamily(formats) &&
+    signers.includes('gpu') &&
+    signers.every((signer) => signer === 'gpu' || signer === 'switch');
+  require(['gpu.format']);
+  record('gpu.format', known, 'evidence-rejected', `GPU evidence of format ${formats.join(' and ')}`);
   if (!known) return undefined;
-  if (nvidia) {
-    const of = (wanted: string) =>
-      devices
-        .filter(({ format }) => format === wanted)
-        .map(({ evidence, certificates }) => ({ report: evidence, certificates }));
-    return judgeGpus({
-      ...questionOf(question),
-      given: { ...NO_FILES, gpus: of('nvidia-gpu'), switches: of('nvidia-switch') },
-      nonce: hex(nonce),
-      guest: { ccMode, ready },
-    });
-  }
-  list.require(['gpu.platform-allowed', 'gpu.count', 'gpu.cc-mode', 'gpu.ready']);
-  const { record } = list;
-  const allowed = policy.platforms.includes(SIMULATED);
-  record(
-    'gpu.platform-allowed',
-    allowed,
-    'policy-rejected',
-    `the policy accepts ${policy.platforms.join(', ')}`,
-  );
-  const wanted = policy.gpu?.count ?? devices.length;
-  record(
-    'gpu.count',
-    devices.length === wanted,
-    'policy-rejected',
-    `${devices.length} GPUs, ${wanted} demanded`,
-  );
-  record('gpu.cc-mode', ccMode === 'on', 'policy-rejected', `CC mode is ${ccMode}`);
-  record('gpu.ready', ready, 'policy-rejected', `the GPUs are ${ready ? '' : 'not '}ready`);
-  const evidence = devices.map((device) => device.evidence);
-  verifySimulatedGpus(evidence, nonce, policy, list);
-  return undefined;
+  const evidence = devices.map(({ format, evidence: bytes, certificates }) => ({
+    format,
+    bytes,
+    certificates: parsedOnce(() => parseCertificates(certificates)),
+  }));
+  const [part] = await judgeAll(evidence, {
+    ...formatQuestion(question),
+    nonce: hex(gpuNonce(binding)),
+    guest: { ccMode, ready },
+  });
+  return part;
 }
 
 /** Whether the GPU evidence that came is the one that the CPU's report data commits to. */
@@ -362,23 +320,15 @@ function checkBinding(
 }
 
 function checkPolicy(claims: CpuClaims, policy: Policy, record: Recorder): void {
-  const { platform, measurement, debug, tcb } = claims;
+  const { platform, measurement, registers, debug } = claims;
   const accepted = (policy.platforms as readonly string[]).includes(platform);
   record('policy.platform', accepted, 'policy-rejected', `platform ${platform}`);
-  // Of hardware, the format compares all the registers that the policy names.
+  // A conversation accepts no build that its policy does not name.
   const { measurements = [] } = policy;
   const known =
-    tcb === undefined ? measurements.length > 0 : measurementAccepted(measurements, { measurement });
+    registers === undefined ? measurements.length > 0 : measurementAccepted(measurements, registers);
   record('policy.measurement', known, 'policy-rejected', `measurement ${measurement}`);
   record('policy.debug', !debug || policy.debug, 'policy-rejected', `debug mode is ${debug ? 'on' : 'off'}`);
-  if (tcb === undefined) return;
-  const least = policy.minimumTcb[SIMULATED];
-  record(
-    'policy.tcb',
-    least !== undefined && least.length === tcb.length && least.every((version, i) => tcb[i]! >= version),
-    'policy-rejected',
-    `TCB ${tcb.join('.')}, at least ${least?.join('.') ?? '(none stated)'} demanded`,
-  );
 }
 
 function checkFreshness(

@@ -8,9 +8,9 @@
  */
 import { fromUtf8 } from '../encoding.ts';
 import { VouchError } from '../errors.ts';
+import { MAX_XML_BYTES } from './limits.ts';
 
 /** NVIDIA's manifests have 20 KiB and some 100 elements. */
-export const MAX_XML_BYTES = 128 * 1024;
 const MAX_ELEMENTS = 4096;
 const MAX_DEPTH = 32;
 /** Namespaces in scope; every element that declares one copies them all. */

@@ -7,15 +7,17 @@
 import { createHash } from 'node:crypto';
 import { existsSync, readdirSync, statSync } from 'node:fs';
 import path from 'node:path';
-import { type NamedBytes, sortFiles } from '../../protocols/attestation/evidence-files.ts';
+import type { Collateral } from '../../protocols/attestation/collateral.ts';
+import { type NamedBytes, type SortedFiles, sortFiles } from '../../protocols/attestation/evidence-files.ts';
 import { SIMULATED } from '../../protocols/attestation/formats/simulated.ts';
+import { MAX_FILE_BYTES } from '../../protocols/attestation/limits.ts';
 import type { Policy } from '../../protocols/attestation/policy.ts';
-import type { Collateral } from '../../protocols/attestation/verify.ts';
 import { sha256Hex } from '../../protocols/encoding.ts';
 import { VouchError } from '../../protocols/errors.ts';
 import { folder, readNamed, writeWhole } from '../home/home.ts';
 
-export const MAX_FILE_BYTES = 16 * 1024 * 1024;
+export { MAX_FILE_BYTES } from '../../protocols/attestation/limits.ts';
+
 const MAX_FILES = 2048;
 const MAX_FOLDER_BYTES = 256 * 1024 * 1024;
 
@@ -29,7 +31,7 @@ export const collateralFor = ({ platforms }: Policy): Collateral | undefined =>
     : undefined;
 
 /** All that lies in a folder and below it, sorted by name. Throws `bad-file`, `too-large`. */
-export function readCollateral(directory: string): Collateral {
+export function readCollateral(directory: string): SortedFiles {
   let names: string[];
   try {
     names = readdirSync(directory, { recursive: true, encoding: 'utf8' }).sort();
@@ -61,13 +63,10 @@ export async function addCollateral(
   directory = collateralFolder(),
 ): Promise<string[]> {
   const read = files.map((name) => ({ name, bytes: readNamed(name, 'collateral', MAX_FILE_BYTES) }));
-  const sorted = sortFiles(read);
-  const { unknown, quotes, snpReports, gpus, switches, eventLogs, tpmQuotes, tpmSignatures, hyperEnclaves } =
-    sorted;
-  const pieces = [quotes, snpReports, gpus, switches, eventLogs, tpmQuotes, tpmSignatures, hyperEnclaves];
-  const evidence = pieces.reduce((sum, { length }) => sum + length, 0);
-  const wrong =
-    unknown[0] ?? (evidence > 0 ? { name: 'files', reason: `${evidence} of evidence` } : undefined);
+  const { unknown, evidence, eventLogs, tpmSignatures } = sortFiles(read);
+  // An event log and a TPM's signature go with one piece of evidence.
+  const count = evidence.length + eventLogs.length + tpmSignatures.length;
+  const wrong = unknown[0] ?? (count > 0 ? { name: 'files', reason: `${count} of evidence` } : undefined);
   if (wrong !== undefined) {
     throw new VouchError('bad-input', `${wrong.name}: expected collateral, got ${wrong.reason}`);
   }

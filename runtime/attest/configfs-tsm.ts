@@ -9,9 +9,10 @@
 import { mkdir, readFile, rmdir, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { splitCertificates } from '../../protocols/attestation/certificate.ts';
-import { MAX_CERTIFICATES, MAX_EVIDENCE_BYTES, type Signed } from '../../protocols/attestation/document.ts';
+import type { Signed } from '../../protocols/attestation/document.ts';
 import { parseIntelQuote } from '../../protocols/attestation/formats/intel-quote.ts';
 import { parseCertificateTable, parseSnpReport } from '../../protocols/attestation/formats/sev-snp-report.ts';
+import { MAX_EVIDENCE_BYTES, MAX_PART_CERTIFICATES } from '../../protocols/attestation/limits.ts';
 import { REPORT_DATA_BYTES } from '../../protocols/attestation/report-data.ts';
 import { hex } from '../../protocols/encoding.ts';
 import { VouchError } from '../../protocols/errors.ts';
@@ -132,7 +133,7 @@ function signedOf(provider: string, evidence: Uint8Array, auxiliary: Uint8Array)
     format === 'sev-snp' && auxiliary.length > 0
       ? parseCertificateTable(Uint8Array.from(auxiliary)).certificates
       : [];
-  const certificates = table.flatMap((der) => splitCertificates(der)).slice(0, MAX_CERTIFICATES);
+  const certificates = table.flatMap((der) => splitCertificates(der)).slice(0, MAX_PART_CERTIFICATES);
   return { format, evidence: Uint8Array.from(evidence), certificates };
 }
 

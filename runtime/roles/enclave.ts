@@ -4,7 +4,7 @@
  * the identity's, which here lives in the same process: enclave, host and runner are one, SIMULATED or one whole VM.
  */
 import { enclaveCounts, enclaveMachine } from '../../actors/enclave.ts';
-import { MAX_REFERENCES } from '../../protocols/attestation/document.ts';
+import { MAX_REFERENCES } from '../../protocols/attestation/limits.ts';
 import type { Policy } from '../../protocols/attestation/policy.ts';
 import { demandAccepted, verifyEvidence } from '../../protocols/attestation/verify.ts';
 import { VouchError } from '../../protocols/errors.ts';

@@ -1,4 +1,5 @@
 import * as fc from 'fast-check';
+import { parseCertificate } from '../../protocols/attestation/certificate.ts';
 import {
   type IntelCollateral,
   mergeCollateral,
@@ -8,10 +9,10 @@ import {
   readIntelCollateral,
 } from '../../protocols/attestation/formats/intel-collateral.ts';
 import { converge } from '../../protocols/attestation/formats/intel-tcb.ts';
-import { verifyIntelQuote } from '../../protocols/attestation/formats/intel-verify.ts';
 import { BUILT_IN, type EvidencePolicy, parseEvidencePolicy } from '../../protocols/attestation/policy.ts';
 import { VouchError } from '../../protocols/errors.ts';
 import { assert, suite } from '../harness.ts';
+import { crlOf, verifyIntelQuote } from './from-bytes.ts';
 import {
   failures,
   intelCase,
@@ -290,7 +291,7 @@ test('what Intel serves is read as served: signature over the exact bytes', asyn
   const loose = {
     ...NO_COLLATERAL,
     crls: given.collateral.crls,
-    certificates: [given.signers.signer.der, given.signers.root.der],
+    certificates: [given.signers.signer, given.signers.root].map(({ der }) => parseCertificate(der)),
   };
   const served = (spaces: string, signature = info!.signature) =>
     mergeCollateral(
@@ -337,10 +338,10 @@ test('a store fills in what was not given, and nothing else', async () => {
   const tampered = [{ ...tcbInfos[0]!, signature: '00'.repeat(64) }];
   assert.is(await ask({ tcbInfos: tampered, crlChains }, given.collateral), 'reject');
   assert.is(await ask({ tcbInfos: [{ ...tcbInfos[0]!, text: '{' }] }, given.collateral), 'reject');
-  assert.is(await ask({ crls: [new Uint8Array(3)] }, given.collateral), 'reject');
+  assert.is(await ask({ crls: [crlOf(new Uint8Array(3))] }, given.collateral), 'reject');
   // Rubbish in store is passed over.
   assert.is(
-    await ask({}, mergeCollateral({ ...NO_COLLATERAL, crls: [new Uint8Array(3)] }, given.collateral)),
+    await ask({}, mergeCollateral({ ...NO_COLLATERAL, crls: [crlOf(new Uint8Array(3))] }, given.collateral)),
     'accept',
   );
 });

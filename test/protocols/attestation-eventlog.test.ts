@@ -8,11 +8,11 @@ import {
 } from '../../protocols/attestation/formats/eventlog.ts';
 import { NO_COLLATERAL } from '../../protocols/attestation/formats/intel-collateral.ts';
 import { parseIntelQuote } from '../../protocols/attestation/formats/intel-quote.ts';
-import { verifyIntelQuote } from '../../protocols/attestation/formats/intel-verify.ts';
 import { BUILT_IN } from '../../protocols/attestation/policy.ts';
 import { concat, hex, utf8 } from '../../protocols/encoding.ts';
 import { VouchError } from '../../protocols/errors.ts';
 import { assert, suite } from '../harness.ts';
+import { verifyIntelQuote } from './from-bytes.ts';
 import { le } from './intel-platform.ts';
 import { flipped, needVectors, readVector } from './intel-vectors.ts';
 

@@ -1,12 +1,12 @@
 /** Every byte of real NVIDIA evidence changed: each change rejects. Too long for every run. */
 import { existsSync, readFileSync } from 'node:fs';
 import { splitCertificates } from '../../protocols/attestation/certificate.ts';
-import { verifyGpu } from '../../protocols/attestation/formats/nvidia-gpu.ts';
 import { BUILT_IN } from '../../protocols/attestation/policy.ts';
 import { rememberSignatures } from '../../protocols/attestation/signature.ts';
 import { fromHex } from '../../protocols/encoding.ts';
 import { assert, suite, type TestContext } from '../harness.ts';
 import { everyByte } from './every-byte.ts';
+import { verifyGpu } from './from-bytes.ts';
 
 const test = suite('every byte of NVIDIA evidence changed', { timeoutMs: 590_000 });
 const VECTORS = new URL('../../../shared/vectors/', import.meta.url);

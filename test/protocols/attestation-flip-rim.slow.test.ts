@@ -1,9 +1,9 @@
 /** Every byte of a real NVIDIA manifest changed: each change rejects. Too long for every run. */
 import { existsSync, readFileSync } from 'node:fs';
-import { verifyRim } from '../../protocols/attestation/formats/rim.ts';
 import { rememberSignatures } from '../../protocols/attestation/signature.ts';
 import { assert, suite, type TestContext } from '../harness.ts';
 import { flip } from './certificate-maker.ts';
+import { verifyRim } from './from-bytes.ts';
 
 const test = suite('every byte of a manifest changed', { timeoutMs: 590_000 });
 const VECTORS = new URL('../../../shared/vectors/', import.meta.url);

@@ -1,13 +1,13 @@
 /** Every byte of SEV-SNP, TPM and HyperEnclave evidence changed: each change rejects. Too long for every run. */
 import { existsSync, readFileSync } from 'node:fs';
 import { splitCertificates } from '../../protocols/attestation/certificate.ts';
-import { verifyHyperEnclave } from '../../protocols/attestation/formats/hyperenclave.ts';
-import { verifySnp } from '../../protocols/attestation/formats/sev-snp.ts';
-import { parsePcrs, verifyTpm } from '../../protocols/attestation/formats/tpm-quote.ts';
-import { BUILT_IN, parseEvidencePolicy, TpmPolicy } from '../../protocols/attestation/policy.ts';
+import { TpmPolicy } from '../../protocols/attestation/demands.ts';
+import { parsePcrs } from '../../protocols/attestation/formats/tpm-pcrs.ts';
+import { BUILT_IN, parseEvidencePolicy } from '../../protocols/attestation/policy.ts';
 import { suite, type TestContext } from '../harness.ts';
 import { AUTHORITY, certify, fingerprint, keyUsage, maker } from './certificate-maker.ts';
 import { everyByte } from './every-byte.ts';
+import { verifyHyperEnclave, verifySnp, verifyTpm } from './from-bytes.ts';
 import { attest, ecdsaSignature, hyperEnclave, NONCE, PCR_TEXT } from './tpm-maker.ts';
 
 const test = suite('every byte of AMD, TPM and HyperEnclave evidence changed', { timeoutMs: 590_000 });

@@ -5,6 +5,7 @@ import {
   parseRevocationList,
   splitCertificates,
 } from '../../protocols/attestation/certificate.ts';
+import { kindOf } from '../../protocols/attestation/evidence-files.ts';
 import { parseHyperEnclaveQuote } from '../../protocols/attestation/formats/hyperenclave.ts';
 import { parseGpuEvidenceFile, parseGpuReport } from '../../protocols/attestation/formats/nvidia-report.ts';
 import { parseRim } from '../../protocols/attestation/formats/rim.ts';
@@ -13,12 +14,8 @@ import {
   parseSnpReport,
   SNP_REPORT_BYTES,
 } from '../../protocols/attestation/formats/sev-snp-report.ts';
-import { sniff } from '../../protocols/attestation/formats/sniff.ts';
-import {
-  parsePcrs,
-  parseTpmAttest,
-  parseTpmSignature,
-} from '../../protocols/attestation/formats/tpm-quote.ts';
+import { parseTpmAttest, parseTpmSignature } from '../../protocols/attestation/formats/tpm-attest.ts';
+import { parsePcrs } from '../../protocols/attestation/formats/tpm-pcrs.ts';
 import { utf8 } from '../../protocols/encoding.ts';
 import { VouchError } from '../../protocols/errors.ts';
 import { assert, suite } from '../harness.ts';
@@ -59,7 +56,7 @@ for (const [name, good, parse] of FORMATS) {
       name,
       good,
       (bytes) => {
-        sniff(bytes);
+        kindOf(bytes);
         return parse(bytes);
       },
       RUNS,
@@ -88,7 +85,7 @@ test('inputs made to be slow are refused at once', () => {
         (error: unknown) => error instanceof VouchError,
         `${name}, input ${i}`,
       );
-      sniff(bytes);
+      kindOf(bytes);
       assert.ok(performance.now() - start < 1000, `${name}, input ${i}`);
     }
   }

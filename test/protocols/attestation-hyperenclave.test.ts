@@ -1,20 +1,20 @@
 /** HyperEnclave's quotes, made here by a simulator: no real platform's evidence is public. */
 import * as fc from 'fast-check';
 import { parsePublicKey } from '../../protocols/attestation/certificate.ts';
+import { kindOf } from '../../protocols/attestation/evidence-files.ts';
 import {
   HYPERENCLAVE_LABEL,
   type HyperEnclaveResult,
   parseHyperEnclaveQuote,
-  verifyHyperEnclave,
 } from '../../protocols/attestation/formats/hyperenclave.ts';
 import { looksLikeQuote } from '../../protocols/attestation/formats/intel-quote.ts';
-import { sniff } from '../../protocols/attestation/formats/sniff.ts';
 import { parseEvidencePolicy } from '../../protocols/attestation/policy.ts';
 import { sm3 } from '../../protocols/attestation/sm2.ts';
 import { concat, sha256Hex, utf8 } from '../../protocols/encoding.ts';
 import { VouchError } from '../../protocols/errors.ts';
 import { assert, suite } from '../harness.ts';
 import { AUTHORITY, certify, fingerprint, flip, keyUsage, maker, revoke } from './certificate-maker.ts';
+import { type HyperEnclaveQuestion, verifyHyperEnclave } from './from-bytes.ts';
 import { sm2Key } from './sm2-maker.ts';
 import { type EnclaveOptions, HYPER_PCRS, hyperEnclave, SM3_BANK, sm2Spki } from './tpm-maker.ts';
 
@@ -30,9 +30,8 @@ const policyOf = (hyperenclave: object = {}, changes: object = {}) =>
     hyperenclave: { roots: [fingerprint(rootDer)], ...hyperenclave },
     ...changes,
   });
-type Question = Parameters<typeof verifyHyperEnclave>[0];
 
-const judge = (quote: Uint8Array, change: Partial<Question> = {}): Promise<HyperEnclaveResult> =>
+const judge = (quote: Uint8Array, change: Partial<HyperEnclaveQuestion> = {}): Promise<HyperEnclaveResult> =>
   verifyHyperEnclave({
     quote,
     certificates: [rootDer],
@@ -43,7 +42,7 @@ const judge = (quote: Uint8Array, change: Partial<Question> = {}): Promise<Hyper
     now: NOW,
     ...change,
   });
-const ask = async (options: EnclaveOptions = {}, change: Partial<Question> = {}) =>
+const ask = async (options: EnclaveOptions = {}, change: Partial<HyperEnclaveQuestion> = {}) =>
   judge((await hyperEnclave({ issuer: root, ...options })).quote, change);
 const failed = ({ checks }: HyperEnclaveResult) =>
   checks.filter(({ status }) => status === 'fail').map(({ id }) => id.replace('hyperenclave.', ''));
@@ -62,7 +61,7 @@ test('a quote is accepted under a root that the policy names, and labelled for w
   assert.is(claims?.measurement, 'aa'.repeat(32));
   assert.is(claims?.isvProdId, 7);
   assert.is(claims?.isvSvn, 3);
-  assert.is(sniff(quote), 'hyperenclave-quote');
+  assert.is(kindOf(quote)?.name, 'hyperenclave');
   assert.not.ok(looksLikeQuote(quote));
   // Where the structure's comment puts the certificate, with the buffer's rest, and with the bare hash as data.
   assert.is((await ask({ gap: new Uint8Array(1) })).verdict, 'accept');

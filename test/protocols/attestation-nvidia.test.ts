@@ -1,18 +1,15 @@
 import { existsSync, readFileSync } from 'node:fs';
 import * as fc from 'fast-check';
 import { splitCertificates } from '../../protocols/attestation/certificate.ts';
-import {
-  type GpuQuestion,
-  type GpuResult,
-  verifyGpu,
-} from '../../protocols/attestation/formats/nvidia-gpu.ts';
+import { GpuPolicy } from '../../protocols/attestation/demands.ts';
+import { kindOf } from '../../protocols/attestation/evidence-files.ts';
+import type { GpuResult } from '../../protocols/attestation/formats/nvidia-gpu.ts';
 import { parseGpuEvidenceFile, parseGpuReport } from '../../protocols/attestation/formats/nvidia-report.ts';
-import { sniff } from '../../protocols/attestation/formats/sniff.ts';
-import { GpuPolicy } from '../../protocols/attestation/policy.ts';
 import { concat, fromHex, hex, utf8 } from '../../protocols/encoding.ts';
 import { VouchError } from '../../protocols/errors.ts';
 import { assert, suite } from '../harness.ts';
 import { certify, fingerprint, flip, keyUsage, maker, revoke } from './certificate-maker.ts';
+import { type GpuQuestion, verifyGpu } from './from-bytes.ts';
 import {
   DRIVER,
   FWID,
@@ -80,7 +77,7 @@ test('every report that real hardware signed gets its expected verdict', async (
       const { detail } = result.checks.find(({ id }) => id === 'gpu.measurements')!;
       assert.is(detail, `${one.vbiosMatch.replace('/', ' of ')} match`);
     }
-    assert.is(sniff(read(one.path)), 'gpu-report');
+    assert.is(kindOf(read(one.path))?.name, 'nvidia-gpu');
   }
 });
 
@@ -434,8 +431,8 @@ test('behind switches: evidence of each, of those that the GPUs see, which see t
       'reject',
     );
   }
-  assert.is(sniff(one.report), 'switch-report');
-  assert.is(sniff(await report(card)), 'gpu-report');
+  assert.is(kindOf(one.report)?.name, 'nvidia-switch');
+  assert.is(kindOf(await report(card))?.name, 'nvidia-gpu');
 });
 
 test('reports are read strictly', async () => {
@@ -501,7 +498,7 @@ test("the file that NVIDIA's tools write", async () => {
   const file = utf8(
     JSON.stringify([{ arch: 'BLACKWELL', evidence: base64(bytes), certificate: btoa(pem), nonce: '' }]),
   );
-  assert.is(sniff(file), 'gpu-evidence-file');
+  assert.is(kindOf(file)?.name, 'nvidia-evidence-file');
   const [one, ...more] = parseGpuEvidenceFile(file);
   assert.equal([one?.report, one?.certificates.length, more.length], [bytes, 5, 0]);
   for (const bad of ['', '{}', '[]', '[1]', '[null]', '[{"evidence":"@","certificate":""}]']) {
@@ -517,7 +514,7 @@ test('no bytes make the reader do anything but refuse', async () => {
   const cut = fc.nat(good.length).map((length) => good.subarray(0, length));
   fc.assert(
     fc.property(fc.oneof(near, cut, fc.uint8Array({ maxLength: 200 })), (bytes) => {
-      sniff(bytes);
+      kindOf(bytes);
       for (const parse of [parseGpuReport, parseGpuEvidenceFile]) {
         try {
           parse(bytes);

@@ -2,13 +2,14 @@ import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { DOMParser } from '@xmldom/xmldom';
 import * as fc from 'fast-check';
 import { C14nCanonicalization } from 'xml-crypto';
-import { isRim, parseRim, type RimTrust, verifyRim } from '../../protocols/attestation/formats/rim.ts';
-import { sniff } from '../../protocols/attestation/formats/sniff.ts';
+import { kindOf } from '../../protocols/attestation/evidence-files.ts';
+import { isRim, parseRim } from '../../protocols/attestation/formats/rim.ts';
 import { canonicalXml, elementsIn, parseXml } from '../../protocols/attestation/xml.ts';
 import { utf8 } from '../../protocols/encoding.ts';
 import { VouchError } from '../../protocols/errors.ts';
 import { assert, suite } from '../harness.ts';
 import { flip, revoke } from './certificate-maker.ts';
+import { type RimTrust, verifyRim } from './from-bytes.ts';
 import { measured, rim, rimSigner } from './gpu-maker.ts';
 
 const test = suite('reference integrity manifests', { timeoutMs: 60_000 });
@@ -46,7 +47,7 @@ test('every manifest that NVIDIA signed gets its expected verdict', async (t) =>
     assert.is(result.verdict, verdict, path);
     const ids = result.checks.filter(({ status }) => status === 'fail').map(({ id }) => id);
     assert.equal(ids, reason === undefined ? [] : [REASONS[reason]]);
-    assert.is(sniff(read(path)), 'rim');
+    assert.is(kindOf(read(path))?.name, 'rim');
   }
   const driver = read('nvidia/rims/NV_GPU_DRIVER_GH100_550.144.03.xml');
   const late = await verifyRim(driver, { revocation: 'if-present', now: new Date('2027-01-01') });

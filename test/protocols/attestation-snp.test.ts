@@ -1,15 +1,15 @@
 import { existsSync, readFileSync } from 'node:fs';
 import * as fc from 'fast-check';
 import { splitCertificates } from '../../protocols/attestation/certificate.ts';
-import { type SnpQuestion, type SnpResult, verifySnp } from '../../protocols/attestation/formats/sev-snp.ts';
+import { SnpPolicy } from '../../protocols/attestation/demands.ts';
+import { kindOf } from '../../protocols/attestation/evidence-files.ts';
+import type { SnpResult } from '../../protocols/attestation/formats/sev-snp.ts';
 import {
   parseCertificateTable,
   parseSnpReport,
   productOf,
   SNP_REPORT_BYTES,
 } from '../../protocols/attestation/formats/sev-snp-report.ts';
-import { sniff } from '../../protocols/attestation/formats/sniff.ts';
-import { SnpPolicy } from '../../protocols/attestation/policy.ts';
 import { concat, fromHex, hex, utf8 } from '../../protocols/encoding.ts';
 import { VouchError } from '../../protocols/errors.ts';
 import { assert, suite } from '../harness.ts';
@@ -26,6 +26,7 @@ import {
   octets,
   revoke,
 } from './certificate-maker.ts';
+import { type SnpQuestion, verifySnp } from './from-bytes.ts';
 import {
   ARC,
   ark,
@@ -97,8 +98,8 @@ test('every report that real hardware signed gets its expected verdict', async (
     if (one.measurement !== undefined) assert.is(result.claims?.measurement, one.measurement);
     if (one.keyType !== undefined) assert.is(result.claims?.signingKey, one.keyType);
     if (one.vmpl !== undefined) assert.is(result.claims?.vmpl, one.vmpl);
-    assert.is(sniff(read(one.path)), 'snp-report');
-    assert.is(sniff(read(one.cert)), 'certificates');
+    assert.is(kindOf(read(one.path))?.name, 'sev-snp');
+    assert.match(kindOf(read(one.cert))?.name ?? '', /^(certificates|pem)$/);
   }
 });
 
@@ -327,7 +328,7 @@ test('the certificate table of a host is read within its bounds', () => {
   const good = table([VCEK, 120, 10], ['11'.repeat(16), 130, 10], [CRL, 140, 5]);
   const { certificates, crls } = parseCertificateTable(good);
   assert.equal([certificates.length, certificates[0]?.length, crls[0]?.length], [1, 10, 5]);
-  assert.is(sniff(good), 'snp-certificate-table');
+  assert.is(kindOf(good)?.name, 'sev-snp-certificates');
   for (const bad of [
     table([VCEK, 0, 10]),
     table([VCEK, 195, 10]),
@@ -345,7 +346,7 @@ test('no bytes make the readers do anything but refuse', async () => {
     .map((changes) => changes.reduce((bytes: Uint8Array, [at, mask]) => flip(bytes, at, mask), report));
   fc.assert(
     fc.property(fc.oneof(near, fc.uint8Array({ maxLength: 1300 })), (bytes) => {
-      sniff(bytes);
+      kindOf(bytes);
       for (const parse of [parseSnpReport, parseCertificateTable]) {
         try {
           parse(bytes);

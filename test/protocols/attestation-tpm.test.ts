@@ -1,19 +1,15 @@
 import * as fc from 'fast-check';
 import { parsePublicKey } from '../../protocols/attestation/certificate.ts';
-import { sniff } from '../../protocols/attestation/formats/sniff.ts';
-import {
-  parsePcrs,
-  parseTpmAttest,
-  parseTpmSignature,
-  type TpmQuestion,
-  type TpmResult,
-  verifyTpm,
-} from '../../protocols/attestation/formats/tpm-quote.ts';
-import { TpmPolicy } from '../../protocols/attestation/policy.ts';
+import { TpmPolicy } from '../../protocols/attestation/demands.ts';
+import { kindOf } from '../../protocols/attestation/evidence-files.ts';
+import { parseTpmAttest, parseTpmSignature } from '../../protocols/attestation/formats/tpm-attest.ts';
+import { parsePcrs } from '../../protocols/attestation/formats/tpm-pcrs.ts';
+import type { TpmResult } from '../../protocols/attestation/formats/tpm-quote.ts';
 import { concat, hex, sha256Hex } from '../../protocols/encoding.ts';
 import { VouchError } from '../../protocols/errors.ts';
 import { assert, suite } from '../harness.ts';
 import { AUTHORITY, certify, fingerprint, flip, keyUsage, maker, revoke } from './certificate-maker.ts';
+import { type TpmQuestion, verifyTpm } from './from-bytes.ts';
 import { sm2Key } from './sm2-maker.ts';
 import {
   type AttestOptions,
@@ -217,10 +213,10 @@ test('structures are read strictly', async () => {
 
 test('files are told apart by content', async () => {
   const quote = attest();
-  assert.is(sniff(quote), 'tpm-quote');
-  assert.is(sniff(concat(be(quote.length, 2), quote)), 'tpm-quote');
-  assert.is(sniff(await ecdsaSignature(ak, quote)), 'tpm-signature');
-  assert.is(sniff(sm2Signature(sm2Key(), quote)), 'tpm-signature');
+  assert.is(kindOf(quote)?.name, 'tpm');
+  assert.is(kindOf(concat(be(quote.length, 2), quote))?.name, 'tpm');
+  assert.is(kindOf(await ecdsaSignature(ak, quote))?.name, 'tpm-signature');
+  assert.is(kindOf(sm2Signature(sm2Key(), quote))?.name, 'tpm-signature');
   assert.is(SM3_BANK, 0x12);
 });
 

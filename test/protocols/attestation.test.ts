@@ -1,11 +1,8 @@
 import { z } from 'zod';
 import { createChecklist } from '../../protocols/attestation/checklist.ts';
-import {
-  type EvidenceDocument,
-  evidenceDigest,
-  MAX_EVIDENCE_BYTES,
-} from '../../protocols/attestation/document.ts';
+import { type EvidenceDocument, evidenceDigest } from '../../protocols/attestation/document.ts';
 import { createSimulatedRoot, quote } from '../../protocols/attestation/formats/simulated.ts';
+import { MAX_EVIDENCE_BYTES } from '../../protocols/attestation/limits.ts';
 import { parsePolicy, policyDigest } from '../../protocols/attestation/policy.ts';
 import { fieldBytes, fieldFromBytes, reportData } from '../../protocols/attestation/report-data.ts';
 import { demandAccepted, type EvidenceReport, verifyEvidence } from '../../protocols/attestation/verify.ts';

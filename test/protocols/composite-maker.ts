@@ -2,6 +2,8 @@
  * Composite evidence by made-up vendors: a TD's quote (intel-platform.ts) over report data that binds GPUs
  * (gpu-maker.ts), keys and a model. Their roots are trusted by nobody who does not name them.
  */
+
+import type { Collateral } from '../../protocols/attestation/collateral.ts';
 import {
   bindGpu,
   type EvidenceDocument,
@@ -10,7 +12,7 @@ import {
   type Signed,
 } from '../../protocols/attestation/document.ts';
 import { type NamedBytes, sortFiles } from '../../protocols/attestation/evidence-files.ts';
-import type { VendorRoots } from '../../protocols/attestation/evidence-verdict.ts';
+import type { VendorRoots } from '../../protocols/attestation/formats/format.ts';
 import type { IntelCollateral } from '../../protocols/attestation/formats/intel-collateral.ts';
 import { type Policy, parsePolicy, policyDigest } from '../../protocols/attestation/policy.ts';
 import {
@@ -19,7 +21,7 @@ import {
   gpuNonce,
   reportData,
 } from '../../protocols/attestation/report-data.ts';
-import type { Collateral, EvidenceQuestion } from '../../protocols/attestation/verify.ts';
+import type { EvidenceQuestion } from '../../protocols/attestation/verify.ts';
 import { generateSigner, type Signer } from '../../protocols/cose.ts';
 import { hex, randomBytes, utf8 } from '../../protocols/encoding.ts';
 import { encodeReceiptBundle, requestDigest, responseDigest, signReceipt } from '../../protocols/receipt.ts';
@@ -194,8 +196,8 @@ function filesOf({ tcbInfos, qeIdentities, crls, crlChains }: IntelCollateral): 
   const [tcb, qe] = [tcbInfos[0]!, qeIdentities[0]!];
   const combined = {
     pck_crl_issuer_chain: crlChains[0],
-    root_ca_crl: hex(crls[0]!),
-    pck_crl: hex(crls[1]!),
+    root_ca_crl: hex(crls[0]!().der),
+    pck_crl: hex(crls[1]!().der),
     tcb_info_issuer_chain: tcb.chain,
     tcb_info: tcb.text,
     tcb_info_signature: tcb.signature,

@@ -4,6 +4,7 @@
  * One file, although it is long: its cases vary one composite, which is costly to make.
  */
 import { readFileSync } from 'node:fs';
+import { NO_FILES } from '../../protocols/attestation/collateral.ts';
 import {
   bindGpu,
   type EvidenceDocument,
@@ -17,7 +18,7 @@ import {
 } from '../../protocols/attestation/formats/simulated.ts';
 import { BUILT_IN, parsePolicy, policyDigest } from '../../protocols/attestation/policy.ts';
 import { gpuNonce, reportData } from '../../protocols/attestation/report-data.ts';
-import { type EvidenceQuestion, NO_FILES, verifyEvidence } from '../../protocols/attestation/verify.ts';
+import { type EvidenceQuestion, verifyEvidence } from '../../protocols/attestation/verify.ts';
 import { base64url, fromBase64url, hex, randomBytes, utf8 } from '../../protocols/encoding.ts';
 import { verifyReceipt } from '../../protocols/receipt.ts';
 import { open, SEALING_INFO, sealTo } from '../../protocols/sealing.ts';

@@ -4,9 +4,9 @@
  */
 
 import { type IntelCollateral, NO_COLLATERAL } from '../../protocols/attestation/formats/intel-collateral.ts';
-import { verifyIntelQuote } from '../../protocols/attestation/formats/intel-verify.ts';
 import { BUILT_IN, type EvidencePolicy } from '../../protocols/attestation/policy.ts';
 import { concat, fromHex, hex, sha256, sha256Hex, utf8 } from '../../protocols/encoding.ts';
+import { crlOf, verifyIntelQuote } from './from-bytes.ts';
 
 const P256 = { name: 'ECDSA', namedCurve: 'P-256' } as const;
 const SIGN = { name: 'ECDSA', hash: 'SHA-256' } as const;
@@ -277,8 +277,8 @@ export async function intelCase(options: Options = {}): Promise<Case> {
       tcbInfos: [await signed(tcbInfo({ ...(sgx ? { id: 'SGX' } : {}), ...options.tcbInfo }))],
       qeIdentities: [await signed(qeIdentity({ ...(sgx ? { id: 'QE' } : {}), ...options.qeIdentity }))],
       crls: [
-        await revoke(root, revoked(['pckCa', 'signer']), options.crlDates ?? {}),
-        await revoke(pckCa, revoked(['pck']), options.crlDates ?? {}),
+        crlOf(await revoke(root, revoked(['pckCa', 'signer']), options.crlDates ?? {})),
+        crlOf(await revoke(pckCa, revoked(['pck']), options.crlDates ?? {})),
       ],
       crlChains: [pem(pckCa, root)],
     },

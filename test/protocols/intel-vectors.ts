@@ -5,10 +5,10 @@ import {
   NO_COLLATERAL,
   readIntelCollateral,
 } from '../../protocols/attestation/formats/intel-collateral.ts';
-import { verifyIntelQuote } from '../../protocols/attestation/formats/intel-verify.ts';
 import { BUILT_IN, type EvidencePolicy } from '../../protocols/attestation/policy.ts';
 import { rememberSignatures } from '../../protocols/attestation/signature.ts';
 import type { TestContext } from '../harness.ts';
+import { verifyIntelQuote } from './from-bytes.ts';
 
 const FOLDER = new URL('../../../shared/vectors/', import.meta.url);
 

@@ -10,10 +10,10 @@ import { sha384 } from '@noble/hashes/sha2.js';
 import { concat, equal, hex } from '../../encoding.ts';
 import { VouchError } from '../../errors.ts';
 import type { Recorder } from '../checklist.ts';
+import { MAX_EVENT_LOG_BYTES } from '../limits.ts';
 import { createReader, type Reader } from '../reader.ts';
 import { isZero, type TdReport } from './intel-quote.ts';
 
-export const MAX_EVENT_LOG_BYTES = 4 * 1024 * 1024;
 const MAX_EVENTS = 16_384;
 const MAX_ALGORITHMS = 8;
 const REGISTERS = 4;

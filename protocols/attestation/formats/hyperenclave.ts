@@ -15,24 +15,22 @@
  */
 import { concat, equal, fromHex, hex, sha256Hex } from '../../encoding.ts';
 import { VouchError } from '../../errors.ts';
-import { type Certificate, fromBase64, parseCertificate } from '../certificate.ts';
+import { type Certificate, fromBase64, parseCertificate, type RevocationList } from '../certificate.ts';
 import { attempting, type Check, createChecklist, type Verdict } from '../checklist.ts';
+import { certificatesOf, crlsOf, pcrsOf } from '../collateral.ts';
+import { type Demands, measurementAccepted } from '../demands.ts';
 import { readDer, TAG, textOf } from '../der.ts';
-import { type EvidencePolicy, measurementAccepted } from '../policy.ts';
+import { MAX_HYPERENCLAVE_BYTES } from '../limits.ts';
+import { type Parsed, parsedOnce } from '../parsed.ts';
 import { createReader } from '../reader.ts';
 import type { PublicKey } from '../signature.ts';
 import { sm2Digest, sm3, verifySm2 } from '../sm2.ts';
+import { attestationKeys, checkSigner } from './attestation-key.ts';
+import { type Part, type Piece, type Question, withPlatform } from './format.ts';
 import { parseSgxReport, type SgxReport } from './intel-quote.ts';
 import { enclaveClaims, enclaveRegisters } from './sgx.ts';
-import {
-  attestationKeys,
-  checkPcrs,
-  checkSigner,
-  type PcrValues,
-  parseTpmAttest,
-  quotedValues,
-  type TpmAttest,
-} from './tpm-quote.ts';
+import { parseTpmAttest, type TpmAttest } from './tpm-attest.ts';
+import { checkPcrs, type PcrValues, quotedValues } from './tpm-pcrs.ts';
 
 const VERSION = 1;
 const SIGN_TYPE = 4;
@@ -41,7 +39,6 @@ const REPORT_BYTES = 384;
 const SM2_BYTES = 64;
 const ATTEST_BYTES = 147;
 const LEAST_BYTES = HEADER_BYTES + REPORT_BYTES + 4 + 3 * SM2_BYTES + ATTEST_BYTES;
-export const MAX_HYPERENCLAVE_BYTES = 8 * 1024;
 const SM3_BYTES = 32;
 const SIGNER = fromHex('0102030405060708090a0b0c0d0e');
 /** PCRs quoted: firmware and boot 0 to 9, the hypervisor 12, the hypervisor's key 13. */
@@ -57,8 +54,8 @@ export interface HyperEnclaveQuote {
   readonly hypervisorKey: Uint8Array;
   readonly attest: TpmAttest;
   readonly attestSignature: Uint8Array;
-  /** DER */
-  readonly certificate?: Uint8Array;
+  /** of the attestation key, where the quote holds it */
+  readonly certificate?: Parsed<Certificate>;
 }
 
 /** Whether bytes begin like one. */
@@ -111,21 +108,23 @@ export function parseHyperEnclaveQuote(bytes: Uint8Array): HyperEnclaveQuote {
     hypervisorKey,
     attest,
     attestSignature,
-    ...(der.length > 0 ? { certificate: der } : {}),
+    ...(der.length > 0 ? { certificate: parsedOnce(() => parseCertificate(der)) } : {}),
   };
 }
 
+/** What a policy may demand of a quote that holds. */
+export type HyperEnclaveDemands = Pick<Demands, 'debug' | 'measurements' | 'reportData' | 'hyperenclave'>;
+
 export interface HyperEnclaveQuestion {
-  readonly quote: Uint8Array;
-  /** DER: issuers of the certificate in the quote, or the certificate where it has none */
-  readonly certificates: readonly Uint8Array[];
+  readonly quote: Parsed<HyperEnclaveQuote>;
+  /** issuers of the certificate in the quote, or the certificate where it has none */
+  readonly certificates: readonly Certificate[];
   /** attestation keys that came without a certificate */
   readonly keys: readonly PublicKey[];
   /** values of the PCRs, where no certificate lists them */
   readonly pcrs: PcrValues;
-  readonly policy: EvidencePolicy;
-  /** DER */
-  readonly crls?: readonly Uint8Array[] | undefined;
+  readonly policy: HyperEnclaveDemands;
+  readonly crls?: readonly Parsed<RevocationList>[] | undefined;
   readonly now: Date;
 }
 
@@ -172,7 +171,7 @@ export async function verifyHyperEnclave(question: HyperEnclaveQuestion): Promis
   ) => list.record(`hyperenclave.${name}`, passed, code, detail);
   const quote = attempting(list.record)(
     'hyperenclave.quote',
-    () => parseHyperEnclaveQuote(question.quote),
+    question.quote,
     () => `version ${VERSION}; ${HYPERENCLAVE_LABEL}`,
   );
   if (quote === undefined) return list.result('');
@@ -185,10 +184,7 @@ export async function verifyHyperEnclave(question: HyperEnclaveQuestion): Promis
     `report body ${signed ? '' : 'not '}signed by the hypervisor's key`,
     'signature-rejected',
   );
-  const certificates = [
-    ...(quote.certificate === undefined ? [] : [quote.certificate]),
-    ...question.certificates,
-  ];
+  const certificates = [...ownCertificate(quote), ...question.certificates];
   const digest = sm2Digest(hypervisorKey, attest.bytes, undefined);
   const signer = attestationKeys(certificates, question.keys).find(
     ({ key }) =>
@@ -257,9 +253,19 @@ export async function verifyHyperEnclave(question: HyperEnclaveQuestion): Promis
   };
 }
 
+/** The certificate in the quote; none where it cannot be read: what needs it fails for want of it. */
+function ownCertificate({ certificate }: HyperEnclaveQuote): Certificate[] {
+  try {
+    return certificate === undefined ? [] : [certificate()];
+  } catch (error) {
+    if (!(error instanceof VouchError)) throw error;
+    return [];
+  }
+}
+
 function checkEnclave(
   report: SgxReport,
-  { debug, measurements, reportData }: EvidencePolicy,
+  { debug, measurements, reportData }: HyperEnclaveDemands,
   record: (name: string, passed: boolean, detail: string, code?: 'policy-rejected') => void,
   require: (ids: readonly string[]) => void,
 ): void {
@@ -283,9 +289,8 @@ function checkEnclave(
 }
 
 /** The PCR values in the attestation key's certificate; undefined without any. */
-function listedPcrs(der: Uint8Array | undefined): PcrValues | undefined {
+function listedPcrs(certificate: Certificate | undefined): PcrValues | undefined {
   try {
-    const certificate: Certificate | undefined = der && parseCertificate(der);
     const extension = certificate?.extensions.get(PCR_LIST);
     if (extension === undefined) return undefined;
     const bytes = fromBase64(textOf(readDer(extension.value, PCR_LIST), PCR_LIST), PCR_LIST);
@@ -298,4 +303,26 @@ function listedPcrs(der: Uint8Array | undefined): PcrValues | undefined {
     if (!(error instanceof VouchError)) throw error;
     return undefined;
   }
+}
+
+/** Each quote by itself. */
+export async function judgeHyperEnclave(
+  pieces: readonly Piece<HyperEnclaveQuote>[],
+  question: Question,
+): Promise<Part[]> {
+  const { given, store, policy, now } = question;
+  const parts: Part[] = [];
+  for (const { parsed } of pieces) {
+    const result = await verifyHyperEnclave({
+      quote: parsed,
+      certificates: [...certificatesOf('other', given), ...certificatesOf('other', store)],
+      keys: given.keys,
+      pcrs: pcrsOf(given),
+      policy,
+      crls: crlsOf('other', question),
+      now,
+    });
+    parts.push(withPlatform(result, 'hyperenclave', 'hyperenclave', policy));
+  }
+  return parts;
 }

@@ -9,12 +9,11 @@
 import { z } from 'zod';
 import { type Bytes, fromHex, utf8 } from '../../encoding.ts';
 import { VouchError } from '../../errors.ts';
+import { type Certificate, parseRevocationList, type RevocationList } from '../certificate.ts';
+import { MAX_COLLATERAL_BYTES, MAX_CRL_BYTES } from '../limits.ts';
+import { type Parsed, parsedOnce } from '../parsed.ts';
 
-/** Longest collateral file that is read. */
-export const MAX_COLLATERAL_BYTES = 4 * 1024 * 1024;
 const MAX_LEVELS = 256;
-/** Intel's are of some kilobytes. */
-const MAX_CRL_BYTES = 512 * 1024;
 
 /** A JSON text and the signature over exactly its bytes. */
 export interface SignedText {
@@ -29,12 +28,12 @@ export interface SignedText {
 export interface IntelCollateral {
   readonly tcbInfos: readonly SignedText[];
   readonly qeIdentities: readonly SignedText[];
-  /** DER, unchecked */
-  readonly crls: readonly Uint8Array[];
+  /** one that cannot be read fails the chains that it was given for */
+  readonly crls: readonly Parsed<RevocationList>[];
   /** PEM chains that came with CRLs: the CRL's issuer first */
   readonly crlChains: readonly string[];
-  /** DER of certificates that came alone */
-  readonly certificates: readonly Uint8Array[];
+  /** those that came alone */
+  readonly certificates: readonly Certificate[];
 }
 
 export const NO_COLLATERAL: IntelCollateral = {
@@ -242,7 +241,7 @@ function fromCombined(all: z.infer<typeof Combined>): IntelCollateral {
   return {
     tcbInfos: signed(all.tcb_info, all.tcb_info_signature, all.tcb_info_issuer_chain),
     qeIdentities: signed(all.qe_identity, all.qe_identity_signature, all.qe_identity_issuer_chain),
-    crls: crls.map(hexBytes),
+    crls: crls.map((content) => parsedOnce(() => parseRevocationList(hexBytes(content)))),
     crlChains: all.pck_crl_issuer_chain === undefined ? [] : [all.pck_crl_issuer_chain],
     certificates: [],
   };

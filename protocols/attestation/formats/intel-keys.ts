@@ -4,16 +4,11 @@
  */
 import { concat, equal, fromHex, hex, sha256 } from '../../encoding.ts';
 import { messageOf, VouchError } from '../../errors.ts';
-import {
-  type Certificate,
-  parseCertificate,
-  parseRevocationList,
-  type RevocationList,
-  readPem,
-} from '../certificate.ts';
+import { type Certificate, type RevocationList, readChain } from '../certificate.ts';
 import { type ChainReport, recordChain, verifyChain } from '../chain.ts';
 import type { Recorder } from '../checklist.ts';
-import type { EvidencePolicy } from '../policy.ts';
+import type { Demands } from '../demands.ts';
+import type { Parsed } from '../parsed.ts';
 import { type PublicKey, type SignatureVerifier, verifyEcdsa } from '../signature.ts';
 import type { IntelCollateral } from './intel-collateral.ts';
 import { type PckPlatform, pckPlatform } from './intel-pck.ts';
@@ -29,15 +24,15 @@ const MAX_LISTS = 4;
 export interface IntelContext {
   readonly tee: 'sgx' | 'tdx';
   readonly record: Recorder;
-  readonly policy: EvidencePolicy;
+  readonly policy: Demands;
   readonly collateral: IntelCollateral;
   readonly store: IntelCollateral;
   readonly now: Date;
   readonly roots: readonly string[];
   readonly verify: SignatureVerifier;
-  readonly crls: readonly Uint8Array[];
-  /** certificates that came with the collateral or the quote */
-  readonly pool: readonly Certificate[];
+  readonly crls: readonly Parsed<RevocationList>[];
+  /** certificates that came with the collateral or the quote, for statements that came without their chain */
+  readonly pool: Parsed<readonly Certificate[]>;
 }
 
 /** The keys from the quote's signature up to Intel's root. */
@@ -61,9 +56,9 @@ export async function checkKeys(quote: IntelQuote, context: IntelContext): Promi
     `the quoting enclave's report data ${bound ? 'names' : 'does not name'} the attestation key`,
   );
 
-  let certificates: Uint8Array[];
+  let certificates: readonly Certificate[];
   try {
-    certificates = readChain(quote.pckChain, 'PCK chain');
+    certificates = quote.pckChain();
   } catch (error) {
     record(`${tee}.pck-chain`, false, 'evidence-rejected', asEvidence(error));
     return undefined;
@@ -73,11 +68,9 @@ export async function checkKeys(quote: IntelQuote, context: IntelContext): Promi
     record(`${tee}.pck-chain`, false, 'evidence-rejected', 'the quote holds no certificate');
     return undefined;
   }
-  const chain = await chainOf(leaf, others, context);
+  const chain = await chainOf([leaf, ...others], context);
   recordChain(chain, `${tee}.pck-chain`, record);
-  const certificate = chain.leaf;
-  if (certificate === undefined) return undefined;
-  const vouched = await verifyEcdsa(certificate.key, 'SHA-256', quote.qeReportSignature, qeReport.bytes);
+  const vouched = await verifyEcdsa(leaf.key, 'SHA-256', quote.qeReportSignature, qeReport.bytes);
   record(
     `${tee}.qe-report-signature`,
     vouched,
@@ -85,19 +78,18 @@ export async function checkKeys(quote: IntelQuote, context: IntelContext): Promi
     `the quoting enclave's report is ${vouched ? '' : 'not '}signed by the PCK`,
   );
   const issuer = chain.path[1]?.subjectName ?? '';
-  const shaped =
-    chain.path.length === 3 && certificate.subjectName === PCK_NAME && PCK_ISSUERS.includes(issuer);
+  const shaped = chain.path.length === 3 && leaf.subjectName === PCK_NAME && PCK_ISSUERS.includes(issuer);
   if (!shaped) {
     record(
       `${tee}.pck-certificate`,
       false,
       'evidence-rejected',
-      `expected ${PCK_NAME} by a PCK CA by the root, got ${certificate.subjectName} by ${issuer || 'nobody known'}`,
+      `expected ${PCK_NAME} by a PCK CA by the root, got ${leaf.subjectName} by ${issuer || 'nobody known'}`,
     );
     return undefined;
   }
   try {
-    const platform = pckPlatform(certificate);
+    const platform = pckPlatform(leaf);
     record(
       `${tee}.pck-certificate`,
       true,
@@ -113,13 +105,11 @@ export async function checkKeys(quote: IntelQuote, context: IntelContext): Promi
 
 /** Up to the pinned root, with nothing left over. */
 export const chainOf = (
-  leaf: Uint8Array,
-  others: readonly Uint8Array[],
+  certificates: readonly [Certificate, ...Certificate[]],
   context: IntelContext,
 ): Promise<ChainReport> =>
   verifyChain({
-    leaf,
-    intermediates: others,
+    certificates,
     exact: true,
     rootFingerprints: context.roots,
     now: context.now,
@@ -135,11 +125,10 @@ export async function checkCrlIssuers(context: IntelContext): Promise<void> {
   for (const text of collateral.crlChains) {
     let fault: string | undefined;
     try {
-      const [leaf, ...intermediates] = readChain(text, 'CRL issuer chain');
+      const [leaf, ...others] = readChain(text, 'CRL issuer chain');
       if (leaf === undefined) throw new VouchError('bad-file', 'CRL issuer chain: expected certificates');
       const report = await verifyChain({
-        leaf,
-        intermediates,
+        certificates: [leaf, ...others],
         exact: true,
         rootFingerprints: roots,
         now,
@@ -147,7 +136,7 @@ export async function checkCrlIssuers(context: IntelContext): Promise<void> {
       });
       // A CRL's issuer is a CA, which a chain's leaf is otherwise not to be.
       fault = report.checks.find(({ name, status }) => name !== 'constraints' && status !== 'pass')?.detail;
-      names.push(report.leaf?.subjectName ?? '');
+      names.push(leaf.subjectName);
     } catch (error) {
       fault = asEvidence(error);
     }
@@ -164,26 +153,24 @@ export async function checkCrlIssuers(context: IntelContext): Promise<void> {
  * One that was given and cannot be read stays, and fails the chains.
  */
 export function pickRevocationLists(
-  given: readonly Uint8Array[],
-  stored: readonly Uint8Array[],
+  given: readonly Parsed<RevocationList>[],
+  stored: readonly Parsed<RevocationList>[],
   now: Date,
-): Uint8Array[] {
-  const unreadable: Uint8Array[] = [];
+): Parsed<RevocationList>[] {
+  const unreadable: Parsed<RevocationList>[] = [];
   const byIssuer = new Map<string, RevocationList[]>();
-  const encoded = new Map<RevocationList, Uint8Array>();
-  for (const [ders, mayFail] of [
+  for (const [lists, mayFail] of [
     [given, false],
     [stored, true],
   ] as const) {
     const known = new Set(byIssuer.keys());
-    for (const der of ders) {
+    for (const parsed of lists) {
       try {
-        const list = parseRevocationList(der);
+        const list = parsed();
         if (!CRL_ISSUERS.includes(list.issuerName) || known.has(list.issuerName)) continue;
-        encoded.set(list, der);
         byIssuer.set(list.issuerName, [...(byIssuer.get(list.issuerName) ?? []), list]);
       } catch {
-        if (!mayFail) unreadable.push(der);
+        if (!mayFail) unreadable.push(parsed);
       }
     }
   }
@@ -192,45 +179,28 @@ export function pickRevocationLists(
     const latest = lists.toSorted((a, b) => b.thisUpdate.getTime() - a.thisUpdate.getTime());
     return current.length > 0 ? current.slice(0, MAX_LISTS) : latest.slice(0, 1);
   });
-  return [...picked.map((list) => encoded.get(list)!), ...unreadable.slice(0, 1)];
+  return [...picked.map((list) => () => list), ...unreadable.slice(0, 1)];
 }
 
-/** Certificates that came loose or with statements, each once; those that cannot be read are left out. */
-export function certificatesOf(
+/** Certificates that came loose or with statements, each once; chains that cannot be read are left out. */
+export function certificatesAtHand(
   { certificates, tcbInfos, qeIdentities, crlChains }: IntelCollateral,
-  pckChain: string,
+  pckChain: Parsed<readonly Certificate[]>,
 ): Certificate[] {
-  const chains = [
-    pckChain,
-    ...crlChains,
-    ...[...tcbInfos, ...qeIdentities].flatMap(({ chain }) => chain ?? []),
-  ];
+  const texts = [...crlChains, ...[...tcbInfos, ...qeIdentities].flatMap(({ chain }) => chain ?? [])];
+  const chains = [pckChain, ...texts.map((text) => () => readChain(text, 'issuer chain'))];
   const found = new Map<string, Certificate>();
-  const add = (der: Uint8Array) => {
-    try {
-      const certificate = parseCertificate(der);
-      found.set(certificate.fingerprint, certificate);
-    } catch {
-      // Of no use; whatever needs it fails for want of it.
-    }
-  };
+  const add = (certificate: Certificate) => found.set(certificate.fingerprint, certificate);
   certificates.forEach(add);
   for (const chain of chains) {
     try {
-      readPem(chain).forEach(add);
-    } catch {
-      // The same.
+      chain().forEach(add);
+    } catch (error) {
+      // Of no use; whatever needs it fails for want of it.
+      if (!(error instanceof VouchError)) throw error;
     }
   }
   return [...found.values()];
-}
-
-/** PEM certificates and nothing else: a damaged label must not make one of them disappear. Throws `bad-file`. */
-export function readChain(text: string, what: string): Uint8Array[] {
-  const rest = text.replaceAll(/-----BEGIN CERTIFICATE-----[^-]*-----END CERTIFICATE-----/g, '');
-  if (rest.trim() !== '')
-    throw new VouchError('bad-file', `${what}: expected nothing but certificates as PEM`);
-  return readPem(text, 'CERTIFICATE', what);
 }
 
 const P256_SPKI = fromHex('3059301306072a8648ce3d020106082a8648ce3d03010703420004');

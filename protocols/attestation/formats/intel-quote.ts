@@ -9,10 +9,11 @@
  */
 import { equal, fromHex } from '../../encoding.ts';
 import { VouchError } from '../../errors.ts';
+import { type Certificate, readChain } from '../certificate.ts';
+import { MAX_QUOTE_BYTES } from '../limits.ts';
+import { type Parsed, parsedOnce } from '../parsed.ts';
 import { createReader, type Reader } from '../reader.ts';
 
-/** What GetQuote's shared buffer holds at most on today's guests, with room to spare. */
-export const MAX_QUOTE_BYTES = 32 * 1024;
 const HEADER_BYTES = 48;
 const SGX_BYTES = 384;
 const TD10_BYTES = 584;
@@ -113,8 +114,8 @@ export interface IntelQuote {
   /** ECDSA P-256 by the PCK, r || s */
   readonly qeReportSignature: Uint8Array;
   readonly qeAuthData: Uint8Array;
-  /** PEM: PCK certificate, its issuer, the root */
-  readonly pckChain: string;
+  /** PCK certificate, its issuer, the root */
+  readonly pckChain: Parsed<readonly Certificate[]>;
   /** what lies after the declared end */
   readonly padding: Uint8Array;
 }
@@ -133,10 +134,13 @@ export function describeBits(field: bigint, names: Readonly<Record<number, strin
 
 export const isZero = (bytes: Uint8Array): boolean => bytes.every((byte) => byte === 0);
 
-/** Whether `bytes` begin like a quote; says nothing about the rest. */
-export function looksLikeQuote(bytes: Uint8Array): boolean {
+/** What a quote is about, by the one byte that says so, even where the rest is damaged. */
+export const teeOf = (bytes: Uint8Array): 'sgx' | 'tdx' => (bytes[4] === TEE_TDX ? 'tdx' : 'sgx');
+
+/** Whether `bytes` begin like a quote about this; says nothing about the rest. */
+export function looksLikeQuote(bytes: Uint8Array, tee: 'sgx' | 'tdx' = teeOf(bytes)): boolean {
   if (bytes.length < HEADER_BYTES || bytes[1] !== 0 || bytes[0]! < 1 || bytes[0]! > 9) return false;
-  return equal(bytes.subarray(12, 28), INTEL_QE_VENDOR);
+  return equal(bytes.subarray(12, 28), INTEL_QE_VENDOR) && teeOf(bytes) === tee;
 }
 
 /** Throws `bad-file` or `evidence-rejected` that says what was expected where. */
@@ -193,7 +197,7 @@ export function parseIntelQuote(bytes: Uint8Array): IntelQuote {
     qeReport,
     qeReportSignature,
     qeAuthData,
-    pckChain,
+    pckChain: parsedOnce(() => readChain(pckChain, 'PCK chain')),
     padding: quote.take(quote.left()),
   };
 }

@@ -4,9 +4,9 @@
  * describe what is in the quote at a level that the policy accepts.
  */
 import { equal, fromHex, hex, utf8 } from '../../encoding.ts';
-import type { Certificate } from '../certificate.ts';
+import { type Certificate, readChain } from '../certificate.ts';
 import { recordChain } from '../chain.ts';
-import type { EvidencePolicy } from '../policy.ts';
+import type { Demands } from '../demands.ts';
 import { verifyEcdsa } from '../signature.ts';
 import {
   parseQeIdentity,
@@ -16,7 +16,7 @@ import {
   type TcbInfo,
   type TcbStatus,
 } from './intel-collateral.ts';
-import { asEvidence, chainOf, type IntelContext, readChain } from './intel-keys.ts';
+import { asEvidence, chainOf, type IntelContext } from './intel-keys.ts';
 import type { PckPlatform } from './intel-pck.ts';
 import type { IntelQuote } from './intel-quote.ts';
 import { matchModule, platformLevel, qeLevel, qeMismatches, type TcbLevel } from './intel-tcb.ts';
@@ -212,13 +212,13 @@ async function checkSigner(
   context: IntelContext,
 ): Promise<Certificate | undefined> {
   const { record, pool, now, roots } = context;
-  let leaf: Uint8Array | undefined;
-  let others: readonly Uint8Array[];
+  let leaf: Certificate | undefined;
+  let others: readonly Certificate[];
   if (chain === undefined) {
-    const signers = pool.filter(({ subjectName }) => subjectName === SIGNER_NAME);
+    const signers = pool().filter(({ subjectName }) => subjectName === SIGNER_NAME);
     const current = signers.find(({ notBefore, notAfter }) => notBefore <= now && now <= notAfter);
-    leaf = (current ?? signers[0])?.der;
-    others = pool.filter(({ fingerprint }) => roots.includes(fingerprint)).map(({ der }) => der);
+    leaf = current ?? signers[0];
+    others = pool().filter(({ fingerprint }) => roots.includes(fingerprint));
   } else {
     try {
       [leaf, ...others] = readChain(chain, 'issuer chain');
@@ -231,19 +231,23 @@ async function checkSigner(
     record(prefix, false, 'evidence-rejected', `no certificate of ${SIGNER_NAME} at hand`);
     return undefined;
   }
-  const report = await chainOf(leaf, others, context);
+  const report = await chainOf([leaf, ...others], context);
   recordChain(report, prefix, record);
-  const name = report.leaf?.subjectName ?? '';
-  if (report.leaf !== undefined && (name !== SIGNER_NAME || report.path.length !== 2)) {
-    record(prefix, false, 'evidence-rejected', `expected ${SIGNER_NAME} by the root, got ${name}`);
+  if (leaf.subjectName !== SIGNER_NAME || report.path.length !== 2) {
+    record(
+      prefix,
+      false,
+      'evidence-rejected',
+      `expected ${SIGNER_NAME} by the root, got ${leaf.subjectName}`,
+    );
   }
-  return report.leaf;
+  return leaf;
 }
 
 function checkLevel(
   id: string,
   level: TcbLevel | undefined,
-  { intel }: EvidencePolicy,
+  { intel }: Demands,
   { record, now }: IntelContext,
 ): void {
   if (level === undefined) {

@@ -11,47 +11,55 @@
 import { hex } from '../../encoding.ts';
 import { chainCheckIds } from '../chain.ts';
 import { type Check, createChecklist, type Verdict } from '../checklist.ts';
-import { type EvidencePolicy, measurementAccepted } from '../policy.ts';
+import type { Demands } from '../demands.ts';
+import { type Parsed, parsedOnce } from '../parsed.ts';
 import { rememberSignatures, type SignatureVerifier } from '../signature.ts';
 import { checkEventLog, EVENT_LOG_CHECKS } from './eventlog.ts';
+import type { Part, Piece, Question } from './format.ts';
 import { type IntelCollateral, mergeCollateral, NO_COLLATERAL } from './intel-collateral.ts';
+import { checkDemands, checkPlatform } from './intel-demands.ts';
 import {
   asEvidence,
-  certificatesOf,
+  certificatesAtHand,
   checkCrlIssuers,
   checkKeys,
   type IntelContext,
   pickRevocationLists,
 } from './intel-keys.ts';
 import type { PckPlatform } from './intel-pck.ts';
-import { type IntelQuote, isZero, parseIntelQuote } from './intel-quote.ts';
+import { type IntelQuote, isZero, teeOf } from './intel-quote.ts';
 import { checkQeIdentity, checkTcbInfo } from './intel-statements.ts';
-import { converge, reaches, type TcbLevel } from './intel-tcb.ts';
-import { checkEnclave, enclaveClaims, enclaveRegisters, SGX_CHECKS } from './sgx.ts';
-import { checkTd, TDX_CHECKS, tdClaims, tdRegisters } from './tdx.ts';
+import { converge, type TcbLevel } from './intel-tcb.ts';
+import { checkEnclave, enclaveClaims, SGX_CHECKS } from './sgx.ts';
+import { checkTd, TDX_CHECKS, tdClaims } from './tdx.ts';
 
 /** SHA-256 of the certificate "Intel SGX Root CA". */
 export const INTEL_ROOT = '44a0196b2b99f889b8e149e95b807a350e7424964399e885a7cbb8ccfab674d3';
 
 export interface IntelQuestion {
-  readonly quote: Uint8Array;
+  /** which names the checks have, also where the quote cannot be read */
+  readonly tee: 'sgx' | 'tdx';
+  readonly quote: Parsed<IntelQuote>;
   /** given for this quote: wrong pieces are failures */
   readonly collateral: IntelCollateral;
   /** a store of collateral, used for what `collateral` lacks */
   readonly store?: IntelCollateral;
   /** the TD's event log (CCEL) */
-  readonly eventLog?: Uint8Array;
-  readonly policy: EvidencePolicy;
+  readonly eventLog?: Uint8Array | undefined;
+  readonly policy: Demands;
   readonly now: Date;
   /** SHA-256 fingerprints of the roots accepted; default: Intel's */
-  readonly roots?: readonly string[];
+  readonly roots?: readonly string[] | undefined;
   /** remembers signatures over several questions; default: over this one */
   readonly verify?: SignatureVerifier;
 }
 
-export type IntelClaims = { readonly platform: 'sgx' | 'tdx'; readonly hardware: true } & Readonly<
-  Record<string, unknown>
->;
+export type IntelClaims = {
+  readonly platform: 'sgx' | 'tdx';
+  readonly hardware: true;
+  readonly measurement: string;
+  readonly debug: boolean;
+} & Readonly<Record<string, unknown>>;
 
 export interface IntelReport {
   readonly verdict: Verdict;
@@ -87,15 +95,13 @@ const required = (tee: 'sgx' | 'tdx'): string[] => [
 
 /** Never throws for what quote and collateral hold: that is a failed check. */
 export async function verifyIntelQuote(question: IntelQuestion): Promise<IntelReport> {
-  const { policy, collateral } = question;
-  // The byte of the TEE type tells which names the checks have, even where the rest is damaged.
-  const tee = question.quote[4] === 0x81 ? 'tdx' : 'sgx';
+  const { policy, collateral, tee } = question;
   const list = createChecklist(required(tee));
   const { record } = list;
 
   let quote: IntelQuote;
   try {
-    quote = parseIntelQuote(question.quote);
+    quote = question.quote();
   } catch (error) {
     record(`${tee}.format`, false, 'evidence-rejected', asEvidence(error));
     return list.result('');
@@ -130,7 +136,7 @@ export async function verifyIntelQuote(question: IntelQuestion): Promise<IntelRe
     roots: question.roots ?? [INTEL_ROOT],
     verify: question.verify ?? rememberSignatures(),
     crls: pickRevocationLists(collateral.crls, store.crls, question.now),
-    pool: certificatesOf(mergeCollateral(collateral, store), quote.pckChain),
+    pool: parsedOnce(() => certificatesAtHand(mergeCollateral(collateral, store), quote.pckChain)),
   };
   const pck = await checkKeys(quote, context);
   checkPlatform(quote, pck, policy, list, tee);
@@ -152,62 +158,6 @@ export async function verifyIntelQuote(question: IntelQuestion): Promise<IntelRe
     ? { levels: [tcb.platform, tcb.module, qe.level], evaluationNumber: Math.min(...evaluations) }
     : { levels: [] };
   return { ...result, claims: claimsOf(quote, pck, statements) };
-}
-
-function checkDemands(
-  { body: { report, tee } }: IntelQuote,
-  { measurements, reportData }: EvidencePolicy,
-  { require, record }: ReturnType<typeof createChecklist>,
-  prefix: string,
-): void {
-  if (measurements !== undefined) {
-    require([`${prefix}.measurement`]);
-    const reported = tee === 'sgx' ? enclaveRegisters(report) : tdRegisters(report);
-    const accepted = measurementAccepted(measurements, reported);
-    record(`${prefix}.measurement`, accepted, 'policy-rejected', reported.measurement);
-  }
-  if (reportData !== undefined) {
-    require([`${prefix}.report-data`]);
-    const said = hex(report.reportData);
-    record(`${prefix}.report-data`, said === reportData, 'policy-rejected', said);
-  }
-}
-
-/** What a policy demands of the platform beside Intel's own levels. */
-function checkPlatform(
-  { body, qeReport }: IntelQuote,
-  pck: PckPlatform | undefined,
-  { intel: { minimumSvns: least, platformIds } }: EvidencePolicy,
-  { require, record }: ReturnType<typeof createChecklist>,
-  prefix: string,
-): void {
-  const tee = body.tee === 'tdx' ? body.report.teeTcbSvn : undefined;
-  const demands = Object.entries({
-    cpu: [pck?.componentSvns, least.cpu],
-    pce: [pck && [pck.pceSvn], least.pce === undefined ? undefined : [least.pce]],
-    qe: [[qeReport.isvSvn], least.qe === undefined ? undefined : [least.qe]],
-    tee: [tee && [...tee], tee && least.tee],
-  } as const);
-  const made = demands.filter(([, [, wanted]]) => wanted !== undefined);
-  if (made.length > 0) {
-    require([`${prefix}.minimum-svns`]);
-    const below = made.filter(([, [have, wanted]]) => have === undefined || !reaches(have, wanted!));
-    record(
-      `${prefix}.minimum-svns`,
-      below.length === 0,
-      'policy-rejected',
-      below.length === 0
-        ? made.map(([name]) => name).join(', ')
-        : below
-            .map(([name, [have, wanted]]) => `${name} ${have?.join('.') ?? 'unknown'} < ${wanted!.join('.')}`)
-            .join(', '),
-    );
-  }
-  if (platformIds === undefined) return;
-  require([`${prefix}.platform-id`]);
-  if (pck === undefined) return;
-  const id = hex(pck.platformId);
-  record(`${prefix}.platform-id`, platformIds.includes(id), 'policy-rejected', id);
 }
 
 function claimsOf(
@@ -248,4 +198,28 @@ function claimsOf(
     ...(evaluationNumber === undefined ? {} : { evaluationNumber }),
     advisories: [...new Set(advisories)].sort(),
   };
+}
+
+/** Each quote by itself; an event log is that of the only TD, which `evidence.event-log` checks. */
+export async function judgeQuotes(
+  pieces: readonly Piece<IntelQuote>[],
+  { given, store, policy, now, roots }: Question,
+): Promise<Part[]> {
+  const parts: Part[] = [];
+  for (const { bytes, parsed } of pieces) {
+    const tee = teeOf(bytes);
+    const report = await verifyIntelQuote({
+      tee,
+      quote: parsed,
+      collateral: given.intel,
+      store: store.intel,
+      eventLog: tee === 'tdx' ? given.eventLogs[0] : undefined,
+      policy,
+      now,
+      roots: roots?.intel,
+    });
+    const { claims } = report;
+    parts.push({ ...report, cpu: claims && { ...claims, reportData: parsed().body.report.reportData } });
+  }
+  return parts;
 }

@@ -4,10 +4,11 @@
  */
 import { equal, hex } from '../../encoding.ts';
 import { messageOf, VouchError } from '../../errors.ts';
-import { type Certificate, parseCertificate } from '../certificate.ts';
+import type { Certificate, RevocationList } from '../certificate.ts';
 import { chainCheckIds, recordChain, verifyChain } from '../chain.ts';
 import { attempting, type Recorder } from '../checklist.ts';
-import type { GpuPolicy } from '../policy.ts';
+import type { GpuPolicy } from '../demands.ts';
+import type { Parsed } from '../parsed.ts';
 import { NVIDIA_DEVICE_ROOTS } from '../roots/nvidia.ts';
 import { type SignatureVerifier, verifyEcdsa } from '../signature.ts';
 import { certificateFwid } from './nvidia-report.ts';
@@ -29,7 +30,7 @@ export interface DeviceList {
 export interface DeviceTrust {
   readonly policy: GpuPolicy;
   readonly now: Date;
-  readonly crls?: readonly Uint8Array[] | undefined;
+  readonly crls?: readonly Parsed<RevocationList>[] | undefined;
   /** the 32 bytes that the verifier asked with; without it nothing is accepted */
   readonly nonce?: Uint8Array | undefined;
   /** fingerprints; NVIDIA's own unless others are to be trusted */
@@ -60,7 +61,7 @@ export interface Device {
 export async function checkDevice(
   kind: DeviceKind,
   report: SpdmExchange & { readonly fwid?: Uint8Array },
-  certificates: readonly Uint8Array[],
+  certificates: Parsed<readonly Certificate[]>,
   trust: DeviceTrust,
   list: DeviceList,
 ): Promise<Device | undefined> {
@@ -68,14 +69,13 @@ export async function checkDevice(
   const { record } = list;
   const ordered = attempting(record)(
     `${kind}.certificates`,
-    () => orderChain(certificates),
+    () => orderChain(certificates()),
     ({ leaf }) => leaf.subjectName,
   );
   if (ordered === undefined) return undefined;
   const { leaf, others } = ordered;
   const chain = await verifyChain({
-    leaf: leaf.der,
-    intermediates: others.map(({ der }) => der),
+    certificates: [leaf, ...others],
     exact: true,
     rootFingerprints: roots?.device ?? NVIDIA_DEVICE_ROOTS,
     crls,
@@ -103,22 +103,21 @@ export async function checkDevice(
 }
 
 /** Five certificates of which one is no authority; throws `bad-file` or `evidence-rejected`. */
-function orderChain(certificates: readonly Uint8Array[]): { leaf: Certificate; others: Certificate[] } {
+function orderChain(certificates: readonly Certificate[]): { leaf: Certificate; others: Certificate[] } {
   const refuse = (reason: string): never => {
     throw new VouchError('evidence-rejected', reason);
   };
   if (certificates.length !== CHAIN_LENGTH) {
     return refuse(`expected a chain of ${CHAIN_LENGTH} certificates, got ${certificates.length}`);
   }
-  const parsed = certificates.map((der, i) => parseCertificate(der, `certificate ${i + 1}`));
-  const leaves = parsed.filter(({ authority }) => !authority);
+  const leaves = certificates.filter(({ authority }) => !authority);
   const [leaf] = leaves;
   if (leaf === undefined || leaves.length > 1) {
     return refuse(`expected one certificate of an attestation key, got ${leaves.length}`);
   }
   if (leaf.key.type !== 'EC' || leaf.key.curve !== 'P-384') return refuse('expected a P-384 attestation key');
   if (leaf.usage?.has('digitalSignature') === false) return refuse('the attestation key may not sign');
-  return { leaf, others: parsed.filter((certificate) => certificate !== leaf) };
+  return { leaf, others: certificates.filter((certificate) => certificate !== leaf) };
 }
 
 /** Names start with the chip: GH100 A01 GSP FMC LF, LS_10 A01 FSP FMC LF. */

@@ -9,9 +9,13 @@
  */
 import { hex } from '../../encoding.ts';
 import { messageOf, VouchError } from '../../errors.ts';
+import type { Certificate } from '../certificate.ts';
 import { attempting, type Check, createChecklist, type Recorder, type Verdict } from '../checklist.ts';
-import type { GpuArchitecture, GpuPolicy } from '../policy.ts';
+import type { GpuArchitecture, GpuPolicy } from '../demands.ts';
+import { MAX_DEVICES } from '../limits.ts';
+import type { Parsed } from '../parsed.ts';
 import { rememberSignatures, type SignatureVerifier } from '../signature.ts';
+import type { GuestState } from './format.ts';
 import {
   checkDevice,
   checkManifests,
@@ -20,26 +24,24 @@ import {
   type DeviceTrust,
   deviceCheckIds,
 } from './nvidia-device.ts';
-import {
-  type GpuEvidence,
-  type GpuMode,
-  type GpuReport,
-  MAX_GPUS,
-  parseGpuReport,
-  parseSwitchReport,
-  type SwitchReport,
-} from './nvidia-report.ts';
-import { parseRim, type Rim } from './rim.ts';
+import type { GpuMode, GpuReport, SwitchReport } from './nvidia-report.ts';
+import type { Rim } from './rim.ts';
+
+/** What a device answered, and its certificates. */
+export interface Answer<Report> {
+  readonly report: Parsed<Report>;
+  /** in any order */
+  readonly certificates: Parsed<readonly Certificate[]>;
+}
 
 export interface GpuQuestion extends Omit<DeviceTrust, 'verify'> {
   /** remembers signatures over several questions; default: over this one */
   readonly verify?: SignatureVerifier | undefined;
-  readonly gpus: readonly GpuEvidence[];
-  readonly switches?: readonly GpuEvidence[] | undefined;
+  readonly gpus: readonly Answer<GpuReport>[];
+  readonly switches?: readonly Answer<SwitchReport>[] | undefined;
   /** manifests, in any order; those of other versions are not used */
-  readonly rims: readonly Uint8Array[];
-  /** what the guest says of its GPUs; trusted as far as the guest's own evidence goes */
-  readonly guest?: { readonly ccMode: 'on' | 'off' | 'devtools'; readonly ready: boolean } | undefined;
+  readonly rims: readonly Parsed<Rim>[];
+  readonly guest?: GuestState | undefined;
 }
 
 /** What a GPU's report says. Bytes are lower-case hex. */
@@ -101,7 +103,7 @@ export async function verifyGpu(question: GpuQuestion): Promise<GpuResult> {
   const switchResults: SwitchOutcome[] = [];
   if (gpus.length > 0 || switches.length === 0 || policy.count !== undefined) {
     checkWhole(question, list);
-    for (const [i, evidence] of gpus.slice(0, MAX_GPUS).entries()) {
+    for (const [i, evidence] of gpus.slice(0, MAX_DEVICES).entries()) {
       const own = numbered(list, 'gpu', i);
       own.require(EACH_GPU);
       const result = await checkGpu(evidence, rims, trust, own);
@@ -109,13 +111,14 @@ export async function verifyGpu(question: GpuQuestion): Promise<GpuResult> {
     }
     if (gpuResults.length === gpus.length && gpus.length > 0) checkTogether(gpuResults, list);
   }
-  for (const [i, evidence] of switches.slice(0, MAX_GPUS).entries()) {
+  for (const [i, evidence] of switches.slice(0, MAX_DEVICES).entries()) {
     const own = numbered(list, 'switch', i);
     own.require(EACH_SWITCH);
     const result = await checkSwitch(evidence, rims, trust, own);
     if (result !== undefined) switchResults.push(result);
   }
-  if (switches.length > MAX_GPUS) list.record('switch.count', false, 'policy-rejected', `over ${MAX_GPUS}`);
+  if (switches.length > MAX_DEVICES)
+    list.record('switch.count', false, 'policy-rejected', `over ${MAX_DEVICES}`);
   const complete = gpuResults.length === gpus.length && switchResults.length === switches.length;
   if (gpus.length > 0 && complete) {
     checkTopology(
@@ -153,9 +156,9 @@ function checkWhole({ gpus, policy, guest }: GpuQuestion, list: DeviceList): voi
   const wanted = policy.count ?? gpus.length;
   list.record(
     'gpu.count',
-    gpus.length > 0 && gpus.length === wanted && gpus.length <= MAX_GPUS,
+    gpus.length > 0 && gpus.length === wanted && gpus.length <= MAX_DEVICES,
     'policy-rejected',
-    `${gpus.length} GPUs, ${policy.count ?? `1 to ${MAX_GPUS}`} demanded`,
+    `${gpus.length} GPUs, ${policy.count ?? `1 to ${MAX_DEVICES}`} demanded`,
   );
   if (guest === undefined && policy.guestState === 'if-present') {
     list.omit('gpu.cc-mode', 'not stated by a guest, not demanded');
@@ -245,7 +248,7 @@ function topologyFault(
 }
 
 async function checkGpu(
-  evidence: GpuEvidence,
+  evidence: Answer<GpuReport>,
   rims: readonly Rim[] | undefined,
   trust: DeviceTrust,
   list: DeviceList,
@@ -254,13 +257,13 @@ async function checkGpu(
   const { record } = list;
   const report = attempting(record)(
     'gpu.report',
-    () => parseGpuReport(evidence.report),
+    evidence.report,
     ({ measurements }) => `SPDM 1.1, ${measurements.size} measurements`,
   );
   if (report === undefined) return undefined;
-  const found = await checkDevice('gpu', report, evidence.certificates, trust, list);
-  if (found === undefined) return undefined;
-  const { leaf, chip, fingerprint: device } = found;
+  const signer = await checkDevice('gpu', report, evidence.certificates, trust, list);
+  if (signer === undefined) return undefined;
+  const { leaf, chip, fingerprint: device } = signer;
   const architecture = architectureOf(chip);
   record(
     'gpu.architecture',
@@ -272,8 +275,8 @@ async function checkGpu(
   checkVersion('gpu.driver', report.driverVersion, policy.drivers, list);
   checkVersion('gpu.vbios', report.vbiosVersion, policy.vbioses, list);
   if (policy.devices !== undefined) {
-    const said = `device ${device.slice(0, 16)}`;
-    record('gpu.device-allowed', policy.devices.includes(device), 'policy-rejected', said);
+    const found = `device ${device.slice(0, 16)}`;
+    record('gpu.device-allowed', policy.devices.includes(device), 'policy-rejected', found);
   }
   const firmware = [
     { id: 'rim.driver', kind: 'driver', version: report.driverVersion },
@@ -281,7 +284,7 @@ async function checkGpu(
   ] as const;
   if (rims !== undefined) await checkManifests('gpu', report, firmware, chip, rims, trust, list);
   const claims: GpuClaims | undefined =
-    found.held && architecture !== undefined
+    signer.held && architecture !== undefined
       ? {
           platform: 'nvidia-gpu',
           architecture,
@@ -323,14 +326,14 @@ interface SwitchOutcome {
 }
 
 async function checkSwitch(
-  evidence: GpuEvidence,
+  evidence: Answer<SwitchReport>,
   rims: readonly Rim[] | undefined,
   trust: DeviceTrust,
   list: DeviceList,
 ): Promise<SwitchOutcome | undefined> {
   const report = attempting(list.record)(
     'switch.report',
-    () => parseSwitchReport(evidence.report),
+    evidence.report,
     ({ measurements }) => `SPDM 1.1, ${measurements.size} measurements`,
   );
   if (report === undefined) return undefined;
@@ -345,9 +348,9 @@ async function checkSwitch(
   return { report, claims };
 }
 
-function readManifests(files: readonly Uint8Array[], record: Recorder): Rim[] | undefined {
+function readManifests(manifests: readonly Parsed<Rim>[], record: Recorder): Rim[] | undefined {
   try {
-    return files.map((bytes, i) => parseRim(bytes, `RIM ${i + 1}`));
+    return manifests.map((parsed) => parsed());
   } catch (error) {
     if (!(error instanceof VouchError)) throw error;
     record('rim.document', false, 'evidence-rejected', messageOf(error));

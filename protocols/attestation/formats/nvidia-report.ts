@@ -8,9 +8,10 @@ import { hex } from '../../encoding.ts';
 import { messageOf, VouchError } from '../../errors.ts';
 import { type Certificate, fromBase64, readPem } from '../certificate.ts';
 import { childrenOf, type DerElement, expectTag, oidOf, readDer, TAG } from '../der.ts';
+import { MAX_DEVICES, MAX_EVIDENCE_BYTES } from '../limits.ts';
 import { createReader } from '../reader.ts';
 import { hashOf } from '../signature.ts';
-import { isSpdmExchange, MAX_EXCHANGE_BYTES, parseSpdmExchange, type SpdmExchange } from './spdm.ts';
+import { isSpdmExchange, parseSpdmExchange, type SpdmExchange } from './spdm.ts';
 
 /** ECDSA P-384: r || s, big-endian. */
 const SIGNATURE_BYTES = 96;
@@ -40,6 +41,7 @@ export type GpuMode = (typeof GPU_MODES)[number];
 const MAX_OPAQUE_VERSION = 2;
 
 export interface GpuReport extends SpdmExchange {
+  readonly device: 'gpu';
   /** such as 550.90.07 */
   readonly driverVersion: string;
   /** such as 96.00.5E.00.01 */
@@ -101,6 +103,7 @@ export function parseGpuReport(bytes: Uint8Array): GpuReport {
   }
   return {
     ...exchange,
+    device: 'gpu',
     driverVersion: text(FIELD.driverVersion, /^[0-9]{1,4}(?:\.[0-9]{1,4}){1,3}$/),
     // A number of four bytes and one more, each little-endian.
     vbiosVersion: [3, 2, 1, 0, 4].map((at) => hex(vbios.subarray(at, at + 1)).toUpperCase()).join('.'),
@@ -138,6 +141,7 @@ function identifiersIn(bytes: Uint8Array, order = (pdi: Uint8Array): Uint8Array 
 
 /** What an NVSwitch (LS10) answers to the same request; its fields have numbers of their own meaning. */
 export interface SwitchReport extends SpdmExchange {
+  readonly device: 'switch';
   /** such as 96.10.55.00.01 */
   readonly biosVersion: string;
   /** its own device identifier */
@@ -174,6 +178,7 @@ export function parseSwitchReport(bytes: Uint8Array): SwitchReport {
   if (fwid !== undefined && fwid.length !== FWID_BYTES) refuse(`FWID: expected ${FWID_BYTES} bytes`);
   return {
     ...exchange,
+    device: 'switch',
     biosVersion: biosVersion.toUpperCase(),
     pdi: hex(pdi),
     gpus: identifiersIn(gpus.subarray(0, SWITCH_GPUS * PDI_BYTES)),
@@ -183,12 +188,14 @@ export function parseSwitchReport(bytes: Uint8Array): SwitchReport {
 
 /** Whether bytes are a switch's report, in binary or as hex text. */
 export function isSwitchReport(bytes: Uint8Array): boolean {
-  if (!isGpuReport(bytes)) return false;
+  const binary = fromHexText(bytes) ?? bytes;
+  if (!isSpdmExchange(binary)) return false;
   try {
-    const exchange = parseSpdmExchange(fromHexText(bytes) ?? bytes, SIGNATURE_BYTES);
+    const exchange = parseSpdmExchange(binary, SIGNATURE_BYTES);
     const fields = opaqueFields(exchange, '');
     return fields.has(SWITCH_FIELD.gpuPdis) && !fields.has(FIELD.driverVersion);
-  } catch {
+  } catch (error) {
+    if (!(error instanceof VouchError)) throw error;
     return false;
   }
 }
@@ -196,7 +203,7 @@ export function isSwitchReport(bytes: Uint8Array): boolean {
 /** Hex text, in one or more lines, as bytes; undefined for anything else. */
 function fromHexText(bytes: Uint8Array): Uint8Array | undefined {
   // A report starts 0x11, which is no hex digit.
-  if (bytes[0] !== 0x31 || bytes.length > 3 * MAX_EXCHANGE_BYTES) return undefined;
+  if (bytes[0] !== 0x31 || bytes.length > 3 * MAX_EVIDENCE_BYTES) return undefined;
   const text = new TextDecoder('latin1').decode(bytes).replaceAll(/[\t\n\r ]/g, '');
   if (text.length % 2 !== 0 || !/^[0-9A-Fa-f]*$/.test(text)) return undefined;
   return Uint8Array.from({ length: text.length / 2 }, (_, i) =>
@@ -204,8 +211,9 @@ function fromHexText(bytes: Uint8Array): Uint8Array | undefined {
   );
 }
 
-/** Whether bytes look like a report, in binary or as hex text. */
-export const isGpuReport = (bytes: Uint8Array): boolean => isSpdmExchange(fromHexText(bytes) ?? bytes);
+/** Whether bytes look like a report of a GPU, in binary or as hex text; a damaged one of a switch does, too. */
+export const isGpuReport = (bytes: Uint8Array): boolean =>
+  isSpdmExchange(fromHexText(bytes) ?? bytes) && !isSwitchReport(bytes);
 
 /** SHA-384 firmware ids: CompositeDeviceID, as Hopper uses it, and DiceTcbInfo, as Blackwell does. */
 const COMPOSITE_DEVICE_ID = '2.23.133.5.4.1';
@@ -251,8 +259,8 @@ export function parseGpuEvidenceFile(bytes: Uint8Array): GpuEvidence[] {
   } catch (error) {
     throw new VouchError('bad-file', `${what}: expected JSON: ${messageOf(error)}`);
   }
-  if (!Array.isArray(json) || json.length === 0 || json.length > MAX_GPUS) {
-    throw new VouchError('bad-file', `${what}: expected an array of 1 to ${MAX_GPUS} GPUs`);
+  if (!Array.isArray(json) || json.length === 0 || json.length > MAX_DEVICES) {
+    throw new VouchError('bad-file', `${what}: expected an array of 1 to ${MAX_DEVICES} GPUs`);
   }
   return json.map((entry: unknown) => {
     const { evidence, certificate } = Object(entry) as { evidence?: unknown; certificate?: unknown };
@@ -266,9 +274,6 @@ export function parseGpuEvidenceFile(bytes: Uint8Array): GpuEvidence[] {
 
 /** Whether bytes look like such a file. */
 export const isGpuEvidenceFile = (bytes: Uint8Array): boolean => {
-  const text = new TextDecoder('latin1').decode(bytes.subarray(0, 64 * 1024));
+  const text = new TextDecoder('latin1').decode(bytes.subarray(0, MAX_EVIDENCE_BYTES));
   return /^\s*\[\s*\{/.test(text) && text.includes('"evidence"') && text.includes('"certificate"');
 };
-
-/** GPUs of one machine. */
-export const MAX_GPUS = 16;

@@ -7,9 +7,16 @@
  */
 import { hex, utf8 } from '../../encoding.ts';
 import { messageOf, VouchError } from '../../errors.ts';
-import { fromBase64, parseCertificate } from '../certificate.ts';
+import {
+  type Certificate,
+  fromBase64,
+  parseCertificate,
+  parseChain,
+  type RevocationList,
+} from '../certificate.ts';
 import { chainCheckIds, recordChain, verifyChain } from '../chain.ts';
-import { type Check, createChecklist, type Recorder, type Verdict } from '../checklist.ts';
+import { attempting, type Check, createChecklist, type Recorder, type Verdict } from '../checklist.ts';
+import { type Parsed, parsedOnce } from '../parsed.ts';
 import { NVIDIA_RIM_ROOT_CERTIFICATE, NVIDIA_RIM_ROOTS } from '../roots/nvidia.ts';
 import { type Hash, type SignatureVerifier, verifyEcdsa } from '../signature.ts';
 import { attributeOf, canonicalXml, elementsIn, parseXml, textIn, type XmlElement } from '../xml.ts';
@@ -61,8 +68,8 @@ export interface Rim {
     readonly content: Uint8Array;
     readonly contentHash: Hash;
     readonly contentDigest: Uint8Array;
-    /** DER, signer first */
-    readonly certificates: readonly Uint8Array[];
+    /** signer first, at least one */
+    readonly certificates: Parsed<readonly Certificate[]>;
   };
 }
 
@@ -154,10 +161,14 @@ export function parseRim(bytes: Uint8Array, what = 'RIM'): Rim {
       content: utf8(canonicalXml(root, signature)),
       contentHash,
       contentDigest: fromBase64(textIn(one(reference, DSIG, 'DigestValue')), what),
-      certificates: certificates.map((certificate) => fromBase64(textIn(certificate), what)),
+      certificates: chainOf(certificates.map((certificate) => fromBase64(textIn(certificate), what))),
     },
   };
 }
+
+/** Parsed when a chain is built from them: a manifest that nothing is compared with needs none. */
+const chainOf = (ders: readonly Uint8Array[]): Parsed<readonly Certificate[]> =>
+  parsedOnce(() => parseChain(ders));
 
 function kindOf(version: string): Rim['kind'] | undefined {
   if (/^[0-9A-Fa-f]{2}(?:\.[0-9A-Fa-f]{2}){4}$/.test(version)) return 'vbios';
@@ -165,8 +176,7 @@ function kindOf(version: string): Rim['kind'] | undefined {
 }
 
 export interface RimTrust {
-  /** DER */
-  readonly crls?: readonly Uint8Array[] | undefined;
+  readonly crls?: readonly Parsed<RevocationList>[] | undefined;
   readonly revocation: 'required' | 'if-present';
   readonly now: Date;
   /** fingerprints; NVIDIA's own unless others are to be trusted */
@@ -199,12 +209,13 @@ export async function checkRim(
     whole ? 'of the whole document' : 'the content was changed',
   );
 
-  const [leaf, ...others] = signature.certificates;
+  const certificates = attempting(record)(`${prefix}.chain`, signature.certificates, () => '');
+  const [leaf, ...others] = certificates ?? [];
+  if (leaf === undefined) return;
   const { roots = NVIDIA_RIM_ROOTS, crls, revocation, now, verify } = trust;
   const chain = await verifyChain({
-    leaf: leaf!,
-    intermediates: others,
-    own: [fromBase64(NVIDIA_RIM_ROOT_CERTIFICATE, 'RIM root')],
+    certificates: [leaf, ...others],
+    own: [parseCertificate(fromBase64(NVIDIA_RIM_ROOT_CERTIFICATE, 'RIM root'))],
     exact: true,
     rootFingerprints: roots,
     crls,
@@ -213,8 +224,7 @@ export async function checkRim(
     verify,
   });
   recordChain(chain, `${prefix}.chain`, record);
-  if (chain.leaf === undefined) return;
-  const { key, subjectName, usage } = chain.leaf;
+  const { key, subjectName, usage } = leaf;
   const allowed = usage?.has('digitalSignature') !== false;
   const signed = allowed && (await verifyEcdsa(key, signature.hash, signature.value, signature.signed));
   const how = signed ? 'by' : allowed ? 'not by' : 'by a key that may not sign:';
@@ -228,14 +238,15 @@ export interface RimResult {
 }
 
 /** Verifies one manifest on its own. Never throws for what it holds: that is a failed check. */
-export async function verifyRim(bytes: Uint8Array, trust: RimTrust): Promise<RimResult> {
+export async function verifyRim(parsed: Parsed<Rim>, trust: RimTrust): Promise<RimResult> {
   const list = createChecklist(['rim.document', ...rimCheckIds('rim')]);
   let rim: Rim;
   try {
-    rim = parseRim(bytes);
-    for (const der of rim.signature.certificates) parseCertificate(der);
+    rim = parsed();
+    rim.signature.certificates();
     list.record('rim.document', true, 'bad-file', `${rim.kind} ${rim.version} of ${rim.product}`);
   } catch (error) {
+    if (!(error instanceof VouchError)) throw error;
     list.record('rim.document', false, 'bad-file', messageOf(error));
     return list.result('');
   }

@@ -5,6 +5,7 @@
  */
 import { concat, hex } from '../../encoding.ts';
 import { VouchError } from '../../errors.ts';
+import { MAX_EVIDENCE_BYTES } from '../limits.ts';
 import { createReader } from '../reader.ts';
 import type { AmdProduct } from '../roots/amd.ts';
 
@@ -253,16 +254,15 @@ const TABLE_GUIDS: Readonly<Record<string, 'certificate' | 'crl'>> = {
   c0b406a4a803495297433fb6014cd0ae: 'certificate',
   '92f81bc358114d3d97ffd19f88dc67ea': 'crl',
 };
-const MAX_TABLE_BYTES = 64 * 1024;
 const ENTRY_BYTES = 24;
 
 /** Reads the certificate table that configfs-tsm calls `auxblob`: DER; unknown entries are left out. Throws `bad-file`. */
 export function parseCertificateTable(bytes: Uint8Array): { certificates: Uint8Array[]; crls: Uint8Array[] } {
   const what = 'SNP certificate table';
-  if (bytes.length > MAX_TABLE_BYTES) {
+  if (bytes.length > MAX_EVIDENCE_BYTES) {
     throw new VouchError(
       'bad-file',
-      `${what}: expected at most ${MAX_TABLE_BYTES} bytes, got ${bytes.length}`,
+      `${what}: expected at most ${MAX_EVIDENCE_BYTES} bytes, got ${bytes.length}`,
     );
   }
   const certificates: Uint8Array[] = [];

@@ -4,7 +4,7 @@
  */
 import { hex } from '../../encoding.ts';
 import type { Recorder } from '../checklist.ts';
-import type { EvidencePolicy } from '../policy.ts';
+import type { Demands } from '../demands.ts';
 import { bitField, describeBits, type SgxReport } from './intel-quote.ts';
 
 const ATTRIBUTE = {
@@ -21,7 +21,7 @@ const KNOWN = Object.values(ATTRIBUTE).reduce((all, bit) => all | bit, 0n);
 
 export const SGX_CHECKS = ['sgx.debug', 'sgx.reserved-bits'] as const;
 
-export function checkEnclave(report: SgxReport, policy: EvidencePolicy, record: Recorder): void {
+export function checkEnclave(report: SgxReport, policy: Demands, record: Recorder): void {
   const flags = bitField(report.attributes.subarray(0, 8));
   const debug = (flags & ATTRIBUTE.DEBUG) !== 0n;
   record(

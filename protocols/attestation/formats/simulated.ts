@@ -28,18 +28,22 @@ import {
   type Signer,
   signerFromSeed,
   signStatement,
+  unverifiedPayload,
   verifyStatement,
 } from '../../cose.ts';
 import { equal, fromHex, hex, sha256Hex } from '../../encoding.ts';
-import { attempting, type Checklist } from '../checklist.ts';
+import { VouchError } from '../../errors.ts';
+import { attempting, type Checklist, createChecklist } from '../checklist.ts';
+import type { Demands } from '../demands.ts';
+import { MAX_SIMULATED_BYTES, MAX_SIMULATED_STATEMENT_BYTES } from '../limits.ts';
+import type { Parsed } from '../parsed.ts';
 import { REPORT_DATA_BYTES } from '../report-data.ts';
+import type { Part, Piece, Question } from './format.ts';
 
 export const SIMULATED = 'simulated';
 export const SIMULATED_GPU = 'simulated-gpu';
 export const MEASUREMENT_BYTES = 48;
-const MAX_EVIDENCE_BYTES = 2048;
-const MAX_STATEMENT_BYTES = 1024;
-const LIMITS = { maxPayloadBytes: MAX_STATEMENT_BYTES };
+const LIMITS = { maxPayloadBytes: MAX_SIMULATED_STATEMENT_BYTES };
 const DEVICE_TYPE = 'application/vouch-simulated-device+cbor';
 const QUOTE_TYPE = 'application/vouch-simulated-quote+cbor';
 const GPU_TYPE = 'application/vouch-simulated-gpu+cbor';
@@ -48,8 +52,8 @@ const NONCE_BYTES = 32;
 const Evidence = z.strictObject({
   v: z.literal(1),
   root: byteString(SIGNATURE_KEY_BYTES),
-  device: byteStringBetween(1, MAX_STATEMENT_BYTES),
-  quote: byteStringBetween(1, MAX_STATEMENT_BYTES),
+  device: byteStringBetween(1, MAX_SIMULATED_STATEMENT_BYTES),
+  quote: byteStringBetween(1, MAX_SIMULATED_STATEMENT_BYTES),
 });
 const Device = z.strictObject({ v: z.literal(1), key: byteString(SIGNATURE_KEY_BYTES) });
 const Quote = z.strictObject({
@@ -128,18 +132,37 @@ export async function gpuQuote(
   return encodeCbor({ v: 1, root, device, quote: await signStatement(signer, GPU_TYPE, payload) });
 }
 
-/** What a policy has to say before simulations count. */
-export interface SimulationPolicy {
-  readonly simulated: boolean;
-  readonly simulatedRoots: readonly string[];
+/** The outer form of simulated evidence, of a platform and of a GPU alike: what the root and the device signed. */
+export type SimulatedEvidence = z.infer<typeof Evidence>;
+
+/** Throws `bad-message` or `too-large`. */
+export const parseSimulated = (bytes: Uint8Array): SimulatedEvidence =>
+  decodeCbor(bytes, { schema: Evidence, what: 'simulated evidence', maxBytes: MAX_SIMULATED_BYTES });
+
+/** Whether bytes are simulated evidence whose quote says that it is of this type; no signature is looked at. */
+function isSimulated(bytes: Uint8Array, type: string): boolean {
+  // A map of four; most other files are told apart by it.
+  if (bytes[0] !== 0xa4) return false;
+  try {
+    unverifiedPayload(type, parseSimulated(bytes).quote, LIMITS);
+    return true;
+  } catch (error) {
+    if (!(error instanceof VouchError)) throw error;
+    return false;
+  }
 }
+export const isSimulatedQuote = (bytes: Uint8Array): boolean => isSimulated(bytes, QUOTE_TYPE);
+export const isSimulatedGpuQuote = (bytes: Uint8Array): boolean => isSimulated(bytes, GPU_TYPE);
+
+/** What a policy has to say before simulations count. */
+export type SimulationPolicy = Pick<Demands, 'simulated' | 'simulatedRoots'>;
 
 /**
  * Checks `evidence` up to the payload of its quote; the checks are named `<prefix>.encoding` and so on. Returns the
  * payload and the device's key when the signatures hold.
  */
 function verifyQuote<T>(
-  evidence: Uint8Array,
+  evidence: Parsed<SimulatedEvidence>,
   policy: SimulationPolicy,
   { type, schema, prefix }: { type: string; schema: z.ZodType<T>; prefix: string },
   { require, record }: Checklist,
@@ -153,13 +176,8 @@ function verifyQuote<T>(
     'policy-rejected',
     policy.simulated ? 'the policy accepts simulated evidence' : 'the policy accepts hardware evidence only',
   );
-  const what = 'simulated evidence';
-  const maxBytes = MAX_EVIDENCE_BYTES;
-  const parts = attempt(
-    id('encoding'),
-    () => decodeCbor(evidence, { schema: Evidence, what, maxBytes }),
-    () => 'deterministic CBOR, version 1',
-  );
+  const maxBytes = MAX_SIMULATED_BYTES;
+  const parts = attempt(id('encoding'), evidence, () => 'deterministic CBOR, version 1');
   if (parts === undefined) return undefined;
   const fingerprint = sha256Hex(parts.root);
   const pinned = policy.simulatedRoots.includes(fingerprint);
@@ -195,54 +213,83 @@ function verifyQuote<T>(
 }
 const CHECKS = ['encoding', 'root-pinned', 'chain', 'signature', 'claims'] as const;
 
-export interface SimulatedClaims {
-  readonly platform: typeof SIMULATED;
-  readonly measurement: string;
-  readonly debug: boolean;
-  readonly tcb: readonly number[];
-  readonly reportData: Uint8Array;
+/** The simulated platform of a document, its TCB included. Nothing when there is none. */
+export async function judgeSimulated(
+  pieces: readonly Piece<SimulatedEvidence>[],
+  { policy }: Question,
+): Promise<Part[]> {
+  const parts: Part[] = [];
+  for (const { parsed } of pieces) {
+    const list = createChecklist(['policy.tcb']);
+    const verified = verifyQuote(
+      parsed,
+      policy,
+      { type: QUOTE_TYPE, schema: Quote, prefix: SIMULATED },
+      list,
+    );
+    if (verified === undefined) parts.push(list.result(''));
+    else {
+      const { debug, tcb, reportData } = verified.claims;
+      const least = policy.minimumTcb[SIMULATED];
+      list.record(
+        'policy.tcb',
+        least?.length === 1 && tcb >= least[0]!,
+        'policy-rejected',
+        `TCB ${tcb}, at least ${least?.join('.') ?? '(none stated)'} demanded`,
+      );
+      const measurement = hex(verified.claims.measurement);
+      const registers = { measurement };
+      parts.push({
+        ...list.result(''),
+        cpu: { platform: SIMULATED, measurement, registers, debug, reportData },
+      });
+    }
+  }
+  return parts;
 }
 
-/** Records its checks and returns the claims when the signatures hold. Does not throw for bad evidence. */
-export function verifySimulated(
-  evidence: Uint8Array,
-  policy: SimulationPolicy,
-  list: Checklist,
-): SimulatedClaims | undefined {
-  const verified = verifyQuote(
-    evidence,
-    policy,
-    { type: QUOTE_TYPE, schema: Quote, prefix: SIMULATED },
-    list,
+/** All simulated GPUs of a document: each answers the nonce, and they are different ones. */
+export async function judgeSimulatedGpus(
+  pieces: readonly Piece<SimulatedEvidence>[],
+  { policy, nonce, guest }: Question,
+): Promise<Part[]> {
+  if (pieces.length === 0) return [];
+  const list = createChecklist(['gpu.platform-allowed', 'gpu.count', 'gpu.cc-mode', 'gpu.ready']);
+  const { record } = list;
+  record(
+    'gpu.platform-allowed',
+    policy.platforms.includes(SIMULATED),
+    'policy-rejected',
+    `the policy accepts ${policy.platforms.join(', ')}`,
   );
-  if (verified === undefined) return undefined;
-  const { measurement, debug, tcb, reportData } = verified.claims;
-  return { platform: SIMULATED, measurement: hex(measurement), debug, tcb: [tcb], reportData };
-}
-
-/** Records its checks: each GPU answers `nonce`, and they are different ones. Does not throw for bad evidence. */
-export function verifySimulatedGpus(
-  evidence: readonly Uint8Array[],
-  nonce: Uint8Array,
-  policy: SimulationPolicy,
-  list: Checklist,
-): void {
+  const wanted = policy.gpu.count ?? pieces.length;
+  record(
+    'gpu.count',
+    pieces.length === wanted,
+    'policy-rejected',
+    `${pieces.length} GPUs, ${wanted} demanded`,
+  );
+  if (guest !== undefined) {
+    record('gpu.cc-mode', guest.ccMode === 'on', 'policy-rejected', `CC mode is ${guest.ccMode}`);
+    record('gpu.ready', guest.ready, 'policy-rejected', `the GPUs are ${guest.ready ? '' : 'not '}ready`);
+  }
   list.require(['gpu.distinct']);
   const devices = new Set<string>();
-  evidence.forEach((one, i) => {
+  for (const [i, { parsed }] of pieces.entries()) {
     const prefix = i === 0 ? 'gpu' : `gpu.${i + 1}`;
     list.require([`${prefix}.nonce`]);
-    const verified = verifyQuote(one, policy, { type: GPU_TYPE, schema: GpuQuote, prefix }, list);
-    if (verified === undefined) return;
-    const fresh = equal(verified.claims.nonce, nonce);
+    const verified = verifyQuote(parsed, policy, { type: GPU_TYPE, schema: GpuQuote, prefix }, list);
+    if (verified === undefined) continue;
+    const fresh = nonce !== undefined && equal(verified.claims.nonce, fromHex(nonce));
     const detail = fresh ? 'it answers this very evidence' : 'it answers another question';
-    list.record(`${prefix}.nonce`, fresh, 'evidence-rejected', detail);
+    record(`${prefix}.nonce`, fresh, 'evidence-rejected', detail);
     devices.add(sha256Hex(verified.device));
-  });
-  list.record(
+  }
+  record(
     'gpu.distinct',
-    devices.size === evidence.length,
+    devices.size === pieces.length,
     'evidence-rejected',
-    `${devices.size} different of ${evidence.length}`,
+    `${devices.size} different of ${pieces.length}`,
   );
+  return [list.result('')];
 }

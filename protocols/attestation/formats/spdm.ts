@@ -4,6 +4,7 @@
  * every declared length must be met exactly. Nothing is verified here.
  */
 import { VouchError } from '../../errors.ts';
+import { MAX_EVIDENCE_BYTES } from '../limits.ts';
 import { createReader } from '../reader.ts';
 
 const VERSION_1_1 = 0x11;
@@ -16,8 +17,6 @@ const ALL = 0xff;
 const DMTF = 1;
 export const NONCE_BYTES = 32;
 export const REQUEST_BYTES = 37;
-/** Request and response together; today's are 4 KiB. */
-export const MAX_EXCHANGE_BYTES = 64 * 1024;
 
 export interface SpdmMeasurement {
   /** DMTFSpecMeasurementValueType */
@@ -53,8 +52,8 @@ export function parseSpdmExchange(bytes: Uint8Array, signatureBytes: number, wha
   const refuse = (reason: string): never => {
     throw new VouchError('bad-file', `${what}: ${reason}`);
   };
-  if (bytes.length > MAX_EXCHANGE_BYTES) {
-    refuse(`expected at most ${MAX_EXCHANGE_BYTES} bytes, got ${bytes.length}`);
+  if (bytes.length > MAX_EVIDENCE_BYTES) {
+    refuse(`expected at most ${MAX_EVIDENCE_BYTES} bytes, got ${bytes.length}`);
   }
   const { take, uint, left, at, end } = createReader(bytes, what);
   const version = (message: string) => {

@@ -4,7 +4,7 @@
  */
 import { hex } from '../../encoding.ts';
 import type { Recorder } from '../checklist.ts';
-import type { EvidencePolicy } from '../policy.ts';
+import type { Demands } from '../demands.ts';
 import { bitField, describeBits, isZero, type TdReport } from './intel-quote.ts';
 
 const SEPT_VE_DISABLE = 1n << 28n;
@@ -34,7 +34,7 @@ export const TDX_CHECKS = [
   'tdx.service-td',
 ] as const;
 
-export function checkTd(report: TdReport, policy: EvidencePolicy, record: Recorder): void {
+export function checkTd(report: TdReport, policy: Demands, record: Recorder): void {
   const { septVeDisable, serviceTds } = policy.intel;
   const attributes = bitField(report.tdAttributes);
   const untrusted = attributes & UNTRUSTED;

@@ -383,7 +383,7 @@ test('sorting never throws, whatever a file holds', () => {
     [0xef, 0xbb, 0xbf, 0x7b],
   ];
   const sorted = sortFiles(bytes.map((one, i) => ({ name: String(i), bytes: Uint8Array.from(one) })));
-  assert.is(sorted.unknown.length + sorted.gpus.length, bytes.length);
+  assert.is(sorted.unknown.length + sorted.evidence.length, bytes.length);
 });
 
 test('whatever is damaged in whichever file, there is a verdict', async (t) => {

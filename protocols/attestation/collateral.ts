@@ -1,0 +1,75 @@
+/**
+ * What belongs to evidence and is not evidence itself: certificates and lists of revoked ones, what vendors say of
+ * their hardware, and what else a verifier compares evidence with. Only read here; whether any of it is genuine and
+ * current is decided for each piece of evidence anew.
+ */
+import type { Certificate, RevocationList } from './certificate.ts';
+import { type IntelCollateral, NO_COLLATERAL } from './formats/intel-collateral.ts';
+import type { Rim } from './formats/rim.ts';
+import type { TpmSignature } from './formats/tpm-attest.ts';
+import type { PcrValues } from './formats/tpm-pcrs.ts';
+import type { Parsed } from './parsed.ts';
+import type { PublicKey } from './signature.ts';
+
+/** A manifest names the versions it is for, which have to be read to choose it. */
+export type Manifest = Parsed<Rim>;
+
+export interface Collateral {
+  readonly certificates: readonly Certificate[];
+  readonly crls: readonly Parsed<RevocationList>[];
+  /** attestation keys without a certificate */
+  readonly keys: readonly PublicKey[];
+  /** one entry a file */
+  readonly pcrs: readonly PcrValues[];
+  /** signatures of TPM quotes, which travel apart from them */
+  readonly tpmSignatures: readonly Parsed<TpmSignature>[];
+  /** of TDs, not yet parsed */
+  readonly eventLogs: readonly Uint8Array[];
+  /** with the certificates and CRLs that came alone */
+  readonly intel: IntelCollateral;
+  /** reference integrity manifests */
+  readonly manifests: readonly Manifest[];
+  /** lower-case hex SHA-256 of the files that all of this came from, where they are known */
+  readonly digests?: ReadonlySet<string> | undefined;
+}
+
+export const NO_FILES: Collateral = {
+  certificates: [],
+  crls: [],
+  keys: [],
+  pcrs: [],
+  tpmSignatures: [],
+  eventLogs: [],
+  intel: NO_COLLATERAL,
+  manifests: [],
+};
+
+/** Whose certificates and lists these are, by the issuer's name; `other`: of NVIDIA, of TPMs, of anybody. */
+export type Vendor = 'amd' | 'intel' | 'other';
+
+function vendorOf(issuerName: string): Vendor {
+  if (/^(SEV|ARK)-/.test(issuerName)) return 'amd';
+  return issuerName.startsWith('Intel SGX ') ? 'intel' : 'other';
+}
+
+/** Each once. */
+export function certificatesOf(vendor: Vendor, { certificates }: Collateral): Certificate[] {
+  const own = certificates.filter(({ issuerName }) => vendorOf(issuerName) === vendor);
+  return [...new Map(own.map((certificate) => [certificate.fingerprint, certificate])).values()];
+}
+
+/** Each issuer's lists as given, else as in store. */
+export function crlsOf(
+  vendor: Vendor,
+  { given, store }: { readonly given: Collateral; readonly store: Collateral },
+): Parsed<RevocationList>[] {
+  const named = given.crls.filter((list) => vendorOf(list().issuerName) === vendor);
+  const known = new Set(named.map((list) => list().issuerName));
+  const kept = store.crls.filter(
+    (list) => vendorOf(list().issuerName) === vendor && !known.has(list().issuerName),
+  );
+  return [...named, ...kept];
+}
+
+/** PCR values of all files; those of a later file count where two name the same bank. */
+export const pcrsOf = ({ pcrs }: Collateral): PcrValues => new Map(pcrs.flatMap((values) => [...values]));
