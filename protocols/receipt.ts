@@ -32,10 +32,10 @@ import type { Collateral } from './attestation/collateral.ts';
 import { EvidenceDocument, evidenceDigest, isHardware, labelOf } from './attestation/document.ts';
 import type { VendorRoots } from './attestation/formats/format.ts';
 import { MAX_DOCUMENT_BYTES } from './attestation/limits.ts';
-import type { Policy } from './attestation/policy.ts';
-import { policyDigest } from './attestation/policy.ts';
+import { type Parsed, parsedOnce } from './attestation/parsed.ts';
+import { type Policy, policyDigest } from './attestation/policy.ts';
 import { fieldBytes, fieldFromBytes } from './attestation/report-data.ts';
-import { CLOCK_SKEW_SECONDS, type EvidenceReport, stillFresh, verifyEvidence } from './attestation/verify.ts';
+import { CLOCK_SKEW_SECONDS, type EvidenceReport, stillFresh, verifyDocument } from './attestation/verify.ts';
 import { byteString, byteStringBetween, decodeCbor, encodeCbor } from './cbor.ts';
 import { type Signer, signStatement, verifyStatement } from './cose.ts';
 import { concat, equal, fromBase64url, fromHex, hex, sha256, utf8 } from './encoding.ts';
@@ -137,6 +137,13 @@ export async function signReceipt(
 export const encodeReceiptBundle = ({ receipt, evidence }: ReceiptBundle): Uint8Array =>
   encodeCbor(Bundle.parse({ v: 2, receipt, evidence }));
 
+/** The first bytes of every bundle: a map of three whose first member is `"v": 2`. */
+const BUNDLE_PREFIX = encodeCbor({ v: 2 }).with(0, 0xa3);
+
+/** Whether bytes begin like a bundle; says nothing about the rest. */
+export const looksLikeReceipt = (bytes: Uint8Array): boolean =>
+  equal(bytes.subarray(0, BUNDLE_PREFIX.length), BUNDLE_PREFIX);
+
 /** Throws `too-large` or `bad-message`. Proves nothing: see `verifyReceipt`. */
 export function decodeReceiptBundle(bytes: Uint8Array): ReceiptBundle {
   const { receipt, evidence } = decodeCbor(bytes, {
@@ -147,14 +154,33 @@ export function decodeReceiptBundle(bytes: Uint8Array): ReceiptBundle {
   return { receipt, evidence };
 }
 
+/** A bundle of which each layer is parsed once, on first use, and throws what is wrong with it. */
+export interface ParsedReceipt {
+  readonly bundle: Parsed<ReceiptBundle>;
+  /** of the statement, once the signature by the key in the evidence holds */
+  readonly payload: Parsed<Uint8Array>;
+  readonly claims: Parsed<ReceiptClaims & { readonly id: string }>;
+}
+
+/** For whoever reads a receipt before he verifies it. Never throws. */
+export function parseReceipt(bytes: Uint8Array): ParsedReceipt {
+  const bundle = parsedOnce(() => decodeReceiptBundle(bytes));
+  const payload = parsedOnce(() => signedPayload(bundle().receipt, bundle().evidence));
+  return { bundle, payload, claims: parsedOnce(() => decodeClaims(payload())) };
+}
+
+const parsedReceipt = (receipt: Uint8Array | ParsedReceipt): ParsedReceipt =>
+  receipt instanceof Uint8Array ? parseReceipt(receipt) : receipt;
+
 /**
  * What a bundle's receipt says, if its signature holds under the key in the bundle's evidence; undefined otherwise. Who
  * signed it, and whether that evidence is any good, only `verifyReceipt` tells.
  */
-export function readReceipt(bundle: Uint8Array): (ReceiptClaims & { readonly id: string }) | undefined {
+export function readReceipt(
+  receipt: Uint8Array | ParsedReceipt,
+): (ReceiptClaims & { readonly id: string }) | undefined {
   try {
-    const { receipt, evidence } = decodeReceiptBundle(bundle);
-    return decodeClaims(signedPayload(receipt, evidence));
+    return parsedReceipt(receipt).claims();
   } catch (error) {
     if (!(error instanceof VouchError)) throw error;
     return undefined;
@@ -222,7 +248,11 @@ const REQUIRED = [
  * has to satisfy `policy` and to have been fresh when the receipt was signed. What the question leaves out (nonce, request, response) is shown as skipped and does
  * not count; a stranger without salts can still verify everything else. Never throws for what the bundle holds.
  */
-export async function verifyReceipt(bundle: Uint8Array, question: ReceiptQuestion): Promise<ReceiptReport> {
+export async function verifyReceipt(
+  receipt: Uint8Array | ParsedReceipt,
+  question: ReceiptQuestion,
+): Promise<ReceiptReport> {
+  const parsed = parsedReceipt(receipt);
   const list = createChecklist(REQUIRED);
   const { record } = list;
   const attempt = <T>(id: string, done: string, work: () => T): T | undefined => {
@@ -236,16 +266,14 @@ export async function verifyReceipt(bundle: Uint8Array, question: ReceiptQuestio
     }
   };
 
-  const parts = attempt('receipt.bundle', 'a bundle of version 2', () => decodeReceiptBundle(bundle));
-  if (parts === undefined) return list.result('');
-  const { evidence: document } = parts;
+  const bundle = attempt('receipt.bundle', 'a bundle of version 2', parsed.bundle);
+  if (bundle === undefined) return list.result('');
+  const { evidence: document } = bundle;
   const prefix = labelOf(document);
 
-  const payload = attempt('receipt.signature', 'signed by the receipt key in the evidence', () =>
-    signedPayload(parts.receipt, document),
-  );
+  const payload = attempt('receipt.signature', 'signed by the receipt key in the evidence', parsed.payload);
   if (payload === undefined) return list.result(prefix);
-  const claims = attempt('receipt.claims', 'a receipt of version 2', () => decodeClaims(payload));
+  const claims = attempt('receipt.claims', 'a receipt of version 2', parsed.claims);
   if (claims === undefined) return list.result(prefix);
 
   const digest = evidenceDigest(document);
@@ -253,8 +281,7 @@ export async function verifyReceipt(bundle: Uint8Array, question: ReceiptQuestio
   const evidence =
     accepted?.verdict === 'accept' && accepted.digest === digest
       ? stillFresh(accepted, question.policy, claims.time)
-      : await verifyEvidence({
-          document,
+      : await verifyDocument(document, {
           policy: question.policy,
           nonce: question.evidenceNonce ?? document.nonce,
           modelCommitment: question.modelCommitment ?? claims.modelCommitment,

@@ -53,7 +53,7 @@ export interface SortedFiles extends Collateral {
 type Contents = Partial<Omit<SortedFiles, 'unknown' | 'digests'>>;
 
 /** A file's bytes, as text where they are text. */
-interface Content {
+export interface Content {
   readonly bytes: Uint8Array;
   readonly text: Parsed<string | undefined>;
 }
@@ -62,6 +62,8 @@ interface Content {
 export interface FileKind {
   /** for a piece of evidence, that of its format */
   readonly name: string;
+  /** whether a verdict can be given on it, and not only with its help */
+  readonly evidence: boolean;
   /** for people */
   readonly title: string;
   /** Never throws. */
@@ -72,6 +74,7 @@ export interface FileKind {
 
 const formats: readonly FileKind[] = Object.entries<Format>(FORMATS).map(([format, row]) => ({
   name: format,
+  evidence: true,
   title: `evidence of ${row.title}`,
   recognise: ({ bytes }) => row.recognise(bytes),
   read: ({ bytes }) => {
@@ -84,6 +87,7 @@ const formats: readonly FileKind[] = Object.entries<Format>(FORMATS).map(([forma
 const containers: readonly FileKind[] = [
   {
     name: 'sev-snp-with-certificates',
+    evidence: true,
     title: 'an SNP report followed by its certificates, as a guest gets them when it asks for both',
     recognise: ({ bytes }) =>
       isSnpReport(bytes.subarray(0, SNP_REPORT_BYTES)) &&
@@ -95,6 +99,7 @@ const containers: readonly FileKind[] = [
   },
   {
     name: 'nvidia-evidence-file',
+    evidence: true,
     title: "GPU evidence with its certificates, as NVIDIA's tools write it",
     recognise: ({ bytes }) => isGpuEvidenceFile(bytes),
     read: ({ bytes }) => ({
@@ -110,55 +115,64 @@ const containers: readonly FileKind[] = [
 const collateral: readonly FileKind[] = [
   {
     name: 'event-log',
+    evidence: false,
     title: "a TD's event log",
     recognise: ({ bytes }) => looksLikeEventLog(bytes),
     read: ({ bytes }) => ({ eventLogs: [bytes] }),
   },
   {
     name: 'ccel-table',
+    evidence: false,
     title: 'the ACPI table that says where firmware keeps the event log: nothing to verify in it',
     recognise: ({ bytes }) => bytes.length === CCEL_TABLE_BYTES && startsWith(bytes, 'CCEL'),
     read: () => ({}),
   },
   {
     name: 'sev-snp-certificates',
+    evidence: false,
     title: "AMD's certificates and CRLs in a host's table",
     recognise: ({ bytes }) => isCertificateTable(bytes),
     read: ({ bytes }) => readTable(bytes),
   },
   {
     name: 'tpm-signature',
+    evidence: false,
     title: 'the signature of a TPM quote',
     recognise: ({ bytes }) => isTpmSignature(bytes),
     read: ({ bytes }) => ({ tpmSignatures: [parsedOnce(() => parseTpmSignature(bytes))] }),
   },
   {
     name: 'rim',
+    evidence: true,
     title: 'a reference integrity manifest',
     recognise: ({ bytes }) => isRim(bytes),
     read: ({ bytes }) => ({ manifests: [parsedOnce(() => parseRim(bytes))] }),
   },
   {
     name: 'crl',
+    evidence: false,
     title: 'a list of revoked certificates as DER',
     recognise: ({ bytes }) => looksLikeRevocationList(bytes),
     read: ({ bytes }) => readCertificates([], [bytes]),
   },
   {
     name: 'certificates',
+    evidence: false,
     title: 'certificates as DER',
     recognise: ({ bytes }) => isDer(bytes) && !looksLikeRevocationList(bytes),
     read: ({ bytes }) => readCertificates(splitCertificates(bytes), []),
   },
   {
     name: 'pcrs',
+    evidence: false,
     title: 'PCR values',
     recognise: ({ text }) => isPcrText(text() ?? ''),
     read: ({ text }) => ({ pcrs: [parsePcrs(text() ?? '')] }),
   },
   {
-    name: 'intel-collateral',
-    title: "Intel's statements about platforms",
+    name: 'json',
+    evidence: false,
+    title: "JSON, of which Intel's statements about platforms are read",
     recognise: ({ text }) => text()?.startsWith('{') === true && !isPcrText(text() ?? ''),
     read: ({ text }) => {
       const intel = readIntelCollateral(text() ?? '');
@@ -169,6 +183,7 @@ const collateral: readonly FileKind[] = [
   {
     // Text only, so that damaged evidence which happens to hold PEM does not pass for it.
     name: 'pem',
+    evidence: false,
     title: 'certificates, CRLs or keys as PEM',
     recognise: ({ text }) =>
       text()?.includes('-----BEGIN ') === true && !text()?.startsWith('{') && !isPcrText(text() ?? ''),
@@ -176,12 +191,13 @@ const collateral: readonly FileKind[] = [
   },
 ];
 
-const KINDS: readonly FileKind[] = [...formats, ...containers, ...collateral];
+/** In the order in which they are tried. */
+export const FILE_KINDS: readonly FileKind[] = [...formats, ...containers, ...collateral];
 
 /** What kind of file bytes are, by their outer form; undefined for what is neither evidence nor belongs to it. */
 export const kindOf = (bytes: Uint8Array): FileKind | undefined => {
   const content = contentOf(bytes);
-  return KINDS.find(({ recognise }) => recognise(content));
+  return FILE_KINDS.find(({ recognise }) => recognise(content));
 };
 
 /** Never throws for what the files hold. */
@@ -214,13 +230,14 @@ export function sortFiles(files: readonly NamedBytes[]): SortedFiles {
 }
 
 function readFile(content: Content): Contents {
-  const kind = KINDS.find(({ recognise }) => recognise(content));
+  const kind = FILE_KINDS.find(({ recognise }) => recognise(content));
   if (kind !== undefined) return kind.read(content);
   const reason = content.bytes.length === 0 ? 'the file is empty' : 'neither evidence nor what belongs to it';
   throw new VouchError('bad-input', reason);
 }
 
-function contentOf(given: Uint8Array): Content {
+/** Hex and base64 are taken off first. */
+export function contentOf(given: Uint8Array): Content {
   const bytes = fromHexText(given) ?? fromBase64Text(given) ?? given;
   return { bytes, text: parsedOnce(() => plainPem(textOf(bytes)?.trimStart())) };
 }

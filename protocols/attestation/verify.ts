@@ -53,9 +53,13 @@ export interface Claims {
   readonly gpus?: unknown;
 }
 
-export interface EvidenceQuestion {
+export interface EvidenceQuestion extends DocumentQuestion {
   /** an EvidenceDocument, not yet checked */
   readonly document: unknown;
+}
+
+/** What a verifier asks of a document. */
+export interface DocumentQuestion {
   readonly policy: Policy;
   /** the nonce that the verifier sent, lower-case hex */
   readonly nonce: string;
@@ -102,13 +106,23 @@ const REQUIRED = [
 
 /** Verifies evidence. Never throws for what the document holds: that is a failed check. */
 export async function verifyEvidence(question: EvidenceQuestion): Promise<EvidenceReport> {
+  return verify(() => parse(EvidenceDocument, question.document, 'evidence'), question);
+}
+
+/** The same for a document whose fields have been checked, as a receipt's bundle holds one. */
+export const verifyDocument = (
+  document: EvidenceDocument,
+  question: DocumentQuestion,
+): Promise<EvidenceReport> => verify(() => document, question);
+
+async function verify(read: () => EvidenceDocument, question: DocumentQuestion): Promise<EvidenceReport> {
   const { policy } = question;
   const list = createChecklist(REQUIRED);
   const { record } = list;
 
-  let parsed: Parsed;
+  let parsed: ParsedDocument;
   try {
-    parsed = parseDocument(question.document);
+    parsed = parseDocument(read());
     record('evidence.document', true, 'evidence-rejected', 'a document of version 2');
   } catch (error) {
     if (!(error instanceof VouchError)) throw error;
@@ -177,7 +191,7 @@ const eachOnce = (checks: readonly Check[]): Check[] => [
   ...new Map(checks.map((check) => [check.id, check])).values(),
 ];
 
-interface Parsed {
+interface ParsedDocument {
   readonly document: EvidenceDocument;
   readonly cpu: Signed;
   /** the CPU's */
@@ -189,8 +203,7 @@ interface Parsed {
 }
 
 /** Throws `bad-message`, and what a damaged certificate gives. */
-function parseDocument(input: unknown): Parsed {
-  const document = parse(EvidenceDocument, input, 'evidence');
+function parseDocument(document: EvidenceDocument): ParsedDocument {
   const cpu = cpuOf(document);
   const gpu = gpuOf(document);
   const certificates = cpu.certificates.map((der) => parseCertificate(der, 'evidence.cpu.certificates'));
@@ -200,8 +213,8 @@ function parseDocument(input: unknown): Parsed {
 
 /** The CPU's own signatures and what the policy wants of them; nothing for a format that is not known. */
 async function judgeCpu(
-  { cpu, certificates }: Parsed,
-  question: EvidenceQuestion,
+  { cpu, certificates }: ParsedDocument,
+  question: DocumentQuestion,
   { record }: Checklist,
 ): Promise<Part | undefined> {
   const { format, evidence } = cpu;
@@ -222,7 +235,7 @@ async function judgeCpu(
 }
 
 /** The question for the formats; the report data is compared here, for all of them. */
-const formatQuestion = ({ policy, collateral = NO_FILES, now, roots }: EvidenceQuestion): Question => ({
+const formatQuestion = ({ policy, collateral = NO_FILES, now, roots }: DocumentQuestion): Question => ({
   given: NO_FILES,
   store: collateral,
   policy: { ...completePolicy(policy), reportData: undefined },
@@ -234,8 +247,8 @@ const formatQuestion = ({ policy, collateral = NO_FILES, now, roots }: EvidenceQ
 /** The devices' own signatures; nothing when they are not all of formats that go together. */
 async function judgeDevices(
   { ccMode, ready, devices }: GpuState,
-  { binding }: Parsed,
-  question: EvidenceQuestion,
+  { binding }: ParsedDocument,
+  question: DocumentQuestion,
   { require, record }: Checklist,
 ): Promise<Part | undefined> {
   const formats = [...new Set(devices.map(({ format }) => format))];
@@ -262,7 +275,7 @@ async function judgeDevices(
 
 /** Whether the GPU evidence that came is the one that the CPU's report data commits to. */
 function checkGpuBound(
-  { document, gpu, reportData }: Parsed,
+  { document, gpu, reportData }: ParsedDocument,
   claims: CpuClaims | undefined,
   policy: Policy,
   { record, omit }: Checklist,
@@ -288,8 +301,8 @@ function checkGpuBound(
 }
 
 function checkBinding(
-  { document, binding }: Parsed,
-  { policy, nonce, modelCommitment }: EvidenceQuestion,
+  { document, binding }: ParsedDocument,
+  { policy, nonce, modelCommitment }: DocumentQuestion,
   { record, omit }: Checklist,
 ): void {
   record(

@@ -22,6 +22,7 @@ import {
   report,
   rim,
   rimSigner,
+  switchFields,
   VBIOS,
   vendor,
 } from './gpu-maker.ts';
@@ -357,16 +358,7 @@ test('behind switches: evidence of each, of those that the GPUs see, which see t
     name = 'LS_10 A01 FSP FMC LF',
   ) => {
     const made = await gpu(makers, { name, serial });
-    const ports = concat(...seen.map(pdi), new Uint8Array(128)).slice(0, 128);
-    const fields = new Map<number, Uint8Array | undefined>([
-      [3, undefined],
-      [6, utf8('96.10.55.00.01')],
-      [11, undefined],
-      [17, undefined],
-      [20, undefined],
-      [22, pdi(fill)],
-      [26, ports],
-    ]);
+    const fields = switchFields(pdi(fill), seen.map(pdi));
     return { report: await report(made, { fields, ...change }), certificates: made.chain };
   };
   const bios = await rim(signer, {

@@ -116,6 +116,18 @@ export async function report({ key }: Gpu, options: ReportOptions = {}): Promise
   return concat(bytes, await signRaw(key, bytes));
 }
 
+/** The opaque fields of a switch (LS10): its own device identifier, and those of the GPUs at its ports. */
+export const switchFields = (pdi: Uint8Array, gpus: readonly Uint8Array[]) =>
+  new Map<number, Uint8Array | undefined>([
+    [3, undefined],
+    [6, utf8('96.10.55.00.01')],
+    [11, undefined],
+    [17, undefined],
+    [20, undefined],
+    [22, pdi],
+    [26, concat(...gpus, new Uint8Array(128)).slice(0, 128)],
+  ]);
+
 export interface RimSigner {
   readonly root: string;
   readonly key: Maker;

@@ -204,6 +204,20 @@ const Combined = z
   })
   .partial();
 
+/** Statements as they are served: the member that a signature covers -> where it belongs. */
+const SERVED = [
+  ['tcbInfo', 'tcbInfos'],
+  ['enclaveIdentity', 'qeIdentities'],
+] as const;
+
+/** Whether JSON has a member of one of the forms; says nothing about the rest. */
+export const looksLikeIntelCollateral = (json: unknown): boolean =>
+  typeof json === 'object' &&
+  json !== null &&
+  [...SERVED.map(([member]) => member), ...Object.keys(Combined.shape)].some((member) =>
+    Object.hasOwn(json, member),
+  );
+
 /** Reads one collateral file; undefined when its JSON is something else. Throws `bad-input` when it is no JSON. */
 export function readIntelCollateral(source: string): IntelCollateral | undefined {
   if (source.length > MAX_COLLATERAL_BYTES) {
@@ -216,10 +230,7 @@ export function readIntelCollateral(source: string): IntelCollateral | undefined
     throw new VouchError('bad-input', 'collateral: expected JSON, got a text that is truncated or damaged');
   }
   if (typeof json !== 'object' || json === null) return undefined;
-  for (const [member, kind] of [
-    ['tcbInfo', 'tcbInfos'],
-    ['enclaveIdentity', 'qeIdentities'],
-  ] as const) {
+  for (const [member, kind] of SERVED) {
     if (Object.hasOwn(json, member)) {
       const signature = (json as { signature?: unknown }).signature;
       const signed = memberText(source, member);

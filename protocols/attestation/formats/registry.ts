@@ -194,12 +194,6 @@ export const HARDWARE: readonly Platform[] = [
 /** The format of that name; undefined for a name that is not known here. */
 export const formatNamed = (name: string): Format | undefined => BY_NAME.get(name);
 
-/** The format whose outer form bytes have. */
-export const formatOf = (bytes: Uint8Array): (Format & { readonly name: string }) | undefined => {
-  for (const [name, format] of BY_NAME) if (format.recognise(bytes)) return { name, ...format };
-  return undefined;
-};
-
 /** Whether evidence of all these formats is verified together. */
 export const areOneFamily = (names: readonly string[]): boolean =>
   FAMILIES.some(({ formats }) => names.every((name) => Object.hasOwn(formats, name)));
