@@ -187,9 +187,8 @@ async function verify(read: () => EvidenceDocument, question: DocumentQuestion):
 }
 
 /** The CPU and the GPUs may both be simulated, and then make one check each of the same name. */
-const eachOnce = (checks: readonly Check[]): Check[] => [
-  ...new Map(checks.map((check) => [check.id, check])).values(),
-];
+const eachOnce = (checks: readonly Check[]): Check[] =>
+  checks.filter(({ id }, i) => checks.findIndex((check) => check.id === id) === i);
 
 interface ParsedDocument {
   readonly document: EvidenceDocument;
@@ -241,7 +240,8 @@ const formatQuestion = ({ policy, collateral = NO_FILES, now, roots }: DocumentQ
   policy: { ...completePolicy(policy), reportData: undefined },
   now,
   roots,
-  withCpu: true,
+  // Whether GPUs are missing is seen from what the report data binds.
+  withCpu: false,
 });
 
 /** The devices' own signatures; nothing when they are not all of formats that go together. */

@@ -9,7 +9,7 @@ import { existsSync, readdirSync, statSync } from 'node:fs';
 import path from 'node:path';
 import type { Collateral } from '../../protocols/attestation/collateral.ts';
 import { type NamedBytes, type SortedFiles, sortFiles } from '../../protocols/attestation/evidence-files.ts';
-import { SIMULATED } from '../../protocols/attestation/formats/simulated.ts';
+import { HARDWARE } from '../../protocols/attestation/formats/registry.ts';
 import { MAX_FILE_BYTES } from '../../protocols/attestation/limits.ts';
 import type { Policy } from '../../protocols/attestation/policy.ts';
 import { sha256Hex } from '../../protocols/encoding.ts';
@@ -26,7 +26,7 @@ export const collateralFolder = (): string => folder('collateral');
 
 /** This installation's, for a policy that accepts hardware; undefined where it accepts none, or there is no folder. */
 export const collateralFor = ({ platforms }: Policy): Collateral | undefined =>
-  platforms.some((name) => name !== SIMULATED) && existsSync(collateralFolder())
+  platforms.some((name) => HARDWARE.includes(name)) && existsSync(collateralFolder())
     ? readCollateral(collateralFolder())
     : undefined;
 

@@ -6,7 +6,7 @@ import {
   splitCertificates,
 } from '../../protocols/attestation/certificate.ts';
 import { kindOf } from '../../protocols/attestation/evidence-files.ts';
-import { parseHyperEnclaveQuote } from '../../protocols/attestation/formats/hyperenclave.ts';
+import { parseHyperEnclaveQuote } from '../../protocols/attestation/formats/hyperenclave-quote.ts';
 import { parseGpuEvidenceFile, parseGpuReport } from '../../protocols/attestation/formats/nvidia-report.ts';
 import { parseRim } from '../../protocols/attestation/formats/rim.ts';
 import {

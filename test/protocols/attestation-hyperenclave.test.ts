@@ -5,8 +5,8 @@ import { kindOf } from '../../protocols/attestation/evidence-files.ts';
 import {
   HYPERENCLAVE_LABEL,
   type HyperEnclaveResult,
-  parseHyperEnclaveQuote,
 } from '../../protocols/attestation/formats/hyperenclave.ts';
+import { parseHyperEnclaveQuote } from '../../protocols/attestation/formats/hyperenclave-quote.ts';
 import { looksLikeQuote } from '../../protocols/attestation/formats/intel-quote.ts';
 import { parseEvidencePolicy } from '../../protocols/attestation/policy.ts';
 import { sm3 } from '../../protocols/attestation/sm2.ts';

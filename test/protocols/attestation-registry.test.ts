@@ -5,7 +5,12 @@ import { contentOf, FILE_KINDS, kindOf, sortFiles } from '../../protocols/attest
 import { judgeEvidence } from '../../protocols/attestation/evidence-verdict.ts';
 import { explainPolicy } from '../../protocols/attestation/explain.ts';
 import type { Format } from '../../protocols/attestation/formats/format.ts';
-import { areOneFamily, FORMATS, formatNamed } from '../../protocols/attestation/formats/registry.ts';
+import {
+  areOneFamily,
+  FORMATS,
+  formatNamed,
+  judgeAll,
+} from '../../protocols/attestation/formats/registry.ts';
 import {
   createSimulatedPlatform,
   createSimulatedRoot,
@@ -178,6 +183,24 @@ test('evidence of every format that files may hold is judged by a check of its o
     });
     assert.is(verdict, 'reject', name);
     assert.ok(checks.length > 3 || name === 'tpm', name);
+  }
+});
+
+test('evidence of a format that no row names is a defect, never passed over', async () => {
+  const nothing = sortFiles([]);
+  const question = {
+    given: nothing,
+    store: nothing,
+    policy: BUILT_IN.strict,
+    now: new Date(),
+    withCpu: false,
+  };
+  assert.equal(await judgeAll([], question), []);
+  try {
+    await judgeAll([{ format: 'sev-snq', bytes: SAMPLES['sev-snp'] }], question);
+    assert.unreachable();
+  } catch (error) {
+    assert.instance(error, TypeError);
   }
 });
 

@@ -11,6 +11,7 @@ import {
 } from '../../protocols/attestation/certificate.ts';
 import * as chain from '../../protocols/attestation/chain.ts';
 import * as hyperenclave from '../../protocols/attestation/formats/hyperenclave.ts';
+import { parseHyperEnclaveQuote } from '../../protocols/attestation/formats/hyperenclave-quote.ts';
 import { parseIntelQuote, teeOf } from '../../protocols/attestation/formats/intel-quote.ts';
 import * as intel from '../../protocols/attestation/formats/intel-verify.ts';
 import * as nvidia from '../../protocols/attestation/formats/nvidia-gpu.ts';
@@ -109,7 +110,7 @@ export type HyperEnclaveQuestion = FromBytes<
 export const verifyHyperEnclave = ({ quote, certificates, crls, ...rest }: HyperEnclaveQuestion) =>
   hyperenclave.verifyHyperEnclave({
     ...rest,
-    quote: parsedOnce(() => hyperenclave.parseHyperEnclaveQuote(quote)),
+    quote: parsedOnce(() => parseHyperEnclaveQuote(quote)),
     certificates: readable(certificates),
     crls: crlsOf(crls),
   });

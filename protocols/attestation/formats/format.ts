@@ -113,21 +113,24 @@ export interface Family<Formats extends Readonly<Record<string, Format>> = Reado
   readonly judge: (evidence: readonly Evidence[], question: Question) => Promise<readonly Part[]>;
 }
 
+/** Rows whose parsers give what `judge` takes; which type that is, nobody else has to know. */
 export function family<T, const Formats extends Readonly<Record<string, FormatOf<T>>>>(
   formats: Formats,
   judge: (pieces: readonly Piece<T>[], question: Question) => Promise<readonly Part[]>,
 ): Family<Formats> {
-  const own: Readonly<Record<string, FormatOf<T>>> = formats;
+  const rows = new Map<string, FormatOf<T>>(Object.entries(formats));
   return {
     formats,
-    judge: (evidence, question) =>
-      judge(
-        evidence.flatMap((one) => {
-          const format = own[one.format];
-          return format === undefined ? [] : [{ ...one, parsed: parsedOnce(() => format.parse(one.bytes)) }];
-        }),
-        question,
-      ),
+    judge: async (evidence, question) => {
+      const pieces = evidence.flatMap((one) => {
+        const row = rows.get(one.format);
+        return row === undefined ? [] : [{ ...one, parsed: parsedOnce(() => row.parse(one.bytes)) }];
+      });
+      const parts = await judge(pieces, question);
+      // Evidence about which nothing is said would count as accepted.
+      if (pieces.length > 0 && parts.length === 0) throw new TypeError('evidence was not judged');
+      return parts;
+    },
   };
 }
 

@@ -1,12 +1,16 @@
 /**
  * The table of evidence formats: what each is called, how it is recognised and parsed, whether hardware signs it, where
- * it may stand, and who verifies it. Files, documents, policies and, through them, the command line read it; a new
- * platform is one file beside this one and one row here.
+ * it may stand, and who verifies it. Files, documents, policies and, through them, the command line read it.
+ *
+ * A new platform is one file beside this one (parse, verify, judge) and one row here, with a sample in the table's test.
+ * What a policy may demand of it and of no other is a section of demands.ts; what comes beside it in files is a row of
+ * evidence-files.ts. Nothing else asks for the name of a platform.
  *
  * Rows of one family are verified together. The order of families is the order of their checks.
  */
 import { type Evidence, type Family, type Format, family, type Part, type Question } from './format.ts';
-import { isHyperEnclaveQuote, judgeHyperEnclave, parseHyperEnclaveQuote } from './hyperenclave.ts';
+import { judgeHyperEnclave } from './hyperenclave.ts';
+import { isHyperEnclaveQuote, parseHyperEnclaveQuote } from './hyperenclave-quote.ts';
 import { looksLikeQuote, parseIntelQuote } from './intel-quote.ts';
 import { judgeQuotes } from './intel-verify.ts';
 import { judgeNvidia } from './nvidia-evidence.ts';
@@ -200,6 +204,8 @@ export const areOneFamily = (names: readonly string[]): boolean =>
 
 /** Verifies and judges all the evidence, family by family. Never throws for what it holds: that is a failed check. */
 export async function judgeAll(evidence: readonly Evidence[], question: Question): Promise<Part[]> {
+  const strange = evidence.find(({ format }) => !BY_NAME.has(format));
+  if (strange !== undefined) throw new TypeError(`format ${strange.format} is not in the table`);
   const parts: Part[] = [];
   for (const { judge } of FAMILIES) parts.push(...(await judge(evidence, question)));
   return parts;
