@@ -20,6 +20,7 @@ import { parsedOnce } from '../../protocols/attestation/parsed.ts';
 import { BUILT_IN, Policy, parseEvidencePolicy } from '../../protocols/attestation/policy.ts';
 import { base64url, concat, fromHex, hex, utf8 } from '../../protocols/encoding.ts';
 import { assert, suite } from '../harness.ts';
+import { projectFiles, read } from '../repo/sources.ts';
 import { attested } from './attested.ts';
 import { maker } from './certificate-maker.ts';
 import { gpu, report, rim, rimSigner, switchFields, vendor } from './gpu-maker.ts';
@@ -201,6 +202,28 @@ test('evidence of a format that no row names is a defect, never passed over', as
     assert.unreachable();
   } catch (error) {
     assert.instance(error, TypeError);
+  }
+});
+
+test('nothing but the formats themselves asks for the name of one', () => {
+  // What travels in a container is named there; a TD's own demands are explained among those of Intel.
+  const allowed: Readonly<Record<string, readonly string[]>> = {
+    'protocols/attestation/evidence-files.ts': ['sev-snp', 'nvidia-gpu', 'nvidia-switch'],
+    'protocols/attestation/explain.ts': ['tdx'],
+    'runtime/attest/collateral.ts': [],
+  };
+  const outside = projectFiles().filter(
+    (path) => /^protocols\/(?!attestation\/formats\/).*\.ts$/.test(path) || Object.hasOwn(allowed, path),
+  );
+  assert.ok(outside.length > 20);
+  for (const path of outside) {
+    const code = read(path).replaceAll(/\/\*[\s\S]*?\*\/|\/\/.*/g, '');
+    const named = Object.keys(FORMATS).filter((name) => code.includes(`'${name}'`));
+    assert.equal(
+      named.filter((name) => !(allowed[path] ?? []).includes(name)),
+      [],
+      path,
+    );
   }
 });
 

@@ -59,12 +59,12 @@ export async function checkTcbInfo(
   const { tcbEvaluationDataNumber: evaluationNumber } = info;
   if (pck === undefined) return { evaluationNumber };
   const fits = info.id === id && equal(info.fmspc, pck.fmspc) && equal(info.pceId, pck.pceId);
-  const said = `${info.id} ${hex(info.fmspc)}, PCE id ${hex(info.pceId)}`;
+  const found = `${info.id} ${hex(info.fmspc)}, PCE id ${hex(info.pceId)}`;
   record(
     `${tee}.tcb-info-platform`,
     fits,
     'evidence-rejected',
-    fits ? said : `expected ${id} ${hex(pck.fmspc)}, PCE id ${hex(pck.pceId)}, got ${said}`,
+    fits ? found : `expected ${id} ${hex(pck.fmspc)}, PCE id ${hex(pck.pceId)}, got ${found}`,
   );
   if (!fits) return { evaluationNumber };
   const td = quote.body.tee === 'tdx' ? quote.body.report : undefined;

@@ -11,7 +11,7 @@ import { childrenOf, type DerElement, expectTag, oidOf, readDer, TAG } from '../
 import { MAX_DEVICES, MAX_EVIDENCE_BYTES } from '../limits.ts';
 import { createReader } from '../reader.ts';
 import { hashOf } from '../signature.ts';
-import { isSpdmExchange, parseSpdmExchange, type SpdmExchange } from './spdm.ts';
+import { isSpdmExchange, opaqueIn, parseSpdmExchange, type SpdmExchange } from './spdm.ts';
 
 /** ECDSA P-384: r || s, big-endian. */
 const SIGNATURE_BYTES = 96;
@@ -66,7 +66,7 @@ export function parseGpuReport(bytes: Uint8Array): GpuReport {
     throw new VouchError('bad-file', `${what}: ${reason}`);
   };
   const exchange = parseSpdmExchange(fromHexText(bytes) ?? bytes, SIGNATURE_BYTES, what);
-  const fields = opaqueFields(exchange, what);
+  const fields = opaqueFields(exchange.opaque, what);
   const field = (type: number): Uint8Array => fields.get(type) ?? refuse(`opaque field ${type} is missing`);
   const text = (type: number, pattern: RegExp): string => {
     const value = String.fromCharCode(...field(type).subarray(0, 64)).replace(/\0*$/, '');
@@ -119,7 +119,7 @@ export function parseGpuReport(bytes: Uint8Array): GpuReport {
 }
 
 /** type -> value, each type once; throws `bad-file`. */
-function opaqueFields({ opaque }: SpdmExchange, what: string): Map<number, Uint8Array> {
+function opaqueFields(opaque: Uint8Array, what: string): Map<number, Uint8Array> {
   const fields = new Map<number, Uint8Array>();
   const { take, uint, left } = createReader(opaque, `${what}: opaque data`);
   while (left() > 0) {
@@ -162,7 +162,7 @@ export function parseSwitchReport(bytes: Uint8Array): SwitchReport {
     throw new VouchError('bad-file', `${what}: ${reason}`);
   };
   const exchange = parseSpdmExchange(fromHexText(bytes) ?? bytes, SIGNATURE_BYTES, what);
-  const fields = opaqueFields(exchange, what);
+  const fields = opaqueFields(exchange.opaque, what);
   const field = (type: number): Uint8Array => fields.get(type) ?? refuse(`opaque field ${type} is missing`);
   const biosVersion = String.fromCharCode(...field(SWITCH_FIELD.biosVersion).subarray(0, 64)).replace(
     /\0*$/,
@@ -186,13 +186,14 @@ export function parseSwitchReport(bytes: Uint8Array): SwitchReport {
   };
 }
 
-/** Whether bytes are a switch's report, in binary or as hex text. */
+/** Whether bytes look like a switch's report, in binary or as hex text: by the fields that it has. */
 export function isSwitchReport(bytes: Uint8Array): boolean {
   const binary = fromHexText(bytes) ?? bytes;
   if (!isSpdmExchange(binary)) return false;
+  const opaque = opaqueIn(binary);
+  if (opaque === undefined) return false;
   try {
-    const exchange = parseSpdmExchange(binary, SIGNATURE_BYTES);
-    const fields = opaqueFields(exchange, '');
+    const fields = opaqueFields(opaque, 'opaque data');
     return fields.has(SWITCH_FIELD.gpuPdis) && !fields.has(FIELD.driverVersion);
   } catch (error) {
     if (!(error instanceof VouchError)) throw error;

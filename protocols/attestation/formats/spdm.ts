@@ -16,7 +16,9 @@ const WITH_SIGNATURE = 1;
 const ALL = 0xff;
 const DMTF = 1;
 export const NONCE_BYTES = 32;
-export const REQUEST_BYTES = 37;
+const REQUEST_BYTES = 37;
+/** Of a response, up to its measurements, whose length is in the last three bytes. */
+const HEADER_BYTES = 8;
 
 export interface SpdmMeasurement {
   /** DMTFSpecMeasurementValueType */
@@ -41,11 +43,22 @@ export interface SpdmExchange {
 
 /** Whether bytes start like such an exchange. */
 export const isSpdmExchange = (bytes: Uint8Array): boolean =>
-  bytes.length > REQUEST_BYTES + 8 &&
+  bytes.length > REQUEST_BYTES + HEADER_BYTES &&
   bytes[0] === VERSION_1_1 &&
   bytes[1] === GET_MEASUREMENTS &&
   bytes[REQUEST_BYTES] === VERSION_1_1 &&
   bytes[REQUEST_BYTES + 1] === MEASUREMENTS;
+
+/** The opaque data of what starts like an exchange, without reading the rest; undefined where it does not lie inside. */
+export function opaqueIn(bytes: Uint8Array): Uint8Array | undefined {
+  const record = bytes.subarray(REQUEST_BYTES + 5, REQUEST_BYTES + HEADER_BYTES);
+  const at =
+    REQUEST_BYTES + HEADER_BYTES + record.reduceRight((sum, byte) => sum * 256 + byte, 0) + NONCE_BYTES;
+  const [low, high] = bytes.subarray(at, at + 2);
+  if (low === undefined || high === undefined) return undefined;
+  const length = low + 256 * high;
+  return at + 2 + length > bytes.length ? undefined : bytes.subarray(at + 2, at + 2 + length);
+}
 
 /** Reads request || response, whose signature has `signatureBytes`; throws `bad-file` or `bad-version`. */
 export function parseSpdmExchange(bytes: Uint8Array, signatureBytes: number, what = 'SPDM'): SpdmExchange {
