@@ -158,7 +158,7 @@ async function startMonitor(
 ): Promise<void> {
   const bus = await connect({ url, creds: await credentials('monitor', id, creds) });
   stops.push(() => bus.close());
-  const page = await startMonitorRole({ bus, simulated: true, log, ...(port === undefined ? {} : { port }) });
+  const page = await startMonitorRole({ bus, log, ...(port === undefined ? {} : { port }) });
   stops.push(() => page.close());
   log(`monitor: ${page.url}`);
 }

@@ -144,7 +144,7 @@ export async function runDemo(options: DemoOptions): Promise<{ result: DemoResul
     const { host, monitor } = await report.step(
       `Host: enclave, GPU, runner, key-broker, coordinator, ${options.workers} MSM workers`,
       async ({ detail }) => {
-        const page = await startMonitorRole({ bus: await open('monitor', HOST), simulated: true, log });
+        const page = await startMonitorRole({ bus: await open('monitor', HOST), log });
         stops.push(() => page.close());
         if (signal.aborted) throw new VouchError('cancelled', 'stopped');
         const starting = startHost({ url, model: name, workers: options.workers, log });

@@ -1,6 +1,6 @@
 /**
  * The page as text: markup, style and icon. Kept as TypeScript so that the built package needs no asset step.
- * Content goes in by page.ts, as text nodes only.
+ * Content goes in by page.ts and its modules, as text nodes only.
  */
 
 /** `script`: path of the page's module. */
@@ -18,10 +18,10 @@ export const page = (script: string): string => `<!doctype html>
 <body>
 <header>
   <h1><img src="/icon.svg" alt="" width="24" height="24"> Vouch monitor</h1>
-  <p id="connection" class="chip quiet" role="status">connecting</p>
+  <p id="connection" class="chip waiting" role="status">connecting</p>
 </header>
 <noscript><p class="banner bad">This page needs its script, which comes from this server and calls no other.</p></noscript>
-<p id="simulated" class="banner" hidden><strong>SIMULATED</strong> The enclave is a software stand-in. Its evidence comes from a simulated root key: no hardware vouches for it.</p>
+<p id="simulated" class="banner" hidden><strong>SIMULATED</strong> No hardware vouches for the actors that are marked so: their evidence comes from a simulated root key, or has not been accepted yet.</p>
 <p id="lost" class="banner bad" role="alert" hidden></p>
 <main>
   <section aria-labelledby="overview-title" class="wide">
@@ -132,10 +132,10 @@ tbody td > code { min-width: 6rem; }
   display: inline-block; padding: 0 .55em; border-radius: 1em; border: 1px solid transparent;
   font-size: .85rem; line-height: 1.55; white-space: nowrap;
 }
-.chip.good { color: var(--good); background: var(--good-back); }
+.chip.up { color: var(--good); background: var(--good-back); }
 .chip.busy { color: var(--busy); background: var(--busy-back); }
-.chip.bad { color: var(--bad); background: var(--bad-back); }
-.chip.quiet { color: var(--soft); background: var(--bar); }
+.chip.failed { color: var(--bad); background: var(--bad-back); }
+.chip.waiting, .chip.stopped { color: var(--soft); background: var(--bar); }
 .chip.unknown { color: var(--warn); background: none; border: 1px dashed currentColor; }
 .badge { display: inline-block; padding: 0 .4em; border-radius: .25em; font-size: .7rem; font-weight: 600; letter-spacing: .05em; color: var(--warn); background: var(--warn-back); }
 .job { border-top: 1px solid var(--line); padding: .55rem 0; }
@@ -152,6 +152,8 @@ tbody td > code { min-width: 6rem; }
 .bars li.failed, .bars li.failed > :nth-child(2) { color: var(--bad); }
 .bars progress { grid-column: 1 / -1; }
 .failure { margin-top: .6rem; color: var(--bad); overflow-wrap: anywhere; }
+td .failure { margin-top: .2rem; min-width: 9rem; }
+td .failure code { color: var(--soft); }
 progress { appearance: none; width: 100%; height: .4rem; border: 0; border-radius: .2rem; overflow: hidden; background: var(--bar); color: var(--fill); }
 progress::-webkit-progress-bar { background: var(--bar); }
 progress::-webkit-progress-value { background: var(--fill); border-radius: .2rem; }

@@ -18,11 +18,11 @@ export function make<Tag extends keyof HTMLElementTagNameMap>(
 }
 
 /** Writes only what differs, so that a selection, a focus or a screen reader is not disturbed. */
-export function say(node: HTMLElement, text: string): void {
+export function setText(node: HTMLElement, text: string): void {
   if (node.textContent !== text) node.textContent = text;
 }
 
-export function dress(node: HTMLElement, className: string): void {
+export function setClass(node: HTMLElement, className: string): void {
   if (node.className !== className) node.className = className;
 }
 
@@ -97,11 +97,11 @@ export const text =
   <T>(of: (item: T) => string) =>
   (cell: HTMLElement) =>
   (item: T): void =>
-    say(cell, of(item));
+    setText(cell, of(item));
 
 export const code =
   <T>(of: (item: T) => string) =>
   (cell: HTMLElement) => {
     const node = cell.appendChild(make('code'));
-    return (item: T): void => say(node, of(item));
+    return (item: T): void => setText(node, of(item));
   };

@@ -2,7 +2,7 @@
  * A bounded queue of observations between those who hear and the monitor. When it is full the newest is
  * dropped, and the next one that fits is preceded by the count: the monitor shows it, nobody waits.
  */
-import type { Observation } from './model.ts';
+import type { Observation } from './observation.ts';
 
 export interface Feed extends AsyncIterable<Observation> {
   push(observation: Observation): void;

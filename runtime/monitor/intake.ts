@@ -8,15 +8,15 @@ import { VouchError } from '../../protocols/errors.ts';
 import { ProofProgress } from '../../protocols/proof.ts';
 import { filters, subjects } from '../../protocols/subjects.ts';
 import { Heartbeat, Transition } from '../../protocols/transition.ts';
-import type { Observation } from './model.ts';
 import { PHASES } from './model.ts';
+import type { Failure, Observation } from './observation.ts';
 
 /** `at`: when it was heard, or when it was stored, in milliseconds on the monitor's clock. */
 export function observe(subject: string, data: Uint8Array, at: number): Observation {
   try {
     if (within(filters.states, subject)) {
       const { body } = read(Transition, subject, data, ({ kind, id }) => subjects.state(kind, id));
-      return { type: 'transition', at, ...body };
+      return { type: 'transition', at, ...body, failure: failureOf(body) };
     }
     if (within(filters.beats, subject)) {
       const { body } = read(Heartbeat, subject, data, ({ kind, id }) => subjects.beat(kind, id));
@@ -26,12 +26,20 @@ export function observe(subject: string, data: Uint8Array, at: number): Observat
         type: 'beat',
         at,
         ...body,
+        failure: failureOf(body),
         worker: worker ? { ...worker, resident: worker.resident.length } : null,
       };
     }
     const { body, epoch = 0 } = read(ProofProgress, subject, data, ({ job }) => subjects.progress(job));
-    const { error = null } = body;
-    return { type: 'progress', at, ...body, epoch, phases: phaseTimes(body.phases), error };
+    return {
+      type: 'progress',
+      at,
+      ...body,
+      epoch,
+      workers: body.workers.map(({ id, assigned, done }) => ({ id, inFlight: assigned, done })),
+      phases: phaseTimes(body.phases),
+      error: body.error ? { code: printable(body.error.code), message: printable(body.error.message) } : null,
+    };
   } catch {
     return { type: 'dropped', at, reason: 'malformed', count: 1 };
   }
@@ -48,6 +56,18 @@ function read<Body>(
   if (own(message.body) !== subject) throw new VouchError('bad-message', `${type.type}: speaks for another`);
   return message;
 }
+
+const failureOf = ({ failure }: Transition | Heartbeat): Failure | null =>
+  failure
+    ? {
+        code: printable(failure.code),
+        message: printable(failure.message),
+        errorId: printable(failure.errorId),
+      }
+    : null;
+
+/** Without what is not to be seen but changes how the rest is: control characters, direction marks, line ends. */
+const printable = (text: string): string => text.replaceAll(/[\s\p{Cc}\p{Cf}]+/gu, ' ').trim();
 
 /** Of the times by name only those of phases. */
 const phaseTimes = (times: Readonly<Record<string, number>>) =>

@@ -1,13 +1,22 @@
 /**
  * What the monitor knows: a reducer from observations to a model, without a clock and without I/O. The server
- * and the page run the same one, so this file imports types only and is served to the browser as it stands.
+ * and the page run the same one, so this file is served to the browser as it stands.
  *
- * It does not verify anything: an actor's state is what the actor says. What it does promise is to tell
+ * It does not verify anything: an actor's state is what the actor says. What it does promise is to distinguish
  * "alive" from "not heard of", and a gap from a restart.
  */
 import type { PHASES as ProofPhases } from '../../protocols/proof.ts';
 import type { ActorKind } from '../../protocols/subjects.ts';
-import type { Heartbeat, Transition } from '../../protocols/transition.ts';
+import type {
+  DropReason,
+  Failure,
+  JobError,
+  Observation,
+  PhaseTimes,
+  WorkerOffer,
+  WorkerShare,
+} from './observation.ts';
+import { isEnd } from './states.ts';
 
 /** The phases of a proof in order; the type makes it the very list of protocols/proof.ts. */
 export const PHASES: typeof ProofPhases = [
@@ -29,57 +38,10 @@ export const LIMITS = {
   actors: 2048,
   jobs: 50,
   transitions: 200,
-  /** ranges of missed transitions told apart per actor; older ones are only counted */
+  /** ranges of missed transitions kept apart per actor; older ones are only counted */
   gapRanges: 32,
   earlierBoots: 16,
 } as const;
-
-/** Every `at` is in milliseconds on the monitor's own clock. */
-export type Observation =
-  | ({ readonly type: 'transition'; readonly at: number } & Transition)
-  | ({ readonly type: 'beat'; readonly at: number; readonly worker: WorkerOffer | null } & Omit<
-      Heartbeat,
-      'worker'
-    >)
-  | {
-      readonly type: 'progress';
-      readonly at: number;
-      readonly job: string;
-      readonly epoch: number;
-      readonly phase: Phase;
-      readonly done: number;
-      readonly total: number;
-      readonly workers: readonly WorkerShare[];
-      readonly phases: PhaseTimes;
-      readonly error: JobError | null;
-    }
-  | { readonly type: 'dropped'; readonly at: number; readonly reason: DropReason; readonly count: number }
-  | { readonly type: 'source'; readonly at: number; readonly connected: boolean };
-
-/** `malformed`: not a valid message, or not its subject's. `overflow`: more than the monitor could take. */
-export type DropReason = 'malformed' | 'overflow' | 'stale';
-
-export interface WorkerOffer {
-  readonly class: 'attested' | 'masked';
-  readonly engine: string;
-  readonly credit: number;
-  /** chunks of base points it holds */
-  readonly resident: number;
-}
-
-export interface WorkerShare {
-  readonly id: string;
-  readonly assigned: number;
-  readonly done: number;
-}
-
-/** Milliseconds per finished phase. */
-export type PhaseTimes = Readonly<Partial<Record<Phase, number>>>;
-
-export interface JobError {
-  readonly code: string;
-  readonly message: string;
-}
 
 export interface Actor {
   readonly kind: ActorKind;
@@ -101,18 +63,22 @@ export interface Actor {
   /** missed transitions of earlier boots, or whose range is no longer kept */
   readonly lost: number;
   readonly counts: Readonly<Record<string, number>>;
+  /** why it does not work, as long as it does not */
+  readonly failure: Failure | null;
   readonly worker: WorkerOffer | null;
 }
 
 export interface Job {
   readonly id: string;
   readonly epoch: number;
-  /** 1 for the first; rises when the work begins anew after a crash or a failure */
+  /** 1 for the first; rises with each lease, so when the work begins anew after a crash or a failure */
   readonly attempt: number;
   readonly phase: Phase;
   readonly phaseSince: number;
   readonly heardAt: number;
+  /** shards with a checked result; not more than `total`, where that is known */
   readonly done: number;
+  /** shards of the plan; 0 until there is one */
   readonly total: number;
   readonly phases: PhaseTimes;
   readonly workers: readonly WorkerShare[];
@@ -212,7 +178,7 @@ function hear(draft: Draft, heard: Heard): void {
   const kept = missing.slice(-LIMITS.gapRanges);
   put(draft.actors, key, LIMITS.actors, {
     ...before,
-    ...(current ? { state, counts: heard.counts } : {}),
+    ...(current ? { state, counts: heard.counts, failure: heard.failure } : {}),
     since: current && state !== before.state ? heard.at : before.since,
     heardAt: Math.max(before.heardAt, heard.at),
     leaseMs: isTransition ? before.leaseMs : heard.leaseMs,
@@ -229,7 +195,10 @@ function hear(draft: Draft, heard: Heard): void {
 
 /** The same process may start an ended actor again, as a coordinator does with a job; a mere repeat is older. */
 const beginsAnew = (heard: Heard, known: Actor): boolean =>
-  heard.type === 'transition' && heard.seq === 1 && hasEnded(known) && heard.at > known.heardAt;
+  heard.type === 'transition' &&
+  heard.seq === 1 &&
+  isEnd(known.kind, known.state) &&
+  heard.at > known.heardAt;
 
 /** An actor as of its first message of a boot. Numbers before the very first message ever heard are no gap. */
 function boot(heard: Heard, known: Actor | undefined): Actor {
@@ -250,6 +219,7 @@ function boot(heard: Heard, known: Actor | undefined): Actor {
     missing: [],
     lost: known ? missed(known) : 0,
     counts: heard.counts,
+    failure: null,
     worker: null,
   };
 }
@@ -271,27 +241,32 @@ function without(ranges: Ranges, seq: number): Ranges {
 
 const size = (ranges: Ranges): number => ranges.reduce((sum, [first, last]) => sum + last - first + 1, 0);
 
-export const isTerminal = (phase: Phase): boolean => phase === 'published' || phase === 'failed';
+/** A new lease is a new attempt. The first one heard of is not: before it the job only waited. */
+const isRetry = (known: Job, epoch: number): boolean => known.epoch > 0 && epoch > known.epoch;
 
-/** A proof-job's transition only moves its job forward: it may be older than the progress already heard. */
+/** A proof-job's transition only moves its attempt forward: it may be older than the progress already heard. */
 function follow(draft: Draft, { id, to, at, counts }: Extract<Observation, { type: 'transition' }>): void {
   const phase = PHASES.find((name) => name === to);
   if (phase === undefined) return;
+  const { epoch = 0, shards = 0, done = 0 } = counts;
   const known = draft.jobs.get(id);
-  if (known && (known.phase === 'published' || PHASES.indexOf(phase) <= PHASES.indexOf(known.phase))) return;
-  const before = known ?? newJob(id, 0, at);
+  const retry = known !== undefined && isRetry(known, epoch);
+  if (known?.phase === 'published') return;
+  if (known && !retry && PHASES.indexOf(phase) <= PHASES.indexOf(known.phase)) return;
+  const before = known && !retry ? known : newJob(id, epoch, at);
   const times = PHASES.flatMap((name) => {
     const millis = counts[`${name}Ms`];
     return millis === undefined ? [] : [[name, millis]];
   });
   put(draft.jobs, id, LIMITS.jobs, {
     ...before,
+    epoch: Math.max(before.epoch, epoch),
+    attempt: (known?.attempt ?? 1) + (retry ? 1 : 0),
     phase,
     phaseSince: at,
     heardAt: Math.max(before.heardAt, at),
-    done: 0,
-    total: 0,
     phases: { ...Object.fromEntries(times), ...before.phases },
+    ...planned(phase, { done, total: shards, workers: before.workers }),
   });
 }
 
@@ -301,23 +276,19 @@ function advance(draft: Draft, heard: Extract<Observation, { type: 'progress' }>
     draft.dropped.stale += 1;
     return;
   }
-  const { epoch, phase, done, total, phases, workers, error, at } = heard;
+  const { epoch, phase, phases, error, at } = heard;
   const before = known ?? newJob(heard.job, epoch, at);
-  const backwards = PHASES.indexOf(phase) < PHASES.indexOf(before.phase) && phase !== 'published';
-  // The first epoch heard of a job that was known by its transitions alone is not a new attempt.
-  const anew = backwards || (epoch > before.epoch && before.epoch > 0);
+  const retry = isRetry(before, epoch);
   put(draft.jobs, heard.job, LIMITS.jobs, {
     id: before.id,
     epoch,
-    attempt: before.attempt + (anew ? 1 : 0),
+    attempt: before.attempt + (retry ? 1 : 0),
     phase,
-    phaseSince: phase === before.phase && !anew ? before.phaseSince : at,
+    phaseSince: phase === before.phase && !retry ? before.phaseSince : at,
     heardAt: Math.max(before.heardAt, at),
-    done,
-    total,
     phases,
-    workers,
     error,
+    ...planned(phase, heard),
   });
   const actor = draft.actors.get(`proof-job/${heard.job}`);
   if (actor) {
@@ -326,6 +297,22 @@ function advance(draft: Draft, heard: Extract<Observation, { type: 'progress' }>
       heardAt: Math.max(actor.heardAt, at),
     });
   }
+}
+
+type Shards = Pick<Job, 'done' | 'total' | 'workers'>;
+
+/**
+ * The shards of a job as far as they belong to its plan. A job that goes back to an earlier phase still reports those
+ * of the plan that failed; and nobody has done more than there is to do, whatever he says.
+ */
+function planned(phase: Phase, { done, total, workers }: Shards): Shards {
+  if (PHASES.indexOf(phase) < PHASES.indexOf('dispatching')) return { done: 0, total: 0, workers: [] };
+  if (total === 0) return { done, total, workers };
+  return {
+    done: Math.min(done, total),
+    total,
+    workers: workers.map((share) => ({ ...share, done: Math.min(share.done, total) })),
+  };
 }
 
 const newJob = (id: string, epoch: number, at: number): Job => ({
@@ -359,16 +346,6 @@ function put<T extends { readonly heardAt: number }>(
   map.set(key, value);
 }
 
-const ENDED = ['stopped', 'destroyed', 'published'];
-
-/** Did it say itself that it is through? Silence is then no surprise. */
-export function hasEnded({ kind, state }: Pick<Actor, 'kind' | 'state'>): boolean {
-  return ENDED.includes(leaf(state)) || (kind === 'proof-job' && leaf(state) === 'failed');
-}
-
-/** The last part of a state path: `running` of `ready.running`. */
-export const leaf = (state: string): string => state.slice(state.lastIndexOf('.') + 1);
-
 /** Transitions of an actor that were sent but never came. */
 export const missed = (actor: Actor): number => actor.lost + size(actor.missing);
 
@@ -393,7 +370,6 @@ export const fromSnapshot = (snapshot: Snapshot): Model => ({
 /** What the server sends first; `now` is its clock, on which every `at` is. */
 export interface Hello {
   readonly now: number;
-  readonly simulated: boolean;
   /** it sends something at least this often */
   readonly tickMs: number;
   readonly snapshot: Snapshot;

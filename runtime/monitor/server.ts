@@ -1,7 +1,7 @@
 /**
- * The monitor's server: one page, its two modules, and a stream of server-sent events (WHATWG HTML, section
+ * The monitor's server: one page, its modules, and a stream of server-sent events (WHATWG HTML, section
  * 9.2), fed with observations. It holds no credentials and takes no input; whoever reaches its port can read
- * what it shows, so it listens on loopback unless told otherwise. It is no TLS endpoint.
+ * what it shows, so it listens on loopback unless another address is asked for. It is no TLS endpoint.
  */
 import { readFileSync } from 'node:fs';
 import type { IncomingMessage, Server, ServerResponse } from 'node:http';
@@ -11,8 +11,9 @@ import type { AddressInfo } from 'node:net';
 import { isIP } from 'node:net';
 import { messageOf, VouchError } from '../../protocols/errors.ts';
 import { icon, page, style } from './document.ts';
-import type { Hello, Observation } from './model.ts';
+import type { Hello } from './model.ts';
 import { emptyModel, reduce, toSnapshot } from './model.ts';
+import type { Observation } from './observation.ts';
 
 export interface MonitorOptions {
   readonly feed: AsyncIterable<Observation>;
@@ -20,8 +21,6 @@ export interface MonitorOptions {
   readonly host?: string;
   /** default 0: a free one */
   readonly port?: number;
-  /** say on the page that everything it shows is simulated */
-  readonly simulated?: boolean;
   /** milliseconds, the clock of the feed's `at`; default `monitorClock` */
   readonly clock?: () => number;
   /** event streams at once; above it 503 */
@@ -67,7 +66,7 @@ const HEADERS = {
  * end or fail: the page then says that it is disconnected from its source.
  */
 export async function startMonitor(options: MonitorOptions): Promise<Monitor> {
-  const { feed, host = '127.0.0.1', port = 0, simulated = false, clock = monitorClock } = options;
+  const { feed, host = '127.0.0.1', port = 0, clock = monitorClock } = options;
   const { maxClients = 32, maxQueueBytes = 4 * 1024 * 1024 } = options;
   const files = pageFiles();
   const clients = new Set<ServerResponse>();
@@ -112,7 +111,7 @@ export async function startMonitor(options: MonitorOptions): Promise<Monitor> {
     response.writeHead(200, { ...HEADERS, 'Content-Type': 'text/event-stream' });
     clients.add(response);
     response.on('close', () => clients.delete(response));
-    const hello: Hello = { now: clock(), simulated, tickMs: TICK_MS, snapshot: toSnapshot(model) };
+    const hello: Hello = { now: clock(), tickMs: TICK_MS, snapshot: toSnapshot(model) };
     send(response, 'hello', hello);
   };
 
@@ -241,10 +240,7 @@ function pageFiles(): ReadonlyMap<string, File> {
     ['/', text('text/html', page(`/page${ending}`))],
     ['/style.css', text('text/css', style)],
     ['/icon.svg', text('image/svg+xml', icon)],
-    script('page'),
-    script('elements'),
-    script('model'),
-    script('view'),
+    ...['page', 'tables', 'jobs', 'elements', 'words', 'view', 'model', 'states'].map(script),
   ]);
 }
 

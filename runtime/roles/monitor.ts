@@ -11,8 +11,8 @@ import { filters } from '../../protocols/subjects.ts';
 import type { Log } from '../home/log.ts';
 import { createFeed } from '../monitor/feed.ts';
 import { observe } from '../monitor/intake.ts';
-import type { Observation } from '../monitor/model.ts';
 import { LIMITS } from '../monitor/model.ts';
+import type { Observation } from '../monitor/observation.ts';
 import { type Monitor, monitorClock, startMonitor } from '../monitor/server.ts';
 import type { Bus, BusState, StoredMessage } from '../nats/bus.ts';
 
@@ -22,7 +22,6 @@ export interface MonitorRoleOptions {
   readonly port?: number;
   /** default 127.0.0.1 */
   readonly host?: string;
-  readonly simulated?: boolean;
   readonly log?: Log;
 }
 
@@ -31,13 +30,12 @@ const PARALLEL = 64;
 
 /** Starts the page and its feed. The bus stays the caller's to close. Throws `bad-input` for a port in use. */
 export async function startMonitorRole(options: MonitorRoleOptions): Promise<Monitor> {
-  const { bus, log = () => {}, port, host, simulated } = options;
+  const { bus, log = () => {}, port, host } = options;
   const feed = createFeed();
   const monitor = await startMonitor({
     feed,
     ...(port === undefined ? {} : { port }),
     ...(host === undefined ? {} : { host }),
-    ...(simulated === undefined ? {} : { simulated }),
   });
 
   // What is heard while the past is read waits, so that the feed has it in order.

@@ -1,10 +1,5 @@
-import { encodeMessage } from '../../../protocols/envelope.ts';
-import { PHASES as PROOF_PHASES, ProofProgress } from '../../../protocols/proof.ts';
-import { subjects } from '../../../protocols/subjects.ts';
-import { Heartbeat, Transition } from '../../../protocols/transition.ts';
-import { createFeed } from '../../../runtime/monitor/feed.ts';
-import { observe } from '../../../runtime/monitor/intake.ts';
-import type { Model, Observation, Phase } from '../../../runtime/monitor/model.ts';
+import { PHASES as PROOF_PHASES } from '../../../protocols/proof.ts';
+import type { Model } from '../../../runtime/monitor/model.ts';
 import {
   emptyModel,
   fromSnapshot,
@@ -14,61 +9,21 @@ import {
   reduce,
   toSnapshot,
 } from '../../../runtime/monitor/model.ts';
+import type { Observation } from '../../../runtime/monitor/observation.ts';
 import {
   DEFAULT_LEASE_MS,
+  isSimulated,
   JOB_LEASE_MS,
   jobLiveness,
   liveness,
+  partOf,
+  shareText,
   summarise,
-  tone,
 } from '../../../runtime/monitor/view.ts';
 import { assert, suite } from '../../harness.ts';
+import { beat, progress, transition } from './monitor-fixture.ts';
 
 const test = suite('monitor model');
-
-type Of<Type extends Observation['type']> = Extract<Observation, { type: Type }>;
-
-const transition = (seq: number, to: string, more: Partial<Of<'transition'>> = {}): Observation => ({
-  type: 'transition',
-  at: seq * 1_000,
-  kind: 'worker',
-  id: 'w1',
-  boot: 'b1',
-  seq,
-  from: null,
-  to,
-  event: 'step',
-  counts: {},
-  ...more,
-});
-
-const beat = (seq: number, at: number, more: Partial<Of<'beat'>> = {}): Observation => ({
-  type: 'beat',
-  at,
-  kind: 'worker',
-  id: 'w1',
-  boot: 'b1',
-  seq,
-  state: 'idle',
-  leaseMs: 3_000,
-  counts: {},
-  worker: { class: 'attested', engine: 'wasm', credit: 2, resident: 5 },
-  ...more,
-});
-
-const progress = (phase: Phase, at: number, more: Partial<Of<'progress'>> = {}): Observation => ({
-  type: 'progress',
-  at,
-  job: 'j1',
-  epoch: 1,
-  phase,
-  done: 0,
-  total: 0,
-  workers: [],
-  phases: {},
-  error: null,
-  ...more,
-});
 
 const after = (...observations: Observation[]): Model => reduce(emptyModel, observations);
 const w1 = (model: Model) => model.actors.get('worker/w1')!;
@@ -86,7 +41,7 @@ test('an actor is alive within its lease and unknown after it', () => {
     runningJobs: 0,
     missed: 0,
     dropped: 0,
-    simulated: false,
+    simulated: true,
   });
 });
 
@@ -96,7 +51,7 @@ test('without a heartbeat a transition vouches for the default lease, and one fr
   assert.is(liveness(w1(model), DEFAULT_LEASE_MS + 1), 'unknown');
 });
 
-test('an actor that said it stopped has ended, however long ago', () => {
+test('an actor that stopped has ended, however long ago', () => {
   const model = after(transition(1, 'stopped'));
   assert.is(liveness(w1(model), 10 ** 9), 'ended');
   const failed = after(transition(1, 'failed', { kind: 'proof-job', id: 'j1' }));
@@ -184,7 +139,7 @@ test('the log, the actors, the jobs and the gaps are bounded', () => {
 });
 
 test('a job follows its progress', () => {
-  const workers = [{ id: 'w1', assigned: 4, done: 1 }];
+  const workers = [{ id: 'w1', inFlight: 4, done: 1 }];
   const model = after(
     progress('witnessing', 1_000),
     progress('dispatching', 3_000, { done: 1, total: 8, workers, phases: { witnessing: 2_000 } }),
@@ -211,8 +166,79 @@ test('a published proof stays published; a failed one may begin anew', () => {
   const published = after(progress('published', 1), progress('dispatching', 2));
   assert.is(j1(published).phase, 'published');
   const error = { code: 'shard-rejected', message: 'wrong sum' };
-  const retried = after(progress('failed', 1, { error }), progress('witnessing', 2));
-  assert.equal([j1(retried).phase, j1(retried).attempt, j1(retried).error], ['witnessing', 2, null]);
+  const again = after(progress('failed', 1, { error }), progress('witnessing', 2, { epoch: 2 }));
+  assert.equal([j1(again).phase, j1(again).attempt, j1(again).error], ['witnessing', 2, null]);
+});
+
+// --- shards
+
+const shares = (model: Model) => j1(model).workers.map((share) => shareText(share, j1(model)));
+
+test('shards in flight are not the plan', () => {
+  const workers = [
+    { id: 'w1', inFlight: 2, done: 10 },
+    { id: 'w2', inFlight: 0, done: 17 },
+  ];
+  const model = after(progress('dispatching', 1, { done: 27, total: 40, workers }));
+  assert.equal(shares(model), ['10 of 40, 2 in flight', '17 of 40']);
+  assert.is(partOf(10, j1(model)), 0.25);
+});
+
+test('a second copy, or a count that is wrong, does not exceed the plan', () => {
+  const twice = [
+    { id: 'w1', inFlight: 1, done: 1 },
+    { id: 'w2', inFlight: 1, done: 0 },
+  ];
+  const late = after(progress('dispatching', 1, { done: 1, total: 2, workers: twice }));
+  assert.equal([j1(late).done, j1(late).total], [1, 2]);
+  assert.equal(shares(late), ['1 of 2, 1 in flight', '0 of 2, 1 in flight']);
+  const workers = [{ id: 'w1', inFlight: 0, done: 5 }];
+  const wrong = after(progress('dispatching', 1, { done: 3, total: 2, workers }));
+  assert.equal([j1(wrong).done, j1(wrong).total, ...shares(wrong)], [2, 2, '2 of 2']);
+});
+
+test('a result that comes before the plan is known is counted, and is of no plan', () => {
+  const workers = [{ id: 'w1', inFlight: 1, done: 3 }];
+  const early = after(progress('dispatching', 1, { done: 3, workers }));
+  assert.equal(shares(early), ['3 done, 1 in flight']);
+  assert.is(partOf(3, j1(early)), null);
+  const known = reduce(early, [progress('dispatching', 2, { done: 3, total: 8, workers })]);
+  assert.equal(shares(known), ['3 of 8, 1 in flight']);
+});
+
+test('a job planned anew under a later epoch has the new plan alone', () => {
+  const workers = [{ id: 'w1', inFlight: 2, done: 17 }];
+  const first = progress('dispatching', 1, { done: 17, total: 40, workers });
+  // A coordinator that hands its request back still counts what it had.
+  const back = after(first, progress('queued', 2, { done: 17, total: 40, workers }));
+  assert.equal([j1(back).attempt, j1(back).done, j1(back).total, j1(back).workers], [1, 0, 0, []]);
+  const anew = reduce(back, [progress('witnessing', 3, { epoch: 2 })]);
+  assert.equal([j1(anew).attempt, j1(anew).done, j1(anew).total], [2, 0, 0]);
+  const share = { id: 'w1', inFlight: 1, done: 1 };
+  const planned = reduce(anew, [
+    progress('dispatching', 4, { epoch: 2, done: 1, total: 12, workers: [share] }),
+    { ...first, at: 5 },
+  ]);
+  assert.equal([j1(planned).attempt, j1(planned).done, j1(planned).total], [2, 1, 12]);
+  assert.equal(shares(planned), ['1 of 12, 1 in flight']);
+});
+
+test('a monitor that joins late knows the plan, the times and the attempt by the last transition', () => {
+  const step = (seq: number, to: string, counts: Record<string, number>) =>
+    transition(seq, to, { kind: 'proof-job', id: 'j1', counts });
+  const counts = { epoch: 3, shards: 40, done: 0, refused: 0, planningMs: 30 };
+  const late = after(step(5, 'dispatching', counts));
+  assert.equal([j1(late).epoch, j1(late).total, j1(late).done, j1(late).attempt], [3, 40, 0, 1]);
+  assert.is(j1(late).phases.planning, 30);
+  const workers = [{ id: 'w1', inFlight: 2, done: 17 }];
+  const live = reduce(late, [progress('dispatching', 9_000, { epoch: 3, done: 17, total: 40, workers })]);
+  assert.equal([j1(live).attempt, ...shares(live)], [1, '17 of 40, 2 in flight']);
+  const ended = reduce(live, [step(6, 'assembling', { ...counts, done: 40 })]);
+  assert.equal([j1(ended).done, j1(ended).total], [40, 40]);
+  // The next lease is a new attempt, though its first transition is of an earlier phase.
+  const taken = reduce(ended, [step(8, 'witnessing', { epoch: 4, shards: 0, done: 0 })]);
+  assert.equal([j1(taken).attempt, j1(taken).phase, j1(taken).total], [2, 'witnessing', 0]);
+  assert.equal(j1(taken).phases, {});
 });
 
 test('a job known by its transitions alone moves forward with them, never back', () => {
@@ -243,21 +269,39 @@ test('reduce leaves the given model as it was', () => {
   assert.is(JSON.stringify(toSnapshot(model)), before);
 });
 
-test('an enclave that says it has no hardware is simulated; a state has a tone', () => {
-  const enclave = beat(1, 0, {
-    kind: 'enclave',
-    id: 'e1',
-    state: 'serving',
-    counts: { hardware: 0 },
-    worker: null,
-  });
-  assert.ok(summarise(after(enclave), 0).simulated);
-  assert.equal(['serving', 'ready.running', 'quarantined', 'absent'].map(tone), [
-    'good',
-    'busy',
-    'bad',
-    'quiet',
-  ]);
+test('whoever sees plaintext is simulated unless accepted evidence of hardware is counted for it', () => {
+  const simulated = (kind: 'enclave' | 'worker' | 'coordinator' | 'gpu', counts: Record<string, number>) => {
+    const model = after(beat(1, 0, { kind, id: 'x', state: 'ready', counts, worker: null }));
+    assert.is(summarise(model, 0).simulated, isSimulated(model.actors.get(`${kind}/x`)!), 'the banner');
+    return summarise(model, 0).simulated;
+  };
+  for (const kind of ['enclave', 'worker', 'coordinator'] as const) {
+    assert.ok(simulated(kind, {}), `${kind}: not attested yet`);
+    assert.ok(simulated(kind, { hardware: 0 }), `${kind}: a simulation`);
+    assert.ok(simulated(kind, { hardware: 2 }), `${kind}: nonsense`);
+    assert.not(simulated(kind, { hardware: 1 }), `${kind}: hardware`);
+  }
+  assert.not(simulated('gpu', {}), 'no evidence is asked of it');
+  const both = after(
+    beat(1, 0, { kind: 'enclave', id: 'e1', counts: { hardware: 1 } }),
+    beat(1, 0, { kind: 'worker', id: 'w1', counts: { hardware: 0 } }),
+  );
+  assert.ok(summarise(both, 0).simulated, 'one is enough');
+});
+
+test('why an actor failed is kept while it is so, and gone when it is back', () => {
+  const failure = { code: 'device-lost', message: 'the GPU was lost', errorId: 'a1b2' };
+  const failed = after(transition(1, 'syncing'), transition(2, 'failed', { failure }));
+  assert.equal(w1(failed).failure, failure);
+  const beating = reduce(failed, [beat(2, 3_000, { state: 'failed', failure })]);
+  assert.equal(w1(beating).failure, failure);
+  assert.equal(w1(reduce(beating, [transition(1, 'syncing')])).failure, failure, 'a late one is no news');
+  assert.is(w1(reduce(beating, [transition(3, 'joining')])).failure, null);
+  assert.is(w1(reduce(beating, [transition(1, 'joining', { boot: 'b2', at: 9_000 })])).failure, null);
+  assert.is(w1(reduce(beating, [beat(3, 4_000)])).failure, null);
+});
+
+test('the phases are those of the protocol', () => {
   assert.equal(PHASES, PROOF_PHASES);
 });
 
@@ -271,124 +315,6 @@ test('a process that starts an ended actor again is no repeat', () => {
   const again = reduce(failed, [step(1, 'queued', 9), step(2, 'witnessing', 10)]);
   assert.equal([job(again).state, job(again).restarts, missed(job(again))], ['witnessing', 1, 0]);
   assert.is(j1(failed).phases.witnessing, 30, 'the times of a job come with its transitions too');
-});
-
-// --- intake
-
-const SOURCE = 'worker.w1';
-const body = {
-  kind: 'worker',
-  id: 'w1',
-  boot: 'b1',
-  seq: 1,
-  from: null,
-  to: 'joining',
-  event: 'xstate.init',
-  counts: {},
-} as const;
-
-test('a valid message of each kind becomes an observation', () => {
-  const state = subjects.state('worker', 'w1');
-  const stateData = encodeMessage(Transition, { subject: state, source: SOURCE, body });
-  assert.equal(observe(state, stateData, 7), { type: 'transition', at: 7, ...body });
-
-  const beatSubject = subjects.beat('worker', 'w1');
-  const beatBody = {
-    kind: 'worker',
-    id: 'w1',
-    boot: 'b1',
-    seq: 1,
-    state: 'idle',
-    leaseMs: 3_000,
-    counts: {},
-  } as const;
-  const worker = { class: 'masked' as const, engine: 'webgpu', credit: 1, resident: ['0123456789abcdef'] };
-  const beatData = encodeMessage(Heartbeat, {
-    subject: beatSubject,
-    source: SOURCE,
-    body: { ...beatBody, worker },
-  });
-  assert.equal(observe(beatSubject, beatData, 7), {
-    type: 'beat',
-    at: 7,
-    ...beatBody,
-    worker: { ...worker, resident: 1 },
-  });
-
-  const progressSubject = subjects.progress('j1');
-  const progressBody = { job: 'j1', phase: 'planning' as const, done: 0, total: 0, workers: [] };
-  const progressData = encodeMessage(ProofProgress, {
-    subject: progressSubject,
-    source: 'coordinator.c1',
-    epoch: 3,
-    body: { ...progressBody, phases: { witnessing: 12, constructor: 1 } },
-  });
-  assert.equal(observe(progressSubject, progressData, 7), {
-    type: 'progress',
-    at: 7,
-    ...progressBody,
-    epoch: 3,
-    phases: { witnessing: 12 },
-    error: null,
-  });
-});
-
-test('malformed input is dropped and counted', () => {
-  const own = subjects.state('worker', 'w1');
-  const other = subjects.state('worker', 'w2');
-  const text = (value: string) => new TextEncoder().encode(value);
-  const good = encodeMessage(Transition, { subject: own, source: SOURCE, body });
-  const edited = (edit: (message: { version: number; body: Record<string, unknown> }) => void) => {
-    const message = JSON.parse(new TextDecoder().decode(good));
-    edit(message);
-    return text(JSON.stringify(message));
-  };
-  const bad: [string, Uint8Array][] = [
-    [own, text('')],
-    [own, text('{')],
-    [own, text('null')],
-    [own, new Uint8Array([0xff, 0xfe])],
-    [own, new Uint8Array(2 * 1024 * 1024)],
-    [other, good],
-    [other, encodeMessage(Transition, { subject: other, source: SOURCE, body })],
-    [own, edited((message) => (message.version = 2))],
-    [own, edited((message) => (message.body.seq = 0))],
-    [own, edited((message) => (message.body.to = '<img src=x>'))],
-    [own, edited((message) => (message.body.counts = { weights: 'secret' }))],
-    [subjects.beat('worker', 'w1'), good],
-    [subjects.progress('j1'), good],
-    ['vouch.v1.elsewhere', good],
-  ];
-  const model = after(...bad.map(([subject, data]) => observe(subject, data, 1)));
-  assert.is(model.dropped.malformed, bad.length);
-  assert.is(model.actors.size, 0);
-  assert.is(summarise(model, 1).dropped, bad.length);
-});
-
-// --- feed
-
-test('a full feed drops the newest and says how many', async () => {
-  const feed = createFeed(2);
-  for (let seq = 1; seq <= 5; seq++) feed.push(transition(seq, 'idle'));
-  feed.end();
-  const taken: Observation[] = [];
-  for await (const observation of feed) taken.push(observation);
-  assert.equal(taken, [
-    transition(1, 'idle'),
-    transition(2, 'idle'),
-    { type: 'dropped', at: 2_000, reason: 'overflow', count: 3 },
-  ]);
-});
-
-test('a feed wakes its waiting reader', async () => {
-  const feed = createFeed();
-  const iterator = feed[Symbol.asyncIterator]();
-  const next = iterator.next();
-  feed.push(transition(1, 'idle'));
-  assert.equal((await next).value, transition(1, 'idle'));
-  const last = iterator.next();
-  feed.end();
-  assert.ok((await last).done);
 });
 
 test.run();

@@ -1,6 +1,6 @@
 /** The monitor's page in headless Chromium, fed with real messages. Screenshots go to $VOUCH_SCREENSHOTS. */
 import { join } from 'node:path';
-import type { Browser, Page } from 'playwright-core';
+import type { Page } from 'playwright-core';
 import { chromium } from 'playwright-core';
 import type { Message, MessageType } from '../../../protocols/envelope.ts';
 import { encodeMessage } from '../../../protocols/envelope.ts';
@@ -30,13 +30,13 @@ const ARGS = [
 
 const test = suite('monitor page', { timeoutMs: 60_000 });
 
-let browser: Browser | undefined;
-
-async function opened(t: TestContext, options: { simulated?: boolean; dark?: boolean } = {}) {
+/** A page in a browser of its own, so that no test depends on another. */
+async function opened(t: TestContext, options: { dark?: boolean } = {}) {
   if (CHROMIUM === undefined) t.skip('no Chromium was found; set $CHROMIUM to its path');
-  browser ??= await chromium.launch({ executablePath: CHROMIUM, args: ARGS });
+  const browser = await chromium.launch({ executablePath: CHROMIUM, args: ARGS });
+  t.defer(() => browser.close());
   const feed = createFeed();
-  const monitor = await startMonitor({ feed, simulated: options.simulated ?? true });
+  const monitor = await startMonitor({ feed });
   t.defer(() => monitor.close());
   t.defer(() => feed.end());
   const context = await browser.newContext({
@@ -44,7 +44,6 @@ async function opened(t: TestContext, options: { simulated?: boolean; dark?: boo
     colorScheme: options.dark ? 'dark' : 'light',
     reducedMotion: 'reduce',
   });
-  t.defer(() => context.close());
   const page = await context.newPage();
   const complaints: string[] = [];
   page.on('pageerror', (error) => complaints.push(String(error)));
@@ -98,6 +97,12 @@ function beats(
   publish(feed, Heartbeat, subjects.beat(kind, id), body, at === undefined ? {} : { at });
 }
 
+const LOST = {
+  code: 'device-lost',
+  message: 'the GPU was lost while it was measured; start the role again',
+  errorId: '7c1e90ab',
+};
+
 /** A host in the middle of a proof: one actor of each kind, three workers, one of them silent for a minute. */
 function busyHost(feed: Feed): void {
   moves(feed, 'supervisor', 'host', ['starting', 'supervising']);
@@ -113,14 +118,14 @@ function busyHost(feed: Feed): void {
   ]);
   beats(feed, 'enclave', 'enclave-1', 'serving', 7, { counts: { hardware: 0, boots: 1, attestations: 2 } });
   moves(feed, 'gpu', 'gpu-0', ['unbound', 'binding', 'failed']);
-  beats(feed, 'gpu', 'gpu-0', 'failed', 3);
+  beats(feed, 'gpu', 'gpu-0', 'failed', 3, { failure: LOST });
   moves(feed, 'broker', 'broker-1', ['opening', 'ready']);
   beats(feed, 'broker', 'broker-1', 'ready', 2, { counts: { released: 2, refused: 1 } });
   moves(feed, 'runner', 'runner-1', ['waiting', 'loading', 'verifying', 'ready']);
   moves(feed, 'runner', 'runner-1', ['running', 'ready'], { first: 8 });
   beats(feed, 'runner', 'runner-1', 'ready', 9, { counts: { inFlight: 0, answered: 3 } });
   moves(feed, 'coordinator', 'coordinator-1', ['joining', 'admitting']);
-  beats(feed, 'coordinator', 'coordinator-1', 'admitting', 2, { counts: { jobs: 1 } });
+  beats(feed, 'coordinator', 'coordinator-1', 'admitting', 2, { counts: { jobs: 1, hardware: 1 } });
   const minuteAgo = monitorClock() - 60_000;
   moves(feed, 'worker', 'worker-3', ['joining', 'selfTesting', 'syncing', 'idle'], { at: minuteAgo });
   beats(feed, 'worker', 'worker-3', 'idle', 4, {
@@ -131,7 +136,7 @@ function busyHost(feed: Feed): void {
   const resident = Array.from({ length: 42 }, (_, i) => i.toString(16).padStart(16, '0'));
   moves(feed, 'worker', 'worker-1', ['joining', 'selfTesting', 'syncing', 'idle', 'fetching', 'computing']);
   beats(feed, 'worker', 'worker-1', 'computing', 6, {
-    counts: { shards: 11, refused: 0 },
+    counts: { shards: 11, refused: 0, hardware: 1 },
     worker: { class: 'attested', engine: 'wasm, 1 thread', credit: 1, resident },
   });
   moves(feed, 'worker', 'worker-2', ['joining', 'selfTesting', 'failed'], { boot: 'crashed' });
@@ -177,8 +182,8 @@ const dispatching = (done: number): ProofProgress => ({
   done,
   total: 40,
   workers: [
-    { id: 'worker-1', assigned: 18, done: Math.ceil(done / 2) },
-    { id: 'worker-2', assigned: 16, done: Math.floor(done / 2) },
+    { id: 'worker-1', assigned: 2, done: Math.ceil(done / 2) },
+    { id: 'worker-2', assigned: 1, done: Math.floor(done / 2) },
     { id: 'worker-3', assigned: 0, done: 0 },
   ],
   phases: { queued: 9, witnessing: 1_240, transforming: 6_310, planning: 31 },
@@ -201,7 +206,7 @@ const tile = (page: Page, label: string) =>
   page.locator('#overview div', { hasText: label }).locator('dd').textContent();
 
 test('before anything is heard the page says so', async (t) => {
-  const { page, complaints } = await opened(t, { simulated: false });
+  const { page, complaints } = await opened(t);
   await page.locator('#connection', { hasText: 'live' }).waitFor();
   assert.ok(await page.getByText('No actor was heard yet').isVisible());
   assert.ok(await page.getByText('No proof was asked for yet').isVisible());
@@ -216,12 +221,16 @@ test('actors, jobs, workers and transitions are shown as they come', async (t) =
   await row(page, 'actors', 'worker-2').waitFor();
 
   assert.ok(await page.locator('#simulated').isVisible());
-  assert.match((await row(page, 'actors', 'enclave-1').textContent())!, 'SIMULATED');
+  const marked = page.locator('#actors tbody tr', { has: page.locator('.badge').filter({ visible: true }) });
+  assert.equal(await marked.locator('th > code').allTextContents(), ['enclave-1', 'worker-2', 'worker-3']);
+  const gpu = row(page, 'actors', 'gpu-0');
+  assert.ok(await gpu.getByText(LOST.message).isVisible());
+  assert.ok(await gpu.getByText(`${LOST.code} ${LOST.errorId}`).isVisible());
   assert.match((await row(page, 'actors', 'runner-1').textContent())!, 'ready');
   assert.match((await row(page, 'actors', 'worker-3').textContent())!, 'unknown, was idle');
   assert.match(
     (await row(page, 'workers', 'worker-1').textContent())!,
-    /attestedwasm, 1 thread1\s*4210 of 18/,
+    /attestedwasm, 1 thread1\s*4210 of 40, 2 in flight/,
   );
   assert.is(await tile(page, 'Actors alive'), '9');
   assert.is(await tile(page, 'Unknown'), '1');
@@ -248,6 +257,20 @@ test('actors, jobs, workers and transitions are shown as they come', async (t) =
   assert.equal(complaints, []);
 });
 
+test('no badge and no banner while hardware vouches for everybody; a reason goes when the actor is back', async (t) => {
+  const { feed, page } = await opened(t);
+  beats(feed, 'enclave', 'e1', 'serving', 7, { counts: { hardware: 1 } });
+  beats(feed, 'gpu', 'g1', 'failed', 3, { failure: LOST });
+  await page.getByText(LOST.message).waitFor();
+  assert.not(await page.locator('.badge').first().isVisible());
+  assert.not(await page.locator('#simulated').isVisible());
+  beats(feed, 'gpu', 'g1', 'ready', 6);
+  beats(feed, 'enclave', 'e1', 'attesting', 9, { counts: {} });
+  await page.locator('#simulated').waitFor();
+  assert.ok(await row(page, 'actors', 'e1').locator('.badge').isVisible());
+  assert.not(await page.getByText(LOST.message).isVisible());
+});
+
 test('an actor falls silent before the eyes of the reader, and a second page sees the same', async (t) => {
   const { feed, monitor, page } = await opened(t);
   beats(feed, 'worker', 'brief', 'idle', 1, { leaseMs: 2_000 });
@@ -260,7 +283,7 @@ test('an actor falls silent before the eyes of the reader, and a second page see
   assert.match((await row(second, 'actors', 'brief').textContent())!, 'unknown, was idle');
 });
 
-test('a lost monitor is said, and found again on the same port', async (t) => {
+test('a lost monitor is reported, and found again on the same port', async (t) => {
   const { feed, monitor, page } = await opened(t);
   busyHost(feed);
   await row(page, 'actors', 'worker-2').waitFor();
@@ -326,9 +349,5 @@ function poorContrast(): string[] {
   }
   return poor;
 }
-
-test('the browser closes', async () => {
-  await browser?.close();
-});
 
 test.run();

@@ -3,8 +3,10 @@ import { encodeMessage } from '../../../protocols/envelope.ts';
 import { ProofProgress } from '../../../protocols/proof.ts';
 import { subjects } from '../../../protocols/subjects.ts';
 import { Heartbeat, Transition } from '../../../protocols/transition.ts';
-import type { Hello, Model, Observation } from '../../../runtime/monitor/model.ts';
+import type { Hello, Model } from '../../../runtime/monitor/model.ts';
 import { emptyModel, fromSnapshot, missed, reduce } from '../../../runtime/monitor/model.ts';
+import type { Observation } from '../../../runtime/monitor/observation.ts';
+import { monitorClock } from '../../../runtime/monitor/server.ts';
 import { liveness } from '../../../runtime/monitor/view.ts';
 import type { Bus } from '../../../runtime/nats/bus.ts';
 import { startMonitorRole } from '../../../runtime/roles/monitor.ts';
@@ -74,7 +76,7 @@ test('a monitor that comes late shows what was stored, then what it hears', asyn
 
   const log: string[] = [];
   const bus = await nats.bus('monitor', 'm1', { onError: (error) => log.push(error.message) });
-  const monitor = await startMonitorRole({ bus, simulated: true, log: (line) => log.push(line) });
+  const monitor = await startMonitorRole({ bus, log: (line) => log.push(line) });
   t.defer(() => monitor.close());
   const models = watch(t, monitor.url);
   const past = await until(models, (model) => model.transitions.length === 5);
@@ -86,7 +88,7 @@ test('a monitor that comes late shows what was stored, then what it hears', asyn
   beats(w1, 'w1', 2, 'idle');
   moves(w1, 'w1', 3, 'computing');
   const live = await until(models, (model) => state(model, 'w1') === 'computing');
-  assert.is(liveness(live.actors.get('worker/w1')!, Date.now()), 'alive');
+  assert.is(liveness(live.actors.get('worker/w1')!, monitorClock()), 'alive');
   assert.is(live.actors.get('worker/w1')!.worker?.engine, 'wasm');
 
   const coordinator = await nats.bus('coordinator', 'c1');

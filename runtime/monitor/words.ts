@@ -1,0 +1,32 @@
+/** Times and counts in the page's words. Pure, and served to the browser as it stands. */
+
+/** Of a time that is over. */
+export function duration(millis: number): string {
+  if (millis < 1_000) return `${Math.max(0, Math.round(millis))} ms`;
+  if (millis < 10_000) return `${(millis / 1_000).toFixed(1)} s`;
+  return coarse(millis);
+}
+
+/** To the second, so that a running clock does not flicker. */
+export function coarse(millis: number): string {
+  const seconds = Math.max(0, Math.floor(millis / 1_000));
+  if (seconds < 120) return `${seconds} s`;
+  const minutes = Math.floor(seconds / 60);
+  return minutes < 120 ? `${minutes} min` : `${Math.floor(minutes / 60)} h`;
+}
+
+export const timeOf = (at: number): string => new Date(at).toLocaleTimeString('en-GB');
+
+export const times = (count: number): string => (count === 1 ? 'once' : `${count} times`);
+
+/** The counts of an actor that are not zero; a name in `Ms` is a time. `hardware` is shown as a badge. */
+export const countsText = (counts: Readonly<Record<string, number>>): string =>
+  Object.entries(counts)
+    .filter(([name, count]) => count !== 0 && name !== 'hardware')
+    .map(([name, count]) =>
+      name.endsWith('Ms') ? `${spaced(name.slice(0, -2))} ${duration(count)}` : `${spaced(name)} ${count}`,
+    )
+    .join(', ');
+
+/** `inFlight` is "in flight". */
+const spaced = (name: string): string => name.replace(/[A-Z]/g, (letter) => ` ${letter.toLowerCase()}`);
