@@ -109,7 +109,7 @@ export const PublishedProof = messageType(
 );
 export type PublishedProof = z.infer<typeof PublishedProof.schema>;
 
-/** Lossy: where a proof is. `workers` counts shards assigned and done. A failure names its code, once. */
+/** Lossy: where a proof is. The plan is `total`; no worker has a plan of its own. A failure names its code, once. */
 export const ProofProgress = messageType(
   'proof.progress',
   1,
@@ -117,11 +117,11 @@ export const ProofProgress = messageType(
     job: Id,
     phase: z.enum(PHASES).describe('in which the job is now'),
     done: z.int().min(0).describe('shards with a checked result'),
-    total: z.int().min(0).describe('shards; 0 until they are planned'),
+    total: z.int().min(0).describe('shards of the plan; 0 until there is one'),
     workers: z
       .array(z.object({ id: Id, assigned: z.int().min(0), done: z.int().min(0) }))
       .max(MAX_WORKERS)
-      .describe('shards that each worker has, and has done'),
+      .describe('by worker: shards that it holds now, and those whose result came from it'),
     phases: z.record(z.string().max(32), z.int().min(0)).describe('milliseconds by finished phase'),
     error: z
       .object({ code: z.string().max(64), message: z.string().max(1000) })
