@@ -11,10 +11,11 @@ export const startNodeThread: StartThread = (modules, { onReply, onFailure }) =>
     // Of the process's own flags some (--input-type, --inspect-brk) would keep a thread from starting.
     execArgv: [],
   });
-  worker.unref();
   worker.on('message', (reply: ThreadReply) => onReply(reply));
   worker.on('error', onFailure);
   worker.on('exit', (code) => onFailure(new Error(`the thread ended with code ${code}`)));
+  // Last, because listening for messages counts as a reason to live on.
+  worker.unref();
   return {
     post(request, transfer) {
       worker.ref();
