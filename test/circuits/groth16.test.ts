@@ -7,7 +7,7 @@ import { INSECURE_SINGLE_PARTY, type SetupProgress, setup } from '../../circuits
 import { verificationKey, verify } from '../../circuits/groth16/verify.ts';
 import { readZkey, sectionCounts } from '../../circuits/groth16/zkey.ts';
 import { VouchError } from '../../protocols/errors.ts';
-import { createPool, type Pool } from '../../runtime/msm/threads/pool.ts';
+import { createPool } from '../../runtime/msm/threads/pool.ts';
 import { assert, suite } from '../harness.ts';
 import { randomCircuit } from './groth16-circuit.ts';
 
@@ -32,18 +32,16 @@ const patched = (file: Uint8Array, offset: number, bytes: ArrayLike<number>) => 
   return copy;
 };
 const circuit = randomCircuit({ constraints: 12, outputs: 1, publicInputs: 2, seed: 3 });
-let pool: Pool;
-let key: Uint8Array;
+const pool = await createPool({ threads: 2 });
 const progress: SetupProgress[] = [];
+const made = await setup(
+  circuit.r1cs,
+  { field: pool, points: pool },
+  { onProgress: (step) => progress.push(step) },
+);
+const key: Uint8Array = made.zkey;
 
 test('a small circuit, from constraints to a verified proof', async () => {
-  pool = await createPool({ threads: 2 });
-  const made = await setup(
-    circuit.r1cs,
-    { field: pool, points: pool },
-    { onProgress: (step) => progress.push(step) },
-  );
-  key = made.zkey;
   const zkey = readZkey(key);
   assert.is(made.insecure, INSECURE_SINGLE_PARTY);
   assert.is(zkey.contributions.list[0]?.name, INSECURE_SINGLE_PARTY, 'the mark is inside of the key');
@@ -179,7 +177,5 @@ test('two setups share nothing but the circuit, and a cancelled one says so', as
   const zero = { tau: 0n, alpha: 1n, beta: 1n, delta: 2n };
   assert.instance(await setup(circuit.r1cs, engines, { secrets: zero }).catch((error) => error), RangeError);
 });
-
-test('the pool ends with the tests', () => pool.close());
 
 test.run();

@@ -137,11 +137,12 @@ test('a message above the limit is refused before any work', async () => {
   const pair = await generateSealingKeyPair();
   // Only the length is looked at: this allocates address space, not memory.
   const huge = new Uint8Array(MAX_PLAINTEXT_BYTES + SEAL_OVERHEAD_BYTES + 1);
-  const started = performance.now();
   assert.is(await codeOf(sealTo(pair.publicKey, huge, context)), 'too-large');
   assert.is(await codeOf(open(pair, huge, context)), 'seal-rejected');
   assert.is(await codeOf(encryptBlob(generateBlobKey(), huge, utf8(''))), 'too-large');
-  assert.ok(performance.now() - started < 50);
+  // Keys that do not work are not even tried.
+  assert.is(await codeOf(sealTo(new Uint8Array(32), huge, context)), 'too-large');
+  assert.is(await codeOf(encryptBlob(new Uint8Array(16), huge, utf8(''))), 'too-large');
 });
 
 test('a replayed message is refused, also when both copies arrive at once', async () => {
@@ -203,19 +204,14 @@ test('private keys cannot be exported and do not show', async () => {
   assert.not.match(inspect(pair.handle, { depth: 10 }), /[0-9a-f]{64}/);
 });
 
-test('sealing and opening 4 MB stays in the tens of milliseconds', async () => {
+test('4 MB, the size of a large shard, travel whole', async () => {
   const pair = await generateSealingKeyPair();
-  const body = new Uint8Array(4 * 1024 * 1024);
-  const times: number[] = [];
-  for (let i = 0; i < 5; i++) {
-    const started = performance.now();
-    const { sealed } = await sealTo(pair.publicKey, body, context);
-    const { plaintext } = await open(pair, sealed, context);
-    times.push(performance.now() - started);
-    assert.is(plaintext.length, body.length);
-  }
-  // About 10 ms when the machine is idle; the bound only catches a fallback to JavaScript.
-  assert.ok(Math.min(...times) < 200, `${Math.min(...times)} ms`);
+  const body = randomBytes(64 * 1024);
+  const large = new Uint8Array(4 * 1024 * 1024);
+  for (let at = 0; at < large.length; at += body.length) large.set(body, at);
+  const { sealed } = await sealTo(pair.publicKey, large, context);
+  const { plaintext } = await open(pair, sealed, context);
+  assert.is(Buffer.compare(plaintext, large), 0);
 });
 
 test.run();

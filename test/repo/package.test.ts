@@ -11,7 +11,7 @@ import { randomCircuit } from '../circuits/groth16-circuit.ts';
 import { assert, suite } from '../harness.ts';
 import { projectFiles, ROOT, read } from './sources.ts';
 
-const test = suite('package', { timeoutMs: 60_000 });
+const test = suite('package', { timeoutMs: 110_000 });
 const run = promisify(execFile);
 const modules = join(ROOT, 'node_modules');
 

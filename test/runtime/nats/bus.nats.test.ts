@@ -3,7 +3,7 @@ import { subjects } from '../../../protocols/subjects.ts';
 import { ensureAuthority } from '../../../runtime/installation/authority.ts';
 import { connect, identityOf } from '../../../runtime/nats/connect.ts';
 import { assert, suite } from '../../harness.ts';
-import { bytes, codeOf, pause, startFixture, temporaryFolder, text } from './nats-fixture.ts';
+import { bytes, codeOf, startFixture, temporaryFolder, text, until } from './nats-fixture.ts';
 
 const test = suite('bus', { timeoutMs: 60_000 });
 const EMPTY = new Uint8Array();
@@ -109,11 +109,10 @@ test('what was in flight fails when the connection is lost; heartbeats are dropp
   assert.is(await waiting, 'nats-unreachable');
   await lost;
   assert.not(worker.publishLossy(subjects.beat('worker', 'w1'), bytes('stale')));
-  while (worker.state !== 'connected' || client.state !== 'connected') await pause(20);
+  await until(() => worker.state === 'connected' && client.state === 'connected');
   await client.flush();
   assert.ok(worker.publishLossy(subjects.beat('worker', 'w1'), bytes('fresh')));
-  await worker.flush();
-  await pause(100);
+  await until(() => beats.length > 0);
   assert.equal(beats, ['fresh']);
 });
 
@@ -142,31 +141,34 @@ test('a pulled message comes again when given back, not when acknowledged', asyn
   const nats = await startFixture(t);
   const client = await nats.bus('client', 'me');
   const coordinator = await nats.bus('coordinator', 'c');
-  const next = (expiresMs: number) =>
+  const next = (expiresMs = 20_000) =>
     coordinator.next(STREAMS.proofRequests.name, 'coordinator', { expiresMs });
   await client.append(subjects.proofRequest('quality', 'j'), bytes('please'));
-  const first = await next(1000);
+  const first = await next();
   assert.is(first!.deliveries, 1);
   first!.nak();
-  const second = await next(1000);
+  const second = await next();
   assert.is(second!.deliveries, 2);
   assert.is(second!.sequence, first!.sequence);
   second!.nak(200);
-  assert.is(await next(50), undefined);
-  const third = await next(2000);
+  const third = await next();
   assert.is(third!.deliveries, 3);
   await third!.ack();
+  assert.is(await next(50), undefined);
+  // Given back for later than this test lasts.
+  await client.append(subjects.proofRequest('quality', 'later'), bytes('please'));
+  (await next())!.nak(3_600_000);
   assert.is(await next(50), undefined);
 
   // A cancelled wait gives back what still arrives.
   const abort = new AbortController();
   const waiting = codeOf(
-    coordinator.next(STREAMS.proofRequests.name, 'coordinator', { expiresMs: 2000, signal: abort.signal }),
+    coordinator.next(STREAMS.proofRequests.name, 'coordinator', { expiresMs: 20_000, signal: abort.signal }),
   );
   abort.abort();
   assert.is(await waiting, 'cancelled');
   await client.append(subjects.proofRequest('quality', 'k'), bytes('again'));
-  const fourth = await next(2000);
+  const fourth = await next();
   assert.is(fourth?.subject, subjects.proofRequest('quality', 'k'));
   await fourth!.ack();
 });

@@ -79,7 +79,10 @@ export async function startFixture(
 
 export const bytes = (text: string): Uint8Array => new TextEncoder().encode(text);
 export const text = (data: Uint8Array): string => new TextDecoder().decode(data);
-export const pause = (ms: number): Promise<void> => new Promise((done) => setTimeout(done, ms));
+/** Looks until it is so. What bounds a hang is the time limit of the test. */
+export async function until(condition: () => unknown | Promise<unknown>): Promise<void> {
+  while (!(await condition())) await new Promise((done) => setTimeout(done, 20));
+}
 
 /** The code of the error that `work` ends with; fails when it succeeds. */
 export async function codeOf(work: Promise<unknown>): Promise<string> {

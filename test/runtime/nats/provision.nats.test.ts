@@ -4,11 +4,12 @@ import { writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { BUCKETS, STREAMS } from '../../../protocols/streams.ts';
+import type { Bus } from '../../../runtime/nats/bus.ts';
 import { connect } from '../../../runtime/nats/connect.ts';
 import { ensureShardConsumer, provision, provisionMemoryStreams } from '../../../runtime/nats/provision.ts';
 import { findNatsServer } from '../../../runtime/nats/server-program.ts';
 import { assert, suite, type TestContext } from '../../harness.ts';
-import { BIN_DIR, bytes, codeOf, pause, startFixture, temporaryFolder } from './nats-fixture.ts';
+import { BIN_DIR, bytes, codeOf, startFixture, temporaryFolder, until } from './nats-fixture.ts';
 
 const test = suite('provisioning', { timeoutMs: 60_000 });
 
@@ -73,15 +74,17 @@ async function stockServer(t: TestContext, args: string[]): Promise<string> {
   return `nats://127.0.0.1:${port}`;
 }
 
-async function connectPatiently(url: string) {
-  for (let i = 0; ; i++) {
-    try {
-      return await connect({ url });
-    } catch (error) {
-      if (i > 100) throw error;
-      await pause(50);
-    }
-  }
+/** Connects once the server is up. */
+async function connectPatiently(url: string): Promise<Bus> {
+  let bus: Bus | undefined;
+  await until(async () => {
+    bus = await connect({ url }).catch((error) => {
+      if (error.code === 'nats-unreachable') return undefined;
+      throw error;
+    });
+    return bus;
+  });
+  return bus!;
 }
 
 test('works on a stock server without credentials', async (t) => {

@@ -11,7 +11,7 @@ import type { Bus } from '../../../runtime/nats/bus.ts';
 import { ensureShardConsumer } from '../../../runtime/nats/provision.ts';
 import { inboxPrefix } from '../../../runtime/nats/rights.ts';
 import { assert, suite, type TestContext } from '../../harness.ts';
-import { bytes, codeOf, type NatsFixture, pause, startFixture, text } from './nats-fixture.ts';
+import { bytes, codeOf, type NatsFixture, startFixture, text, until } from './nats-fixture.ts';
 
 const test = suite('NATS rights', { timeoutMs: 60_000 });
 
@@ -33,6 +33,17 @@ async function bareClient(
   t.defer(() => nc.close());
   return nc;
 }
+
+/**
+ * Asks the stream for a message, and waits for the answer: those to whatever was asked before have been sent then,
+ * because a stream answers one after the other.
+ */
+const answered = (nc: NatsConnection, stream: string, subject?: string): Promise<unknown> =>
+  nc.request(
+    `$JS.API.DIRECT.GET.${stream}${subject === undefined ? '' : `.${subject}`}`,
+    subject === undefined ? '{"seq":1}' : '',
+    { timeout: 20_000 },
+  );
 
 /** Number of messages per stream, to show that an attack changed nothing. */
 async function census(provisioner: Bus): Promise<Record<string, number>> {
@@ -119,8 +130,7 @@ test('what each role needs works', async (t) => {
   coordinator.publish(subjects.state('proof-job', 'j'), bytes('queued'));
   coordinator.publish(subjects.progress('j'), EMPTY);
   coordinator.publish(subjects.beat('coordinator', 'c1'), EMPTY);
-  await Promise.all([worker, coordinator].map((bus) => bus.flush()));
-  await pause(200);
+  await until(() => seen.length >= 6);
   assert.equal(seen.sort(), [
     subjects.beat('coordinator', 'c1'),
     subjects.beat('worker', 'w1'),
@@ -232,7 +242,7 @@ test('a role may not publish or listen where it has no business', async (t) => {
     const bus = await nats.bus(role as Role, id);
     for (const subject of list) {
       assert.is(
-        await codeOf(bus.request(subject, bytes('x'), { timeoutMs: 1000 })),
+        await codeOf(bus.request(subject, bytes('x'), { timeoutMs: 20_000 })),
         'nats-credentials',
         `${role} ${subject}`,
       );
@@ -258,8 +268,7 @@ test('a role may not publish or listen where it has no business', async (t) => {
       onError: (error) => void refused.push(error.message.split(':')[0]!),
     });
     for (const subject of list) bus.subscribe(subject, () => {});
-    await bus.flush();
-    await pause(50);
+    await until(() => refused.length >= list.length);
     assert.equal(refused.sort(), [...list].sort(), role);
   }
   assert.equal(await census(provisioner), before);
@@ -292,7 +301,7 @@ test('the monitor writes nothing', async (t) => {
   ];
   for (const subject of everywhere) {
     assert.is(
-      await codeOf(monitor.request(subject, bytes('x'), { timeoutMs: 1000 })),
+      await codeOf(monitor.request(subject, bytes('x'), { timeoutMs: 20_000 })),
       'nats-credentials',
       subject,
     );
@@ -309,8 +318,7 @@ test('the monitor writes nothing', async (t) => {
     bare.publish(`$JS.API.DIRECT.GET.${STREAMS.states.name}`, '{"seq":1}', { reply });
     bare.publish(`$JS.VOUCH.STREAM.INFO.${STREAMS.states.name}`, '', { reply });
   }
-  await bare.flush();
-  await pause(200);
+  await answered(bare, STREAMS.states.name);
   assert.equal(await census(provisioner), before);
 });
 
@@ -373,8 +381,7 @@ test('an answer of JetStream cannot be sent where the asker may not publish', as
     // An acknowledgement of one's own message, answered elsewhere.
     send(client, subjects.chunk(forged), 'again', reply);
   }
-  await Promise.all([client, worker, runner].map((nc) => nc.flush()));
-  await pause(500);
+  for (const nc of [client, worker, runner]) await answered(nc, STREAMS.chunks.name, subjects.chunk(forged));
   assert.equal(await census(provisioner), before);
   const names = await provisioner.api<{ streams: string[] }>('STREAM.NAMES', {});
   assert.not(names.streams.includes('EVIL'));
@@ -417,7 +424,10 @@ test('a consumer that delivers onto a foreign subject cannot be made', async (t)
   for (const nc of clients.values()) await nc.flush();
   const client = await nats.bus('client', 'me');
   await client.append(subjects.chunk(digest('f')), bytes('forged'));
-  await pause(200);
+  for (const { name } of Object.values(STREAMS)) {
+    const { consumers } = await provisioner.api<{ consumers: string[] }>(`CONSUMER.NAMES.${name}`, {});
+    assert.not(consumers.includes('evil'), name);
+  }
   assert.equal(await census(provisioner), {
     ...before,
     [STREAMS.chunks.name]: before[STREAMS.chunks.name]! + 1,
@@ -437,10 +447,9 @@ test('the bus drops what a stream was made to send to a listener', async (t) => 
   const reply = subjects.control('worker', 'w2', 'drain');
   worker.publish(`$JS.API.DIRECT.GET.${STREAMS.chunks.name}.${subjects.chunk(digest('f'))}`, '', { reply });
   worker.publish(`$JS.API.DIRECT.GET.${STREAMS.chunks.name}.${subjects.chunk(digest('0'))}`, '', { reply });
-  await worker.flush();
-  await pause(200);
-  assert.equal(heard, []);
+  await until(() => errors.length >= 2);
   assert.is(errors.length, 2);
+  assert.equal(heard, []);
 });
 
 test.run();

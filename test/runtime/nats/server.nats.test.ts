@@ -9,9 +9,9 @@ import { provisionMemoryStreams } from '../../../runtime/nats/provision.ts';
 import { startNats } from '../../../runtime/nats/server.ts';
 import { findNatsServer } from '../../../runtime/nats/server-program.ts';
 import { assert, suite } from '../../harness.ts';
-import { BIN_DIR, bytes, codeOf, pause, startFixture, temporaryFolder, text } from './nats-fixture.ts';
+import { BIN_DIR, bytes, codeOf, startFixture, temporaryFolder, text, until } from './nats-fixture.ts';
 
-const test = suite('nats-server', { timeoutMs: 60_000 });
+const test = suite('nats-server', { timeoutMs: 120_000 });
 
 const isAlive = (pid: number): boolean => {
   try {
@@ -22,13 +22,6 @@ const isAlive = (pid: number): boolean => {
   }
 };
 
-async function until(what: string, condition: () => boolean | Promise<boolean>): Promise<void> {
-  for (let i = 0; i < 200; i++) {
-    if (await condition()) return;
-    await pause(50);
-  }
-  throw new Error(`${what}: not within 10 s`);
-}
 
 test('takes another port when the usual one is in use', async (t) => {
   const squatter = createServer().listen(0, '127.0.0.1');
@@ -53,12 +46,12 @@ test('comes back after SIGKILL on the same port with every acknowledged message'
     for (let i = 0; i < 300; i++) {
       await runner.append(subjects.receipt('m', `r${i}`), bytes(`receipt ${i}`), {
         msgId: `r${i}`,
-        retryMs: 20_000,
+        retryMs: 60_000,
       });
       stored++;
     }
   })();
-  await until('some receipts', () => stored > 50);
+  await until(() => stored > 50);
   process.kill(pid, 'SIGKILL');
   await storing;
   assert.is.not(nats.server.pid, pid);
@@ -85,7 +78,7 @@ test('gives up, with a reason, when the server keeps ending', async (t) => {
     gone = error;
   });
   let last = 0;
-  await until('giving up', () => {
+  await until(() => {
     const { pid } = nats.server;
     if (pid !== last && pid > 0 && isAlive(pid)) {
       last = pid;
@@ -115,7 +108,7 @@ test('ends with its parent, even when that is killed, and refuses a second one o
   assert.ok(isAlive(pid));
   assert.is(await codeOf(startNats({ stateDir, binDir: BIN_DIR, port: 0 })), 'busy');
   parent.kill('SIGKILL');
-  await until('the server ends', () => !isAlive(pid));
+  await until(() => !isAlive(pid));
   const server = await startNats({ stateDir, binDir: BIN_DIR, port: 0 });
   await server.stop();
 });
