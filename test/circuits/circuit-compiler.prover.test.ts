@@ -81,8 +81,10 @@ test('compiling can be cancelled', async (t) => {
   const abort = new AbortController();
   const circuit = await templateCircuit('commitment.circom', 'PoseidonChain(16)');
   const compiling = compileCircuit(circuit, await testToolchain(), { cacheDir, signal: abort.signal });
-  setTimeout(() => abort.abort(), 200);
-  await fails(compiling, 'cancelled', /cancelled/);
+  const stopped = fails(compiling, 'cancelled', /cancelled/);
+  while ((await readdir(cacheDir)).length === 0) await new Promise((resume) => setTimeout(resume, 5));
+  abort.abort();
+  await stopped;
   assert.equal(await readdir(cacheDir), []);
 });
 

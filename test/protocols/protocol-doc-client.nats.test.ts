@@ -12,7 +12,7 @@ import { importsOf } from '../repo/sources.ts';
 import { ENCLAVE, MODEL, serving } from '../runtime/roles/serving-fixture.ts';
 import * as client from './independent-client.ts';
 
-const test = suite('protocol document: a client from the document alone', { timeoutMs: 90_000 });
+const test = suite('protocol document: a client from the document alone', { timeoutMs: 180_000 });
 
 test('it imports nothing of this project', () => {
   const imported = importsOf('test/protocols/independent-client.ts').map(({ specifier }) => specifier);

@@ -7,7 +7,7 @@ import { connect } from '../../../runtime/nats/connect.ts';
 import { assert, suite } from '../../harness.ts';
 import { MODEL, serving } from '../roles/serving-fixture.ts';
 
-const test = suite('x-wing session', { timeoutMs: 90_000 });
+const test = suite('x-wing session', { timeoutMs: 180_000 });
 const SOURCE = 'client.one';
 
 test('key release, requests and answers by X-Wing, and by X25519 for whoever does not demand it', async (t) => {

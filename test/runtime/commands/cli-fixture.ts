@@ -148,11 +148,11 @@ export const unfinished = (home: string): string[] =>
     /\.tmp$|\.build-/.test(name),
   );
 
-/** Waits until `test` holds; fails with `what` when it does not in time. */
+/** Waits until `test` holds; `ms` only bounds a hang, which then has a name. */
 export async function eventually(
   what: string,
   test: () => boolean | Promise<boolean>,
-  ms = 15_000,
+  ms = 60_000,
 ): Promise<void> {
   const until = performance.now() + ms;
   while (!(await test())) {

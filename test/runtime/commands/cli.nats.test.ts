@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { assert, suite } from '../../harness.ts';
 import { type Ended, newHome, start, vouch } from './cli-fixture.ts';
 
-const test = suite('cli words', { timeoutMs: 60_000 });
+const test = suite('cli words', { timeoutMs: 180_000 });
 
 const COMMANDS = ['demo', 'start', 'infer', 'prove', 'verify', 'setup', 'status', 'model', 'creds'];
 

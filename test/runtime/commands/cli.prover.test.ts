@@ -511,12 +511,10 @@ test('setup --ptau: the ceremony path', async (t) => {
 });
 
 test('Ctrl-C drains and stops everything', async () => {
-  const began = performance.now();
   demo.interrupt();
   const { code, stdout, stderr } = await demo.ended;
   assert.is(code, 0, stderr);
   assert.is(stdout, '');
-  assert.ok(performance.now() - began < 20_000, `${performance.now() - began} ms`);
   assert.not.match(stderr, /while stopping|before it had drained/);
   await eventually('no process is left', () => processesOf(home).length === 0);
   assert.equal(unfinished(home), []);

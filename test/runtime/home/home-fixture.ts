@@ -109,8 +109,8 @@ export function signal({ pid }: { readonly pid: number }, name: NodeJS.Signals):
   }
 }
 
-/** Looks until it is so. */
-export async function until(test: () => boolean | Promise<boolean>, ms = 20_000): Promise<void> {
+/** Looks until it is so; `ms` only bounds a hang. */
+export async function until(test: () => boolean | Promise<boolean>, ms = 60_000): Promise<void> {
   const deadline = performance.now() + ms;
   while (!(await test())) {
     if (performance.now() > deadline) throw new Error(`not so within ${ms} ms`);

@@ -7,7 +7,7 @@ import { getBlob, getChunk, getManifest, manifestOf, putBlob } from '../../../ru
 import { assert, suite } from '../../harness.ts';
 import { bytes, codeOf, startFixture, temporaryFolder } from './nats-fixture.ts';
 
-const test = suite('blobs', { timeoutMs: 60_000 });
+const test = suite('blobs', { timeoutMs: 180_000 });
 const sha256 = (data: Uint8Array) => createHash('sha256').update(data).digest('hex');
 
 test('what is put is got, by every role that needs it, and put only once', async (t) => {

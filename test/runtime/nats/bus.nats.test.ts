@@ -5,7 +5,7 @@ import { connect, identityOf } from '../../../runtime/nats/connect.ts';
 import { assert, suite } from '../../harness.ts';
 import { bytes, codeOf, startFixture, temporaryFolder, text, until } from './nats-fixture.ts';
 
-const test = suite('bus', { timeoutMs: 60_000 });
+const test = suite('bus', { timeoutMs: 180_000 });
 const EMPTY = new Uint8Array();
 
 test('no server, wrong credentials and expired ones are told apart, in a sentence', async (t) => {

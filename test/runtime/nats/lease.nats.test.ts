@@ -3,7 +3,7 @@ import { acquire, type Lease, type LeaseClock } from '../../../runtime/nats/leas
 import { assert, suite } from '../../harness.ts';
 import { bytes, codeOf, startFixture, until } from './nats-fixture.ts';
 
-const test = suite('leases', { timeoutMs: 60_000 });
+const test = suite('leases', { timeoutMs: 180_000 });
 
 /** A clock that moves only when it is moved. Who uses it talks to a real server in between, as long as that takes. */
 function handClock(): LeaseClock & { advance(ms: number): void; slept(times: number): Promise<void> } {

@@ -11,7 +11,7 @@ import { findNatsServer } from '../../../runtime/nats/server-program.ts';
 import { assert, suite, type TestContext } from '../../harness.ts';
 import { BIN_DIR, bytes, codeOf, startFixture, temporaryFolder, until } from './nats-fixture.ts';
 
-const test = suite('provisioning', { timeoutMs: 60_000 });
+const test = suite('provisioning', { timeoutMs: 180_000 });
 
 test('makes everything once and changes nothing the second time', async (t) => {
   const nats = await startFixture(t, { provisioned: false });

@@ -13,7 +13,7 @@ import { inboxPrefix } from '../../../runtime/nats/rights.ts';
 import { assert, suite, type TestContext } from '../../harness.ts';
 import { bytes, codeOf, type NatsFixture, startFixture, text, until } from './nats-fixture.ts';
 
-const test = suite('NATS rights', { timeoutMs: 60_000 });
+const test = suite('NATS rights', { timeoutMs: 180_000 });
 
 const EMPTY = new Uint8Array();
 const digest = (letter: string) => letter.repeat(64);

@@ -17,7 +17,7 @@ import { type RoleContext, until } from '../../../runtime/roles/host.ts';
 import type { Neighbours } from '../../../runtime/roles/neighbours.ts';
 import { assert, suite } from '../../harness.ts';
 
-const test = suite('enclave role');
+const test = suite('enclave role', { timeoutMs: 100_000 });
 const MAX_AGE_SECONDS = 300;
 /** Three quarters of it. */
 const AGAIN_MS = 225_000;
@@ -61,9 +61,9 @@ async function started(policy = policyFor(), neighbours: Neighbours = {}) {
   const { actor } = await enclaveRole(neighbours, policy, provider)(context);
   const ref = actor as unknown as AnyActorRef;
   const value = () => ref.getSnapshot().value as string;
-  const reach = (state: string) => until(ref, (snapshot) => snapshot.value === state, 10_000);
+  const reach = (state: string) => until(ref, (snapshot) => snapshot.value === state, 60_000);
   ref.send({ type: 'enclave.start' });
-  await until(ref, (snapshot) => snapshot.value === 'launched', 10_000);
+  await until(ref, (snapshot) => snapshot.value === 'launched', 60_000);
   clock.increment(0);
   const code = () => ref.getSnapshot().context.failure?.code as string | undefined;
   return {

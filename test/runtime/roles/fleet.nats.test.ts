@@ -14,7 +14,7 @@ import { assert, suite, type TestContext } from '../../harness.ts';
 import { signal, until, useHome } from '../home/home-fixture.ts';
 import { type NatsFixture, startFixture } from '../nats/nats-fixture.ts';
 
-const test = suite('fleet', { timeoutMs: 60_000 });
+const test = suite('fleet', { timeoutMs: 180_000 });
 useHome();
 
 async function watch(t: TestContext, nats: NatsFixture, { accepts = true } = {}) {
@@ -75,7 +75,7 @@ async function speaker(nats: NatsFixture, id: string) {
     return { state: 'suspended' };
   });
   await bus.flush();
-  const beat = ({ boot = 'b1', state = 'idle', leaseMs = 5_000, credit = 2, ...offer }: Beat = {}) => {
+  const beat = ({ boot = 'b1', state = 'idle', leaseMs = 60_000, credit = 2, ...offer }: Beat = {}) => {
     const subject = subjects.beat('worker', id);
     const worker = { class: 'attested' as const, engine: 'none', credit, resident: [], ...offer };
     const body: Heartbeat = { kind: 'worker', id, boot, seq: 1, state, leaseMs, counts: {}, worker };
@@ -122,10 +122,11 @@ test('silence, its own word and a ban each end a membership; only a ban is for g
     await speaker(nats, 'stopped'),
     await speaker(nats, 'liar'),
   ];
-  silent.beat({ leaseMs: 300 });
+  silent.beat();
   stopped.beat();
   liar.beat();
   await until(() => events.filter(({ type }) => type === 'ready').length === 3);
+  silent.beat({ leaseMs: 300 });
   await until(() => events.some(({ type, worker }) => type === 'gone' && worker === 'silent'));
   stopped.beat({ state: 'stopped' });
   await until(() => !ready().includes('stopped'));
@@ -142,6 +143,7 @@ test('evidence that is not accepted, or a class that may not see scalars, gets n
   const strict = await watch(t, nats, { accepts: false });
   const worker = await speaker(nats, 'w1');
   const masked = await speaker(nats, 'm1');
+  const began = performance.now();
   const timer = setInterval(() => {
     worker.beat();
     masked.beat({ class: 'masked' });
@@ -149,7 +151,8 @@ test('evidence that is not accepted, or a class that may not see scalars, gets n
   t.defer(() => clearInterval(timer));
   const asked = () => strict.verified.filter((id) => id === 'w1').length;
   await until(() => asked() === 3);
-  assert.ok(strict.verified.length <= 6, 'a second, two, four between attempts');
+  // However slow the machine is, it is no sooner.
+  assert.ok(performance.now() - began >= 3_000, 'a second and two between the attempts');
   assert.equal(strict.ready(), []);
   const lenient = await watch(t, nats);
   await until(() => lenient.ready().length === 1 && lenient.verified.length === 2);
@@ -160,7 +163,7 @@ test('after nats-server was killed a worker is ready only when its queue is ther
   const nats = await startFixture(t);
   const { verified, ready, events } = await watch(t, nats);
   const worker = await speaker(nats, 'w1');
-  worker.beat({ leaseMs: 60_000 });
+  worker.beat();
   await until(() => ready().length === 1);
   signal(nats.server, 'SIGKILL');
   await until(() => ready().length === 0);

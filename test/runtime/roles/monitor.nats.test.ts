@@ -11,9 +11,9 @@ import { liveness } from '../../../runtime/monitor/view.ts';
 import type { Bus } from '../../../runtime/nats/bus.ts';
 import { startMonitorRole } from '../../../runtime/roles/monitor.ts';
 import { assert, suite, type TestContext } from '../../harness.ts';
-import { startFixture } from '../nats/nats-fixture.ts';
+import { until as eventually, startFixture } from '../nats/nats-fixture.ts';
 
-const test = suite('monitor role', { timeoutMs: 60_000 });
+const test = suite('monitor role', { timeoutMs: 180_000 });
 
 function moves(bus: Bus, id: string, seq: number, to: string, boot = 'b1'): void {
   const subject = subjects.state('worker', id);
@@ -126,11 +126,11 @@ test('a worker that speaks for another is refused by the server, one that lies i
   moves(liar, 'w2', 1, 'idle');
   const model = await until(models, ({ dropped }) => dropped.malformed === 1);
   assert.is(model.actors.size, 0);
-  await liar.flush();
+  await eventually(() => refused.length > 0);
   assert.is(refused.length, 1);
 });
 
-test('a lost server is said, and what follows its return is shown', async (t) => {
+test('a lost server is reported, and what follows its return is shown', async (t) => {
   const nats = await startFixture(t);
   const bus = await nats.bus('monitor', 'm1');
   const worker = await nats.bus('worker', 'w1');
