@@ -251,7 +251,7 @@ function follow(draft: Draft, { id, to, at, counts }: Extract<Observation, { typ
   const { epoch = 0, shards = 0, done = 0 } = counts;
   const known = draft.jobs.get(id);
   const retry = known !== undefined && isRetry(known, epoch);
-  if (known?.phase === 'published') return;
+  if (known?.phase === 'published' || (epoch > 0 && known && epoch < known.epoch)) return;
   if (known && !retry && PHASES.indexOf(phase) <= PHASES.indexOf(known.phase)) return;
   const before = known && !retry ? known : newJob(id, epoch, at);
   const times = PHASES.flatMap((name) => {
@@ -307,7 +307,7 @@ type Shards = Pick<Job, 'done' | 'total' | 'workers'>;
  */
 function planned(phase: Phase, { done, total, workers }: Shards): Shards {
   if (PHASES.indexOf(phase) < PHASES.indexOf('dispatching')) return { done: 0, total: 0, workers: [] };
-  if (total === 0) return { done, total, workers };
+  if (total <= 0) return { done, total: 0, workers };
   return {
     done: Math.min(done, total),
     total,

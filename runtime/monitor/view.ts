@@ -46,7 +46,6 @@ export const partOf = (done: number, { total }: Job): number | null => (total ==
 export interface Summary {
   readonly alive: number;
   readonly unknown: number;
-  readonly ended: number;
   readonly runningJobs: number;
   readonly missed: number;
   readonly dropped: number;
@@ -59,7 +58,6 @@ export function summarise(model: Model, now: number): Summary {
   return {
     alive: count('alive'),
     unknown: count('unknown'),
-    ended: count('ended'),
     runningJobs: [...model.jobs.values()].filter((job) => jobLiveness(job, now) === 'alive').length,
     missed: actors.reduce((sum, actor) => sum + missed(actor), 0),
     dropped: model.dropped.malformed + model.dropped.overflow,

@@ -3,7 +3,7 @@ import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { fileURLToPath } from 'node:url';
 import { build } from 'esbuild';
-import { type Browser, chromium, type Page as Tab } from 'playwright-core';
+import { chromium, type Page as Tab } from 'playwright-core';
 import { base64url } from '../../protocols/encoding.ts';
 import { chromiumPath } from '../chromium.ts';
 import { assert, suite, type TestContext } from '../harness.ts';
@@ -21,7 +21,6 @@ const ARGS = [
 ];
 
 const test = suite('composite receipt in a page', { timeoutMs: 60_000 });
-let browser: Browser | undefined;
 
 /** The bundle; a node:* module anywhere in it fails the build. */
 async function bundled(): Promise<string> {
@@ -39,7 +38,8 @@ async function bundled(): Promise<string> {
 
 async function opened(t: TestContext): Promise<Tab> {
   if (CHROMIUM === undefined) t.skip('no Chromium was found; set $CHROMIUM to its path');
-  browser ??= await chromium.launch({ executablePath: CHROMIUM, args: ARGS });
+  const browser = await chromium.launch({ executablePath: CHROMIUM, args: ARGS });
+  t.defer(() => browser.close());
   const script = await bundled();
   // WebCrypto needs a secure context, which loopback is.
   const server = createServer((request, response) => {
@@ -49,9 +49,7 @@ async function opened(t: TestContext): Promise<Tab> {
   });
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   t.defer(() => server.close());
-  const context = await browser.newContext();
-  t.defer(() => context.close());
-  const page = await context.newPage();
+  const page = await browser.newPage();
   await page.goto(`http://127.0.0.1:${(server.address() as AddressInfo).port}/`);
   return page;
 }
@@ -87,10 +85,6 @@ test('a page seals by X-Wing', async (t) => {
   const page = await opened(t);
   const sealed = await page.evaluate(() => (globalThis as unknown as { vouch: Page }).vouch.seal());
   assert.ok(sealed);
-});
-
-test('the browser closes', async () => {
-  await browser?.close();
 });
 
 test.run();

@@ -37,7 +37,6 @@ test('an actor is alive within its lease and unknown after it', () => {
   assert.equal(summarise(model, 8_001), {
     alive: 0,
     unknown: 1,
-    ended: 0,
     runningJobs: 0,
     missed: 0,
     dropped: 0,
@@ -239,6 +238,8 @@ test('a monitor that joins late knows the plan, the times and the attempt by the
   const taken = reduce(ended, [step(8, 'witnessing', { epoch: 4, shards: 0, done: 0 })]);
   assert.equal([j1(taken).attempt, j1(taken).phase, j1(taken).total], [2, 'witnessing', 0]);
   assert.equal(j1(taken).phases, {});
+  const stale = reduce(taken, [step(9, 'failed', { epoch: 3, shards: 40, done: 40 })]);
+  assert.is(j1(stale).phase, 'witnessing', 'what the holder before says of its own attempt');
 });
 
 test('a job known by its transitions alone moves forward with them, never back', () => {

@@ -28,7 +28,7 @@ const ARGS = [
   '--disable-sync',
 ];
 
-const test = suite('monitor page', { timeoutMs: 60_000 });
+const test = suite('monitor page', { timeoutMs: 180_000 });
 
 /** A page in a browser of its own, so that no test depends on another. */
 async function opened(t: TestContext, options: { dark?: boolean } = {}) {
@@ -173,6 +173,7 @@ function busyHost(feed: Feed): void {
     'planning',
     'dispatching',
   ]);
+  beats(feed, 'proof-job', 'quality-7f02', 'dispatching', 5);
   publish(feed, ProofProgress, subjects.progress('quality-7f02'), dispatching(20), { epoch: 4 });
 }
 
@@ -273,9 +274,10 @@ test('no badge and no banner while hardware vouches for everybody; a reason goes
 
 test('an actor falls silent before the eyes of the reader, and a second page sees the same', async (t) => {
   const { feed, monitor, page } = await opened(t);
-  beats(feed, 'worker', 'brief', 'idle', 1, { leaseMs: 2_000 });
+  beats(feed, 'worker', 'brief', 'idle', 1);
   await row(page, 'actors', 'brief').waitFor();
   assert.not.match((await row(page, 'actors', 'brief').textContent())!, 'unknown');
+  beats(feed, 'worker', 'brief', 'idle', 1, { leaseMs: 500 });
   await page.locator('#actors .chip.unknown').waitFor();
   const second = await page.context().newPage();
   await second.goto(monitor.url);
