@@ -11,7 +11,7 @@ import { VouchError } from '../../protocols/errors.ts';
 import { assert, suite } from '../harness.ts';
 import { reachable, settle, stage, statesOf, type Walk } from './fixture.ts';
 
-const test = suite('actors/proof-coordinator');
+const test = suite('actors/proof-coordinator', { timeoutMs: 100_000 });
 
 const PUBLISHED = { outcome: 'published', retryable: false };
 const FAILED = { outcome: 'failed', code: 'witness-rejected', retryable: false };

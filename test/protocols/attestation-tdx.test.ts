@@ -17,7 +17,7 @@ import {
   verify,
 } from './intel-vectors.ts';
 
-const test = suite('TDX evidence');
+const test = suite('TDX evidence', { timeoutMs: 60_000 });
 const rejects = async (expected: string[], ...[given, policy, now]: Parameters<typeof judge>) => {
   const report = await judge(given, policy, now);
   assert.is(report.verdict, 'reject');

@@ -5,7 +5,7 @@ import { fromHex, hex, utf8 } from '../../protocols/encoding.ts';
 import { VouchError } from '../../protocols/errors.ts';
 import { assert, suite } from '../harness.ts';
 
-const test = suite('cose');
+const test = suite('cose', { timeoutMs: 60_000 });
 const TYPE = 'application/vouch-test';
 const limits = { maxPayloadBytes: 100 };
 const codeOf = (work: () => unknown): string => {

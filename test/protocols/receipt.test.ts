@@ -20,7 +20,7 @@ import {
 import { assert, suite } from '../harness.ts';
 import { attested, COMMITMENT, later, NOW, policyFor, type Variation } from './attested.ts';
 
-const test = suite('receipt');
+const test = suite('receipt', { timeoutMs: 60_000 });
 
 const request = { salt: new Uint8Array(32).fill(1), body: utf8('["A11","6"]') };
 const response = { salt: new Uint8Array(32).fill(2), body: utf8('[1,"good",[-3,5]]') };

@@ -7,7 +7,7 @@ import { crossings, rightsOf } from '../../../runtime/nats/rights.ts';
 import { assert, suite } from '../../harness.ts';
 import { codeOf, temporaryFolder } from '../nats/nats-fixture.ts';
 
-const test = suite('NATS keys');
+const test = suite('NATS keys', { timeoutMs: 100_000 });
 
 test('seeds are private, made once, and never in the configuration', async (t) => {
   const folder = await temporaryFolder(t);
