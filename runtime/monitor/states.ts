@@ -93,7 +93,7 @@ export const STATES: Readonly<Record<ActorKind, Readonly<Record<string, Meaning>
   },
 };
 
-/** A state that this table does not know, of a newer actor, is at least not said to be up. */
+/** A state that this table does not know, of a newer actor, is at least not called up. */
 export const meaningOf = (kind: ActorKind, state: string): Meaning =>
   (Object.hasOwn(STATES[kind], state) ? STATES[kind][state] : undefined) ?? 'waiting';
 

@@ -208,7 +208,7 @@ test('a result that comes before the plan is known is counted, and is of no plan
 test('a job planned anew under a later epoch has the new plan alone', () => {
   const workers = [{ id: 'w1', inFlight: 2, done: 17 }];
   const first = progress('dispatching', 1, { done: 17, total: 40, workers });
-  // A coordinator that hands its request back still counts what it had.
+  // A coordinator that hands its request back still counts the shards of its plan.
   const back = after(first, progress('queued', 2, { done: 17, total: 40, workers }));
   assert.equal([j1(back).attempt, j1(back).done, j1(back).total, j1(back).workers], [1, 0, 0, []]);
   const anew = reduce(back, [progress('witnessing', 3, { epoch: 2 })]);
