@@ -22,7 +22,6 @@ const isAlive = (pid: number): boolean => {
   }
 };
 
-
 test('takes another port when the usual one is in use', async (t) => {
   const squatter = createServer().listen(0, '127.0.0.1');
   await once(squatter, 'listening');
