@@ -14,7 +14,8 @@ import { MAX_FILE_BYTES } from '../../protocols/attestation/limits.ts';
 import type { Policy } from '../../protocols/attestation/policy.ts';
 import { sha256Hex } from '../../protocols/encoding.ts';
 import { VouchError } from '../../protocols/errors.ts';
-import { folder, readNamed, writeWhole } from '../home/home.ts';
+import { readNamed, writeWhole } from '../home/files.ts';
+import { folder } from '../home/home.ts';
 
 export { MAX_FILE_BYTES } from '../../protocols/attestation/limits.ts';
 

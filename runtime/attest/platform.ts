@@ -14,7 +14,7 @@ import {
 import { signerFromSeed } from '../../protocols/cose.ts';
 import { base64url, fromBase64url, fromHex, hex, randomBytes } from '../../protocols/encoding.ts';
 import { VouchError } from '../../protocols/errors.ts';
-import { readNamed } from '../home/home.ts';
+import { readNamed } from '../home/files.ts';
 import { simulatedRoot } from './simulated-root.ts';
 
 const PlatformFile = z.strictObject({

@@ -8,7 +8,8 @@ import { z } from 'zod';
 import { Digest, Id } from '../../protocols/envelope.ts';
 import { VouchError } from '../../protocols/errors.ts';
 import { token } from '../../protocols/subjects.ts';
-import { folder, writeWhole } from '../home/home.ts';
+import { writeWhole } from '../home/files.ts';
+import { folder } from '../home/home.ts';
 import type { ProofTicket } from './client.ts';
 
 const Ticket = z.strictObject({ job: Id, secret: Digest });

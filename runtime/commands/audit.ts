@@ -4,7 +4,7 @@ import { fromHex, hex } from '../../protocols/encoding.ts';
 import { VouchError } from '../../protocols/errors.ts';
 import { STREAMS } from '../../protocols/streams.ts';
 import { filters, lastToken, token } from '../../protocols/subjects.ts';
-import { writeWhole } from '../home/home.ts';
+import { writeWhole } from '../home/files.ts';
 import { encodeChain, knownAuditKey, readChainFile, storedRecords } from '../roles/audit-log.ts';
 import { asClient, type NetworkOptions, networkOf, type Print } from './network.ts';
 

@@ -8,7 +8,7 @@ import { createIdentity } from '../attest/identity.ts';
 import { nvidiaGpus } from '../attest/nvidia.ts';
 import type { ProviderName } from '../attest/provider.ts';
 import { providerOf, teeFound } from '../attest/providers.ts';
-import { writeWhole } from '../home/home.ts';
+import { writeWhole } from '../home/files.ts';
 import type { Print } from './network.ts';
 
 export interface HostEvidenceCommand {

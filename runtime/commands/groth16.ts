@@ -6,7 +6,7 @@ import { statSync, writeFileSync } from 'node:fs';
 import type { Proved } from '../../circuits/groth16/prove.ts';
 import { messageOf, VouchError } from '../../protocols/errors.ts';
 import { createProgress } from '../client/progress.ts';
-import { readNamed, writeWhole } from '../home/home.ts';
+import { readNamed, writeWhole } from '../home/files.ts';
 import type { LoadedKey, ProgressOptions } from '../msm/prover.ts';
 import { insecureBlinding } from '../prove/blinding.ts';
 import type { EngineName } from '../prove/host-engine.ts';

@@ -3,7 +3,7 @@
  * demonstration's model: quantised, committed, sealed, its key given to this host's key-broker, or split over several.
  */
 import { token } from '../../protocols/subjects.ts';
-import { readNamed } from '../home/home.ts';
+import { readNamed } from '../home/files.ts';
 import { credentials, idIn } from '../installation/credentials.ts';
 import { writePolicies } from '../installation/policies.ts';
 import { parseSplit, publishModel } from '../models/publish.ts';

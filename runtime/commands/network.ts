@@ -1,6 +1,7 @@
 /** What every command that speaks to NATS needs: where the server is, who we are there, and a connection. */
 
-import { folder, readContext } from '../home/home.ts';
+import { folder } from '../home/home.ts';
+import { readRunning } from '../home/running.ts';
 import { credentials, idIn } from '../installation/credentials.ts';
 import type { Bus } from '../nats/bus.ts';
 import { connect } from '../nats/connect.ts';
@@ -23,8 +24,8 @@ export interface Network {
 /** What was typed, else what `npm start` runs now. Throws `bad-file` when neither says. */
 export function networkOf({ nats, creds }: NetworkOptions): Network {
   if (nats !== undefined) return { url: nats, creds: creds ?? folder('creds') };
-  const context = readContext();
-  return { url: context.url, creds: creds ?? context.creds };
+  const running = readRunning();
+  return { url: running.url, creds: creds ?? running.creds };
 }
 
 const CLIENT = 'client-1';

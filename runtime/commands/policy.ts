@@ -12,7 +12,7 @@ import {
   type Registers,
 } from '../../protocols/attestation/policy.ts';
 import { VouchError } from '../../protocols/errors.ts';
-import { writeWhole } from '../home/home.ts';
+import { writeWhole } from '../home/files.ts';
 import type { Print } from './network.ts';
 import { readEvidence, readEvidencePolicy, type TakenEvidence } from './verify-evidence.ts';
 

@@ -7,8 +7,8 @@ import { readZkey } from '../../circuits/groth16/zkey.ts';
 import { parseArchitecture } from '../../circuits/model/architecture.ts';
 import { VouchError } from '../../protocols/errors.ts';
 import { openFile } from '../home/file-source.ts';
-import { readContext } from '../home/home.ts';
 import type { Log } from '../home/log.ts';
+import { readRunning } from '../home/running.ts';
 import { readManifest } from '../models/obtain.ts';
 import { readRows, testSetOf } from '../models/test-sets.ts';
 import { CEREMONY, prepareCircuit, rememberKey } from '../prove/setup.ts';
@@ -36,7 +36,7 @@ async function preparedPowers(path: string): Promise<PowersOfTau> {
 export async function setupCommand(options: SetupCommand, say: Log, signal: AbortSignal): Promise<void> {
   // What is wrong with the file is said before minutes are spent.
   const { power } = await preparedPowers(options.ptau);
-  const model = options.model ?? readContext().model;
+  const model = options.model ?? readRunning().model;
   if (model === undefined) throw new VouchError('bad-input', 'setup: expected --model NAME, got none');
   const rows = readRows(testSetFile(model, options.testSet));
   const architecture = await asClient(options, async (bus) =>

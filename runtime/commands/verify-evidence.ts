@@ -5,7 +5,7 @@ import { type EvidenceQuestion, judgeEvidence } from '../../protocols/attestatio
 import { BUILT_IN, type EvidencePolicy, parseEvidencePolicy } from '../../protocols/attestation/policy.ts';
 import { messageOf, VouchError } from '../../protocols/errors.ts';
 import { collateralFolder, MAX_FILE_BYTES, readCollateral } from '../attest/collateral.ts';
-import { readNamed } from '../home/home.ts';
+import { readNamed } from '../home/files.ts';
 import type { Print } from './network.ts';
 
 /** Evidence as a command takes it, beside its files. */

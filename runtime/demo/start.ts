@@ -16,7 +16,9 @@ import {
   prepareStatement,
   saveProof,
 } from '../client/quality-proof.ts';
-import { folder, publishContext, writeWhole } from '../home/home.ts';
+import { writeWhole } from '../home/files.ts';
+import { folder } from '../home/home.ts';
+import { publishRunning } from '../home/running.ts';
 import { authority, credentials } from '../installation/credentials.ts';
 import { writePolicies } from '../installation/policies.ts';
 import { readCreditData } from '../models/credit-data.ts';
@@ -160,7 +162,7 @@ export async function runDemo(options: DemoOptions): Promise<{ result: DemoResul
         return { host: started, monitor: page.url };
       },
     );
-    stops.push(await publishContext({ url, creds: folder('creds'), monitor, model: name }));
+    stops.push(await publishRunning({ url, creds: folder('creds'), monitor, model: name }));
 
     const client = await open('client', CLIENT);
     const service = await report.step('Client: evidence of the enclave, verified', async ({ detail }) => {

@@ -10,7 +10,8 @@ import { VouchError } from '../../protocols/errors.ts';
 import type { Role } from '../../protocols/subjects.ts';
 import { measure } from '../attest/measurement.ts';
 import { simulatedRoot } from '../attest/simulated-root.ts';
-import { folder, readNamed, writeWhole } from '../home/home.ts';
+import { readNamed, writeWhole } from '../home/files.ts';
+import { folder } from '../home/home.ts';
 
 /** Policy -> the roles whose evidence it judges, and whether that evidence names a model. */
 const JUDGED = {

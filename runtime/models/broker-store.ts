@@ -12,7 +12,8 @@ import { FieldElement, Id } from '../../protocols/envelope.ts';
 import { VouchError } from '../../protocols/errors.ts';
 import { PIECE_BYTES, type Piece } from '../../protocols/key-shares.ts';
 import { token } from '../../protocols/subjects.ts';
-import { folder, writeWhole } from '../home/home.ts';
+import { writeWhole } from '../home/files.ts';
+import { folder } from '../home/home.ts';
 
 const KeyText = z.string().regex(/^[0-9a-f]{64}$/);
 const PieceText = z.string().regex(new RegExp(`^[0-9a-f]{${2 * PIECE_BYTES}}$`));

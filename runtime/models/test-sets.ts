@@ -3,7 +3,7 @@ import type { Architecture } from '../../circuits/model/architecture.ts';
 import { preprocess } from '../../circuits/model/preprocessing.ts';
 import type { TestSet } from '../../circuits/model/test-set.ts';
 import { messageOf, VouchError } from '../../protocols/errors.ts';
-import { readNamed } from '../home/home.ts';
+import { readNamed } from '../home/files.ts';
 import { type CreditRow, readCreditData } from './credit-data.ts';
 
 const MAX_BYTES = 64 * 1024 * 1024;

@@ -11,7 +11,8 @@ import { decideMany, quantise } from '../../circuits/model/quantise.ts';
 import type { TestSet } from '../../circuits/model/test-set.ts';
 import { equal } from '../../protocols/encoding.ts';
 import { VouchError } from '../../protocols/errors.ts';
-import { folder, writeWhole } from '../home/home.ts';
+import { writeWhole } from '../home/files.ts';
+import { folder } from '../home/home.ts';
 import { CREDIT_CLASSES, type CreditRow, creditPreprocessing, split } from './credit-data.ts';
 import { baselineOf, testSetOf, usefulThreshold } from './test-sets.ts';
 

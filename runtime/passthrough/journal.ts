@@ -2,7 +2,8 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { z } from 'zod';
 import { VouchError } from '../../protocols/errors.ts';
-import { folder, writeWhole } from '../home/home.ts';
+import { writeWhole } from '../home/files.ts';
+import { folder } from '../home/home.ts';
 
 /** What a function was before it was taken. */
 export interface Taken {

@@ -14,7 +14,8 @@ import { sha256Hex, utf8 } from '../../protocols/encoding.ts';
 import { VouchError } from '../../protocols/errors.ts';
 import type { TuningStore } from '../gpu/autotune.ts';
 import { type FileSource, openFile } from '../home/file-source.ts';
-import { folder, writeWhole } from '../home/home.ts';
+import { writeWhole } from '../home/files.ts';
+import { folder } from '../home/home.ts';
 
 const PIECE_BYTES = 1024 * 1024;
 /** A file that changed so lately may change again without its times showing it. */

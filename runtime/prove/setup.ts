@@ -15,7 +15,8 @@ import { emitQualityCircuit } from '../../circuits/model/emit.ts';
 import type { TestSet } from '../../circuits/model/test-set.ts';
 import { canonicalJson, fromHex, hex, randomBytes } from '../../protocols/encoding.ts';
 import { Digest } from '../../protocols/envelope.ts';
-import { folder, writeWhole } from '../home/home.ts';
+import { writeWhole } from '../home/files.ts';
+import { folder } from '../home/home.ts';
 import { createPool } from '../msm/threads/pool.ts';
 import { type CompiledCircuit, circuitToolchain, compileCircuit } from './circuit-compiler.ts';
 

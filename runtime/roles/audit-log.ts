@@ -23,7 +23,8 @@ import { base64url, fromBase64url } from '../../protocols/encoding.ts';
 import { messageOf, VouchError } from '../../protocols/errors.ts';
 import { STREAMS } from '../../protocols/streams.ts';
 import { subjects } from '../../protocols/subjects.ts';
-import { folder, readNamed } from '../home/home.ts';
+import { readNamed } from '../home/files.ts';
+import { folder } from '../home/home.ts';
 import { keptSecret } from '../home/kept-secret.ts';
 import type { Bus, StoredMessage } from '../nats/bus.ts';
 

@@ -20,7 +20,8 @@ import { openZkey, readZkey } from '../../circuits/groth16/zkey.ts';
 
 import { equal } from '../../protocols/encoding.ts';
 import { openFile } from '../../runtime/home/file-source.ts';
-import { folder, writeWhole } from '../../runtime/home/home.ts';
+import { writeWhole } from '../../runtime/home/files.ts';
+import { folder } from '../../runtime/home/home.ts';
 import { createPool, type Pool } from '../../runtime/msm/threads/pool.ts';
 import { hasProverData, openOracle, PROVER_DATA } from '../circuits/groth16-oracle.ts';
 import { circuitOf } from './circuit.ts';

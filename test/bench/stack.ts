@@ -11,7 +11,8 @@ import { type CommittedModel, decodeSecret } from '../../circuits/model/commit.t
 import type { TestSet } from '../../circuits/model/test-set.ts';
 import type { ModelManifest } from '../../protocols/enclave.ts';
 import { type DemoResult, passed } from '../../runtime/demo/report.ts';
-import { folder, PACKAGE_ROOT, readContext } from '../../runtime/home/home.ts';
+import { folder, PACKAGE_ROOT } from '../../runtime/home/home.ts';
+import { readRunning } from '../../runtime/home/running.ts';
 import type { CreditRow } from '../../runtime/models/credit-data.ts';
 import { readManifest } from '../../runtime/models/obtain.ts';
 import { readRows, testSetOf, usefulThreshold } from '../../runtime/models/test-sets.ts';
@@ -95,9 +96,9 @@ export async function withStack<T>(
     const outcome = await Promise.race([up, over]);
     if (outcome !== 'up') throw new Error(`vouch demo ended with ${outcome}:\n${said()}`);
     say('a stack is up');
-    const context = readContext();
-    const creds = await readFile(path.join(context.creds, `client_${CLIENT}.creds`), 'utf8');
-    const bus = await connect({ url: context.url, creds });
+    const running = readRunning();
+    const creds = await readFile(path.join(running.creds, `client_${CLIENT}.creds`), 'utf8');
+    const bus = await connect({ url: running.url, creds });
     try {
       return await work(bus, await openSubject(bus, model));
     } finally {
