@@ -1,8 +1,8 @@
 /**
  * Verification of an evidence document against a policy: pure, offline, with every check named. What the CPU and the
  * GPUs signed is checked by their formats (formats/*.ts); what ties them to each other, to the verifier's nonce, to
- * keys and to a model is checked here, the same for all. Every required check must pass; one that could not run counts
- * as failed.
+ * keys and to a model is the same for all (document-demands.ts). Every required check must pass; one that could not
+ * run counts as failed.
  *
  * Two times matter. Chains, collateral and revocation are judged `now`, by the verifier's clock, because the signer's
  * cannot be trusted; freshness is the age of the evidence when it was relied upon.
@@ -14,10 +14,9 @@
 import { equal, hex } from '../encoding.ts';
 import { parse } from '../envelope.ts';
 import { messageOf, VouchError } from '../errors.ts';
-import { type Certificate, parseCertificate, parseCertificates } from './certificate.ts';
-import { type Check, type Checklist, createChecklist, type Recorder, type Verdict } from './checklist.ts';
-import { type Collateral, NO_FILES } from './collateral.ts';
-import { measurementAccepted } from './demands.ts';
+import { parseCertificate, parseCertificates } from './certificate.ts';
+import { type Check, type Checklist, createChecklist, type Verdict } from './checklist.ts';
+import { NO_FILES } from './collateral.ts';
 import {
   bindingOf,
   cpuOf,
@@ -26,16 +25,21 @@ import {
   gpuOf,
   isHardware,
   labelOf,
-  type Signed,
 } from './document.ts';
-import type { CpuClaims, Part, Question, VendorRoots } from './formats/format.ts';
+import {
+  checkBinding,
+  checkCollateral,
+  checkFreshness,
+  checkGpuBound,
+  checkPolicy,
+  type DocumentQuestion,
+  type ParsedDocument,
+} from './document-demands.ts';
+import type { Part, Question } from './formats/format.ts';
 import { areOneFamily, formatNamed, judgeAll } from './formats/registry.ts';
 import { parsedOnce } from './parsed.ts';
 import { completePolicy, type Policy } from './policy.ts';
-import { type Binding, type GpuState, gpuEvidenceDigest, gpuNonce, reportData } from './report-data.ts';
-
-/** Seconds by which a signer's clock may be ahead of the verifier's. */
-export const CLOCK_SKEW_SECONDS = 60;
+import { type Binding, type GpuState, gpuNonce, reportData } from './report-data.ts';
 
 /** What evidence says, once its signatures hold. */
 export interface Claims {
@@ -56,23 +60,6 @@ export interface Claims {
 export interface EvidenceQuestion extends DocumentQuestion {
   /** an EvidenceDocument, not yet checked */
   readonly document: unknown;
-}
-
-/** What a verifier asks of a document. */
-export interface DocumentQuestion {
-  readonly policy: Policy;
-  /** the nonce that the verifier sent, lower-case hex */
-  readonly nonce: string;
-  /** the commitment that the evidence must bind, where the verifier knows one */
-  readonly modelCommitment?: string | undefined;
-  /** the verifier's clock */
-  readonly now: Date;
-  /** when the evidence was relied upon, for its age; default `now` */
-  readonly usedAt?: Date | undefined;
-  /** for evidence of hardware */
-  readonly collateral?: Collateral | undefined;
-  /** the vendors' own unless others are to be trusted, which tests alone do */
-  readonly roots?: VendorRoots | undefined;
 }
 
 export interface EvidenceReport {
@@ -190,17 +177,6 @@ async function verify(read: () => EvidenceDocument, question: DocumentQuestion):
 const eachOnce = (checks: readonly Check[]): Check[] =>
   checks.filter(({ id }, i) => checks.findIndex((check) => check.id === id) === i);
 
-interface ParsedDocument {
-  readonly document: EvidenceDocument;
-  readonly cpu: Signed;
-  /** the CPU's */
-  readonly certificates: readonly Certificate[];
-  readonly gpu: GpuState | undefined;
-  readonly binding: Binding;
-  /** what the CPU must have signed */
-  readonly reportData: Uint8Array;
-}
-
 /** Throws `bad-message`, and what a damaged certificate gives. */
 function parseDocument(document: EvidenceDocument): ParsedDocument {
   const cpu = cpuOf(document);
@@ -271,105 +247,6 @@ async function judgeDevices(
     guest: { ccMode, ready },
   });
   return part;
-}
-
-/** Whether the GPU evidence that came is the one that the CPU's report data commits to. */
-function checkGpuBound(
-  { document, gpu, reportData }: ParsedDocument,
-  claims: CpuClaims | undefined,
-  policy: Policy,
-  { record, omit }: Checklist,
-): void {
-  const demanded = policy.requiredBinding.includes('gpuEvidence') || policy.gpu?.count !== undefined;
-  const { gpuEvidence } = document;
-  const fail = (why: string) => record('gpu.bound', false, 'evidence-rejected', why);
-  if (gpu === undefined) {
-    if (gpuEvidence !== null) fail('the evidence binds GPUs whose evidence is missing');
-    else if (demanded) fail('no GPU evidence came, and the policy demands it');
-    else omit('gpu.bound', 'no GPU evidence, and none demanded');
-  } else if (gpuEvidence === null) fail('GPU evidence came that nothing binds to the CPU');
-  else if (gpuEvidence !== hex(gpuEvidenceDigest(gpu))) fail('the evidence binds other GPU evidence');
-  else if (claims !== undefined) {
-    const bound = equal(claims.reportData, reportData);
-    record(
-      'gpu.bound',
-      bound,
-      'evidence-rejected',
-      `the CPU's report data ${bound ? 'binds' : 'does not bind'} it`,
-    );
-  }
-}
-
-function checkBinding(
-  { document, binding }: ParsedDocument,
-  { policy, nonce, modelCommitment }: DocumentQuestion,
-  { record, omit }: Checklist,
-): void {
-  record(
-    'binding.nonce',
-    document.nonce === nonce,
-    'replayed',
-    'the nonce in the evidence is compared with the one asked for',
-  );
-  if (modelCommitment === undefined) omit('binding.model-commitment', 'no commitment was expected');
-  else {
-    record(
-      'binding.model-commitment',
-      document.modelCommitment === modelCommitment,
-      'commitment-mismatch',
-      `expected model commitment ${modelCommitment}, got ${document.modelCommitment ?? 'none'}`,
-    );
-  }
-  const missing = policy.requiredBinding.filter((name) => binding[name] === undefined);
-  record(
-    'binding.required',
-    missing.length === 0,
-    'policy-rejected',
-    missing.length === 0 ? 'all that the policy asks for is bound' : `not bound: ${missing.join(', ')}`,
-  );
-  const sealing = policy.sealing ?? 'x25519';
-  const has = sealing === 'x25519' || binding.xWingKey !== undefined;
-  record('policy.sealing', has, 'policy-rejected', `${has ? 'a' : 'no'} key for ${sealing} is bound`);
-}
-
-function checkPolicy(claims: CpuClaims, policy: Policy, record: Recorder): void {
-  const { platform, measurement, registers, debug } = claims;
-  const accepted = (policy.platforms as readonly string[]).includes(platform);
-  record('policy.platform', accepted, 'policy-rejected', `platform ${platform}`);
-  // A conversation accepts no build that its policy does not name.
-  const { measurements = [] } = policy;
-  const known =
-    registers === undefined ? measurements.length > 0 : measurementAccepted(measurements, registers);
-  record('policy.measurement', known, 'policy-rejected', `measurement ${measurement}`);
-  record('policy.debug', !debug || policy.debug, 'policy-rejected', `debug mode is ${debug ? 'on' : 'off'}`);
-}
-
-function checkFreshness(
-  issuedAt: Date,
-  usedAt: Date,
-  { maxAgeSeconds }: Pick<Policy, 'maxAgeSeconds'>,
-  record: Recorder,
-): void {
-  const age = (usedAt.getTime() - issuedAt.getTime()) / 1000;
-  // Written so that an invalid date (NaN) fails.
-  const fresh = age <= maxAgeSeconds && age >= -CLOCK_SKEW_SECONDS;
-  const detail = `age ${Math.round(age)} s, at most ${maxAgeSeconds} s`;
-  record('evidence.fresh', fresh, 'evidence-rejected', detail);
-}
-
-/** Which of the files that the document names are at hand: a help to find what is missing, never a failure. */
-function checkCollateral(
-  { collateral: named }: EvidenceDocument,
-  collateral: Collateral | undefined,
-  { record, omit }: Checklist,
-): void {
-  if (named.length === 0) return;
-  const missing = named.filter((digest) => collateral?.digests?.has(digest) !== true);
-  const id = 'evidence.collateral';
-  if (missing.length === 0)
-    record(id, true, 'evidence-rejected', `all ${named.length} files named are at hand`);
-  else
-    omit(id, `not at hand, of ${named.length} files named: ${missing.map((d) => d.slice(0, 16)).join(', ')}`);
 }
 
 /**

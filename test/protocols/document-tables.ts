@@ -3,9 +3,9 @@ import { readFileSync } from 'node:fs';
 import type { z } from 'zod';
 import { Architecture } from '../../circuits/model/architecture.ts';
 import { EvidenceDocument } from '../../protocols/attestation/document.ts';
+import { CLOCK_SKEW_SECONDS } from '../../protocols/attestation/document-demands.ts';
 import { MAX_DOCUMENT_BYTES, MAX_EVIDENCE_BYTES } from '../../protocols/attestation/limits.ts';
 import { Policy } from '../../protocols/attestation/policy.ts';
-import { CLOCK_SKEW_SECONDS } from '../../protocols/attestation/verify.ts';
 import {
   base64Text,
   Digest,
