@@ -1,4 +1,5 @@
 /** `vouch audit`: what key-brokers have released and refused, from the stream or a file, every link of it checked. */
+import type { Command } from '@commander-js/extra-typings';
 import { type AuditRecord, unprovenRecord, verifyChain } from '../../protocols/audit.ts';
 import { fromHex, hex } from '../../protocols/encoding.ts';
 import { VouchError } from '../../protocols/errors.ts';
@@ -6,19 +7,25 @@ import { STREAMS } from '../../protocols/streams.ts';
 import { filters, lastToken, token } from '../../protocols/subjects.ts';
 import { writeWhole } from '../home/files.ts';
 import { encodeChain, knownAuditKey, readChainFile, storedRecords } from '../roles/audit-log.ts';
-import { asClient, type NetworkOptions, networkOf, type Print } from './network.ts';
+import { networked, type OptionsOf } from './declaration.ts';
+import { asClient, networkOf } from './network.ts';
+import { type Print, print } from './terminal.ts';
 
-export interface AuditCommand extends NetworkOptions {
-  /** default: all that have a chain */
-  readonly broker?: string;
-  /** the audit key, hex; default: this installation's */
-  readonly key?: string;
-  /** digest of a record that has to be there */
-  readonly head?: string;
-  /** where the records go, for another day */
-  readonly out?: string;
-  readonly json: boolean;
-}
+const declared = (command: Command) =>
+  networked(command)
+    .argument('[file]', 'records as --out or .vouch/audits has them, offline; default: those in the stream')
+    .option('--broker <id>', 'of this broker only')
+    .option('--key <hex>', "the broker's audit key; default: this installation's")
+    .option('--head <digest>', 'a record seen before, which still has to be there')
+    .option('--out <file>', 'keep the records for another day')
+    .option('--json', 'one JSON array, a chain each', false);
+
+export type AuditCommand = OptionsOf<typeof declared>;
+
+export const define = (command: Command) =>
+  declared(command).action(async (file, options) => {
+    if (!(await auditCommand(file, options, print))) process.exitCode = 1;
+  });
 
 interface Log {
   readonly broker: string | undefined;

@@ -1,7 +1,15 @@
 /** `vouch cancel`: takes back a proof that was asked for from this home. */
+import type { Command } from '@commander-js/extra-typings';
 import { cancelProof } from '../client/client.ts';
 import { dropTicket, readTicket } from '../client/tickets.ts';
-import { asClient, type Network, type Print } from './network.ts';
+import { networked } from './declaration.ts';
+import { asClient, type Network, networkOf } from './network.ts';
+import { type Print, print } from './terminal.ts';
+
+export const define = (command: Command) =>
+  networked(command)
+    .argument('<job>', 'its id, as vouch prove and the monitor show it')
+    .action((job, options) => cancelCommand(job, networkOf(options), print));
 
 export async function cancelCommand(job: string, network: Network, print: Print): Promise<void> {
   const ticket = readTicket(job);

@@ -2,13 +2,22 @@
  * `vouch drain`: an actor finishes what it has, takes no more, and its process ends. It takes the credentials of a
  * supervisor, which this installation mints.
  */
+import type { Command } from '@commander-js/extra-typings';
 import { ControlReply, ControlRequest } from '../../protocols/enclave.ts';
 import { VouchError } from '../../protocols/errors.ts';
 import { ACTOR_KINDS, subjects } from '../../protocols/subjects.ts';
 import { credentials, idIn } from '../installation/credentials.ts';
 import { connect } from '../nats/connect.ts';
 import { ask } from '../nats/service.ts';
-import type { Network, Print } from './network.ts';
+import { networked } from './declaration.ts';
+import { type Network, networkOf } from './network.ts';
+import { type Print, print } from './terminal.ts';
+
+export const define = (command: Command) =>
+  networked(command)
+    .argument('<role>', 'such as worker')
+    .argument('<id>', 'such as worker-1')
+    .action((role, id, options) => drainCommand(role, id, networkOf(options), print));
 
 const OPERATOR = 'operator-1';
 const DRAINABLE = ACTOR_KINDS.filter((kind) => kind !== 'proof-job');

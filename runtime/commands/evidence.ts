@@ -2,28 +2,33 @@
  * `vouch evidence`: what this very host can attest to, as an evidence document. Its keys are made for it and thrown
  * away, so nobody can use it for anything but looking at it: `vouch verify FILE` judges it.
  */
+import { type Command, Option } from '@commander-js/extra-typings';
 import { fromHex } from '../../protocols/encoding.ts';
 import { VouchError } from '../../protocols/errors.ts';
 import { createIdentity } from '../attest/identity.ts';
 import { nvidiaGpus } from '../attest/nvidia.ts';
-import type { ProviderName } from '../attest/provider.ts';
 import { providerOf, teeFound } from '../attest/providers.ts';
 import { writeWhole } from '../home/files.ts';
-import type { Print } from './network.ts';
+import { allowSimulator, type OptionsOf, providerOption, simulatedOption } from './declaration.ts';
+import { type Print, print, say } from './terminal.ts';
 
-export interface HostEvidenceCommand {
-  /** what the evidence has to answer, 16 to 64 bytes as hex */
-  readonly nonce: string;
-  /** default: the TEE where one is found, else the simulator */
-  readonly provider?: ProviderName;
-  readonly gpu?: 'nvidia' | 'simulated';
-  /** default: stdout */
-  readonly out?: string;
-}
+const declared = (command: Command) =>
+  command
+    .requiredOption('--nonce <hex>', 'what it has to answer, 16 to 64 bytes')
+    .addOption(providerOption('default: the TEE where one is found'))
+    .addOption(new Option('--gpu <name>', 'evidence of GPUs, too').choices(['nvidia', 'simulated'] as const))
+    .addOption(simulatedOption)
+    .option('--out <file>', 'where it goes; default: stdout');
+
+export const define = (command: Command) =>
+  declared(command).action(async (options) => {
+    allowSimulator(options.simulated);
+    await hostEvidence(options, print, say);
+  });
 
 /** Throws `bad-input` for a wrong option, `not-ready` for hardware or tools that are not there. */
 export async function hostEvidence(
-  options: HostEvidenceCommand,
+  options: Omit<OptionsOf<typeof declared>, 'simulated'>,
   print: Print,
   say: (line: string) => void,
 ): Promise<void> {

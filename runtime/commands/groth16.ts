@@ -3,24 +3,64 @@
  * and files, byte for byte as snarkjs lays them out. A proof is verified before it is written.
  */
 import { statSync, writeFileSync } from 'node:fs';
+import type { Command } from '@commander-js/extra-typings';
 import type { Proved } from '../../circuits/groth16/prove.ts';
 import { messageOf, VouchError } from '../../protocols/errors.ts';
 import { createProgress } from '../client/progress.ts';
 import { readNamed, writeWhole } from '../home/files.ts';
 import type { LoadedKey, ProgressOptions } from '../msm/prover.ts';
 import { insecureBlinding } from '../prove/blinding.ts';
-import type { EngineName } from '../prove/host-engine.ts';
 import { createProver, groth16, type Input, type Proof, type VerificationKey } from '../prove/prover.ts';
-import type { Print } from './network.ts';
+import { engineOption, type OptionsOf, whole } from './declaration.ts';
+import { interruption, type Print, print } from './terminal.ts';
 
 /** A verification key has about 190 bytes for each public signal, an input about 80 for each value. */
 const MAX_JSON_BYTES = 1024 ** 3;
 
-export interface Groth16Options {
-  readonly threads?: number;
-  /** MiB that tables of the key's points may take */
-  readonly tables?: number;
-  readonly engine?: EngineName;
+const proving = (command: Command) =>
+  command
+    .option('--threads <n>', "default: the machine's cores", whole(1, 64))
+    .option(
+      '--tables <MiB>',
+      "tables of the key's points up to this size, kept for later proofs",
+      whole(1, 3584),
+    )
+    .addOption(
+      engineOption('who makes the sums: threads, the GPU, or both where there is a GPU').default(
+        'wasm' as const,
+      ),
+    );
+
+export type Groth16Options = OptionsOf<typeof proving>;
+
+export function define(command: Command): void {
+  command.enablePositionalOptions();
+  proving(command.command('prove').description('a proof from a proving key and a witness'))
+    .argument('[zkey]', 'the proving key', 'circuit_final.zkey')
+    .argument('[witness]', 'the witness', 'witness.wtns')
+    .argument('[proof]', 'where the proof goes', 'proof.json')
+    .argument('[public]', 'where the public signals go', 'public.json')
+    .action((zkey, witness, proof, signals, options) =>
+      proveFiles({ zkey, witness, proof, public: signals }, options, interruption()),
+    );
+  proving(command.command('fullprove').description("a proof from a circuit's inputs"))
+    .argument('[input]', 'the inputs as JSON', 'input.json')
+    .argument('[wasm]', "circom's witness calculator", 'circuit.wasm')
+    .argument('[zkey]', 'the proving key', 'circuit_final.zkey')
+    .argument('[proof]', 'where the proof goes', 'proof.json')
+    .argument('[public]', 'where the public signals go', 'public.json')
+    .action((input, wasm, zkey, proof, signals, options) =>
+      proveInput({ input, wasm, zkey, proof, public: signals }, options, interruption()),
+    );
+  command
+    .command('verify')
+    .description('whether a proof holds')
+    .argument('[key]', 'the verification key', 'verification_key.json')
+    .argument('[public]', 'the public signals', 'public.json')
+    .argument('[proof]', 'the proof', 'proof.json')
+    .action(async (key, signals, proof) => {
+      if (!(await verifyFiles({ key, public: signals, proof }, print))) process.exitCode = 1;
+    });
 }
 interface OutputFiles {
   readonly proof: string;

@@ -1,4 +1,5 @@
 /** `vouch infer`: seals applications to a model and prints decisions, each with a receipt that was verified. */
+import type { Command } from '@commander-js/extra-typings';
 import { parseArchitecture } from '../../circuits/model/architecture.ts';
 import { VouchError } from '../../protocols/errors.ts';
 import { readApplications } from '../client/applications.ts';
@@ -8,15 +9,35 @@ import { folder } from '../home/home.ts';
 import { kitOf } from '../installation/credentials.ts';
 import { findPolicy } from '../installation/policies.ts';
 import { readManifest } from '../models/obtain.ts';
-import { asClient, type Network, type Print } from './network.ts';
+import { networked, type OptionsOf } from './declaration.ts';
+import { asClient, type Network, networkOf } from './network.ts';
+import { type Print, print } from './terminal.ts';
 
 const MAX_INPUT_BYTES = 64 * 1024 * 1024;
+
+const declared = (command: Command) =>
+  networked(command)
+    .argument('<model>')
+    .argument(
+      '<file>',
+      'rows as JSON (arrays of cells, or objects by column name) or separated by commas or spaces; - for stdin',
+    )
+    .option(
+      '--policy <name>',
+      "what the enclave's evidence has to satisfy: genuine, strict or a file; default: this installation's",
+    )
+    .option('--json', 'one JSON object per application', false);
+
+export const define = (command: Command) =>
+  declared(command).action((model, file, options) =>
+    inferCommand(model, file, { ...options, ...networkOf(options) }, print),
+  );
 
 /** One line per application. All rows are read and checked before the first is sealed. */
 export async function inferCommand(
   model: string,
   file: string,
-  options: Network & { policy?: string; json: boolean },
+  options: Network & Pick<OptionsOf<typeof declared>, 'policy' | 'json'>,
   print: Print,
 ): Promise<void> {
   const text =

@@ -2,6 +2,7 @@
  * `vouch model add`: publishes a vendor's own ONNX file for data of the demonstration's format. The same way as the
  * demonstration's model: quantised, committed, sealed, its key given to this host's key-broker, or split over several.
  */
+import type { Command } from '@commander-js/extra-typings';
 import { token } from '../../protocols/subjects.ts';
 import { readNamed } from '../home/files.ts';
 import { credentials, idIn } from '../installation/credentials.ts';
@@ -10,19 +11,43 @@ import { parseSplit, publishModel } from '../models/publish.ts';
 import { readRows } from '../models/test-sets.ts';
 import { commitOnnx } from '../models/vendor.ts';
 import { connect } from '../nats/connect.ts';
-import type { Network, Print } from './network.ts';
+import { networked, type OptionsOf } from './declaration.ts';
+import { type Network, networkOf } from './network.ts';
+import { type Print, print } from './terminal.ts';
 
 const MAX_ONNX_BYTES = 64 * 1024 * 1024;
 const PROVISIONER = 'host-1';
 
+const declared = (command: Command) =>
+  networked(command)
+    .argument('<name>')
+    .argument('<file>', 'ONNX: a multilayer perceptron over the features of the data')
+    .requiredOption('--data <file>', 'labelled rows: 70 % calibrate the integers, the rest is the test set')
+    .option(
+      '--brokers <k/n>',
+      'split the key: any k of n key-brokers (broker-1 to broker-n, or named: 2/a,b,c) give it back',
+      '1/1',
+    )
+    .option('--json', 'one JSON object', false);
+
+export function define(command: Command): void {
+  declared(
+    command
+      .command('add')
+      .description('publish an ONNX file: quantised, committed, sealed, its key with this host key-broker'),
+  ).action((name, file, options) =>
+    addModelCommand(name, file, { ...options, ...networkOf(options) }, print),
+  );
+}
+
 export async function addModelCommand(
   name: string,
   file: string,
-  options: Network & { data: string; brokers?: string; json: boolean },
+  options: Network & Omit<OptionsOf<typeof declared>, keyof Network>,
   print: Print,
 ): Promise<void> {
   token(name, 'model');
-  const split = parseSplit(options.brokers ?? '1/1');
+  const split = parseSplit(options.brokers);
   const onnx = readNamed(file, 'ONNX', MAX_ONNX_BYTES);
   const made = await commitOnnx(name, onnx, readRows(options.data));
   const id = idIn(options.creds, 'provisioner') ?? PROVISIONER;

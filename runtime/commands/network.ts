@@ -1,19 +1,14 @@
 /** What every command that speaks to NATS needs: where the server is, who we are there, and a connection. */
-
 import { folder } from '../home/home.ts';
 import { readRunning } from '../home/running.ts';
 import { credentials, idIn } from '../installation/credentials.ts';
 import type { Bus } from '../nats/bus.ts';
 import { connect } from '../nats/connect.ts';
 import { closeSnarkjs } from '../prove/snarkjs.ts';
-
-export type Print = (value: unknown) => void;
+import type { networked, OptionsOf } from './declaration.ts';
 
 /** `--nats` and `--creds`, as typed. */
-export interface NetworkOptions {
-  readonly nats?: string | undefined;
-  readonly creds?: string | undefined;
-}
+export type NetworkOptions = OptionsOf<typeof networked>;
 
 export interface Network {
   readonly url: string;

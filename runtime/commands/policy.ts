@@ -1,5 +1,5 @@
 /** `vouch policy`: a strict policy from evidence at hand, and what a policy accepts in plain words. */
-
+import type { Command } from '@commander-js/extra-typings';
 import { judgeEvidence } from '../../protocols/attestation/evidence-verdict.ts';
 import { explainPolicy } from '../../protocols/attestation/explain.ts';
 import {
@@ -9,16 +9,34 @@ import {
   type Platform,
   type Policy,
   parsePolicy,
+  policySchema,
   type Registers,
 } from '../../protocols/attestation/policy.ts';
 import { VouchError } from '../../protocols/errors.ts';
 import { writeWhole } from '../home/files.ts';
-import type { Print } from './network.ts';
-import { readEvidence, readEvidencePolicy, type TakenEvidence } from './verify-evidence.ts';
+import { readPolicy } from '../installation/policies.ts';
+import { judging, type OptionsOf } from './declaration.ts';
+import { type Print, print, say } from './terminal.ts';
+import { readEvidence } from './verify-evidence.ts';
 
-export interface InitOptions extends TakenEvidence {
-  /** where the policy goes; default: stdout */
-  readonly out?: string;
+const initialised = (command: Command) =>
+  judging(command)
+    .argument('<files...>', 'the evidence and what belongs to it, in any order')
+    .option('--out <file>', 'where the policy goes; default: stdout');
+
+export function define(command: Command): void {
+  initialised(command.command('init').description('write a strict policy from evidence at hand')).action(
+    (files, options) => initPolicy(files, options, print, say),
+  );
+  command
+    .command('explain')
+    .description('say in plain words what a policy accepts')
+    .argument('[policy]', 'genuine, strict, or a JSON file', 'strict')
+    .action((name) => explain(name, print));
+  command
+    .command('schema')
+    .description('print the JSON Schema of policies (docs/policy.schema.json)')
+    .action(() => print(JSON.stringify(policySchema(), null, 2)));
 }
 
 /** What verified evidence says, as far as a policy can demand it again. */
@@ -31,7 +49,7 @@ type Claims = Readonly<Record<string, unknown>> & { readonly platform: Platform 
  */
 export async function initPolicy(
   files: readonly string[],
-  options: InitOptions,
+  options: OptionsOf<typeof initialised>,
   print: Print,
   say: (line: string) => void,
 ): Promise<void> {
@@ -162,5 +180,5 @@ function gpuFrom(claims: readonly Claims[]): object {
 
 /** Prints what a policy accepts: a file, `genuine` or `strict`. */
 export function explain(name: string, print: Print): void {
-  for (const line of explainPolicy(readEvidencePolicy(name))) print(line);
+  for (const line of explainPolicy(completePolicy(readPolicy(name)))) print(line);
 }

@@ -1,5 +1,6 @@
 /** `vouch prove`: demands a proof of a model's quality, waits for it, checks it and keeps it. */
 import { existsSync } from 'node:fs';
+import type { Command } from '@commander-js/extra-typings';
 import { parseArchitecture } from '../../circuits/model/architecture.ts';
 import { VouchError } from '../../protocols/errors.ts';
 import { createProgress } from '../client/progress.ts';
@@ -16,7 +17,9 @@ import { findPolicy } from '../installation/policies.ts';
 import { readManifest } from '../models/obtain.ts';
 import { readRows, testSetOf, usefulThreshold } from '../models/test-sets.ts';
 import { testFile } from '../models/vendor.ts';
-import { asClient, type Network, type Print } from './network.ts';
+import { networked, type OptionsOf, whole } from './declaration.ts';
+import { asClient, type Network, networkOf } from './network.ts';
+import { interruption, type Print, print, say } from './terminal.ts';
 
 /** The test set that a person named, else the one that the vendor on this host keeps for the model. */
 export function testSetFile(model: string, given: string | undefined): string {
@@ -26,18 +29,31 @@ export function testSetFile(model: string, given: string | undefined): string {
   throw new VouchError('bad-input', `model ${model}: expected --test-set FILE, this host keeps none for it`);
 }
 
-export interface ProveCommand extends Network {
-  readonly testSet?: string;
-  readonly threshold?: number;
-  readonly policy?: string;
-  readonly out?: string;
-  readonly json: boolean;
-}
+const declared = (command: Command) =>
+  networked(command)
+    .argument('<model>')
+    .option('--test-set <file>', 'labelled rows; default: those that this host keeps for the model')
+    .option(
+      '--threshold <t>',
+      'at least so many rows; default: 3 points above what a constant answer scores',
+      whole(0, 65_536),
+    )
+    .option(
+      '--policy <name>',
+      "what the prover's evidence has to satisfy: genuine, strict or a file; default: this installation's",
+    )
+    .option('--out <file>', 'where the proof goes; default: .vouch/proofs/<job>.json')
+    .option('--json', 'print the published proof', false);
+
+export const define = (command: Command) =>
+  declared(command).action((model, options) =>
+    proveCommand(model, { ...options, ...networkOf(options) }, { say, print, signal: interruption() }),
+  );
 
 /** Throws `proof-rejected` when what came back does not satisfy every check; the file is kept all the same. */
 export async function proveCommand(
   model: string,
-  options: ProveCommand,
+  options: Network & Omit<OptionsOf<typeof declared>, keyof Network>,
   { say, print, signal }: { say: Log; print: Print; signal: AbortSignal },
 ): Promise<void> {
   const policy = findPolicy('prover', options.policy, kitOf(options.creds));

@@ -1,5 +1,6 @@
 /** `vouch setup`: the ceremony path, by snarkjs; the key replaces the single-party key of that circuit. */
 import { readFile } from 'node:fs/promises';
+import type { Command } from '@commander-js/extra-typings';
 import { openPowersOfTau, type PowersOfTau } from '../../circuits/groth16/ptau.ts';
 import { domainBits } from '../../circuits/groth16/qap.ts';
 import { readR1cs } from '../../circuits/groth16/r1cs.ts';
@@ -13,15 +14,21 @@ import { readManifest } from '../models/obtain.ts';
 import { readRows, testSetOf } from '../models/test-sets.ts';
 import { CEREMONY, prepareCircuit, rememberKey } from '../prove/setup.ts';
 import { ceremonyKey, closeSnarkjs } from '../prove/snarkjs.ts';
-import { asClient, type Network } from './network.ts';
+import { networked, type OptionsOf } from './declaration.ts';
+import { asClient, type Network, networkOf } from './network.ts';
 import { testSetFile } from './prove.ts';
+import { interruption, say as sayAloud } from './terminal.ts';
 
-export interface SetupCommand extends Network {
-  readonly ptau: string;
-  /** default: the one that runs here */
-  readonly model?: string;
-  readonly testSet?: string;
-}
+const declared = (command: Command) =>
+  networked(command)
+    .requiredOption('--ptau <file>', 'a .ptau file prepared for phase 2')
+    .option('--model <name>', 'the model, as published; default: that of the last npm start')
+    .option('--test-set <file>', 'labelled rows; default: those that this host keeps for the model');
+
+export const define = (command: Command) =>
+  declared(command).action((options) =>
+    setupCommand({ ...options, ...networkOf(options) }, sayAloud, interruption()),
+  );
 
 async function preparedPowers(path: string): Promise<PowersOfTau> {
   await using file = await openFile(path, 'powers of tau');
@@ -33,7 +40,11 @@ async function preparedPowers(path: string): Promise<PowersOfTau> {
   );
 }
 
-export async function setupCommand(options: SetupCommand, say: Log, signal: AbortSignal): Promise<void> {
+export async function setupCommand(
+  options: Network & Omit<OptionsOf<typeof declared>, keyof Network>,
+  say: Log,
+  signal: AbortSignal,
+): Promise<void> {
   // What is wrong with the file is said before minutes are spent.
   const { power } = await preparedPowers(options.ptau);
   const model = options.model ?? readRunning().model;

@@ -1,12 +1,11 @@
 /** `vouch start`: runs roles in this process until they are stopped, or do not work any more. */
+import type { Command } from '@commander-js/extra-typings';
 import { type AnyMachineSnapshot, createActor } from 'xstate';
 import { VouchError } from '../../protocols/errors.ts';
-import type { ProviderName } from '../attest/provider.ts';
 import type { Log } from '../home/log.ts';
 import { credentials, idIn } from '../installation/credentials.ts';
 import { connect } from '../nats/connect.ts';
 import { insecureBlinding } from '../prove/blinding.ts';
-import type { EngineName } from '../prove/host-engine.ts';
 import { closeSnarkjs } from '../prove/snarkjs.ts';
 import { LIFELINE, READY_LINE } from '../roles/child.ts';
 import { createEffects } from '../roles/effects.ts';
@@ -14,7 +13,17 @@ import { hasTag, type RunningRole, sentenceOf, until } from '../roles/host.ts';
 import { startMonitorRole } from '../roles/monitor.ts';
 import { rolesAsChild, STARTABLE, type Startable } from '../roles/start.ts';
 import { type RunningChild, supervise } from '../roles/supervisor.ts';
-import type { Network } from './network.ts';
+import {
+  allowSimulator,
+  engineOption,
+  networked,
+  type OptionsOf,
+  providerOption,
+  simulatedOption,
+  whole,
+} from './declaration.ts';
+import { type Network, networkOf } from './network.ts';
+import { aborted, interruption, say } from './terminal.ts';
 
 const DEFAULT_ID = 'local-1';
 /** Longer than any role takes to come up, or to drain, all together. */
@@ -23,26 +32,48 @@ const STOP_MS = 120_000;
 const KNOWN = [...STARTABLE, 'monitor'] as const;
 type Known = (typeof KNOWN)[number];
 
-export interface StartCommand extends Network {
-  readonly id?: string;
-  readonly model?: string;
-  readonly threads?: number;
-  /** what a worker multiplies with, and a coordinator transforms */
-  readonly engine?: EngineName;
-  /** MiB that keys and points may take of a GPU */
-  readonly gpuMemory?: number;
-  readonly policy?: string;
-  /** who makes the evidence of attested roles */
-  readonly provider?: ProviderName;
-  /** the GPU to pass through, who gets it, and who knows its CC mode */
-  readonly pci?: readonly string[];
-  readonly vmOwner?: string;
-  readonly ccTool?: string;
-  /** points of a coordinator's shards at most */
-  readonly shardPoints?: number;
-  /** the monitor's */
-  readonly port?: number;
-}
+const declared = (command: Command) =>
+  networked(command)
+    .argument('<roles...>', 'one or several roles, for example: worker, or: enclave gpu runner')
+    .option('--id <id>', "the actors' id, as in their credentials; default: theirs, else local-1")
+    .option('--model <name>', 'the model that a runner serves')
+    .option('--threads <n>', "threads of a worker's or coordinator's pool", whole(1, 64))
+    .addOption(
+      engineOption(
+        'what a worker multiplies with (default: auto, the GPU where there is one), and a coordinator transforms with (default: wasm)',
+      ),
+    )
+    .option('--gpu-memory <MiB>', 'what keys and points may take of a GPU', whole(16, 2 ** 20))
+    .option('--shard-points <n>', "points of a coordinator's shards at most", whole(16, 1 << 20))
+    .option(
+      '--policy <name>',
+      "what the evidence of others has to satisfy: genuine, strict or a file; default: beside the credentials, else this installation's",
+    )
+    .option(
+      '--pci <address>',
+      'the GPU that a gpu actor hands to a VM, such as 0000:65:00.0; again for what has to go with it',
+      (address: string, before: string[] | undefined) => [...(before ?? []), address],
+    )
+    .option('--vm-owner <uid:gid>', "who may open the GPU's VFIO group; default: unchanged")
+    .option('--cc-tool <program>', "what tells a GPU's CC mode; default: nvidia_gpu_tools.py")
+    .addOption(providerOption('who makes evidence; default: simulated'))
+    .addOption(simulatedOption)
+    .option('--port <port>', "the monitor's port; default: a free one", whole(1, 65_535));
+
+export type StartCommand = Network & Omit<Partial<OptionsOf<typeof declared>>, keyof Network>;
+
+export const define = (command: Command) =>
+  declared(command).action(async (roles, options) => {
+    allowSimulator(options.simulated);
+    const signal = interruption();
+    const starting = startCommand(roles, { ...options, ...networkOf(options) }, say);
+    // What is not up yet has nothing to drain: it ends with the process.
+    const running = await Promise.race([starting, aborted(signal)]);
+    if (!running) throw new VouchError('cancelled', 'stopped');
+    const end = await Promise.race([aborted(signal), running.over]);
+    if (end === 'failed') process.exitCode = 1;
+    await running.stop();
+  });
 
 /** Why a started process may end by itself. */
 export type End = 'failed' | 'drained' | 'orphaned';
@@ -60,7 +91,7 @@ export async function startCommand(
   print: Log,
 ): Promise<Running> {
   // What a child says lands in a file.
-  const say: Log = process.env[LIFELINE] ? (line) => print(`${new Date().toISOString()} ${line}`) : print;
+  const log: Log = process.env[LIFELINE] ? (line) => print(`${new Date().toISOString()} ${line}`) : print;
   const wrong = names.find((name) => !(KNOWN as readonly string[]).includes(name));
   if (wrong) {
     throw new VouchError('bad-input', `start: expected roles among ${KNOWN.join(', ')}, got ${wrong}`);
@@ -73,9 +104,9 @@ export async function startCommand(
   };
   try {
     // First, because a port that is taken is the likeliest failure.
-    if (roles.includes('monitor')) await startMonitor(id, options, stops, say);
+    if (roles.includes('monitor')) await startMonitor(id, options, stops, log);
     const actors = roles.filter((role): role is Startable => role !== 'monitor');
-    const over = actors.length > 0 ? await startActors(actors, { ...options, id }, stops, say) : [];
+    const over = actors.length > 0 ? await startActors(actors, { ...options, id }, stops, log) : [];
     process.stdout.write(`${READY_LINE}\n`);
     return { over: Promise.race([...over, orphaned()]), stop };
   } catch (error) {

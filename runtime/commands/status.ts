@@ -1,12 +1,20 @@
 /** `vouch status`: listens for as long as every living actor takes to speak, then says who was heard. */
+import type { Command } from '@commander-js/extra-typings';
 import { decodeMessage } from '../../protocols/envelope.ts';
 import { filters } from '../../protocols/subjects.ts';
 import { Heartbeat } from '../../protocols/transition.ts';
-import { LEASE_MS } from '../roles/host.ts';
-import { asClient, type Network, type Print } from './network.ts';
+import { LEASE_MS, sentenceOf } from '../roles/host.ts';
+import { networked } from './declaration.ts';
+import { asClient, type Network, networkOf } from './network.ts';
+import { type Print, print } from './terminal.ts';
 
 /** Actors speak every third of a lease. */
 const LISTEN_MS = LEASE_MS / 2;
+
+export const define = (command: Command) =>
+  networked(command)
+    .option('--json', 'one JSON object', false)
+    .action((options) => statusCommand({ ...options, ...networkOf(options) }, print));
 
 export async function statusCommand(options: Network & { json: boolean }, print: Print): Promise<void> {
   await asClient(options, async (bus) => {
@@ -25,6 +33,7 @@ export async function statusCommand(options: Network & { json: boolean }, print:
         state: beat.state,
         ageMs: Math.round(performance.now() - at),
         counts: beat.counts,
+        ...(beat.failure ? { failure: beat.failure } : {}),
         ...(beat.gpu ? { gpu: beat.gpu } : {}),
         ...(beat.worker ? { worker: { ...beat.worker, resident: beat.worker.resident.length } } : {}),
       }));
@@ -34,13 +43,18 @@ export async function statusCommand(options: Network & { json: boolean }, print:
     }
     print(`nats-server ${bus.server.version} at ${options.url}`);
     if (actors.length === 0) print('no actor was heard');
-    for (const { kind, id, state, worker, gpu } of actors) {
-      const offer = worker
-        ? `${worker.class}, ${worker.engine}, credit ${worker.credit}`
-        : gpu
-          ? `${gpu.adapter}, ${Math.round(gpu.rates?.G1 ?? 0)} G1 and ${Math.round(gpu.rates?.G2 ?? 0)} G2 points/s`
-          : '';
-      print(`${kind.padEnd(12)} ${id.padEnd(16)} ${state.padEnd(14)} ${offer}`.trimEnd());
+    for (const { kind, id, state, worker, gpu, failure } of actors) {
+      const detail = failure
+        ? withoutControls(sentenceOf(failure))
+        : worker
+          ? `${worker.class}, ${worker.engine}, credit ${worker.credit}`
+          : gpu
+            ? `${gpu.adapter}, ${Math.round(gpu.rates?.G1 ?? 0)} G1 and ${Math.round(gpu.rates?.G2 ?? 0)} G2 points/s`
+            : '';
+      print(`${kind.padEnd(12)} ${id.padEnd(16)} ${state.padEnd(14)} ${detail}`.trimEnd());
     }
   });
 }
+
+/** What another process says must not steer this terminal. */
+const withoutControls = (text: string): string => text.replace(/\p{Cc}/gu, ' ');

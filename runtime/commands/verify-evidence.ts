@@ -1,34 +1,39 @@
 /** `vouch verify evidence`: judges evidence that hardware signed, offline, and says every check. */
 import { existsSync } from 'node:fs';
+import type { Command } from '@commander-js/extra-typings';
+import type { Verdict } from '../../protocols/attestation/checklist.ts';
 import { sortFiles } from '../../protocols/attestation/evidence-files.ts';
 import { type EvidenceQuestion, judgeEvidence } from '../../protocols/attestation/evidence-verdict.ts';
-import { BUILT_IN, type EvidencePolicy, parseEvidencePolicy } from '../../protocols/attestation/policy.ts';
-import { messageOf, VouchError } from '../../protocols/errors.ts';
+import { completePolicy } from '../../protocols/attestation/policy.ts';
+import { VouchError } from '../../protocols/errors.ts';
 import { collateralFolder, MAX_FILE_BYTES, readCollateral } from '../attest/collateral.ts';
+import { checkLines, type PrintedCheck } from '../client/checks.ts';
 import { readNamed } from '../home/files.ts';
-import type { Print } from './network.ts';
+import { readPolicy } from '../installation/policies.ts';
+import { judging, type OptionsOf } from './declaration.ts';
+import { type Print, print } from './terminal.ts';
 
-/** Evidence as a command takes it, beside its files. */
-export interface TakenEvidence {
-  /** folder; default: this installation's, where there is one */
-  readonly collateral?: string;
-  /** when to judge it; default: now */
-  readonly at?: string;
-  /** what GPUs and TPMs have to answer, hex */
-  readonly nonce?: string;
-}
+/** What the options of `judging` say, and no more. */
+type Taken = OptionsOf<typeof judging>;
 
-export interface EvidenceCommand extends TakenEvidence {
-  /** `genuine`, `strict` (default) or a file */
-  readonly policy?: string;
-  readonly json: boolean;
-}
+const declared = (command: Command) =>
+  judging(command)
+    .argument(
+      '<files...>',
+      'the evidence and what belongs to it (certificates, keys, CRLs, TCB info, manifests, event log, PCR values), in any order',
+    )
+    .option('--policy <name>', 'what it has to satisfy: genuine, strict, or a file', 'strict')
+    .option('--json', 'print {verdict, checks, claims} as JSON', false);
+
+export type EvidenceCommand = Partial<OptionsOf<typeof declared>>;
+
+export const define = (command: Command) =>
+  declared(command).action(async (files, options) => {
+    if (!(await verifyEvidenceFiles(files, options, print))) process.exitCode = 1;
+  });
 
 /** All that a verdict needs but the policy. Throws `bad-file` for a file that is not there, `bad-input` for a wrong option. */
-export function readEvidence(
-  files: readonly string[],
-  options: TakenEvidence,
-): Omit<EvidenceQuestion, 'policy'> {
+export function readEvidence(files: readonly string[], options: Taken): Omit<EvidenceQuestion, 'policy'> {
   const now = timeOf(options.at);
   const nonce = nonceOf(options.nonce);
   const given = sortFiles(
@@ -45,35 +50,24 @@ export async function verifyEvidenceFiles(
   options: EvidenceCommand,
   print: Print,
 ): Promise<boolean> {
-  const policy = readEvidencePolicy(options.policy ?? 'strict');
+  const policy = completePolicy(readPolicy(options.policy ?? 'strict'));
   const { verdict, checks, claims } = await judgeEvidence({ ...readEvidence(files, options), policy });
-  if (options.json) print({ verdict, checks, claims });
-  else {
-    const width = Math.max(...checks.map(({ id }) => id.length));
-    for (const { id, status, detail } of checks) print(`${id.padEnd(width)}  ${status.padEnd(7)}  ${detail}`);
-    print(`verdict: ${verdict}`);
-  }
+  printVerdict({ verdict, checks, claims }, options.json ?? false, print);
   return verdict === 'accept';
 }
 
-/** A built-in policy by name, or a file. Throws `bad-file`, `bad-input`. */
-export function readEvidencePolicy(name: string): EvidencePolicy {
-  if (name === 'genuine' || name === 'strict') return BUILT_IN[name];
-  const text = new TextDecoder().decode(readNamed(name, 'policy', 1024 * 1024));
-  let json: unknown;
-  try {
-    json = JSON.parse(text);
-  } catch {
-    throw new VouchError(
-      'bad-file',
-      `policy ${name}: expected JSON, got a file that is truncated or damaged`,
-    );
-  }
-  try {
-    return parseEvidencePolicy(json);
-  } catch (error) {
-    throw new VouchError('bad-input', `${name}: ${messageOf(error)}`);
-  }
+/** The one form of a verdict: every check, then the verdict; as JSON with what was claimed. */
+export function printVerdict(
+  judgement: {
+    readonly verdict: Verdict;
+    readonly checks: readonly PrintedCheck[];
+    readonly claims: unknown;
+  },
+  json: boolean,
+  print: Print,
+): void {
+  const { verdict, checks } = judgement;
+  for (const line of json ? [judgement] : [...checkLines(checks), `verdict: ${verdict}`]) print(line);
 }
 
 /** RFC 3339 or a date alone (its first moment); UTC where no offset is named. */

@@ -1,7 +1,9 @@
 /** What a person reads of the main job: a line and a time per step, details below it, and the summary. */
+
 import { canonicalJson } from '../../protocols/encoding.ts';
 import { VouchError } from '../../protocols/errors.ts';
 import type { PublishedProof } from '../../protocols/proof.ts';
+import { checkCount, checkLines, type PrintedCheck } from '../client/checks.ts';
 import { createProgress, type Progress } from '../client/progress.ts';
 
 /** What `--json` prints. */
@@ -130,21 +132,16 @@ async function cancellable<T>(signal: AbortSignal, work: () => Promise<T>): Prom
 export const seconds = (ms: number): string => `${(ms / 1000).toFixed(ms < 10_000 ? 2 : 1)} s`;
 
 interface Judged {
-  readonly checks: readonly { readonly id: string; readonly status: string; readonly detail: string }[];
+  readonly checks: readonly PrintedCheck[];
 }
 /** The id of the check that failed first. */
 export const firstFailure = ({ checks }: Judged): string =>
   checks.find(({ status }) => status === 'fail')?.id ?? 'nothing failed';
 
-/** Checks in one line, or one line each. */
-export function checkLines({ checks }: Judged, verbose: boolean): string[] {
-  const others = checks.filter(({ status }) => status !== 'pass');
-  const shown = verbose ? checks : others;
-  const skipped = others.filter(({ status }) => status === 'skipped').length;
-  return [
-    `${checks.length - others.length} of ${checks.length} checks passed${skipped ? `, ${skipped} skipped` : ''}`,
-    ...shown.map(({ id, status, detail }) => `  ${status.padEnd(4)} ${id}: ${detail}`),
-  ];
+/** How many checks passed; then those that did not, or all of them, a line each. */
+export function judged({ checks }: Judged, verbose: boolean): string[] {
+  const shown = verbose ? checks : checks.filter(({ status }) => status !== 'pass');
+  return [checkCount(checks), ...checkLines(shown).map((line) => `  ${line}`)];
 }
 
 /** The end of the main job: what was shown. */

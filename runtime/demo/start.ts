@@ -34,7 +34,7 @@ import { hasTag, until } from '../roles/host.ts';
 import { startMonitorRole } from '../roles/monitor.ts';
 import { HOST, startHost } from './host.ts';
 import { claimHome } from './lock.ts';
-import { checkLines, createReport, type DemoResult, firstFailure, invitation, summary } from './report.ts';
+import { createReport, type DemoResult, firstFailure, invitation, judged, summary } from './report.ts';
 import { sampleData } from './sample.ts';
 import { trainOnnx } from './trainer.ts';
 
@@ -169,7 +169,7 @@ export async function runDemo(options: DemoOptions): Promise<{ result: DemoResul
       const { actor } = host.role('runner');
       await until(actor, (now) => now.hasTag('up'), 60_000);
       const verified = await verifyService(client, SOURCE, name, policies.inference);
-      const [count, ...all] = checkLines(verified.report, verbose);
+      const [count, ...all] = judged(verified.report, verbose);
       const { label, measurement } = verified.report.claims!;
       detail(`${verified.report.verdict}: ${label}, ${count}`);
       for (const line of all) detail(line);
@@ -259,7 +259,7 @@ export async function runDemo(options: DemoOptions): Promise<{ result: DemoResul
           modelCommitment: service.manifest.commitment,
           testSet: () => vendor.testSet,
         });
-        const [count, ...all] = checkLines(verdict, verbose);
+        const [count, ...all] = judged(verdict, verbose);
         detail(`${verdict.accepted ? 'verified' : 'NOT VERIFIED'} with snarkjs: ${count}`);
         for (const line of all) detail(line);
         detail(`key: ${verdict.key.link} (${verdict.key.mark})`);

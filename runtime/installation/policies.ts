@@ -5,7 +5,7 @@
 import { existsSync } from 'node:fs';
 import path from 'node:path';
 import { SIMULATED } from '../../protocols/attestation/formats/simulated.ts';
-import { type Policy, parsePolicy } from '../../protocols/attestation/policy.ts';
+import { BUILT_IN, type Policy, parsePolicy } from '../../protocols/attestation/policy.ts';
 import { VouchError } from '../../protocols/errors.ts';
 import type { Role } from '../../protocols/subjects.ts';
 import { measure } from '../attest/measurement.ts';
@@ -61,14 +61,25 @@ export async function writePolicies(): Promise<Record<PolicyName, Policy>> {
 
 export const policyFile = (name: PolicyName): string => folder('policies', `${name}.json`);
 
-/** The policy a command uses: the file a person named, else the one beside the credentials, else this installation's. */
-export function findPolicy(name: PolicyName, given: string | undefined, kit: string): Policy {
+/**
+ * The policy a command uses: the one that a person named, else the one beside the credentials, else this installation's.
+ * `otherwise`: what is taken where an installation has none yet.
+ */
+export function findPolicy(
+  name: PolicyName,
+  given: string | undefined,
+  kit: string,
+  otherwise?: Policy,
+): Policy {
+  if (given !== undefined) return readPolicy(given);
   const beside = path.join(kit, 'policies', `${name}.json`);
-  return readPolicy(given ?? (existsSync(beside) ? beside : policyFile(name)));
+  const file = existsSync(beside) ? beside : policyFile(name);
+  return otherwise !== undefined && !existsSync(file) ? otherwise : readPolicy(file);
 }
 
-/** Reads a policy file. Throws `bad-file`. */
+/** A policy as every command's `--policy` names it: `genuine`, `strict`, or a file. Throws `bad-file`. */
 export function readPolicy(file: string): Policy {
+  if (file === 'genuine' || file === 'strict') return BUILT_IN[file];
   if (!existsSync(file)) {
     throw new VouchError(
       'bad-file',

@@ -1,3 +1,8 @@
+/**
+ * Intel's collateral: TCB info, QE identity, CRLs and their chains, genuine and damaged.
+ *
+ * One file, although it is long: its cases spoil one platform's collateral, each in a single place.
+ */
 import * as fc from 'fast-check';
 import { parseCertificate } from '../../protocols/attestation/certificate.ts';
 import {

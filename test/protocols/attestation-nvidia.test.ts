@@ -1,3 +1,8 @@
+/**
+ * NVIDIA GPU and switch reports, genuine ones and made ones.
+ *
+ * One file, although it is long: its cases vary one made device and the manifests that belong to it.
+ */
 import { existsSync, readFileSync } from 'node:fs';
 import * as fc from 'fast-check';
 import { splitCertificates } from '../../protocols/attestation/certificate.ts';

@@ -1,3 +1,8 @@
+/**
+ * SIMULATED evidence, evidence documents, and the policies that judge them.
+ *
+ * One file, although it is long: its cases vary one document against one policy.
+ */
 import { z } from 'zod';
 import { createChecklist } from '../../protocols/attestation/checklist.ts';
 import { type EvidenceDocument, evidenceDigest } from '../../protocols/attestation/document.ts';

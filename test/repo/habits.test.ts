@@ -62,29 +62,11 @@ test('every module opens with a comment that says what it is for', () => {
 /** Lines; a file that has more says in its opening comment why it is one. */
 const LONG = 400;
 const REASON = /\bOne file, although it is long: \S+ \S+/;
-/** Files that are being split. */
-const BEING_SPLIT = [
-  'protocols/attestation/formats/sev-snp.ts',
-  'protocols/attestation/formats/tpm-quote.ts',
-  'protocols/attestation/verify.ts',
-  'runtime/commands/cli.ts',
-  'runtime/monitor/page.ts',
-  'test/protocols/attestation-collateral.test.ts',
-  'test/protocols/attestation-nvidia.test.ts',
-  'test/protocols/attestation.test.ts',
-  'test/runtime/commands/cli.prover.test.ts',
-  'test/runtime/commands/verify-evidence.test.ts',
-];
-
 test(`a file above ${LONG} lines says why it is one`, () => {
   const long = sources.filter((path) => read(path).split('\n').length - 1 > LONG);
   none(
-    long.filter((path) => !BEING_SPLIT.includes(path) && !REASON.test(openingComment(read(path)))),
+    long.filter((path) => !REASON.test(openingComment(read(path)))),
     'split it, or write "One file, although it is long: ..." into its opening comment',
-  );
-  none(
-    BEING_SPLIT.filter((path) => !long.includes(path)),
-    'no exception is needed any more',
   );
 });
 

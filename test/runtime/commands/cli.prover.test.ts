@@ -1,4 +1,8 @@
-/** Every command against one running demonstration, from its own host and from others. */
+/**
+ * Every command against one running demonstration, from its own host and from others.
+ *
+ * One file, although it is long: starting the demonstration is most of its time.
+ */
 import { existsSync, readdirSync, readFileSync, statSync, truncateSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { join, resolve } from 'node:path';
@@ -313,7 +317,9 @@ test('prove: a test set of one’s own; verify: every way in which it can be wro
     return file;
   };
   const verify = (file: string, policy?: string) =>
-    said((print) => verifyCommand(file, { testSet: few, json: false, ...(policy ? { policy } : {}) }, print));
+    said((print) =>
+      verifyCommand([file], { testSet: few, json: false, ...(policy ? { policy } : {}) }, print),
+    );
   const check = async (change: (record: PublishedProof['record']) => void, sentence: RegExp) =>
     assert.match(await verify(tampered(({ record }) => change(record))), sentence);
   await check((record) => {
@@ -449,7 +455,7 @@ test('a model of one’s own: added, served, and refused when it is damaged', as
   ];
   for (const [bytes, sentence] of damaged) {
     writeFileSync(file, bytes);
-    const add = said((print) => addModelCommand('own', file, { ...here(), data }, print));
+    const add = said((print) => addModelCommand('own', file, { ...here(), data, brokers: '1/1' }, print));
     assert.match(await add, sentence);
   }
   assert.not.ok(existsSync(join(home, 'models', 'own.onnx')));

@@ -54,7 +54,7 @@ test('the policy that evidence writes accepts it, and no other', async (t) => {
     const accepted = await verifyEvidenceFiles(files, { policy: file, at: when, json: false }, (row) =>
       rows.push(String(row)),
     );
-    return { accepted, failed: rows.filter((row) => / fail /.test(row)).map((row) => row.split(' ')[0]) };
+    return { accepted, failed: rows.filter((row) => /^fail /.test(row)).map((row) => row.split(/ +/)[1]!) };
   };
   assert.equal(await judge(TDX, '2025-07-04'), { accepted: true, failed: [] });
   const other = [

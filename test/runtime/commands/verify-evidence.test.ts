@@ -1,3 +1,8 @@
+/**
+ * `vouch verify evidence` and `vouch verify` on evidence of hardware and on what Vouch itself writes.
+ *
+ * One file, although it is long: its cases share evidence that is slow to read.
+ */
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
@@ -7,6 +12,7 @@ import { sha256Hex } from '../../../protocols/encoding.ts';
 import { VouchError } from '../../../protocols/errors.ts';
 import { addCollateral, readCollateral } from '../../../runtime/attest/collateral.ts';
 import { initPolicy } from '../../../runtime/commands/policy.ts';
+import { verifyCommand } from '../../../runtime/commands/verify.ts';
 import { type EvidenceCommand, verifyEvidenceFiles } from '../../../runtime/commands/verify-evidence.ts';
 import { assert, suite, type TestContext } from '../../harness.ts';
 import {
@@ -105,8 +111,8 @@ test('the table has one row for each check, and the verdict', async (t) => {
   );
   assert.is(accepted, true);
   assert.is(lines.at(-1), 'verdict: accept');
-  assert.ok(lines.slice(0, -1).every((line) => /^[a-z.-]+ +pass +\S/.test(line)));
-  assert.ok(lines.some((line) => /^tdx\.quote-signature +pass/.test(line)));
+  assert.ok(lines.slice(0, -1).every((line) => /^pass {5}[a-z.-]+ +\S/.test(line)));
+  assert.ok(lines.some((line) => /^pass +tdx\.quote-signature /.test(line)));
 });
 
 test('claims say what was measured', async (t) => {
@@ -416,6 +422,41 @@ test('whatever is damaged in whichever file, there is a verdict', async (t) => {
     }),
     { numRuns: 60 },
   );
+});
+
+test('vouch verify takes evidence of every kind on a home where nothing was ever set up', async (t) => {
+  need(t);
+  const folder = folderOf(t);
+  const home = path.join(folder, 'never-made');
+  process.env.VOUCH_HOME = home;
+  const run = async (files: string[], options: { policy?: string; at?: string } = {}) => {
+    const rows: string[] = [];
+    const accepted = await verifyCommand(files, { json: false, ...options }, (row) => rows.push(String(row)));
+    return { accepted, rows };
+  };
+  const raw = await run([QUOTE, COLLATERAL], { at: THEN });
+  assert.ok(raw.accepted, raw.rows.join('\n'));
+  // A receipt of a SIMULATED enclave is read to the end, and refused by the strictest policy.
+  const { bundle } = JSON.parse(
+    readFileSync(new URL('../../vectors/composite-receipt.json', import.meta.url), 'utf8'),
+  ) as { bundle: string };
+  const file = path.join(folder, 'receipt.cose');
+  writeFileSync(file, Buffer.from(bundle, 'base64'));
+  const simulated = await run([file]);
+  assert.not.ok(simulated.accepted);
+  assert.ok(
+    simulated.rows.some((row) => /^pass +receipt\.signature/.test(row)),
+    simulated.rows.join('\n'),
+  );
+  assert.not.ok(existsSync(home), 'and nothing is made there');
+  for (const [files, sentence] of [
+    [[file, QUOTE], /expected .*receipt\.cose alone, because it is a receipt/],
+    [[path.join(folder, 'none')], /there is no such file/],
+  ] as const)
+    await verifyCommand([...files], { json: false }, () => {}).then(
+      () => assert.unreachable(),
+      (error: Error) => assert.match(error.message, sentence),
+    );
 });
 
 test.run();

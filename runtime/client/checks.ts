@@ -1,0 +1,22 @@
+/** How a list of checks is printed, wherever one is: what came of each, its name, and what was compared. */
+import type { Check } from '../../protocols/attestation/checklist.ts';
+
+export type PrintedCheck = Pick<Check, 'id' | 'status' | 'detail'>;
+
+const STATUS_WIDTH = 'skipped'.length;
+const LEAST_ID_WIDTH = 26;
+
+/** One line a check, in columns. */
+export function checkLines(checks: readonly PrintedCheck[]): string[] {
+  const width = Math.max(LEAST_ID_WIDTH, ...checks.map(({ id }) => id.length));
+  return checks.map(({ id, status, detail }) =>
+    `${status.padEnd(STATUS_WIDTH)}  ${id.padEnd(width)}  ${detail}`.trimEnd(),
+  );
+}
+
+/** How many of them passed, and how many were skipped, in a few words. */
+export function checkCount(checks: readonly PrintedCheck[]): string {
+  const count = (wanted: Check['status']) => checks.filter(({ status }) => status === wanted).length;
+  const skipped = count('skipped');
+  return `${count('pass')} of ${checks.length} checks passed${skipped > 0 ? `, ${skipped} skipped` : ''}`;
+}

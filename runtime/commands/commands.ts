@@ -1,0 +1,90 @@
+/** Every command by name, in the order of the help, with what it is for and the file that declares it. */
+import type { Command } from '@commander-js/extra-typings';
+
+interface Entry {
+  readonly name: string;
+  readonly description: string;
+  /** loads the command's file, which adds arguments, options and the action */
+  load(): Promise<{ define(command: Command): unknown }>;
+}
+
+const COMMANDS: readonly Entry[] = [
+  { name: 'demo', description: 'the main job, end to end (npm start)', load: () => import('./demo.ts') },
+  {
+    name: 'start',
+    description: 'start actors on this host: enclave, gpu, runner, worker, coordinator, broker, monitor',
+    load: () => import('./start.ts'),
+  },
+  {
+    name: 'drain',
+    description: 'let an actor finish what it has; it takes no more, and its process ends',
+    load: () => import('./drain.ts'),
+  },
+  {
+    name: 'status',
+    description: 'who is there: actors, their states, and why one has failed',
+    load: () => import('./status.ts'),
+  },
+  {
+    name: 'infer',
+    description: 'seal applications to a model, print decisions and receipts',
+    load: () => import('./infer.ts'),
+  },
+  {
+    name: 'prove',
+    description: 'demand a proof of the quality of a model',
+    load: () => import('./prove.ts'),
+  },
+  {
+    name: 'cancel',
+    description: 'take back a proof that was demanded from here',
+    load: () => import('./cancel.ts'),
+  },
+  {
+    name: 'verify',
+    description: 'verify whatever Vouch makes or reads, offline: a receipt, a proof, evidence',
+    load: () => import('./verify.ts'),
+  },
+  {
+    name: 'evidence',
+    description:
+      "this host's own evidence: of its TEE through configfs-tsm, of its NVIDIA GPUs, or SIMULATED",
+    load: () => import('./evidence.ts'),
+  },
+  {
+    name: 'collateral',
+    description: 'what vendors publish about their hardware, for offline verification',
+    load: () => import('./collateral.ts'),
+  },
+  { name: 'policy', description: 'what is demanded of evidence', load: () => import('./policy.ts') },
+  { name: 'model', description: 'models of your own', load: () => import('./model.ts') },
+  {
+    name: 'setup',
+    description:
+      'make a key the ceremony way: from a public powers-of-tau file and a contribution, with snarkjs',
+    load: () => import('./setup.ts'),
+  },
+  {
+    name: 'groth16',
+    description: "Groth16 with snarkjs's files, as its g16p, g16f and g16v",
+    load: () => import('./groth16.ts'),
+  },
+  {
+    name: 'audit',
+    description: 'what key-brokers have released and refused: every record printed, every link checked',
+    load: () => import('./audit.ts'),
+  },
+  {
+    name: 'creds',
+    description: 'make what actors on another host need: credentials, policies, a SIMULATED platform',
+    load: () => import('./creds.ts'),
+  },
+];
+
+/** Adds every command to `program`; those that are `wanted` with all that they take, the others for the list alone. */
+export async function addCommands(program: Command, wanted: (name: string) => boolean): Promise<void> {
+  for (const { name, description, load } of COMMANDS) {
+    const command = program.command(name).description(description);
+    if (wanted(name)) (await load()).define(command);
+  }
+}

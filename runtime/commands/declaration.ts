@@ -1,0 +1,58 @@
+/**
+ * What the declarations of commands share. A command's own file declares its arguments and options, once, and runs it;
+ * what an action is given has the types that follow from the declaration.
+ */
+import { type Command, InvalidArgumentError, Option } from '@commander-js/extra-typings';
+import type { ProviderName } from '../attest/provider.ts';
+import type { EngineName } from '../prove/host-engine.ts';
+
+/** The options of a command, from the function that declares it. */
+export type OptionsOf<Declare extends (command: Command) => { opts(): unknown }> = ReturnType<
+  ReturnType<Declare>['opts']
+>;
+
+/** Of every command that speaks to NATS; defaults are those of the last `npm start`. */
+export const networked = (command: Command) =>
+  command
+    .option('--nats <url>', 'NATS server; default: that of .vouch/context.json')
+    .option(
+      '--creds <path>',
+      'a .creds file or a folder of <role>_<id>.creds; default: that of .vouch/context.json',
+    );
+
+/** Of every command that judges evidence. */
+export const judging = (command: Command) =>
+  command
+    .option(
+      '--collateral <folder>',
+      "what vendors publish about their hardware; default: this installation's",
+    )
+    .option('--at <time>', 'judge as of this time, such as 2025-01-31T00:00:00Z; default: now')
+    .option('--nonce <hex>', 'what the evidence was asked for with, where you know it');
+
+/** The reader of a whole number within bounds, both included. */
+export const whole =
+  (least: number, most: number) =>
+  (text: string): number => {
+    const value = Number(text);
+    if (!Number.isInteger(value) || value < least || value > most) {
+      throw new InvalidArgumentError(`expected a whole number from ${least} to ${most}.`);
+    }
+    return value;
+  };
+
+// Declared here as well as where they are understood: those modules are too much to load for help.
+const PROVIDERS = ['simulated', 'configfs-tsm'] as const satisfies readonly ProviderName[];
+const ENGINES = ['auto', 'webgpu', 'wasm'] as const satisfies readonly EngineName[];
+export const engineOption = (description: string) =>
+  new Option('--engine <name>', description).choices(ENGINES);
+export const providerOption = (description: string) =>
+  new Option('--provider <name>', description).choices(PROVIDERS);
+export const simulatedOption = new Option('--simulated', 'let the simulator start beside a real TEE').default(
+  false,
+);
+
+/** Heard by this process and by those that it starts. */
+export function allowSimulator(allowed: boolean): void {
+  if (allowed) process.env.VOUCH_SIMULATED = '1';
+}

@@ -1,0 +1,49 @@
+/** `vouch demo`: the main job, end to end, as `npm start` runs it. */
+import type { Command } from '@commander-js/extra-typings';
+import { VouchError } from '../../protocols/errors.ts';
+import { allowSimulator, type OptionsOf, simulatedOption, whole } from './declaration.ts';
+import { aborted, interruption, print, say } from './terminal.ts';
+
+const declared = (command: Command) =>
+  command
+    .option('--once', 'exit after the summary', false)
+    .option('--json', 'print one JSON object on stdout; needs --once', false)
+    .option(
+      '--data <file>',
+      'a labelled file in the format of Statlog German Credit, instead of generated sample data',
+    )
+    .option(
+      '--nats <url>',
+      "use this NATS server instead of starting one; it has to trust this installation's operator",
+    )
+    .option(
+      '--port <port>',
+      'port of the NATS server that is started; a free one is taken where it is in use',
+      whole(1, 65_535),
+    )
+    .option('--workers <n>', 'MSM workers', whole(1, 64), 2)
+    .option('--verbose', 'print every check, not only how many there are', false)
+    .addOption(simulatedOption);
+
+export const define = (command: Command) => declared(command).action(run);
+
+async function run(options: OptionsOf<typeof declared>): Promise<void> {
+  allowSimulator(options.simulated);
+  if (options.json && !options.once) throw new VouchError('bad-input', '--json: expected --once beside it');
+  const signal = interruption();
+  const [{ runDemo }, { passed }] = await Promise.all([
+    import('../demo/start.ts'),
+    import('../demo/report.ts'),
+  ]);
+  const { result, stop } = await runDemo({ ...options, signal });
+  try {
+    if (options.json) print(result);
+    if (!passed(result)) process.exitCode = 1;
+    if (!options.once) {
+      say('\nUp until Ctrl-C.');
+      await aborted(signal);
+    }
+  } finally {
+    await stop();
+  }
+}

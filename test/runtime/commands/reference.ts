@@ -1,0 +1,78 @@
+/** docs/COMMANDS.md, made from the commands' own help. Run as a program it writes the file: `npm run commands`. */
+import { writeFileSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import { Command, type CommandUnknownOpts } from '@commander-js/extra-typings';
+import { addCommands } from '../../../runtime/commands/commands.ts';
+
+export const REFERENCE = fileURLToPath(new URL('../../../docs/COMMANDS.md', import.meta.url));
+const WIDTH = 100;
+
+const HEAD = `# Commands
+
+In a clone the command line is \`./runtime/vouch.mjs\`; \`npm start\` is its \`demo\`. What a program reads goes to stdout,
+everything else to stderr. Exit codes: 0 done, 1 failed or refused, 2 wrong use (one sentence says what was wrong, what was
+expected and what to do), 130 stopped by Ctrl-C. \`VOUCH_HOME\` names the folder to use instead of the checkout's \`.vouch\`.
+
+## By example
+
+While \`npm start\` is up, in a second terminal:
+
+\`\`\`sh
+vouch status                                  # actors, their states, and why one has failed
+vouch infer MODEL applications.csv            # or - for stdin; JSON or CSV
+vouch prove MODEL                             # another proof of the model's quality; Ctrl-C takes it back
+vouch cancel JOB                              # so does this, from another terminal
+vouch creds worker --id w7 --out DIR          # what a worker on another host needs
+vouch start worker --nats URL --creds DIR     # and there: it joins
+vouch drain worker w7                         # it finishes its shard, and its process ends
+vouch start gpu --pci 0000:65:00.0            # as root: hands a GPU to a VM, gives it back on Ctrl-C
+vouch model add NAME FILE.onnx --data ROWS    # a model of your own, for rows of the same format
+vouch model add NAME FILE.onnx --data ROWS --brokers 2/3   # any two of three key-brokers give its key back
+vouch start broker --id broker-2              # one of them, here or where .vouch/broker/broker-2 was carried
+vouch audit                                   # what key-brokers released and refused, each link checked
+vouch setup --ptau FILE                       # the real ceremony path, with snarkjs
+\`\`\`
+
+Without a running Vouch, and offline:
+
+\`\`\`sh
+vouch verify receipt.cose --policy FILE --collateral DIR --at TIME   # all of a receipt: CPU, GPUs, model
+vouch verify proof.json --test-set FILE                  # a proof, and the rows that it is about
+vouch verify QUOTE COLLATERAL... --at TIME               # raw evidence: SEV-SNP, TDX, SGX, NVIDIA GPU, TPM 2.0
+vouch evidence --nonce HEX                               # what this host can attest to: its TEE, or SIMULATED
+vouch collateral add FILE...                             # keep collateral, by digest
+vouch policy init QUOTE COLLATERAL... --out FILE         # a strict policy that this evidence meets
+vouch policy explain FILE                                # what it accepts, in plain words
+vouch groth16 prove KEY.zkey WITNESS.wtns                # and fullprove, verify: as snarkjs's g16p, g16f, g16v
+vouch groth16 prove KEY.zkey WITNESS.wtns --tables 768   # MiB of tables, kept: less time for later proofs
+vouch groth16 prove KEY.zkey WITNESS.wtns --engine auto  # on the GPU and on threads at once; webgpu, wasm
+\`\`\`
+
+- Evidence files are recognised by content, in any order. \`--policy\` takes \`genuine\`, \`strict\` or a file everywhere; a policy
+  is one JSON file ([policy.schema.json](policy.schema.json)). A required check that could not be made is a failure.
+- \`infer\` reads lines of cells separated by commas or spaces, with or without a header and the label column, or JSON: an
+  array of cells, an object by column name, or an array of such. All rows are checked before the first is sealed.
+- \`creds\` writes NATS credentials, the policies by which that actor judges others, and a SIMULATED platform certified by this
+  installation: whoever holds the folder can be that actor and make evidence that this installation accepts.
+- \`audit FILE\` checks a broker's records offline, from \`--out\` or \`.vouch/audits\`; \`--head DIGEST\` demands that a record
+  seen before is still among them.
+
+The rest is what \`vouch COMMAND --help\` says, of every command (made by \`npm run commands\`, do not edit).
+`;
+
+/** The whole text of the reference. */
+export async function reference(): Promise<string> {
+  const program = new Command('vouch').helpCommand(false);
+  await addCommands(program, () => true);
+  return `${HEAD}\n${program.commands.flatMap((command) => sections(command, 'vouch')).join('\n')}`;
+}
+
+function sections(command: CommandUnknownOpts, parent: string): string[] {
+  const name = `${parent} ${command.name()}`;
+  command.configureHelp({ helpWidth: WIDTH }).helpCommand(false);
+  const inner = command.commands.flatMap((sub) => sections(sub, name));
+  const own = `${'#'.repeat(name.split(' ').length)} ${name}\n\n\`\`\`\n${command.helpInformation().trimEnd()}\n\`\`\`\n`;
+  return [own, ...inner];
+}
+
+if (import.meta.main) writeFileSync(REFERENCE, await reference());
