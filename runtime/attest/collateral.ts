@@ -14,7 +14,7 @@ import { MAX_FILE_BYTES } from '../../protocols/attestation/limits.ts';
 import type { Policy } from '../../protocols/attestation/policy.ts';
 import { sha256Hex } from '../../protocols/encoding.ts';
 import { VouchError } from '../../protocols/errors.ts';
-import { readNamed, writeWhole } from '../home/files.ts';
+import { demandWritableFolder, fileError, readNamed, writeWhole } from '../home/files.ts';
 import { folder } from '../home/home.ts';
 
 export { MAX_FILE_BYTES } from '../../protocols/attestation/limits.ts';
@@ -37,6 +37,8 @@ export function readCollateral(directory: string): SortedFiles {
   try {
     names = readdirSync(directory, { recursive: true, encoding: 'utf8' }).sort();
   } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ENOENT')
+      throw fileError(error, directory, 'read', 'collateral');
     throw new VouchError('bad-file', `collateral ${directory}: there is no such folder`, { cause: error });
   }
   const files: NamedBytes[] = [];
@@ -71,10 +73,11 @@ export async function addCollateral(
   if (wrong !== undefined) {
     throw new VouchError('bad-input', `${wrong.name}: expected collateral, got ${wrong.reason}`);
   }
+  await demandWritableFolder(directory);
   const added: string[] = [];
   for (const { bytes } of read) {
     const name = path.join(directory, sha256Hex(bytes));
-    await writeWhole(name, bytes, 0o644);
+    await writeWhole(name, bytes, { mode: 0o644 });
     added.push(name);
   }
   return added;

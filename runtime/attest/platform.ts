@@ -14,7 +14,7 @@ import {
 import { signerFromSeed } from '../../protocols/cose.ts';
 import { base64url, fromBase64url, fromHex, hex, randomBytes } from '../../protocols/encoding.ts';
 import { VouchError } from '../../protocols/errors.ts';
-import { readNamed } from '../home/files.ts';
+import { readText } from '../home/files.ts';
 import { simulatedRoot } from './simulated-root.ts';
 
 const PlatformFile = z.strictObject({
@@ -46,7 +46,7 @@ export async function issuePlatform(): Promise<string> {
 
 /** Reads a platform file. Throws `bad-file`; the message quotes nothing of it. */
 export async function readPlatform(path: string): Promise<SimulatedPlatform> {
-  const text = new TextDecoder().decode(readNamed(path, 'simulated platform', 16 * 1024));
+  const text = readText(path, 'simulated platform', 16 * 1024);
   try {
     const { root, device, seed } = PlatformFile.parse(JSON.parse(text));
     return {

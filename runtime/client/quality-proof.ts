@@ -10,7 +10,7 @@ import type { ModelManifest } from '../../protocols/enclave.ts';
 import { canonicalJson } from '../../protocols/encoding.ts';
 import { messageOf, VouchError } from '../../protocols/errors.ts';
 import type { Phase, ProofProgress, PublishedProof, QualityStatement } from '../../protocols/proof.ts';
-import { writeWhole } from '../home/files.ts';
+import { demandWritable, writeWhole } from '../home/files.ts';
 import { folder } from '../home/home.ts';
 import { putBlob } from '../nats/blobs.ts';
 import type { Bus } from '../nats/bus.ts';
@@ -205,10 +205,15 @@ async function testSetBound(
   }
 }
 
+const proofFile = (job: string): string => folder('proofs', `${job}.json`);
+
+/** Throws unless `saveProof` can write there: for before the work. */
+export const demandProofSavable = (file = proofFile('job')): Promise<void> => demandWritable(file);
+
 /** Keeps a published proof in `.vouch/proofs`, or where told. Returns the file's path. */
 export async function saveProof(published: PublishedProof, file?: string): Promise<string> {
-  const path = file ?? folder('proofs', `${published.record.job}.json`);
-  await writeWhole(path, `${canonicalJson(published)}\n`, 0o644);
+  const path = file ?? proofFile(published.record.job);
+  await writeWhole(path, `${canonicalJson(published)}\n`, { mode: 0o644 });
   return path;
 }
 

@@ -2,14 +2,11 @@
 import { constants, type FileHandle, open } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import { type ByteSource, demandWithin } from '../../circuits/groth16/source.ts';
-import { messageOf, VouchError } from '../../protocols/errors.ts';
+import { VouchError } from '../../protocols/errors.ts';
+import { fileError } from './files.ts';
 
 /** What one read can give is less than 2 GiB. */
 const PIECE_BYTES = 2 ** 30;
-const REASONS: Record<string, string> = {
-  ENOENT: 'there is no such file',
-  EACCES: 'it may not be read',
-};
 
 export interface FileSource extends ByteSource, AsyncDisposable {
   /** absolute */
@@ -25,14 +22,13 @@ export interface FileSource extends ByteSource, AsyncDisposable {
 
 /** Opens a file for reading. `what` names it in errors: `bad-file` with the reason when it is not one. */
 export async function openFile(path: string, what: string): Promise<FileSource> {
-  const bad = (why: string, cause?: unknown) =>
-    new VouchError('bad-file', `${what} ${path}: ${why}`, { cause });
+  const bad = (why: string) => new VouchError('bad-file', `${what} ${path}: ${why}`);
   let file: FileHandle;
   try {
     // Opening a pipe would wait for its writer.
     file = await open(path, constants.O_RDONLY | (constants.O_NONBLOCK ?? 0));
   } catch (error) {
-    throw bad(REASONS[(error as NodeJS.ErrnoException).code ?? ''] ?? messageOf(error), error);
+    throw fileError(error, path, 'read', what);
   }
   try {
     const found = await file.stat({ bigint: true });
@@ -50,7 +46,7 @@ export async function openFile(path: string, what: string): Promise<FileSource> 
         for (let at = 0; at < target.byteLength; ) {
           const length = Math.min(target.byteLength - at, PIECE_BYTES);
           const { bytesRead } = await file.read(target, at, length, offset + at).catch((error: unknown) => {
-            throw bad(messageOf(error), error);
+            throw fileError(error, path, 'read', what);
           });
           if (bytesRead === 0) throw bad('it was cut off while it was read');
           at += bytesRead;

@@ -1,9 +1,7 @@
 /** What `npm start` runs now, in `.vouch/context.json`, for commands in other terminals. */
-import { readFileSync } from 'node:fs';
-import { rm } from 'node:fs/promises';
 import { z } from 'zod';
 import { VouchError } from '../../protocols/errors.ts';
-import { writeWhole } from './files.ts';
+import { readTextIfThere, removeFile, writeWhole } from './files.ts';
 import { folder, vouchHome } from './home.ts';
 
 const RunningVouch = z.object({
@@ -21,15 +19,13 @@ const runningFile = (): string => folder('context.json');
 /** Lets every command of this installation find what `npm start` runs; returns the way to take that back. */
 export async function publishRunning(running: RunningVouch): Promise<() => Promise<void>> {
   await writeWhole(runningFile(), `${JSON.stringify(running, null, 2)}\n`);
-  return () => rm(runningFile(), { force: true });
+  return () => removeFile(runningFile());
 }
 
 /** What `npm start` runs now. Throws `bad-file` when nothing runs or the file is damaged. */
 export function readRunning(): RunningVouch {
-  let text: string;
-  try {
-    text = readFileSync(runningFile(), 'utf8');
-  } catch {
+  const text = readTextIfThere(runningFile(), 'what runs here');
+  if (text === undefined) {
     throw new VouchError(
       'bad-file',
       `no running Vouch is known in ${vouchHome()}: run npm start in another terminal, or pass --nats URL and --creds FOLDER`,

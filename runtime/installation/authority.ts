@@ -6,8 +6,6 @@
  * The seeds lie in one file, mode 0600, and never leave it; `authority.conf` holds public parts only. Whoever
  * can read the seeds can be anyone. A minted credential cannot be revoked here; give it a `ttlSeconds`.
  */
-import { randomBytes } from 'node:crypto';
-import { chmod, link, mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import {
   Algorithms,
@@ -22,8 +20,9 @@ import {
   newScopedSigner,
 } from 'nats-jwt';
 import { z } from 'zod';
-import { messageOf, VouchError } from '../../protocols/errors.ts';
+import { VouchError } from '../../protocols/errors.ts';
 import { ROLES, type Role, token } from '../../protocols/subjects.ts';
+import { createWhole, readTextIfThere, writeWhole } from '../home/files.ts';
 import { crossings, INNER_ROLES, rightsOf } from '../nats/rights.ts';
 
 const Seed = z.string().regex(/^S[OA][A-Z2-7]{56}$/);
@@ -52,7 +51,7 @@ export interface Authority {
  * the server. Throws `bad-file` when the seeds are there but unreadable: they are never replaced silently.
  */
 export async function ensureAuthority(stateDir: string): Promise<Authority> {
-  const seeds = await ensureSeeds(join(stateDir, 'keys'));
+  const seeds = await ensureSeeds(join(stateDir, 'keys', 'authority.json'));
   const text = new TextEncoder();
   const pair = (seed: string) => fromSeed(text.encode(seed));
   const [operator, system] = [pair(seeds.operator), pair(seeds.system)];
@@ -124,8 +123,7 @@ export async function ensureAuthority(stateDir: string): Promise<Authority> {
     signed,
   );
   await writeWhole(
-    join(stateDir, 'nats'),
-    'authority.conf',
+    join(stateDir, 'nats', 'authority.conf'),
     [
       '# Written by Vouch from .vouch/keys at every start. Public parts only.',
       `operator: ${operatorJwt}`,
@@ -166,9 +164,8 @@ export async function ensureAuthority(stateDir: string): Promise<Authority> {
   };
 }
 
-async function ensureSeeds(folder: string): Promise<SeedFile> {
-  const path = join(folder, 'authority.json');
-  const existing = await readSeeds(path);
+async function ensureSeeds(path: string): Promise<SeedFile> {
+  const existing = readSeeds(path);
   if (existing !== undefined && ROLES.every((role) => existing.signing[role] !== undefined)) return existing;
   const seed = (pair: { getSeed(): Uint8Array }) => new TextDecoder().decode(pair.getSeed());
   const seeds: SeedFile = existing ?? {
@@ -180,20 +177,15 @@ async function ensureSeeds(folder: string): Promise<SeedFile> {
     signing: {},
   };
   for (const role of ROLES) seeds.signing[role] ??= seed(createAccount());
-  const replace = existing !== undefined;
-  await writeWhole(folder, 'authority.json', `${JSON.stringify(seeds, null, 2)}\n`, { replace });
+  const write = existing === undefined ? createWhole : writeWhole;
+  await write(path, `${JSON.stringify(seeds, null, 2)}\n`);
   // Another process may have been first: what lies there now counts.
-  return (await readSeeds(path)) ?? seeds;
+  return readSeeds(path) ?? seeds;
 }
 
-async function readSeeds(path: string): Promise<SeedFile | undefined> {
-  let content: string;
-  try {
-    content = await readFile(path, 'utf8');
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
-    throw new VouchError('bad-file', `${path}: cannot read the NATS seeds (${messageOf(error)})`);
-  }
+function readSeeds(path: string): SeedFile | undefined {
+  const content = readTextIfThere(path, 'NATS seeds');
+  if (content === undefined) return undefined;
   try {
     return SeedFile.parse(JSON.parse(content));
   } catch {
@@ -201,29 +193,5 @@ async function readSeeds(path: string): Promise<SeedFile | undefined> {
       'bad-file',
       `${path}: expected the NATS seeds that Vouch wrote; restore the file, or delete it and all credentials made from it`,
     );
-  }
-}
-
-/** Writes a private file so that it is there whole or not at all. Without `replace`, an existing one stays. */
-async function writeWhole(
-  folder: string,
-  name: string,
-  content: string,
-  { replace = true }: { replace?: boolean } = {},
-): Promise<void> {
-  await mkdir(folder, { recursive: true, mode: 0o700 });
-  await chmod(folder, 0o700);
-  const path = join(folder, name);
-  const partial = `${path}.${randomBytes(6).toString('hex')}.tmp`;
-  try {
-    await writeFile(partial, content, { mode: 0o600, flag: 'wx', flush: true });
-    if (replace) await rename(partial, path);
-    else {
-      await link(partial, path).catch((error: NodeJS.ErrnoException) => {
-        if (error.code !== 'EEXIST') throw error;
-      });
-    }
-  } finally {
-    await rm(partial, { force: true });
   }
 }

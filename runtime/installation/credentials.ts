@@ -3,14 +3,14 @@
  * the policies it judges others by, and a SIMULATED platform to make evidence with. This installation's own
  * folder, `.vouch/creds`, is filled on demand from the seeds in `.vouch/keys`.
  */
-import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { existsSync } from 'node:fs';
 import path from 'node:path';
 import type { SimulatedPlatform } from '../../protocols/attestation/formats/simulated.ts';
 import { VouchError } from '../../protocols/errors.ts';
 import { ROLES, type Role, token } from '../../protocols/subjects.ts';
 import { issuePlatform, readPlatform } from '../attest/platform.ts';
 import { hasSimulatedRoot } from '../attest/simulated-root.ts';
-import { writeWhole } from '../home/files.ts';
+import { demandWritableFolder, entriesIn, readText, readTextIfThere, writeWhole } from '../home/files.ts';
 import { folder } from '../home/home.ts';
 import { identityOf } from '../nats/connect.ts';
 import { type Authority, ensureAuthority } from './authority.ts';
@@ -18,6 +18,7 @@ import { type PolicyName, policyFile, writePolicies } from './policies.ts';
 
 const PLATFORM_FILE = 'simulated-platform.json';
 const DAY_SECONDS = 86_400;
+const MAX_CREDS_BYTES = 64 * 1024;
 
 /** What a role needs on another host besides its credentials. */
 const NEEDS: Partial<Record<Role, { policies?: readonly PolicyName[]; platform?: boolean }>> = {
@@ -48,10 +49,10 @@ export const kitOf = (from: string): string => (from.endsWith('.creds') ? path.d
  */
 export async function credentials(role: Role, id: string, from: string): Promise<string> {
   const file = from.endsWith('.creds') ? from : path.join(from, fileOf(role, id));
-  if (existsSync(file)) {
-    const text = readFileSync(file, 'utf8');
-    const who = identityOf(text);
-    if (who.id === id && (who.role ?? role) === role) return text;
+  const known = readTextIfThere(file, 'credentials', MAX_CREDS_BYTES);
+  if (known !== undefined) {
+    const who = identityOf(known);
+    if (who.id === id && (who.role ?? role) === role) return known;
     // One file was named for several roles: the others lie beside it.
     if (from.endsWith('.creds') && who.role !== role) return credentials(role, id, kitOf(from));
     throw new VouchError(
@@ -72,10 +73,14 @@ export async function credentials(role: Role, id: string, from: string): Promise
 
 /** The id that the credentials at `from` are for, when they leave no choice. */
 export function idIn(from: string, role: Role): string | undefined {
-  if (from.endsWith('.creds'))
-    return existsSync(from) ? identityOf(readFileSync(from, 'utf8')).id : undefined;
-  if (isOwn(from) || !existsSync(from)) return undefined;
-  const ids = readdirSync(from).filter((name) => name.startsWith(`${role}_`) && name.endsWith('.creds'));
+  if (from.endsWith('.creds')) {
+    const text = readTextIfThere(from, 'credentials', MAX_CREDS_BYTES);
+    return text === undefined ? undefined : identityOf(text).id;
+  }
+  if (isOwn(from)) return undefined;
+  const ids = entriesIn(from, 'credentials')
+    .map(({ name }) => name)
+    .filter((name) => name.startsWith(`${role}_`) && name.endsWith('.creds'));
   return ids.length === 1 ? ids[0]!.slice(role.length + 1, -'.creds'.length) : undefined;
 }
 
@@ -103,6 +108,7 @@ export async function writeKit(
       throw new VouchError('bad-input', `creds: expected roles among ${ROLES.join(', ')}, got ${role}`);
   }
   token(id, '--id');
+  await demandWritableFolder(out);
   const known = roles as readonly Role[];
   const files = new Map<string, string>();
   for (const role of known) {
@@ -114,7 +120,7 @@ export async function writeKit(
   const policies = needs.flatMap((need) => need?.policies ?? []);
   if (policies.length > 0) await writePolicies();
   for (const name of policies)
-    files.set(path.join('policies', `${name}.json`), readFileSync(policyFile(name), 'utf8'));
+    files.set(path.join('policies', `${name}.json`), readText(policyFile(name), 'policy'));
   for (const [name, text] of files) await writeWhole(path.join(out, name), text);
   return [...files.keys()].map((name) => path.join(out, name));
 }

@@ -10,7 +10,7 @@ import { VouchError } from '../../protocols/errors.ts';
 import type { Role } from '../../protocols/subjects.ts';
 import { measure } from '../attest/measurement.ts';
 import { simulatedRoot } from '../attest/simulated-root.ts';
-import { readNamed, writeWhole } from '../home/files.ts';
+import { readTextIfThere, writeWhole } from '../home/files.ts';
 import { folder } from '../home/home.ts';
 
 /** Policy -> the roles whose evidence it judges, and whether that evidence names a model. */
@@ -80,13 +80,13 @@ export function findPolicy(
 /** A policy as every command's `--policy` names it: `genuine`, `strict`, or a file. Throws `bad-file`. */
 export function readPolicy(file: string): Policy {
   if (file === 'genuine' || file === 'strict') return BUILT_IN[file];
-  if (!existsSync(file)) {
+  const text = readTextIfThere(file, 'policy', MAX_POLICY_BYTES);
+  if (text === undefined) {
     throw new VouchError(
       'bad-file',
       `policy ${file}: there is no such file; npm start writes it, vouch creds does for another host, --policy names another`,
     );
   }
-  const text = new TextDecoder().decode(readNamed(file, 'policy', MAX_POLICY_BYTES));
   try {
     return parsePolicy(JSON.parse(text));
   } catch (error) {

@@ -3,8 +3,6 @@
  * that is released. It also says to what a sealed model and a released key are bound. The files hold secrets (mode
  * 0600) and are believed as the rest of that folder is.
  */
-import { existsSync, readFileSync } from 'node:fs';
-import { readdir, rm } from 'node:fs/promises';
 import { z } from 'zod';
 import { type Policy, parsePolicy } from '../../protocols/attestation/policy.ts';
 import { fromHex, hex, utf8 } from '../../protocols/encoding.ts';
@@ -12,7 +10,7 @@ import { FieldElement, Id } from '../../protocols/envelope.ts';
 import { VouchError } from '../../protocols/errors.ts';
 import { PIECE_BYTES, type Piece } from '../../protocols/key-shares.ts';
 import { token } from '../../protocols/subjects.ts';
-import { writeWhole } from '../home/files.ts';
+import { entriesIn, readTextIfThere, removeFile, writeWhole } from '../home/files.ts';
 import { folder } from '../home/home.ts';
 
 const KeyText = z.string().regex(/^[0-9a-f]{64}$/);
@@ -55,26 +53,28 @@ export const keepShare = (terms: Terms, broker: string, { number, bytes }: Piece
 
 /** Removes what brokers of this host hold of an earlier key of a model: a stale share would be released, and not fit. */
 export async function forget(model: string): Promise<void> {
-  const found = existsSync(folder('broker')) ? await readdir(folder('broker'), { withFileTypes: true }) : [];
+  const found = entriesIn(folder('broker'), 'broker entries');
   const brokers = found.filter((each) => each.isDirectory()).map(({ name }) => name);
   for (const file of [wholeFile(model), ...brokers.map((broker) => shareFile(model, broker))])
-    await rm(file, { force: true });
+    await removeFile(file);
 }
 
 /** A broker's entry for a model. Throws `unknown-model`, or `bad-file` for a damaged one. */
 export function readBrokerEntry(model: string, broker: string): BrokerEntry {
-  const own = shareFile(model, broker);
-  const file = existsSync(own) ? own : wholeFile(model);
-  if (!existsSync(file))
+  const [own, whole] = [shareFile(model, broker), wholeFile(model)];
+  const share = readTextIfThere(own, 'broker entry');
+  const text = share ?? readTextIfThere(whole, 'broker entry');
+  if (text === undefined)
     throw new VouchError('unknown-model', `model ${model}: key-broker ${broker} holds no key for it`);
   try {
-    const entry = StoredEntry.parse(JSON.parse(readFileSync(file, 'utf8')));
+    const entry = StoredEntry.parse(JSON.parse(text));
     const known = { model: entry.model, commitment: entry.commitment, policy: parsePolicy(entry.policy) };
     return entry.version === 1
       ? { ...known, secret: entry.key }
       : { ...known, secret: entry.piece, share: entry.share };
   } catch {
     // The cause could quote the key.
+    const file = share === undefined ? whole : own;
     throw new VouchError('bad-file', `${file}: not a broker entry; publish the model again`);
   }
 }

@@ -3,14 +3,14 @@ import type { Architecture } from '../../circuits/model/architecture.ts';
 import { preprocess } from '../../circuits/model/preprocessing.ts';
 import type { TestSet } from '../../circuits/model/test-set.ts';
 import { messageOf, VouchError } from '../../protocols/errors.ts';
-import { readNamed } from '../home/files.ts';
+import { readText } from '../home/files.ts';
 import { type CreditRow, readCreditData } from './credit-data.ts';
 
 const MAX_BYTES = 64 * 1024 * 1024;
 
 /** The rows of a labelled file. Throws `bad-file`, which names the file, the line and the column. */
 export function readRows(file: string): CreditRow[] {
-  const text = new TextDecoder().decode(readNamed(file, 'data', MAX_BYTES));
+  const text = readText(file, 'data', MAX_BYTES);
   try {
     return readCreditData(text);
   } catch (error) {

@@ -5,13 +5,14 @@
  * What is read is checked against its digest, so neither the server nor another writer can change a blob; either
  * can make it unreadable. Blobs are not encrypted here, and whoever may read chunks may read all of them.
  */
-import { createHash, randomBytes } from 'node:crypto';
-import { mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { createHash } from 'node:crypto';
+import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { VouchError } from '../../protocols/errors.ts';
 import { CHUNK_BYTES, STREAMS } from '../../protocols/streams.ts';
 import { subjects } from '../../protocols/subjects.ts';
+import { writeWhole } from '../home/files.ts';
 import type { Bus } from './bus.ts';
 import { retry } from './retry.ts';
 
@@ -194,25 +195,9 @@ export async function getChunk(
       `chunk ${digest}: what is stored under this digest has another one; it was not written by an honest client`,
     );
   }
-  if (path !== undefined) await keep(path, message.data);
+  // Not synced: what a power cut damages is fetched again.
+  if (path !== undefined) await writeWhole(path, message.data, { sync: false });
   return message.data;
-}
-
-/** Writes whole or not at all. Throws `storage-full`. */
-async function keep(path: string, bytes: Uint8Array): Promise<void> {
-  const partial = `${path}.${randomBytes(6).toString('hex')}.tmp`;
-  try {
-    await mkdir(join(path, '..'), { recursive: true });
-    await writeFile(partial, bytes, { flag: 'wx' });
-    await rename(partial, path);
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOSPC') {
-      throw new VouchError('storage-full', `${path}: the disk is full; free ${bytes.length} bytes or more`);
-    }
-    throw error;
-  } finally {
-    await rm(partial, { force: true });
-  }
 }
 
 async function isStored(bus: Bus, digest: string, signal: AbortSignal | undefined): Promise<boolean> {

@@ -11,6 +11,7 @@ import { access, chmod, mkdir, rename, rm, writeFile } from 'node:fs/promises';
 import { delimiter, join, resolve } from 'node:path';
 import { promisify } from 'node:util';
 import { messageOf, VouchError } from '../../protocols/errors.ts';
+import { makeFolder } from '../home/files.ts';
 import type { Log } from '../home/log.ts';
 
 const run = promisify(execFile);
@@ -137,7 +138,7 @@ async function fetchFromApt(target: string, haveOlder: boolean, onLog: Log): Pro
     return undefined;
   }
   const work = `${target}.${randomBytes(4).toString('hex')}.tmp`;
-  await mkdir(work, { recursive: true });
+  await makeFolder(work);
   try {
     await mkdir(join(work, 'system'));
     const system = aptIn(join(work, 'system'), []);
@@ -212,8 +213,8 @@ function aptIn(folder: string, sourceOptions: string[]) {
   const quiet = { cwd: folder, timeout: 180_000, maxBuffer: 2 ** 24, env: { ...process.env, LC_ALL: 'C' } };
   return {
     async unpack(name: string, into: string): Promise<void> {
-      await mkdir(join(folder, 'lists/partial'), { recursive: true });
-      await mkdir(join(folder, 'cache/archives/partial'), { recursive: true });
+      await makeFolder(join(folder, 'lists/partial'));
+      await makeFolder(join(folder, 'cache/archives/partial'));
       await run('apt-get', [...options, 'update'], quiet);
       await run('apt-get', [...options, 'download', name], quiet);
       const { stdout } = await run('find', ['.', '-maxdepth', '1', '-name', `${name}_*.deb`], quiet);

@@ -4,13 +4,14 @@
  * sync before it acknowledges (`durable: false`), so an acknowledged message may be lost in a power cut.
  */
 import { type ChildProcess, execFile, spawn } from 'node:child_process';
-import { copyFile, mkdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { readFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { join, resolve } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { messageOf, VouchError } from '../../protocols/errors.ts';
+import { readNamed, removeFile, writeWhole } from '../home/files.ts';
 import type { Log } from '../home/log.ts';
 import { findNatsServer, syncsAlways, weakness } from './server-program.ts';
 
@@ -121,7 +122,7 @@ export async function startNats(options: NatsServerOptions): Promise<NatsServer>
       const timer = setTimeout(() => child.kill('SIGKILL'), STOP_MS);
       await exited;
       clearTimeout(timer);
-      await rm(pidFile, { force: true });
+      await removeFile(pidFile);
     },
   };
 }
@@ -197,9 +198,8 @@ function guardOf(pid: number): ChildProcess {
 
 /** Puts the repository's nats.conf beside the pieces that it includes, and writes the one about storage. */
 async function writeConf(folder: string, durable: boolean): Promise<string> {
-  await mkdir(folder, { recursive: true, mode: 0o700 });
   const conf = join(folder, 'nats.conf');
-  await copyFile(NATS_CONF, conf);
+  await writeWhole(conf, readNamed(NATS_CONF, 'configuration'));
   const lines = [
     '# Written by Vouch at every start.',
     'jetstream {',
@@ -207,7 +207,7 @@ async function writeConf(folder: string, durable: boolean): Promise<string> {
     ...(durable ? ['  sync_interval: always'] : []),
     '}',
   ];
-  await writeFile(join(folder, 'jetstream.conf'), `${lines.join('\n')}\n`, { mode: 0o600 });
+  await writeWhole(join(folder, 'jetstream.conf'), `${lines.join('\n')}\n`);
   return conf;
 }
 

@@ -13,6 +13,7 @@ import { fileURLToPath } from 'node:url';
 import { Worker } from 'node:worker_threads';
 import type { CircuitInput, EmittedCircuit, Toolchain } from '../../circuits/model/emit.ts';
 import { VouchError } from '../../protocols/errors.ts';
+import { fileError, makeFolder } from '../home/files.ts';
 import type { WitnessResult } from './witness-thread.ts';
 
 /** Removes linear constraints: on the demonstration's circuit 50,826 of 62,672 remain, in the same time as --O1. */
@@ -53,7 +54,7 @@ export interface CompileOptions {
 
 /**
  * Compiles a circuit, or finds it in the cache. Throws `bad-input` with the compiler's own words when it
- * refuses the source, `storage-full` when the cache can't be written, `cancelled` when aborted.
+ * refuses the source, `storage-full` or `bad-file` when the cache can't be written, `cancelled` when aborted.
  */
 export async function compileCircuit(
   circuit: EmittedCircuit,
@@ -65,10 +66,10 @@ export async function compileCircuit(
   try {
     const found = await openCompiled(home);
     if (found) return { ...found, cached: true };
-    await mkdir(cacheDir, { recursive: true });
+    await makeFolder(cacheDir);
     build = await mkdtemp(join(cacheDir, '.build-'));
     for (const [path, text] of templates) {
-      await mkdir(dirname(join(build, path)), { recursive: true });
+      await makeFolder(dirname(join(build, path)));
       await writeFile(join(build, path), text);
     }
     await writeFile(join(build, 'main.circom'), circuit.source);
@@ -83,7 +84,7 @@ export async function compileCircuit(
       if (error.code !== 'ENOTEMPTY' && error.code !== 'EEXIST') throw error;
     });
   } catch (error) {
-    throw storageError(error, cacheDir);
+    throw fileError(error, cacheDir, 'write', 'circuit cache');
   } finally {
     if (build) await rm(build, { recursive: true, force: true });
   }
@@ -160,17 +161,6 @@ async function runCompiler(cwd: string, signal: AbortSignal | undefined): Promis
     const text = output.replace(/\u001b\[[0-9;]*m/g, '').trim();
     throw new VouchError('bad-input', `circom refused the circuit (exit ${code}): ${text.slice(-800)}`);
   }
-}
-
-function storageError(error: unknown, cacheDir: string): unknown {
-  const { code } = error as NodeJS.ErrnoException;
-  if (error instanceof VouchError || typeof code !== 'string') return error;
-  if (code === 'ENOSPC' || code === 'EDQUOT') {
-    return new VouchError('storage-full', `circuit cache ${cacheDir}: the disk is full`, { cause: error });
-  }
-  return new VouchError('internal', `circuit cache ${cacheDir}: ${(error as Error).message}`, {
-    cause: error,
-  });
 }
 
 /**

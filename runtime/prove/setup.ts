@@ -4,8 +4,6 @@
  * installation, is how `vouch verify` knows later that *this* client made that key for that circuit.
  */
 import { createHash, createHmac, timingSafeEqual } from 'node:crypto';
-import { existsSync, readFileSync } from 'node:fs';
-import { readFile } from 'node:fs/promises';
 import { z } from 'zod';
 import { INSECURE_SINGLE_PARTY, type SetupProgress, setup } from '../../circuits/groth16/setup.ts';
 import { verificationKey } from '../../circuits/groth16/verify.ts';
@@ -13,10 +11,11 @@ import { readZkey } from '../../circuits/groth16/zkey.ts';
 import type { Architecture } from '../../circuits/model/architecture.ts';
 import { emitQualityCircuit } from '../../circuits/model/emit.ts';
 import type { TestSet } from '../../circuits/model/test-set.ts';
-import { canonicalJson, fromHex, hex, randomBytes } from '../../protocols/encoding.ts';
+import { canonicalJson } from '../../protocols/encoding.ts';
 import { Digest } from '../../protocols/envelope.ts';
-import { writeWhole } from '../home/files.ts';
+import { demandWritable, readIfThere, readNamed, readTextIfThere, writeWhole } from '../home/files.ts';
 import { folder } from '../home/home.ts';
+import { keptSecret, knownSecret } from '../home/kept-secret.ts';
 import { createPool } from '../msm/threads/pool.ts';
 import { type CompiledCircuit, circuitToolchain, compileCircuit } from './circuit-compiler.ts';
 
@@ -78,17 +77,18 @@ export async function prepareKey(
   options: { threads?: number; onProgress?: (progress: SetupProgress) => void; signal?: AbortSignal } = {},
 ): Promise<PreparedKey> {
   const known = readSetup(circuit.digest);
-  if (known && existsSync(zkeyFile(circuit.digest))) {
-    const zkey = await readFile(zkeyFile(circuit.digest));
+  if (known) {
+    const zkey = readIfThere(zkeyFile(circuit.digest), 'proving key');
     // A damaged cache file is made again.
-    if (sha256(zkey) === known.zkey) {
+    if (zkey && sha256(zkey) === known.zkey) {
       return { zkey, verificationKeyDigest: known.verificationKey, mark: known.mark, cached: true };
     }
   }
+  await demandKeyRememberable();
   const { threads, ...rest } = options;
   await using pool = await createPool(threads === undefined ? {} : { threads });
   const hash = () => createHash('blake2b512');
-  const made = await setup(await readFile(circuit.r1csPath), { field: pool, points: pool, hash }, rest);
+  const made = await setup(readNamed(circuit.r1csPath, 'circuit'), { field: pool, points: pool, hash }, rest);
   await rememberKey(circuit.digest, made.zkey, { origin: 'single-party', mark: INSECURE_SINGLE_PARTY });
   return {
     zkey: made.zkey,
@@ -96,6 +96,11 @@ export async function prepareKey(
     mark: made.insecure,
     cached: false,
   };
+}
+
+/** Throws unless `rememberKey` can write what it writes: for before the work. */
+export async function demandKeyRememberable(): Promise<void> {
+  for (const file of [zkeyFile('circuit'), manifestFile('circuit'), secretFile()]) await demandWritable(file);
 }
 
 /** Keeps a key and what is known of its origin. The caller has checked a ceremony's key before it says so. */
@@ -124,12 +129,17 @@ export function keyLink(circuit: string, verificationKey: string): { link: KeyLi
   return { link: known.origin === 'ceremony' ? 'ceremony checked' : 'made by me', mark: known.mark };
 }
 
-/** The manifest of a circuit's setup, if this installation wrote it and nobody changed it since. */
+/**
+ * The manifest of a circuit's setup, if this installation wrote it and nobody changed it since. Throws `bad-file` when
+ * the installation's secret is damaged.
+ */
 function readSetup(circuit: string): Manifest | undefined {
-  const secret = readSecret();
-  if (!secret || !existsSync(manifestFile(circuit))) return undefined;
+  const secret = knownSecret(secretFile(), SECRET_IS);
+  if (!secret) return undefined;
   try {
-    const { manifest, mac: stored } = Signed.parse(JSON.parse(readFileSync(manifestFile(circuit), 'utf8')));
+    const text = readTextIfThere(manifestFile(circuit), 'manifest');
+    if (text === undefined) return undefined;
+    const { manifest, mac: stored } = Signed.parse(JSON.parse(text));
     const right = timingSafeEqual(Buffer.from(stored, 'hex'), Buffer.from(macBy(secret, manifest), 'hex'));
     return right && manifest.circuit === circuit ? manifest : undefined;
   } catch {
@@ -139,19 +149,9 @@ function readSetup(circuit: string): Manifest | undefined {
 }
 
 const secretFile = (): string => folder('keys', 'setup-mac');
-function readSecret(): Uint8Array | undefined {
-  if (!existsSync(secretFile())) return undefined;
-  const text = readFileSync(secretFile(), 'utf8').trim();
-  return /^[0-9a-f]{64}$/.test(text) ? fromHex(text) : undefined;
-}
-async function mac(manifest: Manifest): Promise<string> {
-  let secret = readSecret();
-  if (!secret) {
-    secret = randomBytes(32);
-    await writeWhole(secretFile(), hex(secret));
-  }
-  return macBy(secret, manifest);
-}
+const SECRET_IS = 'what tells the proving keys that were made here from those of others';
+const mac = async (manifest: Manifest): Promise<string> =>
+  macBy(await keptSecret(secretFile(), SECRET_IS), manifest);
 const macBy = (secret: Uint8Array, manifest: Manifest): string =>
   createHmac('sha256', secret)
     .update(`vouch/v1/setup-manifest\0${canonicalJson(manifest)}`)

@@ -7,9 +7,6 @@
  * The audit key lies in `.vouch/keys`. Whoever has it can write another history; a stream that takes no deletes, and
  * heads that others keep, are what stands against that.
  */
-import { existsSync, readFileSync } from 'node:fs';
-import { mkdir, open } from 'node:fs/promises';
-import path from 'node:path';
 import {
   type AuditRecord,
   type Decision,
@@ -23,9 +20,9 @@ import { base64url, fromBase64url } from '../../protocols/encoding.ts';
 import { messageOf, VouchError } from '../../protocols/errors.ts';
 import { STREAMS } from '../../protocols/streams.ts';
 import { subjects } from '../../protocols/subjects.ts';
-import { readNamed } from '../home/files.ts';
+import { appendSynced, readText, readTextIfThere } from '../home/files.ts';
 import { folder } from '../home/home.ts';
-import { keptSecret } from '../home/kept-secret.ts';
+import { keptSecret, knownSecret } from '../home/kept-secret.ts';
 import type { Bus, StoredMessage } from '../nats/bus.ts';
 
 /** Twice this, and the asker's own patience (5 s) is not over. */
@@ -42,16 +39,19 @@ export interface AuditLog {
   settled(): Promise<void>;
 }
 
+const KEY_IS = 'the audit key; without it the chain cannot go on';
 const keyFile = (broker: string): string => folder('keys', `audit_${broker}`);
 export const copyFile = (broker: string): string => folder('audits', `${broker}.log`);
 
 /** This installation's audit key of a broker, made on first use. */
 export const auditSigner = async (broker: string): Promise<Signer> =>
-  signerFromSeed(await keptSecret(keyFile(broker), 'the audit key; without it the chain cannot go on'));
+  signerFromSeed(await keptSecret(keyFile(broker), KEY_IS));
 
 /** The public half, where this installation has the key. */
-export const knownAuditKey = async (broker: string): Promise<Uint8Array | undefined> =>
-  existsSync(keyFile(broker)) ? (await auditSigner(broker)).publicKey : undefined;
+export const knownAuditKey = async (broker: string): Promise<Uint8Array | undefined> => {
+  const seed = knownSecret(keyFile(broker), KEY_IS);
+  return seed && (await signerFromSeed(seed)).publicKey;
+};
 
 /** One record a line, base64url. Throws `bad-file`. */
 export function decodeChain(text: string, file: string): Uint8Array[] {
@@ -69,7 +69,7 @@ export const encodeChain = (records: readonly Uint8Array[]): string =>
   records.map((record) => `${base64url(record)}\n`).join('');
 
 export const readChainFile = (file: string): Uint8Array[] =>
-  decodeChain(new TextDecoder().decode(readNamed(file, 'audit log', MAX_FILE_BYTES)), file);
+  decodeChain(readText(file, 'audit log', MAX_FILE_BYTES), file);
 
 /** A broker's records in the stream, from its first. */
 export async function* storedRecords(bus: Bus, broker: string): AsyncGenerator<StoredMessage> {
@@ -90,7 +90,7 @@ export async function openAuditLog(bus: Bus, broker: string): Promise<AuditLog> 
   const signer = await auditSigner(broker);
   const subject = subjects.audit(broker);
   const file = copyFile(broker);
-  const copy = existsSync(file) ? decodeChain(readFileSync(file, 'utf8'), file) : [];
+  const copy = decodeChain(readTextIfThere(file, 'audit log', MAX_FILE_BYTES) ?? '', file);
   const conflict = (why: string) =>
     new VouchError(
       'conflict',
@@ -210,22 +210,4 @@ export async function openAuditLog(bus: Bus, broker: string): Promise<AuditLog> 
       await queue;
     },
   };
-}
-
-/** Appends to a file, made where it is not there, and returns once it is on the disk. Throws `storage-full`, `bad-file`. */
-async function appendSynced(file: string, text: string): Promise<void> {
-  try {
-    await mkdir(path.dirname(file), { recursive: true, mode: 0o700 });
-    const handle = await open(file, 'a', 0o600);
-    try {
-      await handle.writeFile(text);
-      await handle.sync();
-    } finally {
-      await handle.close();
-    }
-  } catch (error) {
-    const { code } = error as NodeJS.ErrnoException;
-    const full = code === 'ENOSPC' || code === 'EDQUOT';
-    throw new VouchError(full ? 'storage-full' : 'bad-file', `${file}: not written (${messageOf(error)})`);
-  }
 }

@@ -3,11 +3,11 @@
  * closes, so it does not outlive a parent that was killed. What it says goes to a log file.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
-import { closeSync, mkdirSync, openSync } from 'node:fs';
 import path from 'node:path';
 import { createInterface } from 'node:readline';
 import { VouchError } from '../../protocols/errors.ts';
 import type { Role } from '../../protocols/subjects.ts';
+import { openLog } from '../home/files.ts';
 import { folder, PACKAGE_ROOT } from '../home/home.ts';
 import type { RunningChild } from './supervisor.ts';
 
@@ -26,19 +26,17 @@ export interface RoleProcess extends RunningChild {
 /** Starts `vouch start <role>` and waits until it is ready. Throws `not-ready` with the place of its log. */
 export async function startProcess(role: Role, id: string, args: readonly string[]): Promise<RoleProcess> {
   const logFile = folder('logs', `${role}_${id}.log`);
-  mkdirSync(path.dirname(logFile), { recursive: true, mode: 0o700 });
-  const log = openSync(logFile, 'a', 0o600);
+  await using log = await openLog(logFile);
   const cli = path.join(
     PACKAGE_ROOT,
     import.meta.filename.endsWith('.ts') ? 'runtime/commands/cli.ts' : 'dist/runtime/commands/cli.js',
   );
   const child = spawn(process.execPath, [cli, 'start', role, '--id', id, ...args], {
-    stdio: ['pipe', 'pipe', log],
+    stdio: ['pipe', 'pipe', log.fd],
     env: { ...process.env, [LIFELINE]: '1' },
     // Ctrl-C goes to the parent, which stops its children in order.
     detached: true,
   });
-  closeSync(log);
   child.stdin?.on('error', () => {});
   const exited = new Promise<number>((resolve) => {
     child.once('exit', (code, signal) => resolve(code ?? (signal ? -1 : 1)));
