@@ -5,7 +5,7 @@ import { fromHex, hex } from '../../protocols/encoding.ts';
 import { VouchError } from '../../protocols/errors.ts';
 import { STREAMS } from '../../protocols/streams.ts';
 import { filters, lastToken, token } from '../../protocols/subjects.ts';
-import { writeWhole } from '../home/files.ts';
+import { demandWritable, writeWhole } from '../home/files.ts';
 import { encodeChain, knownAuditKey, readChainFile, storedRecords } from '../roles/audit-log.ts';
 import { networked, type OptionsOf } from './declaration.ts';
 import { asClient, networkOf } from './network.ts';
@@ -38,6 +38,7 @@ export async function auditCommand(
   options: AuditCommand,
   print: Print,
 ): Promise<boolean> {
+  if (options.out !== undefined) await demandWritable(options.out);
   const logs =
     file === undefined
       ? await fetchLogs(options)
@@ -49,7 +50,8 @@ export async function auditCommand(
       `audit: expected --broker beside --key, --head and --out, one of ${brokers}`,
     );
   }
-  if (options.out !== undefined) await writeWhole(options.out, encodeChain(logs[0]?.records ?? []), 0o644);
+  if (options.out !== undefined)
+    await writeWhole(options.out, encodeChain(logs[0]?.records ?? []), { mode: 0o644 });
   const judged = [];
   for (const log of logs) judged.push(await judge(log, options));
   if (options.json) print(judged.map(({ lines: _, ...rest }) => rest));

@@ -7,6 +7,7 @@ import path from 'node:path';
 import { Command, CommanderError } from '@commander-js/extra-typings';
 import { RemoteError } from '../../protocols/envelope.ts';
 import { messageOf, VouchError } from '../../protocols/errors.ts';
+import { fileErrorOf } from '../home/files.ts';
 import { PACKAGE_ROOT } from '../home/home.ts';
 import { INTERRUPTED, isStopping, say } from './terminal.ts';
 
@@ -23,8 +24,6 @@ const WRONG_USE = new Set([
   'storage-full',
   'busy',
 ]);
-/** What the system says of a full disk, where nobody has put it into words before. */
-const FULL: ReadonlySet<string> = new Set(['ENOSPC', 'EDQUOT']);
 
 // Whoever reads us may stop reading: head, grep -q.
 process.stdout.on('error', () => process.exit());
@@ -60,14 +59,11 @@ function end(error: unknown): number {
     say('vouch: stopped');
     return INTERRUPTED;
   }
-  if (error instanceof VouchError) {
-    say(`vouch: ${error.message}`);
+  const known = error instanceof VouchError ? error : fileErrorOf(error);
+  if (known) {
+    say(`vouch: ${known.message}`);
     // What another party refuses is a failure, not our wrong use.
-    return WRONG_USE.has(error.code) && !(error instanceof RemoteError) ? 2 : 1;
-  }
-  if (FULL.has((error as NodeJS.ErrnoException)?.code ?? '')) {
-    say(`vouch: the disk is full (${messageOf(error)}); free some space and try again`);
-    return 2;
+    return WRONG_USE.has(known.code) && !(known instanceof RemoteError) ? 2 : 1;
   }
   say(`vouch: this is a defect: ${error instanceof Error ? error.stack : messageOf(error)}`);
   return 1;

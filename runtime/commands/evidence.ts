@@ -8,7 +8,7 @@ import { VouchError } from '../../protocols/errors.ts';
 import { createIdentity } from '../attest/identity.ts';
 import { nvidiaGpus } from '../attest/nvidia.ts';
 import { providerOf, teeFound } from '../attest/providers.ts';
-import { writeWhole } from '../home/files.ts';
+import { demandWritable, writeWhole } from '../home/files.ts';
 import { allowSimulator, type OptionsOf, providerOption, simulatedOption } from './declaration.ts';
 import { type Print, print, say } from './terminal.ts';
 
@@ -45,13 +45,14 @@ export async function hostEvidence(
       `--gpu simulated: expected it beside --provider simulated, not ${name}`,
     );
   }
+  if (out !== undefined) await demandWritable(out);
   const own = await providerOf(name);
   const provider = gpu === 'nvidia' ? { ...own, gpus: nvidiaGpus() } : own;
   const identity = await createIdentity('worker', 'host', { provider, hasGpus: () => gpu !== undefined });
   const document = await identity.evidence(nonce);
   const text = JSON.stringify(document, null, 2);
   if (out === undefined) print(text);
-  else await writeWhole(out, `${text}\n`, 0o644);
+  else await writeWhole(out, `${text}\n`, { mode: 0o644 });
   say(
     `${document.hardware ? '' : 'SIMULATED: '}evidence by ${name}${gpu === undefined ? '' : ` and ${gpu} GPUs`}; its keys are thrown away, it is for looking at: vouch verify FILE`,
   );

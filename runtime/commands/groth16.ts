@@ -2,12 +2,11 @@
  * `vouch groth16`: twins of snarkjs's `groth16 prove|fullprove|verify` (g16p, g16f, g16v): the same arguments, defaults
  * and files, byte for byte as snarkjs lays them out. A proof is verified before it is written.
  */
-import { statSync, writeFileSync } from 'node:fs';
 import type { Command } from '@commander-js/extra-typings';
 import type { Proved } from '../../circuits/groth16/prove.ts';
 import { messageOf, VouchError } from '../../protocols/errors.ts';
 import { createProgress } from '../client/progress.ts';
-import { readNamed, writeWhole } from '../home/files.ts';
+import { demandWritable, readText, writeWhole } from '../home/files.ts';
 import type { LoadedKey, ProgressOptions } from '../msm/prover.ts';
 import { insecureBlinding } from '../prove/blinding.ts';
 import { createProver, groth16, type Input, type Proof, type VerificationKey } from '../prove/prover.ts';
@@ -106,6 +105,8 @@ async function proveTo(
   signal: AbortSignal,
   work: (key: LoadedKey, options: Blinded) => Promise<Proved>,
 ): Promise<void> {
+  await demandWritable(files.proof);
+  await demandWritable(files.public);
   const progress = createProgress();
   let phase: string | undefined;
   let began = 0;
@@ -139,18 +140,11 @@ async function proveTo(
 /** JSON as snarkjs's writer lays it out: one space a level, an empty array on two lines, no line end at the end. */
 async function write(path: string, value: object): Promise<void> {
   const text = Array.isArray(value) && value.length === 0 ? '[\n]' : JSON.stringify(value, null, 1);
-  const isFile = statSync(path, { throwIfNoEntry: false })?.isFile() ?? true;
-  if (isFile) return writeWhole(path, text, 0o644);
-  try {
-    // A device or a pipe is written to, not replaced by a file.
-    writeFileSync(path, text);
-  } catch (cause) {
-    throw new VouchError('bad-file', `${path} could not be written: ${messageOf(cause)}`, { cause });
-  }
+  await writeWhole(path, text, { mode: 0o644 });
 }
 
 function readJson(path: string, what: string): unknown {
-  const text = new TextDecoder().decode(readNamed(path, what, MAX_JSON_BYTES));
+  const text = readText(path, what, MAX_JSON_BYTES);
   try {
     return JSON.parse(text);
   } catch (error) {

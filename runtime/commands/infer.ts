@@ -4,7 +4,7 @@ import { parseArchitecture } from '../../circuits/model/architecture.ts';
 import { VouchError } from '../../protocols/errors.ts';
 import { readApplications } from '../client/applications.ts';
 import { infer, verifyService } from '../client/client.ts';
-import { readNamed, writeWhole } from '../home/files.ts';
+import { demandWritableFolder, readText, writeWhole } from '../home/files.ts';
 import { folder } from '../home/home.ts';
 import { kitOf } from '../installation/credentials.ts';
 import { findPolicy } from '../installation/policies.ts';
@@ -40,10 +40,8 @@ export async function inferCommand(
   options: Network & Pick<OptionsOf<typeof declared>, 'policy' | 'json'>,
   print: Print,
 ): Promise<void> {
-  const text =
-    file === '-'
-      ? await readStdin()
-      : new TextDecoder().decode(readNamed(file, 'applications', MAX_INPUT_BYTES));
+  await demandWritableFolder(folder('receipts'));
+  const text = file === '-' ? await readStdin() : readText(file, 'applications', MAX_INPUT_BYTES);
   const policy = findPolicy('inference', options.policy, kitOf(options.creds));
   await asClient(options, async (bus, source) => {
     const { architecture } = await readManifest(bus, model);

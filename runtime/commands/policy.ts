@@ -13,7 +13,7 @@ import {
   type Registers,
 } from '../../protocols/attestation/policy.ts';
 import { VouchError } from '../../protocols/errors.ts';
-import { writeWhole } from '../home/files.ts';
+import { demandWritable, writeWhole } from '../home/files.ts';
 import { readPolicy } from '../installation/policies.ts';
 import { judging, type OptionsOf } from './declaration.ts';
 import { type Print, print, say } from './terminal.ts';
@@ -53,6 +53,7 @@ export async function initPolicy(
   print: Print,
   say: (line: string) => void,
 ): Promise<void> {
+  if (options.out !== undefined) await demandWritable(options.out);
   const question = readEvidence(files, options);
   const judge = (policy: EvidencePolicy) => judgeEvidence({ ...question, policy });
   const { claims, checks } = await judge(BUILT_IN.genuine);
@@ -67,7 +68,7 @@ export async function initPolicy(
   const policy = policyFrom(all);
   const text = `${JSON.stringify(policy, null, 2)}\n`;
   if (options.out === undefined) print(text.trimEnd());
-  else await writeWhole(options.out, text, 0o644);
+  else await writeWhole(options.out, text, { mode: 0o644 });
   const { checks: strictly } = await judge(completePolicy(policy));
   for (const { id, status, detail } of strictly) {
     if (status === 'fail') say(`this evidence does not meet it yet: ${id}: ${detail}`);

@@ -6,6 +6,7 @@ import { VouchError } from '../../protocols/errors.ts';
 import { createProgress } from '../client/progress.ts';
 import {
   awaitStatement,
+  demandProofSavable,
   judgeProof,
   keyWorth,
   prepareStatement,
@@ -56,6 +57,7 @@ export async function proveCommand(
   options: Network & Omit<OptionsOf<typeof declared>, keyof Network>,
   { say, print, signal }: { say: Log; print: Print; signal: AbortSignal },
 ): Promise<void> {
+  await demandProofSavable(options.out);
   const policy = findPolicy('prover', options.policy, kitOf(options.creds));
   const rows = readRows(testSetFile(model, options.testSet));
   await asClient(options, async (bus, source) => {

@@ -1,5 +1,4 @@
 /** `vouch setup`: the ceremony path, by snarkjs; the key replaces the single-party key of that circuit. */
-import { readFile } from 'node:fs/promises';
 import type { Command } from '@commander-js/extra-typings';
 import { openPowersOfTau, type PowersOfTau } from '../../circuits/groth16/ptau.ts';
 import { domainBits } from '../../circuits/groth16/qap.ts';
@@ -8,11 +7,12 @@ import { readZkey } from '../../circuits/groth16/zkey.ts';
 import { parseArchitecture } from '../../circuits/model/architecture.ts';
 import { VouchError } from '../../protocols/errors.ts';
 import { openFile } from '../home/file-source.ts';
+import { readNamed } from '../home/files.ts';
 import type { Log } from '../home/log.ts';
 import { readRunning } from '../home/running.ts';
 import { readManifest } from '../models/obtain.ts';
 import { readRows, testSetOf } from '../models/test-sets.ts';
-import { CEREMONY, prepareCircuit, rememberKey } from '../prove/setup.ts';
+import { CEREMONY, demandKeyRememberable, prepareCircuit, rememberKey } from '../prove/setup.ts';
 import { ceremonyKey, closeSnarkjs } from '../prove/snarkjs.ts';
 import { networked, type OptionsOf } from './declaration.ts';
 import { asClient, type Network, networkOf } from './network.ts';
@@ -45,7 +45,8 @@ export async function setupCommand(
   say: Log,
   signal: AbortSignal,
 ): Promise<void> {
-  // What is wrong with the file is said before minutes are spent.
+  // What is wrong with files is said before minutes are spent.
+  await demandKeyRememberable();
   const { power } = await preparedPowers(options.ptau);
   const model = options.model ?? readRunning().model;
   if (model === undefined) throw new VouchError('bad-input', 'setup: expected --model NAME, got none');
@@ -55,7 +56,7 @@ export async function setupCommand(
   );
   say('compiling the circuit');
   const circuit = await prepareCircuit(architecture, testSetOf(rows, architecture), { signal });
-  const r1cs = await readFile(circuit.r1csPath);
+  const r1cs = readNamed(circuit.r1csPath, 'circuit');
   const needed = domainBits(readR1cs(r1cs));
   if (power < needed) {
     throw new VouchError(
