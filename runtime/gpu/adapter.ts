@@ -4,6 +4,7 @@
  */
 import { Capability } from '../../protocols/device.ts';
 import { messageOf, VouchError } from '../../protocols/errors.ts';
+import type { Sight } from './probe.ts';
 
 export interface GpuHandle {
   readonly adapter: GPUAdapter;
@@ -34,28 +35,55 @@ const LIMITS = ['maxBufferSize', 'maxStorageBufferBindingSize'] as const;
 /** An engine's keys and scratch on a device whose memory is not known. */
 const MEMORY_BYTES = 4 * 2 ** 30;
 
+const notStarted = (error: unknown): VouchError =>
+  new VouchError('not-ready', `no GPU: WebGPU does not start here (${messageOf(error)})`, { cause: error });
+
+/** WebGPU's first adapter. Throws `not-ready` where there is none. */
+export async function findAdapter(): Promise<GPUAdapter> {
+  let adapter: GPUAdapter | null;
+  try {
+    adapter = await (await entryPoint()).requestAdapter({ powerPreference: 'high-performance' });
+  } catch (error) {
+    throw notStarted(error);
+  }
+  if (!adapter) throw new VouchError('not-ready', 'no GPU: WebGPU finds no adapter on this machine');
+  return adapter;
+}
+
+export function sightOf({ info }: GPUAdapter): Sight {
+  const name = info.description || info.device || info.vendor || 'unnamed adapter';
+  const software =
+    info.isFallbackAdapter ||
+    /llvmpipe|lavapipe|swiftshader|software/i.test(`${name} ${info.architecture} ${info.device}`);
+  return { name, software };
+}
+
+/** Throws `not-ready` for a software adapter that nobody asked for. */
+function demandHardware({ name, software }: Sight, allowSoftware: boolean): void {
+  if (software && !allowSoftware)
+    throw new VouchError('not-ready', `no GPU: the only adapter is a software one (${name})`);
+}
+
+/** Whether another process has found an adapter, after which this one asks by itself. A browser asks by itself. */
+let probed = typeof navigator.gpu?.requestAdapter === 'function';
+
 /**
  * The host's first adapter with a device on it. Throws `not-ready` where there is none: no driver, no GPU, or
  * only a software one.
  */
 export async function openGpu({ allowSoftware = false } = {}): Promise<GpuHandle> {
-  let adapter: GPUAdapter | null;
-  try {
-    adapter = await (await entryPoint()).requestAdapter({ powerPreference: 'high-performance' });
-  } catch (error) {
-    throw new VouchError('not-ready', `no GPU: WebGPU does not start here (${messageOf(error)})`, {
-      cause: error,
+  if (!probed) {
+    // A browser without WebGPU cannot load it.
+    const { probeAdapter } = await import('./probe.ts').catch((error: unknown) => {
+      throw notStarted(error);
     });
+    demandHardware(await probeAdapter(), allowSoftware);
+    probed = true;
   }
-  if (!adapter) throw new VouchError('not-ready', 'no GPU: WebGPU finds no adapter on this machine');
+  const adapter = await findAdapter();
   const { info, limits } = adapter;
-  const name = info.description || info.device || info.vendor || 'unnamed adapter';
-  const software =
-    info.isFallbackAdapter ||
-    /llvmpipe|lavapipe|swiftshader|software/i.test(`${name} ${info.architecture} ${info.device}`);
-  if (software && !allowSoftware) {
-    throw new VouchError('not-ready', `no GPU: the only adapter is a software one (${name})`);
-  }
+  const { name, software } = sightOf(adapter);
+  demandHardware({ name, software }, allowSoftware);
   let device: GPUDevice;
   try {
     device = await adapter.requestDevice({

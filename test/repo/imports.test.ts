@@ -53,10 +53,12 @@ const DOORS: Record<string, string> = {
 /** Files that run in a browser as well. */
 const BROWSER_SAFE = /^(protocols|circuits|actors|runtime\/msm|runtime\/gpu)\//;
 
-/** The one thing in those folders that differs between Node and a browser: how a thread is started. */
+/** What differs between Node and a browser in those folders: how a thread is started, and how a GPU is looked for. */
 const NODE_ONLY: Record<string, string[]> = {
   'runtime/msm/threads/node-thread.ts': ['node:worker_threads'],
   'runtime/msm/threads/worker.ts': ['node:worker_threads'],
+  'runtime/gpu/probe.ts': ['node:child_process', 'node:url'],
+  'runtime/gpu/sight.ts': [],
 };
 
 /** A browser's entry point -> what all that it loads may consist of. Pages hold no credentials. */
@@ -201,7 +203,7 @@ test('what a browser runs uses nothing of Node', () => {
   assert.equal(globals, [], 'these use a global of Node');
 });
 
-test('exceptions for threads are still needed', () => {
+test('exceptions for Node are still needed', () => {
   for (const path of Object.keys(NODE_ONLY))
     assert.ok(imports.has(path), `${path} is gone; so should its exception`);
 });

@@ -1,0 +1,49 @@
+/**
+ * The GPU that Node would find, looked for in a process of its own (sight.ts), for two reasons: Dawn and the Vulkan
+ * loader write to stderr about every driver that is not there or does not start, and nothing that is passed to them
+ * silences that; and a driver that crashes takes the process with it. What they wrote is the cause of the error.
+ */
+import { type ExecFileException, execFile } from 'node:child_process';
+import { fileURLToPath } from 'node:url';
+import { z } from 'zod';
+import { VouchError } from '../../protocols/errors.ts';
+
+/** An adapter, as far as the choice of one goes. */
+const Sight = z.strictObject({ name: z.string(), software: z.boolean() });
+export type Sight = z.infer<typeof Sight>;
+/** What the program prints; `none`: why there is no adapter. */
+const Answer = z.union([Sight, z.strictObject({ none: z.string() })]);
+export type Answer = z.infer<typeof Answer>;
+
+/** The drivers of large machines take a second or two to start. */
+const PROBE_MS = 30_000;
+const MAX_CAUSE = 4_000;
+
+/** Throws `not-ready` where there is no adapter. */
+export async function probeAdapter(): Promise<Sight> {
+  // The built package has `.js` files only.
+  const extension = import.meta.url.endsWith('.ts') ? 'ts' : 'js';
+  const program = fileURLToPath(new URL(`./sight.${extension}`, import.meta.url));
+  const { error, stdout, stderr } = await run(program);
+  const none = (message: string) =>
+    new VouchError('not-ready', message, { cause: stderr.slice(-MAX_CAUSE) || error });
+  // A driver that crashes when its process ends has answered before.
+  if (stdout === '')
+    throw none(`no GPU: looking for one ended with ${error?.signal ?? `exit code ${error?.code}`}`);
+  const answer = Answer.parse(JSON.parse(stdout));
+  if ('none' in answer) throw none(answer.none);
+  return answer;
+}
+
+interface Ended {
+  readonly error: ExecFileException | null;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+const run = (program: string): Promise<Ended> =>
+  new Promise((resolve) => {
+    execFile(process.execPath, [program], { timeout: PROBE_MS }, (error, stdout, stderr) =>
+      resolve({ error, stdout, stderr }),
+    );
+  });
