@@ -37,6 +37,7 @@ export const STATES: Readonly<Record<ActorKind, Readonly<Record<string, Meaning>
     attached: 'busy',
     measuring: 'busy',
     ready: 'up',
+    recovering: 'busy',
     draining: 'busy',
     failed: 'failed',
   },
@@ -53,7 +54,6 @@ export const STATES: Readonly<Record<ActorKind, Readonly<Record<string, Meaning>
   worker: {
     joining: 'busy',
     selfTesting: 'busy',
-    syncing: 'busy',
     idle: 'up',
     fetching: 'busy',
     computing: 'busy',

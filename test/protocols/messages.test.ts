@@ -62,8 +62,8 @@ const refused = (schema: MessageType<unknown>['schema'], value: unknown, what = 
 };
 
 /** Parts that protocols/ carries without looking into them, by path. */
-const OPAQUE = /(^|\.)(architecture|verificationKey|context)$/;
-const OPTIONAL = new Set(['error', 'worker', 'context', 'cause', 'epoch']);
+const OPAQUE = /(^|\.)(architecture|verificationKey)$/;
+const OPTIONAL = new Set(['error', 'worker', 'cause', 'epoch', 'cancel', 'failure']);
 /** Objects that nothing may be added to: what is signed, or says what is to be proved. */
 const STRICT =
   /(^|\.)((document|maker)(\.cpu|\.gpu(\.devices\.\d+)?)?|statement|record|proof|record\.workers\.\d+|record\.phases)$/;

@@ -61,7 +61,7 @@ test('an actor that stopped has ended, however long ago', () => {
 test('a gap in seq is counted, and closed by the late transition', () => {
   const gap = after(transition(1, 'joining'), transition(5, 'idle'));
   assert.is(missed(w1(gap)), 3);
-  const partly = reduce(gap, [transition(3, 'syncing')]);
+  const partly = reduce(gap, [transition(3, 'selfTesting')]);
   assert.is(missed(w1(partly)), 2);
   assert.equal(w1(partly).missing, [
     [2, 2],
@@ -292,11 +292,11 @@ test('whoever sees plaintext is simulated unless accepted evidence of hardware i
 
 test('why an actor failed is kept while it is so, and gone when it is back', () => {
   const failure = { code: 'device-lost', message: 'the GPU was lost', errorId: 'a1b2' };
-  const failed = after(transition(1, 'syncing'), transition(2, 'failed', { failure }));
+  const failed = after(transition(1, 'selfTesting'), transition(2, 'failed', { failure }));
   assert.equal(w1(failed).failure, failure);
   const beating = reduce(failed, [beat(2, 3_000, { state: 'failed', failure })]);
   assert.equal(w1(beating).failure, failure);
-  assert.equal(w1(reduce(beating, [transition(1, 'syncing')])).failure, failure, 'a late one is no news');
+  assert.equal(w1(reduce(beating, [transition(1, 'selfTesting')])).failure, failure, 'a late one is no news');
   assert.is(w1(reduce(beating, [transition(3, 'joining')])).failure, null);
   assert.is(w1(reduce(beating, [transition(1, 'joining', { boot: 'b2', at: 9_000 })])).failure, null);
   assert.is(w1(reduce(beating, [beat(3, 4_000)])).failure, null);

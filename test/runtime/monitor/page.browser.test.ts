@@ -127,21 +127,21 @@ function busyHost(feed: Feed): void {
   moves(feed, 'coordinator', 'coordinator-1', ['joining', 'admitting']);
   beats(feed, 'coordinator', 'coordinator-1', 'admitting', 2, { counts: { jobs: 1, hardware: 1 } });
   const minuteAgo = monitorClock() - 60_000;
-  moves(feed, 'worker', 'worker-3', ['joining', 'selfTesting', 'syncing', 'idle'], { at: minuteAgo });
-  beats(feed, 'worker', 'worker-3', 'idle', 4, {
+  moves(feed, 'worker', 'worker-3', ['joining', 'selfTesting', 'idle'], { at: minuteAgo });
+  beats(feed, 'worker', 'worker-3', 'idle', 3, {
     at: minuteAgo,
     leaseMs: 10_000,
     worker: { class: 'masked', engine: 'webgpu', credit: 4, resident: [] },
   });
   const resident = Array.from({ length: 42 }, (_, i) => i.toString(16).padStart(16, '0'));
-  moves(feed, 'worker', 'worker-1', ['joining', 'selfTesting', 'syncing', 'idle', 'fetching', 'computing']);
-  beats(feed, 'worker', 'worker-1', 'computing', 6, {
+  moves(feed, 'worker', 'worker-1', ['joining', 'selfTesting', 'idle', 'fetching', 'computing']);
+  beats(feed, 'worker', 'worker-1', 'computing', 5, {
     counts: { shards: 11, refused: 0, hardware: 1 },
     worker: { class: 'attested', engine: 'wasm, 1 thread', credit: 1, resident },
   });
   moves(feed, 'worker', 'worker-2', ['joining', 'selfTesting', 'failed'], { boot: 'crashed' });
-  moves(feed, 'worker', 'worker-2', ['joining', 'selfTesting', 'syncing', 'idle', 'computing']);
-  beats(feed, 'worker', 'worker-2', 'computing', 5, {
+  moves(feed, 'worker', 'worker-2', ['joining', 'selfTesting', 'idle', 'computing']);
+  beats(feed, 'worker', 'worker-2', 'computing', 4, {
     counts: { shards: 9, refused: 1 },
     worker: { class: 'attested', engine: 'wasm, 1 thread', credit: 2, resident: resident.slice(9) },
   });
