@@ -2,7 +2,6 @@
  * The vendor's part: from labelled rows, and anybody's ONNX file, to a committed model with a test set. What the
  * vendor keeps lies in `.vouch/models`. The demonstration's own model comes from its trainer and takes the same way.
  */
-import { existsSync, readFileSync } from 'node:fs';
 import { type CommittedModel, decodeSecret, encodeSecret, randomSalt } from '../../circuits/model/commit.ts';
 import { networkFromOnnx } from '../../circuits/model/network.ts';
 import { readOnnx } from '../../circuits/model/onnx.ts';
@@ -11,7 +10,7 @@ import { decideMany, quantise } from '../../circuits/model/quantise.ts';
 import type { TestSet } from '../../circuits/model/test-set.ts';
 import { equal } from '../../protocols/encoding.ts';
 import { VouchError } from '../../protocols/errors.ts';
-import { writeWhole } from '../home/files.ts';
+import { readIfThere, writeWhole } from '../home/files.ts';
 import { folder } from '../home/home.ts';
 import { CREDIT_CLASSES, type CreditRow, creditPreprocessing, split } from './credit-data.ts';
 import { baselineOf, testSetOf, usefulThreshold } from './test-sets.ts';
@@ -101,9 +100,10 @@ export async function commitOnnx(
 /** The salt is kept with the vendor's copy of the model, so that the same model keeps its commitment. */
 async function withSalt(name: string, model: CommittedModel): Promise<CommittedModel> {
   const file = folder('models', `${name}.secret`);
-  if (existsSync(file)) {
+  const bytes = readIfThere(file, 'model');
+  if (bytes !== undefined) {
     try {
-      const kept = decodeSecret(model.architecture, readFileSync(file));
+      const kept = decodeSecret(model.architecture, bytes);
       if (equal(encodeSecret({ ...model, salt: kept.salt }), encodeSecret(kept)))
         return { ...model, salt: kept.salt };
     } catch {

@@ -5,8 +5,7 @@
  * is done again the next time.
  */
 import { createHash } from 'node:crypto';
-import { existsSync, readFileSync, statSync } from 'node:fs';
-import { readFile } from 'node:fs/promises';
+import { existsSync } from 'node:fs';
 import { setImmediate as otherWork } from 'node:timers/promises';
 import type { TableStore } from '../../circuits/groth16/engine.ts';
 import type { ByteSource } from '../../circuits/groth16/source.ts';
@@ -14,7 +13,7 @@ import { sha256Hex, utf8 } from '../../protocols/encoding.ts';
 import { VouchError } from '../../protocols/errors.ts';
 import type { TuningStore } from '../gpu/autotune.ts';
 import { type FileSource, openFile } from '../home/file-source.ts';
-import { writeWhole } from '../home/files.ts';
+import { readTextIfThere, writeWhole } from '../home/files.ts';
 import { folder } from '../home/home.ts';
 
 const PIECE_BYTES = 1024 * 1024;
@@ -36,7 +35,7 @@ export async function checkOnce(what: string, check: () => Promise<void>): Promi
 export async function digestOf(key: ByteSource | FileSource, signal?: AbortSignal): Promise<string> {
   if (!('version' in key)) return hashOf(key, signal);
   const memory = folder('cache', 'digests', sha256Hex(utf8(key.path)));
-  const [version, known] = existsSync(memory) ? readFileSync(memory, 'utf8').split('\n') : [];
+  const [version, known] = remembered(memory)?.split('\n') ?? [];
   if (version === key.version && known !== undefined) return known;
   const digest = await hashOf(key, signal);
   if (Date.now() - key.changedAt > SETTLED_MS) await remember(memory, `${key.version}\n${digest}\n`);
@@ -59,11 +58,15 @@ async function hashOf(source: ByteSource, signal: AbortSignal | undefined): Prom
 /** Tables of proving keys' points, a file each. */
 export const tableStore: TableStore = {
   async read(name, target) {
-    const path = folder('cache', 'tables', name);
-    if (!existsSync(path) || statSync(path).size !== target.byteLength) return false;
-    await using file = await openFile(path, 'table');
-    await file.read(0, target);
-    return true;
+    try {
+      await using file = await openFile(folder('cache', 'tables', name), 'table');
+      if (file.byteLength !== target.byteLength) return false;
+      await file.read(0, target);
+      return true;
+    } catch {
+      // It is made again, as with all that cannot be read here.
+      return false;
+    }
   },
   write: (name, bytes) => remember(folder('cache', 'tables', name), bytes),
 };
@@ -72,10 +75,18 @@ export const tableStore: TableStore = {
 export function tuningStore(): TuningStore {
   const fileOf = (key: string) => folder('cache', 'gpu', `${sha256Hex(utf8(key)).slice(0, 16)}.json`);
   return {
-    // A file that cannot be read is one that is not there: it is measured again.
-    read: (key) => readFile(fileOf(key), 'utf8').catch(() => undefined),
+    read: async (key) => remembered(fileOf(key)),
     write: (key, text) => writeWhole(fileOf(key), text),
   };
+}
+
+/** A file that cannot be read is one that is not there: the work is done again. */
+function remembered(file: string): string | undefined {
+  try {
+    return readTextIfThere(file, 'cache');
+  } catch {
+    return undefined;
+  }
 }
 
 /** A full disk costs the next process its time, not this one its proof. */

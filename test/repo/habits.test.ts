@@ -112,6 +112,24 @@ test("each of BN254's two primes is spelled once", () => {
   }
 });
 
+/** Folders of the system, programs that are fetched, and a compiler's own folder, which goes with it. */
+const WRITERS =
+  /^runtime\/(home|passthrough)\/|^runtime\/(attest\/configfs-tsm|nats\/server-program|prove\/circuit-compiler)\.ts$/;
+
+test('files are written through runtime/home/files.ts, which says in words what the system refuses', () => {
+  const runtime = shipped.filter((path) => /^runtime\/.*\.ts$/.test(path));
+  const writing =
+    /^import .*\b(writeFile|appendFile|mkdir|rename|rm|open|copyFile|link)(Sync)?\b.* from 'node:fs/;
+  none(
+    lines(
+      runtime.filter((path) => !WRITERS.test(path)),
+      writing,
+    ),
+    'it writes by itself',
+  );
+  none(lines(runtime, /\bmkdir(Sync)?\(.*recursive/), 'it never returns below /proc: use makeFolder');
+});
+
 test('nothing secret is committed', () => {
   const secret = new RegExp(
     [
