@@ -4,7 +4,7 @@
  */
 import { Capability } from '../../protocols/device.ts';
 import { messageOf, VouchError } from '../../protocols/errors.ts';
-import type { Sight } from './probe.ts';
+import type { AdapterSummary } from './probe.ts';
 
 export interface GpuHandle {
   readonly adapter: GPUAdapter;
@@ -50,7 +50,7 @@ export async function findAdapter(): Promise<GPUAdapter> {
   return adapter;
 }
 
-export function sightOf({ info }: GPUAdapter): Sight {
+export function summaryOf({ info }: GPUAdapter): AdapterSummary {
   const name = info.description || info.device || info.vendor || 'unnamed adapter';
   const software =
     info.isFallbackAdapter ||
@@ -59,7 +59,7 @@ export function sightOf({ info }: GPUAdapter): Sight {
 }
 
 /** Throws `not-ready` for a software adapter that nobody asked for. */
-function demandHardware({ name, software }: Sight, allowSoftware: boolean): void {
+function demandHardware({ name, software }: AdapterSummary, allowSoftware: boolean): void {
   if (software && !allowSoftware)
     throw new VouchError('not-ready', `no GPU: the only adapter is a software one (${name})`);
 }
@@ -82,7 +82,7 @@ export async function openGpu({ allowSoftware = false } = {}): Promise<GpuHandle
   }
   const adapter = await findAdapter();
   const { info, limits } = adapter;
-  const { name, software } = sightOf(adapter);
+  const { name, software } = summaryOf(adapter);
   demandHardware({ name, software }, allowSoftware);
   let device: GPUDevice;
   try {

@@ -77,15 +77,7 @@ export function fileError(error: unknown, file: string, doing: 'read' | 'write',
 }
 
 /** The system's calls that are about files. */
-const READS: ReadonlySet<string> = new Set([
-  'open',
-  'read',
-  'scandir',
-  'stat',
-  'lstat',
-  'realpath',
-  'access',
-]);
+const READS: ReadonlySet<string> = new Set('open read scandir stat lstat realpath access'.split(' '));
 const WRITES: ReadonlySet<string> = new Set(
   'write fsync mkdir mkdtemp rename link symlink unlink rm rmdir copyfile chmod ftruncate'.split(' '),
 );
@@ -94,8 +86,8 @@ const WRITES: ReadonlySet<string> = new Set(
 export function fileErrorOf(error: unknown): VouchError | undefined {
   const { code, path: file, syscall } = (error ?? {}) as NodeJS.ErrnoException;
   if (code === undefined || syscall === undefined) return undefined;
-  const doing = WRITES.has(syscall) || code === 'EROFS' ? 'write' : 'read';
   if (!WRITES.has(syscall) && !READS.has(syscall)) return undefined;
+  const doing = WRITES.has(syscall) || code === 'EROFS' ? 'write' : 'read';
   return fileError(error, file ?? 'a file', doing) as VouchError;
 }
 
@@ -283,7 +275,10 @@ export async function makeFolder(directory: string): Promise<void> {
 /** One folder at a time: Node's own recursive mkdir never returns below /proc, where the kernel makes no folder. */
 async function makeMissing(directory: string): Promise<void> {
   if (await isFolder(directory)) return;
-  await makeMissing(path.dirname(directory));
+  const above = path.dirname(directory);
+  // A drive that is not there has nothing above it.
+  if (above === directory) throw Object.assign(new Error(`there is no ${directory}`), { code: 'ENOENT' });
+  await makeMissing(above);
   try {
     await mkdir(directory, { mode: 0o700 });
   } catch (error) {

@@ -58,7 +58,7 @@ const NODE_ONLY: Record<string, string[]> = {
   'runtime/msm/threads/node-thread.ts': ['node:worker_threads'],
   'runtime/msm/threads/worker.ts': ['node:worker_threads'],
   'runtime/gpu/probe.ts': ['node:child_process', 'node:url'],
-  'runtime/gpu/sight.ts': [],
+  'runtime/gpu/probe-program.ts': [],
 };
 
 /** A browser's entry point -> what all that it loads may consist of. Pages hold no credentials. */
