@@ -115,10 +115,10 @@ test('verify: files that are no receipt and no proof', async () => {
   wrongUse(await vouch(home, ['verify', file('')]), /the file is empty/);
   wrongUse(await vouch(home, ['verify', file('{"a":')]), /truncated or damaged/);
   wrongUse(await vouch(home, ['verify', file('{"a":1}')]), /not a published proof/);
-  wrongUse(await vouch(home, ['verify', file('garbage')]), /policy .*inference.json: there is no such file/);
+  wrongUse(await vouch(home, ['verify', file('garbage')]), /neither a receipt, nor JSON, nor evidence/);
   const policy = join(home, 'policy');
   writeFileSync(policy, '{"version":2}');
-  wrongUse(await vouch(home, ['verify', file('garbage'), '--policy', policy]), /^vouch: policy .*policy: /);
+  wrongUse(await vouch(home, ['policy', 'explain', policy]), /^vouch: policy .*policy: /);
 });
 
 test('credentials for another host: what is needed, private, and nothing else', async () => {

@@ -3,7 +3,17 @@
  * code 2, it is said before the work begins, and nothing is left behind. No server is started.
  */
 import { execFileSync } from 'node:child_process';
-import { mkdirSync, readdirSync, readFileSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
+import {
+  closeSync,
+  constants,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { assert, suite, type TestContext } from '../../harness.ts';
@@ -156,7 +166,10 @@ test('folders in the home where files are expected', async () => {
     ['policies/inference.json', ['verify', join(root, 'file')]],
     ['keys/audit_b', ['audit', join(root, 'empty'), '--broker', 'b']],
   ];
-  writeFileSync(join(root, 'file'), '\xd2');
+  const { bundle } = JSON.parse(
+    readFileSync(new URL('../../vectors/composite-receipt.json', import.meta.url), 'utf8'),
+  );
+  writeFileSync(join(root, 'file'), Buffer.from(bundle, 'base64'));
   writeFileSync(join(root, 'empty'), '');
   await side(cases, async ([file, words]) => {
     const home = newHome();
@@ -219,9 +232,18 @@ test('nothing of an output is there while the work runs, so nothing is left when
   // Evidence that never comes: the command has looked at its output, and waits.
   execFileSync('mkfifo', [join(root, 'pipe')]);
   const running = start(home, ['policy', 'init', join(root, 'pipe'), '--out', join(root, 'new', 'out')]);
-  while (!readdirSync(root).includes('new')) await new Promise((resolve) => setTimeout(resolve, 20));
+  // A pipe can be opened for writing, without waiting, once somebody reads it.
+  let reader: number | undefined;
+  while (reader === undefined) {
+    try {
+      reader = openSync(join(root, 'pipe'), constants.O_WRONLY | constants.O_NONBLOCK);
+    } catch {
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    }
+  }
   running.kill('SIGKILL');
   await running.ended;
+  closeSync(reader);
   assert.equal(readdirSync(join(root, 'new')), []);
 });
 
