@@ -218,7 +218,7 @@ export async function saveProof(published: PublishedProof, file?: string): Promi
 }
 
 /** What a key's mark means for who may believe in a proof made with it. */
-export const keyWorth = (mark: string): string =>
+export const keyAudience = (mark: string): string =>
   mark === CEREMONY
     ? 'CEREMONY: it convinces whoever trusts the powers of tau and the contribution made here'
     : `${mark}: it convinces its maker only`;

@@ -8,7 +8,7 @@ import {
   awaitStatement,
   demandProofSavable,
   judgeProof,
-  keyWorth,
+  keyAudience,
   prepareStatement,
   saveProof,
 } from '../client/quality-proof.ts';
@@ -79,7 +79,7 @@ export async function proveCommand(
       if (failed) throw new VouchError('proof-rejected', `${file}: ${failed.id}: ${failed.detail}`);
       if (options.json) print(published);
       else print(`verified\tat least ${threshold} of ${rows.length} rows\t${file}`);
-      say(`key ${keyWorth(prepared.key.mark)}`);
+      say(`key ${keyAudience(prepared.key.mark)}`);
     } finally {
       progress.stop();
     }

@@ -12,7 +12,7 @@ import { type Inference, infer, sendSealed, verifyService } from '../client/clie
 import {
   awaitStatement,
   judgeProof,
-  keyWorth,
+  keyAudience,
   prepareStatement,
   saveProof,
 } from '../client/quality-proof.ts';
@@ -244,7 +244,7 @@ export async function runDemo(options: DemoOptions): Promise<{ result: DemoResul
         { manifest: service.manifest, testSet: vendor.testSet, threshold: vendor.threshold },
         { progress: progress(), signal },
       );
-      detail(`${made.circuit.constraints} constraints; key ${keyWorth(made.key.mark)}`);
+      detail(`${made.circuit.constraints} constraints; key ${keyAudience(made.key.mark)}`);
       return made;
     });
 

@@ -34,7 +34,7 @@ function open(limit?: number) {
     value: () => actor.getSnapshot().value,
     context: () => actor.getSnapshot().context,
     ask: (request: string) => actor.send({ type: 'release.request', request, model: 'm1' }),
-    said: () => refusals.map(({ request, code }) => `${request} ${code}`),
+    answers: () => refusals.map(({ request, code }) => `${request} ${code}`),
   };
 }
 
@@ -68,12 +68,12 @@ test('nothing leads out of failed or stopped', () => {
 });
 
 test('a store that does not open refuses for good', async () => {
-  const { fx, value, ask, said } = open();
+  const { fx, value, ask, answers } = open();
   ask('a');
   await fx.last('openStore').reject(new VouchError('bad-file', 'truncated'));
   assert.is(value(), 'failed');
   ask('b');
-  assert.equal(said(), ['a not-ready', 'b not-ready']);
+  assert.equal(answers(), ['a not-ready', 'b not-ready']);
   assert.is(fx.count('verifyEvidence'), 0);
 });
 
@@ -98,7 +98,7 @@ test('releases one at a time, in order, each for its own verification', async ()
 });
 
 test('a refusal never releases, and the next request gets its turn', async () => {
-  const { fx, ask, said, context, value, clock } = await ready();
+  const { fx, ask, answers, context, value, clock } = await ready();
   ask('a');
   ask('b');
   ask('c');
@@ -116,20 +116,20 @@ test('a refusal never releases, and the next request gets its turn', async () =>
   await fx.last('record').resolve();
   await fx.last('release').reject(new VouchError('seal-rejected', 'a key of small order'));
   clock.increment(0);
-  assert.equal(said(), ['a policy-rejected', 'b evidence-rejected', 'c storage-full', 'd seal-rejected']);
+  assert.equal(answers(), ['a policy-rejected', 'b evidence-rejected', 'c storage-full', 'd seal-rejected']);
   assert.equal([fx.count('release'), context().released, context().refused], [1, 0, 4]);
   assert.is(context().current, null);
 });
 
 test('the queue is bounded', async () => {
-  const { ask, said, context } = await ready(2);
+  const { ask, answers, context } = await ready(2);
   for (const request of ['a', 'b', 'c', 'd', 'e']) ask(request);
-  assert.equal(said(), ['d busy', 'e busy']);
+  assert.equal(answers(), ['d busy', 'e busy']);
   assert.is(context().queue.length, 2);
 });
 
 test('no answer in time refuses; the late answer is ignored', async () => {
-  const { fx, ask, said, value, clock } = await ready();
+  const { fx, ask, answers, value, clock } = await ready();
   ask('a');
   const late = fx.last('verifyEvidence');
   clock.increment(10_000);
@@ -149,11 +149,11 @@ test('no answer in time refuses; the late answer is ignored', async () => {
   await fx.last('verifyEvidence').resolve({ accepted: true });
   await fx.last('record').resolve();
   clock.increment(10_000);
-  assert.equal(said(), ['a timeout', 'b timeout', 'c timeout']);
+  assert.equal(answers(), ['a timeout', 'b timeout', 'c timeout']);
 });
 
 test('drains from every state, with an answer for everyone', async () => {
-  const { fx, actor, ask, said, value, context } = await ready();
+  const { fx, actor, ask, answers, value, context } = await ready();
   ask('a');
   ask('b');
   const late = fx.last('verifyEvidence');
@@ -161,7 +161,7 @@ test('drains from every state, with an answer for everyone', async () => {
   assert.is(value(), 'stopped');
   await late.resolve({ accepted: true });
   ask('c');
-  assert.equal(said(), ['a not-ready', 'b not-ready', 'c not-ready']);
+  assert.equal(answers(), ['a not-ready', 'b not-ready', 'c not-ready']);
   assert.equal([fx.count('release'), context().queue.length], [0, 0]);
   for (const from of statesOf(keyBrokerMachine)) {
     if (from === 'failed') continue;

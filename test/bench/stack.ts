@@ -50,7 +50,7 @@ export async function startOnce(home: string, signal: AbortSignal): Promise<Once
   });
   stopOnAbort(child, signal);
   const memory = watchMemory(child.pid!);
-  const said = lastLines(child);
+  const printed = lastLines(child);
   let output = '';
   child.stdout!.setEncoding('utf8').on('data', (text: string) => {
     output += text;
@@ -58,7 +58,7 @@ export async function startOnce(home: string, signal: AbortSignal): Promise<Once
   const code = await ended(child);
   const seconds = (performance.now() - began) / 1000;
   const peaks = memory.stop();
-  if (code !== 0) throw new Error(`npm start ended with ${code}:\n${said()}`);
+  if (code !== 0) throw new Error(`npm start ended with ${code}:\n${printed()}`);
   const result = JSON.parse(output) as DemoResult;
   if (!passed(result)) throw new Error(`npm start did not verify everything: ${output}`);
   return { seconds, result, memory: peaks };
@@ -86,7 +86,7 @@ export async function withStack<T>(
     detached: true,
   });
   stopOnAbort(child, signal);
-  const said = lastLines(child);
+  const printed = lastLines(child);
   const over = ended(child);
   over.catch(() => {});
   try {
@@ -94,7 +94,7 @@ export async function withStack<T>(
       createInterface({ input: child.stderr! }).on('line', (line) => line === UP_LINE && resolve('up'));
     });
     const outcome = await Promise.race([up, over]);
-    if (outcome !== 'up') throw new Error(`vouch demo ended with ${outcome}:\n${said()}`);
+    if (outcome !== 'up') throw new Error(`vouch demo ended with ${outcome}:\n${printed()}`);
     say('a stack is up');
     const running = readRunning();
     const creds = await readFile(path.join(running.creds, `client_${CLIENT}.creds`), 'utf8');

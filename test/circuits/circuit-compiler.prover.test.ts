@@ -101,8 +101,8 @@ test('a damaged cache entry is one clear error', async (t) => {
   await writeFile(join(cacheDir, 'file'), '');
   await fails(
     compileCircuit(circuit, await testToolchain(), { cacheDir: join(cacheDir, 'file') }),
-    'internal',
-    /circuit cache/,
+    'bad-file',
+    /a part of its path is a file, expected a folder/,
   );
 });
 

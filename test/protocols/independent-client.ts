@@ -353,8 +353,8 @@ export async function infer(
   demand(claims.nonce === nonce && claims.id === answer.receiptId, 'the nonce');
   demand(claims.request === hmac(requestSalt, 'vouch/v1/request', row), 'the request digest');
   const { decision, label, logits, receiptId } = answer;
-  const said = hmac(responseSalt, 'vouch/v1/response', [decision, label, logits]);
-  demand(claims.response === said, 'the response digest');
+  const expected = hmac(responseSalt, 'vouch/v1/response', [decision, label, logits]);
+  demand(claims.response === expected, 'the response digest');
   return { decision, label, logits, receiptId, bundle, sealed };
 }
 

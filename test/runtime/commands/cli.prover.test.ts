@@ -65,7 +65,9 @@ const json = (ended: Ended): never => JSON.parse(ok(ended)) as never;
 const lines = (text: string): string[] => text.trim().split('\n');
 const rows = (count: number): string[] => lines(readFileSync(testSet, 'utf8')).slice(0, count);
 const states = async (): Promise<Map<string, string>> => {
-  const { actors } = JSON.parse(await said((print) => statusCommand({ ...here(), json: true }, print))) as {
+  const { actors } = JSON.parse(
+    await printedBy((print) => statusCommand({ ...here(), json: true }, print)),
+  ) as {
     actors: { kind: string; id: string; state: string }[];
   };
   return new Map(actors.map(({ kind, id, state }) => [`${kind} ${id}`, state]));
@@ -74,7 +76,7 @@ const flipped = (row: string): string => row.replace(/[12]$/, (label) => (label 
 const receipts = (): string[] => readdirSync(join(home, 'receipts')).sort();
 
 /** A command in this process: what it prints, or the code of its error and the sentence. Exit codes are cli.nats.test.ts's business. */
-async function said(command: (print: (value: unknown) => void) => Promise<unknown>): Promise<string> {
+async function printedBy(command: (print: (value: unknown) => void) => Promise<unknown>): Promise<string> {
   const out: string[] = [];
   try {
     await command((value) => void out.push(typeof value === 'string' ? value : JSON.stringify(value)));
@@ -159,7 +161,7 @@ test('infer: every form of input, the same decisions', async () => {
   const decided: string[][] = [];
   for (const [form, text] of Object.entries(forms)) {
     writeFileSync(file, text);
-    const out = lines(await said((print) => inferCommand(MODEL, file, here(), print)));
+    const out = lines(await printedBy((print) => inferCommand(MODEL, file, here(), print)));
     assert.is(out.length, 2, form);
     decided.push(out.map((line) => line.split('\t')[0]!));
     for (const line of out) assert.ok(existsSync(line.split('\t')[2]!), form);
@@ -194,11 +196,11 @@ test('infer: what cannot be decided is said before anything is sealed', async ()
   ];
   for (const [input, sentence] of cases) {
     writeFileSync(file, input);
-    assert.match(await said((print) => inferCommand(MODEL, file, here(), print)), sentence);
+    assert.match(await printedBy((print) => inferCommand(MODEL, file, here(), print)), sentence);
   }
   const none = join(home, 'none');
   const infer_ = (model: string, path: string, policy?: string) =>
-    said((print) => inferCommand(model, path, { ...here(), ...(policy ? { policy } : {}) }, print));
+    printedBy((print) => inferCommand(model, path, { ...here(), ...(policy ? { policy } : {}) }, print));
   assert.match(await infer_(MODEL, none), /bad-file: .*there is no such file/);
   assert.match(await infer_('nobody', file), /unknown-model: .*nobody has published a model of that name/);
   assert.match(await infer_('no model', file), /bad-token: model: expected 1 to 64 of/);
@@ -317,7 +319,7 @@ test('prove: a test set of one’s own; verify: every way in which it can be wro
     return file;
   };
   const verify = (file: string, policy?: string) =>
-    said((print) =>
+    printedBy((print) =>
       verifyCommand([file], { testSet: few, json: false, ...(policy ? { policy } : {}) }, print),
     );
   const check = async (change: (record: PublishedProof['record']) => void, sentence: RegExp) =>
@@ -455,7 +457,9 @@ test('a model of one’s own: added, served, and refused when it is damaged', as
   ];
   for (const [bytes, sentence] of damaged) {
     writeFileSync(file, bytes);
-    const add = said((print) => addModelCommand('own', file, { ...here(), data, brokers: '1/1' }, print));
+    const add = printedBy((print) =>
+      addModelCommand('own', file, { ...here(), data, brokers: '1/1' }, print),
+    );
     assert.match(await add, sentence);
   }
   assert.not.ok(existsSync(join(home, 'models', 'own.onnx')));

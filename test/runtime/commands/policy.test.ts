@@ -35,20 +35,20 @@ function folderOf(t: TestContext): string {
 
 async function init(files: string[], options: Parameters<typeof initPolicy>[1]) {
   const printed: unknown[] = [];
-  const said: string[] = [];
+  const warnings: string[] = [];
   await initPolicy(
     files,
     options,
     (value) => printed.push(value),
-    (line) => said.push(line),
+    (line) => warnings.push(line),
   );
-  return { policy: printed.length === 0 ? undefined : parsePolicy(JSON.parse(String(printed[0]))), said };
+  return { policy: printed.length === 0 ? undefined : parsePolicy(JSON.parse(String(printed[0]))), warnings };
 }
 
 test('the policy that evidence writes accepts it, and no other', async (t) => {
   const file = path.join(folderOf(t), 'policy.json');
-  const { said } = await init(TDX, { at: '2025-07-04', out: file });
-  assert.equal(said, []);
+  const { warnings } = await init(TDX, { at: '2025-07-04', out: file });
+  assert.equal(warnings, []);
   const judge = async (files: string[], when: string) => {
     const rows: string[] = [];
     const accepted = await verifyEvidenceFiles(files, { policy: file, at: when, json: false }, (row) =>
@@ -77,7 +77,7 @@ test('it names what the evidence has, stays strict, and says what the evidence l
   assert.is(snp.policy?.amd?.revocation, 'required');
   assert.is(snp.policy?.amd?.chipIds?.length, 1);
   assert.is(snp.policy?.intel, undefined);
-  assert.ok(snp.said.some((line) => line.includes('snp.chain-revocation')));
+  assert.ok(snp.warnings.some((line) => line.includes('snp.chain-revocation')));
   const gpu = await init(GPU, { nonce: NONCE });
   assert.equal(gpu.policy?.gpu?.drivers, ['535.86.09']);
   assert.is(gpu.policy?.gpu?.count, 1);
@@ -132,7 +132,7 @@ test('explain names every demand and every hole', () => {
       platformIds: ['00'.repeat(16)],
     },
   });
-  const said = explainPolicy(policy).join('\n');
+  const warnings = explainPolicy(policy).join('\n');
   for (const part of [
     'SIMULATED evidence is accepted from 1 pinned root',
     'Debug mode is accepted: the host can read the memory',
@@ -144,9 +144,9 @@ test('explain names every demand and every hole', () => {
     '1 platform accepted',
     'only a simulator is public',
   ]) {
-    assert.ok(said.includes(part), part);
+    assert.ok(warnings.includes(part), part);
   }
-  assert.not.ok(said.includes('AMD'), 'platforms that are not accepted need no words');
+  assert.not.ok(warnings.includes('AMD'), 'platforms that are not accepted need no words');
 });
 
 test('the JSON Schema in docs is the one of this code', () => {

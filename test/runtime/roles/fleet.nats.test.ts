@@ -68,10 +68,10 @@ async function speaker(nats: NatsFixture, id: string) {
   answer(bus, [EvidenceRequest, EvidenceReply], place, async ({ body }) => ({
     document: await identity.evidence(body.nonce),
   }));
-  const told: string[] = [];
+  const controls: string[] = [];
   const suspend = { ...place, subject: subjects.control('worker', id, 'suspend') };
   answer(bus, [ControlRequest, ControlReply], suspend, () => {
-    told.push('suspend');
+    controls.push('suspend');
     return { state: 'suspended' };
   });
   await bus.flush();
@@ -82,7 +82,7 @@ async function speaker(nats: NatsFixture, id: string) {
     bus.publishLossy(subject, encodeMessage(Heartbeat, { subject, source: `worker.${id}`, body }));
   };
   const pull = () => bus.next(STREAMS.shards.name, shardConsumer(id), { expiresMs: 100 });
-  return { bus, beat, pull, told };
+  return { bus, beat, pull, controls };
 }
 
 test('a worker is ready once its evidence is accepted and its queue is there; its credit is bounded', async (t) => {
@@ -132,7 +132,7 @@ test('silence, its own word and a ban each end a membership; only a ban is for g
   await until(() => !ready().includes('stopped'));
   fleet.ban('liar');
   assert.equal(ready(), []);
-  await until(() => liar.told.length === 1);
+  await until(() => liar.controls.length === 1);
   for (const worker of [silent, stopped, liar]) worker.beat({ boot: 'b2' });
   await until(() => ready().length === 2);
   assert.not(ready().includes('liar'));
