@@ -35,16 +35,15 @@ const LIMITS = ['maxBufferSize', 'maxStorageBufferBindingSize'] as const;
 /** An engine's keys and scratch on a device whose memory is not known. */
 const MEMORY_BYTES = 4 * 2 ** 30;
 
-const notStarted = (error: unknown): VouchError =>
-  new VouchError('not-ready', `no GPU: WebGPU does not start here (${messageOf(error)})`, { cause: error });
-
 /** WebGPU's first adapter. Throws `not-ready` where there is none. */
 export async function findAdapter(): Promise<GPUAdapter> {
   let adapter: GPUAdapter | null;
   try {
     adapter = await (await entryPoint()).requestAdapter({ powerPreference: 'high-performance' });
   } catch (error) {
-    throw notStarted(error);
+    throw new VouchError('not-ready', `no GPU: WebGPU does not start here (${messageOf(error)})`, {
+      cause: error,
+    });
   }
   if (!adapter) throw new VouchError('not-ready', 'no GPU: WebGPU finds no adapter on this machine');
   return adapter;
@@ -64,7 +63,21 @@ function demandHardware({ name, software }: AdapterSummary, allowSoftware: boole
     throw new VouchError('not-ready', `no GPU: the only adapter is a software one (${name})`);
 }
 
-/** Whether another process has found an adapter, after which this one asks by itself. A browser asks by itself. */
+/** Throws `not-ready` where a process of its own finds no adapter, or a software one that nobody asked for. */
+async function probe(allowSoftware: boolean): Promise<void> {
+  // As above, a name that no bundler follows. The built package has `.js` files only.
+  const name = `./probe.${import.meta.url.endsWith('.ts') ? 'ts' : 'js'}`;
+  let loaded: typeof import('./probe.ts');
+  try {
+    loaded = await import(/* @vite-ignore */ name);
+  } catch {
+    // A bundle does without it, and a browser that has no WebGPU: this process finds out by itself.
+    return;
+  }
+  demandHardware(await loaded.probeAdapter(), allowSoftware);
+}
+
+/** Whether another process has found an adapter, after which this one asks by itself, as a browser does at once. */
 let probed = typeof navigator.gpu?.requestAdapter === 'function';
 
 /**
@@ -73,11 +86,7 @@ let probed = typeof navigator.gpu?.requestAdapter === 'function';
  */
 export async function openGpu({ allowSoftware = false } = {}): Promise<GpuHandle> {
   if (!probed) {
-    // A browser without WebGPU cannot load it.
-    const { probeAdapter } = await import('./probe.ts').catch((error: unknown) => {
-      throw notStarted(error);
-    });
-    demandHardware(await probeAdapter(), allowSoftware);
+    await probe(allowSoftware);
     probed = true;
   }
   const adapter = await findAdapter();
