@@ -118,7 +118,7 @@ test('npm start comes up, says what it shows, and writes down where it runs', as
     await demo.line(new RegExp(`^(\\[\\d\\] )?${step}.*`));
   // No GPU is bound and none is demanded; all else has to pass.
   await demo.line(/accept: SIMULATED, 19 of 20 checks passed, 1 skipped/);
-  await demo.line(/skipped gpu\.bound: SIMULATED: no GPU evidence, and none demanded/);
+  await demo.line(/skipped +gpu\.bound +SIMULATED: no GPU evidence, and none demanded/);
   await demo.line(/verified with snarkjs: (\d+) of \1 checks passed/);
   await demo.line(/runtime\/vouch\.mjs status$/);
 });
@@ -518,6 +518,44 @@ test('setup --ptau: the ceremony path', async (t) => {
     ok(await vouch(home, ['verify', proof, '--test-set', tiny])),
     /key and circuit: ceremony checked/,
   );
+});
+
+test('drained workers stay away; a proof that nobody can make is taken back by cancel, and by Ctrl-C', async () => {
+  for (const id of ['worker-1', 'worker-2'])
+    assert.match(ok(await vouch(home, ['drain', 'worker', id])), /^worker worker-\d\t(draining|stopped)$/m);
+  await eventually('the workers are gone', async () => {
+    const now = await states();
+    return !now.has('worker worker-1') && !now.has('worker worker-2');
+  });
+  refused(await vouch(home, ['drain', 'worker', 'worker-1']), 1, /responder|answer|timeout/);
+  refused(await vouch(home, ['drain', 'wrker', 'w']), 2, /expected a role among .*worker.*, got wrker/);
+  refused(
+    await vouch(home, ['cancel', 'nope']),
+    2,
+    /job nope: expected one that was asked for from this home/,
+  );
+
+  const requests = (): string[] => {
+    const folder = join(home, 'requests');
+    return existsSync(folder) ? readdirSync(folder).filter((name) => name.endsWith('.json')) : [];
+  };
+  const waiting = start(home, ['prove', MODEL]);
+  await waiting.line(/transforming/);
+  const [ticket] = requests();
+  const cancelled = ok(await vouch(home, ['cancel', ticket!.replace('.json', '')]));
+  assert.match(cancelled, /^cancelled\t/);
+  refused(await waiting.ended, 1, /it was cancelled by its requester/);
+  assert.equal(requests(), []);
+
+  const interrupted = start(home, ['prove', MODEL]);
+  await interrupted.line(/transforming/);
+  interrupted.interrupt();
+  assert.is((await interrupted.ended).code, 130);
+  assert.equal(requests(), []);
+  await eventually('nobody works on it', async () => {
+    const kinds = [...(await states()).keys()];
+    return !kinds.some((name) => name.startsWith('proof-job'));
+  });
 });
 
 test('Ctrl-C drains and stops everything', async () => {
