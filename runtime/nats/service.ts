@@ -64,12 +64,18 @@ export function respondError(
   { source, cause, log }: { source: string; cause: string | undefined; log: Log },
 ): void {
   received.respond(
-    encodeMessage(ErrorReply, { subject: received.subject, source, cause, body: wireError(error, log) }),
+    encodeMessage(ErrorReply, {
+      subject: received.subject,
+      source,
+      cause,
+      body: wireError(error, source, log),
+    }),
   );
 }
 
 /** What may travel of an error; the rest is in the log under the same id. */
-export const wireError = (error: unknown, log: Log) => toWireError(error, reportError(error, 'error', log));
+export const wireError = (error: unknown, source: string, log: Log) =>
+  toWireError(error, reportError(error, `${source}: a request was refused: error`, log));
 
 /** Errors of one log that are written within a second: a peer that sends nonsense must not fill the disk. */
 const MAX_REPORTS = 20;

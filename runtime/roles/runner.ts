@@ -183,7 +183,7 @@ export const runnerRole =
               send();
             } catch (error) {
               // Even an error could tell about the plaintext, so it is sealed like an answer.
-              const send = await reply({ version: 1, error: wireError(error, log) });
+              const send = await reply({ version: 1, error: wireError(error, source, log) });
               send();
               if (error instanceof VouchError && error.code === 'device-lost') lose(error);
               throw error;
