@@ -117,7 +117,8 @@ export async function startCommand(
 
 /**
  * Starts actors under a supervisor of this process's own, which starts all of them again when one fails in a way that
- * may pass (a lost GPU, say) and gives up when that happens too often. Throws what keeps them from the first start.
+ * may pass (a lost GPU, say) and gives up when that happens too often. Throws what keeps them from the first start. The
+ * promise of their end comes in a list, because a promise alone would be waited for.
  */
 async function startActors(
   roles: readonly Startable[],

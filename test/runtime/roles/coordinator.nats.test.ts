@@ -1,0 +1,48 @@
+/** The coordinator's machine through its real role, where it cannot begin, and where it is drained without work. */
+import { createSimulatedPlatform } from '../../../protocols/attestation/formats/simulated.ts';
+import { VouchError } from '../../../protocols/errors.ts';
+import type { Provider } from '../../../runtime/attest/provider.ts';
+import { simulatedProvider } from '../../../runtime/attest/simulated-provider.ts';
+import { simulatedRoot } from '../../../runtime/attest/simulated-root.ts';
+import { coordinatorRole } from '../../../runtime/roles/coordinator.ts';
+import { untilUp } from '../../../runtime/roles/host.ts';
+import { assert, suite } from '../../harness.ts';
+import { startHome, until } from '../home/home-fixture.ts';
+
+const test = suite('coordinator role', { timeoutMs: 60_000 });
+
+test('a platform that makes no evidence is found before anybody asks: failed, with the reason', async (t) => {
+  const home = await startHome(t);
+  const platform = simulatedProvider(await createSimulatedPlatform(await simulatedRoot()));
+  const provider: Provider = {
+    ...platform,
+    sign: () => Promise.reject(new VouchError('not-ready', 'configfs-tsm: the TEE is gone')),
+  };
+  const role = coordinatorRole({ workerPolicy: home.policies.worker, provider });
+  const coordinator = await home.role('coordinator', 'c1', role);
+  await untilUp(coordinator, 30_000).then(
+    () => assert.unreachable('it is up'),
+    (error: VouchError) =>
+      assert.match(error.message, /^coordinator c1 did not come up: configfs-tsm: the TEE is gone \(error /),
+  );
+  const { errorId } = coordinator.failure()!;
+  assert.ok(
+    home.log.some((line) => line.startsWith('coordinator.c1: join failed') && line.includes(errorId)),
+  );
+});
+
+test('up it says what its evidence is; drained it stops at once when it has nothing to finish', async (t) => {
+  const home = await startHome(t);
+  const coordinator = await home.role(
+    'coordinator',
+    'c1',
+    coordinatorRole({ workerPolicy: home.policies.worker }),
+  );
+  await untilUp(coordinator, 30_000);
+  assert.is(coordinator.actor.getSnapshot().context.hardware, false);
+  coordinator.actor.send({ type: 'coordinator.drain' });
+  await until(() => coordinator.actor.getSnapshot().value === 'stopped');
+  assert.is(coordinator.failure(), undefined);
+});
+
+test.run();
