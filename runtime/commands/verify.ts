@@ -155,6 +155,9 @@ function readProof(file: string, json: unknown): PublishedProof {
   try {
     return parse(PublishedProof.schema, json, 'proof');
   } catch (error) {
-    throw new VouchError('bad-file', `${file}: not a published proof: ${messageOf(error)}`);
+    throw new VouchError(
+      'bad-file',
+      `${file}: not a published proof: ${messageOf(error)}; expected a receipt (.cose), a published proof, an evidence document, or raw evidence`,
+    );
   }
 }

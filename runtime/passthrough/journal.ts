@@ -1,8 +1,7 @@
 /** Which driver each function of a GPU's group came from, in `.vouch/gpu`, so that it gets back there after a crash too. */
-import { existsSync, readFileSync } from 'node:fs';
 import { z } from 'zod';
 import { VouchError } from '../../protocols/errors.ts';
-import { writeWhole } from '../home/files.ts';
+import { readTextIfThere, writeWhole } from '../home/files.ts';
 import { folder } from '../home/home.ts';
 
 /** What a function was before it was taken. */
@@ -29,9 +28,10 @@ export function journalOf(gpu: string): Journal {
   const file = folder('gpu', `${gpu}.json`);
   return {
     async load() {
-      if (!existsSync(file)) return [];
+      const text = readTextIfThere(file, 'the record of taken GPUs');
+      if (text === undefined) return [];
       try {
-        return TakenList.parse(JSON.parse(readFileSync(file, 'utf8')));
+        return TakenList.parse(JSON.parse(text));
       } catch {
         throw new VouchError(
           'bad-file',
