@@ -1,5 +1,6 @@
 /** `vouch status`: listens for as long as every living actor takes to speak, then says who was heard. */
 import type { Command } from '@commander-js/extra-typings';
+import { printable } from '../../protocols/encoding.ts';
 import { decodeMessage } from '../../protocols/envelope.ts';
 import { filters } from '../../protocols/subjects.ts';
 import { Heartbeat } from '../../protocols/transition.ts';
@@ -45,7 +46,7 @@ export async function statusCommand(options: Network & { json: boolean }, print:
     if (actors.length === 0) print('no actor was heard');
     for (const { kind, id, state, worker, gpu, failure } of actors) {
       const detail = failure
-        ? withoutControls(sentenceOf(failure))
+        ? printable(sentenceOf(failure))
         : worker
           ? `${worker.class}, ${worker.engine}, credit ${worker.credit}`
           : gpu
@@ -55,6 +56,3 @@ export async function statusCommand(options: Network & { json: boolean }, print:
     }
   });
 }
-
-/** What another process says must not steer this terminal. */
-const withoutControls = (text: string): string => text.replace(/\p{Cc}/gu, ' ');

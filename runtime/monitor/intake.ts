@@ -2,6 +2,7 @@
  * From a NATS message to an observation: an allow-list. What is not a valid transition, heartbeat or progress
  * message of exactly the subject it came on becomes a counted `dropped`, never an error.
  */
+import { printable } from '../../protocols/encoding.ts';
 import type { Message, MessageType } from '../../protocols/envelope.ts';
 import { decodeMessage } from '../../protocols/envelope.ts';
 import { VouchError } from '../../protocols/errors.ts';
@@ -65,9 +66,6 @@ const failureOf = ({ failure }: Transition | Heartbeat): Failure | null =>
         errorId: printable(failure.errorId),
       }
     : null;
-
-/** Without what is not to be seen but changes how the rest is: control characters, direction marks, line ends. */
-const printable = (text: string): string => text.replaceAll(/[\s\p{Cc}\p{Cf}]+/gu, ' ').trim();
 
 /** Of the times by name only those of phases. */
 const phaseTimes = (times: Readonly<Record<string, number>>) =>

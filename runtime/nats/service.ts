@@ -2,6 +2,7 @@
  * Request and reply with envelopes: what every role does when it asks or answers over NATS. A handler's error
  * becomes a coded error reply under an id that finds it in the log; an error that is not ours travels without its text.
  */
+import { printable } from '../../protocols/encoding.ts';
 import {
   decodeMessage,
   ErrorReply,
@@ -73,40 +74,65 @@ export function respondError(
   );
 }
 
-/** What may travel of an error; the rest is in the log under the same id. */
+/** What may travel of a refused request's error; the rest is in the log under the same id. */
 export const wireError = (error: unknown, source: string, log: Log) =>
-  toWireError(error, reportError(error, `${source}: a request was refused: error`, log));
+  toWireError(error, reportError(error, `${source}: a request was refused: error`, log, { ofRequest: true }));
 
-/** Errors of one log that are written within a second: a peer that sends nonsense must not fill the disk. */
+/** Errors of requests that are written within a second: a peer that sends nonsense must not fill the disk. */
 const MAX_REPORTS = 20;
 const REPORT_WINDOW_MS = 1_000;
-const reported = new WeakMap<object, string>();
+interface Report {
+  readonly id: string;
+  written: boolean;
+}
+const reports = new WeakMap<object, Report>();
 const budgets = new WeakMap<Log, { since: number; written: number; omitted: number }>();
 
 /**
  * Writes an error to the log, once however often it is reported, and returns the id under which it is found there. A
- * coded error is one sentence, with the stack of its cause; any other is a defect and gets its own stack.
+ * coded error is one sentence, with the stack of its cause; any other is a defect and gets its own stack. `ofRequest`:
+ * whoever asks can cause it at will, so only so many a second are written. All others always are.
  */
-export function reportError(error: unknown, what: string, log: Log): string {
-  const known = typeof error === 'object' && error !== null ? reported.get(error) : undefined;
-  if (known !== undefined) return known;
-  const id = crypto.randomUUID();
-  if (typeof error === 'object' && error !== null) reported.set(error, id);
+export function reportError(
+  error: unknown,
+  what: string,
+  log: Log,
+  { ofRequest = false }: { readonly ofRequest?: boolean } = {},
+): string {
+  const report = reportOf(error);
+  if (report.written || (ofRequest && !mayWrite(log))) return report.id;
+  report.written = true;
+  log(`${what} ${report.id}: ${detailOf(error)}`);
+  return report.id;
+}
+
+function reportOf(error: unknown): Report {
+  const known = error instanceof Object ? reports.get(error) : undefined;
+  const report = known ?? { id: crypto.randomUUID(), written: false };
+  if (error instanceof Object) reports.set(error, report);
+  return report;
+}
+
+/** Whether one more error of a request may be written now; says how many were not, as soon as one may again. */
+function mayWrite(log: Log): boolean {
   const now = performance.now();
   const budget = budgets.get(log) ?? { since: now, written: 0, omitted: 0 };
   budgets.set(log, budget);
   if (now - budget.since > REPORT_WINDOW_MS) {
-    if (budget.omitted > 0) log(`${budget.omitted} more errors were not written`);
+    if (budget.omitted > 0) log(`${budget.omitted} more errors of requests were not written`);
     Object.assign(budget, { since: now, written: 0, omitted: 0 });
   }
-  if (budget.written < MAX_REPORTS) log(`${what} ${id}: ${detailOf(error)}`);
-  else budget.omitted += 1;
-  budget.written += 1;
-  return id;
+  if (budget.written < MAX_REPORTS) {
+    budget.written += 1;
+    return true;
+  }
+  budget.omitted += 1;
+  return false;
 }
 
 function detailOf(error: unknown): string {
   if (!(error instanceof VouchError)) return (error as Error | undefined)?.stack ?? messageOf(error);
   const cause = error.cause instanceof Error ? `\ncaused by ${error.cause.stack ?? error.cause.message}` : '';
-  return `${error.code}: ${error.message}${cause}`;
+  // The sentence may quote what a peer sent.
+  return `${error.code}: ${printable(error.message)}${cause}`;
 }

@@ -57,7 +57,8 @@ export function createEffects(source: string, log: Log): Effects {
         } catch (error) {
           const what = `${name} failed after ${Math.round(performance.now() - began)} ms`;
           // What the machine has stopped, because it left the state, has not failed.
-          if (!signal.aborted && ofRequest) reportError(error, `${source}: ${what}: error`, log);
+          if (!signal.aborted && ofRequest)
+            reportError(error, `${source}: ${what}: error`, log, { ofRequest });
           else if (!signal.aborted) fail(what, error);
           throw error;
         }

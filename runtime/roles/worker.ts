@@ -133,59 +133,69 @@ export const workerRole =
             }
           }
         }),
-        fetchBases: effect('fetchBases', async ({ input }) => {
-          const work = current(input);
-          const { job, shard, chunks: digests, offset, count, section } = work.shard.body;
-          work.opened = await open(identity.sealing, work.message.data, {
-            info: SEALING_INFO.shard,
-            aad: shardContext(job, shard, id, work.shard.epoch ?? 0),
-            replays: identity.replays,
-          });
-          const { byteLength } = work.opened.plaintext;
-          if (byteLength !== count * SCALAR_BYTES) {
-            throw new VouchError(
-              'bad-message',
-              `msm.shard: expected ${count} scalars, got ${byteLength} bytes`,
+        // A shard is a request of its coordinator's: what is wrong with one is no reason to stop.
+        fetchBases: effect(
+          'fetchBases',
+          async ({ input }) => {
+            const work = current(input);
+            const { job, shard, chunks: digests, offset, count, section } = work.shard.body;
+            work.opened = await open(identity.sealing, work.message.data, {
+              info: SEALING_INFO.shard,
+              aad: shardContext(job, shard, id, work.shard.epoch ?? 0),
+              replays: identity.replays,
+            });
+            const { byteLength } = work.opened.plaintext;
+            if (byteLength !== count * SCALAR_BYTES) {
+              throw new VouchError(
+                'bad-message',
+                `msm.shard: expected ${count} scalars, got ${byteLength} bytes`,
+              );
+            }
+            const parts = await Promise.all(
+              digests.map((digest) => chunks.get(digest, () => getChunk(bus, digest))),
             );
-          }
-          const parts = await Promise.all(
-            digests.map((digest) => chunks.get(digest, () => getChunk(bus, digest))),
-          );
-          const bytes = count * pointBytes(section);
-          const all = concat(...parts);
-          if (offset + bytes > all.byteLength) {
-            throw new VouchError(
-              'bad-message',
-              `msm.shard: its chunks hold ${all.byteLength} bytes, expected ${offset + bytes}`,
-            );
-          }
-          work.bases = all.subarray(offset, offset + bytes);
-        }),
-        compute: effect('compute', async ({ input, signal }) => {
-          const { message, shard, bases, opened } = current(input);
-          const { job, shard: name, section } = shard.body;
-          if (!bases || !opened) throw new VouchError('internal', `shard ${name} of ${job} was not fetched`);
-          const began = performance.now();
-          const point = await multiplier.msm(SECTION_GROUP[section], bases, opened.plaintext, { signal });
-          const millis = Math.round(performance.now() - began);
-          const subject = resultSubject(shard);
-          const header = encodeHeader(ShardResult, {
-            subject,
-            source,
-            cause: shard.id,
-            epoch: shard.epoch,
-            body: { job, shard: name, worker: id, section, millis },
-          });
-          await bus.append(subject, await opened.sealReply(point), {
-            headers: { [ENVELOPE_HEADER]: header },
-            msgId: `${shard.id}.result`,
-            retryMs: 10_000,
-            signal,
-          });
-          // The result is stored: the shard is done, and a second delivery would change nothing.
-          await message.ack().catch((error: unknown) => log(`${source}: ${messageOf(error)}`));
-          letGo();
-        }),
+            const bytes = count * pointBytes(section);
+            const all = concat(...parts);
+            if (offset + bytes > all.byteLength) {
+              throw new VouchError(
+                'bad-message',
+                `msm.shard: its chunks hold ${all.byteLength} bytes, expected ${offset + bytes}`,
+              );
+            }
+            work.bases = all.subarray(offset, offset + bytes);
+          },
+          { ofRequest: true },
+        ),
+        compute: effect(
+          'compute',
+          async ({ input, signal }) => {
+            const { message, shard, bases, opened } = current(input);
+            const { job, shard: name, section } = shard.body;
+            if (!bases || !opened)
+              throw new VouchError('internal', `shard ${name} of ${job} was not fetched`);
+            const began = performance.now();
+            const point = await multiplier.msm(SECTION_GROUP[section], bases, opened.plaintext, { signal });
+            const millis = Math.round(performance.now() - began);
+            const subject = resultSubject(shard);
+            const header = encodeHeader(ShardResult, {
+              subject,
+              source,
+              cause: shard.id,
+              epoch: shard.epoch,
+              body: { job, shard: name, worker: id, section, millis },
+            });
+            await bus.append(subject, await opened.sealReply(point), {
+              headers: { [ENVELOPE_HEADER]: header },
+              msgId: `${shard.id}.result`,
+              retryMs: 10_000,
+              signal,
+            });
+            // The result is stored: the shard is done, and a second delivery would change nothing.
+            await message.ack().catch((error: unknown) => log(`${source}: ${messageOf(error)}`));
+            letGo();
+          },
+          { ofRequest: true },
+        ),
       },
       actions: {
         refuseShard: (_, { code, job, shard: name }) => {
