@@ -238,8 +238,9 @@ export async function requestProof(
 const CANCEL_MS = 2_000;
 
 /**
- * Takes a request back. True when a coordinator has stopped working on it; false when none does now, so that it is
- * dropped when its turn comes, or is over. Throws `bad-input` for a secret that is not the request's.
+ * Takes a request back. True when a coordinator has stopped working on it; false when nobody does now: if it still waits
+ * it is dropped when its turn comes. Throws `bad-input` for a secret that is not the request's, `conflict` when the proof
+ * is published or about to be.
  */
 export async function cancelProof(bus: Bus, source: string, ticket: ProofTicket): Promise<boolean> {
   const subject = subjects.control('proof-job', ticket.job, 'cancel');
@@ -248,10 +249,12 @@ export async function cancelProof(bus: Bus, source: string, ticket: ProofTicket)
     const { body } = await ask(bus, [ProofCancel, ProofCancelled], question);
     return body.job === ticket.job;
   } catch (error) {
-    // The reply binds the job; silence means that nobody works on it.
-    if (error instanceof VouchError && error.code === 'timeout') return false;
-    throw error;
+    if (!(error instanceof VouchError && error.code === 'timeout')) throw error;
   }
+  // Silence means that nobody works on it: it waits, or it is over.
+  if (await bus.getLast(STREAMS.proofs.name, subjects.proof(ticket.job)))
+    throw new VouchError('conflict', `job ${ticket.job}: its proof is published, which cannot be taken back`);
+  return false;
 }
 
 /** Waits for the proof of a job. Throws the coordinator's coded error when the job failed, `timeout`, `cancelled`. */
@@ -286,6 +289,8 @@ export async function awaitProof(
   );
   const abort = () => reject(new VouchError('cancelled', `job ${job}: no longer waited for`));
   signal?.addEventListener('abort', abort, { once: true });
+  // It may have come while the caller was doing something else.
+  if (signal?.aborted) abort();
   try {
     return await promise;
   } finally {

@@ -18,6 +18,6 @@ export async function cancelCommand(job: string, network: Network, print: Print)
   print(
     stopped
       ? `cancelled\t${job}`
-      : `withdrawn\t${job}\tno coordinator works on it now; it is dropped when its turn comes`,
+      : `withdrawn\t${job}\tno coordinator works on it now; if it still waits it is dropped when its turn comes`,
   );
 }

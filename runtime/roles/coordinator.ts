@@ -272,8 +272,18 @@ export const coordinatorRole =
         }
         if (digest !== job.cancel)
           throw new VouchError('bad-input', `job ${name}: expected the secret of its request, got another`);
+        const { reason } = job;
         job.reason = 'it was cancelled by its requester';
         actor.send({ type: 'job.cancel', job: name });
+        // The machine has ended the job, unless it is too late; nobody is told otherwise.
+        if (jobs.get(name) === job) {
+          if (reason === undefined) delete job.reason;
+          else job.reason = reason;
+          throw new VouchError(
+            'conflict',
+            `job ${name}: its proof is being published, which cannot be taken back`,
+          );
+        }
         const { subject } = received;
         received.respond(
           encodeMessage(ProofCancelled, { subject, source, cause: message.id, body: { job: name } }),

@@ -1,15 +1,20 @@
 /** Requests that cannot be served, two coordinators, a drain: how each ends for the client. */
 import { existsSync, readdirSync } from 'node:fs';
 import { readZkey } from '../../../circuits/groth16/zkey.ts';
+import { createSimulatedPlatform } from '../../../protocols/attestation/formats/simulated.ts';
 import { canonicalJson, utf8 } from '../../../protocols/encoding.ts';
 import { encodeMessage, RemoteError } from '../../../protocols/envelope.ts';
 import type { VouchError } from '../../../protocols/errors.ts';
 import { ProofRequest, type QualityStatement } from '../../../protocols/proof.ts';
 import { subjects } from '../../../protocols/subjects.ts';
+import type { Provider } from '../../../runtime/attest/provider.ts';
+import { simulatedProvider } from '../../../runtime/attest/simulated-provider.ts';
+import { simulatedRoot } from '../../../runtime/attest/simulated-root.ts';
 import { awaitProof, cancelProof, type ProofTicket, requestProof } from '../../../runtime/client/client.ts';
 import { folder } from '../../../runtime/home/home.ts';
 import { manifestOf, putBlob } from '../../../runtime/nats/blobs.ts';
 import { startBroker } from '../../../runtime/roles/broker.ts';
+import { coordinatorRole } from '../../../runtime/roles/coordinator.ts';
 import { assert, suite } from '../../harness.ts';
 import { logOf, signal, until } from '../home/home-fixture.ts';
 import { smallSubject, startProving } from './proof-fixture.ts';
@@ -163,6 +168,64 @@ test('a request is taken back by its secret and by nothing else: while it is wor
   );
   await until(async () => (await fixture.openRequests()) === 0);
   assert.is(await fixture.proofsOf(job), 0);
+});
+
+test('a proof that is being published, or is, is not said to be cancelled', async (t) => {
+  const fixture = await startProving(t);
+  const { client, policies, statement } = fixture;
+  const platform = simulatedProvider(await createSimulatedPlatform(await simulatedRoot()));
+  const { promise: release, resolve } = Promise.withResolvers<void>();
+  t.defer(() => resolve());
+  let signatures = 0;
+  // Its evidence is asked for when it joins, for the model's key, and last for the record that it publishes.
+  const provider: Provider = {
+    ...platform,
+    sign: async (data, role) => {
+      signatures += 1;
+      if (signatures === 3) await release;
+      return platform.sign(data, role);
+    },
+  };
+  const { shardPoints } = await smallSubject();
+  await fixture.process('worker', 'w1');
+  await fixture.role(
+    'coordinator',
+    'c1',
+    coordinatorRole({ workerPolicy: policies.worker, provider, shardPoints }),
+  );
+  let ticket: ProofTicket | undefined;
+  const done = requestProof(client, 'client.test', statement, {
+    onTicket: (made) => {
+      ticket = made;
+    },
+  });
+  done.catch(() => {});
+  await until(() => signatures === 3, 60_000);
+  const refusal = async (): Promise<string> => {
+    try {
+      return `cancelled: ${await cancelProof(client, 'client.test', ticket!)}`;
+    } catch (error) {
+      return `${(error as VouchError).code}: ${(error as VouchError).message}`;
+    }
+  };
+  assert.match(await refusal(), /^conflict: .*is being published, which cannot be taken back/);
+  resolve();
+  assert.is((await done).record.job, ticket!.job);
+  await until(async () => (await fixture.openRequests()) === 0);
+  assert.match(await refusal(), /^conflict: .*is published, which cannot be taken back/);
+});
+
+test('who has stopped before he waits does not wait', async (t) => {
+  const { client, statement } = await startProving(t, undefined, { broker: false });
+  const stop = new AbortController();
+  const asked = requestProof(client, 'client.test', statement, {
+    onTicket: () => stop.abort(),
+    signal: stop.signal,
+  });
+  await asked.then(
+    () => assert.unreachable('it was published'),
+    (error: VouchError) => assert.is(error.code, 'cancelled'),
+  );
 });
 
 test('of two coordinators one works; when it stalls the other takes over, and what the first does then counts for nothing', async (t) => {
