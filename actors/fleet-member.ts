@@ -32,8 +32,6 @@ export const FleetMemberContext = z.strictObject({
   leaseMs: Millis,
   /** its evidence was accepted */
   attested: z.boolean(),
-  /** it was convicted of a wrong result */
-  banned: z.boolean(),
   /** admissions that failed in a row */
   misses: Count,
   failure: Failure.nullable(),
@@ -59,11 +57,6 @@ export type FleetMemberEvent =
 
 type Internal = { type: 'lease.expired' };
 
-export interface FleetMemberOutput {
-  readonly id: string;
-  readonly banned: boolean;
-}
-
 const member = ({ context }: { context: FleetMemberContext }) => ({ id: context.id });
 const bounded = ({ credit, leaseMs }: Heard): Heard => ({
   credit: Math.min(credit, MAX_CREDIT),
@@ -75,7 +68,6 @@ const fleetMember = setup({
     context: FleetMemberContext;
     events: FleetMemberEvent | Internal;
     input: FleetMemberInput;
-    output: FleetMemberOutput;
     tags: StateTag;
   },
   actors: {
@@ -119,7 +111,6 @@ export const fleetMemberMachine = fleetMember.createMachine({
     id: input.id,
     ...bounded(input),
     attested: false,
-    banned: false,
     misses: 0,
     failure: null,
   }),
@@ -129,7 +120,7 @@ export const fleetMemberMachine = fleetMember.createMachine({
     'worker.heard': { actions: [hear, renewLease] },
     'worker.left': '.gone',
     'lease.expired': '.gone',
-    'worker.banned': { target: '.banned', actions: assign({ banned: true }) },
+    'worker.banned': '.banned',
     'link.lost': '.cutOff',
     'link.back': {},
   },
@@ -169,5 +160,4 @@ export const fleetMemberMachine = fleetMember.createMachine({
     gone: { type: 'final', tags: 'settled', entry: left },
     banned: { type: 'final', tags: ['failed', 'settled'], entry: left },
   },
-  output: ({ context: { id, banned } }) => ({ id, banned }),
 });

@@ -24,7 +24,6 @@ import {
   Code,
   Count,
   Failure,
-  failure,
   failureOf,
   hardwareCount,
   Millis,
@@ -209,12 +208,11 @@ const settle = coordinator.enqueueActions(({ context, event, enqueue }) => {
 
 /** Stops every job and hands its request back. */
 const abandon = coordinator.enqueueActions(({ context, enqueue }) => {
-  const { code, retryable } = context.failure ?? failure('cancelled');
+  const code = context.failure?.code ?? 'cancelled';
   for (const { job, tries } of context.jobs) {
     enqueue.stopChild(jobActorId(job));
     // It is the coordinator that failed, not the request, unless it has failed over this one too often.
-    const type = mayComeAgain(tries, retryable || context.failure !== null) ? 'nakRequest' : 'endRequest';
-    enqueue({ type, params: { job, tries, code } });
+    enqueue({ type: mayComeAgain(tries, true) ? 'nakRequest' : 'endRequest', params: { job, tries, code } });
   }
   enqueue.assign({ jobs: [] });
 });

@@ -199,7 +199,9 @@ async function judgeCpu(
     return undefined;
   }
   const given = { ...NO_FILES, certificates };
-  const [part] = await judgeAll([{ format, bytes: evidence }], { ...formatQuestion(question), given });
+  const part = onlyPart(
+    await judgeAll([{ format, bytes: evidence }], { ...formatQuestion(question), given }),
+  );
   const { platform = known.platform } = part?.cpu ?? {};
   const fits = platform === known.platform;
   const detail = fits
@@ -241,12 +243,18 @@ async function judgeDevices(
     bytes,
     certificates: parsedOnce(() => parseCertificates(certificates)),
   }));
-  const [part] = await judgeAll(evidence, {
+  const parts = await judgeAll(evidence, {
     ...formatQuestion(question),
     nonce: hex(gpuNonce(binding)),
     guest: { ccMode, ready },
   });
-  return part;
+  return onlyPart(parts);
+}
+
+/** What the CPU signed, or all devices together, is judged as one; a part that nobody reads would count as accepted. */
+function onlyPart(parts: readonly Part[]): Part | undefined {
+  if (parts.length > 1) throw new TypeError(`expected one judgement, got ${parts.length}`);
+  return parts[0];
 }
 
 /**

@@ -130,9 +130,10 @@ async function startActors(
   const watch = (running: readonly RunningRole[]) => {
     for (const { role, id, actor, failure } of running) {
       if (role === 'gpu' && !options.pci) continue;
-      actor.subscribe((now: AnyMachineSnapshot) => {
+      const watching = actor.subscribe((now: AnyMachineSnapshot) => {
         const why = failure();
         if (!why) return;
+        watching.unsubscribe();
         log(`${role} ${id} is ${now.value}: ${sentenceOf(why)}`);
         // The same would happen again.
         if (now.context.failure?.retryable === false) resolve('failed');
