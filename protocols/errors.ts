@@ -32,6 +32,7 @@ export const ERROR_CODES = {
   'receipt-rejected': false,
   'commitment-mismatch': false,
   'key-rejected': false,
+  'terms-refused': false,
   'statement-false': false,
   'witness-rejected': false,
   'proof-rejected': false,

@@ -5,11 +5,12 @@
  */
 import { z } from 'zod';
 import { Digest } from './envelope.ts';
+import { VouchError } from './errors.ts';
 
 /** How many proofs; absent: as many as one likes. */
 const Budget = z.strictObject({
   perDay: z.int().min(0).optional().describe('within 24 hours'),
-  ever: z.int().min(0).optional().describe('since the model was published'),
+  ever: z.int().min(0).optional().describe('under this name of the model'),
 });
 
 /** What an answer holds besides the class that was decided on. */
@@ -45,3 +46,126 @@ export const DEFAULT_TERMS: Terms = {
   all: { perDay: 200 },
   answers: 'decision',
 };
+
+/** Whole rows that so many percent of them are. */
+const rowsOf = (percent: number, rows: number): number => Math.ceil((percent * rows) / 100);
+
+/** The least threshold of at least `least` rows that the terms allow; `rows` at most. */
+export function nextThreshold({ thresholdStep }: Terms, rows: number, least: number): number {
+  for (let percent = thresholdStep; percent < 100; percent += thresholdStep) {
+    const threshold = rowsOf(percent, rows);
+    if (threshold >= least) return threshold;
+  }
+  return rows;
+}
+
+/** What a statement says of itself, before anything that it names is looked at. */
+export interface Asked {
+  readonly rows: number;
+  readonly threshold: number;
+  /** digest of the test set */
+  readonly testSet: string;
+}
+
+/** Throws `terms-refused` for a statement that the vendor's terms do not allow. */
+export function checkStatement(terms: Terms, { rows, threshold, testSet }: Asked): void {
+  if (rows < terms.minimumRows)
+    throw refused(`expected a test set of at least ${terms.minimumRows} rows, got ${rows}`);
+  const next = nextThreshold(terms, rows, threshold);
+  if (next !== threshold) {
+    throw refused(
+      `expected a threshold in steps of ${terms.thresholdStep} % of ${rows} rows, got ${threshold}; the next is ${next}`,
+    );
+  }
+  if (terms.testSets !== undefined && !terms.testSets.includes(testSet))
+    throw refused('expected one of the test sets that the vendor has registered, got another');
+}
+
+/** What the rows of a test set are like. */
+export interface RowCounts {
+  readonly rows: number;
+  /** that differ in a feature from all the others */
+  readonly distinct: number;
+  /** the row that occurs most often: where it is for the first and the last time, from 1, and how often */
+  readonly commonest: { readonly first: number; readonly last: number; readonly times: number };
+  /** what the best constant answer scores */
+  readonly constant: number;
+}
+
+/**
+ * Throws `terms-refused` for rows that would tell more than their number suggests: one that repeats weighs more than a
+ * step of the threshold, and a threshold that a constant answer reaches tells nothing of the model's quality, but much of
+ * single rows.
+ */
+export function checkTestRows(
+  terms: Terms,
+  { rows, distinct, commonest, constant }: RowCounts,
+  threshold: number,
+): void {
+  if (distinct < terms.minimumRows)
+    throw refused(`expected at least ${terms.minimumRows} different rows, got ${distinct} among ${rows}`);
+  const most = Math.max(1, Math.floor((terms.thresholdStep * rows) / 100));
+  if (commonest.times > most) {
+    const { first, last, times } = commonest;
+    throw refused(
+      `expected the same row at most ${most} times, got ${times} times the row ${first} (row ${last} is one of them)`,
+    );
+  }
+  if (threshold <= constant) {
+    throw refused(
+      `expected a threshold above ${constant} of ${rows} rows, which is what a constant answer scores, got ${threshold}`,
+    );
+  }
+}
+
+/** A proof that was granted: to whom, and when. */
+export interface Granted {
+  readonly job: string;
+  readonly requester: string;
+  /** milliseconds since 1970 */
+  readonly time: number;
+}
+
+const DAY_MS = 86_400_000;
+
+/** What was granted of one model: all of the last day, and before that only how many to whom. */
+export interface Spent {
+  readonly recent: readonly Granted[];
+  /** proofs before those of `recent`, by requester */
+  readonly before: Readonly<Record<string, number>>;
+}
+export const NOTHING_SPENT: Spent = { recent: [], before: {} };
+
+/**
+ * What is spent once one more proof is granted at `now`. A job that was granted within a day is the same proof again, so it
+ * costs nothing. Throws `terms-refused` when a budget is used up.
+ */
+export function spend(terms: Terms, spent: Spent, granted: Granted): Spent {
+  const { job, requester, time: now } = granted;
+  const before: Record<string, number> = { ...spent.before };
+  const recent: Granted[] = [];
+  for (const each of spent.recent) {
+    if (now - each.time < DAY_MS) recent.push(each);
+    else before[each.requester] = (Object.hasOwn(before, each.requester) ? before[each.requester]! : 0) + 1;
+  }
+  if (recent.some((each) => each.job === job)) return { recent, before };
+  const of = (who: string | undefined) => {
+    const perDay = recent.filter((each) => who === undefined || each.requester === who).length;
+    const earlier = Object.entries(before).filter(([name]) => who === undefined || name === who);
+    return { perDay, ever: perDay + earlier.reduce((sum, [, count]) => sum + count, 0) };
+  };
+  for (const [whose, budget, used] of [
+    [requester, terms.requester, of(requester)],
+    ['all requesters', terms.all, of(undefined)],
+  ] as const) {
+    if (budget.perDay !== undefined && used.perDay >= budget.perDay)
+      throw refused(`${whose}: expected at most ${budget.perDay} proofs within a day; ask again tomorrow`);
+    if (budget.ever !== undefined && used.ever >= budget.ever)
+      throw refused(
+        `${whose}: expected at most ${budget.ever} proofs of this model, all of them are used up`,
+      );
+  }
+  return { recent: [...recent, granted], before };
+}
+
+const refused = (why: string): VouchError => new VouchError('terms-refused', `terms of the model: ${why}`);

@@ -6,8 +6,9 @@
  */
 import { z } from 'zod';
 import { messageOf, VouchError } from '../../protocols/errors.ts';
+import type { RowCounts } from '../../protocols/terms.ts';
 import type { Architecture } from './architecture.ts';
-import { featureRanges } from './preprocessing.ts';
+import { featureRanges, type Preprocessing } from './preprocessing.ts';
 
 export interface TestSet {
   /** one row of features each, as `preprocess` gives them */
@@ -49,7 +50,10 @@ export function decodeTestSet(architecture: Architecture, bytes: Uint8Array): Te
   }
 }
 
-/** Throws `bad-input` when the test set does not fit the architecture. */
+/**
+ * Throws `bad-input` when the test set does not fit the architecture: every row has to be one that the preprocessing
+ * makes of some cells. Rows of all categories at once, or of none, would probe single weights.
+ */
 export function checkTestSet(architecture: Architecture, { features, labels }: TestSet): void {
   if (labels.length === 0 || labels.length > MAX_ROWS)
     throw bad(`expected 1 to ${MAX_ROWS} rows, got ${labels.length}`);
@@ -57,6 +61,7 @@ export function checkTestSet(architecture: Architecture, { features, labels }: T
     throw bad(`expected ${labels.length} rows of features, got ${features.length}`);
   }
   const ranges = featureRanges(architecture.preprocessing);
+  const groups = categoryGroups(architecture.preprocessing);
   features.forEach((row, r) => {
     if (row.length !== ranges.length)
       throw bad(`row ${r + 1}: expected ${ranges.length} features, got ${row.length}`);
@@ -66,11 +71,50 @@ export function checkTestSet(architecture: Architecture, { features, labels }: T
         throw bad(`row ${r + 1}, feature ${i + 1}: expected an integer in ${low}..${high}, got ${x}`);
       }
     });
+    for (const { name, from, to } of groups) {
+      let hot = 0;
+      for (let i = from; i < to; i++) hot += row[i]!;
+      if (hot !== 1) {
+        throw bad(
+          `row ${r + 1}: expected exactly one category of "${name}" (features ${from + 1} to ${to}), got ${hot}`,
+        );
+      }
+    }
     const label = labels[r]!;
     if (!Number.isInteger(label) || label < 0 || label >= architecture.classes.length) {
       throw bad(`row ${r + 1}: expected a label in 0..${architecture.classes.length - 1}, got ${label}`);
     }
   });
+}
+
+/** Where the features of each column of categories lie: from the first up to the last, less than `to`. */
+function categoryGroups({ columns }: Preprocessing): Array<{ name: string; from: number; to: number }> {
+  let at = 0;
+  return columns.flatMap((column) => {
+    const from = at;
+    at += column.kind === 'category' ? column.categories.length : 1;
+    return column.kind === 'category' ? [{ name: column.name, from, to: at }] : [];
+  });
+}
+
+/** How many rows there are, how many of them differ, and what the best constant answer scores. */
+export function rowCounts({ features, labels }: TestSet): RowCounts {
+  const seen = new Map<string, { first: number; last: number; times: number }>();
+  features.forEach((row, r) => {
+    const key = Array.from(row).join();
+    const known = seen.get(key);
+    seen.set(key, { first: known?.first ?? r + 1, last: r + 1, times: (known?.times ?? 0) + 1 });
+  });
+  const ofClass = new Map<number, number>();
+  for (const label of labels) ofClass.set(label, (ofClass.get(label) ?? 0) + 1);
+  let commonest = { first: 0, last: 0, times: 0 };
+  for (const each of seen.values()) if (each.times > commonest.times) commonest = each;
+  return {
+    rows: labels.length,
+    distinct: seen.size,
+    commonest,
+    constant: [...ofClass.values()].reduce((most, count) => Math.max(most, count), 0),
+  };
 }
 
 const bad = (message: string): VouchError => new VouchError('bad-input', `test set: ${message}`);

@@ -21,6 +21,7 @@ import {
 } from 'nats-jwt';
 import { z } from 'zod';
 import { VouchError } from '../../protocols/errors.ts';
+import type { RequesterAuthority } from '../../protocols/requester.ts';
 import { ROLES, type Role, token } from '../../protocols/subjects.ts';
 import { createWhole, readTextIfThere, writeWhole } from '../home/files.ts';
 import { crossings, INNER_ROLES, rightsOf } from '../nats/rights.ts';
@@ -39,6 +40,8 @@ const SeedFile = z.object({
 type SeedFile = z.infer<typeof SeedFile>;
 
 export interface Authority {
+  /** how others know a client of this installation by what he signs */
+  readonly requesters: RequesterAuthority;
   /**
    * Credentials (the text of a `.creds` file, secret) for one actor. `id` must be a subject token; without
    * `ttlSeconds` they do not expire.
@@ -139,6 +142,7 @@ export async function ensureAuthority(stateDir: string): Promise<Authority> {
   );
 
   return {
+    requesters: { account: outerKey, signer: signing.get('client')!.getPublicKey() },
     async mintUser(role, id, options = {}) {
       const signer = signing.get(role);
       if (signer === undefined)

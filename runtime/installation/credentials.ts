@@ -6,7 +6,9 @@
 import { existsSync } from 'node:fs';
 import path from 'node:path';
 import type { SimulatedPlatform } from '../../protocols/attestation/formats/simulated.ts';
-import { VouchError } from '../../protocols/errors.ts';
+import { parse } from '../../protocols/envelope.ts';
+import { messageOf, VouchError } from '../../protocols/errors.ts';
+import { RequesterAuthority } from '../../protocols/requester.ts';
 import { ROLES, type Role, token } from '../../protocols/subjects.ts';
 import { issuePlatform, readPlatform } from '../attest/platform.ts';
 import { hasSimulatedRoot } from '../attest/simulated-root.ts';
@@ -17,16 +19,20 @@ import { type Authority, ensureAuthority } from './authority.ts';
 import { type PolicyName, policyFile, writePolicies } from './policies.ts';
 
 const PLATFORM_FILE = 'simulated-platform.json';
+const REQUESTERS_FILE = 'requesters.json';
 const DAY_SECONDS = 86_400;
 const MAX_CREDS_BYTES = 64 * 1024;
 
 /** What a role needs on another host besides its credentials. */
-const NEEDS: Partial<Record<Role, { policies?: readonly PolicyName[]; platform?: boolean }>> = {
+const NEEDS: Partial<
+  Record<Role, { policies?: readonly PolicyName[]; platform?: boolean; requesters?: boolean }>
+> = {
   client: { policies: ['inference', 'prover'] },
   // The runner's identity is its enclave's.
   enclave: { policies: ['inference'], platform: true },
   worker: { platform: true },
-  coordinator: { policies: ['worker'], platform: true },
+  coordinator: { policies: ['worker'], platform: true, requesters: true },
+  broker: { requesters: true },
 };
 
 let ours: Promise<Authority> | undefined;
@@ -98,6 +104,27 @@ export async function platformIn(from: string): Promise<SimulatedPlatform | unde
   );
 }
 
+/**
+ * Whose clients may ask whoever uses these credentials: the file that came with them, or this installation's own
+ * authority. Throws `bad-file`.
+ */
+export async function requestersIn(from: string): Promise<RequesterAuthority> {
+  const file = path.join(kitOf(from), REQUESTERS_FILE);
+  const text = readTextIfThere(file, 'requesters', MAX_CREDS_BYTES);
+  if (text === undefined && isOwn(kitOf(from))) return (await authority()).requesters;
+  if (text === undefined) {
+    throw new VouchError(
+      'bad-file',
+      `requesters ${file}: there is no such file; it comes with the credentials that vouch creds makes`,
+    );
+  }
+  try {
+    return parse(RequesterAuthority, JSON.parse(text), 'requesters');
+  } catch (error) {
+    throw new VouchError('bad-file', `requesters ${file}: ${messageOf(error)}`);
+  }
+}
+
 /** Writes what actors of these roles need on another host into the folder `out`. Returns the files' paths. */
 export async function writeKit(
   roles: readonly string[],
@@ -117,6 +144,8 @@ export async function writeKit(
   }
   const needs = known.map((role) => NEEDS[role]);
   if (needs.some((need) => need?.platform)) files.set(PLATFORM_FILE, await issuePlatform());
+  if (needs.some((need) => need?.requesters))
+    files.set(REQUESTERS_FILE, `${JSON.stringify((await authority()).requesters, null, 2)}\n`);
   const policies = needs.flatMap((need) => need?.policies ?? []);
   if (policies.length > 0) await writePolicies();
   for (const name of policies)

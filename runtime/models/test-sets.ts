@@ -1,8 +1,9 @@
 /** Test-set files: labelled rows in the demonstration's data format, as the features of an architecture. */
 import type { Architecture } from '../../circuits/model/architecture.ts';
 import { preprocess } from '../../circuits/model/preprocessing.ts';
-import type { TestSet } from '../../circuits/model/test-set.ts';
+import { rowCounts, type TestSet } from '../../circuits/model/test-set.ts';
 import { messageOf, VouchError } from '../../protocols/errors.ts';
+import { DEFAULT_TERMS, nextThreshold, type Terms } from '../../protocols/terms.ts';
 import { readText } from '../home/files.ts';
 import { type CreditRow, readCreditData } from './credit-data.ts';
 
@@ -25,11 +26,9 @@ export function testSetOf(rows: readonly CreditRow[], { preprocessing }: Archite
   };
 }
 
-/** What the best constant answer scores: the rows of the commonest class. */
-export const baselineOf = ({ labels }: TestSet): number =>
-  Math.max(...labels.map((label) => labels.filter((other) => other === label).length));
-
 /** The threshold that is worth a proof lies this far above what a constant answer scores. */
 const MARGIN = 0.03;
-export const usefulThreshold = (testSet: TestSet): number =>
-  Math.min(testSet.labels.length, baselineOf(testSet) + Math.ceil(MARGIN * testSet.labels.length));
+export function usefulThreshold(testSet: TestSet, terms: Terms = DEFAULT_TERMS): number {
+  const { rows, constant } = rowCounts(testSet);
+  return nextThreshold(terms, rows, constant + Math.ceil(MARGIN * rows));
+}

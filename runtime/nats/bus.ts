@@ -15,6 +15,8 @@ import {
   NatsError,
   headers as newHeaders,
 } from 'nats';
+import { fromSeed } from 'nkeys.js';
+import { utf8 } from '../../protocols/encoding.ts';
 import { messageOf, VouchError } from '../../protocols/errors.ts';
 import { type Headers, type JetStream, jetStream, type Message, type RequestOptions } from './jetstream.ts';
 import { inboxPrefix, streamInfoPrefix } from './rights.ts';
@@ -90,6 +92,8 @@ export interface Bus extends JetStream {
    * `nats-unreachable` (the connection was lost meanwhile), `cancelled`.
    */
   request(subject: string, data: Uint8Array, options?: RequestOptions): Promise<Message>;
+  /** Signs as the user of this connection: his JWT and his key's signature. Throws `nats-credentials` where there is none. */
+  sign(bytes: Uint8Array): { readonly jwt: string; readonly signature: Uint8Array };
   /** Resolves when the server has seen everything published and subscribed so far. */
   flush(): Promise<void>;
   /** Handles what has been received, sends what has been published, then disconnects. */
@@ -145,6 +149,14 @@ async function open({ url, name, user, connectTimeoutMs }: Link): Promise<NatsCo
       `NATS at ${url}: cannot connect (${reason}); is a server running there?`,
     );
   }
+}
+
+/** The two parts of a `.creds` file. Throws `nats-credentials`. */
+function partsOf(creds: string): { jwt: string; seed: string } {
+  const [, jwt] = /BEGIN NATS USER JWT-+\s+(\S+)\s/.exec(creds) ?? [];
+  const [, seed] = /BEGIN USER NKEY SEED-+\s+(\S+)\s/.exec(creds) ?? [];
+  if (jwt !== undefined && seed !== undefined) return { jwt, seed };
+  throw new VouchError('nats-credentials', 'NATS credentials: expected a user JWT and its seed');
 }
 
 function busOver(nc: NatsConnection, { url, user, onError }: Link): Bus {
@@ -287,6 +299,12 @@ function busOver(nc: NatsConnection, { url, user, onError }: Link): Bus {
       };
     },
     request,
+    sign(bytes) {
+      if (user === undefined)
+        throw new VouchError('nats-credentials', 'expected to be connected as somebody; use --creds');
+      const { jwt, seed } = partsOf(user.creds);
+      return { jwt, signature: fromSeed(utf8(seed)).sign(bytes) };
+    },
     async flush() {
       await Promise.race([nc.flush(), loss.promise]);
     },

@@ -186,6 +186,7 @@ const MEANINGS: Record<ErrorCode, string> = {
   'receipt-rejected': 'a receipt does not say what it should',
   'commitment-mismatch': 'another model than the commitment names',
   'key-rejected': 'a proving key is not for the circuit, or unsafe',
+  'terms-refused': "the model's terms do not allow this request: its message says which term",
   'statement-false': 'the model does not reach the threshold',
   'witness-rejected': 'the witness does not satisfy the circuit',
   'proof-rejected': 'a proof does not verify',

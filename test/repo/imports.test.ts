@@ -12,7 +12,15 @@ const test = suite('imports');
 const HOUSE: Record<string, { folders: string[]; packages: string[] }> = {
   protocols: {
     folders: [],
-    packages: ['zod', 'cborg', '@hpke/core', '@noble/curves', '@noble/hashes', '@noble/post-quantum'],
+    packages: [
+      'zod',
+      'cborg',
+      '@hpke/core',
+      '@noble/curves',
+      '@noble/hashes',
+      '@noble/post-quantum',
+      'nkeys.js',
+    ],
   },
   circuits: {
     folders: ['protocols'],
