@@ -3,10 +3,11 @@
  *
  *   record = statement "application/vouch-audit+cbor" (protocols/cose.ts) by the broker's audit key, over the
  *            deterministic CBOR map
- *            {"v": 1, "broker": tstr, "key": bstr 32, "sequence": uint from 1, "previous": bstr 32 or null,
+ *            {"v": 2, "broker": tstr, "key": bstr 32, "sequence": uint from 1, "previous": bstr 32 or null,
  *             "time": uint, "model": tstr, "request": tstr, "decision": "released" or "refused",
  *             "code": tstr or null, "check": tstr or null, "policy": bstr 32 or null, "evidence": bstr 32 or null,
- *             "holder": tstr or null, "hardware": bool or null, "share": uint or null, "unrecorded": uint}
+ *             "holder": tstr or null, "hardware": bool or null, "share": uint or null,
+ *             "requester": tstr or null, "job": tstr or null, "unrecorded": uint}
  *     key         the audit key itself, so that a reader knows which one to look for; it proves nothing
  *     previous    SHA-256 of the whole record before; null in the first
  *     time        seconds since 1970 by the broker's clock
@@ -16,7 +17,11 @@
  *     evidence    digest of the evidence document; null where none was read
  *     holder      id that the evidence gives itself, unproven in a refusal; `hardware` false = SIMULATED
  *     share       number of the key's share, from 1; null for a whole key
+ *     requester   whose signed request for a proof the key is released for, and its job; null where a runner serves, and
+ *     and job     in a refusal of a request that was not found to be anybody's
  *     unrecorded  refusals since the record before that could not be recorded
+ *
+ * Records of version 1, which have neither requester nor job, are read as well: a chain goes on across versions.
  *
  * A release is recorded before the key leaves; when it fails afterwards a refusal with the same `request` follows.
  *
@@ -35,7 +40,7 @@ const MAX_PAYLOAD_BYTES = 1024;
 /** No record is longer. */
 export const MAX_RECORD_BYTES = 2048;
 
-const Payload = z.strictObject({
+const Version1 = z.strictObject({
   v: z.literal(1),
   broker: Id,
   key: byteString(32),
@@ -57,6 +62,7 @@ const Payload = z.strictObject({
   share: z.int().min(1).max(255).nullable(),
   unrecorded: z.int().min(0),
 });
+const Payload = Version1.extend({ v: z.literal(2), requester: Id.nullable(), job: Id.nullable() });
 
 /** What a broker has decided. Digests are lower-case hex. */
 export interface Decision {
@@ -70,6 +76,9 @@ export interface Decision {
   readonly holder: string | null;
   readonly hardware: boolean | null;
   readonly share: number | null;
+  /** who has signed the request for a proof that this is for */
+  readonly requester: string | null;
+  readonly job: string | null;
 }
 
 /** A record as it can be read. `key` and digests are lower-case hex. */
@@ -94,7 +103,7 @@ export function signRecord(
   { decision, ...place }: Omit<AuditRecord, keyof Decision | 'key'> & { readonly decision: Decision },
 ): Promise<Uint8Array> {
   const payload: z.infer<typeof Payload> = {
-    v: 1,
+    v: 2,
     ...decision,
     ...place,
     decision: decision.decision,
@@ -121,11 +130,13 @@ export const unprovenRecord = (record: Uint8Array): AuditRecord =>
 
 function recordOf(bytes: Uint8Array): AuditRecord {
   const { v: _, ...payload } = decodeCbor(bytes, {
-    schema: Payload,
+    schema: z.discriminatedUnion('v', [Version1, Payload]),
     what: 'audit record',
     maxBytes: MAX_PAYLOAD_BYTES,
   });
   return {
+    requester: null,
+    job: null,
     ...payload,
     key: hex(payload.key),
     previous: orNull(payload.previous, hex),

@@ -136,36 +136,43 @@ export interface Spent {
 }
 export const NOTHING_SPENT: Spent = { recent: [], before: {} };
 
-/**
- * What is spent once one more proof is granted at `now`. A job that was granted within a day is the same proof again, so it
- * costs nothing. Throws `terms-refused` when a budget is used up.
- */
-export function spend(terms: Terms, spent: Spent, granted: Granted): Spent {
-  const { job, requester, time: now } = granted;
-  const before: Record<string, number> = { ...spent.before };
-  const recent: Granted[] = [];
-  for (const each of spent.recent) {
-    if (now - each.time < DAY_MS) recent.push(each);
-    else before[each.requester] = (Object.hasOwn(before, each.requester) ? before[each.requester]! : 0) + 1;
-  }
-  if (recent.some((each) => each.job === job)) return { recent, before };
-  const of = (who: string | undefined) => {
-    const perDay = recent.filter((each) => who === undefined || each.requester === who).length;
-    const earlier = Object.entries(before).filter(([name]) => who === undefined || name === who);
-    return { perDay, ever: perDay + earlier.reduce((sum, [, count]) => sum + count, 0) };
+/** What is spent after one more proof was granted. A job that was granted within a day is the same proof again. */
+export function addGranted(spent: Spent, granted: Granted): Spent {
+  const { recent, before } = agedTo(spent, granted.time);
+  return { recent: recent.some(({ job }) => job === granted.job) ? recent : [...recent, granted], before };
+}
+
+/** Throws `terms-refused` when one more proof would be too many. */
+export function checkBudget(terms: Terms, spent: Spent, { job, requester, time }: Granted): void {
+  const { recent, before } = agedTo(spent, time);
+  if (recent.some((each) => each.job === job)) return;
+  const used = (mine: (name: string) => boolean) => {
+    const perDay = recent.filter((each) => mine(each.requester)).length;
+    const earlier = Object.entries(before).filter(([name]) => mine(name));
+    return { perDay, ever: earlier.reduce((sum, [, count]) => sum + count, perDay) };
   };
-  for (const [whose, budget, used] of [
-    [requester, terms.requester, of(requester)],
-    ['all requesters', terms.all, of(undefined)],
+  for (const [whose, budget, { perDay, ever }] of [
+    [requester, terms.requester, used((name) => name === requester)],
+    ['all requesters', terms.all, used(() => true)],
   ] as const) {
-    if (budget.perDay !== undefined && used.perDay >= budget.perDay)
+    if (budget.perDay !== undefined && perDay >= budget.perDay)
       throw refused(`${whose}: expected at most ${budget.perDay} proofs within a day; ask again tomorrow`);
-    if (budget.ever !== undefined && used.ever >= budget.ever)
+    if (budget.ever !== undefined && ever >= budget.ever)
       throw refused(
         `${whose}: expected at most ${budget.ever} proofs of this model, all of them are used up`,
       );
   }
-  return { recent: [...recent, granted], before };
+}
+
+/** What is older than a day by `now` is only counted. */
+function agedTo(spent: Spent, now: number): Spent {
+  const recent: Granted[] = [];
+  const before = new Map(Object.entries(spent.before));
+  for (const each of spent.recent) {
+    if (now - each.time < DAY_MS) recent.push(each);
+    else before.set(each.requester, (before.get(each.requester) ?? 0) + 1);
+  }
+  return { recent, before: Object.fromEntries(before) };
 }
 
 const refused = (why: string): VouchError => new VouchError('terms-refused', `terms of the model: ${why}`);

@@ -122,6 +122,7 @@ function lineOf(record: AuditRecord): string {
     record.model,
     holder,
     record.share && `share ${record.share}`,
+    record.job && `proof ${record.job} for ${record.requester ?? 'nobody that is known'}`,
     why,
     record.unrecorded > 0 && `after ${record.unrecorded} unrecorded refusals`,
   ];

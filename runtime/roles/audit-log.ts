@@ -14,12 +14,14 @@ import {
   readRecord,
   recordDigest,
   signRecord,
+  unprovenRecord,
 } from '../../protocols/audit.ts';
 import { type Signer, signerFromSeed } from '../../protocols/cose.ts';
 import { base64url, fromBase64url } from '../../protocols/encoding.ts';
 import { messageOf, VouchError } from '../../protocols/errors.ts';
 import { STREAMS } from '../../protocols/streams.ts';
 import { subjects } from '../../protocols/subjects.ts';
+import { addGranted, NOTHING_SPENT, type Spent } from '../../protocols/terms.ts';
 import { appendSynced, readText, readTextIfThere } from '../home/files.ts';
 import { folder } from '../home/home.ts';
 import { keptSecret, knownSecret } from '../home/kept-secret.ts';
@@ -35,6 +37,8 @@ const MAX_FILE_BYTES = 1024 ** 3;
 export interface AuditLog {
   /** Stores a record, or throws: `storage-full`, `not-ready`, `timeout`, `nats-unreachable`, `conflict`. */
   record(decision: Decision): Promise<void>;
+  /** The proofs of a model for which the key was released, by this chain. */
+  spent(model: string): Spent;
   /** Resolves when all that was to be recorded is, or has failed. */
   settled(): Promise<void>;
 }
@@ -110,7 +114,16 @@ export async function openAuditLog(bus: Bus, broker: string): Promise<AuditLog> 
   let at = 0;
   /** acknowledged, and not yet in the copy */
   let unsaved: Uint8Array[] = [];
+  const spent = new Map<string, Spent>();
+  /** Our own records only: their signatures were checked, or nobody but us writes the copy. */
+  const tally = (record: Uint8Array) => {
+    const { decision, model, requester, job, time } = unprovenRecord(record);
+    if (decision !== 'released' || requester === null || job === null) return;
+    const granted = { requester, job, time: time.getTime() };
+    spent.set(model, addGranted(spent.get(model) ?? NOTHING_SPENT, granted));
+  };
   const follow = (record: Uint8Array, sequence: number) => {
+    tally(record);
     count += 1;
     head = recordDigest(record);
     at = sequence;
@@ -134,6 +147,7 @@ export async function openAuditLog(bus: Bus, broker: string): Promise<AuditLog> 
     stored === copy.length &&
     recordDigest(last.data) === recordDigest(copy.at(-1)!)
   ) {
+    for (const record of copy.slice(0, -1)) tally(record);
     follow(last.data, last.sequence);
     count = stored;
   } else {
@@ -206,6 +220,7 @@ export async function openAuditLog(bus: Bus, broker: string): Promise<AuditLog> 
       queue = done.catch(() => {});
       return done;
     },
+    spent: (model) => spent.get(model) ?? NOTHING_SPENT,
     async settled() {
       await queue;
     },

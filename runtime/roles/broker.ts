@@ -80,6 +80,8 @@ export const startBroker: StartRole = async (context) => {
       holder: document.enclave,
       hardware: isHardware(document),
       share: entry?.share ?? null,
+      requester: null,
+      job: null,
     };
     await audit.record(decision);
   };

@@ -111,11 +111,14 @@ function piecesOf(key: Uint8Array) {
   return { coefficients, bytes };
 }
 
+/** Of a release to a runner, which serves. */
+const NOBODY = { requester: null, job: null };
+
 /** A release, then a refusal. */
 async function auditChain(policy: string, evidence: string) {
   const signer = await signerFromSeed(fixed('audit key'));
   const place = { broker: ENCLAVE, time: NOW, unrecorded: 0 };
-  const known = { model: MODEL, holder: ENCLAVE, hardware: false, share: null, policy, evidence };
+  const known = { model: MODEL, holder: ENCLAVE, hardware: false, share: null, policy, evidence, ...NOBODY };
   const first = await signRecord(signer, {
     ...place,
     sequence: 1,

@@ -1,6 +1,8 @@
 /** A vendor's terms: what one statement may ask, what rows it may be about, and how many proofs there may be. */
 import type { VouchError } from '../../protocols/errors.ts';
 import {
+  addGranted,
+  checkBudget,
   checkStatement,
   checkTestRows,
   DEFAULT_TERMS,
@@ -9,7 +11,6 @@ import {
   nextThreshold,
   type RowCounts,
   type Spent,
-  spend,
   type Terms,
 } from '../../protocols/terms.ts';
 import { assert, suite } from '../harness.ts';
@@ -75,6 +76,10 @@ const grantedTo = (requester: string, job: number, time = 0): Granted => ({
   job: `job-${job}`,
   time,
 });
+const spend = (terms: Terms, spent: Spent, granted: Granted): Spent => {
+  checkBudget(terms, spent, granted);
+  return addGranted(spent, granted);
+};
 const after = (terms: Terms, all: readonly Granted[]): Spent =>
   all.reduce((spent, each) => spend(terms, spent, each), NOTHING_SPENT);
 
