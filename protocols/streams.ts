@@ -110,7 +110,7 @@ export const STREAMS = {
 } as const satisfies Record<string, StreamSpec>;
 export type StreamKey = keyof typeof STREAMS;
 
-export const BUCKETS = { leases: 'vouch_leases' } as const;
+export const BUCKETS = { leases: 'vouch_leases', budgets: 'vouch_budgets' } as const;
 
 /** The durable pull consumer on VOUCH_PROOF_REQUESTS that all coordinators share. */
 export const PROOF_REQUEST_CONSUMER = 'coordinator';
