@@ -25,8 +25,9 @@ import {
   prepareKey,
   verificationKeyDigest,
 } from '../prove/setup.ts';
-import { type ProofCheck, requestProof, verifyProof } from './client.ts';
+import { type ProofCheck, verifyProof } from './client.ts';
 import type { Progress } from './progress.ts';
+import { requestProof } from './proof-request.ts';
 import { dropTicket, keepTicket } from './tickets.ts';
 
 /** After this long without a word from a coordinator the client says so. */

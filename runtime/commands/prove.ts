@@ -78,7 +78,10 @@ export async function proveCommand(
       const failed = verdict.checks.find(({ status }) => status === 'fail');
       if (failed) throw new VouchError('proof-rejected', `${file}: ${failed.id}: ${failed.detail}`);
       if (options.json) print(published);
-      else print(`verified\tat least ${threshold} of ${rows.length} rows\t${file}`);
+      else {
+        const proved = published.record.statement;
+        print(`verified\tat least ${proved.threshold} of ${proved.rows} rows\t${file}`);
+      }
       say(`key ${keyAudience(prepared.key.mark)}`);
     } finally {
       progress.stop();

@@ -24,6 +24,7 @@ import { fromHex, sha256Hex } from '../../protocols/encoding.ts';
 import { decodeMessage, encodeMessage, Id } from '../../protocols/envelope.ts';
 import { messageOf, VouchError } from '../../protocols/errors.ts';
 import {
+  jobOf,
   type Phase,
   ProofCancel,
   ProofCancelled,
@@ -145,9 +146,15 @@ export const coordinatorRole =
     /** Takes a request that was pulled, unless it cannot become a job. Throws why. */
     const admit = (request: PulledMessage): string | undefined => {
       const { body } = decodeMessage(ProofRequest, request.subject, request.data);
-      const { job, statement, cancel } = body;
+      const { job, nonce, statement, cancel } = body;
       if (request.subject !== subjects.proofRequest(statement.statement, job)) {
         throw new VouchError('bad-message', 'proof.request: its job is not the one of its subject');
+      }
+      if (job !== jobOf(nonce, statement)) {
+        throw new VouchError(
+          'bad-message',
+          'proof.request: its job is not the digest of its nonce and statement',
+        );
       }
       if (cancel !== undefined && withdrawn.delete(cancel))
         throw new VouchError('cancelled', `job ${job} was cancelled before it was begun`);
@@ -159,7 +166,7 @@ export const coordinatorRole =
         request.working();
         report(job);
       }, WORKING_MS);
-      jobs.set(job, { request, statement, cancel, working, work: { stage: 'requested' } });
+      jobs.set(job, { request, nonce, statement, cancel, working, work: { stage: 'requested' } });
       return job;
     };
     // What is still here when the role stops is somebody else's at once.
@@ -210,7 +217,7 @@ export const coordinatorRole =
           fleet,
           shardPoints: options.shardPoints,
           insecureBlinding: options.insecureBlinding,
-          jobOf: (name) => {
+          jobNamed: (name) => {
             const job = jobs.get(name);
             if (!job) throw new VouchError('cancelled', `job ${name} is no longer here`);
             return job;

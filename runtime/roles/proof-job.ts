@@ -74,6 +74,7 @@ type WorkOf<S extends Stage> = Extract<Work, { stage: S }>;
 /** One request and its proof, while it is made. */
 export interface Job {
   readonly request: PulledMessage;
+  readonly nonce: string;
   readonly statement: QualityStatement;
   /** digest of the secret that cancels it */
   readonly cancel: string | undefined;
@@ -102,7 +103,7 @@ export interface ProofJobOptions extends Pick<RoleContext, 'id' | 'bus' | 'log' 
   readonly shardPoints?: number | undefined;
   readonly insecureBlinding?: { readonly r: bigint; readonly s: bigint } | undefined;
   /** Throws `cancelled` for a job that is no longer here. */
-  jobOf(name: string): Job;
+  jobNamed(name: string): Job;
   /** The job's own actor. */
   actorOf(name: string): AnyActorRef | undefined;
   /** Tells the requester where the job is. */
@@ -113,7 +114,7 @@ export interface ProofJobOptions extends Pick<RoleContext, 'id' | 'bus' | 'log' 
 
 /** The logic of one proof's actor, with its effects. */
 export function proofJobLogic(options: ProofJobOptions) {
-  const { id, bus, log, source, effect, identity, pool, engine, fleet, jobOf, actorOf, report } = options;
+  const { id, bus, log, source, effect, identity, pool, engine, fleet, jobNamed, actorOf, report } = options;
 
   /** An effect of one phase, on work that has come as far as `stage`. Its output gets the time that it took. */
   const phase = <S extends Stage, Output extends object, Input extends { job: string }>(
@@ -124,7 +125,7 @@ export function proofJobLogic(options: ProofJobOptions) {
     effect<Output & Timed, Input>(
       name,
       async ({ input, signal }) => {
-        const job = jobOf(input.job);
+        const job = jobNamed(input.job);
         report(input.job);
         const began = performance.now();
         try {
@@ -151,7 +152,7 @@ export function proofJobLogic(options: ProofJobOptions) {
     actors: {
       acquireLease: phase('queued', 'requested', async (_, { job, input, signal }) => {
         if (await isPublished(input.job)) return { epoch: 0, published: true };
-        const lease = await acquire(bus, { key: `proof_${input.job}`, holder: source, signal });
+        const lease = await acquire(bus, { key: input.job, holder: source, signal });
         job.lease = lease;
         lease.lost.addEventListener('abort', () => {
           job.reason ??= messageOf(lease.lost.reason);
@@ -249,6 +250,7 @@ export function proofJobLogic(options: ProofJobOptions) {
         const { zkey, architecture, constraints, proof, publicSignals, parts } = work;
         const record: ProofRecord = {
           job: name,
+          nonce: job.nonce,
           statement: job.statement,
           proof: structuredClone(proof) as ProofRecord['proof'],
           publicSignals: [...publicSignals],

@@ -199,7 +199,7 @@ export async function examples(): Promise<Record<string, string>> {
   const blob = manifestOf(rows);
   const record = savedProof();
   const published = await publish(record);
-  const { job, statement } = record;
+  const { job, nonce, statement } = record;
   const progress = {
     job,
     done: 3,
@@ -384,7 +384,7 @@ export async function examples(): Promise<Record<string, string>> {
     'example proof request': message(ProofRequest, {
       subject: subjects.proofRequest('quality', job),
       source: client,
-      body: { job, statement, cancel: sha256Hex(cancelSecret) },
+      body: { job, nonce, statement, cancel: sha256Hex(cancelSecret) },
     }),
     'example proof cancel': [
       message(ProofCancel, {

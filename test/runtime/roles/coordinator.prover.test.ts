@@ -10,7 +10,13 @@ import { subjects } from '../../../protocols/subjects.ts';
 import type { Provider } from '../../../runtime/attest/provider.ts';
 import { simulatedProvider } from '../../../runtime/attest/simulated-provider.ts';
 import { simulatedRoot } from '../../../runtime/attest/simulated-root.ts';
-import { awaitProof, cancelProof, type ProofTicket, requestProof } from '../../../runtime/client/client.ts';
+import {
+  awaitProof,
+  cancelProof,
+  type ProofTicket,
+  questionOf,
+  requestProof,
+} from '../../../runtime/client/proof-request.ts';
 import { folder } from '../../../runtime/home/home.ts';
 import { manifestOf, putBlob } from '../../../runtime/nats/blobs.ts';
 import { startBroker } from '../../../runtime/roles/broker.ts';
@@ -78,15 +84,16 @@ test('what can never be proved ends with a code and a sentence, and leaves the q
 
   // Not even a request: the job is known by its subject.
   const broken = async (subjectOf: string, data: Uint8Array) => {
-    const job = crypto.randomUUID();
-    const done = awaitProof(client, job, { signal: t.signal });
+    const asked = questionOf(statement);
+    const done = awaitProof(client, asked, { signal: t.signal });
     done.catch(() => {});
-    await client.append(subjects.proofRequest(subjectOf, job), data);
+    await client.append(subjects.proofRequest(subjectOf, asked.job), data);
     return (await failureOf(done)).code;
   };
   assert.is(await broken('quality', utf8('{')), 'bad-message');
-  const subject = subjects.proofRequest('quality', 'another');
-  const foreign = { subject, source: 'client.test', body: { job: 'another', statement } };
+  const another = questionOf(statement);
+  const subject = subjects.proofRequest('quality', another.job);
+  const foreign = { subject, source: 'client.test', body: another };
   assert.is(await broken('quality', encodeMessage(ProofRequest, foreign)), 'bad-message');
   // Nor is a job without a legal id a way to stop the coordinator.
   await client.append(subjects.proofRequest('quality', 'job').replace(/job$/, 'j%b'), utf8('{}'));

@@ -16,7 +16,8 @@ import {
 } from '../../../protocols/proof.ts';
 import { STREAMS } from '../../../protocols/streams.ts';
 import { filters, lastToken, type Role, subjects } from '../../../protocols/subjects.ts';
-import { awaitProof, verifyProof } from '../../../runtime/client/client.ts';
+import { verifyProof } from '../../../runtime/client/client.ts';
+import { awaitProof, questionOf } from '../../../runtime/client/proof-request.ts';
 import { sampleData } from '../../../runtime/demo/sample.ts';
 import { train } from '../../../runtime/demo/trainer.ts';
 import {
@@ -199,7 +200,8 @@ export async function startProving(
       return home.process(name, id, { url, args: [...shards, ...args] });
     },
     async ask(changes = {}) {
-      const job = crypto.randomUUID();
+      const asked = questionOf({ ...statement, ...changes });
+      const { job } = asked;
       const heard: Message<ProofProgress>[] = [];
       const waiting = new Set<() => void>();
       const listening = client.subscribe(subjects.progress(job), ({ subject: from, data }) => {
@@ -207,13 +209,12 @@ export async function startProving(
         for (const look of waiting) look();
       });
       t.defer(() => listening.unsubscribe());
-      const done = awaitProof(client, job, { signal: t.signal });
+      const done = awaitProof(client, asked, { signal: t.signal });
       done.catch(() => {});
-      const body = { job, statement: { ...statement, ...changes } };
       const place = subjects.proofRequest('quality', job);
       await client.append(
         place,
-        encodeMessage(ProofRequest, { subject: place, source: 'client.test', body }),
+        encodeMessage(ProofRequest, { subject: place, source: 'client.test', body: asked }),
         {
           msgId: job,
         },
