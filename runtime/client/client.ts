@@ -7,7 +7,7 @@ import type { EvidenceDocument } from '../../protocols/attestation/document.ts';
 import type { Policy } from '../../protocols/attestation/policy.ts';
 import { demandAccepted, type EvidenceReport, verifyEvidence } from '../../protocols/attestation/verify.ts';
 import { verifyStatement } from '../../protocols/cose.ts';
-import { EvidenceReply, EvidenceRequest, type ModelManifest } from '../../protocols/enclave.ts';
+import { EvidenceReply, EvidenceRequest } from '../../protocols/enclave.ts';
 import {
   canonicalJson,
   equal,
@@ -38,6 +38,7 @@ import {
   responseBytes,
   SealedError,
 } from '../../protocols/inference.ts';
+import type { ModelManifest, VerifiedManifest } from '../../protocols/manifest.ts';
 import { jobOf, PROOF_CONTENT_TYPE, type PublishedProof } from '../../protocols/proof.ts';
 import { type ReceiptReport, verifyReceipt } from '../../protocols/receipt.ts';
 import { SEALING_INFO, sealTo } from '../../protocols/sealing.ts';
@@ -48,10 +49,13 @@ import { readManifest } from '../models/obtain.ts';
 import type { Bus } from '../nats/bus.ts';
 import { ask } from '../nats/service.ts';
 import { verifyWithSnarkjs } from '../prove/snarkjs.ts';
+import { demandPinned } from './pins.ts';
 
 /** A service whose evidence was verified; good for as long as the policy says. */
 export interface VerifiedService {
   readonly manifest: ModelManifest;
+  /** the same as its vendor signed it */
+  readonly published: VerifiedManifest;
   readonly document: EvidenceDocument;
   readonly nonce: string;
   readonly report: EvidenceReport;
@@ -61,14 +65,20 @@ export interface VerifiedService {
   readonly sealingKey: Uint8Array;
 }
 
-/** Asks for evidence with a fresh nonce and verifies it. Throws `evidence-rejected`, `policy-rejected`, ... */
+/**
+ * Asks for evidence with a fresh nonce and verifies it. `published`: the manifest, where the caller has it; the policy's
+ * pins hold for it in any case. Throws `evidence-rejected`, `policy-rejected`, `signature-rejected`, ...
+ */
 export async function verifyService(
   bus: Bus,
   source: string,
   model: string,
   policy: Policy,
+  published?: VerifiedManifest,
 ): Promise<VerifiedService> {
-  const manifest = await readManifest(bus, model);
+  const known = published ?? (await readManifest(bus, model));
+  demandPinned(known, { policy });
+  const { manifest } = known;
   const nonce = freshNonce();
   const { body } = await ask(bus, [EvidenceRequest, EvidenceReply], {
     subject: subjects.evidence(model),
@@ -92,6 +102,7 @@ export async function verifyService(
   demandAccepted(report);
   return {
     manifest,
+    published: known,
     document: body.document,
     nonce,
     report,

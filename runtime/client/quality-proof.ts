@@ -6,9 +6,9 @@
 import { type Architecture, parseArchitecture } from '../../circuits/model/architecture.ts';
 import { encodeTestSet, type TestSet } from '../../circuits/model/test-set.ts';
 import type { Policy } from '../../protocols/attestation/policy.ts';
-import type { ModelManifest } from '../../protocols/enclave.ts';
 import { canonicalJson } from '../../protocols/encoding.ts';
 import { messageOf, VouchError } from '../../protocols/errors.ts';
+import type { ModelManifest } from '../../protocols/manifest.ts';
 import type { Phase, ProofProgress, PublishedProof, QualityStatement } from '../../protocols/proof.ts';
 import { demandWritable, writeWhole } from '../home/files.ts';
 import { folder } from '../home/home.ts';

@@ -4,7 +4,6 @@
  *
  * One file, although it is long: one story in the document's order, whose every example uses values of earlier ones.
  */
-import { createCipheriv } from 'node:crypto';
 import { encode, rfc8949EncodeOptions, Tagged } from 'cborg';
 import { z } from 'zod';
 import { R } from '../../circuits/groth16/field.ts';
@@ -13,7 +12,7 @@ import {
   architectureDigest,
   architectureElement,
 } from '../../circuits/model/architecture.ts';
-import { encodeSecret, packParameters, parameterRoot, saltElement } from '../../circuits/model/commit.ts';
+import { packParameters, parameterRoot, saltElement } from '../../circuits/model/commit.ts';
 import { poseidon, poseidonChain } from '../../circuits/model/poseidon.ts';
 import { encodeTestSet } from '../../circuits/model/test-set.ts';
 import { evidenceDigest } from '../../protocols/attestation/document.ts';
@@ -33,6 +32,7 @@ import {
 } from '../../protocols/encoding.ts';
 import { ErrorReply, encodeHeader, type MessageType, type Outgoing } from '../../protocols/envelope.ts';
 import { InferReply, InferRequest } from '../../protocols/inference.ts';
+import { PublishedManifest } from '../../protocols/manifest.ts';
 import { Shard, ShardRefused, ShardResult } from '../../protocols/msm.ts';
 import {
   ProofCancel,
@@ -41,6 +41,7 @@ import {
   ProofRequest,
   PublishedProof,
 } from '../../protocols/proof.ts';
+import { signRelease } from '../../protocols/release.ts';
 import { subjects } from '../../protocols/subjects.ts';
 import { DeadLetter, Heartbeat, Transition } from '../../protocols/transition.ts';
 import { manifestOf } from '../../runtime/nats/blobs.ts';
@@ -54,6 +55,7 @@ import {
   fixedId,
   MODEL,
   NOW,
+  publication,
   publish,
   savedProof,
   sealFixed,
@@ -157,14 +159,15 @@ export async function examples(): Promise<Record<string, string>> {
   const coordinator = `coordinator.${COORDINATOR}`;
   const worker = `worker.${WORKER}`;
 
-  // The model's secret and its key.
-  const aad = utf8(`vouch/v1/model/${MODEL}/${commitment}`);
-  const modelKey = fixed('model key');
-  const blobNonce = fixed('model blob nonce').subarray(0, 12);
-  const secret = encodeSecret(model);
-  const cipher = createCipheriv('aes-256-gcm', modelKey, blobNonce);
-  cipher.setAAD(aad);
-  const sealedModel = concat(blobNonce, cipher.update(secret), cipher.final(), cipher.getAuthTag());
+  const {
+    aad,
+    modelKey,
+    secret,
+    sealedModel,
+    vendor,
+    releaseSigner,
+    published: manifest,
+  } = await publication();
   const releaseNonce = fixed('release nonce');
   const { document: releaseDocument } = await attest(
     ENCLAVE,
@@ -182,6 +185,20 @@ export async function examples(): Promise<Record<string, string>> {
     aad,
     plaintext: modelKey,
   });
+  const release = await signRelease(
+    releaseSigner,
+    {
+      broker: ENCLAVE,
+      model: MODEL,
+      commitment,
+      manifest: manifest.digest,
+      policy: story.releasePolicy,
+      evidence: evidenceDigest(releaseDocument),
+      holder: ENCLAVE,
+      share: undefined,
+    },
+    sealedKey.sealed,
+  );
 
   const { privateBytes } = await sealingKeys(`${ENCLAVE} HPKE key`);
   const refusal = {
@@ -299,17 +316,18 @@ export async function examples(): Promise<Record<string, string>> {
       'bundle digest': sha256Hex(story.bundle),
       'bundle (base64url)': base64url(story.bundle),
     }),
-    'example manifest': message(enclave.ModelManifest, {
-      subject: subjects.model(MODEL),
-      source: 'provisioner.vendor',
-      body: {
-        name: MODEL,
-        commitment,
-        architecture,
-        policy: story.releasePolicy,
-        sealedModel: manifestOf(sealedModel).digest,
-      },
-    }),
+    'example manifest': [
+      message(PublishedManifest, {
+        subject: subjects.model(MODEL),
+        source: 'provisioner.vendor',
+        body: { manifest: manifest.manifest, signature: manifest.signature },
+      }),
+      values({
+        'vendor public key': vendor.publicKey,
+        'vendor fingerprint': manifest.vendor,
+        'manifest digest': manifest.digest,
+      }),
+    ].join('\n\n'),
     'example preprocessing': values({
       cells: JSON.stringify(story.plaintext.row),
       features: JSON.stringify([...story.features]),
@@ -347,9 +365,10 @@ export async function examples(): Promise<Record<string, string>> {
         subject: brokerSubject,
         source: broker,
         cause: fixedId('release.request'),
-        body: { policy: story.releasePolicy, sealedKey: base64url(sealedKey.sealed) },
+        body: { release: base64url(release), sealedKey: base64url(sealedKey.sealed) },
       }),
       values({
+        'release payload': statementParts(release).payload,
         'model key': modelKey,
         'model aad': new TextDecoder().decode(aad),
         'model secret': secret,

@@ -3,6 +3,7 @@ import * as enclave from '../../protocols/enclave.ts';
 import type { MessageType } from '../../protocols/envelope.ts';
 import * as envelope from '../../protocols/envelope.ts';
 import * as inference from '../../protocols/inference.ts';
+import { PublishedManifest } from '../../protocols/manifest.ts';
 import * as msm from '../../protocols/msm.ts';
 import * as proof from '../../protocols/proof.ts';
 import type { subjects } from '../../protocols/subjects.ts';
@@ -29,7 +30,7 @@ export const MESSAGES: readonly MessageEntry[] = [
     to: 'the asker',
   },
   {
-    kind: enclave.ModelManifest,
+    kind: PublishedManifest,
     subject: 'model',
     form: 'structured',
     from: 'vendor (provisioner)',

@@ -27,12 +27,13 @@ import { parsePolicy, policyDigest } from '../../protocols/attestation/policy.ts
 import { verifyEvidence } from '../../protocols/attestation/verify.ts';
 import { verifyChain } from '../../protocols/audit.ts';
 import { verifyStatement } from '../../protocols/cose.ts';
-import { EvidenceReply, EvidenceRequest, ModelManifest, ReleaseReply } from '../../protocols/enclave.ts';
+import { EvidenceReply, EvidenceRequest, ReleaseReply } from '../../protocols/enclave.ts';
 import { canonicalJson, fromBase64url, fromHex, sha256, utf8 } from '../../protocols/encoding.ts';
 import { decodeHeader, decodeMessage, type MessageType, parse } from '../../protocols/envelope.ts';
 import { ERROR_CODES } from '../../protocols/errors.ts';
 import { AnswerPlaintext, InferencePlaintext, SealedError } from '../../protocols/inference.ts';
 import { combineKey, isCommitted, KeyShares } from '../../protocols/key-shares.ts';
+import { PublishedManifest, verifyManifest } from '../../protocols/manifest.ts';
 import { PROOF_CONTENT_TYPE, PublishedProof } from '../../protocols/proof.ts';
 import { verifyReceipt } from '../../protocols/receipt.ts';
 import { decryptBlob, open, SEALING_INFO } from '../../protocols/sealing.ts';
@@ -293,7 +294,7 @@ test('the receipt verifies, its parts recompute, and any change is refused', asy
   assert.is(canonicalJson([decision, label, logits]), value('response body'));
 });
 
-const manifest = () => bodyOf(ModelManifest, 'example manifest');
+const manifest = () => verifyManifest(bodyOf(PublishedManifest, 'example manifest')).manifest;
 const architecture = (): Architecture => parseArchitecture(manifest().architecture);
 
 test('cells become the features and logits shown, and the commitment recomputes', async () => {
