@@ -133,7 +133,7 @@ export async function infer(
   options: { timeoutMs?: number } = {},
 ): Promise<Inference> {
   const { manifest, document } = service;
-  const subject = subjects.infer(manifest.name, document.enclave);
+  const subject = subjects.infer(manifest.name, document.enclave, bus.id);
   const [requestSalt, responseSalt] = [randomBytes(32), randomBytes(32)];
   const nonce = freshNonce();
   const plaintext: InferencePlaintext = {
@@ -184,7 +184,7 @@ export async function sendSealed(
   sealed: Uint8Array,
   { timeoutMs = 30_000 }: { timeoutMs?: number } = {},
 ): Promise<Uint8Array> {
-  const subject = subjects.infer(manifest.name, document.enclave);
+  const subject = subjects.infer(manifest.name, document.enclave, bus.id);
   const header = encodeHeader(InferRequest, { subject, source, body: { enclave: document.enclave } });
   const reply = await bus.request(subject, sealed, { headers: { [ENVELOPE_HEADER]: header }, timeoutMs });
   const text = reply.headers[ENVELOPE_HEADER];
@@ -220,7 +220,7 @@ export async function requestProof(
   const job = crypto.randomUUID();
   const ticket = { job, secret: hex(randomBytes(32)) };
   await wait.onTicket?.(ticket);
-  const subject = subjects.proofRequest(statement.statement, job);
+  const subject = subjects.proofRequest(statement.statement, bus.id, job);
   const done = awaitProof(bus, job, wait);
   // The request may fail first; the wait is then given up.
   done.catch(() => {});
@@ -252,7 +252,7 @@ export async function cancelProof(bus: Bus, source: string, ticket: ProofTicket)
     if (!(error instanceof VouchError && error.code === 'timeout')) throw error;
   }
   // Silence means that nobody works on it: it waits, or it is over.
-  if (await bus.getLast(STREAMS.proofs.name, subjects.proof(ticket.job)))
+  if (await bus.getLast(STREAMS.proofs.name, subjects.proof(bus.id, ticket.job)))
     throw new VouchError('conflict', `job ${ticket.job}: its proof is published, which cannot be taken back`);
   return false;
 }
@@ -263,9 +263,9 @@ export async function awaitProof(
   job: string,
   { onProgress, timeoutMs = 15 * 60_000, signal }: ProofWait = {},
 ): Promise<PublishedProof> {
-  const subject = subjects.proof(job);
+  const subject = subjects.proof(bus.id, job);
   const { promise, resolve, reject } = Promise.withResolvers<PublishedProof>();
-  const progress = bus.subscribe(subjects.progress(job), (received) => {
+  const progress = bus.subscribe(subjects.progress(bus.id, job), (received) => {
     const { body } = decodeMessage(ProofProgress, received.subject, received.data);
     onProgress?.(body);
     if (body.error) reject(new RemoteError({ ...body.error, errorId: job, retryable: false }));

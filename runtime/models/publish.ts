@@ -64,7 +64,7 @@ export async function publishModel(
   const commitment = commit(model).toString();
   const key = generateBlobKey();
   const sealed = await encryptBlob(key, encodeSecret(model), modelAad(name, commitment));
-  const { digest } = await putBlob(bus, sealed);
+  const { digest } = await putBlob(bus, 'sealedModels', sealed);
   const terms = { model: name, commitment, policy };
   await forget(name);
   let shares: KeyShares | undefined;
