@@ -133,7 +133,7 @@ export async function infer(
   options: { timeoutMs?: number } = {},
 ): Promise<Inference> {
   const { manifest, document } = service;
-  const subject = subjects.infer(manifest.name, document.enclave);
+  const subject = subjects.infer(manifest.name, document.enclave, bus.id);
   const [requestSalt, responseSalt] = [randomBytes(32), randomBytes(32)];
   const nonce = freshNonce();
   const plaintext: InferencePlaintext = {
@@ -184,7 +184,7 @@ export async function sendSealed(
   sealed: Uint8Array,
   { timeoutMs = 30_000 }: { timeoutMs?: number } = {},
 ): Promise<Uint8Array> {
-  const subject = subjects.infer(manifest.name, document.enclave);
+  const subject = subjects.infer(manifest.name, document.enclave, bus.id);
   const header = encodeHeader(InferRequest, { subject, source, body: { enclave: document.enclave } });
   const reply = await bus.request(subject, sealed, { headers: { [ENVELOPE_HEADER]: header }, timeoutMs });
   const text = reply.headers[ENVELOPE_HEADER];

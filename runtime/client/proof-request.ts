@@ -84,7 +84,7 @@ export async function requestProof(
   const { job } = asked;
   const ticket = { job, secret: hex(randomBytes(32)) };
   await wait.onTicket?.(ticket);
-  const subject = subjects.proofRequest(statement.statement, job);
+  const subject = subjects.proofRequest(statement.statement, bus.id, job);
   const done = awaitProof(bus, asked, wait);
   // The request may fail first; the wait is then given up.
   done.catch(() => {});
@@ -116,7 +116,7 @@ export async function cancelProof(bus: Bus, source: string, ticket: ProofTicket)
     if (!(error instanceof VouchError && error.code === 'timeout')) throw error;
   }
   // Silence means that nobody works on it: it waits, or it is over.
-  if (await bus.getLast(STREAMS.proofs.name, subjects.proof(ticket.job)))
+  if (await bus.getLast(STREAMS.proofs.name, subjects.proof(bus.id, ticket.job)))
     throw new VouchError('conflict', `job ${ticket.job}: its proof is published, which cannot be taken back`);
   return false;
 }
@@ -131,10 +131,10 @@ export async function awaitProof(
   { onProgress, timeoutMs = 15 * 60_000, signal }: ProofWait = {},
 ): Promise<PublishedProof> {
   const { job } = asked;
-  const subject = subjects.proof(job);
+  const subject = subjects.proof(bus.id, job);
   const { promise, resolve, reject } = Promise.withResolvers<PublishedProof>();
   let latest = 0;
-  const progress = bus.subscribe(subjects.progress(job), async (received) => {
+  const progress = bus.subscribe(subjects.progress(bus.id, job), async (received) => {
     const { body, epoch = latest } = decodeMessage(ProofProgress, received.subject, received.data);
     // A coordinator that has lost the job to another speaks under an older epoch.
     if (body.job !== job || epoch < latest) return;

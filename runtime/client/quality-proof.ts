@@ -69,7 +69,7 @@ export async function prepareStatement(
     onProgress: ({ done, total }) => total > 0 && progress.set('making the key', done, total, 'points'),
   });
   if (key.cached) progress.set('making the key', 1, 1, 'cached');
-  const stored = await putBlob(bus, key.zkey, {
+  const stored = await putBlob(bus, 'keys', key.zkey, {
     ...cancellation,
     onProgress: (done, total) =>
       progress.set('uploading', Math.ceil(done / 2 ** 20), Math.ceil(total / 2 ** 20), 'MiB'),
@@ -80,7 +80,7 @@ export async function prepareStatement(
     commitment: manifest.commitment,
     threshold,
     rows,
-    testSet: (await putBlob(bus, encodeTestSet(testSet), cancellation)).digest,
+    testSet: (await putBlob(bus, 'testSets', encodeTestSet(testSet), cancellation)).digest,
     circuit: circuit.digest,
     key: stored.digest,
   };

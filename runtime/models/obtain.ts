@@ -21,7 +21,7 @@ import { decryptBlob, open, SEALING_INFO } from '../../protocols/sealing.ts';
 import { STREAMS } from '../../protocols/streams.ts';
 import { subjects } from '../../protocols/subjects.ts';
 import type { Identity } from '../attest/identity.ts';
-import { getBlob } from '../nats/blobs.ts';
+import { getBlob, type Place } from '../nats/blobs.ts';
 import type { Bus } from '../nats/bus.ts';
 import { ask } from '../nats/service.ts';
 import { modelAad, releaseAad } from './broker-store.ts';
@@ -66,7 +66,8 @@ export async function obtainModel(
   const { manifest, digest } = await readManifest(bus, name);
   const asker: Asker = { bus, source, identity, manifest, digest };
   const key = manifest.shares ? await keyFromShares(asker, manifest.shares) : await released(asker);
-  const sealed = await getBlob(bus, manifest.sealedModel, { maxBytes: MAX_SEALED_MODEL_BYTES });
+  const place: Place = { shelf: 'sealedModels', writer: 'the vendor' };
+  const sealed = await getBlob(bus, place, manifest.sealedModel, { maxBytes: MAX_SEALED_MODEL_BYTES });
   const secret = await decryptBlob(key, sealed, modelAad(name, manifest.commitment));
   key.fill(0);
   const model = decodeSecret(parseArchitecture(manifest.architecture), secret);

@@ -75,7 +75,7 @@ export async function publishModel(
   const commitment = commit(model).toString();
   const key = generateBlobKey();
   const sealed = await encryptBlob(key, encodeSecret(model), modelAad(name, commitment));
-  const { digest } = await putBlob(bus, sealed);
+  const { digest } = await putBlob(bus, 'sealedModels', sealed);
   const pieces = split && splitKey(key, split.threshold, split.brokers.length);
   const shares: KeyShares | undefined = pieces && {
     threshold: split!.threshold,

@@ -76,6 +76,8 @@ export interface Job {
   readonly request: PulledMessage;
   readonly nonce: string;
   readonly statement: QualityStatement;
+  /** whose request it is: by NATS' rights nobody else publishes on its subject */
+  readonly client: string;
   /** digest of the secret that cancels it */
   readonly cancel: string | undefined;
   readonly working: NodeJS.Timeout;
@@ -143,15 +145,15 @@ export function proofJobLogic(options: ProofJobOptions) {
       },
       { ofRequest: true },
     );
-  const isPublished = async (job: string) =>
-    (await bus.getLast(STREAMS.proofs.name, subjects.proof(job))) !== undefined;
+  const isPublished = async (client: string, job: string) =>
+    (await bus.getLast(STREAMS.proofs.name, subjects.proof(client, job))) !== undefined;
   const verifies = ({ zkey, publicSignals }: Stages['transformed'], proof: Proof) =>
     verifyWithSnarkjs(verificationKey(zkey), publicSignals, proof);
 
   return proofJobMachine.provide({
     actors: {
       acquireLease: phase('queued', 'requested', async (_, { job, input, signal }) => {
-        if (await isPublished(input.job)) return { epoch: 0, published: true };
+        if (await isPublished(job.client, input.job)) return { epoch: 0, published: true };
         const lease = await acquire(bus, { key: input.job, holder: source, signal });
         job.lease = lease;
         lease.lost.addEventListener('abort', () => {
@@ -159,11 +161,11 @@ export function proofJobLogic(options: ProofJobOptions) {
           actorOf(input.job)?.send({ type: 'lease.lost' } satisfies ProofJobEvent);
         });
         // Its last holder may have published while we waited.
-        return { epoch: lease.epoch, published: await isPublished(input.job) };
+        return { epoch: lease.epoch, published: await isPublished(job.client, input.job) };
       }),
 
       witness: phase('witnessing', 'requested', async (_, { job, signal }) => {
-        const witnessed = await witnessOf({ bus, source, identity, pool, engine }, job.statement, signal);
+        const witnessed = await witnessOf({ bus, source, identity, pool, engine }, job, signal);
         job.work = { stage: 'witnessed', ...witnessed };
         return {};
       }),
@@ -207,6 +209,7 @@ export function proofJobLogic(options: ProofJobOptions) {
           { bus, source, log, fleet },
           {
             job: input.job,
+            client: job.client,
             epoch: input.epoch,
             ledger: work.ledger,
             scalars: work.scalars,
@@ -265,7 +268,7 @@ export function proofJobLogic(options: ProofJobOptions) {
         const bytes = utf8(canonicalJson(record));
         const signature = await signStatement(identity.signer, PROOF_CONTENT_TYPE, sha256(bytes));
         const maker = await identity.evidence(sha256Hex(bytes), job.statement.commitment);
-        const subject = subjects.proof(name);
+        const subject = subjects.proof(job.client, name);
         const body = { record, signature: base64url(signature), maker };
         const message = encodeMessage(PublishedProof, { subject, source, epoch, body });
         try {

@@ -22,7 +22,7 @@ import type { Identity } from '../attest/identity.ts';
 import { folder } from '../home/home.ts';
 import { obtainModel } from '../models/obtain.ts';
 import type { Pool } from '../msm/threads/pool.ts';
-import { getBlob, getManifest, type Manifest } from '../nats/blobs.ts';
+import { getBlob, getManifest, type Manifest, type Place } from '../nats/blobs.ts';
 import type { Bus } from '../nats/bus.ts';
 import { checkOnce } from '../prove/cache.ts';
 import { calculateWitness, circuitToolchain, compileCircuit } from '../prove/circuit-compiler.ts';
@@ -54,7 +54,7 @@ export interface Witnessing {
  */
 export async function witnessOf(
   { bus, source, identity, pool, engine }: Witnessing,
-  statement: QualityStatement,
+  { statement, client }: { readonly statement: QualityStatement; readonly client: string },
   signal: AbortSignal,
 ): Promise<Witnessed> {
   if (statement.threshold > statement.rows) {
@@ -73,7 +73,10 @@ export async function witnessOf(
   const limits = { cacheDir: folder('cache', 'blobs'), signal };
   const testSet = decodeTestSet(
     model.architecture,
-    await getBlob(bus, statement.testSet, { ...limits, maxBytes: MAX_TEST_SET_BYTES }),
+    await getBlob(bus, { shelf: 'testSets', writer: client }, statement.testSet, {
+      ...limits,
+      maxBytes: MAX_TEST_SET_BYTES,
+    }),
   );
   const toolchain = await circuitToolchain();
   const circuit = emitQualityCircuit(model.architecture, testSet, toolchain);
@@ -96,8 +99,9 @@ export async function witnessOf(
     cacheDir: folder('cache', 'circuits'),
     signal,
   });
-  const key = await getManifest(bus, statement.key, { ...limits, maxBytes: MAX_KEY_BYTES });
-  const zkey = readZkey(await getBlob(bus, statement.key, { ...limits, maxBytes: MAX_KEY_BYTES }));
+  const keys: Place = { shelf: 'keys', writer: client };
+  const key = await getManifest(bus, keys, statement.key, { ...limits, maxBytes: MAX_KEY_BYTES });
+  const zkey = readZkey(await getBlob(bus, keys, statement.key, { ...limits, maxBytes: MAX_KEY_BYTES }));
   await checkOnce(`${statement.circuit}/${statement.key}`, async () => {
     await checkCircuit(zkey, readR1cs(await readFile(compiled.r1csPath)), pool, { signal });
     const ready = await engine.ready(zkey, { signal });

@@ -401,7 +401,7 @@ export async function examples(): Promise<Record<string, string>> {
       values({ manifest: new TextDecoder().decode(blob.encoded), 'blob digest': blob.digest }),
     ].join('\n\n'),
     'example proof request': message(ProofRequest, {
-      subject: subjects.proofRequest('quality', job),
+      subject: subjects.proofRequest('quality', CLIENT, job),
       source: client,
       body: { job, nonce, statement, cancel: sha256Hex(cancelSecret) },
     }),
@@ -420,13 +420,13 @@ export async function examples(): Promise<Record<string, string>> {
     ].join('\n\n'),
     'example proof progress': [
       message(ProofProgress, {
-        subject: subjects.progress(job),
+        subject: subjects.progress(CLIENT, job),
         source: coordinator,
         body: { ...progress, phase: 'dispatching' },
       }),
       message(ProofProgress, {
         tag: ' failed',
-        subject: subjects.progress(job),
+        subject: subjects.progress(CLIENT, job),
         source: coordinator,
         body: {
           ...progress,
@@ -440,7 +440,7 @@ export async function examples(): Promise<Record<string, string>> {
     ].join('\n\n'),
     'example proof': [
       message(PublishedProof, {
-        subject: subjects.proof(job),
+        subject: subjects.proof(CLIENT, job),
         source: coordinator,
         epoch: 1,
         body: published,
@@ -452,14 +452,20 @@ export async function examples(): Promise<Record<string, string>> {
         subject: shardSubject,
         source: coordinator,
         epoch: 1,
-        body: { ...shard, count: 420, chunks: [fixed('chunk 0'), fixed('chunk 1')].map(hex), offset: 498176 },
+        body: {
+          ...shard,
+          count: 420,
+          writer: CLIENT,
+          chunks: [fixed('chunk 0'), fixed('chunk 1')].map(hex),
+          offset: 498176,
+        },
       }),
       message(ShardResult, {
         subject: resultSubject,
         source: worker,
         cause: shardId,
         epoch: 1,
-        body: { ...shard, millis: 31 },
+        body: shard,
       }),
       message(ShardRefused, {
         subject: resultSubject,

@@ -114,14 +114,14 @@ export const MESSAGES: readonly MessageEntry[] = [
     subject: 'progress',
     form: 'structured',
     from: 'coordinator',
-    to: 'everybody; lossy',
+    to: 'the requester, monitor; lossy',
   },
   {
     kind: proof.PublishedProof,
     subject: 'proof',
     form: 'structured',
     from: 'coordinator',
-    to: 'everybody; once per job',
+    to: 'the requester; once per job',
   },
   {
     kind: msm.Shard,

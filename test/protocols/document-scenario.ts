@@ -303,7 +303,7 @@ export async function conversation() {
     responseSalt: hex(responseSalt),
     row: [...row],
   };
-  const subject = subjects.infer(MODEL, ENCLAVE);
+  const subject = subjects.infer(MODEL, ENCLAVE, CLIENT);
   const request = await sealFixed({
     recipient: fromBase64url(runner.document.hpkeKey),
     name: 'request',

@@ -106,8 +106,7 @@ function streamTable(): string {
       `${stream.storage}${stream.durable ? ', synced before it acknowledges' : ''}`,
       `${age(stream.maxAge)}${stream.retention === 'workqueue' ? ', until acknowledged' : ''}${stream.denyDelete ? ', no delete, no purge' : ''}`,
       [
-        stream.maxPerSubject > 0 &&
-          `${stream.maxPerSubject} per subject${stream.discard === 'new' ? ', a second is refused' : ', the latest'}`,
+        stream.maxPerSubject > 0 && `${stream.maxPerSubject} per subject, the latest`,
         stream.maxBytes > 0 && `${stream.maxBytes / 2 ** 30} GiB`,
       ]
         .filter(Boolean)
@@ -264,7 +263,7 @@ const infoTable = (): string =>
       [
         'inference request',
         code(SEALING_INFO.infer),
-        'the subject `vouch.v1.infer.<model>.<enclave>`',
+        'the subject `vouch.v1.infer.<model>.<enclave>.<client>`',
         'runner',
       ],
       ['shard', code(SEALING_INFO.shard), '`<job>/<shard>/<worker>/<epoch>`, epoch in decimal', 'worker'],

@@ -40,7 +40,7 @@ import { decryptBlob, open, SEALING_INFO } from '../../protocols/sealing.ts';
 import { STREAMS } from '../../protocols/streams.ts';
 import { subjects } from '../../protocols/subjects.ts';
 import { assert, suite } from '../harness.ts';
-import { DOCUMENT, render } from './document.ts';
+import { DOCUMENT, render, renderSecurity, SECURITY } from './document.ts';
 import { exportedTypes, MESSAGES } from './document-messages.ts';
 import { NOW, policies, sealingKeys } from './document-scenario.ts';
 import { subjectEntries, subjectOf } from './document-tables.ts';
@@ -78,6 +78,11 @@ test('the generated parts are up to date (npm run protocol)', async () => {
     const line = had.findIndex((content, i) => content !== has[i]);
     assert.unreachable(`docs/PROTOCOL.md is stale at line ${line + 1}; run: npm run protocol`);
   }
+});
+
+test("SECURITY.md's table of rights is what the server enforces (npm run protocol)", () => {
+  const security = readFileSync(SECURITY, 'utf8');
+  assert.is(renderSecurity(security), security);
 });
 
 test('every message type, subject, stream and error code is described', () => {

@@ -223,7 +223,7 @@ test('bad messages get error replies, and the runner stays ready', async (t) => 
   const source = 'client.client-1';
   const policy = readPolicy(join(home, 'policies', 'inference.json'));
   const service = await verifyService(bus, source, MODEL, policy);
-  const subject = subjects.infer(MODEL, service.document.enclave);
+  const subject = subjects.infer(MODEL, service.document.enclave, bus.id);
   const codeIn = (data: Uint8Array) => decodeMessage(ErrorReply, null, data).body.code;
   const bytes = (text: string) => new TextEncoder().encode(text);
 
