@@ -58,6 +58,10 @@ export const ProofRequest = messageType(
 );
 export type ProofRequest = z.infer<typeof ProofRequest.schema>;
 
+/** All that a requester is told of a failure once the model is computed with: it may depend on the model. */
+export const REFUSAL =
+  "no proof was made, and why is the vendor's secret, a false statement included; its log has the reason under this job";
+
 /** Whoever shows the secret behind a request's `cancel` takes the request back. */
 export const ProofCancel = messageType(
   'proof.cancel',

@@ -4,6 +4,7 @@
  * which needs no network.
  */
 import { type Architecture, parseArchitecture } from '../../circuits/model/architecture.ts';
+import { demandRows } from '../../circuits/model/size.ts';
 import { encodeTestSet, type TestSet } from '../../circuits/model/test-set.ts';
 import type { Policy } from '../../protocols/attestation/policy.ts';
 import { canonicalJson } from '../../protocols/encoding.ts';
@@ -46,7 +47,8 @@ export interface PreparedStatement {
 
 /**
  * Compiles the circuit, takes its key or makes one, and stores key and test set where the coordinator finds
- * them. Throws `bad-input` for a threshold above the number of rows.
+ * them. Throws `bad-input` for a threshold above the number of rows, `too-large` for more rows than a
+ * proof may have.
  */
 export async function prepareStatement(
   bus: Bus,
@@ -61,6 +63,7 @@ export async function prepareStatement(
     );
   }
   const architecture = parseArchitecture(manifest.architecture);
+  demandRows(architecture, rows);
   progress.set('compiling', 0, 1);
   const circuit = await prepareCircuit(architecture, testSet, cancellation);
   progress.set('compiling', 1, 1, circuit.cached ? 'cached' : '');

@@ -11,6 +11,7 @@ import { createHash } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
+import { type ByteSource, demandWithin } from '../../circuits/groth16/source.ts';
 import { VouchError } from '../../protocols/errors.ts';
 import { CHUNK_BYTES, STREAMS } from '../../protocols/streams.ts';
 import { subjects } from '../../protocols/subjects.ts';
@@ -156,6 +157,33 @@ export async function getBlob(
     options.onProgress?.(done, manifest.size);
   });
   return bytes;
+}
+
+/** A blob of which only the chunks that are looked at are read, each checked. Throws as `getChunk` does. */
+export function blobSource(
+  bus: Bus,
+  place: Place,
+  manifest: Manifest,
+  options: Pick<GetOptions, 'cacheDir' | 'signal'>,
+): ByteSource {
+  return {
+    byteLength: manifest.size,
+    async read(offset, target) {
+      demandWithin({ byteLength: manifest.size }, offset, target.byteLength);
+      const end = offset + target.byteLength;
+      let at = 0;
+      for (const { sha256: digest, size } of manifest.chunks) {
+        const [from, to] = [Math.max(at, offset), Math.min(at + size, end)];
+        if (from < to) {
+          const chunk = await getChunk(bus, place, digest, options);
+          if (chunk.length !== size)
+            throw new VouchError('bad-file', `chunk ${digest}: expected ${size} bytes, got ${chunk.length}`);
+          target.set(chunk.subarray(from - at, to - at), from - offset);
+        }
+        at += size;
+      }
+    },
+  };
 }
 
 /** Reads and checks a blob's manifest. Throws `too-large`, `bad-file`. */

@@ -30,6 +30,7 @@ import {
   ProofCancelled,
   ProofProgress,
   ProofRequest,
+  REFUSAL,
 } from '../../protocols/proof.ts';
 import { PROOF_REQUEST_CONSUMER, STREAMS } from '../../protocols/streams.ts';
 import { filters, lastToken, lastTokenButOne, subjects } from '../../protocols/subjects.ts';
@@ -123,10 +124,12 @@ export const coordinatorRole =
     /** How a run of a request ended, as the coordinator's actor says. */
     const reportEnd = ({ job: name, tries, epoch, millis = {}, code }: RequestOutcome, phase: Phase) => {
       const job = jobs.get(name);
-      const message = (
-        job?.reason ?? `it was given up at try ${tries}: ${code}; the coordinator's log says more`
-      ).slice(0, 1000);
-      const error = phase === 'failed' && code ? { error: { code, message } } : {};
+      const why = job?.reason ?? `it was given up at try ${tries}: ${code}; the coordinator's log says more`;
+      const told = (code: string) =>
+        job?.closed && code !== 'cancelled'
+          ? { code: 'proof-refused', message: REFUSAL }
+          : { code, message: why.slice(0, 1000) };
+      const error = phase === 'failed' && code ? { error: told(code) } : {};
       if (!job) return;
       publishProgress(job.client, { job: name, phase, phases: millis, ...shardsOf(job), ...error }, epoch);
     };

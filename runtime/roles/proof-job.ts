@@ -23,6 +23,7 @@ import {
   type ProofRecord,
   PublishedProof,
   type QualityStatement,
+  REFUSAL,
 } from '../../protocols/proof.ts';
 import { SEAL_OVERHEAD_BYTES } from '../../protocols/sealing.ts';
 import { STREAMS } from '../../protocols/streams.ts';
@@ -43,7 +44,7 @@ import { verifyWithSnarkjs } from '../prove/snarkjs.ts';
 import { dispatch } from './dispatch.ts';
 import type { Fleet } from './fleet.ts';
 import type { RoleContext } from './host.ts';
-import { type Witnessed, witnessOf } from './witnessing.ts';
+import { prepare, type Witnessed, witnessOf } from './witnessing.ts';
 
 /** Shards per worker: enough to even out, few enough that each is worth a trip. Their size is in points of A (plan.ts). */
 const SHARDS_PER_WORKER = 8;
@@ -83,8 +84,16 @@ export interface Job {
   readonly working: NodeJS.Timeout;
   work: Work;
   lease?: Lease;
-  /** what the requester is told when it fails */
+  /** the model is computed with: why it fails from here on may depend on the model, and is for the log only */
+  closed?: boolean;
+  /** why it fails */
   reason?: string;
+}
+
+/** What may pass is tried again under its own code; all else is one and the same. */
+function refusalOf(error: unknown): unknown {
+  if (!(error instanceof VouchError) || error.retryable) return error;
+  return new VouchError('proof-refused', REFUSAL, { cause: error });
 }
 
 /** Wipes what is secret of a job and gives its lease back. */
@@ -140,7 +149,7 @@ export function proofJobLogic(options: ProofJobOptions) {
           return { ...output, millis: performance.now() - began };
         } catch (error) {
           if (error instanceof VouchError) job.reason ??= error.message;
-          throw error;
+          throw job.closed ? refusalOf(error) : error;
         }
       },
       { ofRequest: true },
@@ -165,8 +174,9 @@ export function proofJobLogic(options: ProofJobOptions) {
       }),
 
       witness: phase('witnessing', 'requested', async (_, { job, signal }) => {
-        const witnessed = await witnessOf({ bus, source, identity, pool, engine }, job, signal);
-        job.work = { stage: 'witnessed', ...witnessed };
+        const prepared = await prepare({ bus, source, identity, pool, engine }, job, signal);
+        job.closed = true;
+        job.work = { stage: 'witnessed', ...(await witnessOf(prepared, signal)) };
         return {};
       }),
 
@@ -245,9 +255,11 @@ export function proofJobLogic(options: ProofJobOptions) {
         return {};
       }),
 
-      verify: phase('verifying', 'assembled', async (work) => ({
-        verified: await verifies(work, work.proof),
-      })),
+      verify: phase('verifying', 'assembled', async (work, { job }) => {
+        const verified = await verifies(work, work.proof);
+        if (!verified) job.reason ??= 'the proof does not verify';
+        return { verified };
+      }),
 
       publish: phase('publishing', 'assembled', async (work, { job, input: { job: name, epoch } }) => {
         const { zkey, architecture, constraints, proof, publicSignals, parts } = work;

@@ -189,6 +189,7 @@ const MEANINGS: Record<ErrorCode, string> = {
   'statement-false': 'the model does not reach the threshold',
   'witness-rejected': 'the witness does not satisfy the circuit',
   'proof-rejected': 'a proof does not verify',
+  'proof-refused': "no proof was made; why is the vendor's secret, a false statement included",
   'shard-rejected': 'a partial result is not one point of the group',
   cancelled: 'given up because somebody asked for it',
   'device-lost': 'the GPU is gone',

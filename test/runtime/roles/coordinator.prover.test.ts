@@ -60,7 +60,7 @@ test('what can never be proved ends with a code and a sentence, and leaves the q
   const cases: ReadonlyArray<readonly [changes: Partial<QualityStatement>, code: string, words: RegExp]> = [
     [{ model: 'unheard-of' }, 'unknown-model', /unheard-of/],
     [{ commitment: '12345' }, 'commitment-mismatch', /commitment/],
-    [{ threshold: statement.rows }, 'statement-false', /8 of 8 rows/],
+    [{ threshold: statement.rows }, 'proof-refused', /vendor's secret/],
     [{ threshold: 9 }, 'bad-input', /threshold.*at most 8/],
     [{ rows: 9 }, 'bad-input', /circuit/],
     [{ circuit: zeros }, 'bad-input', /circuit/],
