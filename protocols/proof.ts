@@ -34,12 +34,13 @@ export const QualityStatement = z.strictObject({
   testSet: Digest.describe('blob: the test set'),
   circuit: Digest.describe('circuit digest'),
   key: Digest.describe('blob: the proving key (`.zkey`)'),
+  powers: Digest.describe("blob: the powers of the key's tau (`.ptau`, cut)"),
 });
 export type QualityStatement = z.infer<typeof QualityStatement>;
 
 export const ProofRequest = messageType(
   'proof.request',
-  1,
+  2,
   z.object({
     job: Id.describe('random; the `<job>` of the subject'),
     statement: QualityStatement,
@@ -100,7 +101,7 @@ export type ProofRecord = z.infer<typeof ProofRecord>;
 
 export const PublishedProof = messageType(
   'proof.published',
-  1,
+  2,
   z.object({
     record: ProofRecord.describe('what is signed'),
     signature: base64Text(768).describe("signed statement by the maker over the record's digest"),

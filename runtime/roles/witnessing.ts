@@ -9,8 +9,9 @@
 import { readFile } from 'node:fs/promises';
 import { checkKey } from '../../circuits/groth16/check-key.ts';
 import type { ProverEngine } from '../../circuits/groth16/engine.ts';
-import { checkCircuit } from '../../circuits/groth16/qap.ts';
+import { openPowers, powersBytes } from '../../circuits/groth16/ptau.ts';
 import { readR1cs } from '../../circuits/groth16/r1cs.ts';
+import { bytesSource } from '../../circuits/groth16/source.ts';
 import { readZkey, type Zkey } from '../../circuits/groth16/zkey.ts';
 import { type Architecture, parseArchitecture } from '../../circuits/model/architecture.ts';
 import { emitQualityCircuit, witnessInput } from '../../circuits/model/emit.ts';
@@ -25,7 +26,12 @@ import type { Pool } from '../msm/threads/pool.ts';
 import { getBlob, getManifest, type Manifest } from '../nats/blobs.ts';
 import type { Bus } from '../nats/bus.ts';
 import { checkOnce } from '../prove/cache.ts';
-import { calculateWitness, circuitToolchain, compileCircuit } from '../prove/circuit-compiler.ts';
+import {
+  type CompiledCircuit,
+  calculateWitness,
+  circuitToolchain,
+  compileCircuit,
+} from '../prove/circuit-compiler.ts';
 
 const MAX_TEST_SET_BYTES = 64 * 1024 * 1024;
 const MAX_KEY_BYTES = 2 ** 31 - 1;
@@ -83,6 +89,12 @@ export async function witnessOf(
       `statement.circuit: expected that of this model and test set (${circuit.rows} rows), got another; both sides need the same version`,
     );
   }
+  const compiled = await compileCircuit(circuit, toolchain, {
+    cacheDir: folder('cache', 'circuits'),
+    signal,
+  });
+  const { zkey, key } = await checkedKey({ bus, pool, engine }, statement, compiled, signal);
+  // From here on the model's parameters enter, and how it ends is an answer about them.
   const decisions = decideMany(model, testSet.features);
   const correct = decisions.filter((decision, row) => decision === testSet.labels[row]).length;
   if (correct < statement.threshold) {
@@ -92,21 +104,6 @@ export async function witnessOf(
       `the model does not classify ${statement.threshold} of ${statement.rows} rows correctly`,
     );
   }
-  const compiled = await compileCircuit(circuit, toolchain, {
-    cacheDir: folder('cache', 'circuits'),
-    signal,
-  });
-  const key = await getManifest(bus, statement.key, { ...limits, maxBytes: MAX_KEY_BYTES });
-  const zkey = readZkey(await getBlob(bus, statement.key, { ...limits, maxBytes: MAX_KEY_BYTES }));
-  await checkOnce(`${statement.circuit}/${statement.key}`, async () => {
-    await checkCircuit(zkey, readR1cs(await readFile(compiled.r1csPath)), pool, { signal });
-    const ready = await engine.ready(zkey, { signal });
-    try {
-      await checkKey(zkey, ready, engine, { signal });
-    } finally {
-      ready.release();
-    }
-  });
   const witness = await calculateWitness(
     await readFile(compiled.wasmPath),
     witnessInput(model, statement.threshold),
@@ -119,4 +116,33 @@ export async function witnessOf(
     architecture: parseArchitecture(manifest.architecture),
     constraints: compiled.constraints,
   };
+}
+
+/**
+ * The statement's key, checked whole against the circuit that was compiled here and the powers of its tau: a key of another
+ * making turns "published or not" into an answer about the weights. Each key is checked once.
+ */
+async function checkedKey(
+  { bus, pool, engine }: Pick<Witnessing, 'bus' | 'pool' | 'engine'>,
+  statement: QualityStatement,
+  circuit: CompiledCircuit,
+  signal: AbortSignal,
+): Promise<{ zkey: Zkey; key: Manifest }> {
+  const limits = { cacheDir: folder('cache', 'blobs'), signal };
+  const key = await getManifest(bus, statement.key, { ...limits, maxBytes: MAX_KEY_BYTES });
+  const zkey = readZkey(await getBlob(bus, statement.key, { ...limits, maxBytes: MAX_KEY_BYTES }));
+  await checkOnce(`${statement.circuit}/${statement.key}/${statement.powers}`, async () => {
+    const maxBytes = powersBytes(zkey.domainSize);
+    const powers = await openPowers(
+      bytesSource(await getBlob(bus, statement.powers, { ...limits, maxBytes })),
+    );
+    const r1cs = readR1cs(await readFile(circuit.r1csPath));
+    const ready = await engine.ready(zkey, { signal });
+    try {
+      await checkKey(zkey, r1cs, powers, { key: ready, curve: engine, field: pool }, { signal });
+    } finally {
+      ready.release();
+    }
+  });
+  return { zkey, key };
 }

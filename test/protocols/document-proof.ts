@@ -46,7 +46,11 @@ export async function makeProof(): Promise<void> {
     const { proof, publicSignals } = await prove(zkey, witness, pool);
     const record = ProofRecord.parse({
       job: fixedId('job'),
-      statement: statement({ circuit: circuit.digest, key: manifestOf(made.zkey).digest }),
+      statement: statement({
+        circuit: circuit.digest,
+        key: manifestOf(made.zkey).digest,
+        powers: manifestOf(made.powers).digest,
+      }),
       proof,
       publicSignals,
       verificationKey: verificationKey(zkey),
