@@ -7,11 +7,7 @@
  * witness (32 bytes for each wire) and, while it is fetched, the test set.
  */
 import { readFile } from 'node:fs/promises';
-import { checkKey } from '../../circuits/groth16/check-key.ts';
 import type { ProverEngine } from '../../circuits/groth16/engine.ts';
-import { openPowers, powersBytes } from '../../circuits/groth16/ptau.ts';
-import { readR1cs } from '../../circuits/groth16/r1cs.ts';
-import { bytesSource } from '../../circuits/groth16/source.ts';
 import { readZkey, type Zkey } from '../../circuits/groth16/zkey.ts';
 import { type Architecture, parseArchitecture } from '../../circuits/model/architecture.ts';
 import { emitQualityCircuit, witnessInput } from '../../circuits/model/emit.ts';
@@ -25,13 +21,8 @@ import { obtainModel } from '../models/obtain.ts';
 import type { Pool } from '../msm/threads/pool.ts';
 import { getBlob, getManifest, type Manifest } from '../nats/blobs.ts';
 import type { Bus } from '../nats/bus.ts';
-import { checkOnce } from '../prove/cache.ts';
-import {
-  type CompiledCircuit,
-  calculateWitness,
-  circuitToolchain,
-  compileCircuit,
-} from '../prove/circuit-compiler.ts';
+import { calculateWitness, circuitToolchain, compileCircuit } from '../prove/circuit-compiler.ts';
+import { demandSoundKey } from './sound-key.ts';
 
 const MAX_TEST_SET_BYTES = 64 * 1024 * 1024;
 const MAX_KEY_BYTES = 2 ** 31 - 1;
@@ -93,7 +84,9 @@ export async function witnessOf(
     cacheDir: folder('cache', 'circuits'),
     signal,
   });
-  const { zkey, key } = await checkedKey({ bus, pool, engine }, statement, compiled, signal);
+  const key = await getManifest(bus, statement.key, { ...limits, maxBytes: MAX_KEY_BYTES });
+  const zkey = readZkey(await getBlob(bus, statement.key, { ...limits, maxBytes: MAX_KEY_BYTES }));
+  await demandSoundKey({ bus, pool, engine }, { statement, zkey, r1csPath: compiled.r1csPath }, signal);
   // From here on the model's parameters enter, and how it ends is an answer about them.
   const decisions = decideMany(model, testSet.features);
   const correct = decisions.filter((decision, row) => decision === testSet.labels[row]).length;
@@ -116,33 +109,4 @@ export async function witnessOf(
     architecture: parseArchitecture(manifest.architecture),
     constraints: compiled.constraints,
   };
-}
-
-/**
- * The statement's key, checked whole against the circuit that was compiled here and the powers of its tau: a key of another
- * making turns "published or not" into an answer about the weights. Each key is checked once.
- */
-async function checkedKey(
-  { bus, pool, engine }: Pick<Witnessing, 'bus' | 'pool' | 'engine'>,
-  statement: QualityStatement,
-  circuit: CompiledCircuit,
-  signal: AbortSignal,
-): Promise<{ zkey: Zkey; key: Manifest }> {
-  const limits = { cacheDir: folder('cache', 'blobs'), signal };
-  const key = await getManifest(bus, statement.key, { ...limits, maxBytes: MAX_KEY_BYTES });
-  const zkey = readZkey(await getBlob(bus, statement.key, { ...limits, maxBytes: MAX_KEY_BYTES }));
-  await checkOnce(`${statement.circuit}/${statement.key}/${statement.powers}`, async () => {
-    const maxBytes = powersBytes(zkey.domainSize);
-    const powers = await openPowers(
-      bytesSource(await getBlob(bus, statement.powers, { ...limits, maxBytes })),
-    );
-    const r1cs = readR1cs(await readFile(circuit.r1csPath));
-    const ready = await engine.ready(zkey, { signal });
-    try {
-      await checkKey(zkey, r1cs, powers, { key: ready, curve: engine, field: pool }, { signal });
-    } finally {
-      ready.release();
-    }
-  });
-  return { zkey, key };
 }

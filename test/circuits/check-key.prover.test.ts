@@ -1,11 +1,10 @@
 import { checkKey, checkPoints } from '../../circuits/groth16/check-key.ts';
-import { elementBytes, MONTGOMERY_R, R, readElement, rootOfUnity } from '../../circuits/groth16/field.ts';
+import { R, rootOfUnity } from '../../circuits/groth16/field.ts';
 import {
   addPoints,
   G1,
   G2,
   type Group,
-  knownG1,
   POINT_BYTES,
   writeG1,
   writeG2,
