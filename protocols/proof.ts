@@ -35,6 +35,7 @@ export const QualityStatement = z.strictObject({
   testSet: Digest.describe('blob: the test set'),
   circuit: Digest.describe('circuit digest'),
   key: Digest.describe('blob: the proving key (`.zkey`)'),
+  powers: Digest.describe("blob: the powers of the key's tau (`.ptau`, cut)"),
 });
 export type QualityStatement = z.infer<typeof QualityStatement>;
 

@@ -72,11 +72,12 @@ export async function prepareStatement(
     onProgress: ({ done, total }) => total > 0 && progress.set('making the key', done, total, 'points'),
   });
   if (key.cached) progress.set('making the key', 1, 1, 'cached');
-  const stored = await putBlob(bus, 'keys', key.zkey, {
-    ...cancellation,
-    onProgress: (done, total) =>
-      progress.set('uploading', Math.ceil(done / 2 ** 20), Math.ceil(total / 2 ** 20), 'MiB'),
-  });
+  const upload = (bytes: Uint8Array) =>
+    putBlob(bus, 'keys', bytes, {
+      ...cancellation,
+      onProgress: (done, total) =>
+        progress.set('uploading', Math.ceil(done / 2 ** 20), Math.ceil(total / 2 ** 20), 'MiB'),
+    });
   const statement: QualityStatement = {
     statement: 'quality',
     model: manifest.name,
@@ -85,7 +86,8 @@ export async function prepareStatement(
     rows,
     testSet: (await putBlob(bus, 'testSets', encodeTestSet(testSet), cancellation)).digest,
     circuit: circuit.digest,
-    key: stored.digest,
+    key: (await upload(key.zkey)).digest,
+    powers: (await upload(key.powers)).digest,
   };
   return { statement, circuit, key };
 }

@@ -1,6 +1,6 @@
 /** `vouch setup`: the ceremony path, by snarkjs; the key replaces the single-party key of that circuit. */
 import type { Command } from '@commander-js/extra-typings';
-import { openPowersOfTau, type PowersOfTau } from '../../circuits/groth16/ptau.ts';
+import { cutPowers, openPowersOfTau, type PowersOfTau } from '../../circuits/groth16/ptau.ts';
 import { domainBits } from '../../circuits/groth16/qap.ts';
 import { readR1cs } from '../../circuits/groth16/r1cs.ts';
 import { readZkey } from '../../circuits/groth16/zkey.ts';
@@ -70,7 +70,9 @@ export async function setupCommand(
   try {
     const zkey = await ceremonyKey(r1cs, options.ptau, say);
     readZkey(zkey);
-    await rememberKey(circuit.digest, zkey, { origin: 'ceremony', mark: CEREMONY });
+    await using file = await openFile(options.ptau, 'powers of tau');
+    const powers = await cutPowers(file, needed);
+    await rememberKey(circuit.digest, { zkey, powers }, { origin: 'ceremony', mark: CEREMONY });
   } finally {
     await closeSnarkjs();
   }

@@ -6,8 +6,7 @@
  * A key's points are checked before the first proof with it (circuits/groth16/check-key.ts). That is not who made the
  * key, nor for which circuit.
  */
-import { checkKey } from '../../circuits/groth16/check-key.ts';
-
+import { checkPoints } from '../../circuits/groth16/check-key.ts';
 import type {
   EngineOptions,
   ProverEngine,
@@ -140,7 +139,7 @@ export async function createProverOn(
         source,
         async () => {
           onPhase?.('checking');
-          await checkKey(zkey, await readying!, pool, { signal });
+          await checkPoints(zkey, { key: await readying!, curve: pool }, { signal });
         },
         { signal },
       );

@@ -7,10 +7,7 @@
  * most MAX_KEY_BYTES, its size in the statement's blob), the witness (32 bytes for each wire) and the test set.
  */
 import { readFile } from 'node:fs/promises';
-import { checkKey } from '../../circuits/groth16/check-key.ts';
 import type { ProverEngine } from '../../circuits/groth16/engine.ts';
-import { checkCircuit } from '../../circuits/groth16/qap.ts';
-import { readR1cs } from '../../circuits/groth16/r1cs.ts';
 import { openZkey, readZkey, type Zkey } from '../../circuits/groth16/zkey.ts';
 import { type Architecture, parseArchitecture } from '../../circuits/model/architecture.ts';
 import type { CommittedModel } from '../../circuits/model/commit.ts';
@@ -26,13 +23,13 @@ import { obtainModel, readManifest } from '../models/obtain.ts';
 import type { Pool } from '../msm/threads/pool.ts';
 import { blobSource, getBlob, getManifest, type Manifest, type Place } from '../nats/blobs.ts';
 import type { Bus } from '../nats/bus.ts';
-import { checkOnce } from '../prove/cache.ts';
 import {
   type CompiledCircuit,
   calculateWitness,
   circuitToolchain,
   compileCircuit,
 } from '../prove/circuit-compiler.ts';
+import { demandSoundKey } from './sound-key.ts';
 
 const MAX_TEST_SET_BYTES = 64 * 1024 * 1024;
 const MAX_KEY_BYTES = 2 ** 31 - 1;
@@ -121,15 +118,8 @@ export async function prepare(
     cacheDir: folder('cache', 'circuits'),
     signal,
   });
-  await checkOnce(`${statement.circuit}/${statement.key}`, async () => {
-    await checkCircuit(zkey, readR1cs(await readFile(compiled.r1csPath)), pool, { signal });
-    const ready = await engine.ready(zkey, { signal });
-    try {
-      await checkKey(zkey, ready, engine, { signal });
-    } finally {
-      ready.release();
-    }
-  });
+  const found = { statement, keys, zkey, r1csPath: compiled.r1csPath };
+  await demandSoundKey({ bus, pool, engine }, found, signal);
   const { model, manifest: served } = await obtainModel(bus, source, identity, statement.model);
   if (served.commitment !== statement.commitment)
     throw new VouchError('commitment-mismatch', `model ${statement.model}: it was published anew meanwhile`);

@@ -36,7 +36,11 @@ export async function makeProof(): Promise<void> {
       witnessInput(committed, THRESHOLD),
     );
     const { proof, publicSignals } = await prove(zkey, witness, pool);
-    const asked = statement({ circuit: circuit.digest, key: manifestOf(made.zkey).digest });
+    const asked = statement({
+      circuit: circuit.digest,
+      key: manifestOf(made.zkey).digest,
+      powers: manifestOf(made.powers).digest,
+    });
     const nonce = hex(fixed('proof nonce'));
     const record = ProofRecord.parse({
       job: jobOf(nonce, asked),

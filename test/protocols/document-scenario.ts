@@ -371,7 +371,7 @@ export const savedProof = (): PublishedProof['record'] =>
   parse(ProofRecord, JSON.parse(readFileSync(PROOF_FILE, 'utf8')), 'test/vectors/proof.json');
 
 /** The statement that the saved proof is about; circuit and key are the ones that it was made with. */
-export function statement(made: { circuit: string; key: string }): QualityStatement {
+export function statement(made: { circuit: string; key: string; powers: string }): QualityStatement {
   const rows = testSet();
   return {
     statement: 'quality',

@@ -51,6 +51,7 @@ export interface Subject {
   readonly threshold: number;
   readonly circuit: string;
   readonly zkey: Uint8Array;
+  readonly powers: Uint8Array;
   /** made here, with the same r and s, by nobody's help */
   readonly proof: Proof;
   /** given to coordinators, so that a small proof has many shards, too */
@@ -71,12 +72,12 @@ export async function subjectOf(
 ): Promise<Subject> {
   useBlinding();
   const circuit = await prepareCircuit(model.architecture, testSet);
-  const { zkey } = await prepareKey(circuit);
+  const { zkey, powers } = await prepareKey(circuit);
   const witness = await calculateWitness(await readFile(circuit.wasmPath), witnessInput(model, threshold));
   await using pool = await createPool();
   const key = readZkey(zkey);
   const { proof } = await prove(key, witness, pool, BLINDING);
-  return { model, testSet, threshold, circuit: circuit.digest, zkey, proof };
+  return { model, testSet, threshold, circuit: circuit.digest, zkey, powers, proof };
 }
 
 /** The demonstration's sample data: 300 rows of 20 columns, a circuit of the domain 2^16. */
@@ -173,6 +174,7 @@ export async function startProving(
     testSet: (await putBlob(client, 'testSets', encodeTestSet(what.testSet))).digest,
     circuit: what.circuit,
     key: (await putBlob(client, 'keys', what.zkey)).digest,
+    powers: (await putBlob(client, 'keys', what.powers)).digest,
   };
   if (broker) await role('broker', `broker-${number}`, startBroker);
 
