@@ -2,6 +2,7 @@
 import { z } from 'zod';
 import { EvidenceDocument } from './attestation/document.ts';
 import { base64Text, Id, messageType, Nonce } from './envelope.ts';
+import { ProofRequest } from './proof.ts';
 import { MAX_RELEASE_BYTES } from './release.ts';
 
 export const EvidenceRequest = messageType(
@@ -28,10 +29,13 @@ export const ReleaseNonce = messageType(
 /** Second step: evidence that binds that nonce. */
 export const ReleaseRequest = messageType(
   'release.request',
-  1,
+  2,
   z.object({
     nonce: Nonce.describe("the broker's"),
     document: EvidenceDocument.describe('evidence that binds that nonce and the model commitment'),
+    proof: ProofRequest.schema
+      .optional()
+      .describe('of a coordinator: the signed request that it wants the key for; absent: a runner serves'),
   }),
 );
 export const ReleaseReply = messageType(

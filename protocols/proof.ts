@@ -3,6 +3,7 @@ import { z } from 'zod';
 import { EvidenceDocument } from './attestation/document.ts';
 import { canonicalJson, sha256Hex, utf8 } from './encoding.ts';
 import { base64Text, Digest, FieldElement, Id, messageType, Nonce } from './envelope.ts';
+import { Requester } from './requester.ts';
 
 export const PHASES = [
   'queued',
@@ -50,11 +51,12 @@ export const jobOf = (nonce: string, statement: QualityStatement): string =>
 export const ProofRequest = messageType(
   'proof.request',
   2,
-  z.object({
+  z.strictObject({
     job: Digest.describe('the `<job>` of the subject: a digest of nonce and statement'),
     nonce: Nonce.describe('fresh, of the asker, 32 bytes; makes the job one that nobody else can name'),
     statement: QualityStatement,
     cancel: Digest.optional().describe('SHA-256 of the secret that cancels it; absent: nobody can'),
+    requester: Requester.describe('who asks: he has signed all the rest'),
   }),
 );
 export type ProofRequest = z.infer<typeof ProofRequest.schema>;

@@ -6,12 +6,14 @@
  *   release = statement "application/vouch-release+cbor" (protocols/cose.ts) by a release key of the manifest, over the
  *             deterministic CBOR map
  *             {"v": 1, "broker": tstr, "model": tstr, "commitment": bstr 32, "manifest": bstr 32, "policy": bstr 32,
- *              "evidence": bstr 32, "holder": tstr, "sealedKey": bstr 32, "share": uint or null}
+ *              "evidence": bstr 32, "holder": tstr, "sealedKey": bstr 32, "share": uint or null,
+ *              "job": tstr or null}
  *     commitment  model commitment, the field element in 32 bytes little-endian
  *     manifest    digest of the manifest that the broker holds: its terms are those that the broker enforces
  *     policy      digest of the policy that the evidence satisfied
  *     evidence    digest of the evidence document, which binds the broker's nonce
  *     holder      the enclave id in that evidence
+ *     job         of the signed request for a proof that the broker has judged and counted; null where a runner serves
  *     sealedKey   SHA-256 of the sealed key that goes with it
  *
  * Not guaranteed: that the broker judged well, nor that it released the key to nobody else; its audit records say that.
@@ -41,6 +43,7 @@ const Payload = z.strictObject({
   holder: Id,
   sealedKey: byteString(32),
   share: z.int().min(1).max(MAX_BROKERS).nullable(),
+  job: Id.nullable(),
 });
 
 /** Digests are lower-case hex, the commitment is decimal. */
@@ -54,6 +57,8 @@ export interface Release {
   readonly holder: string;
   /** undefined: the whole key */
   readonly share: number | undefined;
+  /** undefined: for a runner, which serves */
+  readonly job: string | undefined;
 }
 
 const payloadOf = (release: Release, sealedKey: Uint8Array): z.infer<typeof Payload> => ({
@@ -67,6 +72,7 @@ const payloadOf = (release: Release, sealedKey: Uint8Array): z.infer<typeof Payl
   holder: release.holder,
   sealedKey: sha256(sealedKey),
   share: release.share ?? null,
+  job: release.job ?? null,
 });
 
 export const signRelease = (signer: Signer, release: Release, sealedKey: Uint8Array): Promise<Uint8Array> =>

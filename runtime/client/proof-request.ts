@@ -2,7 +2,7 @@
  * Asking for a proof, waiting for it, taking the request back. What comes back is compared with the question before
  * anything else is done with it. Progress is what NATS says: it may shorten or lengthen the waiting, and proves nothing.
  */
-import { canonicalJson, fromHex, hex, randomBytes, sha256Hex } from '../../protocols/encoding.ts';
+import { base64url, canonicalJson, fromHex, hex, randomBytes, sha256Hex } from '../../protocols/encoding.ts';
 import { decodeMessage, encodeMessage, RemoteError } from '../../protocols/envelope.ts';
 import { VouchError } from '../../protocols/errors.ts';
 import {
@@ -15,6 +15,7 @@ import {
   PublishedProof,
   type QualityStatement,
 } from '../../protocols/proof.ts';
+import { signedRequest } from '../../protocols/requester.ts';
 import { STREAMS } from '../../protocols/streams.ts';
 import { subjects } from '../../protocols/subjects.ts';
 import { freshNonce } from '../attest/identity.ts';
@@ -88,7 +89,7 @@ export async function requestProof(
   const done = awaitProof(bus, asked, wait);
   // The request may fail first; the wait is then given up.
   done.catch(() => {});
-  const body = { ...asked, cancel: sha256Hex(fromHex(ticket.secret, 'secret')) };
+  const body = signedBy(bus, { ...asked, cancel: sha256Hex(fromHex(ticket.secret, 'secret')) });
   await bus.append(subject, encodeMessage(ProofRequest, { subject, source, body }), { msgId: job });
   try {
     return await done;
@@ -96,6 +97,12 @@ export async function requestProof(
     if (wait.signal?.aborted) await cancelProof(bus, source, ticket).catch(() => false);
     throw error;
   }
+}
+
+/** A request under the name of whoever this connection belongs to. Throws `nats-credentials`. */
+export function signedBy(bus: Bus, request: Omit<ProofRequest, 'requester'>): ProofRequest {
+  const { jwt, signature } = bus.sign(signedRequest(request));
+  return { ...request, requester: { jwt, signature: base64url(signature) } };
 }
 
 /** How long the coordinator that works on a job has to answer. */

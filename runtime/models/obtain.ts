@@ -16,6 +16,7 @@ import {
   type VerifiedManifest,
   verifyManifest,
 } from '../../protocols/manifest.ts';
+import type { ProofRequest } from '../../protocols/proof.ts';
 import { verifyRelease } from '../../protocols/release.ts';
 import { decryptBlob, open, SEALING_INFO } from '../../protocols/sealing.ts';
 import { STREAMS } from '../../protocols/streams.ts';
@@ -62,9 +63,10 @@ export async function obtainModel(
   source: string,
   identity: Identity,
   name: string,
+  proof?: ProofRequest,
 ): Promise<ObtainedModel> {
   const { manifest, digest } = await readManifest(bus, name);
-  const asker: Asker = { bus, source, identity, manifest, digest };
+  const asker: Asker = { bus, source, identity, manifest, digest, proof };
   const key = manifest.shares ? await keyFromShares(asker, manifest.shares) : await released(asker);
   const place: Place = { shelf: 'sealedModels', writer: 'the vendor' };
   const sealed = await getBlob(bus, place, manifest.sealedModel, { maxBytes: MAX_SEALED_MODEL_BYTES });
@@ -87,11 +89,12 @@ interface Asker {
   readonly identity: Identity;
   readonly manifest: ModelManifest;
   readonly digest: string;
+  readonly proof: ProofRequest | undefined;
 }
 
 /** What a broker releases to evidence over its own nonce: the one that holds a share, or any for the whole key. */
 async function released(
-  { bus, source, identity, manifest, digest }: Asker,
+  { bus, source, identity, manifest, digest, proof }: Asker,
   holder?: { readonly id: string; readonly number: number },
 ): Promise<Uint8Array> {
   const { name, commitment, policy, releaseKeys } = manifest;
@@ -104,7 +107,7 @@ async function released(
   const release = await ask(bus, [ReleaseRequest, ReleaseReply], {
     subject: subjects.releaseFrom(name, broker),
     source,
-    body: { nonce, document },
+    body: { nonce, document, ...(proof ? { proof } : {}) },
   });
   const sealedKey = fromBase64url(release.body.sealedKey, 'sealed key');
   verifyRelease(
@@ -119,6 +122,7 @@ async function released(
       evidence: evidenceDigest(document),
       holder: document.enclave,
       share: holder?.number,
+      job: proof?.job,
     },
     sealedKey,
   );

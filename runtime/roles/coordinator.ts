@@ -24,7 +24,6 @@ import { fromHex, sha256Hex } from '../../protocols/encoding.ts';
 import { decodeMessage, encodeMessage, Id } from '../../protocols/envelope.ts';
 import { messageOf, VouchError } from '../../protocols/errors.ts';
 import {
-  jobOf,
   type Phase,
   ProofCancel,
   ProofCancelled,
@@ -32,6 +31,7 @@ import {
   ProofRequest,
   REFUSAL,
 } from '../../protocols/proof.ts';
+import { type RequesterAuthority, requesterOf } from '../../protocols/requester.ts';
 import { PROOF_REQUEST_CONSUMER, STREAMS } from '../../protocols/streams.ts';
 import { filters, lastToken, lastTokenButOne, subjects } from '../../protocols/subjects.ts';
 import { collateralFor } from '../attest/collateral.ts';
@@ -53,6 +53,8 @@ const RETRY_MS = 1_000;
 const MAX_WITHDRAWN = 65_536;
 
 export interface CoordinatorOptions {
+  /** whose clients may have proofs made */
+  readonly requesters: RequesterAuthority;
   /** what a worker's evidence has to satisfy */
   readonly workerPolicy: Policy;
   /** threads for transforms and checks, default 1 */
@@ -151,17 +153,16 @@ export const coordinatorRole =
     /** Takes a request that was pulled, unless it cannot become a job. Throws why. */
     const admit = (request: PulledMessage): string | undefined => {
       const { body } = decodeMessage(ProofRequest, request.subject, request.data);
-      const { job, nonce, statement, cancel } = body;
+      const { job, statement, cancel } = body;
       const client = lastTokenButOne(request.subject);
       if (request.subject !== subjects.proofRequest(statement.statement, client, job)) {
         throw new VouchError('bad-message', 'proof.request: its job is not the one of its subject');
       }
-      if (job !== jobOf(nonce, statement)) {
+      if (requesterOf(body, options.requesters, new Date()) !== client)
         throw new VouchError(
-          'bad-message',
-          'proof.request: its job is not the digest of its nonce and statement',
+          'signature-rejected',
+          'requester: expected the client of the subject, got another',
         );
-      }
       if (cancel !== undefined && withdrawn.delete(cancel))
         throw new VouchError('cancelled', `job ${job} was cancelled before it was begun`);
       const known = jobs.get(job);
@@ -175,7 +176,7 @@ export const coordinatorRole =
         request.working();
         report(job);
       }, WORKING_MS);
-      jobs.set(job, { request, nonce, statement, client, cancel, working, work: { stage: 'requested' } });
+      jobs.set(job, { request, asked: body, client, working, work: { stage: 'requested' } });
       return job;
     };
     // What is still here when the role stops is somebody else's at once.
@@ -221,6 +222,7 @@ export const coordinatorRole =
           source,
           effect,
           identity,
+          requesters: options.requesters,
           pool,
           engine,
           fleet,
@@ -286,7 +288,7 @@ export const coordinatorRole =
           for (const oldest of withdrawn) if (withdrawn.size > MAX_WITHDRAWN) withdrawn.delete(oldest);
           return;
         }
-        if (digest !== job.cancel)
+        if (digest !== job.asked.cancel)
           throw new VouchError('bad-input', `job ${name}: expected the secret of its request, got another`);
         const { reason } = job;
         job.reason = 'it was cancelled by its requester';

@@ -21,10 +21,11 @@ import {
   type Phase,
   PROOF_CONTENT_TYPE,
   type ProofRecord,
+  type ProofRequest,
   PublishedProof,
-  type QualityStatement,
   REFUSAL,
 } from '../../protocols/proof.ts';
+import type { RequesterAuthority } from '../../protocols/requester.ts';
 import { SEAL_OVERHEAD_BYTES } from '../../protocols/sealing.ts';
 import { STREAMS } from '../../protocols/streams.ts';
 import { subjects } from '../../protocols/subjects.ts';
@@ -75,12 +76,9 @@ type WorkOf<S extends Stage> = Extract<Work, { stage: S }>;
 /** One request and its proof, while it is made. */
 export interface Job {
   readonly request: PulledMessage;
-  readonly nonce: string;
-  readonly statement: QualityStatement;
-  /** whose request it is: by NATS' rights nobody else publishes on its subject */
+  readonly asked: ProofRequest;
+  /** who has signed it; the same as its subject names */
   readonly client: string;
-  /** digest of the secret that cancels it */
-  readonly cancel: string | undefined;
   readonly working: NodeJS.Timeout;
   work: Work;
   lease?: Lease;
@@ -107,6 +105,7 @@ export function forget({ work, working, lease }: Job): void {
 
 export interface ProofJobOptions extends Pick<RoleContext, 'id' | 'bus' | 'log' | 'source' | 'effect'> {
   readonly identity: Identity;
+  readonly requesters: RequesterAuthority;
   readonly pool: Pool;
   readonly engine: ProverEngine;
   readonly fleet: Fleet;
@@ -125,7 +124,8 @@ export interface ProofJobOptions extends Pick<RoleContext, 'id' | 'bus' | 'log' 
 
 /** The logic of one proof's actor, with its effects. */
 export function proofJobLogic(options: ProofJobOptions) {
-  const { id, bus, log, source, effect, identity, pool, engine, fleet, jobNamed, actorOf, report } = options;
+  const { id, bus, log, source, effect, identity, requesters, pool, engine, fleet } = options;
+  const { jobNamed, actorOf, report } = options;
 
   /** An effect of one phase, on work that has come as far as `stage`. Its output gets the time that it took. */
   const phase = <S extends Stage, Output extends object, Input extends { job: string }>(
@@ -174,7 +174,7 @@ export function proofJobLogic(options: ProofJobOptions) {
       }),
 
       witness: phase('witnessing', 'requested', async (_, { job, signal }) => {
-        const prepared = await prepare({ bus, source, identity, pool, engine }, job, signal);
+        const prepared = await prepare({ bus, source, identity, requesters, pool, engine }, job, signal);
         job.closed = true;
         job.work = { stage: 'witnessed', ...(await witnessOf(prepared, signal)) };
         return {};
@@ -265,8 +265,8 @@ export function proofJobLogic(options: ProofJobOptions) {
         const { zkey, architecture, constraints, proof, publicSignals, parts } = work;
         const record: ProofRecord = {
           job: name,
-          nonce: job.nonce,
-          statement: job.statement,
+          nonce: job.asked.nonce,
+          statement: job.asked.statement,
           proof: structuredClone(proof) as ProofRecord['proof'],
           publicSignals: [...publicSignals],
           verificationKey: { ...verificationKey(zkey) },
@@ -279,7 +279,7 @@ export function proofJobLogic(options: ProofJobOptions) {
         };
         const bytes = utf8(canonicalJson(record));
         const signature = await signStatement(identity.signer, PROOF_CONTENT_TYPE, sha256(bytes));
-        const maker = await identity.evidence(sha256Hex(bytes), job.statement.commitment);
+        const maker = await identity.evidence(sha256Hex(bytes), job.asked.statement.commitment);
         const subject = subjects.proof(job.client, name);
         const body = { record, signature: base64url(signature), maker };
         const message = encodeMessage(PublishedProof, { subject, source, epoch, body });

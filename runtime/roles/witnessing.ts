@@ -14,9 +14,12 @@ import type { CommittedModel } from '../../circuits/model/commit.ts';
 import { emitQualityCircuit, witnessInput } from '../../circuits/model/emit.ts';
 import { decideMany } from '../../circuits/model/quantise.ts';
 import { demandDomain, demandRows } from '../../circuits/model/size.ts';
-import { decodeTestSet, type TestSet } from '../../circuits/model/test-set.ts';
+import { decodeTestSet, rowCounts, type TestSet } from '../../circuits/model/test-set.ts';
 import { VouchError } from '../../protocols/errors.ts';
-import type { QualityStatement } from '../../protocols/proof.ts';
+import type { ProofRequest, QualityStatement } from '../../protocols/proof.ts';
+import { checkDemand } from '../../protocols/proof-demand.ts';
+import type { RequesterAuthority } from '../../protocols/requester.ts';
+import { checkTestRows } from '../../protocols/terms.ts';
 import type { Identity } from '../attest/identity.ts';
 import { folder } from '../home/home.ts';
 import { obtainModel, readManifest } from '../models/obtain.ts';
@@ -29,6 +32,7 @@ import {
   circuitToolchain,
   compileCircuit,
 } from '../prove/circuit-compiler.ts';
+import { grant } from './budget.ts';
 import { demandSoundKey } from './sound-key.ts';
 
 const MAX_TEST_SET_BYTES = 64 * 1024 * 1024;
@@ -39,6 +43,7 @@ export interface Witnessing {
   readonly bus: Bus;
   readonly source: string;
   readonly identity: Identity;
+  readonly requesters: RequesterAuthority;
   readonly pool: Pool;
   readonly engine: ProverEngine;
 }
@@ -68,10 +73,11 @@ export interface Witnessed extends Pick<Prepared, 'zkey' | 'key'> {
  * `key-rejected`, and what the key-brokers refuse with.
  */
 export async function prepare(
-  { bus, source, identity, pool, engine }: Witnessing,
-  { statement, client }: { readonly statement: QualityStatement; readonly client: string },
+  { bus, source, identity, requesters, pool, engine }: Witnessing,
+  { asked, client }: { readonly asked: ProofRequest; readonly client: string },
   signal: AbortSignal,
 ): Promise<Prepared> {
+  const { statement } = asked;
   const { rows, threshold } = statement;
   if (threshold > rows) {
     throw new VouchError(
@@ -80,12 +86,7 @@ export async function prepare(
     );
   }
   const { manifest } = await readManifest(bus, statement.model);
-  if (manifest.commitment !== statement.commitment) {
-    throw new VouchError(
-      'commitment-mismatch',
-      `statement.commitment: expected that of model ${statement.model} as it is served now, got another`,
-    );
-  }
+  checkDemand(asked, manifest, requesters, new Date());
   const architecture = parseArchitecture(manifest.architecture);
   demandRows(architecture, rows);
 
@@ -103,6 +104,7 @@ export async function prepare(
       maxBytes: MAX_TEST_SET_BYTES,
     }),
   );
+  checkTestRows(manifest.terms, rowCounts(testSet), threshold);
   const otherCircuit = () =>
     new VouchError(
       'bad-input',
@@ -120,7 +122,8 @@ export async function prepare(
   });
   const found = { statement, keys, zkey, r1csPath: compiled.r1csPath };
   await demandSoundKey({ bus, pool, engine }, found, signal);
-  const { model, manifest: served } = await obtainModel(bus, source, identity, statement.model);
+  await grant(bus, manifest.name, manifest.terms, { job: asked.job, requester: client, time: Date.now() });
+  const { model, manifest: served } = await obtainModel(bus, source, identity, statement.model, asked);
   if (served.commitment !== statement.commitment)
     throw new VouchError('commitment-mismatch', `model ${statement.model}: it was published anew meanwhile`);
   return { statement, model, testSet, compiled, zkey, key };

@@ -45,6 +45,7 @@ import { signRelease } from '../../protocols/release.ts';
 import { subjects } from '../../protocols/subjects.ts';
 import { DeadLetter, Heartbeat, Transition } from '../../protocols/transition.ts';
 import { manifestOf } from '../../runtime/nats/blobs.ts';
+import { EXAMPLE_REQUESTERS, signedExample } from './document-requester.ts';
 import {
   attest,
   CLIENT,
@@ -196,6 +197,7 @@ export async function examples(): Promise<Record<string, string>> {
       evidence: evidenceDigest(releaseDocument),
       holder: ENCLAVE,
       share: undefined,
+      job: undefined,
     },
     sealedKey.sealed,
   );
@@ -400,11 +402,14 @@ export async function examples(): Promise<Record<string, string>> {
       json(blob.manifest),
       values({ manifest: new TextDecoder().decode(blob.encoded), 'blob digest': blob.digest }),
     ].join('\n\n'),
-    'example proof request': message(ProofRequest, {
-      subject: subjects.proofRequest('quality', CLIENT, job),
-      source: client,
-      body: { job, nonce, statement, cancel: sha256Hex(cancelSecret) },
-    }),
+    'example proof request': [
+      message(ProofRequest, {
+        subject: subjects.proofRequest('quality', CLIENT, job),
+        source: client,
+        body: signedExample({ job, nonce, statement, cancel: sha256Hex(cancelSecret) }),
+      }),
+      values({ account: EXAMPLE_REQUESTERS.account, 'signing key': EXAMPLE_REQUESTERS.signer }),
+    ].join('\n\n'),
     'example proof cancel': [
       message(ProofCancel, {
         subject: subjects.control('proof-job', job, 'cancel'),

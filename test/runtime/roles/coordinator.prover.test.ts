@@ -19,10 +19,9 @@ import {
 } from '../../../runtime/client/proof-request.ts';
 import { folder } from '../../../runtime/home/home.ts';
 import { manifestOf, putBlob, type Shelf } from '../../../runtime/nats/blobs.ts';
-import { startBroker } from '../../../runtime/roles/broker.ts';
 import { coordinatorRole } from '../../../runtime/roles/coordinator.ts';
 import { assert, suite } from '../../harness.ts';
-import { logOf, signal, until } from '../home/home-fixture.ts';
+import { logOf, requesters, signal, startBroker, until } from '../home/home-fixture.ts';
 import { smallSubject, startProving } from './proof-fixture.ts';
 
 const test = suite('coordinator', { timeoutMs: 120_000 });
@@ -205,7 +204,7 @@ test('a proof that is being published, or is, is not said to be cancelled', asyn
   await fixture.role(
     'coordinator',
     'c1',
-    coordinatorRole({ workerPolicy: policies.worker, provider, shardPoints }),
+    coordinatorRole({ requesters: await requesters(), workerPolicy: policies.worker, provider, shardPoints }),
   );
   let ticket: ProofTicket | undefined;
   const done = requestProof(client, 'client.test', statement, {

@@ -17,7 +17,7 @@ import {
 import { STREAMS } from '../../../protocols/streams.ts';
 import { filters, lastToken, type Role, subjects } from '../../../protocols/subjects.ts';
 import { verifyProof } from '../../../runtime/client/client.ts';
-import { awaitProof, questionOf } from '../../../runtime/client/proof-request.ts';
+import { awaitProof, questionOf, signedBy } from '../../../runtime/client/proof-request.ts';
 import { sampleData } from '../../../runtime/demo/sample.ts';
 import { train } from '../../../runtime/demo/trainer.ts';
 import {
@@ -34,12 +34,11 @@ import type { NatsServer } from '../../../runtime/nats/server.ts';
 import { calculateWitness } from '../../../runtime/prove/circuit-compiler.ts';
 import { prepareCircuit, prepareKey } from '../../../runtime/prove/setup.ts';
 import { closeSnarkjs } from '../../../runtime/prove/snarkjs.ts';
-import { startBroker } from '../../../runtime/roles/broker.ts';
 import type { RoleProcess } from '../../../runtime/roles/child.ts';
 import type { RunningRole, StartRole } from '../../../runtime/roles/host.ts';
 import { rowsFor, smallModel } from '../../circuits/model-fixture.ts';
 import { assert, type TestContext } from '../../harness.ts';
-import { startHome, until, useHome } from '../home/home-fixture.ts';
+import { startBroker, startHome, until, useHome } from '../home/home-fixture.ts';
 
 /** r and s of every proof made here: a secret of nobody. */
 const BLINDING = { r: 1_234_567_890_123_456_789n, s: 9_876_543_210_987_654_321n };
@@ -216,7 +215,7 @@ export async function startProving(
       const place = subjects.proofRequest('quality', client.id, job);
       await client.append(
         place,
-        encodeMessage(ProofRequest, { subject: place, source: 'client.test', body: asked }),
+        encodeMessage(ProofRequest, { subject: place, source: 'client.test', body: signedBy(client, asked) }),
         {
           msgId: job,
         },
