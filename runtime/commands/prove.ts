@@ -3,6 +3,7 @@ import { existsSync } from 'node:fs';
 import type { Command } from '@commander-js/extra-typings';
 import { parseArchitecture } from '../../circuits/model/architecture.ts';
 import { VouchError } from '../../protocols/errors.ts';
+import { notChecked } from '../client/checks.ts';
 import { acquaint } from '../client/pins.ts';
 import { createProgress } from '../client/progress.ts';
 import {
@@ -82,6 +83,7 @@ export async function proveCommand(
       if (failed) throw new VouchError('proof-rejected', `${file}: ${failed.id}: ${failed.detail}`);
       if (options.json) print(proof);
       else print(`verified\tat least ${threshold} of ${rows.length} rows\t${file}`);
+      say(notChecked(verdict.checks));
       say(`key ${keyAudience(prepared.key.mark)}`);
     } finally {
       progress.stop();

@@ -25,6 +25,8 @@ const test = suite('receipt', { timeoutMs: 60_000 });
 const request = { salt: new Uint8Array(32).fill(1), body: utf8('["A11","6"]') };
 const response = { salt: new Uint8Array(32).fill(2), body: utf8('[1,"good",[-3,5]]') };
 
+const MANIFEST = sha256Hex(utf8('manifest'));
+
 async function receipted(changes: Partial<ReceiptClaims> = {}, variation: Variation = {}) {
   const enclave = await attested(variation);
   const claims: ReceiptClaims = {
@@ -32,6 +34,8 @@ async function receipted(changes: Partial<ReceiptClaims> = {}, variation: Variat
     evidence: evidenceDigest(enclave.document),
     policy: policyDigest(enclave.policy),
     modelCommitment: COMMITMENT,
+    manifest: MANIFEST,
+    answers: 'exact',
     request: requestDigest(request),
     response: responseDigest(response),
     nonce: hex(randomBytes(32)),
