@@ -61,7 +61,7 @@ export type ModelManifest = z.infer<typeof ModelManifest>;
 export const PublishedManifest = messageType(
   'model.manifest',
   2,
-  z.strictObject({
+  z.object({
     manifest: ModelManifest.describe('what is signed'),
     signature: base64Text(768).describe("signed statement by the vendor over the manifest's digest"),
   }),

@@ -88,10 +88,11 @@ export function verifyRelease(
   expected: Release,
   sealedKey: Uint8Array,
 ): void {
-  const signed = decodeCbor(
-    verifyStatement(key, RELEASE_TYPE, statement, { maxPayloadBytes: MAX_PAYLOAD_BYTES }),
-    { schema: Payload, what: 'release', maxBytes: MAX_PAYLOAD_BYTES },
-  );
+  const signed = decodeCbor(signedPayload(key, statement, expected), {
+    schema: Payload,
+    what: 'release',
+    maxBytes: MAX_PAYLOAD_BYTES,
+  });
   const wanted = payloadOf(expected, sealedKey);
   for (const name of Object.keys(wanted) as (keyof typeof wanted)[]) {
     const [got, want] = [signed[name], wanted[name]];
@@ -102,6 +103,19 @@ export function verifyRelease(
         `release of model ${expected.model} by broker ${expected.broker}: its ${name} is ${shown(got)}, expected ${shown(want)}${WHY[name] ?? ''}`,
       );
     }
+  }
+}
+
+function signedPayload(key: Uint8Array, statement: Uint8Array, { model, broker }: Release): Uint8Array {
+  try {
+    return verifyStatement(key, RELEASE_TYPE, statement, { maxPayloadBytes: MAX_PAYLOAD_BYTES });
+  } catch (error) {
+    if (!(error instanceof VouchError && error.code === 'signature-rejected')) throw error;
+    throw new VouchError(
+      'signature-rejected',
+      `release of model ${model} by broker ${broker}: not signed by the release key in the manifest: that broker is not the vendor's, or holds the key of another publication; publish the model again`,
+      { cause: error },
+    );
   }
 }
 

@@ -119,6 +119,8 @@ export interface Inference {
   /** what the receipt's digests are keyed with; whoever keeps them can show what was asked and answered */
   readonly salts: { readonly request: string; readonly response: string };
   readonly nonce: string;
+  /** what the evidence was asked for with */
+  readonly evidenceNonce: string;
   /** the sealed bytes that went out, to show that a replay is refused */
   readonly sealed: Uint8Array;
 }
@@ -158,20 +160,26 @@ export async function infer(
     policy,
     now: new Date(),
     accepted: service.report,
-    releasePolicy: manifest.policy,
+    manifest: service.published,
     nonce,
     evidenceNonce: service.nonce,
-    modelCommitment: manifest.commitment,
     request: { salt: requestSalt, body: requestBytes(row) },
     response: { salt: responseSalt, body: responseBytes(answer) },
   });
   demandAccepted(receipt, 'receipt');
+  if (answer.answers !== manifest.terms.answers) {
+    throw new VouchError(
+      'receipt-rejected',
+      `answer: expected one of the kind ${manifest.terms.answers}, by the model's terms, got ${answer.answers}`,
+    );
+  }
   return {
     answer,
     bundle,
     receipt,
     salts: { request: hex(requestSalt), response: hex(responseSalt) },
     nonce,
+    evidenceNonce: service.nonce,
     sealed,
   };
 }
@@ -195,7 +203,7 @@ export async function sendSealed(
 
 export interface ProofCheck {
   readonly id: string;
-  readonly status: 'pass' | 'fail';
+  readonly status: 'pass' | 'fail' | 'skipped';
   readonly detail: string;
 }
 
@@ -243,7 +251,13 @@ export async function verifyProof(
     statement.threshold <= statement.rows,
     `${statement.threshold} of ${statement.rows} rows`,
   );
-  if (modelCommitment !== undefined) {
+  if (modelCommitment === undefined) {
+    checks.push({
+      id: 'proof.model-commitment',
+      status: 'skipped',
+      detail: 'not compared: which model the proof should be about is not known here',
+    });
+  } else {
     note(
       'proof.model-commitment',
       statement.commitment === modelCommitment,
@@ -278,5 +292,5 @@ export async function verifyProof(
       sha256(bytes),
     ),
   );
-  return { verified: checks.every(({ status }) => status === 'pass'), checks };
+  return { verified: checks.every(({ status }) => status !== 'fail'), checks };
 }

@@ -11,11 +11,12 @@
 import { z } from 'zod';
 import type { Policy } from '../../protocols/attestation/policy.ts';
 import { Digest, FieldElement, Id } from '../../protocols/envelope.ts';
-import { VouchError } from '../../protocols/errors.ts';
+import { messageOf, VouchError } from '../../protocols/errors.ts';
 import { fingerprintOf, type VerifiedManifest } from '../../protocols/manifest.ts';
 import { readTextIfThere, writeWhole } from '../home/files.ts';
 import { folder } from '../home/home.ts';
 import type { Log } from '../home/log.ts';
+import type { PrintedCheck } from './checks.ts';
 
 const MAX_BYTES = 16 * 1024 * 1024;
 const Known = z.strictObject({
@@ -120,8 +121,34 @@ export async function acquaint(
   return pinned ? 'pinned' : before === undefined ? 'first-use' : 'remembered';
 }
 
-/** The fingerprint that is remembered for a model. */
-export const rememberedVendor = (model: string): string | undefined => {
+/**
+ * Whether a manifest at hand is of the vendor that somebody named: by a pin, or by what is remembered. Only then may
+ * anything be compared with it. A pin that cannot be compared fails.
+ */
+export function judgeVendor(published: VerifiedManifest | undefined, pins: Pins): PrintedCheck {
+  const id = 'manifest.vendor';
+  const pinned = [pins.vendor, pins.policy?.vendor].some((pin) => pin !== undefined);
+  if (published === undefined) {
+    const detail = 'no manifest is at hand, so nothing says whose model it is: --manifest FILE';
+    return { id, status: pinned ? 'fail' : 'skipped', detail };
+  }
+  try {
+    demandPinned(published, pins);
+  } catch (error) {
+    return { id, status: 'fail', detail: messageOf(error) };
+  }
+  const { vendor, manifest } = published;
   const { models } = readKnown();
-  return Object.hasOwn(models, model) ? models[model]!.vendor : undefined;
-};
+  const known = Object.hasOwn(models, manifest.name) ? models[manifest.name]!.vendor : undefined;
+  if (pinned)
+    return { id, status: 'pass', detail: `the manifest is signed by the vendor that was named, ${vendor}` };
+  if (known === undefined)
+    return {
+      id,
+      status: 'skipped',
+      detail: `the manifest is signed by ${vendor}, and nobody named its vendor: --vendor KEY`,
+    };
+  return known === vendor
+    ? { id, status: 'pass', detail: `the manifest is signed by the vendor that is remembered, ${vendor}` }
+    : { id, status: 'fail', detail: `the manifest is signed by ${vendor}, remembered is ${known}` };
+}

@@ -3,9 +3,11 @@ import type { Command } from '@commander-js/extra-typings';
 import { parseArchitecture } from '../../circuits/model/architecture.ts';
 import { VouchError } from '../../protocols/errors.ts';
 import { readApplications } from '../client/applications.ts';
+import { notChecked, skippedChecks } from '../client/checks.ts';
 import { infer, verifyService } from '../client/client.ts';
+import { keepDecision } from '../client/decisions.ts';
 import { acquaint } from '../client/pins.ts';
-import { demandWritableFolder, readText, writeWhole } from '../home/files.ts';
+import { demandWritableFolder, readText } from '../home/files.ts';
 import { folder } from '../home/home.ts';
 import type { Log } from '../home/log.ts';
 import { kitOf } from '../installation/credentials.ts';
@@ -28,6 +30,10 @@ const declared = (command: Command) =>
       '--policy <name>',
       "what the enclave's evidence has to satisfy: genuine, strict or a file; default: this installation's",
     )
+    .option(
+      '--receipts <folder>',
+      'where each decision is kept for vouch verify FOLDER: receipt, application, answer, nonces, salts; default: .vouch/receipts',
+    )
     .option('--json', 'one JSON object per application', false);
 
 export const define = (command: Command) =>
@@ -39,11 +45,12 @@ export const define = (command: Command) =>
 export async function inferCommand(
   model: string,
   file: string,
-  options: Network & Pick<OptionsOf<typeof declared>, 'policy' | 'json' | 'vendor'>,
+  options: Network & Pick<OptionsOf<typeof declared>, 'policy' | 'json' | 'vendor' | 'receipts'>,
   print: Print,
   say: Log = () => {},
 ): Promise<void> {
-  await demandWritableFolder(folder('receipts'));
+  const kept = options.receipts ?? folder('receipts');
+  await demandWritableFolder(kept);
   const text = file === '-' ? await readStdin() : readText(file, 'applications', MAX_INPUT_BYTES);
   const policy = findPolicy('inference', options.policy, kitOf(options.creds));
   await asClient(options, async (bus, source) => {
@@ -52,18 +59,32 @@ export async function inferCommand(
     const { preprocessing } = parseArchitecture(published.manifest.architecture);
     const rows = readApplications(text, preprocessing);
     const service = await verifyService(bus, source, model, policy, published);
+    let left = '';
     for (const row of rows) {
-      const { answer, bundle, receipt } = await infer(bus, source, service, policy, row);
-      const { decision, label, logits, provider, receiptId } = answer;
-      const saved = folder('receipts', `${receiptId}.cose`);
-      await writeWhole(saved, bundle);
-      const evidence = receipt.claims?.label;
+      const made = await infer(bus, source, service, policy, row);
+      const { decision, label, answers, scores, provider, receiptId } = made.answer;
+      const saved = await keepDecision(kept, service, row, made);
+      const evidence = made.receipt.claims?.label;
+      const { checks } = made.receipt;
+      const held = scores === undefined ? {} : { scores };
       print(
         options.json
-          ? { decision, label, logits, provider, receiptId, receipt: saved, evidence }
+          ? {
+              decision,
+              label,
+              answers,
+              ...held,
+              provider,
+              receiptId,
+              receipt: saved,
+              evidence,
+              notChecked: skippedChecks(checks),
+            }
           : `${label}\t${evidence}\t${saved}`,
       );
+      left = notChecked(checks);
     }
+    say(left);
   });
 }
 

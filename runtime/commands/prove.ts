@@ -3,6 +3,7 @@ import { existsSync } from 'node:fs';
 import type { Command } from '@commander-js/extra-typings';
 import { parseArchitecture } from '../../circuits/model/architecture.ts';
 import { VouchError } from '../../protocols/errors.ts';
+import { notChecked } from '../client/checks.ts';
 import { acquaint } from '../client/pins.ts';
 import { createProgress } from '../client/progress.ts';
 import {
@@ -85,6 +86,7 @@ export async function proveCommand(
         const proved = proof.record.statement;
         print(`verified\tat least ${proved.threshold} of ${proved.rows} rows\t${file}`);
       }
+      say(notChecked(verdict.checks));
       say(`key ${keyAudience(prepared.key.mark)}`);
     } finally {
       progress.stop();

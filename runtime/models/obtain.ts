@@ -49,6 +49,8 @@ export interface ObtainedModel {
   readonly manifest: ModelManifest;
   /** of the manifest */
   readonly digest: string;
+  /** digest of the policy under which the key was released, as the brokers signed */
+  readonly releasePolicy: string;
   readonly model: CommittedModel;
 }
 
@@ -80,7 +82,8 @@ export async function obtainModel(
       `model ${name}: the parameters are not those that the commitment names`,
     );
   }
-  return { manifest, digest, model };
+  // Each release was signed for this policy, else it did not count.
+  return { manifest, digest, releasePolicy: manifest.policy, model };
 }
 
 interface Asker {

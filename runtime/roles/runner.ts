@@ -26,6 +26,7 @@ import { encodeReceiptBundle, requestDigest, responseDigest, signReceipt } from 
 import { type OpenedRequest, open, SEALING_INFO } from '../../protocols/sealing.ts';
 import { filters, lastToken, subjects } from '../../protocols/subjects.ts';
 import type { Identity } from '../attest/identity.ts';
+import { decidedOf } from '../inference/answers.ts';
 import { type ServedModel, serveModel } from '../inference/session.ts';
 import { type ObtainedModel, obtainModel } from '../models/obtain.ts';
 import type { Received } from '../nats/bus.ts';
@@ -93,16 +94,15 @@ export const runnerRole =
       const [result] = await session.answer([features]);
       const modelMicros = Math.round((performance.now() - began) * 1000);
       if (!result) throw new VouchError('internal', 'the session gave no answer');
-      const decided = {
-        decision: result.decision,
-        label: model.architecture.classes[result.decision]!,
-        logits: [...result.logits],
-      };
+      const { answers } = manifest.terms;
+      const decided = decidedOf(answers, model.architecture, result);
       const { id: receiptId, receipt } = await signReceipt(identity().signer, {
         enclave: id,
         evidence: plaintext.evidence,
-        policy: manifest.policy,
+        policy: loaded.releasePolicy,
         modelCommitment: manifest.commitment,
+        manifest: loaded.digest,
+        answers,
         request: requestDigest({ salt: fromHex(plaintext.requestSalt), body: requestBytes(plaintext.row) }),
         response: responseDigest({ salt: fromHex(plaintext.responseSalt), body: responseBytes(decided) }),
         nonce: plaintext.nonce,
@@ -113,7 +113,8 @@ export const runnerRole =
       return {
         stored: store(client, receiptId, bundle),
         answer: {
-          version: 1,
+          version: 2,
+          answers,
           ...decided,
           provider: session.provider,
           modelMicros,

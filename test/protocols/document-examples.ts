@@ -333,7 +333,7 @@ export async function examples(): Promise<Record<string, string>> {
     'example preprocessing': values({
       cells: JSON.stringify(story.plaintext.row),
       features: JSON.stringify([...story.features]),
-      logits: JSON.stringify(story.answer.logits),
+      logits: JSON.stringify(story.logits),
     }),
     'example commitment': values({
       'architecture bytes': architectureBytes(architecture),

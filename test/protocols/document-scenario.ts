@@ -283,6 +283,8 @@ export async function conversation() {
   const committed = model();
   const commitment = commit(committed).toString();
   const { inference: policy, prover } = await policies();
+  const { published } = await publication();
+  const { answers } = published.manifest.terms;
   const evidenceNonce = fixed('evidence nonce');
   const runner = await attest(ENCLAVE, RUNNER_MEASUREMENT, evidenceNonce, {
     modelCommitment: commitment,
@@ -314,7 +316,7 @@ export async function conversation() {
 
   const features = preprocess(committed.architecture.preprocessing, row);
   const { decision, logits } = evaluate(committed, features);
-  const decided = { decision, label: committed.architecture.classes[decision]!, logits: [...logits] };
+  const decided = { decision, label: committed.architecture.classes[decision]! };
   const bodies = { request: requestBytes(row), response: responseBytes(decided) };
   const digests = {
     request: requestDigest({ salt: requestSalt, body: bodies.request }),
@@ -325,6 +327,8 @@ export async function conversation() {
     evidence,
     policy: releasePolicy,
     modelCommitment: commitment,
+    manifest: published.digest,
+    answers,
     ...digests,
     nonce: hex(nonce),
     sequence: 0,
@@ -332,7 +336,8 @@ export async function conversation() {
   });
   const bundle = encodeReceiptBundle({ receipt, evidence: runner.document });
   const answer: AnswerPlaintext = {
-    version: 1,
+    version: 2,
+    answers,
     ...decided,
     provider: 'wasm',
     modelMicros: 120,
@@ -353,6 +358,8 @@ export async function conversation() {
     plaintext,
     request,
     features,
+    logits: [...logits],
+    published,
     bodies,
     digests,
     salts: { request: requestSalt, response: responseSalt },

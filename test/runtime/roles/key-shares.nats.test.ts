@@ -138,7 +138,7 @@ test('a wrong share is noticed before it is used, and its broker named', async (
   await obtain();
   writeFileSync(entryOf('wrong-3'), 'no entry');
   const damaged = messageOf(await fails());
-  assert.match(damaged, /wrong-1: .*\(seal-rejected\)/);
+  assert.match(damaged, /wrong-1: .*\(signature-rejected\)/);
   assert.match(damaged, /wrong-3: .*\(bad-file\)/);
 });
 
