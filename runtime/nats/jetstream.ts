@@ -159,7 +159,9 @@ export class JetStreamError extends VouchError {
   readonly apiCode: number;
   constructor(error: ApiError, where: string) {
     const description = error.description ?? `code ${error.code}`;
-    super(codeOf(error, description), `${where}: ${description}`);
+    const code = codeOf(error, description);
+    const full = 'the server has no room for it; what it has acknowledged before is kept';
+    super(code, `${where}: ${code === 'storage-full' ? `${full} (${description})` : description}`);
     this.apiCode = error.err_code ?? 0;
   }
 }
