@@ -3,7 +3,7 @@
  * Written against `Requester` rather than a client library, so that any connection can carry it and so that
  * each call needs exactly the one right that its subject names: nothing here creates a consumer in passing.
  *
- * One file, although it is long, because all of it is one protocol.
+ * One file, although it is long: all of it is one protocol.
  *
  * A message is delivered at least once; what may happen once only is guarded by `expectLastSubjectSequence`.
  */
