@@ -110,6 +110,14 @@ export const lastToken = (subject: string): string => subject.slice(subject.last
 /** The last token but one: the client of `progress.<client>.<job>` and of `work.proof.<statement>.<client>.<job>`. */
 export const lastTokenButOne = (subject: string): string => subject.split('.').at(-2) ?? '';
 
+/** Whether a filter catches a subject: `*` stands for one token, `>` at the end for one or more. */
+export function catches(filter: string, subject: string): boolean {
+  const [wanted, given] = [filter.split('.'), subject.split('.')];
+  const open = wanted.at(-1) === '>';
+  if (open ? given.length < wanted.length : given.length !== wanted.length) return false;
+  return wanted.every((part, i) => part === '*' || part === given[i] || (open && i === wanted.length - 1));
+}
+
 /** Subscriptions with wildcards; never published to. */
 export const filters = {
   models: join('model', '*'),

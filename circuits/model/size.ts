@@ -10,8 +10,8 @@ import { VouchError } from '../../protocols/errors.ts';
 import { type Architecture, EXACT } from './architecture.ts';
 import { parameterWidths, placements } from './commit.ts';
 
-/** No circuit is compiled that may be larger: its key would have more than half a gigabyte. */
-export const MAX_CONSTRAINTS = 2 ** 20;
+/** No circuit is compiled that may be larger: one twice as large took the compiler over 3 GiB and four minutes. */
+export const MAX_CONSTRAINTS = 2 ** 19;
 /** Rows times parameters: what the first layer, which is linear, costs the compiler all the same. */
 const MAX_TERMS = 2 ** 25;
 /** Of Poseidon on 16 inputs, the widest that is used. */

@@ -193,11 +193,14 @@ export async function sendSealed(
   { timeoutMs = 30_000 }: { timeoutMs?: number } = {},
 ): Promise<Uint8Array> {
   const subject = subjects.infer(manifest.name, document.enclave, bus.id);
-  const header = encodeHeader(InferRequest, { subject, source, body: { enclave: document.enclave } });
+  const asked = { id: crypto.randomUUID(), subject };
+  const { enclave } = document;
+  const header = encodeHeader(InferRequest, { ...asked, source, body: { enclave } });
   const reply = await bus.request(subject, sealed, { headers: { [ENVELOPE_HEADER]: header }, timeoutMs });
   const text = reply.headers[ENVELOPE_HEADER];
-  if (text === undefined) throw new RemoteError(decodeMessage(ErrorReply, null, reply.data).body);
-  decodeHeader(InferReply, null, text);
+  if (text === undefined) throw new RemoteError(decodeMessage(ErrorReply, asked, reply.data).body);
+  if (decodeHeader(InferReply, asked, text).body.enclave !== enclave)
+    throw new VouchError('bad-message', 'infer.reply: it is of another enclave');
   return reply.data;
 }
 

@@ -23,21 +23,21 @@ import type { Bus } from '../nats/bus.ts';
 import { ask } from '../nats/service.ts';
 
 /** What was asked for: what comes back is compared with it before anything else. */
-export interface Asked {
+export interface AskedProof {
   readonly job: string;
   readonly nonce: string;
   readonly statement: QualityStatement;
 }
 
 /** A question that nobody has asked before. */
-export function questionOf(statement: QualityStatement): Asked {
+export function questionOf(statement: QualityStatement): AskedProof {
   const nonce = freshNonce();
   return { job: jobOf(nonce, statement), nonce, statement };
 }
 
 /** Throws `proof-rejected` for the record of a proof that answers another question, whatever it proves. */
-export function demandAnswer(record: ProofRecord, asked: Asked): void {
-  const fieldsOf = ({ job, nonce, statement }: Asked): Record<string, unknown> => ({
+export function demandAnswer(record: ProofRecord, asked: AskedProof): void {
+  const fieldsOf = ({ job, nonce, statement }: AskedProof): Record<string, unknown> => ({
     ...statement,
     job,
     nonce,
@@ -118,7 +118,9 @@ export async function cancelProof(bus: Bus, source: string, ticket: ProofTicket)
   try {
     const question = { subject, source, body: ticket, timeoutMs: CANCEL_MS };
     const { body } = await ask(bus, [ProofCancel, ProofCancelled], question);
-    return body.job === ticket.job;
+    if (body.job !== ticket.job)
+      throw new VouchError('bad-message', `proof.cancelled: expected job ${ticket.job}, got another`);
+    return true;
   } catch (error) {
     if (!(error instanceof VouchError && error.code === 'timeout')) throw error;
   }
@@ -134,7 +136,7 @@ export async function cancelProof(bus: Bus, source: string, ticket: ProofTicket)
  */
 export async function awaitProof(
   bus: Bus,
-  asked: Asked,
+  asked: AskedProof,
   { onProgress, timeoutMs = 15 * 60_000, signal }: ProofWait = {},
 ): Promise<PublishedProof> {
   const { job } = asked;

@@ -26,10 +26,7 @@ export async function ask<Request, Reply>(
     ...(timeoutMs === undefined ? {} : { timeoutMs }),
     ...(signal === undefined ? {} : { signal }),
   });
-  const reply = decodeMessage(kinds[1], null, answer.data);
-  if (reply.cause !== id)
-    throw new VouchError('bad-message', `${kinds[1].type}: the reply answers another request`);
-  return reply;
+  return decodeMessage(kinds[1], { id, subject: question.subject }, answer.data);
 }
 
 /** Answers every request on `subject` by `handler`. */

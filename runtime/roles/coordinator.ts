@@ -275,8 +275,10 @@ export const coordinatorRole =
     fleet.follow(actor);
 
     bus.subscribe(filters.cancels, (received) => {
+      let cause: string | undefined;
       try {
         const message = decodeMessage(ProofCancel, received.subject, received.data);
+        cause = message.id;
         const { job: name, secret } = message.body;
         if (received.subject !== subjects.control('proof-job', name, 'cancel'))
           throw new VouchError('bad-message', 'proof.cancel: its job is not the one of its subject');
@@ -303,11 +305,9 @@ export const coordinatorRole =
           );
         }
         const { subject } = received;
-        received.respond(
-          encodeMessage(ProofCancelled, { subject, source, cause: message.id, body: { job: name } }),
-        );
+        received.respond(encodeMessage(ProofCancelled, { subject, source, cause, body: { job: name } }));
       } catch (error) {
-        respondError(received, error, { source, cause: undefined, log });
+        respondError(received, error, { source, cause, log });
       }
     });
     return { actor, drain: { type: 'coordinator.drain' } };

@@ -98,6 +98,12 @@ function subjectTable(): string {
 function streamTable(): string {
   const age = (seconds: number) =>
     seconds === 0 ? 'for ever' : seconds % 86_400 === 0 ? `${seconds / 86_400} d` : `${seconds / 3600} h`;
+  const size = (bytes: number) =>
+    bytes >= 2 ** 30
+      ? `${bytes / 2 ** 30} GiB`
+      : bytes >= 2 ** 20
+        ? `${Math.floor(bytes / 2 ** 20)} MiB`
+        : `${Math.floor(bytes / 2 ** 10)} KiB`;
   return table(
     ['stream', 'subjects', 'storage', 'kept', 'limits', 'readers by direct get'],
     Object.values(STREAMS).map((stream: StreamSpec) => [
@@ -107,10 +113,13 @@ function streamTable(): string {
       `${age(stream.maxAge)}${stream.retention === 'workqueue' ? ', until acknowledged' : ''}${stream.denyDelete ? ', no delete, no purge' : ''}`,
       [
         stream.maxPerSubject > 0 && `${stream.maxPerSubject} per subject, the latest`,
-        stream.maxBytes > 0 && `${stream.maxBytes / 2 ** 30} GiB`,
+        size(stream.maxBytes),
+        stream.maxMessages > 0 && `${stream.maxMessages} messages`,
+        `${size(stream.maxMessageBytes)} a message`,
+        stream.discard === 'new' ? 'refuses when full' : 'drops the oldest when full',
       ]
         .filter(Boolean)
-        .join('; ') || '-',
+        .join('; '),
       (stream.allowDirect ? rolesThat('publish', `$JS.API.DIRECT.GET.${stream.name}.x`) : []).join(', ') ||
         '-',
     ]),
