@@ -36,6 +36,7 @@ export const ERROR_CODES = {
   'statement-false': false,
   'witness-rejected': false,
   'proof-rejected': false,
+  'proof-refused': false,
   'shard-rejected': true,
   cancelled: true,
   'device-lost': true,

@@ -11,13 +11,12 @@ export interface StreamSpec {
   readonly storage: 'file' | 'memory';
   readonly retention: 'limits' | 'workqueue';
   /**
-   * What gives way when a limit is reached: the oldest message, or the new one (refused). With `maxPerSubject`,
-   * 'new' makes a subject write-once.
+   * What gives way when the stream is full: the oldest message, or the new one (refused).
    */
   readonly discard: 'old' | 'new';
   /** seconds; 0 = for ever */
   readonly maxAge: number;
-  /** messages kept per subject; -1 = unlimited */
+  /** messages kept per subject, the latest; -1 = unlimited */
   readonly maxPerSubject: number;
   /** bytes; -1 = unlimited */
   readonly maxBytes: number;
@@ -96,7 +95,16 @@ export const STREAMS = {
     denyPurge: true,
     durable: true,
   },
-  chunks: { ...base, name: 'VOUCH_CHUNKS', subjects: [filters.chunks], maxPerSubject: 1, maxBytes: 64 * GIB },
+  // Chunks: whoever may write one may write it again, so that what was damaged is mended by storing it once more.
+  keys: { ...base, name: 'VOUCH_KEYS', subjects: [filters.keys], maxPerSubject: 1, maxBytes: 64 * GIB },
+  testSets: {
+    ...base,
+    name: 'VOUCH_TEST_SETS',
+    subjects: [filters.testSets],
+    maxPerSubject: 1,
+    maxBytes: 4 * GIB,
+  },
+  sealedModels: { ...base, name: 'VOUCH_SEALED_MODELS', subjects: [filters.sealedModels], maxPerSubject: 1 },
   states: {
     ...base,
     name: 'VOUCH_STATES',

@@ -7,12 +7,11 @@ import type { EvidenceDocument } from '../../protocols/attestation/document.ts';
 import type { Policy } from '../../protocols/attestation/policy.ts';
 import { demandAccepted, type EvidenceReport, verifyEvidence } from '../../protocols/attestation/verify.ts';
 import { verifyStatement } from '../../protocols/cose.ts';
-import { EvidenceReply, EvidenceRequest, type ModelManifest } from '../../protocols/enclave.ts';
+import { EvidenceReply, EvidenceRequest } from '../../protocols/enclave.ts';
 import {
   canonicalJson,
   equal,
   fromBase64url,
-  fromHex,
   fromUtf8,
   hex,
   randomBytes,
@@ -26,7 +25,6 @@ import {
   ENVELOPE_HEADER,
   ErrorReply,
   encodeHeader,
-  encodeMessage,
   parse,
   RemoteError,
 } from '../../protocols/envelope.ts';
@@ -40,18 +38,10 @@ import {
   responseBytes,
   SealedError,
 } from '../../protocols/inference.ts';
-import {
-  PROOF_CONTENT_TYPE,
-  ProofCancel,
-  ProofCancelled,
-  ProofProgress,
-  ProofRequest,
-  PublishedProof,
-  type QualityStatement,
-} from '../../protocols/proof.ts';
+import type { ModelManifest, VerifiedManifest } from '../../protocols/manifest.ts';
+import { jobOf, PROOF_CONTENT_TYPE, type PublishedProof } from '../../protocols/proof.ts';
 import { type ReceiptReport, verifyReceipt } from '../../protocols/receipt.ts';
 import { SEALING_INFO, sealTo } from '../../protocols/sealing.ts';
-import { STREAMS } from '../../protocols/streams.ts';
 import { subjects } from '../../protocols/subjects.ts';
 import { collateralFor } from '../attest/collateral.ts';
 import { freshNonce } from '../attest/identity.ts';
@@ -59,10 +49,13 @@ import { readManifest } from '../models/obtain.ts';
 import type { Bus } from '../nats/bus.ts';
 import { ask } from '../nats/service.ts';
 import { verifyWithSnarkjs } from '../prove/snarkjs.ts';
+import { demandPinned } from './pins.ts';
 
 /** A service whose evidence was verified; good for as long as the policy says. */
 export interface VerifiedService {
   readonly manifest: ModelManifest;
+  /** the same as its vendor signed it */
+  readonly published: VerifiedManifest;
   readonly document: EvidenceDocument;
   readonly nonce: string;
   readonly report: EvidenceReport;
@@ -72,14 +65,20 @@ export interface VerifiedService {
   readonly sealingKey: Uint8Array;
 }
 
-/** Asks for evidence with a fresh nonce and verifies it. Throws `evidence-rejected`, `policy-rejected`, ... */
+/**
+ * Asks for evidence with a fresh nonce and verifies it. `published`: the manifest, where the caller has it; the policy's
+ * pins hold for it in any case. Throws `evidence-rejected`, `policy-rejected`, `signature-rejected`, ...
+ */
 export async function verifyService(
   bus: Bus,
   source: string,
   model: string,
   policy: Policy,
+  published?: VerifiedManifest,
 ): Promise<VerifiedService> {
-  const manifest = await readManifest(bus, model);
+  const known = published ?? (await readManifest(bus, model));
+  demandPinned(known, { policy });
+  const { manifest } = known;
   const nonce = freshNonce();
   const { body } = await ask(bus, [EvidenceRequest, EvidenceReply], {
     subject: subjects.evidence(model),
@@ -103,6 +102,7 @@ export async function verifyService(
   demandAccepted(report);
   return {
     manifest,
+    published: known,
     document: body.document,
     nonce,
     report,
@@ -133,7 +133,7 @@ export async function infer(
   options: { timeoutMs?: number } = {},
 ): Promise<Inference> {
   const { manifest, document } = service;
-  const subject = subjects.infer(manifest.name, document.enclave);
+  const subject = subjects.infer(manifest.name, document.enclave, bus.id);
   const [requestSalt, responseSalt] = [randomBytes(32), randomBytes(32)];
   const nonce = freshNonce();
   const plaintext: InferencePlaintext = {
@@ -184,121 +184,13 @@ export async function sendSealed(
   sealed: Uint8Array,
   { timeoutMs = 30_000 }: { timeoutMs?: number } = {},
 ): Promise<Uint8Array> {
-  const subject = subjects.infer(manifest.name, document.enclave);
+  const subject = subjects.infer(manifest.name, document.enclave, bus.id);
   const header = encodeHeader(InferRequest, { subject, source, body: { enclave: document.enclave } });
   const reply = await bus.request(subject, sealed, { headers: { [ENVELOPE_HEADER]: header }, timeoutMs });
   const text = reply.headers[ENVELOPE_HEADER];
   if (text === undefined) throw new RemoteError(decodeMessage(ErrorReply, null, reply.data).body);
   decodeHeader(InferReply, null, text);
   return reply.data;
-}
-
-/** What takes a request for a proof back. `secret`: 32 bytes, hex. */
-export interface ProofTicket {
-  readonly job: string;
-  readonly secret: string;
-}
-
-export interface ProofWait {
-  /** Called with the ticket before the request is sent. */
-  readonly onTicket?: (ticket: ProofTicket) => unknown;
-  readonly onProgress?: (progress: ProofProgress) => void;
-  readonly timeoutMs?: number;
-  readonly signal?: AbortSignal;
-}
-
-/**
- * Asks for a proof under a new job id and waits for it. The request is durable: it survives a coordinator's crash. Who
- * stops waiting by `signal` takes the request back.
- */
-export async function requestProof(
-  bus: Bus,
-  source: string,
-  statement: QualityStatement,
-  wait: ProofWait = {},
-): Promise<PublishedProof> {
-  const job = crypto.randomUUID();
-  const ticket = { job, secret: hex(randomBytes(32)) };
-  await wait.onTicket?.(ticket);
-  const subject = subjects.proofRequest(statement.statement, job);
-  const done = awaitProof(bus, job, wait);
-  // The request may fail first; the wait is then given up.
-  done.catch(() => {});
-  const body = { job, statement, cancel: sha256Hex(fromHex(ticket.secret, 'secret')) };
-  await bus.append(subject, encodeMessage(ProofRequest, { subject, source, body }), { msgId: job });
-  try {
-    return await done;
-  } catch (error) {
-    if (wait.signal?.aborted) await cancelProof(bus, source, ticket).catch(() => false);
-    throw error;
-  }
-}
-
-/** How long the coordinator that works on a job has to answer. */
-const CANCEL_MS = 2_000;
-
-/**
- * Takes a request back. True when a coordinator has stopped working on it; false when nobody does now: if it still waits
- * it is dropped when its turn comes. Throws `bad-input` for a secret that is not the request's, `conflict` when the proof
- * is published or about to be.
- */
-export async function cancelProof(bus: Bus, source: string, ticket: ProofTicket): Promise<boolean> {
-  const subject = subjects.control('proof-job', ticket.job, 'cancel');
-  try {
-    const question = { subject, source, body: ticket, timeoutMs: CANCEL_MS };
-    const { body } = await ask(bus, [ProofCancel, ProofCancelled], question);
-    return body.job === ticket.job;
-  } catch (error) {
-    if (!(error instanceof VouchError && error.code === 'timeout')) throw error;
-  }
-  // Silence means that nobody works on it: it waits, or it is over.
-  if (await bus.getLast(STREAMS.proofs.name, subjects.proof(ticket.job)))
-    throw new VouchError('conflict', `job ${ticket.job}: its proof is published, which cannot be taken back`);
-  return false;
-}
-
-/** Waits for the proof of a job. Throws the coordinator's coded error when the job failed, `timeout`, `cancelled`. */
-export async function awaitProof(
-  bus: Bus,
-  job: string,
-  { onProgress, timeoutMs = 15 * 60_000, signal }: ProofWait = {},
-): Promise<PublishedProof> {
-  const subject = subjects.proof(job);
-  const { promise, resolve, reject } = Promise.withResolvers<PublishedProof>();
-  const progress = bus.subscribe(subjects.progress(job), (received) => {
-    const { body } = decodeMessage(ProofProgress, received.subject, received.data);
-    onProgress?.(body);
-    if (body.error) reject(new RemoteError({ ...body.error, errorId: job, retryable: false }));
-    if (body.phase === 'published') void look();
-  });
-  const look = async () => {
-    const stored = await bus.getLast(STREAMS.proofs.name, subject);
-    if (stored) resolve(decodeMessage(PublishedProof, subject, stored.data).body);
-  };
-  // Progress is lossy: the stream is what counts, so it is looked at as well.
-  const timer = setInterval(() => void look().catch(() => {}), 2_000);
-  const late = setTimeout(
-    () =>
-      reject(
-        new VouchError(
-          'timeout',
-          `job ${job}: no proof within ${timeoutMs / 1000} s; it may still come, on ${subject}`,
-        ),
-      ),
-    timeoutMs,
-  );
-  const abort = () => reject(new VouchError('cancelled', `job ${job}: no longer waited for`));
-  signal?.addEventListener('abort', abort, { once: true });
-  // It may have come while the caller was doing something else.
-  if (signal?.aborted) abort();
-  try {
-    return await promise;
-  } finally {
-    clearInterval(timer);
-    clearTimeout(late);
-    signal?.removeEventListener('abort', abort);
-    progress.unsubscribe();
-  }
 }
 
 export interface ProofCheck {
@@ -330,8 +222,9 @@ export async function verifyProof(
       note(id, false, `${detail}: ${(error as Error).message}`);
     }
   };
-  const { statement } = record;
+  const { job, nonce, statement } = record;
   const bytes = utf8(canonicalJson(record));
+  note('proof.job', job === jobOf(nonce, statement), `job ${job} is the digest of nonce and statement`);
   await attempt('proof.groth16', 'the pairing equation holds (snarkjs)', () =>
     verifyWithSnarkjs(
       record.verificationKey as unknown as VerificationKey,

@@ -59,6 +59,11 @@ const COMMANDS: readonly Entry[] = [
   { name: 'policy', description: 'what is demanded of evidence', load: () => import('./policy.ts') },
   { name: 'model', description: 'models of your own', load: () => import('./model.ts') },
   {
+    name: 'vendor',
+    description: 'the key that signs your models, and by which clients know them',
+    load: () => import('./vendor.ts'),
+  },
+  {
     name: 'setup',
     description:
       'make a key the ceremony way: from a public powers-of-tau file and a contribution, with snarkjs',

@@ -30,6 +30,13 @@ export const judging = (command: Command) =>
     .option('--at <time>', 'judge as of this time, such as 2025-01-31T00:00:00Z; default: now')
     .option('--nonce <hex>', 'what the evidence was asked for with, where you know it');
 
+/** The same of those that rely on a model's name. */
+export const pinning = (command: Command) =>
+  networked(command).option(
+    '--vendor <key>',
+    "the vendor's public key or fingerprint; default: the one that was seen first, in .vouch/vendors.json",
+  );
+
 /** The reader of a whole number within bounds, both included. */
 export const whole =
   (least: number, most: number) =>

@@ -4,19 +4,21 @@ import { parseArchitecture } from '../../circuits/model/architecture.ts';
 import { VouchError } from '../../protocols/errors.ts';
 import { readApplications } from '../client/applications.ts';
 import { infer, verifyService } from '../client/client.ts';
+import { acquaint } from '../client/pins.ts';
 import { demandWritableFolder, readText, writeWhole } from '../home/files.ts';
 import { folder } from '../home/home.ts';
+import type { Log } from '../home/log.ts';
 import { kitOf } from '../installation/credentials.ts';
 import { findPolicy } from '../installation/policies.ts';
 import { readManifest } from '../models/obtain.ts';
-import { networked, type OptionsOf } from './declaration.ts';
+import { type OptionsOf, pinning } from './declaration.ts';
 import { asClient, type Network, networkOf } from './network.ts';
-import { type Print, print } from './terminal.ts';
+import { type Print, print, say } from './terminal.ts';
 
 const MAX_INPUT_BYTES = 64 * 1024 * 1024;
 
 const declared = (command: Command) =>
-  networked(command)
+  pinning(command)
     .argument('<model>')
     .argument(
       '<file>',
@@ -30,23 +32,26 @@ const declared = (command: Command) =>
 
 export const define = (command: Command) =>
   declared(command).action((model, file, options) =>
-    inferCommand(model, file, { ...options, ...networkOf(options) }, print),
+    inferCommand(model, file, { ...options, ...networkOf(options) }, print, say),
   );
 
 /** One line per application. All rows are read and checked before the first is sealed. */
 export async function inferCommand(
   model: string,
   file: string,
-  options: Network & Pick<OptionsOf<typeof declared>, 'policy' | 'json'>,
+  options: Network & Pick<OptionsOf<typeof declared>, 'policy' | 'json' | 'vendor'>,
   print: Print,
+  say: Log = () => {},
 ): Promise<void> {
   await demandWritableFolder(folder('receipts'));
   const text = file === '-' ? await readStdin() : readText(file, 'applications', MAX_INPUT_BYTES);
   const policy = findPolicy('inference', options.policy, kitOf(options.creds));
   await asClient(options, async (bus, source) => {
-    const { architecture } = await readManifest(bus, model);
-    const rows = readApplications(text, parseArchitecture(architecture).preprocessing);
-    const service = await verifyService(bus, source, model, policy);
+    const published = await readManifest(bus, model);
+    await acquaint(published, { vendor: options.vendor, policy, say });
+    const { preprocessing } = parseArchitecture(published.manifest.architecture);
+    const rows = readApplications(text, preprocessing);
+    const service = await verifyService(bus, source, model, policy, published);
     for (const row of rows) {
       const { answer, bundle, receipt } = await infer(bus, source, service, policy, row);
       const { decision, label, logits, provider, receiptId } = answer;

@@ -249,9 +249,8 @@ export async function runDemo(options: DemoOptions): Promise<{ result: DemoResul
     });
 
     const proofBegan = performance.now();
-    const { threshold, rows: tested } = prepared.statement;
     const { published, verified } = await report.step(
-      `Proof: at least ${threshold} of ${tested} test rows are classified correctly`,
+      'Proof: how many test rows are classified correctly',
       async ({ detail, progress }) => {
         const made = await awaitStatement(client, SOURCE, prepared, { progress: progress(), signal });
         const verdict = await judgeProof(made, {
@@ -260,6 +259,8 @@ export async function runDemo(options: DemoOptions): Promise<{ result: DemoResul
           testSet: () => vendor.testSet,
         });
         const [count, ...all] = judged(verdict, verbose);
+        const proved = made.record.statement;
+        detail(`at least ${proved.threshold} of ${proved.rows}`);
         detail(`${verdict.accepted ? 'verified' : 'NOT VERIFIED'} with snarkjs: ${count}`);
         for (const line of all) detail(line);
         detail(`key: ${verdict.key.link} (${verdict.key.mark})`);
@@ -288,9 +289,9 @@ export async function runDemo(options: DemoOptions): Promise<{ result: DemoResul
       refusals,
       proof: {
         verified,
-        rows: tested,
+        rows: record.statement.rows,
         correct: vendor.correct,
-        threshold,
+        threshold: record.statement.threshold,
         baseline: vendor.baseline,
         constraints: record.constraints,
         domain: record.domain,

@@ -7,7 +7,7 @@ import type { Message, MessageType } from '../../protocols/envelope.ts';
 import { decodeMessage } from '../../protocols/envelope.ts';
 import { VouchError } from '../../protocols/errors.ts';
 import { ProofProgress } from '../../protocols/proof.ts';
-import { filters, subjects } from '../../protocols/subjects.ts';
+import { filters, lastTokenButOne, subjects } from '../../protocols/subjects.ts';
 import { Heartbeat, Transition } from '../../protocols/transition.ts';
 import { PHASES } from './model.ts';
 import type { Failure, Observation } from './observation.ts';
@@ -31,7 +31,8 @@ export function observe(subject: string, data: Uint8Array, at: number): Observat
         worker: worker ? { ...worker, resident: worker.resident.length } : null,
       };
     }
-    const { body, epoch = 0 } = read(ProofProgress, subject, data, ({ job }) => subjects.progress(job));
+    const own = ({ job }: ProofProgress) => subjects.progress(lastTokenButOne(subject), job);
+    const { body, epoch = 0 } = read(ProofProgress, subject, data, own);
     return {
       type: 'progress',
       at,

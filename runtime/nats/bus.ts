@@ -34,6 +34,9 @@ export type {
   StoredMessage,
 } from './jetstream.ts';
 
+/** Who one is where the server asks nobody who they are. */
+const NOBODY = 'nobody';
+
 export type BusState = 'connected' | 'disconnected' | 'closed';
 
 /** How one user's connection is made and kept; connect.ts says who may. */
@@ -72,6 +75,8 @@ export interface Received extends Message {
 }
 
 export interface Bus extends JetStream {
+  /** Whose connection it is: the id in the credentials, and in every subject that is this user's own. */
+  readonly id: string;
   /** of the server last connected to */
   readonly server: ServerInfo;
   readonly state: BusState;
@@ -255,6 +260,7 @@ function busOver(nc: NatsConnection, { url, user, onError }: Link): Bus {
   return {
     // A server that asks nobody who they are has one account, in which streams go by their own names.
     ...jetStream({ request, publish }, streamInfoPrefix(nc.info?.auth_required ? user?.role : undefined)),
+    id: user?.id ?? NOBODY,
     get server() {
       return server();
     },

@@ -100,7 +100,6 @@ function streamConfig(spec: StreamSpec): Config {
     storage: spec.storage,
     retention: spec.retention,
     discard: spec.discard,
-    discard_new_per_subject: spec.discard === 'new' && spec.maxPerSubject > 0,
     max_age: spec.maxAge * NANOS,
     max_msgs_per_subject: spec.maxPerSubject,
     max_bytes: spec.maxBytes,

@@ -1,7 +1,7 @@
 /**
  * The key-broker: it holds model keys, or shares of them, and releases one only to evidence that satisfies that
  * model's policy and binds a nonce the broker has just issued. What it releases leaves sealed to the key in that
- * evidence, after the audit record of the release is stored. A refusal is recorded before it is answered; where that
+ * evidence, signed by the model's release key, after the audit record of the release is stored. A refusal is recorded before it is answered; where that
  * fails it is answered all the same, and the next record counts it.
  */
 
@@ -16,11 +16,18 @@ import { ReleaseChallenge, ReleaseNonce, ReleaseReply, ReleaseRequest } from '..
 import { base64url } from '../../protocols/encoding.ts';
 import { decodeOneOf, encodeMessage } from '../../protocols/envelope.ts';
 import { messageOf, VouchError } from '../../protocols/errors.ts';
+import { type Release, signRelease } from '../../protocols/release.ts';
 import { SEALING_INFO, sealTo } from '../../protocols/sealing.ts';
 import { filters, lastToken } from '../../protocols/subjects.ts';
 import { collateralFor } from '../attest/collateral.ts';
 import { freshNonce } from '../attest/identity.ts';
-import { type BrokerEntry, readBrokerEntry, releaseAad, secretOf } from '../models/broker-store.ts';
+import {
+  type BrokerEntry,
+  readBrokerEntry,
+  releaseAad,
+  releaseSigner,
+  secretOf,
+} from '../models/broker-store.ts';
 import type { Received } from '../nats/bus.ts';
 import { answer, respondError } from '../nats/service.ts';
 import { type AuditLog, openAuditLog } from './audit-log.ts';
@@ -123,7 +130,7 @@ export const startBroker: StartRole = async (context) => {
           document: request.document,
           policy: entry.policy,
           nonce: request.nonce,
-          modelCommitment: entry.commitment,
+          modelCommitment: entry.manifest.manifest.commitment,
           now: new Date(),
           collateral: collateralFor(entry.policy),
         });
@@ -132,17 +139,29 @@ export const startBroker: StartRole = async (context) => {
       }),
       record: step('record', (request, name, model) => record(name, model, request)),
       release: step('release', async (request, name) => {
-        const { entry, report, received, cause } = request;
+        const { entry, report, received, cause, document } = request;
         const sealingKey = report?.sealingKey;
         if (!entry || !sealingKey) throw new VouchError('internal', 'key-broker: nothing to release to');
+        const { manifest, digest } = entry.manifest;
         const { sealed } = await sealTo(sealingKey, secretOf(entry), {
           info: SEALING_INFO.release,
-          aad: releaseAad(entry.model, entry.commitment, entry.share),
+          aad: releaseAad(manifest.name, manifest.commitment, entry.share),
         });
-        const body = { policy: policyDigest(entry.policy), sealedKey: base64url(sealed) };
+        const release: Release = {
+          broker: id,
+          model: manifest.name,
+          commitment: manifest.commitment,
+          manifest: digest,
+          policy: policyDigest(entry.policy),
+          evidence: evidenceDigest(document),
+          holder: document.enclave,
+          share: entry.share,
+        };
+        const statement = await signRelease(await releaseSigner(entry), release, sealed);
+        const body = { release: base64url(statement), sealedKey: base64url(sealed) };
         received.respond(encodeMessage(ReleaseReply, { subject: received.subject, source, cause, body }));
         log(
-          `${source}: released ${entry.share === undefined ? 'the key' : `share ${entry.share} of the key`} of ${entry.model} to ${report?.claims?.label} ${name}`,
+          `${source}: released ${entry.share === undefined ? 'the key' : `share ${entry.share} of the key`} of ${manifest.name} to ${report?.claims?.label} ${name}`,
         );
         pending.delete(name);
       }),

@@ -24,14 +24,16 @@ import { fromHex, sha256Hex } from '../../protocols/encoding.ts';
 import { decodeMessage, encodeMessage, Id } from '../../protocols/envelope.ts';
 import { messageOf, VouchError } from '../../protocols/errors.ts';
 import {
+  jobOf,
   type Phase,
   ProofCancel,
   ProofCancelled,
   ProofProgress,
   ProofRequest,
+  REFUSAL,
 } from '../../protocols/proof.ts';
 import { PROOF_REQUEST_CONSUMER, STREAMS } from '../../protocols/streams.ts';
-import { filters, lastToken, subjects } from '../../protocols/subjects.ts';
+import { filters, lastToken, lastTokenButOne, subjects } from '../../protocols/subjects.ts';
 import { collateralFor } from '../attest/collateral.ts';
 import { createIdentity, freshNonce } from '../attest/identity.ts';
 import type { Provider } from '../attest/provider.ts';
@@ -104,8 +106,8 @@ export const coordinatorRole =
       actor.getSnapshot().children[jobActorId(job)] as ActorRefFrom<typeof proofJobMachine> | undefined;
 
     /** `epoch`: 0 before the job has its lease. */
-    const publishProgress = (body: ProofProgress, epoch = 0) => {
-      const subject = subjects.progress(body.job);
+    const publishProgress = (client: string, body: ProofProgress, epoch = 0) => {
+      const subject = subjects.progress(client, body.job);
       const under = epoch > 0 ? { epoch } : {};
       bus.publishLossy(subject, encodeMessage(ProofProgress, { subject, source, ...under, body }));
     };
@@ -114,18 +116,22 @@ export const coordinatorRole =
     /** Where a job is, by its own actor. */
     const report = (name: string) => {
       const now = actorOf(name)?.getSnapshot();
-      if (now?.status !== 'active') return;
+      const job = jobs.get(name);
+      if (now?.status !== 'active' || !job) return;
       const { epoch, millis: phases } = now.context;
-      publishProgress({ job: name, phase: now.value, phases, ...shardsOf(jobs.get(name)) }, epoch);
+      publishProgress(job.client, { job: name, phase: now.value, phases, ...shardsOf(job) }, epoch);
     };
     /** How a run of a request ended, as the coordinator's actor says. */
     const reportEnd = ({ job: name, tries, epoch, millis = {}, code }: RequestOutcome, phase: Phase) => {
       const job = jobs.get(name);
-      const message = (
-        job?.reason ?? `it was given up at try ${tries}: ${code}; the coordinator's log says more`
-      ).slice(0, 1000);
-      const error = phase === 'failed' && code ? { error: { code, message } } : {};
-      publishProgress({ job: name, phase, phases: millis, ...shardsOf(job), ...error }, epoch);
+      const why = job?.reason ?? `it was given up at try ${tries}: ${code}; the coordinator's log says more`;
+      const told = (code: string) =>
+        job?.closed && code !== 'cancelled'
+          ? { code: 'proof-refused', message: REFUSAL }
+          : { code, message: why.slice(0, 1000) };
+      const error = phase === 'failed' && code ? { error: told(code) } : {};
+      if (!job) return;
+      publishProgress(job.client, { job: name, phase, phases: millis, ...shardsOf(job), ...error }, epoch);
     };
     const drop = (name: string) => {
       const job = jobs.get(name);
@@ -135,23 +141,33 @@ export const coordinatorRole =
     /** Ends a request that never becomes a job. */
     const turnDown = (request: PulledMessage, { code, message }: VouchError) => {
       request.term();
-      const job = lastToken(request.subject);
+      const [job, client] = [lastToken(request.subject), lastTokenButOne(request.subject)];
       log(`${source}: request ${job.slice(0, 64)} turned down: ${message}`);
       // Whatever a client has put into the subject: nobody can listen for a job that has no legal id.
       if (!Id.safeParse(job).success) return;
       const error = { code, message: message.slice(0, 1000) };
-      publishProgress({ job, phase: 'failed', done: 0, total: 0, workers: [], phases: {}, error });
+      publishProgress(client, { job, phase: 'failed', done: 0, total: 0, workers: [], phases: {}, error });
     };
     /** Takes a request that was pulled, unless it cannot become a job. Throws why. */
     const admit = (request: PulledMessage): string | undefined => {
       const { body } = decodeMessage(ProofRequest, request.subject, request.data);
-      const { job, statement, cancel } = body;
-      if (request.subject !== subjects.proofRequest(statement.statement, job)) {
+      const { job, nonce, statement, cancel } = body;
+      const client = lastTokenButOne(request.subject);
+      if (request.subject !== subjects.proofRequest(statement.statement, client, job)) {
         throw new VouchError('bad-message', 'proof.request: its job is not the one of its subject');
+      }
+      if (job !== jobOf(nonce, statement)) {
+        throw new VouchError(
+          'bad-message',
+          'proof.request: its job is not the digest of its nonce and statement',
+        );
       }
       if (cancel !== undefined && withdrawn.delete(cancel))
         throw new VouchError('cancelled', `job ${job} was cancelled before it was begun`);
-      if (jobs.has(job)) {
+      const known = jobs.get(job);
+      if (known && known.client !== client)
+        throw new VouchError('conflict', `job ${job}: it exists already; choose a new id`);
+      if (known) {
         request.working();
         return undefined;
       }
@@ -159,7 +175,7 @@ export const coordinatorRole =
         request.working();
         report(job);
       }, WORKING_MS);
-      jobs.set(job, { request, statement, cancel, working, work: { stage: 'requested' } });
+      jobs.set(job, { request, nonce, statement, client, cancel, working, work: { stage: 'requested' } });
       return job;
     };
     // What is still here when the role stops is somebody else's at once.
@@ -210,7 +226,7 @@ export const coordinatorRole =
           fleet,
           shardPoints: options.shardPoints,
           insecureBlinding: options.insecureBlinding,
-          jobOf: (name) => {
+          jobNamed: (name) => {
             const job = jobs.get(name);
             if (!job) throw new VouchError('cancelled', `job ${name} is no longer here`);
             return job;

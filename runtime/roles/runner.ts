@@ -24,7 +24,7 @@ import {
 } from '../../protocols/inference.ts';
 import { encodeReceiptBundle, requestDigest, responseDigest, signReceipt } from '../../protocols/receipt.ts';
 import { type OpenedRequest, open, SEALING_INFO } from '../../protocols/sealing.ts';
-import { subjects } from '../../protocols/subjects.ts';
+import { filters, lastToken, subjects } from '../../protocols/subjects.ts';
 import type { Identity } from '../attest/identity.ts';
 import { type ServedModel, serveModel } from '../inference/session.ts';
 import { type ObtainedModel, obtainModel } from '../models/obtain.ts';
@@ -41,6 +41,8 @@ const PROBES = 32;
 interface Request {
   readonly received: Received;
   readonly cause: string;
+  /** whose request it is: by NATS' rights nobody else publishes on its subject */
+  readonly client: string;
   readonly sealed: Uint8Array;
 }
 
@@ -74,6 +76,7 @@ export const runnerRole =
     /** The answer, and the promise that its receipt is stored: the answer may not leave before. */
     const infer = async (
       opened: OpenedRequest,
+      client: string,
     ): Promise<{ answer: AnswerPlaintext; stored: Promise<void> }> => {
       if (!loaded || !session) throw new VouchError('not-ready', 'the runner has no model; try again');
       const { manifest, model } = loaded;
@@ -108,7 +111,7 @@ export const runnerRole =
       });
       const bundle = encodeReceiptBundle({ receipt, evidence: document });
       return {
-        stored: store(receiptId, bundle),
+        stored: store(client, receiptId, bundle),
         answer: {
           version: 1,
           ...decided,
@@ -121,9 +124,10 @@ export const runnerRole =
       };
     };
 
-    const store = async (receiptId: string, bundle: Uint8Array) => {
+    const store = async (client: string, receiptId: string, bundle: Uint8Array) => {
       try {
-        await bus.append(subjects.receipt(modelName, receiptId), bundle, { expectLastSubjectSequence: 0 });
+        const subject = subjects.receipt(modelName, client, receiptId);
+        await bus.append(subject, bundle, { expectLastSubjectSequence: 0 });
       } catch (error) {
         if (error instanceof VouchError && error.code === 'conflict') {
           throw new VouchError(
@@ -157,7 +161,7 @@ export const runnerRole =
           async ({ input }) => {
             const request = requests.get(input.request);
             if (!request) return;
-            const { received, cause, sealed } = request;
+            const { received, cause, client, sealed } = request;
             const settle = () => requests.delete(input.request);
             let opened: OpenedRequest;
             try {
@@ -178,7 +182,7 @@ export const runnerRole =
               return () => settle() && received.respond(bytes, { [ENVELOPE_HEADER]: header });
             };
             try {
-              const { answer, stored } = await infer(opened);
+              const { answer, stored } = await infer(opened, client);
               const [send] = await Promise.all([reply(answer), stored]);
               send();
             } catch (error) {
@@ -229,7 +233,7 @@ export const runnerRole =
       },
     );
 
-    bus.subscribe(subjects.infer(modelName, id), (received) => {
+    bus.subscribe(filters.infersOf(modelName, id), (received) => {
       let cause: string | undefined;
       try {
         const header = decodeHeader(InferRequest, received.subject, received.headers[ENVELOPE_HEADER]);
@@ -241,7 +245,12 @@ export const runnerRole =
           );
         }
         const request = crypto.randomUUID();
-        requests.set(request, { received, cause, sealed: received.data });
+        requests.set(request, {
+          received,
+          cause,
+          client: lastToken(received.subject),
+          sealed: received.data,
+        });
         actor.send({ type: 'infer.request', request });
       } catch (error) {
         respondError(received, error, { source, cause, log });

@@ -14,12 +14,14 @@ import type { Zkey } from '../../circuits/groth16/zkey.ts';
 import type { QualityStatement } from '../../protocols/proof.ts';
 import { folder } from '../home/home.ts';
 import type { Pool } from '../msm/threads/pool.ts';
-import { getBlob } from '../nats/blobs.ts';
+import { getBlob, type Place } from '../nats/blobs.ts';
 import type { Bus } from '../nats/bus.ts';
 import { checkOnce } from '../prove/cache.ts';
 
 export interface KeyQuestion {
   readonly statement: QualityStatement;
+  /** where the requester has stored key and powers */
+  readonly keys: Place;
   /** read from the blob that the statement names */
   readonly zkey: Zkey;
   /** of the circuit that the statement names */
@@ -29,12 +31,12 @@ export interface KeyQuestion {
 /** Throws `key-rejected`, and `bad-file` or `too-large` for powers that are missing, damaged or more than the key asks for. */
 export async function demandSoundKey(
   { bus, pool, engine }: { readonly bus: Bus; readonly pool: Pool; readonly engine: ProverEngine },
-  { statement, zkey, r1csPath }: KeyQuestion,
+  { statement, keys, zkey, r1csPath }: KeyQuestion,
   signal: AbortSignal,
 ): Promise<void> {
   await checkOnce(`${statement.circuit}/${statement.key}/${statement.powers}`, async () => {
     const maxBytes = powersBytes(zkey.domainSize);
-    const file = await getBlob(bus, statement.powers, {
+    const file = await getBlob(bus, keys, statement.powers, {
       cacheDir: folder('cache', 'blobs'),
       signal,
       maxBytes,

@@ -65,7 +65,7 @@ test('a key whose proofs verify when a chosen bit of the weights is zero is refu
     assert.is(await fixture.proofsOf(request.job), 0);
     return { code: error.code, message: error.message };
   };
-  const store = async (bytes: Uint8Array) => (await putBlob(fixture.client, bytes)).digest;
+  const store = async (bytes: Uint8Array) => (await putBlob(fixture.client, 'keys', bytes)).digest;
   const refused = await outcomeOf({ key: await store(zero) });
   assert.is(refused.code, 'key-rejected', refused.message);
   assert.match(refused.message, /IC and C/);

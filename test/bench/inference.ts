@@ -41,7 +41,7 @@ export async function benchmarkInference(
   const samples = [];
   for (let i = 0; i < REQUESTS; i++) samples.push(await ask(service, i));
   for (const { receipt } of samples) {
-    if (!(await bus.getLast(STREAMS.receipts.name, subjects.receipt(name, receipt))))
+    if (!(await bus.getLast(STREAMS.receipts.name, subjects.receipt(name, bus.id, receipt))))
       throw new Error(`receipt ${receipt} is not in its stream`);
   }
   const times = samples.map(({ ms }) => ms);

@@ -8,7 +8,7 @@ import { createCipheriv, createPrivateKey, createPublicKey, hkdfSync, type KeyOb
 import { readFileSync } from 'node:fs';
 import { Aes256Gcm, CipherSuite, DhkemX25519HkdfSha256, HkdfSha256 } from '@hpke/core';
 import { layerBounds, outputRanges, parseArchitecture, ROUNDING } from '../../circuits/model/architecture.ts';
-import { type CommittedModel, commit } from '../../circuits/model/commit.ts';
+import { type CommittedModel, commit, encodeSecret } from '../../circuits/model/commit.ts';
 import { featureRanges, type Preprocessing, preprocess } from '../../circuits/model/preprocessing.ts';
 import { evaluate } from '../../circuits/model/quantise.ts';
 import { encodeTestSet, type TestSet } from '../../circuits/model/test-set.ts';
@@ -44,6 +44,7 @@ import {
   requestBytes,
   responseBytes,
 } from '../../protocols/inference.ts';
+import { signManifest, verifyManifest } from '../../protocols/manifest.ts';
 import {
   PROOF_CONTENT_TYPE,
   ProofRecord,
@@ -53,6 +54,7 @@ import {
 import { encodeReceiptBundle, requestDigest, responseDigest, signReceipt } from '../../protocols/receipt.ts';
 import type { SealingKeyPair } from '../../protocols/sealing.ts';
 import { subjects } from '../../protocols/subjects.ts';
+import { DEFAULT_TERMS } from '../../protocols/terms.ts';
 import { simulatedProvider } from '../../runtime/attest/simulated-provider.ts';
 import { manifestOf } from '../../runtime/nats/blobs.ts';
 
@@ -246,6 +248,36 @@ export async function sealFixed(options: {
   };
 }
 
+/** The model's secret sealed under a key, and the manifest that its vendor signs. */
+export async function publication() {
+  const committed = model();
+  const commitment = commit(committed).toString();
+  const aad = utf8(`vouch/v1/model/${MODEL}/${commitment}`);
+  const modelKey = fixed('model key');
+  const blobNonce = fixed('model blob nonce').subarray(0, 12);
+  const secret = encodeSecret(committed);
+  const cipher = createCipheriv('aes-256-gcm', modelKey, blobNonce);
+  cipher.setAAD(aad);
+  const sealedModel = concat(blobNonce, cipher.update(secret), cipher.final(), cipher.getAuthTag());
+  const { inference: policy } = await policies();
+  const vendor = await signerFromSeed(fixed('vendor key'));
+  const releaseSigner = await signerFromSeed(fixed('release key'));
+  const published = verifyManifest(
+    await signManifest(vendor, {
+      name: MODEL,
+      commitment,
+      architecture: { ...committed.architecture },
+      // The story's test set is smaller than a vendor should allow.
+      terms: { ...DEFAULT_TERMS, minimumRows: ROWS.length },
+      policy: sha256Hex(utf8(canonicalJson(policy))),
+      sealedModel: manifestOf(sealedModel).digest,
+      releaseKeys: [base64url(releaseSigner.publicKey)],
+      serial: NOW.getTime(),
+    }),
+  );
+  return { aad, modelKey, secret, sealedModel, vendor, releaseSigner, published };
+}
+
 /** Everything up to the receipt. */
 export async function conversation() {
   const committed = model();
@@ -271,7 +303,7 @@ export async function conversation() {
     responseSalt: hex(responseSalt),
     row: [...row],
   };
-  const subject = subjects.infer(MODEL, ENCLAVE);
+  const subject = subjects.infer(MODEL, ENCLAVE, CLIENT);
   const request = await sealFixed({
     recipient: fromBase64url(runner.document.hpkeKey),
     name: 'request',

@@ -106,8 +106,7 @@ function streamTable(): string {
       `${stream.storage}${stream.durable ? ', synced before it acknowledges' : ''}`,
       `${age(stream.maxAge)}${stream.retention === 'workqueue' ? ', until acknowledged' : ''}${stream.denyDelete ? ', no delete, no purge' : ''}`,
       [
-        stream.maxPerSubject > 0 &&
-          `${stream.maxPerSubject} per subject${stream.discard === 'new' ? ', a second is refused' : ', the latest'}`,
+        stream.maxPerSubject > 0 && `${stream.maxPerSubject} per subject, the latest`,
         stream.maxBytes > 0 && `${stream.maxBytes / 2 ** 30} GiB`,
       ]
         .filter(Boolean)
@@ -190,6 +189,7 @@ const MEANINGS: Record<ErrorCode, string> = {
   'statement-false': 'the model does not reach the threshold',
   'witness-rejected': 'the witness does not satisfy the circuit',
   'proof-rejected': 'a proof does not verify',
+  'proof-refused': "no proof was made; why is the vendor's secret, a false statement included",
   'shard-rejected': 'a partial result is not one point of the group',
   cancelled: 'given up because somebody asked for it',
   'device-lost': 'the GPU is gone',
@@ -264,7 +264,7 @@ const infoTable = (): string =>
       [
         'inference request',
         code(SEALING_INFO.infer),
-        'the subject `vouch.v1.infer.<model>.<enclave>`',
+        'the subject `vouch.v1.infer.<model>.<enclave>.<client>`',
         'runner',
       ],
       ['shard', code(SEALING_INFO.shard), '`<job>/<shard>/<worker>/<epoch>`, epoch in decimal', 'worker'],

@@ -301,7 +301,7 @@ export async function sendSealed(
   sealed: Uint8Array,
   more: Json = {},
 ): Promise<Uint8Array> {
-  const subject = `vouch.v1.infer.${model}.${document.enclave}`;
+  const subject = `vouch.v1.infer.${model}.${document.enclave}.${source.split('.')[1]}`;
   const message = envelope('infer.request', subject, source, { enclave: document.enclave }, more);
   const head = headers();
   head.set('Vouch-Envelope', JSON.stringify(message));
@@ -339,7 +339,7 @@ export async function infer(
     responseSalt: responseSalt.toString('hex'),
     row,
   });
-  const aad = `vouch.v1.infer.${model}.${document.enclave}`;
+  const aad = `vouch.v1.infer.${model}.${document.enclave}.${source.split('.')[1]}`;
   const { sealed, open } = await seal(raw(document.hpkeKey), 'vouch/v2/infer', aad, plaintext);
   const answer = JSON.parse(open(await sendSealed(nc, source, service, sealed)));
   if ('error' in answer) throw new Refused(answer.error);

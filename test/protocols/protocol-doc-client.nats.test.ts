@@ -51,7 +51,7 @@ test('it asks, opens, verifies, and is refused what it should be', async (t) => 
     assert.equal(last.logits, [...expected.logits]);
     assert.is(last.decision, expected.decision);
     assert.is(last.label, model.architecture.classes[expected.decision]);
-    const place = `vouch.v1.receipt.${MODEL}.${last.receiptId}`;
+    const place = `vouch.v1.receipt.${MODEL}.${source.split('.')[1]}.${last.receiptId}`;
     const stored = await client.directGet(nc, 'VOUCH_RECEIPTS', place);
     assert.is(Buffer.compare(stored, last.bundle), 0, 'the stored receipt is the one in the answer');
   }

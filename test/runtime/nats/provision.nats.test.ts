@@ -46,7 +46,7 @@ test('proofs and receipts can be neither deleted nor purged, not even by the pro
   const nats = await startFixture(t);
   const coordinator = await nats.bus('coordinator', 'c');
   const bus = await nats.bus('provisioner', 'p');
-  await coordinator.append('vouch.v1.proof.j', bytes('proof'));
+  await coordinator.append('vouch.v1.proof.me.j', bytes('proof'));
   await assertRefused(bus.api(`STREAM.MSG.DELETE.${STREAMS.proofs.name}`, { seq: 1 }));
   await assertRefused(bus.api(`STREAM.PURGE.${STREAMS.proofs.name}`, {}));
   assert.is((await bus.getFrom(STREAMS.proofs.name, 1))?.sequence, 1);
@@ -94,8 +94,8 @@ test('works on a stock server without credentials', async (t) => {
   assert.is(bus.server.maxPayload, 1024 * 1024);
   await provision(bus);
   assert.equal((await provision(bus)).created, []);
-  await bus.append('vouch.v1.key.a', new Uint8Array(512 * 1024));
-  assert.is((await bus.subjectsOf(STREAMS.chunks.name, 'vouch.v1.key.*')).size, 1);
+  await bus.append('vouch.v1.key.me.a', new Uint8Array(512 * 1024));
+  assert.is((await bus.subjectsOf(STREAMS.keys.name, 'vouch.v1.key.me.*')).size, 1);
 });
 
 test('a stream takes less where the server has less to reserve', async (t) => {
@@ -108,7 +108,7 @@ test('a stream takes less where the server has less to reserve', async (t) => {
   const bus = await connectPatiently(await stockServer(t, ['-c', conf]));
   t.defer(() => bus.close());
   await provision(bus);
-  const info = await bus.api<{ config: { max_bytes: number } }>(`STREAM.INFO.${STREAMS.chunks.name}`);
+  const info = await bus.api<{ config: { max_bytes: number } }>(`STREAM.INFO.${STREAMS.keys.name}`);
   assert.ok(info.config.max_bytes < 3 * 1024 ** 3 && info.config.max_bytes >= 1024 ** 3);
   assert.equal((await provision(bus)).created, []);
 });

@@ -36,14 +36,15 @@ test('comes back after SIGKILL on the same port with every acknowledged message'
   const nats = await startFixture(t);
   const coordinator = await nats.bus('coordinator', 'c1');
   const runner = await nats.bus('runner', 'r1');
-  const client = await nats.bus('client', 'me');
+  const client = await nats.bus('client', 'c');
+  const provisioner = await nats.bus('provisioner', 'p');
   const states: string[] = [];
   coordinator.onState((state) => void states.push(state));
   let stored = 0;
   const { pid } = nats.server;
   const storing = (async () => {
     for (let i = 0; i < 300; i++) {
-      await runner.append(subjects.receipt('m', `r${i}`), bytes(`receipt ${i}`), {
+      await runner.append(subjects.receipt('m', 'c', `r${i}`), bytes(`receipt ${i}`), {
         msgId: `r${i}`,
         retryMs: 60_000,
       });
@@ -55,11 +56,11 @@ test('comes back after SIGKILL on the same port with every acknowledged message'
   await storing;
   assert.is.not(nats.server.pid, pid);
   for (let i = 0; i < 300; i += 23) {
-    const receipt = await client.getLast(STREAMS.receipts.name, subjects.receipt('m', `r${i}`));
+    const receipt = await client.getLast(STREAMS.receipts.name, subjects.receipt('m', 'c', `r${i}`));
     assert.is(text(receipt!.data), `receipt ${i}`);
   }
-  assert.is((await client.getFrom(STREAMS.receipts.name, 300))?.sequence, 300);
-  assert.is(await client.getFrom(STREAMS.receipts.name, 301), undefined, 'no receipt was stored twice');
+  assert.is((await provisioner.getFrom(STREAMS.receipts.name, 300))?.sequence, 300);
+  assert.is(await provisioner.getFrom(STREAMS.receipts.name, 301), undefined, 'no receipt was stored twice');
   assert.equal(states, ['disconnected', 'connected']);
   // Memory streams are gone and are made again by the coordinator itself.
   const { created } = await provisionMemoryStreams(coordinator);

@@ -16,7 +16,8 @@ import {
 } from '../../../protocols/proof.ts';
 import { STREAMS } from '../../../protocols/streams.ts';
 import { filters, lastToken, type Role, subjects } from '../../../protocols/subjects.ts';
-import { awaitProof, verifyProof } from '../../../runtime/client/client.ts';
+import { verifyProof } from '../../../runtime/client/client.ts';
+import { awaitProof, questionOf } from '../../../runtime/client/proof-request.ts';
 import { sampleData } from '../../../runtime/demo/sample.ts';
 import { train } from '../../../runtime/demo/trainer.ts';
 import {
@@ -170,16 +171,16 @@ export async function startProving(
     commitment: manifest.commitment,
     threshold: what.threshold,
     rows: what.testSet.labels.length,
-    testSet: (await putBlob(client, encodeTestSet(what.testSet))).digest,
+    testSet: (await putBlob(client, 'testSets', encodeTestSet(what.testSet))).digest,
     circuit: what.circuit,
-    key: (await putBlob(client, what.zkey)).digest,
-    powers: (await putBlob(client, what.powers)).digest,
+    key: (await putBlob(client, 'keys', what.zkey)).digest,
+    powers: (await putBlob(client, 'keys', what.powers)).digest,
   };
   if (broker) await role('broker', `broker-${number}`, startBroker);
 
   const proofsOf = async (job: string) => {
-    const found = await observer.subjectsOf(STREAMS.proofs.name, subjects.proof(job));
-    return found.get(subjects.proof(job)) ?? 0;
+    const found = await observer.subjectsOf(STREAMS.proofs.name, subjects.proof(client.id, job));
+    return found.get(subjects.proof(client.id, job)) ?? 0;
   };
   const requestsOf = async () => {
     const open = await observer.subjectsOf(STREAMS.proofRequests.name, filters.proofRequests);
@@ -201,21 +202,21 @@ export async function startProving(
       return home.process(name, id, { url, args: [...shards, ...args] });
     },
     async ask(changes = {}) {
-      const job = crypto.randomUUID();
+      const asked = questionOf({ ...statement, ...changes });
+      const { job } = asked;
       const heard: Message<ProofProgress>[] = [];
       const waiting = new Set<() => void>();
-      const listening = client.subscribe(subjects.progress(job), ({ subject: from, data }) => {
+      const listening = client.subscribe(subjects.progress(client.id, job), ({ subject: from, data }) => {
         heard.push(decodeMessage(ProofProgress, from, data));
         for (const look of waiting) look();
       });
       t.defer(() => listening.unsubscribe());
-      const done = awaitProof(client, job, { signal: t.signal });
+      const done = awaitProof(client, asked, { signal: t.signal });
       done.catch(() => {});
-      const body = { job, statement: { ...statement, ...changes } };
-      const place = subjects.proofRequest('quality', job);
+      const place = subjects.proofRequest('quality', client.id, job);
       await client.append(
         place,
-        encodeMessage(ProofRequest, { subject: place, source: 'client.test', body }),
+        encodeMessage(ProofRequest, { subject: place, source: 'client.test', body: asked }),
         {
           msgId: job,
         },
@@ -252,8 +253,11 @@ export async function startProving(
       // The request goes once the proof is out; then nobody will publish another.
       await until(async () => !(await requestsOf()).has(job));
       assert.is(await proofsOf(job), 1);
-      const stored = await observer.getLast(STREAMS.proofs.name, subjects.proof(job));
-      assert.equal(decodeMessage(PublishedProof, subjects.proof(job), stored!.data).body, published);
+      const stored = await observer.getLast(STREAMS.proofs.name, subjects.proof(client.id, job));
+      assert.equal(
+        decodeMessage(PublishedProof, subjects.proof(client.id, job), stored!.data).body,
+        published,
+      );
       return published;
     },
   };
