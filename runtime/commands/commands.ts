@@ -71,7 +71,7 @@ const COMMANDS: readonly Entry[] = [
   },
   {
     name: 'groth16',
-    description: "Groth16 with snarkjs's files, as its g16p, g16f and g16v",
+    description: "Groth16 with snarkjs's files, as its g16p, g16f, g16v and zkv",
     load: () => import('./groth16.ts'),
   },
   {

@@ -1,13 +1,20 @@
 /**
- * `vouch groth16`: twins of snarkjs's `groth16 prove|fullprove|verify` (g16p, g16f, g16v): the same arguments, defaults
- * and files, byte for byte as snarkjs lays them out. A proof is verified before it is written.
+ * `vouch groth16`: twins of snarkjs's `groth16 prove|fullprove|verify` (g16p, g16f, g16v) and `zkey verify` (zkv): the same
+ * arguments, defaults and files, byte for byte as snarkjs lays them out. A proof is verified before it is written. Of a
+ * key its contributions are not looked at: whether nobody knows its secrets is snarkjs's `zkey verify` to say.
  */
 import type { Command } from '@commander-js/extra-typings';
+import { checkKey } from '../../circuits/groth16/check-key.ts';
 import type { Proved } from '../../circuits/groth16/prove.ts';
+import { openPowers } from '../../circuits/groth16/ptau.ts';
+import { readR1cs } from '../../circuits/groth16/r1cs.ts';
+import { openZkey } from '../../circuits/groth16/zkey.ts';
 import { messageOf, VouchError } from '../../protocols/errors.ts';
 import { createProgress } from '../client/progress.ts';
-import { demandWritable, readText, writeWhole } from '../home/files.ts';
+import { openFile } from '../home/file-source.ts';
+import { demandWritable, readNamed, readText, writeWhole } from '../home/files.ts';
 import type { LoadedKey, ProgressOptions } from '../msm/prover.ts';
+import { createPool } from '../msm/threads/pool.ts';
 import { insecureBlinding } from '../prove/blinding.ts';
 import { createProver, groth16, type Input, type Proof, type VerificationKey } from '../prove/prover.ts';
 import { engineOption, type OptionsOf, whole } from './declaration.ts';
@@ -16,9 +23,11 @@ import { interruption, type Print, print } from './terminal.ts';
 /** A verification key has about 190 bytes for each public signal, an input about 80 for each value. */
 const MAX_JSON_BYTES = 1024 ** 3;
 
+const threaded = (command: Command) =>
+  command.option('--threads <n>', "default: the machine's cores", whole(1, 64));
+
 const proving = (command: Command) =>
-  command
-    .option('--threads <n>', "default: the machine's cores", whole(1, 64))
+  threaded(command)
     .option(
       '--tables <MiB>',
       "tables of the key's points up to this size, kept for later proofs",
@@ -60,6 +69,16 @@ export function define(command: Command): void {
     .action(async (key, signals, proof) => {
       if (!(await verifyFiles({ key, public: signals, proof }, print))) process.exitCode = 1;
     });
+  const zkeys = command.command('zkey').description('proving keys');
+  threaded(
+    zkeys.command('verify').description('whether a key is made from a circuit and powers of tau, whole'),
+  )
+    .argument('[r1cs]', 'the circuit', 'circuit.r1cs')
+    .argument('[ptau]', 'the powers of tau, prepared or not', 'powersoftau.ptau')
+    .argument('[zkey]', 'the proving key', 'circuit_final.zkey')
+    .action((r1cs, ptau, zkey, options) =>
+      verifyKeyFiles({ r1cs, ptau, zkey }, options, print, interruption()),
+    );
 }
 interface OutputFiles {
   readonly proof: string;
@@ -96,6 +115,23 @@ export async function verifyFiles(
   );
   print(accepted ? 'OK!' : 'Invalid proof');
   return accepted;
+}
+
+/** Prints that the key is right. Throws `key-rejected` naming the section that is not. */
+export async function verifyKeyFiles(
+  files: { readonly r1cs: string; readonly ptau: string; readonly zkey: string },
+  { threads }: OptionsOf<typeof threaded>,
+  print: Print,
+  signal: AbortSignal,
+): Promise<void> {
+  await using keyFile = await openFile(files.zkey, 'proving key');
+  await using powersFile = await openFile(files.ptau, 'powers of tau');
+  const r1cs = readR1cs(readNamed(files.r1cs, 'circuit'));
+  const [zkey, powers] = [await openZkey(keyFile), await openPowers(powersFile)];
+  await using pool = await createPool({ threads });
+  const key = await pool.ready(zkey, { signal });
+  await checkKey(zkey, r1cs, powers, { key, curve: pool, field: pool }, { signal });
+  print('OK!');
 }
 
 async function proveTo(
