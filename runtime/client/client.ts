@@ -60,6 +60,7 @@ import { readManifest } from '../models/obtain.ts';
 import type { Bus } from '../nats/bus.ts';
 import { ask } from '../nats/service.ts';
 import { verifyWithSnarkjs } from '../prove/snarkjs.ts';
+import { demandConsistent } from './answer.ts';
 import type { PrintedCheck } from './checks.ts';
 import { demandPinned } from './pins.ts';
 
@@ -179,9 +180,7 @@ export async function infer(
     response: { salt: responseSalt, body: responseBytes(answer) },
   });
   demandAccepted(receipt, 'receipt');
-  const { answers } = manifest.terms;
-  if (answer.answers !== answers)
-    throw new VouchError('receipt-rejected', `answer: expected the kind ${answers}, got ${answer.answers}`);
+  demandConsistent(answer, manifest, receipt);
   return {
     answer,
     bundle,
