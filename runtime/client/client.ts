@@ -49,6 +49,8 @@ import { readManifest } from '../models/obtain.ts';
 import type { Bus } from '../nats/bus.ts';
 import { ask } from '../nats/service.ts';
 import { verifyWithSnarkjs } from '../prove/snarkjs.ts';
+import { demandConsistent } from './answer.ts';
+import type { PrintedCheck } from './checks.ts';
 import { demandPinned } from './pins.ts';
 
 /** A service whose evidence was verified; good for as long as the policy says. */
@@ -76,9 +78,9 @@ export async function verifyService(
   policy: Policy,
   published?: VerifiedManifest,
 ): Promise<VerifiedService> {
-  const known = published ?? (await readManifest(bus, model));
-  demandPinned(known, { policy });
-  const { manifest } = known;
+  published ??= await readManifest(bus, model);
+  demandPinned(published, { policy });
+  const { manifest } = published;
   const nonce = freshNonce();
   const { body } = await ask(bus, [EvidenceRequest, EvidenceReply], {
     subject: subjects.evidence(model),
@@ -102,7 +104,7 @@ export async function verifyService(
   demandAccepted(report);
   return {
     manifest,
-    published: known,
+    published,
     document: body.document,
     nonce,
     report,
@@ -167,12 +169,7 @@ export async function infer(
     response: { salt: responseSalt, body: responseBytes(answer) },
   });
   demandAccepted(receipt, 'receipt');
-  if (answer.answers !== manifest.terms.answers) {
-    throw new VouchError(
-      'receipt-rejected',
-      `answer: expected one of the kind ${manifest.terms.answers}, by the model's terms, got ${answer.answers}`,
-    );
-  }
+  demandConsistent(answer, manifest, receipt);
   return {
     answer,
     bundle,
@@ -204,11 +201,7 @@ export async function sendSealed(
   return reply.data;
 }
 
-export interface ProofCheck {
-  readonly id: string;
-  readonly status: 'pass' | 'fail' | 'skipped';
-  readonly detail: string;
-}
+export type ProofCheck = PrintedCheck;
 
 export interface ProofReport {
   readonly verified: boolean;
@@ -224,8 +217,8 @@ export async function verifyProof(
   { policy, modelCommitment }: { policy: Policy; modelCommitment?: string | undefined },
 ): Promise<ProofReport> {
   const checks: ProofCheck[] = [];
-  const note = (id: string, passed: boolean, detail: string) =>
-    checks.push({ id, status: passed ? 'pass' : 'fail', detail });
+  const note = (id: string, passed: boolean | undefined, detail: string) =>
+    checks.push({ id, status: passed === undefined ? 'skipped' : passed ? 'pass' : 'fail', detail });
   const attempt = async (id: string, detail: string, check: () => boolean | Promise<boolean>) => {
     try {
       note(id, await check(), detail);
@@ -254,19 +247,13 @@ export async function verifyProof(
     statement.threshold <= statement.rows,
     `${statement.threshold} of ${statement.rows} rows`,
   );
-  if (modelCommitment === undefined) {
-    checks.push({
-      id: 'proof.model-commitment',
-      status: 'skipped',
-      detail: 'not compared: which model the proof should be about is not known here',
-    });
-  } else {
-    note(
-      'proof.model-commitment',
-      statement.commitment === modelCommitment,
-      'the commitment is the one that was expected',
-    );
-  }
+  note(
+    'proof.model-commitment',
+    modelCommitment === undefined ? undefined : statement.commitment === modelCommitment,
+    modelCommitment === undefined
+      ? 'not compared: which model it should be about is not known here'
+      : 'the commitment is the one that was expected',
+  );
   const evidence = await verifyEvidence({
     document: maker,
     policy,
@@ -288,9 +275,7 @@ export async function verifyProof(
         fromBase64url(maker.receiptKey ?? '', 'maker key', 32),
         PROOF_CONTENT_TYPE,
         fromBase64url(signature, 'signature'),
-        {
-          maxPayloadBytes: 32,
-        },
+        { maxPayloadBytes: 32 },
       ),
       sha256(bytes),
     ),

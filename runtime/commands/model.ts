@@ -34,7 +34,7 @@ const declared = (command: Command) =>
     )
     .option(
       '--terms <file>',
-      'JSON: what may be asked of it, and what answers hold; what it leaves out is as in docs/PROTOCOL.md, section 5',
+      'JSON: what may be asked of it, and what answers hold; what it leaves out is the default',
     )
     .option('--json', 'one JSON object', false);
 

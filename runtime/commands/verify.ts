@@ -140,9 +140,9 @@ async function judgeReceipt(
   receipt: ParsedReceipt,
   { erased, manifest, ...known }: Known,
   options: VerifyCommand,
+  { store: collateral, now } = readEvidence([], options),
 ): Promise<Judgement> {
   const policy = policyFor('inference', options);
-  const { store: collateral, now } = readEvidence([], options);
   const vendor = judgeVendor(manifest, { vendor: options.vendor, policy });
   const report = await verifyReceipt(receipt, {
     ...known,
@@ -181,7 +181,8 @@ async function verifyFolder(directory: string, options: VerifyCommand, print: Pr
       `${directory}: no receipt lies there; vouch infer --receipts keeps them`,
     );
   const judged = [];
-  for (const id of ids) judged.push({ id, ...(await judgeKept(directory, id, options)) });
+  const shared = readEvidence([], options);
+  for (const id of ids) judged.push({ id, ...(await judgeKept(directory, id, options, shared)) });
   const receipts = judged.map(({ id, accepted, checks }) => ({
     id,
     verdict: accepted ? 'accept' : 'reject',
@@ -205,13 +206,18 @@ async function verifyFolder(directory: string, options: VerifyCommand, print: Pr
   return verdict === 'accept';
 }
 
-async function judgeKept(directory: string, id: string, options: VerifyCommand): Promise<Judgement> {
+async function judgeKept(
+  directory: string,
+  id: string,
+  options: VerifyCommand,
+  shared: ReturnType<typeof readEvidence>,
+): Promise<Judgement> {
   try {
     const bundle = readIfThere(path.join(directory, `${id}.cose`), 'receipt', MAX_BYTES);
     if (bundle === undefined) throw new VouchError('bad-file', `${id}.cose: the receipt is gone`);
     const receipt = parseReceipt(bundle);
     const known = readKept(directory, id, readReceipt(receipt)?.manifest);
-    return await judgeReceipt(receipt, known, options);
+    return await judgeReceipt(receipt, known, options, shared);
   } catch (error) {
     if (!(error instanceof VouchError)) throw error;
     const check = { id: 'receipt.kept', status: 'fail', detail: error.message } as const;

@@ -3,6 +3,8 @@
  * a proof of the model's quality. docs/PROTOCOL.md shows its values, so every run has to give the same ones.
  *
  * The keys are derived from public strings. They protect nothing; no policy outside of this folder pins them.
+ *
+ * One file, although it is long: its values follow from each other.
  */
 import { createCipheriv, createPrivateKey, createPublicKey, hkdfSync, type KeyObject } from 'node:crypto';
 import { readFileSync } from 'node:fs';

@@ -1,6 +1,8 @@
 /**
  * A client of Vouch written from docs/PROTOCOL.md alone: it imports nothing of this project (a test reads its
  * imports), so that what the document forgets to say fails here. Section numbers are the document's.
+ *
+ * One file, although it is long: one reader follows one document.
  */
 import {
   createDecipheriv,
