@@ -5,7 +5,7 @@ import { type CommittedModel, randomSalt } from '../../../circuits/model/commit.
 import { witnessInput } from '../../../circuits/model/emit.ts';
 import { preprocess } from '../../../circuits/model/preprocessing.ts';
 import { decideMany, quantise } from '../../../circuits/model/quantise.ts';
-import { encodeTestSet, type TestSet } from '../../../circuits/model/test-set.ts';
+import { encodeTestSet, rowCounts, type TestSet } from '../../../circuits/model/test-set.ts';
 import type { Policy } from '../../../protocols/attestation/policy.ts';
 import { decodeMessage, encodeMessage, type Message } from '../../../protocols/envelope.ts';
 import {
@@ -17,6 +17,7 @@ import {
 import { STREAMS } from '../../../protocols/streams.ts';
 import { filters, lastToken, type Role, subjects } from '../../../protocols/subjects.ts';
 import { verifyProof } from '../../../runtime/client/client.ts';
+import { DEFAULT_TERMS, type Terms } from '../../../protocols/terms.ts';
 import { awaitProof, questionOf, signedBy } from '../../../runtime/client/proof-request.ts';
 import { sampleData } from '../../../runtime/demo/sample.ts';
 import { train } from '../../../runtime/demo/trainer.ts';
@@ -98,13 +99,20 @@ export async function fullSubject(): Promise<Subject> {
 }
 
 let small: Promise<Subject> | undefined;
-/** 8 rows of 3 features; the model gets 7 right. */
+/** For test sets of a few rows. */
+export const SMALL_TERMS: Terms = { ...DEFAULT_TERMS, minimumRows: 8 };
+
+/** 8 different rows of 3 features; the model gets 7 right, and a constant answer 5 at most. */
 export function smallSubject(): Promise<Subject> {
   small ??= (async () => {
     const model = smallModel({ units: [3, 4, 2] });
-    const features = rowsFor(model, 8);
-    const labels = decideMany(model, features).map((decision, row) => (row === 0 ? 1 - decision : decision));
-    return { ...(await subjectOf(model, { features, labels }, 7)), shardPoints: 384 };
+    let testSet: TestSet;
+    do {
+      const features = rowsFor(model, 8);
+      const decisions = decideMany(model, features);
+      testSet = { features, labels: decisions.with(0, 1 - decisions[0]!) };
+    } while (rowCounts(testSet).distinct < 8 || rowCounts(testSet).constant > 5);
+    return { ...(await subjectOf(model, testSet, 7)), shardPoints: 384 };
   })();
   return small;
 }
@@ -149,7 +157,7 @@ let fixtures = 1;
 export async function startProving(
   t: TestContext,
   subject?: Subject,
-  { broker = true }: { broker?: boolean } = {},
+  { broker = true, terms = SMALL_TERMS }: { broker?: boolean; terms?: Terms } = {},
 ): Promise<ProofFixture> {
   useBlinding();
   const what = subject ?? (await smallSubject());
@@ -162,6 +170,7 @@ export async function startProving(
     name: `model-${number}`,
     model: what.model,
     policy: policies.release,
+    terms,
   });
   const client = await bus('client', 'test');
   const statement: QualityStatement = {
