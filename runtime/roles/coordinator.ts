@@ -42,6 +42,7 @@ import type { PulledMessage } from '../nats/bus.ts';
 import { provisionMemoryStreams } from '../nats/provision.ts';
 import { respondError } from '../nats/service.ts';
 import { type EngineName, engineBeside } from '../prove/host-engine.ts';
+import { createBudget } from './budget.ts';
 import { createFleet } from './fleet.ts';
 import type { StartRole } from './host.ts';
 import { forget, type Job, proofJobLogic } from './proof-job.ts';
@@ -49,6 +50,8 @@ import { forget, type Job, proofJobLogic } from './proof-job.ts';
 /** A third of the request consumer's ack wait (runtime/nats/provision.ts); progress is told as often. */
 const WORKING_MS = 4_000;
 const RETRY_MS = 1_000;
+/** Of one requester. */
+const LIMITS = { jobs: 2, millis: 30 * 60_000 };
 /** Cancelled requests that are remembered until they are pulled. */
 const MAX_WITHDRAWN = 65_536;
 
@@ -65,6 +68,11 @@ export interface CoordinatorOptions {
   readonly provider?: Provider | undefined;
   /** points of a shard at most; by default as few shards as keep the workers evenly busy */
   readonly shardPoints?: number | undefined;
+  /**
+   * Who asks, as far as it can be relied on; undefined where nobody knows. A message's `source` is anybody's word. Throws
+   * for a request that may not be made: it is the first thing that is looked at.
+   */
+  readonly requesterOf?: ((request: ProofRequest) => string | undefined) | undefined;
   /** Fixed r and s, for tests that compare proofs. A proof made with known r and s hides nothing. */
   readonly insecureBlinding?: { readonly r: bigint; readonly s: bigint } | undefined;
 }
@@ -100,6 +108,8 @@ export const coordinatorRole =
     context.onStop(() => fleet.close());
 
     const jobs = new Map<string, Job>();
+    const budget = createBudget(LIMITS);
+    const { requesterOf = () => undefined } = options;
     /** Digests of secrets that were shown for requests that are not worked on here: they may be next in the queue. */
     const withdrawn = new Set<string>();
     const actorOf = (job: string) =>
@@ -165,11 +175,12 @@ export const coordinatorRole =
         request.working();
         return undefined;
       }
+      const close = budget.open(requesterOf(body));
       const working = setInterval(() => {
         request.working();
         report(job);
       }, WORKING_MS);
-      jobs.set(job, { request, nonce, statement, cancel, working, work: { stage: 'requested' } });
+      jobs.set(job, { request, nonce, statement, cancel, working, close, work: { stage: 'requested' } });
       return job;
     };
     // What is still here when the role stops is somebody else's at once.
