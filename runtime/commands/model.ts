@@ -13,7 +13,7 @@ import { commitOnnx } from '../models/vendor.ts';
 import { connect } from '../nats/connect.ts';
 import { networked, type OptionsOf } from './declaration.ts';
 import { type Network, networkOf } from './network.ts';
-import { type Print, print } from './terminal.ts';
+import { type Print, print, say } from './terminal.ts';
 
 const MAX_ONNX_BYTES = 64 * 1024 * 1024;
 const PROVISIONER = 'host-1';
@@ -54,6 +54,7 @@ export async function addModelCommand(
   const bus = await connect({
     url: options.url,
     creds: await credentials('provisioner', id, options.creds),
+    warn: say,
   });
   try {
     const { release } = await writePolicies();
