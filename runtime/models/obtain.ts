@@ -15,7 +15,7 @@ import { fromBase64url } from '../../protocols/encoding.ts';
 import { decodeMessage } from '../../protocols/envelope.ts';
 import { VouchError } from '../../protocols/errors.ts';
 import { combineKey, isCommitted, type KeyShares, type Piece } from '../../protocols/key-shares.ts';
-import { decryptBlob, open, SEALING_INFO } from '../../protocols/sealing.ts';
+import { decryptBlob, SEALING_INFO } from '../../protocols/sealing.ts';
 import { STREAMS } from '../../protocols/streams.ts';
 import { subjects } from '../../protocols/subjects.ts';
 import type { Identity } from '../attest/identity.ts';
@@ -96,7 +96,7 @@ async function released(
     source,
     body: { nonce, document },
   });
-  const { plaintext } = await open(identity.sealing, fromBase64url(release.body.sealedKey, 'sealed key'), {
+  const { plaintext } = await identity.sealing.open(fromBase64url(release.body.sealedKey, 'sealed key'), {
     info: SEALING_INFO.release,
     aad: releaseAad(name, commitment, holder?.number),
   });
