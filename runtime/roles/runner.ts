@@ -23,7 +23,7 @@ import {
   responseBytes,
 } from '../../protocols/inference.ts';
 import { encodeReceiptBundle, requestDigest, responseDigest, signReceipt } from '../../protocols/receipt.ts';
-import { type OpenedRequest, open, SEALING_INFO } from '../../protocols/sealing.ts';
+import { type OpenedRequest, SEALING_INFO } from '../../protocols/sealing.ts';
 import { filters, lastToken, subjects } from '../../protocols/subjects.ts';
 import type { Identity } from '../attest/identity.ts';
 import { decidedOf } from '../inference/answers.ts';
@@ -166,12 +166,8 @@ export const runnerRole =
             const settle = () => requests.delete(input.request);
             let opened: OpenedRequest;
             try {
-              const { sealing, replays } = identity();
-              opened = await open(sealing, sealed, {
-                info: SEALING_INFO.infer,
-                aad: utf8(received.subject),
-                replays,
-              });
+              const aad = utf8(received.subject);
+              opened = await identity().sealing.openOnce(sealed, { info: SEALING_INFO.infer, aad });
             } catch (error) {
               if (settle()) respondError(received, error, { source, cause, log });
               throw error;
