@@ -85,7 +85,6 @@ test('a proof of another statement, and progress that nobody signed', async (t) 
 test('control, cancellation, blobs, manifests, acknowledgements: what is not about this request', async (t) => {
   const { server, bus: genuine, observer } = await startHome(t);
   let change: (message: Carried) => unknown = () => {};
-  const bus = await through(t, server.url, (message) => change(message), 'provisioner');
   const client = await through(t, server.url, (message) => change(message));
   const source = 'client.victim';
 
