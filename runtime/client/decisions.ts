@@ -90,7 +90,7 @@ export function keptReceipts(folder: string): string[] {
 export function readKept(folder: string, id: string, manifest: string | undefined): Known {
   const file = path.join(folder, `${id}.json`);
   const text = readTextIfThere(file, 'kept decision', MAX_BYTES);
-  const known = { manifest: manifest && manifestIfThere(path.join(folder, `${manifest}.manifest.json`)) };
+  const known = { manifest: manifestIfThere(folder, manifest) };
   if (text === undefined) return known;
   const { nonce, evidenceNonce, application, answer } = parsed(Kept, text, file);
   const salts = saltsIfThere(path.join(folder, `${id}.salts`));
@@ -121,7 +121,9 @@ const saltsIfThere = (file: string): z.infer<typeof Salts> => {
   return text === undefined ? {} : parsed(Salts, text, file);
 };
 
-function manifestIfThere(file: string): VerifiedManifest | undefined {
+function manifestIfThere(folder: string, digest: string | undefined): VerifiedManifest | undefined {
+  if (digest === undefined) return undefined;
+  const file = path.join(folder, `${digest}.manifest.json`);
   const text = readTextIfThere(file, 'manifest', MAX_BYTES);
   return text === undefined ? undefined : verifyManifest(parsed(PublishedManifest.schema, text, file));
 }
