@@ -197,7 +197,7 @@ async function verifyFolder(directory: string, options: VerifyCommand, print: Pr
         `${one}  ${id}${failed.length > 0 ? `  failed: ${failed.join(', ')}` : ''}  not checked: ${left.join(', ') || 'nothing was left out'}`,
       );
     print(
-      `verdict: ${verdict}: ${accepted} of ${receipts.length} receipts hold${erased > 0 ? `; of ${erased} a salt was erased` : ''}`,
+      `verdict: ${verdict}: ${accepted} of ${receipts.length} receipts hold, with the nonces and salts that were kept beside them${erased > 0 ? `; of ${erased} a salt was erased` : ''}`,
     );
   }
   return verdict === 'accept';
