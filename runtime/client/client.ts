@@ -82,7 +82,7 @@ export async function verifyService(
   const manifest = await readManifest(bus, model);
   const nonce = freshNonce();
   const { body } = await ask(bus, [EvidenceRequest, EvidenceReply], {
-    subject: subjects.evidence(model),
+    subject: subjects.evidence(model, bus.id),
     source,
     body: { nonce },
   }).catch((error: unknown) => {

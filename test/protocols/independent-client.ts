@@ -282,11 +282,12 @@ export async function findService(
   model: string,
   policy: Policy,
 ): Promise<Service> {
-  const place = `vouch.v1.model.${model}`;
-  const stored = Buffer.from(await directGet(nc, 'VOUCH_MODELS', place)).toString();
-  const manifest = checked(stored, 'model.manifest', place) as { commitment: string; policy: string };
+  const shelf = `vouch.v1.model.${model}`;
+  const stored = Buffer.from(await directGet(nc, 'VOUCH_MODELS', shelf)).toString();
+  const manifest = checked(stored, 'model.manifest', shelf) as { commitment: string; policy: string };
   const nonce = randomBytes(32).toString('hex');
-  const question = envelope('evidence.request', `vouch.v1.evidence.${model}`, source, { nonce });
+  const place = `vouch.v1.evidence.${model}.${source.split('.')[1]}`;
+  const question = envelope('evidence.request', place, source, { nonce });
   const { document } = (await ask(nc, question, 'evidence.reply')) as unknown as { document: Document };
   const { commitment } = manifest;
   const evidenceDigest = verifyEvidence(document, policy, { nonce, commitment, at: new Date() });
