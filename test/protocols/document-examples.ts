@@ -230,7 +230,7 @@ export async function examples(): Promise<Record<string, string>> {
   const shardSubject = subjects.shard(WORKER, job, 'A-0');
   const resultSubject = subjects.shardResult(WORKER, job, 'A-0');
   const shardId = fixedId('msm.shard');
-  const evidenceSubject = subjects.evidence(MODEL);
+  const evidenceSubject = subjects.evidence(MODEL, CLIENT);
   const releaseSubject = subjects.release(MODEL);
   const brokerSubject = subjects.releaseFrom(MODEL, ENCLAVE);
   const pieces = piecesOf(modelKey);
@@ -240,7 +240,7 @@ export async function examples(): Promise<Record<string, string>> {
   const cancelSecret = fixed('cancel secret');
   return {
     'example error': message(ErrorReply, {
-      subject: subjects.evidence(MODEL),
+      subject: subjects.evidence(MODEL, CLIENT),
       source: runner,
       cause: fixedId('evidence.request'),
       body: {
