@@ -320,7 +320,16 @@ test('prove: a test set of one’s own; verify: every way in which it can be wro
   const mixed = [flipped(good![0]!), ...good!.slice(1, 5), ...bad!.slice(0, 3)];
   assert.is(mixed.length, 8);
   writeFileSync(few, `${mixed.join('\n')}\n`);
-  const made = await vouch(home, ['prove', FEW_MODEL, '--test-set', few, '--threshold', '5', '--out', fewProof]);
+  const made = await vouch(home, [
+    'prove',
+    FEW_MODEL,
+    '--test-set',
+    few,
+    '--threshold',
+    '5',
+    '--out',
+    fewProof,
+  ]);
   assert.match(ok(made), /^verified\tat least 5 of 8 rows\t/);
   assert.match(made.stderr, /INSECURE-SINGLE-PARTY: it convinces its maker only/);
 
@@ -499,7 +508,9 @@ test('a model of one’s own: added, served, and refused when it is damaged', as
   writeFileSync(file, onnx);
   const terms = join(home, 'terms.json');
   writeFileSync(terms, JSON.stringify({ minimumRows: 4 }));
-  const added = json(await vouch(home, ['model', 'add', 'own', file, '--data', data, '--terms', terms, '--json'])) as {
+  const added = json(
+    await vouch(home, ['model', 'add', 'own', file, '--data', data, '--terms', terms, '--json']),
+  ) as {
     commitment: string;
     correct: number;
     baseline: number;

@@ -16,8 +16,8 @@ import {
 } from '../../../protocols/proof.ts';
 import { STREAMS } from '../../../protocols/streams.ts';
 import { filters, lastToken, type Role, subjects } from '../../../protocols/subjects.ts';
-import { verifyProof } from '../../../runtime/client/client.ts';
 import { DEFAULT_TERMS, type Terms } from '../../../protocols/terms.ts';
+import { verifyProof } from '../../../runtime/client/client.ts';
 import { awaitProof, questionOf, signedBy } from '../../../runtime/client/proof-request.ts';
 import { sampleData } from '../../../runtime/demo/sample.ts';
 import { train } from '../../../runtime/demo/trainer.ts';
