@@ -92,7 +92,8 @@ export async function checkKey(
     throw rejected(`its powers are for domains of up to 2^${powers.power} rows, it has ${domainSize}`);
   if (!equal(gamma2, GENERATOR.G2)) throw rejected('gamma is not the generator');
   const rho = randomCoefficients(variables, WIDE);
-  const sums = await checkPoints(zkey, engines, options, rho);
+  const { B1, B2 } = await checkPoints(zkey, engines, options, rho);
+  const A = await engines.key.msm('A', rho, options);
 
   const tau = new Uint8Array(powersCount(domainSize) * POINT_BYTES.G1);
   await powers.readG1(tau);
@@ -103,13 +104,7 @@ export async function checkKey(
     const points = tau.subarray(begin, begin + (scalars.byteLength / ELEMENT_BYTES) * POINT_BYTES.G1);
     return curve.msm('G1', points, scalars, options);
   };
-  const demandProduct = async (what: string, ...pairs: Array<readonly [Uint8Array, Uint8Array]>) => {
-    const [left, right] = [
-      concat(...pairs.map(([point]) => point)),
-      concat(...pairs.map(([, point]) => point)),
-    ];
-    if (!(await curve.pairingsCancel(left, right, options))) throw rejected(what);
-  };
+  const demandProduct = demandProductBy(curve, options);
 
   const steps = randomCoefficients(powersCount(domainSize) - 1, WIDE);
   await demandProduct(
@@ -126,8 +121,8 @@ export async function checkKey(
     field.sparseProduct(entriesOfC(r1cs, qap), rho, domainSize, options),
   ]);
   const [a, b, c] = await Promise.all([atA, atB, atC].map(coefficients));
-  if (!equal(sums.A, await ofPowers(a!))) throw rejected('section A is not made from the circuit');
-  if (!equal(sums.B1, await ofPowers(b!))) throw rejected('section B1 is not made from the circuit');
+  if (!equal(A, await ofPowers(a!))) throw rejected('section A is not made from the circuit');
+  if (!equal(B1, await ofPowers(b!))) throw rejected('section B1 is not made from the circuit');
 
   const ofPrivate = rho.subarray((publics + 1) * ELEMENT_BYTES);
   const ofPublic = rho.subarray(0, (publics + 1) * ELEMENT_BYTES);
@@ -135,8 +130,8 @@ export async function checkKey(
     'sections IC and C are not made from the circuit, alpha, beta and delta',
     [await engines.key.msm('C', ofPrivate, options), delta2],
     [await curve.msm('G1', zkey.ic, ofPublic, options), GENERATOR.G2],
-    [negated(sums.A), beta2],
-    [negated(alpha1), sums.B2],
+    [negated(A), beta2],
+    [negated(alpha1), B2],
     [negated(await ofPowers(c!)), GENERATOR.G2],
   );
 
@@ -161,16 +156,14 @@ export async function checkPoints(
   { key, curve }: CheckEngines,
   options: EngineOptions = {},
   rho: Uint8Array = randomCoefficients(zkey.variables, WIDE),
-): Promise<Record<'A' | 'B1' | 'B2', Uint8Array>> {
-  const demandSame = async (what: string, left: Uint8Array, right: Uint8Array) => {
-    const same = await curve.pairingsCancel(
-      concat(left, negated(GENERATOR.G1)),
-      concat(GENERATOR.G2, right),
-      options,
+): Promise<Record<'B1' | 'B2', Uint8Array>> {
+  const demandProduct = demandProductBy(curve, options);
+  const demandSame = (what: string, left: Uint8Array, right: Uint8Array) =>
+    demandProduct(
+      `${what}: the points of the two groups are not the same multiples of the generators`,
+      [left, GENERATOR.G2],
+      [negated(GENERATOR.G1), right],
     );
-    if (!same)
-      throw rejected(`${what}: the points of the two groups are not the same multiples of the generators`);
-  };
   const { beta1, beta2, delta1, delta2 } = zkey.header;
   await demandSame('beta', beta1, beta2);
   await demandSame('delta', delta1, delta2);
@@ -193,14 +186,18 @@ export async function checkPoints(
     return sum;
   };
   for (let round = 0; round < NARROW_ROUNDS; round++) await ofB2(randomCoefficients(zkey.variables, NARROW));
-  const sums = {
-    A: await key.msm('A', rho, options),
-    B1: await key.msm('B1', rho, options),
-    B2: await ofB2(rho),
-  };
+  const sums = { B1: await key.msm('B1', rho, options), B2: await ofB2(rho) };
   await demandSame('B1 and B2', sums.B1, sums.B2);
   return sums;
 }
+
+/** Throws with these words unless the product of all e(pair) is one. */
+const demandProductBy =
+  (curve: CurveEngine, options: EngineOptions) =>
+  async (why: string, ...pairs: ReadonlyArray<readonly [g1: Uint8Array, g2: Uint8Array]>): Promise<void> => {
+    const all = (side: 0 | 1) => concat(...pairs.map((pair) => pair[side]));
+    if (!(await curve.pairingsCancel(all(0), all(1), options))) throw rejected(why);
+  };
 
 async function demandOnCurve(
   curve: CurveEngine,
