@@ -34,8 +34,13 @@ import {
   compileCircuit,
 } from '../prove/circuit-compiler.ts';
 
-const MAX_TEST_SET_BYTES = 64 * 1024 * 1024;
+/** Of a test set as JSON: no number has more digits than this, sign and comma included. */
+const DIGITS = 12;
 const MAX_KEY_BYTES = 2 ** 31 - 1;
+
+/** Of a test set with so many rows, at most. */
+const testSetBytes = ({ layers }: Architecture, rows: number): number =>
+  1024 + rows * (layers[0]!.inputs + 2) * DIGITS;
 
 /** What a witness is made with. */
 export interface Witnessing {
@@ -100,7 +105,7 @@ export async function prepare(
 
   const testSet = decodeTestSet(
     architecture,
-    await getBlob(bus, statement.testSet, { ...limits, maxBytes: MAX_TEST_SET_BYTES }),
+    await getBlob(bus, statement.testSet, { ...limits, maxBytes: testSetBytes(architecture, rows) }),
   );
   const otherCircuit = () =>
     new VouchError(
