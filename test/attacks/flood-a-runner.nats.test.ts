@@ -18,7 +18,6 @@ import { subjects } from '../../protocols/subjects.ts';
 import { freshNonce } from '../../runtime/attest/identity.ts';
 import { infer, verifyService } from '../../runtime/client/client.ts';
 import { publishModel } from '../../runtime/models/publish.ts';
-import { startBroker } from '../../runtime/roles/broker.ts';
 import { createBudget } from '../../runtime/roles/client-budget.ts';
 import { enclaveRole } from '../../runtime/roles/enclave.ts';
 import { untilUp } from '../../runtime/roles/host.ts';
@@ -26,7 +25,7 @@ import type { Neighbours } from '../../runtime/roles/neighbours.ts';
 import { runnerRole } from '../../runtime/roles/runner.ts';
 import { smallModel } from '../circuits/model-fixture.ts';
 import { assert, suite, type TestContext } from '../harness.ts';
-import { startHome } from '../runtime/home/home-fixture.ts';
+import { startBroker, startHome } from '../runtime/home/home-fixture.ts';
 
 const test = suite('attack: flood a runner', { timeoutMs: 120_000 });
 const ROW = ['7', '-1', '4', '11'];

@@ -40,6 +40,7 @@ import {
   ProofProgress,
   ProofRequest,
   PublishedProof,
+  REFUSAL,
 } from '../../protocols/proof.ts';
 import { signRelease } from '../../protocols/release.ts';
 import { subjects } from '../../protocols/subjects.ts';
@@ -439,7 +440,7 @@ export async function examples(): Promise<Record<string, string>> {
           total: 0,
           workers: [],
           phase: 'failed',
-          error: { code: 'statement-false', message: 'the model does not reach 6 of 6 rows' },
+          error: { code: 'proof-refused', message: REFUSAL },
         },
       }),
     ].join('\n\n'),
