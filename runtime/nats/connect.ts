@@ -28,6 +28,8 @@ const RENEWAL = 1 / 3;
 /** A timer takes no more than 2^31 ms, and a clock may be set. */
 const LONGEST_WAIT_MS = 6 * 3_600_000;
 const SHORTEST_WAIT_MS = 500;
+/** Between two attempts that fail, at least. */
+const FAILED_WAIT_MS = 10_000;
 
 /** Whose credentials these are; the text must be a `.creds` file. Throws `nats-credentials`. */
 export function identityOf(creds: string): {
@@ -105,7 +107,7 @@ function keepRenewed(
       end = until;
       due = Date.now() + (end - Date.now()) * (1 - RENEWAL);
     } catch (error) {
-      due = Date.now() + Math.max((end - Date.now()) / 8, SHORTEST_WAIT_MS);
+      due = Date.now() + Math.max((end - Date.now()) / 8, FAILED_WAIT_MS);
       onError(error instanceof Error ? error : new Error(String(error)));
     }
   };

@@ -33,6 +33,8 @@ vouch vendor show                             # the key that signs your models: 
 vouch model add NAME FILE.onnx --data ROWS --brokers 2/3   # any two of three key-brokers give its key back
 vouch start broker --id broker-2              # one of them, here or where .vouch/broker/broker-2 was carried
 vouch audit                                   # what key-brokers released and refused, each link checked
+vouch creds auditor --id a1 --out DIR         # so that somebody elsewhere may read those records, and nothing else
+vouch revoke w7                               # its credentials are void, at once on the running server
 vouch setup --ptau FILE                       # the real ceremony path, with snarkjs
 \`\`\`
 
