@@ -13,6 +13,7 @@
 import { z } from 'zod';
 import { fromUtf8 } from './encoding.ts';
 import { ERROR_CODES, VouchError, WireError } from './errors.ts';
+import { printable } from './printable.ts';
 
 export const ENVELOPE_HEADER = 'Vouch-Envelope';
 /** Bytes; a header or a structured message above these is refused before it is parsed. */
@@ -248,8 +249,8 @@ export class RemoteError extends VouchError {
   readonly errorId: string;
   override readonly retryable: boolean;
   constructor(body: WireError) {
-    super(knownCode(body.code), body.message.replaceAll(/\p{Cc}+/gu, ' '));
-    this.errorId = body.errorId;
+    super(knownCode(body.code), body.message);
+    this.errorId = printable(body.errorId);
     this.retryable = body.retryable;
   }
 }

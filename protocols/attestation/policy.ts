@@ -170,7 +170,13 @@ export const BUILT_IN = {
       septVeDisable: false,
       serviceTds: 'any',
     },
-    amd: { maximumVmpl: 3, migration: true, uncommittedFirmware: true, revocation: 'if-present' },
+    amd: {
+      maximumVmpl: 3,
+      migration: true,
+      uncommittedFirmware: true,
+      platformFeatures: [],
+      revocation: 'if-present',
+    },
     gpu: {
       switchEvidence: 'if-present',
       rims: 'if-present',

@@ -2,7 +2,7 @@
  * What a client of Vouch does: verify a service's evidence, seal a request, open and check the answer, ask for a
  * proof and check it. Everything it relies on it verifies itself; NATS only carries.
  */
-import type { VerificationKey } from '../../circuits/groth16/verify.ts';
+import { type VerificationKey, verify } from '../../circuits/groth16/verify.ts';
 import type { EvidenceDocument } from '../../protocols/attestation/document.ts';
 import type { Policy } from '../../protocols/attestation/policy.ts';
 import { demandAccepted, type EvidenceReport, verifyEvidence } from '../../protocols/attestation/verify.ts';
@@ -83,7 +83,7 @@ export async function verifyService(
   const { manifest } = published;
   const nonce = freshNonce();
   const { body } = await ask(bus, [EvidenceRequest, EvidenceReply], {
-    subject: subjects.evidence(model),
+    subject: subjects.evidence(model, bus.id),
     source,
     body: { nonce },
   }).catch((error: unknown) => {
@@ -209,7 +209,7 @@ export interface ProofReport {
 }
 
 /**
- * Checks a published proof offline: the pairing equation (by snarkjs), the public signals against the statement,
+ * Checks a published proof offline: the pairing equation (by our verifier and by snarkjs), the public signals against the statement,
  * the maker's signature and evidence. Whether the key encodes the circuit is `keyLink`'s question, not this one's.
  */
 export async function verifyProof(
@@ -229,12 +229,13 @@ export async function verifyProof(
   const { job, nonce, statement } = record;
   const bytes = utf8(canonicalJson(record));
   note('proof.job', job === jobOf(nonce, statement), `job ${job} is the digest of nonce and statement`);
-  await attempt('proof.groth16', 'the pairing equation holds (snarkjs)', () =>
-    verifyWithSnarkjs(
-      record.verificationKey as unknown as VerificationKey,
-      record.publicSignals,
-      record.proof,
-    ),
+  const key = record.verificationKey as unknown as VerificationKey;
+  // Two verifiers, because each has faults of its own: ours looks at every point's curve and subgroup, snarkjs is old.
+  await attempt('proof.groth16', 'the points are of their groups and the pairing equation holds', () =>
+    verify(key, record.publicSignals, record.proof),
+  );
+  await attempt('proof.groth16-snarkjs', 'snarkjs says the same', () =>
+    verifyWithSnarkjs(key, record.publicSignals, record.proof),
   );
   note(
     'proof.public-signals',

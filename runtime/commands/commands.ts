@@ -84,6 +84,11 @@ const COMMANDS: readonly Entry[] = [
     description: 'make what actors on another host need: credentials, policies, a SIMULATED platform',
     load: () => import('./creds.ts'),
   },
+  {
+    name: 'revoke',
+    description: 'void the credentials of an id, at once on a server that runs here',
+    load: () => import('./revoke.ts'),
+  },
 ];
 
 /** Adds every command to `program`; those that are `wanted` with all that they take, the others for the list alone. */

@@ -64,6 +64,7 @@ export async function addModelCommand(
   const bus = await connect({
     url: options.url,
     creds: await credentials('provisioner', id, options.creds),
+    warn: say,
   });
   try {
     const { release } = await writePolicies();

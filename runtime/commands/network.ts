@@ -6,6 +6,7 @@ import type { Bus } from '../nats/bus.ts';
 import { connect } from '../nats/connect.ts';
 import { closeSnarkjs } from '../prove/snarkjs.ts';
 import type { networked, OptionsOf } from './declaration.ts';
+import { say } from './terminal.ts';
 
 /** `--nats` and `--creds`, as typed. */
 export type NetworkOptions = OptionsOf<typeof networked>;
@@ -37,7 +38,7 @@ async function as<T>(
   work: (bus: Bus, source: string) => Promise<T>,
 ): Promise<T> {
   const id = idIn(creds, role) ?? `${role}-1`;
-  const bus = await connect({ url, creds: await credentials(role, id, creds) });
+  const bus = await connect({ url, creds: await credentials(role, id, creds), warn: say });
   try {
     return await work(bus, `${role}.${id}`);
   } finally {

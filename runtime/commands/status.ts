@@ -1,6 +1,5 @@
 /** `vouch status`: listens for as long as every living actor takes to speak, then says who was heard. */
 import type { Command } from '@commander-js/extra-typings';
-import { printable } from '../../protocols/encoding.ts';
 import { decodeMessage } from '../../protocols/envelope.ts';
 import { ACTOR_ROLES, filters } from '../../protocols/subjects.ts';
 import { Heartbeat } from '../../protocols/transition.ts';
@@ -48,7 +47,7 @@ export async function statusCommand(options: Network & { json: boolean }, print:
     if (actors.length === 0) print('no actor was heard');
     for (const { kind, id, state, worker, gpu, failure } of actors) {
       const detail = failure
-        ? printable(sentenceOf(failure))
+        ? sentenceOf(failure)
         : worker
           ? `${worker.class}, ${worker.engine}, credit ${worker.credit}`
           : gpu

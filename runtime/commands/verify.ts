@@ -3,7 +3,6 @@
  * an evidence document, raw evidence. With nothing but the file, a policy and, for evidence of hardware, a folder of
  * collateral; and says every check, and what was not checked.
  */
-import { statSync } from 'node:fs';
 import path from 'node:path';
 import type { Command } from '@commander-js/extra-typings';
 import { recogniseFile } from '../../protocols/any-file.ts';
@@ -17,7 +16,7 @@ import { type PrintedCheck, skippedChecks } from '../client/checks.ts';
 import { type Known, keptReceipts, readKept, readManifestFile, tiedByHand } from '../client/decisions.ts';
 import { judgeVendor } from '../client/pins.ts';
 import { judgeProof } from '../client/quality-proof.ts';
-import { readIfThere, readNamed } from '../home/files.ts';
+import { isFolder, readIfThere, readNamed } from '../home/files.ts';
 import { folder } from '../home/home.ts';
 import { findPolicy, type PolicyName, readPolicy } from '../installation/policies.ts';
 import { readRows, testSetOf } from '../models/test-sets.ts';
@@ -121,8 +120,6 @@ const NAMES = { receipt: 'receipt', document: 'evidence document', json: 'proof,
 const policyFor = (name: PolicyName, { policy }: VerifyCommand): Policy =>
   findPolicy(name, policy, folder(), BUILT_IN.strict);
 
-const isFolder = (file: string): boolean => statSync(file, { throwIfNoEntry: false })?.isDirectory() ?? false;
-
 const givenWith = (options: VerifyCommand): Known => ({
   ...tiedByHand(options),
   nonce: hexNonce(options.requestNonce, '--request-nonce'),
@@ -178,7 +175,7 @@ async function verifyFolder(directory: string, options: VerifyCommand, print: Pr
   if (ids.length === 0)
     throw new VouchError(
       'bad-file',
-      `${directory}: no receipt lies there; vouch infer --receipts keeps them`,
+      `${directory}: it is a folder without receipts, expected those that vouch infer keeps; name another`,
     );
   const judged = [];
   const shared = readEvidence([], options);
@@ -200,7 +197,7 @@ async function verifyFolder(directory: string, options: VerifyCommand, print: Pr
         `${one}  ${id}${failed.length > 0 ? `  failed: ${failed.join(', ')}` : ''}  not checked: ${left.join(', ') || 'nothing was left out'}`,
       );
     print(
-      `verdict: ${verdict}: ${accepted} of ${receipts.length} receipts hold${erased > 0 ? `; of ${erased} a salt was erased` : ''}`,
+      `verdict: ${verdict}: ${accepted} of ${receipts.length} receipts hold, with the nonces and salts that were kept beside them${erased > 0 ? `; of ${erased} a salt was erased` : ''}`,
     );
   }
   return verdict === 'accept';

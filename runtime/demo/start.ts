@@ -101,9 +101,12 @@ export async function runDemo(options: DemoOptions): Promise<{ result: DemoResul
       return server.url;
     });
     const open = async (role: Role, id: string): Promise<Bus> => {
+      const renewed = () => credentials(role, id, folder('creds'));
       const bus = await connect({
         url,
-        creds: await credentials(role, id, folder('creds')),
+        creds: await renewed(),
+        renewed,
+        warn: log,
         onError: (error) => log(`${role}.${id}: ${messageOf(error)}`),
       });
       stops.push(() => bus.close());

@@ -18,7 +18,7 @@ import {
 } from '../../protocols/manifest.ts';
 import type { ProofRequest } from '../../protocols/proof.ts';
 import { verifyRelease } from '../../protocols/release.ts';
-import { decryptBlob, open, SEALING_INFO } from '../../protocols/sealing.ts';
+import { decryptBlob, SEALING_INFO } from '../../protocols/sealing.ts';
 import { STREAMS } from '../../protocols/streams.ts';
 import { subjects } from '../../protocols/subjects.ts';
 import type { Identity } from '../attest/identity.ts';
@@ -129,7 +129,7 @@ async function released(
     },
     sealedKey,
   );
-  const { plaintext } = await open(identity.sealing, sealedKey, {
+  const { plaintext } = await identity.sealing.open(sealedKey, {
     info: SEALING_INFO.release,
     aad: releaseAad(name, commitment, holder?.number),
   });

@@ -2,7 +2,6 @@
  * Request and reply with envelopes: what every role does when it asks or answers over NATS. A handler's error
  * becomes a coded error reply under an id that finds it in the log; an error that is not ours travels without its text.
  */
-import { printable } from '../../protocols/encoding.ts';
 import {
   decodeMessage,
   ErrorReply,
@@ -33,7 +32,14 @@ export async function ask<Request, Reply>(
 export function answer<Request, Reply>(
   bus: Bus,
   kinds: readonly [MessageType<Request>, MessageType<Reply>],
-  place: { subject: string; source: string; queue?: string; log: Log },
+  place: {
+    subject: string;
+    source: string;
+    queue?: string;
+    log: Log;
+    /** throws for a request that is not even to be read */
+    admit?: (received: Received) => unknown;
+  },
   handler: (request: Message<Request>) => Promise<Reply> | Reply,
 ): Subscription {
   return bus.subscribe(
@@ -41,6 +47,7 @@ export function answer<Request, Reply>(
     async (received) => {
       let cause: string | undefined;
       try {
+        place.admit?.(received);
         const request = decodeMessage(kinds[0], received.subject, received.data);
         cause = request.id;
         const body = await handler(request);
@@ -130,6 +137,5 @@ function mayWrite(log: Log): boolean {
 function detailOf(error: unknown): string {
   if (!(error instanceof VouchError)) return (error as Error | undefined)?.stack ?? messageOf(error);
   const cause = error.cause instanceof Error ? `\ncaused by ${error.cause.stack ?? error.cause.message}` : '';
-  // The sentence may quote what a peer sent.
-  return `${error.code}: ${printable(error.message)}${cause}`;
+  return `${error.code}: ${error.message}${cause}`;
 }

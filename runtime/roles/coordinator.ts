@@ -41,14 +41,18 @@ import { createPool } from '../msm/threads/pool.ts';
 import type { PulledMessage } from '../nats/bus.ts';
 import { provisionMemoryStreams } from '../nats/provision.ts';
 import { respondError } from '../nats/service.ts';
+import { trimCaches } from '../prove/cache.ts';
 import { type EngineName, engineBeside } from '../prove/host-engine.ts';
 import { createFleet } from './fleet.ts';
 import type { StartRole } from './host.ts';
 import { forget, type Job, proofJobLogic } from './proof-job.ts';
+import { createShares } from './requester-share.ts';
 
 /** A third of the request consumer's ack wait (runtime/nats/provision.ts); progress is told as often. */
 const WORKING_MS = 4_000;
 const RETRY_MS = 1_000;
+/** Of one requester. */
+const LIMITS = { jobs: 2, millis: 30 * 60_000 };
 /** Cancelled requests that are remembered until they are pulled. */
 const MAX_WITHDRAWN = 65_536;
 
@@ -102,6 +106,7 @@ export const coordinatorRole =
     context.onStop(() => fleet.close());
 
     const jobs = new Map<string, Job>();
+    const shares = createShares(LIMITS);
     /** Digests of secrets that were shown for requests that are not worked on here: they may be next in the queue. */
     const withdrawn = new Set<string>();
     const actorOf = (job: string) =>
@@ -172,11 +177,12 @@ export const coordinatorRole =
         request.working();
         return undefined;
       }
+      const close = shares.open(client);
       const working = setInterval(() => {
         request.working();
         report(job);
       }, WORKING_MS);
-      jobs.set(job, { request, asked: body, client, working, work: { stage: 'requested' } });
+      jobs.set(job, { request, asked: body, client, working, close, work: { stage: 'requested' } });
       return job;
     };
     // What is still here when the role stops is somebody else's at once.
@@ -248,6 +254,7 @@ export const coordinatorRole =
           void job?.request.ack().catch((error: unknown) => log(`${source}: ${messageOf(error)}`));
           reportEnd(outcome, code ? 'failed' : 'published');
           drop(name);
+          void trimCaches();
         },
         nakRequest: (_, outcome) => {
           const { job: name, code, tries } = outcome;

@@ -43,7 +43,7 @@ export interface Dispatch {
   readonly ledger: Ledger;
   readonly scalars: SectionScalars;
   readonly signal: AbortSignal;
-  onNews(news: Extract<ProofJobEvent, { worker: string }>): void;
+  onNews(news: Extract<ProofJobEvent, { worker: string; code?: string }>): void;
 }
 export interface Dispatcher {
   readonly bus: Bus;
@@ -136,7 +136,7 @@ export async function dispatch(dispatcher: Dispatcher, work: Dispatch): Promise<
   const receive = async ({ subject, headers, data }: Received) => {
     const text = headers[ENVELOPE_HEADER];
     const refused = text?.includes(`"type":"${ShardRefused.type}"`) ?? false;
-    const result = decodeHeader<{ job: string; shard: string; worker: string }>(
+    const result = decodeHeader<{ job: string; shard: string; worker: string; code?: string }>(
       refused ? ShardRefused : ShardResult,
       subject,
       text,
@@ -159,6 +159,7 @@ export async function dispatch(dispatcher: Dispatcher, work: Dispatch): Promise<
     const { section } = shard;
     if (refused) {
       ledger.refuse(id, worker);
+      if (result.body.code === 'seal-rejected') fleet.reattest(worker);
       onNews({ type: 'shard.refused', worker, section });
       return step();
     }

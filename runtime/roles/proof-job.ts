@@ -80,6 +80,8 @@ export interface Job {
   /** who has signed it; the same as its subject names */
   readonly client: string;
   readonly working: NodeJS.Timeout;
+  /** Ends what it takes of its requester's share. */
+  readonly close: () => void;
   work: Work;
   lease?: Lease;
   /** the model is computed with: why it fails from here on may depend on the model, and is for the log only */
@@ -95,8 +97,9 @@ function refusalOf(error: unknown): unknown {
 }
 
 /** Wipes what is secret of a job and gives its lease back. */
-export function forget({ work, working, lease }: Job): void {
+export function forget({ work, working, close, lease }: Job): void {
   clearInterval(working);
+  close();
   // The other sections' scalars are views of the witness.
   if ('witness' in work) work.witness.fill(0);
   if ('scalars' in work) work.scalars.H.fill(0);

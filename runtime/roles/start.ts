@@ -131,9 +131,9 @@ export async function startRoles(roles: readonly Startable[], options: StartOpti
   const running: RunningRole[] = [];
   try {
     for (const role of order.filter((name) => roles.includes(name))) {
-      const creds = await credentials(role, options.id, options.creds);
+      const renewed = () => credentials(role, options.id, options.creds);
       const started = await startRole(
-        { role, id: options.id, url: options.url, creds, log: options.log },
+        { role, id: options.id, url: options.url, creds: await renewed(), renewed, log: options.log },
         await roleOf(role, neighbours, provider, options),
       );
       running.push(started);

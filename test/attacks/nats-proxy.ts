@@ -6,6 +6,11 @@
  */
 import { once } from 'node:events';
 import { createServer, connect as dial, type Socket } from 'node:net';
+import type { VouchError } from '../../protocols/errors.ts';
+import type { Role } from '../../protocols/subjects.ts';
+import { folder } from '../../runtime/home/home.ts';
+import { credentials } from '../../runtime/installation/credentials.ts';
+import { connect } from '../../runtime/nats/connect.ts';
 import type { TestContext } from '../harness.ts';
 
 /** A message on its way. `up`: from a client to the server. */
@@ -89,3 +94,30 @@ function carry(from: Socket, to: Socket, up: boolean, meddle: Meddle): void {
     }
   });
 }
+
+/** A client, or whoever, whose every message passes through the attacker's hands. */
+export async function through(t: TestContext, url: string, meddle: Meddle, role: Role = 'client') {
+  const proxied = await startProxy(t, url, meddle);
+  const bus = await connect({ url: proxied, creds: await credentials(role, 'victim', folder('creds')) });
+  t.defer(() => bus.close());
+  return bus;
+}
+
+/** The code and sentence with which it ends; what was believed, if it does not. */
+export async function refusal(work: Promise<unknown>): Promise<string> {
+  const got = await work.then(
+    (value) => `believed: ${JSON.stringify(value)}`,
+    (error: VouchError) => `${error.code}: ${error.message}`,
+  );
+  return got.slice(0, 300);
+}
+
+/** Changes a structured message. */
+export const edit = (message: Carried, change: (envelope: Record<string, unknown>) => void): void => {
+  const envelope = JSON.parse(message.payload.toString());
+  change(envelope);
+  message.payload = Buffer.from(JSON.stringify(envelope));
+};
+/** A message of this type on its way to a client, or `up`, to the server. */
+export const isOf = (message: Carried, type: string, up = false): boolean =>
+  message.up === up && message.payload.includes(`"type":"${type}"`);

@@ -2,6 +2,7 @@
 import { readFileSync } from 'node:fs';
 import type { z } from 'zod';
 import { Architecture } from '../../circuits/model/architecture.ts';
+import { MAX_CONSTRAINTS } from '../../circuits/model/size.ts';
 import { EvidenceDocument } from '../../protocols/attestation/document.ts';
 import { CLOCK_SKEW_SECONDS } from '../../protocols/attestation/document-demands.ts';
 import { MAX_DOCUMENT_BYTES, MAX_EVIDENCE_BYTES } from '../../protocols/attestation/limits.ts';
@@ -238,6 +239,10 @@ const limitTable = (): string =>
       ['chunk of a blob: greatest length', bytes(MAX_CHUNK_BYTES)],
       ['points of a shard', `2^${Math.log2(jsonSchema(msm.Shard.schema).properties!.count!.maximum!)}`],
       ['rows of a test set', String(jsonSchema(proof.QualityStatement).properties!.rows!.maximum)],
+      [
+        'constraints of a circuit that is compiled for a request, by an estimate',
+        `2^${Math.log2(MAX_CONSTRAINTS)}`,
+      ],
       ["a signer's clock ahead of the verifier's", `${CLOCK_SKEW_SECONDS} s`],
     ],
   );

@@ -247,13 +247,13 @@ test('bad messages get error replies, and the runner stays ready', async (t) => 
   const garbled = await bus.request(subject, bytes('x'), { headers: { [ENVELOPE_HEADER]: '{"type":' } });
   assert.is(codeIn(garbled.data), 'bad-message');
 
-  const ask = (data: Uint8Array) => bus.request(subjects.evidence(MODEL), data);
+  const ask = (data: Uint8Array) => bus.request(subjects.evidence(MODEL, bus.id), data);
   assert.is(codeIn((await ask(bytes('{"garbage'))).data), 'bad-message');
   assert.is(codeIn((await ask(new Uint8Array())).data), 'bad-message');
   const nonce = service.nonce;
   const envelope = JSON.parse(
     new TextDecoder().decode(
-      encodeMessage(EvidenceRequest, { subject: subjects.evidence(MODEL), source, body: { nonce } }),
+      encodeMessage(EvidenceRequest, { subject: subjects.evidence(MODEL, bus.id), source, body: { nonce } }),
     ),
   ) as { version: number };
   assert.is(codeIn((await ask(bytes(JSON.stringify({ ...envelope, version: 99 })))).data), 'bad-version');

@@ -59,7 +59,7 @@ vouch groth16 zkey verify C.r1cs FILE.ptau KEY.zkey      # the whole key, agains
 - \`--vendor\` takes a public key or fingerprint as \`vendor show\` prints them. Without it the vendor seen first under a model's
   name is remembered in \`.vouch/vendors.json\`; another one is refused until \`--vendor\` names it.
 - \`infer\` keeps each decision in \`.vouch/receipts\` or \`--receipts\`, mode 0600: \`<id>.cose\` the receipt, \`<id>.json\` application,
-  answer and nonces, \`<id>.salts\` the salts. Deleting a salt erases the link between the receipt and the application.
+  answer and nonces, \`<id>.salts\` the salts. \`verify DIR\` believes what lies there as your own. Deleting a salt erases the link between the receipt and the application.
 - What a verdict could not compare is \`skipped\`, never \`pass\`, and named in its last line, \`not checked\`.
 - \`--terms\` is JSON, whose members docs/PROTOCOL.md lists in section 10; what it leaves out is the default.
 - \`infer\` reads lines of cells separated by commas or spaces, with or without a header and the label column, or JSON: an

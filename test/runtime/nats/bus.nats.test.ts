@@ -69,7 +69,7 @@ test('requests: answer, headers, nobody there, silence, cancelling, size', async
     assert.unreachable();
   } catch (error) {
     assert.is((error as { code: string }).code, 'too-large');
-    assert.match((error as Error).message, /at most 8388608/);
+    assert.match((error as Error).message, /at most 2097152/);
   }
   await asking.drain();
   await runner.flush();

@@ -7,7 +7,7 @@ import { STREAMS } from '../../../protocols/streams.ts';
 import { subjects } from '../../../protocols/subjects.ts';
 import { provisionMemoryStreams } from '../../../runtime/nats/provision.ts';
 import { startNats } from '../../../runtime/nats/server.ts';
-import { findNatsServer } from '../../../runtime/nats/server-program.ts';
+import { ALLOW_VULNERABLE, findNatsServer } from '../../../runtime/nats/server-program.ts';
 import { assert, suite } from '../../harness.ts';
 import { BIN_DIR, bytes, codeOf, startFixture, temporaryFolder, text, until } from './nats-fixture.ts';
 
@@ -126,7 +126,7 @@ test('a server that will not start says why', async (t) => {
   }
 });
 
-test('an older server is used, and what is weaker is said', async (t) => {
+test('an older server is refused; where a person allows it, it is used, and what is weaker is said', async (t) => {
   const folder = await temporaryFolder(t);
   const { path } = await findNatsServer({ binDir: BIN_DIR });
   const older = join(folder, 'nats-server');
@@ -142,8 +142,16 @@ test('an older server is used, and what is weaker is said', async (t) => {
     if (before === undefined) delete process.env.NATS_SERVER;
     else process.env.NATS_SERVER = before;
   });
+  const refused = await startFixture(t, { provisioned: false }).catch((error: Error) => error);
+  assert.match((refused as Error).message, /NATS_SERVER .*CVE-2025-30215.*--allow-vulnerable-server/);
+  process.env[ALLOW_VULNERABLE] = '1';
+  t.defer(() => void delete process.env[ALLOW_VULNERABLE]);
   const nats = await startFixture(t, { provisioned: false });
   assert.not(nats.server.durable);
+  assert.ok(
+    nats.log.some((line) => /WARNING.*CVE/.test(line)),
+    'at every start',
+  );
   assert.ok(nats.log.some((line) => /power cut/.test(line)));
 });
 

@@ -19,7 +19,7 @@ import { EvidenceReply, EvidenceRequest } from '../../../protocols/enclave.ts';
 import { concat, randomBytes } from '../../../protocols/encoding.ts';
 import { decodeHeader, ENVELOPE_HEADER, encodeHeader } from '../../../protocols/envelope.ts';
 import { encodeShardAnswer, pointBytes, Shard, ShardResult, shardContext } from '../../../protocols/msm.ts';
-import { open, SEALING_INFO } from '../../../protocols/sealing.ts';
+import { SEALING_INFO } from '../../../protocols/sealing.ts';
 import { STREAMS, shardConsumer } from '../../../protocols/streams.ts';
 import { subjects } from '../../../protocols/subjects.ts';
 import { createIdentity } from '../../../runtime/attest/identity.ts';
@@ -257,7 +257,7 @@ async function handWorker(fixture: ProofFixture, id: string, credit = 1) {
         const shard = decodeHeader(Shard, message.subject, message.headers[ENVELOPE_HEADER]);
         const { job, shard: name, section, count, writer, chunks, offset } = shard.body;
         const epoch = shard.epoch ?? 0;
-        const opened = await open(identity.sealing, message.data, {
+        const opened = await identity.sealing.open(message.data, {
           info: SEALING_INFO.shard,
           aad: shardContext(job, name, id, epoch),
         });
