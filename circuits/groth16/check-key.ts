@@ -46,12 +46,13 @@ import {
   ELEMENT_BYTES,
   elementBytes,
   MONTGOMERY_R,
+  power,
   R,
   readElement,
   rootOfUnity,
   writeElement,
 } from './field.ts';
-import { G1, G2, type Group, POINT_BYTES, readG1, readG2, writeG1, writeG2 } from './point.ts';
+import { G1, G2, type Group, multiplyG1, POINT_BYTES, readG1, readG2, writeG1, writeG2 } from './point.ts';
 import { type Powers, powersCount } from './ptau.ts';
 import { checkCircuit, entriesOfC, qapOf } from './qap.ts';
 import type { R1cs } from './r1cs.ts';
@@ -113,16 +114,23 @@ export async function checkKey(
     [negated(await ofPowers(steps)), powers.tau2],
   );
 
-  /** The coefficients of the polynomial with these values, which carry a factor R, on the domain. */
-  const coefficients = async (values: Uint8Array) =>
-    field.scale(await field.ntt(values, true, options), ONE, elementBytes(MONTGOMERY_R), options);
-  const [[atA, atB], [atC]] = await Promise.all([
+  /** The polynomial with these values on the domain, at tau. A product's values carry a factor R, which goes at the end. */
+  const atTau = async (values: Uint8Array) => {
+    const sum = await ofPowers(await field.ntt(values, true, options));
+    return writeG1(multiplyG1(readG1(sum, 'sum'), R_INVERSE));
+  };
+  const [[ofA, ofB], [ofC]] = await Promise.all([
     field.sparseProduct(qap.entries, rho, domainSize, options),
     field.sparseProduct(entriesOfC(r1cs, qap), rho, domainSize, options),
   ]);
-  const [a, b, c] = await Promise.all([atA, atB, atC].map(coefficients));
-  if (!equal(A, await ofPowers(a!))) throw rejected('section A is not made from the circuit');
-  if (!equal(B1, await ofPowers(b!))) throw rejected('section B1 is not made from the circuit');
+  const [a, b, c, { scalars, h }] = await Promise.all([
+    atTau(ofA),
+    atTau(ofB),
+    atTau(ofC),
+    quotientCoefficients(domainSize, field, options),
+  ]);
+  if (!equal(A, a)) throw rejected('section A is not made from the circuit');
+  if (!equal(B1, b)) throw rejected('section B1 is not made from the circuit');
 
   const ofPrivate = rho.subarray((publics + 1) * ELEMENT_BYTES);
   const ofPublic = rho.subarray(0, (publics + 1) * ELEMENT_BYTES);
@@ -132,10 +140,8 @@ export async function checkKey(
     [await curve.msm('G1', zkey.ic, ofPublic, options), GENERATOR.G2],
     [negated(A), beta2],
     [negated(alpha1), B2],
-    [negated(await ofPowers(c!)), GENERATOR.G2],
+    [negated(c), GENERATOR.G2],
   );
-
-  const { scalars, h } = await quotientCoefficients(domainSize, field, options);
   await demandProduct(
     'section H is not made from tau and delta',
     [await engines.key.msm('H', scalars, options), delta2],
@@ -251,7 +257,8 @@ function randomCoefficients(count: number, width: number): Uint8Array<ArrayBuffe
   return bytes;
 }
 
-const ONE = elementBytes(1n);
+/** Of Montgomery's radix. */
+const R_INVERSE = power(MONTGOMERY_R, R - 2n);
 const GENERATOR = { G1: writeG1(G1.BASE), G2: writeG2(G2.BASE) };
 const negated = (point: Uint8Array) => writeG1(readG1(point, 'sum').negate());
 const rejected = (why: string) => new VouchError('key-rejected', `proving key: ${why}`);
