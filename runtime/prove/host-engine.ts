@@ -68,6 +68,7 @@ export async function engineBeside(
   options: Omit<HostEngineOptions, 'threads'> = {},
 ): Promise<HostEngine> {
   const { engine = 'auto', log = () => {} } = options;
+  log(`threads compute with ${pool.arithmetic}`);
   const gpu = engine === 'wasm' ? undefined : await openGpuEngine(pool, { ...options, engine, log });
   const close = async () => gpu?.close();
   const engineOf = (label: string, { ready, msm }: Pick<ProverEngine, 'ready' | 'msm'>): HostEngine => ({
