@@ -19,6 +19,7 @@ import { messageOf, VouchError } from '../../protocols/errors.ts';
 import { openGpu } from '../gpu/adapter.ts';
 import { type Tuning, tune } from '../gpu/autotune.ts';
 import type { Log } from '../home/log.ts';
+import type { EngineName } from '../msm/options.ts';
 import {
   correctedRates,
   measureRates,
@@ -30,8 +31,7 @@ import { createPool, type Pool } from '../msm/threads/pool.ts';
 import { createWebGpuEngine, type WebGpuEngine, type WebGpuKey } from '../msm/webgpu/engine.ts';
 import { tuningStore } from './cache.ts';
 
-export const ENGINES = ['auto', 'webgpu', 'wasm'] as const;
-export type EngineName = (typeof ENGINES)[number];
+export type { EngineName } from '../msm/options.ts';
 
 export interface HostEngine extends ProverEngine {
   /** For people: `wasm x2`, `webgpu`, `webgpu + wasm x2`. */

@@ -312,7 +312,7 @@ test('vouch groth16 prove and verify: names, files and exit codes of snarkjs', a
     vouch(home, ['groth16', 'verify', key, signals, proof]);
   refused(await verify(at('gone.json')), 2, /verification key .*gone\.json: there is no such file/);
   refused(await verify(at('small.zkey')), 2, /verification key .*small\.zkey: expected JSON/);
-  refused(await verify(at('input.json')), 2, /verification key: expected protocol/);
+  refused(await verify(at('input.json')), 2, /verification key: expected IC/);
   refused(await verify(at('small_vk.json'), files), 2, /public signals /);
   refused(await vouch(home, ['groth16', 'prove', '--threads', '0']), 2, /from 1 to 64/);
   refused(await vouch(home, ['groth16', 'prove', at('gone.zkey')]), 2, /gone\.zkey: there is no such file/);
