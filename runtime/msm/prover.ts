@@ -119,6 +119,8 @@ export async function createProverOn(
     try {
       const zkey = await openZkey(source);
       readying = (engine ?? pool).ready(zkey, { signal });
+      // Before hours of reading: the sizes are known.
+      (await readying).demandRoom?.();
       const checking = host.checkOnce(
         source,
         async () => {

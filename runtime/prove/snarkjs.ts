@@ -41,18 +41,21 @@ export async function solidityVerifier(
   // The package lets nobody ask for its templates by name; they lie beside the folder of its entry point.
   const entry = createRequire(import.meta.url).resolve('snarkjs');
   const groth16 = await readFile(join(dirname(entry), '../templates/verifier_groth16.sol.ejs'), 'utf8');
+  // Its threads are ended unless they were somebody's before.
+  const wasOpen = Boolean(openCurve());
   try {
     return await zKey.exportSolidityVerifier(zkey, { groth16 });
   } finally {
-    await closeSnarkjs();
+    if (!wasOpen) await closeSnarkjs();
   }
 }
 
 /** Ends the threads that snarkjs leaves running; without it a process does not exit by itself. */
 export async function closeSnarkjs(): Promise<void> {
-  const curve = (globalThis as { curve_bn128?: { terminate(): Promise<void> } }).curve_bn128;
-  await curve?.terminate();
+  await openCurve()?.terminate();
 }
+
+const openCurve = () => (globalThis as { curve_bn128?: { terminate(): Promise<void> } | null }).curve_bn128;
 
 /**
  * The ceremony path: snarkjs's setup from a prepared powers-of-tau file, one contribution with this system's
