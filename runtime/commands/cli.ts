@@ -9,6 +9,7 @@ import { RemoteError } from '../../protocols/envelope.ts';
 import { messageOf, VouchError } from '../../protocols/errors.ts';
 import { fileErrorOf } from '../home/files.ts';
 import { PACKAGE_ROOT } from '../home/home.ts';
+import { spelledOut } from './snarkjs-words.ts';
 import { INTERRUPTED, isStopping, say } from './terminal.ts';
 
 /** Codes that mean "you asked for something that cannot be": wrong use, exit 2. */
@@ -36,7 +37,8 @@ try {
 // Everything of ours is closed by now; timers and thread pools of libraries would hold the process for seconds.
 process.stdout.write('', () => process.stderr.write('', () => process.exit()));
 
-async function run(words: readonly string[]): Promise<void> {
+async function run(given: readonly string[]): Promise<void> {
+  const words = spelledOut(given);
   const { version } = JSON.parse(readFileSync(path.join(PACKAGE_ROOT, 'package.json'), 'utf8'));
   const program = new Command('vouch')
     .description('Private AI inference that vouches for itself.')
@@ -48,7 +50,7 @@ async function run(words: readonly string[]): Promise<void> {
   const { addCommands } = await import('./commands.ts');
   const [name, of] = words.filter((word) => !word.startsWith('-'));
   await addCommands(program, (command) => command === (name === 'help' ? of : name));
-  await program.parseAsync();
+  await program.parseAsync([...words], { from: 'user' });
 }
 
 /** Says why a command failed, and returns its exit code. */

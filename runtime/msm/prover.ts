@@ -68,6 +68,8 @@ export interface LoadedKey extends AsyncDisposable {
 
 export interface Prover extends AsyncDisposable {
   readonly threads: number;
+  /** Whose arithmetic its threads have, for logs. */
+  readonly arithmetic: string;
   /** `bad-file` when it is not a key, `key-rejected` when its points are not right, both with the reason. */
   load(zkey: FileInput, options?: ProgressOptions): Promise<LoadedKey>;
   /** Ends all threads; what is under way rejects with `cancelled`. */
@@ -190,7 +192,8 @@ export async function createProverOn(
     await pool.close();
     await Promise.all([...loaded].map((release) => release()));
   };
-  return { threads: pool.threads, load, close, [Symbol.asyncDispose]: close };
+  const { threads, arithmetic } = pool;
+  return { threads, arithmetic, load, close, [Symbol.asyncDispose]: close };
 }
 
 async function open(
