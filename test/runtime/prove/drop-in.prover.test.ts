@@ -1,7 +1,7 @@
 /**
  * What other tools write and other users pass, a row each, with where it comes from: the same proof, key or signals in
  * every spelling; calculators and keys of other compilers, curves and protocols; options as snarkjs takes them. Where
- * snarkjs has an opinion, it is asked as well. Longer than 400 lines because it is one table for each kind of question.
+ * snarkjs has an opinion, it is asked as well. One file, although it is long: it is one table of what others write.
  */
 import { spawnSync } from 'node:child_process';
 import {

@@ -1,4 +1,7 @@
-/** `vouch/prover` and `vouch groth16`, the command line in a process of its own, beside snarkjs's. */
+/**
+ * `vouch/prover` and `vouch groth16`, the command line in a process of its own, beside snarkjs's. One file, although it is
+ * long: making its keys and circuits takes longer than most of its tests.
+ */
 import { execFile } from 'node:child_process';
 import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
