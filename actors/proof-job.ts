@@ -4,7 +4,8 @@
  *   queued (lease) -> witnessing -> transforming -> planning -> dispatching -> assembling -> verifying
  *   verifying -> publishing -> published        only when `verify` says `verified: true`
  *   queued -> published                         when the lease shows that the proof is out already
- *   any but published -> failed                 on a failed effect, `lease.lost`, or `job.cancel` before publishing
+ *   any but published -> failed                 on a failed effect, `lease.lost`, or before publishing on `job.cancel`
+ *                                               and when the job has had its lease for too long
  *
  * It ends in published or failed, with an output that tells the coordinator whether to try again. A job that
  * lost its lease never publishes and is to be tried again, since the new holder may fail too.
@@ -12,7 +13,7 @@
  * Not guaranteed: that nothing was published after `lease.lost` arrived in publishing; the proof stream takes
  * one proof per job, and that is what makes a second one impossible.
  */
-import { assign, setup } from 'xstate';
+import { assign, raise, setup } from 'xstate';
 import { z } from 'zod';
 import { Id } from '../protocols/envelope.ts';
 import type { Section } from '../protocols/msm.ts';
@@ -48,6 +49,8 @@ export interface ProofJobOutput {
   /** whether the same request may succeed when it is delivered again */
   readonly retryable: boolean;
 }
+
+type Internal = { type: 'job.expired' };
 
 interface ShardNews {
   readonly worker: string;
@@ -92,7 +95,7 @@ const count = (field: 'assigned' | 'done' | 'refused') => ({
 export const proofJobMachine = setup({
   types: {} as {
     context: ProofJobContext;
-    events: ProofJobEvent;
+    events: ProofJobEvent | Internal;
     input: ProofJobInput;
     output: ProofJobOutput;
     tags: StateTag;
@@ -129,6 +132,10 @@ export const proofJobMachine = setup({
       },
     ),
   },
+  delays: {
+    /** As long as a requester waits: what takes longer holds up all others, and is for nobody. */
+    jobWithin: 15 * 60_000,
+  },
 }).createMachine({
   id: 'proofJob',
   context: ({ input }) => ({
@@ -148,6 +155,10 @@ export const proofJobMachine = setup({
     'job.cancel': {
       target: '.failed',
       actions: { type: 'fail', params: { code: 'cancelled', retryable: false } },
+    },
+    'job.expired': {
+      target: '.failed',
+      actions: { type: 'fail', params: { code: 'timeout', retryable: false } },
     },
   },
   states: {
@@ -170,6 +181,7 @@ export const proofJobMachine = setup({
       },
     },
     witnessing: {
+      entry: raise({ type: 'job.expired' }, { delay: 'jobWithin' }),
       invoke: {
         src: 'witness',
         input: job,
@@ -230,7 +242,7 @@ export const proofJobMachine = setup({
             target: 'publishing',
             actions: took('verifying'),
           },
-          { target: 'failed', actions: { type: 'fail', params: failure('proof-rejected') } },
+          { target: 'failed', actions: { type: 'fail', params: failure('proof-refused') } },
         ],
         onError: close,
       },
@@ -243,7 +255,7 @@ export const proofJobMachine = setup({
         onError: close,
       },
       // Too late to take back what may be public already.
-      on: { 'job.cancel': {} },
+      on: { 'job.cancel': {}, 'job.expired': {} },
     },
     published: { type: 'final', tags: 'settled' },
     failed: { type: 'final', tags: ['failed', 'settled'] },

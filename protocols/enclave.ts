@@ -1,25 +1,9 @@
 /** Evidence on request, and the release of a model key against evidence. */
 import { z } from 'zod';
 import { EvidenceDocument } from './attestation/document.ts';
-import { base64Text, Digest, FieldElement, Id, messageType, Nonce } from './envelope.ts';
-import { KeyShares } from './key-shares.ts';
-
-/** Public description of a served model; the parameters stay sealed. */
-export const ModelManifest = messageType(
-  'model.manifest',
-  1,
-  z.object({
-    name: Id.describe('the `<model>` of subjects'),
-    commitment: FieldElement.describe('model commitment'),
-    architecture: z
-      .record(z.string(), z.unknown())
-      .describe('public half of the model; its digest is part of the commitment'),
-    policy: Digest.describe("digest of the policy under which the key-broker releases the model's key"),
-    sealedModel: Digest.describe('blob of the encrypted parameters and salt'),
-    shares: KeyShares.optional().describe('how the key is split; absent: any key-broker may hold all of it'),
-  }),
-);
-export type ModelManifest = z.infer<typeof ModelManifest.schema>;
+import { base64Text, Id, messageType, Nonce } from './envelope.ts';
+import { ProofRequest } from './proof.ts';
+import { MAX_RELEASE_BYTES } from './release.ts';
 
 export const EvidenceRequest = messageType(
   'evidence.request',
@@ -45,17 +29,22 @@ export const ReleaseNonce = messageType(
 /** Second step: evidence that binds that nonce. */
 export const ReleaseRequest = messageType(
   'release.request',
-  1,
+  2,
   z.object({
     nonce: Nonce.describe("the broker's"),
     document: EvidenceDocument.describe('evidence that binds that nonce and the model commitment'),
+    proof: ProofRequest.schema
+      .optional()
+      .describe('of a coordinator: the signed request that it wants the key for; absent: a runner serves'),
   }),
 );
 export const ReleaseReply = messageType(
   'release.reply',
-  1,
+  2,
   z.object({
-    policy: Digest.describe('digest of the policy that was satisfied'),
+    release: base64Text(MAX_RELEASE_BYTES).describe(
+      "signed statement by the broker's release key: what was released, to whom, under which policy",
+    ),
     sealedKey: base64Text(2048).describe(
       'the model key, or salt and share of it, sealed to the HPKE key in the evidence',
     ),

@@ -122,9 +122,3 @@ export function canonicalJson(value: unknown): string {
   }
   throw new TypeError(`canonical JSON: cannot carry a value of type ${typeof value}`);
 }
-
-/**
- * A text of somebody else's for a terminal, a log or a page: without what is not to be seen but changes how the rest is,
- * which is control characters, direction marks and line ends.
- */
-export const printable = (text: string): string => text.replaceAll(/[\s\p{Cc}\p{Cf}]+/gu, ' ').trim();

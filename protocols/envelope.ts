@@ -13,6 +13,7 @@
 import { z } from 'zod';
 import { fromUtf8 } from './encoding.ts';
 import { ERROR_CODES, VouchError, WireError } from './errors.ts';
+import { printable } from './printable.ts';
 
 export const ENVELOPE_HEADER = 'Vouch-Envelope';
 /** Bytes; a header or a structured message above these is refused before it is parsed. */
@@ -89,6 +90,17 @@ export function messageType<Schema extends z.ZodType>(
   return { type, version, schema: schema as unknown as z.ZodType<z.infer<Schema>> };
 }
 
+/** What a reply has to answer: the request's id, and the subject that it went to. */
+export interface Asked {
+  readonly id: string;
+  readonly subject: string;
+}
+/**
+ * Where a message was met: on a subject, or as the reply to a request. `null` for a reply whose request is not known, as in
+ * a file.
+ */
+export type Place = string | Asked | null;
+
 export const ErrorReply = messageType('error', 1, WireError);
 
 export interface Outgoing<Body> {
@@ -125,25 +137,21 @@ export function encodeMessage<Body>(kind: MessageType<Body>, message: Outgoing<B
 }
 
 /**
- * Parses a structured message that arrived on `subject`. Pass `subject: null` for a reply, which arrives on a
- * private inbox. Throws `bad-message`, `bad-version`, `too-large`, or the sender's own error for an error reply.
+ * Parses a structured message. Throws `bad-message`, also for a reply to another request, `bad-version`, `too-large`, or
+ * the sender's own error for an error reply.
  */
-export function decodeMessage<Body>(
-  kind: MessageType<Body>,
-  subject: string | null,
-  data: Uint8Array,
-): Message<Body> {
+export function decodeMessage<Body>(kind: MessageType<Body>, place: Place, data: Uint8Array): Message<Body> {
   checkSize(kind, data);
-  return read(kind, subject, envelopeOf(kind, fromUtf8(data, kind.type)));
+  return read(kind, place, envelopeOf(kind, fromUtf8(data, kind.type)));
 }
 
-/** Parses the header of a bulk message that arrived on `subject`. */
+/** Parses the header of a bulk message. */
 export function decodeHeader<Body>(
   kind: MessageType<Body>,
-  subject: string | null,
+  place: Place,
   header: string | undefined,
 ): Message<Body> {
-  return read(kind, subject, envelopeOf(kind, checkHeader(kind, header)));
+  return read(kind, place, envelopeOf(kind, checkHeader(kind, header)));
 }
 
 /**
@@ -153,7 +161,7 @@ export function decodeHeader<Body>(
  */
 export function decodeOneOf<Kinds extends readonly MessageType<unknown>[]>(
   kinds: Kinds,
-  subject: string | null,
+  place: Place,
   data: Uint8Array | string | undefined,
 ): {
   [K in keyof Kinds]: Kinds[K] extends MessageType<infer Body>
@@ -165,7 +173,7 @@ export function decodeOneOf<Kinds extends readonly MessageType<unknown>[]>(
   const text = data instanceof Uint8Array ? fromUtf8(data, last.type) : checkHeader(last, data);
   const envelope = envelopeOf(last, text);
   const kind = kinds.find(({ type }) => type === envelope.type) ?? last;
-  return { kind, message: read(kind, subject, envelope) } as never;
+  return { kind, message: read(kind, place, envelope) } as never;
 }
 
 function checkSize({ type }: MessageType<unknown>, { byteLength }: Uint8Array): void {
@@ -198,11 +206,11 @@ function envelopeOf({ type }: MessageType<unknown>, text: string): z.infer<typeo
 
 function read<Body>(
   kind: MessageType<Body>,
-  subject: string | null,
+  place: Place,
   envelope: z.infer<typeof Envelope>,
 ): Message<Body> {
   // Errors are replies: on a subject of its own, a message that says it is one is of the wrong type.
-  const isError = subject === null && envelope.type === ErrorReply.type;
+  const isError = typeof place !== 'string' && envelope.type === ErrorReply.type;
   if (envelope.type !== kind.type && !isError) {
     throw new VouchError(
       'bad-message',
@@ -216,10 +224,14 @@ function read<Body>(
       `${expected.type}: this side speaks version ${expected.version}, the message is version ${envelope.version}`,
     );
   }
+  const asked = place !== null && typeof place !== 'string' ? place : undefined;
+  // Whoever could not read a request does not know its id, and can only refuse.
+  if (asked && envelope.cause !== asked.id && !(isError && envelope.cause === undefined))
+    throw new VouchError('bad-message', `${expected.type}: the reply answers another request`);
   if (isError && kind.type !== ErrorReply.type) {
     throw new RemoteError(parse(WireError, envelope.body, ErrorReply.type));
   }
-  if (subject !== null && envelope.subject !== subject) {
+  if (place !== null && envelope.subject !== (asked?.subject ?? place)) {
     throw new VouchError(
       'bad-message',
       `${kind.type}: the message arrived on a subject other than the one it names`,
@@ -237,8 +249,8 @@ export class RemoteError extends VouchError {
   readonly errorId: string;
   override readonly retryable: boolean;
   constructor(body: WireError) {
-    super(knownCode(body.code), body.message.replaceAll(/\p{Cc}+/gu, ' '));
-    this.errorId = body.errorId;
+    super(knownCode(body.code), body.message);
+    this.errorId = printable(body.errorId);
     this.retryable = body.retryable;
   }
 }

@@ -4,6 +4,7 @@
  * On the wire only `{code, message, errorId, retryable}` travels (no stack, no cause).
  */
 import { z } from 'zod';
+import { printable } from './printable.ts';
 
 /** code -> may the same request succeed later without being changed? */
 export const ERROR_CODES = {
@@ -36,6 +37,7 @@ export const ERROR_CODES = {
   'statement-false': false,
   'witness-rejected': false,
   'proof-rejected': false,
+  'proof-refused': false,
   'shard-rejected': true,
   cancelled: true,
   'device-lost': true,
@@ -48,7 +50,8 @@ export class VouchError extends Error {
   readonly code: ErrorCode;
   readonly retryable: boolean;
   constructor(code: ErrorCode, message: string, options?: { cause?: unknown }) {
-    super(message, options);
+    // It may quote what a peer sent, and lands in logs and on terminals.
+    super(printable(message), options);
     this.name = 'VouchError';
     this.code = code;
     this.retryable = ERROR_CODES[code];

@@ -6,6 +6,7 @@ import { z } from 'zod';
 import { base64Text, Digest, Id, messageType, Nonce } from './envelope.ts';
 import { WireError } from './errors.ts';
 import { MAX_BUNDLE_BYTES } from './receipt.ts';
+import { ANSWER_KINDS } from './terms.ts';
 
 export const MAX_SEALED_REQUEST_BYTES = 256 * 1024;
 
@@ -32,17 +33,30 @@ export const InferencePlaintext = z.strictObject({
 });
 export type InferencePlaintext = z.infer<typeof InferencePlaintext>;
 
-export const AnswerPlaintext = z.object({
-  version: z.literal(1),
-  decision: z.int().min(0).max(1023).describe('index of the class'),
-  label: z.string().max(64).describe('public name of the class'),
-  logits: z.array(z.int()).min(1).max(1024).describe('the integer logits, as decided on'),
-  provider: z.string().max(40).describe('where the graph ran: `webgpu` or `wasm`'),
-  modelMicros: z.int().min(0).describe('microseconds that the graph itself took'),
-  receiptId: Id.describe('the `<id>` under which the receipt is stored'),
-  receiptDigest: Digest.describe('SHA-256 of the receipt bundle'),
-  receipt: base64Text(MAX_BUNDLE_BYTES).describe('the receipt bundle'),
-});
+export const AnswerPlaintext = z
+  .object({
+    version: z.literal(2),
+    answers: z.enum(ANSWER_KINDS).describe("what it holds, by the model's terms"),
+    decision: z.int().min(0).max(1023).describe('index of the class'),
+    label: z.string().max(64).describe('public name of the class'),
+    scores: z
+      .array(z.int())
+      .min(1)
+      .max(1024)
+      .optional()
+      .describe(
+        'one for each output; where `answers` is `exact` the integer logits, as decided on; where it is `rounded` each logit as whole percent of the range that the public architecture allows it; absent where it is `decision`',
+      ),
+    provider: z.string().max(40).describe('where the graph ran: `webgpu` or `wasm`'),
+    modelMicros: z.int().min(0).describe('microseconds that the graph itself took'),
+    receiptId: Id.describe('the `<id>` under which the receipt is stored'),
+    receiptDigest: Digest.describe('SHA-256 of the receipt bundle'),
+    receipt: base64Text(MAX_BUNDLE_BYTES).describe('the receipt bundle'),
+  })
+  .refine(({ answers, scores }) => (answers === 'decision') === (scores === undefined), {
+    path: ['scores'],
+    message: 'expected scores, unless answers are decisions',
+  });
 export type AnswerPlaintext = z.infer<typeof AnswerPlaintext>;
 /** Instead of an answer, when the request was opened but could not be served. */
 export const SealedError = z.object({
@@ -53,9 +67,8 @@ export const SealedError = z.object({
 /** The bytes that the request digest of a receipt covers: the row alone, as canonical JSON. */
 export const requestBytes = (row: readonly string[]): Uint8Array =>
   new TextEncoder().encode(JSON.stringify(row));
-/** The bytes that the response digest of a receipt covers. */
-export const responseBytes = (answer: {
-  decision: number;
-  label: string;
-  logits: readonly number[];
-}): Uint8Array => new TextEncoder().encode(JSON.stringify([answer.decision, answer.label, answer.logits]));
+/** What a model says of one application: all of an answer that comes from it. */
+export type Decided = Pick<AnswerPlaintext, 'decision' | 'label' | 'scores'>;
+/** The bytes that the response digest of a receipt covers: what the answer holds of the model, and no more. */
+export const responseBytes = ({ decision, label, scores }: Decided): Uint8Array =>
+  new TextEncoder().encode(JSON.stringify([decision, label, ...(scores === undefined ? [] : [scores])]));

@@ -34,11 +34,11 @@ const { Fr } = bn254.fields;
 
 /** Who holds which share, and how many are needed: the public half of a split. The place in the list is the number. */
 export const KeyShares = z
-  .object({
+  .strictObject({
     threshold: z.int().min(1).max(MAX_BROKERS).describe('how many shares give the key back'),
     brokers: z
       .array(
-        z.object({
+        z.strictObject({
           id: Id.describe('the `<broker>` of subjects'),
           commitment: Digest.describe('commitment to its share'),
         }),

@@ -1,7 +1,9 @@
 /** A proof from request to publication. */
 import { z } from 'zod';
 import { EvidenceDocument } from './attestation/document.ts';
-import { base64Text, Digest, FieldElement, Id, messageType } from './envelope.ts';
+import { canonicalJson, sha256Hex, utf8 } from './encoding.ts';
+import { base64Text, Digest, FieldElement, Id, messageType, Nonce } from './envelope.ts';
+import { Requester } from './requester.ts';
 
 export const PHASES = [
   'queued',
@@ -34,19 +36,34 @@ export const QualityStatement = z.strictObject({
   testSet: Digest.describe('blob: the test set'),
   circuit: Digest.describe('circuit digest'),
   key: Digest.describe('blob: the proving key (`.zkey`)'),
+  powers: Digest.describe("blob: the powers of the key's tau (`.ptau`, cut)"),
 });
 export type QualityStatement = z.infer<typeof QualityStatement>;
 
+const JOB_DOMAIN = 'vouch/v1/proof-job';
+/**
+ * The id of a job is a digest of what is asked, under a nonce that only the asker could choose: whoever knows the job
+ * can tell whether a record answers it. SHA-256, hex.
+ */
+export const jobOf = (nonce: string, statement: QualityStatement): string =>
+  sha256Hex(utf8(`${JOB_DOMAIN}\0`), utf8(canonicalJson({ nonce, statement })));
+
 export const ProofRequest = messageType(
   'proof.request',
-  1,
-  z.object({
-    job: Id.describe('random; the `<job>` of the subject'),
+  2,
+  z.strictObject({
+    job: Digest.describe('the `<job>` of the subject: a digest of nonce and statement'),
+    nonce: Nonce.describe('fresh, of the asker, 32 bytes; makes the job one that nobody else can name'),
     statement: QualityStatement,
     cancel: Digest.optional().describe('SHA-256 of the secret that cancels it; absent: nobody can'),
+    requester: Requester.describe('who asks: he has signed all the rest'),
   }),
 );
 export type ProofRequest = z.infer<typeof ProofRequest.schema>;
+
+/** All that a requester is told of a failure once the model is computed with: it may depend on the model. */
+export const REFUSAL =
+  "no proof was made, and why is the vendor's secret, a false statement included; its log has the reason under this job";
 
 /** Whoever shows the secret behind a request's `cancel` takes the request back. */
 export const ProofCancel = messageType(
@@ -84,7 +101,8 @@ const WorkerShare = z.strictObject({ id: Id, shards: z.int().min(0), millis: z.i
  * are errors.
  */
 export const ProofRecord = z.strictObject({
-  job: Id.describe('the `<job>` of the request'),
+  job: Digest.describe('the `<job>` of the request'),
+  nonce: Nonce.describe('of the request: with the statement it gives the job'),
   statement: QualityStatement.describe('as requested'),
   proof: Groth16Proof.describe('Groth16 proof in the JSON form of snarkjs'),
   publicSignals: z.array(FieldElement).length(2).describe('commitment and threshold'),
@@ -100,7 +118,7 @@ export type ProofRecord = z.infer<typeof ProofRecord>;
 
 export const PublishedProof = messageType(
   'proof.published',
-  1,
+  2,
   z.object({
     record: ProofRecord.describe('what is signed'),
     signature: base64Text(768).describe("signed statement by the maker over the record's digest"),

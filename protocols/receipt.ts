@@ -3,20 +3,23 @@
  *
  *   receipt = statement "application/vouch-receipt+cbor" (protocols/cose.ts) by the receipt key that the
  *             evidence binds, over the deterministic CBOR map
- *             {"v": 2, "id": tstr, "enclave": tstr, "evidence": bstr 32, "policy": bstr 32, "model": bstr 32,
- *              "request": bstr 32, "response": bstr 32, "nonce": bstr 16..64, "sequence": uint, "time": uint}
+ *             {"v": 3, "id": tstr, "enclave": tstr, "evidence": bstr 32, "policy": bstr 32, "model": bstr 32,
+ *              "manifest": bstr 32, "answers": tstr, "request": bstr 32, "response": bstr 32, "nonce": bstr 16..64,
+ *              "sequence": uint, "time": uint}
  *     id        lower-case hex of the first 16 bytes of
  *               SHA-256("vouch/v1/receipt-id" || 0x00 || enclave || 0x00 || nonce):
  *               whoever chose the nonce knows where the receipt will be, and a nonce has one receipt
  *     evidence  SHA-256 of the evidence document as a CBOR map: what CPU and GPUs signed, and all that it binds
- *     policy    digest of the policy under which the model's key was released to the enclave
+ *     policy    digest of the policy under which the model's key was released to the enclave, as its key-brokers signed
  *     model     model commitment, the field element in 32 bytes little-endian
+ *     manifest  digest of the model's manifest (protocols/manifest.ts)
+ *     answers   what the answer holds: "decision", "rounded" or "exact"
  *     request   HMAC-SHA256(request salt, "vouch/v1/request" || 0x00 || body)
  *     response  HMAC-SHA256(response salt, "vouch/v1/response" || 0x00 || body)
  *     nonce     the client's, from inside the sealed request
  *     sequence  receipts signed by this enclave since it started, from 0
  *     time      seconds since 1970 by the host's clock, which nobody vouches for
- *   bundle  = {"v": 2, "receipt": bstr, "evidence": EvidenceDocument as a CBOR map with its JSON names and values}
+ *   bundle  = {"v": 3, "receipt": bstr, "evidence": EvidenceDocument as a CBOR map with its JSON names and values}
  *
  * The salts are 32 random bytes each, chosen by the client, and travel only inside the seal: without them
  * neither an application nor a yes/no answer can be guessed from its digest, and showing one salt opens one
@@ -34,7 +37,7 @@ import { CLOCK_SKEW_SECONDS } from './attestation/document-demands.ts';
 import type { VendorRoots } from './attestation/formats/format.ts';
 import { MAX_DOCUMENT_BYTES } from './attestation/limits.ts';
 import { type Parsed, parsedOnce } from './attestation/parsed.ts';
-import { type Policy, policyDigest } from './attestation/policy.ts';
+import type { Policy } from './attestation/policy.ts';
 import { fieldBytes, fieldFromBytes } from './attestation/report-data.ts';
 import { type EvidenceReport, stillFresh, verifyDocument } from './attestation/verify.ts';
 import { byteString, byteStringBetween, decodeCbor, encodeCbor } from './cbor.ts';
@@ -42,6 +45,8 @@ import { type Signer, signStatement, verifyStatement } from './cose.ts';
 import { concat, equal, fromBase64url, fromHex, hex, sha256, utf8 } from './encoding.ts';
 import { Id } from './envelope.ts';
 import { messageOf, VouchError } from './errors.ts';
+import type { VerifiedManifest } from './manifest.ts';
+import { ANSWER_KINDS, type AnswerKind } from './terms.ts';
 
 export const SALT_BYTES = 32;
 const RECEIPT_TYPE = 'application/vouch-receipt+cbor';
@@ -51,12 +56,14 @@ const MAX_RECEIPT_BYTES = 2048;
 export const MAX_BUNDLE_BYTES = MAX_RECEIPT_BYTES + MAX_DOCUMENT_BYTES;
 
 const Payload = z.strictObject({
-  v: z.literal(2),
+  v: z.literal(3),
   id: Id,
   enclave: Id,
   evidence: byteString(32),
   policy: byteString(32),
   model: byteString(32),
+  manifest: byteString(32),
+  answers: z.enum(ANSWER_KINDS),
   request: byteString(32),
   response: byteString(32),
   nonce: byteStringBetween(16, 64),
@@ -68,7 +75,7 @@ const Payload = z.strictObject({
 });
 
 const Bundle = z.strictObject({
-  v: z.literal(2),
+  v: z.literal(3),
   receipt: byteStringBetween(1, MAX_RECEIPT_BYTES),
   evidence: EvidenceDocument,
 });
@@ -79,6 +86,9 @@ export interface ReceiptClaims {
   readonly evidence: string;
   readonly policy: string;
   readonly modelCommitment: string;
+  /** digest of the model's manifest */
+  readonly manifest: string;
+  readonly answers: AnswerKind;
   readonly request: string;
   readonly response: string;
   readonly nonce: string;
@@ -120,12 +130,14 @@ export async function signReceipt(
 ): Promise<{ id: string; receipt: Uint8Array }> {
   const id = receiptId(claims.enclave, claims.nonce);
   const payload: z.infer<typeof Payload> = {
-    v: 2,
+    v: 3,
     id,
     enclave: claims.enclave,
     evidence: fromHex(claims.evidence, 'evidence digest', 32),
     policy: fromHex(claims.policy, 'policy digest', 32),
     model: fieldBytes(claims.modelCommitment),
+    manifest: fromHex(claims.manifest, 'manifest digest', 32),
+    answers: claims.answers,
     request: fromHex(claims.request, 'request digest', 32),
     response: fromHex(claims.response, 'response digest', 32),
     nonce: fromHex(claims.nonce, 'nonce'),
@@ -136,10 +148,10 @@ export async function signReceipt(
 }
 
 export const encodeReceiptBundle = ({ receipt, evidence }: ReceiptBundle): Uint8Array =>
-  encodeCbor(Bundle.parse({ v: 2, receipt, evidence }));
+  encodeCbor(Bundle.parse({ v: 3, receipt, evidence }));
 
-/** The first bytes of every bundle: a map of three whose first member is `"v": 2`. */
-const BUNDLE_PREFIX = encodeCbor({ v: 2 }).with(0, 0xa3);
+/** The first bytes of every bundle: a map of three whose first member is `"v": 3`. */
+const BUNDLE_PREFIX = encodeCbor({ v: 3 }).with(0, 0xa3);
 
 /** Whether bytes begin like a bundle; says nothing about the rest. */
 export const looksLikeReceipt = (bytes: Uint8Array): boolean =>
@@ -209,12 +221,15 @@ export interface ReceiptQuestion {
    * same document is then judged by it, because verifying hardware's evidence takes far longer than all the rest.
    */
   readonly accepted?: EvidenceReport | undefined;
-  /** digest of the policy for the model's key; by default that of `policy` */
+  /** the model's manifest, of a vendor that the verifier knows: what it says counts where nothing else is given */
+  readonly manifest?: VerifiedManifest | undefined;
+  /** digest of the policy that the verifier demands for the model's key; default: the manifest's */
   readonly releasePolicy?: string | undefined;
   /** the nonce that was sealed into the request, lower-case hex */
   readonly nonce?: string | undefined;
   /** the nonce that the evidence was asked for with, lower-case hex */
   readonly evidenceNonce?: string | undefined;
+  /** default: the manifest's, else the policy's */
   readonly modelCommitment?: string | undefined;
   readonly request?: Salted | undefined;
   readonly response?: Salted | undefined;
@@ -238,6 +253,8 @@ const REQUIRED = [
   'receipt.model-commitment',
   'receipt.enclave',
   'receipt.policy',
+  'receipt.manifest',
+  'receipt.answers',
   'receipt.time',
   'receipt.nonce',
   'receipt.request',
@@ -267,58 +284,63 @@ export async function verifyReceipt(
     }
   };
 
-  const bundle = attempt('receipt.bundle', 'a bundle of version 2', parsed.bundle);
+  const bundle = attempt('receipt.bundle', 'a bundle of version 3', parsed.bundle);
   if (bundle === undefined) return list.result('');
   const { evidence: document } = bundle;
   const prefix = labelOf(document);
 
   const payload = attempt('receipt.signature', 'signed by the receipt key in the evidence', parsed.payload);
   if (payload === undefined) return list.result(prefix);
-  const claims = attempt('receipt.claims', 'a receipt of version 2', parsed.claims);
+  const claims = attempt('receipt.claims', 'a receipt of version 3', parsed.claims);
   if (claims === undefined) return list.result(prefix);
 
   const digest = evidenceDigest(document);
-  const { accepted } = question;
+  const { accepted, manifest } = question;
+  const expected = {
+    policy: question.releasePolicy ?? manifest?.manifest.policy,
+    commitment: question.modelCommitment ?? manifest?.manifest.commitment ?? question.policy.commitment,
+  };
   const evidence =
     accepted?.verdict === 'accept' && accepted.digest === digest
       ? stillFresh(accepted, question.policy, claims.time)
       : await verifyDocument(document, {
           policy: question.policy,
-          nonce: question.evidenceNonce ?? document.nonce,
-          modelCommitment: question.modelCommitment ?? claims.modelCommitment,
+          nonce: question.evidenceNonce,
+          modelCommitment: expected.commitment,
           now: question.now,
           usedAt: claims.time,
           collateral: question.collateral,
           roots: question.roots,
         });
-  const same = (id: string, what: string, got: string, expected: string | undefined) => {
-    if (expected === undefined) return list.omit(id, `not compared: no ${what} was given`);
-    const equalText = equal(utf8(got), utf8(expected));
-    record(id, equalText, 'receipt-rejected', `the ${what} ${equalText ? 'agrees' : 'differs'}`);
+  /** Compares what the receipt says with what it does not say itself; without that there is nothing to compare. */
+  const compare = (id: string, what: string, got: string, other: string, value: string | undefined) => {
+    if (value === undefined) return list.omit(id, `not compared: ${other} is not known here`);
+    const agrees = equal(utf8(got), utf8(value));
+    record(id, agrees, 'receipt-rejected', `${what} ${agrees ? 'agrees with' : 'differs from'} ${other}`);
   };
-  same('receipt.id', 'id of this nonce', claims.id, receiptId(claims.enclave, claims.nonce));
-  same('receipt.evidence', 'digest of the evidence', claims.evidence, digest);
-  same('receipt.enclave', 'enclave', claims.enclave, document.enclave);
-  same(
-    'receipt.policy',
-    'digest of the key-release policy',
-    claims.policy,
-    question.releasePolicy ?? policyDigest(question.policy),
-  );
-  same('receipt.nonce', 'nonce', claims.nonce, question.nonce);
-  same('receipt.request', 'request', claims.request, question.request && requestDigest(question.request));
-  same(
-    'receipt.response',
-    'response',
-    claims.response,
-    question.response && responseDigest(question.response),
-  );
+  const { id, enclave, nonce } = claims;
+  compare('receipt.id', 'the id', id, 'the one that enclave and nonce give', receiptId(enclave, nonce));
+  compare('receipt.evidence', 'the digest', claims.evidence, 'that of the evidence beside it', digest);
+  compare('receipt.enclave', 'the enclave', enclave, "the evidence's", document.enclave);
+  const signed = "the vendor's manifest";
+  const demanded = question.releasePolicy === undefined ? signed : 'the policy that was demanded';
+  compare('receipt.policy', "the key's release policy", claims.policy, demanded, expected.policy);
+  compare('receipt.manifest', "the manifest's digest", claims.manifest, signed, manifest?.digest);
+  const kind = manifest?.manifest.terms.answers;
+  compare('receipt.answers', `what the answer holds (${claims.answers})`, claims.answers, signed, kind);
+  const sealed = 'the one that was sealed into the request';
+  compare('receipt.nonce', 'the nonce', nonce, sealed, question.nonce);
+  const request = question.request && requestDigest(question.request);
+  compare('receipt.request', 'the digest', claims.request, 'that of the application and its salt', request);
+  const response = question.response && responseDigest(question.response);
+  compare('receipt.response', 'the digest', claims.response, 'that of the answer and its salt', response);
+  const known = expected.commitment;
   record(
     'receipt.model-commitment',
     claims.modelCommitment === document.modelCommitment &&
-      claims.modelCommitment === (question.modelCommitment ?? claims.modelCommitment),
+      (known === undefined || claims.modelCommitment === known),
     'commitment-mismatch',
-    'the model commitment is compared with the evidence',
+    `the model commitment is compared with the evidence's${known === undefined ? '' : ' and with the expected one'}`,
   );
   // Written so that an invalid date (NaN) fails.
   const ahead = (claims.time.getTime() - question.now.getTime()) / 1000;
@@ -346,6 +368,8 @@ function decodeClaims(bytes: Uint8Array): ReceiptClaims & { id: string } {
     evidence: hex(payload.evidence),
     policy: hex(payload.policy),
     modelCommitment: fieldFromBytes(payload.model),
+    manifest: hex(payload.manifest),
+    answers: payload.answers,
     request: hex(payload.request),
     response: hex(payload.response),
     nonce: hex(payload.nonce),

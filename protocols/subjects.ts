@@ -21,12 +21,13 @@ export const ROLES = [
   'broker',
   'monitor',
   'client',
+  'auditor',
   'provisioner',
 ] as const;
 export type Role = (typeof ROLES)[number];
 
-/** The kinds of actor that publish transitions and heartbeats: a role, or one proof's own actor. */
-export const ACTOR_KINDS = [
+/** The roles that are actors: they publish transitions and heartbeats. */
+export const ACTOR_ROLES = [
   'supervisor',
   'enclave',
   'gpu',
@@ -34,8 +35,10 @@ export const ACTOR_KINDS = [
   'worker',
   'coordinator',
   'broker',
-  'proof-job',
-] as const;
+] as const satisfies readonly Role[];
+
+/** The kinds of actor that publish transitions and heartbeats: a role, or one proof's own actor. */
+export const ACTOR_KINDS = [...ACTOR_ROLES, 'proof-job'] as const;
 export type ActorKind = (typeof ACTOR_KINDS)[number];
 
 /** Returns `value` when it is a legal subject token; throws `bad-token` otherwise. */
@@ -58,29 +61,36 @@ export const subjects = {
   model: (model: string) => join('model', t(model, 'model')),
   /** `vouch.v1.evidence.<model>` nonce in; evidence, HPKE key and enclave id out */
   evidence: (model: string) => join('evidence', t(model, 'model')),
-  /** `vouch.v1.infer.<model>.<enclave>` sealed request, sealed answer */
-  infer: (model: string, enclave: string) => join('infer', t(model, 'model'), t(enclave, 'enclave')),
+  /** `vouch.v1.infer.<model>.<enclave>.<client>` that client's sealed request, sealed answer */
+  infer: (model: string, enclave: string, client: string) =>
+    join('infer', t(model, 'model'), t(enclave, 'enclave'), t(client, 'client')),
   /** `vouch.v1.release.<model>` a challenge, from any key-broker that holds the model's whole key */
   release: (model: string) => join('release', t(model, 'model')),
   /** `vouch.v1.release.<model>.<broker>` that key-broker: evidence in, wrapped model key or share out */
   releaseFrom: (model: string, broker: string) => join('release', t(model, 'model'), t(broker, 'broker')),
   /** `vouch.v1.audit.<broker>` what that key-broker has released and refused */
   audit: (broker: string) => join('audit', t(broker, 'broker')),
-  /** `vouch.v1.work.proof.<statement>.<job>` durable proof request */
-  proofRequest: (statement: string, job: string) =>
-    join('work', 'proof', t(statement, 'statement'), t(job, 'job')),
+  /** `vouch.v1.work.proof.<statement>.<client>.<job>` durable proof request of that client */
+  proofRequest: (statement: string, client: string, job: string) =>
+    join('work', 'proof', t(statement, 'statement'), t(client, 'client'), t(job, 'job')),
   /** `vouch.v1.work.msm.<worker>.<job>.<shard>` one sealed shard for one worker */
   shard: (worker: string, job: string, shard: string) =>
     join('work', 'msm', t(worker, 'worker'), t(job, 'job'), t(shard, 'shard')),
   /** `vouch.v1.result.msm.<worker>.<job>.<shard>` sealed partial result */
   shardResult: (worker: string, job: string, shard: string) =>
     join('result', 'msm', t(worker, 'worker'), t(job, 'job'), t(shard, 'shard')),
-  /** `vouch.v1.proof.<job>` signed, verified proof; at most one per job */
-  proof: (job: string) => join('proof', t(job, 'job')),
-  /** `vouch.v1.receipt.<model>.<id>` receipt bundle */
-  receipt: (model: string, id: string) => join('receipt', t(model, 'model'), t(id, 'receipt id')),
-  /** `vouch.v1.key.<sha256>` one blob chunk, addressed by the lower-case hex SHA-256 of its bytes */
-  chunk: (sha256: string) => join('key', t(sha256, 'chunk digest')),
+  /** `vouch.v1.proof.<client>.<job>` signed, verified proof for that client; at most one per job */
+  proof: (client: string, job: string) => join('proof', t(client, 'client'), t(job, 'job')),
+  /** `vouch.v1.receipt.<model>.<client>.<id>` receipt bundle of that client's request */
+  receipt: (model: string, client: string, id: string) =>
+    join('receipt', t(model, 'model'), t(client, 'client'), t(id, 'receipt id')),
+  /** `vouch.v1.key.<client>.<sha256>` a chunk of public key material, stored by that client */
+  key: (client: string, sha256: string) => join('key', t(client, 'client'), t(sha256, 'chunk digest')),
+  /** `vouch.v1.test-set.<client>.<sha256>` a chunk of a test set, stored by that client */
+  testSet: (client: string, sha256: string) =>
+    join('test-set', t(client, 'client'), t(sha256, 'chunk digest')),
+  /** `vouch.v1.sealed.<sha256>` a chunk of a sealed model */
+  sealedModel: (sha256: string) => join('sealed', t(sha256, 'chunk digest')),
   /** `vouch.v1.state.<kind>.<id>` transitions */
   state: (kind: string, id: string) => join('state', t(kind, 'actor kind'), t(id, 'actor id')),
   /** `vouch.v1.beat.<kind>.<id>` heartbeat */
@@ -88,14 +98,25 @@ export const subjects = {
   /** `vouch.v1.ctl.<kind>.<id>.<verb>` control: drain, attest, suspend, cancel */
   control: (role: string, id: string, verb: string) =>
     join('ctl', t(role, 'role'), t(id, 'actor id'), t(verb, 'verb')),
-  /** `vouch.v1.progress.<job>` phases and shards of one proof, lossy */
-  progress: (job: string) => join('progress', t(job, 'job')),
+  /** `vouch.v1.progress.<client>.<job>` phases and shards of one proof for that client, lossy */
+  progress: (client: string, job: string) => join('progress', t(client, 'client'), t(job, 'job')),
   /** `vouch.v1.dead.<stream>.<consumer>` pointers to messages that were delivered too often */
   dead: (stream: string, consumer: string) => join('dead', t(stream, 'stream'), t(consumer, 'consumer')),
 } as const;
 
 /** The last token of a subject: the model of `release.<model>`, the id of `beat.<kind>.<id>`. */
 export const lastToken = (subject: string): string => subject.slice(subject.lastIndexOf('.') + 1);
+
+/** The last token but one: the client of `progress.<client>.<job>` and of `work.proof.<statement>.<client>.<job>`. */
+export const lastTokenButOne = (subject: string): string => subject.split('.').at(-2) ?? '';
+
+/** Whether a filter catches a subject: `*` stands for one token, `>` at the end for one or more. */
+export function catches(filter: string, subject: string): boolean {
+  const [wanted, given] = [filter.split('.'), subject.split('.')];
+  const open = wanted.at(-1) === '>';
+  if (open ? given.length < wanted.length : given.length !== wanted.length) return false;
+  return wanted.every((part, i) => part === '*' || part === given[i] || (open && i === wanted.length - 1));
+}
 
 /** Subscriptions with wildcards; never published to. */
 export const filters = {
@@ -108,13 +129,18 @@ export const filters = {
   shardsOf: (worker: string) => join('work', 'msm', t(worker, 'worker'), '>'),
   shardResults: join('result', 'msm', '>'),
   shardResultsOf: (job: string) => join('result', 'msm', '*', t(job, 'job'), '*'),
-  proofs: join('proof', '*'),
-  receipts: join('receipt', '>'),
-  chunks: join('key', '*'),
+  infersOf: (model: string, enclave: string) => join('infer', t(model, 'model'), t(enclave, 'enclave'), '*'),
+  proofs: join('proof', '*', '*'),
+  proofsOf: (client: string) => join('proof', t(client, 'client'), '*'),
+  receipts: join('receipt', '*', '*', '*'),
+  keys: join('key', '*', '*'),
+  testSets: join('test-set', '*', '*'),
+  sealedModels: join('sealed', '*'),
   states: join('state', '>'),
   beats: join('beat', '>'),
   beatsOf: (kind: string) => join('beat', t(kind, 'actor kind'), '*'),
-  progresses: join('progress', '*'),
+  progresses: join('progress', '*', '*'),
+  progressesOf: (client: string) => join('progress', t(client, 'client'), '*'),
   controlOf: (role: string, id: string) => join('ctl', t(role, 'role'), t(id, 'actor id'), '*'),
   cancels: join('ctl', 'proof-job', '*', 'cancel'),
   dead: join('dead', '>'),

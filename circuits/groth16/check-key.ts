@@ -1,94 +1,247 @@
 /**
- * What a prover can see of a proving key's points without the ceremony's files: that they are points of their
- * groups, and that what the key holds in both groups agrees (beta, delta, and B with B2). A prover that skips this
- * can be made to leak: a point on another curve or of small order turns a sum into a few bits of the witness, and
- * a B1 that differs from B2 unblinds the proof's third point (compare eprint 2017/587, on subversion).
+ * What a prover checks of a proving key that somebody else made, before a witness meets it. Source of the aim:
+ * Fuchsbauer, "Subversion-zero-knowledge SNARKs" (eprint 2017/587); what is checked is what `snarkjs zkey verify` says,
+ * without making the key again.
  *
- * Sums with random coefficients stand for all points of a section at once: a pair that disagrees goes unnoticed with
- * probability 2^-128; a B2 outside of the subgroup in each round with about 1/10069, the cofactor's least factor. The
- * engine must add points of the whole curve rightly, so it may not use the subgroup's endomorphism here.
+ * `checkKey` takes a key, the circuit and the powers of the key's tau (ptau.ts), and believes none of their makers. With T
+ * the powers [1]_1, [tau]_1, ... up to degree 2N - 2, and random coefficients rho that are drawn once all of it is fixed:
  *
- * Not shown: that A, B, C and H are made from the circuit, or from one tau (the ceremony's file shows it).
+ *     powers   e(sum rho_k T_(k+1), G2) = e(sum rho_k T_k, [tau]_2)
+ *     A, B1    sum rho_i A_i = <a, T>, sum rho_i B1_i = <b, T>
+ *     B2       e(sum rho_i B1_i, G2) = e(G1, sum rho_i B2_i)
+ *     IC, C    e(sum rho_i C_i, delta) e(sum rho_i IC_i, G2) =
+ *                  e(sum rho_i A_i, beta) e(alpha, sum rho_i B2_i) e(<c, T>, G2)
+ *     H        e(sum rho_j H_j, delta) = e(<h, T>, G2)
+ *
+ * a, b, c are the coefficients of sum rho_i A_i(X) and so on, from the circuit's own matrices by one inverse transform; h
+ * are those of sum rho_j L_j(X), with L_j the Lagrange polynomial of the j-th odd point of twice the domain. In the order
+ * above, each equation is linear in what is wrong with its section once the sections before it are right, so that a wrong
+ * key passes with probability 2^-128 at most, each time that it is tried. Points of B2 outside of the subgroup pass with about
+ * (1/10069)^4 = 2^-53 (`checkPoints`). No other point of G2 takes part but four, which are checked singly. That is why
+ * neither [alpha tau^k]_1 and [beta tau^k]_1 nor tau's higher powers in G2 are needed: key and circuit stand in for them.
+ *
+ * H has a freedom which is left to it. A ceremony may lack tau's power 2N - 1, and snarkjs puts zero there: it changes H_j
+ * by a multiple of the coefficient of X^(2N-1) in L_j. A quotient times the vanishing polynomial has no such coefficient,
+ * so no proof changes, and rho is drawn among the vectors that do not see it.
+ *
+ * What follows: e(A, B) = e(alpha, beta) e(IC(x), gamma) e(C, delta) holds for every proof that is made with such a key
+ * from a witness that satisfies the circuit. r and s make A and B uniform and independent of the witness, for delta
+ * is not infinity; and C is the one point that the equation leaves. So a proof depends on the public signals and on
+ * nothing else of the witness, whoever made the key. (For a simulator that is efficient one has to know the key's secrets; that
+ * they can be had from its maker is the assumption of 2017/587.)
+ *
+ * Not shown: that nobody knows tau. Who does can forge, which is the verifier's concern and not the prover's.
  */
-import { bn254 } from '@noble/curves/bn254.js';
+import { concat, equal } from '../../protocols/encoding.ts';
 import { VouchError } from '../../protocols/errors.ts';
-import { type CurveEngine, type EngineOptions, type MsmEngine, SECTION_GROUP, SECTIONS } from './engine.ts';
-import { ELEMENT_BYTES } from './field.ts';
-import { G1, type G1Point, G2, type G2Point, POINT_BYTES, readG1, readG2 } from './point.ts';
+import {
+  type CurveEngine,
+  type EngineOptions,
+  type FieldEngine,
+  type MsmEngine,
+  SECTION_GROUP,
+  SECTIONS,
+} from './engine.ts';
+import {
+  ELEMENT_BYTES,
+  elementBytes,
+  MONTGOMERY_R,
+  R,
+  readElement,
+  rootOfUnity,
+  writeElement,
+} from './field.ts';
+import { G1, G2, type Group, POINT_BYTES, readG1, readG2, writeG1, writeG2 } from './point.ts';
+import { type Powers, powersCount } from './ptau.ts';
+import { checkCircuit, entriesOfC, qapOf } from './qap.ts';
+import type { R1cs } from './r1cs.ts';
 import type { ProvingKey } from './zkey.ts';
 
-/** Bytes of the coefficients that compare B1 with B2. */
+/** Bytes of a coefficient. */
 const WIDE = 16;
-/** Coefficients of 2 bytes see the subgroup as well as wide ones do, at a fraction of the cost: 2^-39 with these. */
+/** Coefficients of 2 bytes see the subgroup as well as wide ones do, at a fraction of the cost. */
 const NARROW = 2;
-const NARROW_ROUNDS = 2;
+/** Rounds with narrow coefficients; that with wide ones is one more. */
+const NARROW_ROUNDS = 3;
 /** What getRandomValues gives at a time. */
 const RANDOM_BYTES = 65_536;
 /** Points in memory at a time. */
 const BATCH = 2 ** 16;
 
-/**
- * Throws `key-rejected` naming what is wrong. `key` multiplies the key's own sections; its answers are checked as
- * points but believed as sums, and `curve` is believed about single points.
- */
+/** Who computes. Believed about sums and single points, for it is the prover's own. */
+export interface CheckEngines {
+  /** multiplies the key's own sections */
+  readonly key: MsmEngine;
+  readonly curve: CurveEngine;
+}
+
+/** The whole check. Throws `key-rejected` naming the section that is wrong. */
 export async function checkKey(
   zkey: ProvingKey,
-  key: MsmEngine,
-  curve: Pick<CurveEngine, 'firstOffCurve'>,
+  r1cs: R1cs,
+  powers: Powers,
+  { field, ...engines }: CheckEngines & { readonly field: FieldEngine },
   options: EngineOptions = {},
 ): Promise<void> {
-  const { alpha1, beta1, beta2, delta1, delta2 } = zkey.header;
-  readG1(alpha1, 'alpha1');
-  demandSame('beta', readG1(beta1, 'beta1'), readG2(beta2, 'beta2'));
-  demandSame('delta', readG1(delta1, 'delta1'), readG2(delta2, 'delta2'));
+  const { curve } = engines;
+  const { domainSize, variables, publics } = zkey;
+  const { alpha1, beta2, gamma2, delta2 } = zkey.header;
+  const qap = await qapOf(r1cs, field, options);
+  await checkCircuit(zkey, qap);
+  if (2 ** powers.power < domainSize)
+    throw rejected(`its powers are for domains of up to 2^${powers.power} rows, it has ${domainSize}`);
+  if (!equal(gamma2, GENERATOR.G2)) throw rejected('gamma is not the generator');
+  const rho = randomCoefficients(variables, WIDE);
+  const sums = await checkPoints(zkey, engines, options, rho);
+
+  const tau = new Uint8Array(powersCount(domainSize) * POINT_BYTES.G1);
+  await powers.readG1(tau);
+  await demandOnCurve(curve, 'G1', tau, 0, 'the powers', options);
+  /** The sum of scalars[k] * T_(from + k) */
+  const ofPowers = (scalars: Uint8Array, from = 0) => {
+    const begin = from * POINT_BYTES.G1;
+    const points = tau.subarray(begin, begin + (scalars.byteLength / ELEMENT_BYTES) * POINT_BYTES.G1);
+    return curve.msm('G1', points, scalars, options);
+  };
+  const demandProduct = async (what: string, ...pairs: Array<readonly [Uint8Array, Uint8Array]>) => {
+    const [left, right] = [
+      concat(...pairs.map(([point]) => point)),
+      concat(...pairs.map(([, point]) => point)),
+    ];
+    if (!(await curve.pairingsCancel(left, right, options))) throw rejected(what);
+  };
+
+  const steps = randomCoefficients(powersCount(domainSize) - 1, WIDE);
+  await demandProduct(
+    'its powers are not those of one tau',
+    [await ofPowers(steps, 1), GENERATOR.G2],
+    [negated(await ofPowers(steps)), powers.tau2],
+  );
+
+  /** The coefficients of the polynomial with these values, which carry a factor R, on the domain. */
+  const coefficients = async (values: Uint8Array) =>
+    field.scale(await field.ntt(values, true, options), ONE, elementBytes(MONTGOMERY_R), options);
+  const [[atA, atB], [atC]] = await Promise.all([
+    field.sparseProduct(qap.entries, rho, domainSize, options),
+    field.sparseProduct(entriesOfC(r1cs, qap), rho, domainSize, options),
+  ]);
+  const [a, b, c] = await Promise.all([atA, atB, atC].map(coefficients));
+  if (!equal(sums.A, await ofPowers(a!))) throw rejected('section A is not made from the circuit');
+  if (!equal(sums.B1, await ofPowers(b!))) throw rejected('section B1 is not made from the circuit');
+
+  const ofPrivate = rho.subarray((publics + 1) * ELEMENT_BYTES);
+  const ofPublic = rho.subarray(0, (publics + 1) * ELEMENT_BYTES);
+  await demandProduct(
+    'sections IC and C are not made from the circuit, alpha, beta and delta',
+    [await engines.key.msm('C', ofPrivate, options), delta2],
+    [await curve.msm('G1', zkey.ic, ofPublic, options), GENERATOR.G2],
+    [negated(sums.A), beta2],
+    [negated(alpha1), sums.B2],
+    [negated(await ofPowers(c!)), GENERATOR.G2],
+  );
+
+  const { scalars, h } = await quotientCoefficients(domainSize, field, options);
+  await demandProduct(
+    'section H is not made from tau and delta',
+    [await engines.key.msm('H', scalars, options), delta2],
+    [negated(await ofPowers(h)), GENERATOR.G2],
+  );
+}
+
+/**
+ * What can be seen of a key without circuit and powers: that its points are points of their groups, and that what it
+ * holds in both groups agrees (beta, delta, and B1 with B2). For a key whose maker is trusted: it finds what was
+ * damaged on the way. Throws `key-rejected` naming what is wrong. Answers the sums that it made with `rho`, 16 random
+ * bytes for each wire.
+ *
+ * Engines must add points of the whole curve rightly, so they may not use the subgroup's endomorphism here.
+ */
+export async function checkPoints(
+  zkey: ProvingKey,
+  { key, curve }: CheckEngines,
+  options: EngineOptions = {},
+  rho: Uint8Array = randomCoefficients(zkey.variables, WIDE),
+): Promise<Record<'A' | 'B1' | 'B2', Uint8Array>> {
+  const demandSame = async (what: string, left: Uint8Array, right: Uint8Array) => {
+    const same = await curve.pairingsCancel(
+      concat(left, negated(GENERATOR.G1)),
+      concat(GENERATOR.G2, right),
+      options,
+    );
+    if (!same)
+      throw rejected(`${what}: the points of the two groups are not the same multiples of the generators`);
+  };
+  const { beta1, beta2, delta1, delta2 } = zkey.header;
+  await demandSame('beta', beta1, beta2);
+  await demandSame('delta', delta1, delta2);
   for (const section of SECTIONS) {
     const { length } = zkey.range(section);
     const size = POINT_BYTES[SECTION_GROUP[section]];
     for (let from = 0; from < length; from += BATCH * size) {
-      if (options.signal?.aborted) throw new VouchError('cancelled', 'checking the key was cancelled');
       const bytes = new Uint8Array(Math.min(BATCH * size, length - from));
       await zkey.read(section, bytes, from);
-      const bad = await curve.firstOffCurve(SECTION_GROUP[section], bytes, options);
-      if (bad >= 0) {
-        throw rejected(
-          `point ${from / size + bad} of section ${section} is not on the curve, or not reduced`,
-        );
-      }
+      await demandOnCurve(curve, SECTION_GROUP[section], bytes, from / size, `section ${section}`, options);
     }
   }
-  const subgroupSum = async (coefficients: Uint8Array): Promise<G2Point> => {
+  const ofB2 = async (coefficients: Uint8Array): Promise<Uint8Array> => {
     const sum = await key.msm('B2', coefficients, options);
     try {
-      return readG2(sum, 'B2');
+      readG2(sum, 'B2');
     } catch {
       throw rejected('section B2 has points outside of the subgroup');
     }
+    return sum;
   };
-  for (let round = 0; round < NARROW_ROUNDS; round++)
-    await subgroupSum(randomCoefficients(zkey.variables, NARROW));
-  const wide = randomCoefficients(zkey.variables, WIDE);
-  const left = readG1(await key.msm('B1', wide, options), 'B1');
-  demandSame('B1 and B2', left, await subgroupSum(wide));
+  for (let round = 0; round < NARROW_ROUNDS; round++) await ofB2(randomCoefficients(zkey.variables, NARROW));
+  const sums = {
+    A: await key.msm('A', rho, options),
+    B1: await key.msm('B1', rho, options),
+    B2: await ofB2(rho),
+  };
+  await demandSame('B1 and B2', sums.B1, sums.B2);
+  return sums;
 }
 
-/** e(left, G2) = e(G1, right): the same multiple of both generators. */
-function demandSame(what: string, left: G1Point, right: G2Point): void {
-  const same =
-    left.is0() || right.is0()
-      ? left.is0() && right.is0()
-      : bn254.fields.Fp12.eql(
-          bn254.pairingBatch([
-            { g1: left, g2: G2.BASE },
-            { g1: G1.BASE.negate(), g2: right },
-          ]),
-          bn254.fields.Fp12.ONE,
-        );
-  if (!same)
-    throw rejected(`${what}: the points of the two groups are not the same multiples of the generators`);
+async function demandOnCurve(
+  curve: CurveEngine,
+  group: Group,
+  points: Uint8Array,
+  first: number,
+  what: string,
+  options: EngineOptions,
+): Promise<void> {
+  if (options.signal?.aborted) throw new VouchError('cancelled', 'checking the key was cancelled');
+  const bad = await curve.firstOffCurve(group, points, options);
+  if (bad >= 0) throw rejected(`point ${first + bad} of ${what} is not on the curve, or not reduced`);
+}
+
+/** Random coefficients of H's points, and those of the polynomial that they make, without the highest: it is zero. */
+async function quotientCoefficients(
+  size: number,
+  field: FieldEngine,
+  options: EngineOptions,
+): Promise<{ scalars: Uint8Array; h: Uint8Array }> {
+  const scalars = randomCoefficients(size, WIDE);
+  const last = (size - 1) * ELEMENT_BYTES;
+  scalars.fill(0, last);
+  // The coefficient of X^(2N-1) in L_j is w^(2j+1) / 2N, for w of order 2N; with w^2j = -1 / w for j = N - 1 the last
+  // scalar has to be - sum rho_j w^(2j+2).
+  const root = elementBytes((rootOfUnity(Math.log2(size)) * MONTGOMERY_R) % R);
+  const terms = await field.scale(scalars, root, root, options);
+  let sum = 0n;
+  for (let at = 0; at < last; at += ELEMENT_BYTES) sum += readElement(terms, at);
+  writeElement((R - (sum % R)) % R, scalars, last);
+
+  const values = new Uint8Array(2 * size * ELEMENT_BYTES);
+  // In words: moving 32 bytes by subarray costs more than multiplying them.
+  const [from, to] = [new BigUint64Array(scalars.buffer), new BigUint64Array(values.buffer)];
+  for (let at = 0; at < from.length; at++) to[2 * at - (at % 4) + 4] = from[at]!;
+  const h = await field.ntt(values, true, options);
+  return { scalars, h: h.subarray(0, powersCount(size) * ELEMENT_BYTES) };
 }
 
 /** `count` scalars of which the lowest `width` bytes are random, 32 bytes each. */
-function randomCoefficients(count: number, width: number): Uint8Array {
+function randomCoefficients(count: number, width: number): Uint8Array<ArrayBuffer> {
   const bytes = new Uint8Array(count * ELEMENT_BYTES);
   const random = new Uint8Array(Math.min(count * width, RANDOM_BYTES - (RANDOM_BYTES % width)));
   for (let i = 0, at = random.byteLength; i < count; i++, at += width) {
@@ -101,4 +254,7 @@ function randomCoefficients(count: number, width: number): Uint8Array {
   return bytes;
 }
 
+const ONE = elementBytes(1n);
+const GENERATOR = { G1: writeG1(G1.BASE), G2: writeG2(G2.BASE) };
+const negated = (point: Uint8Array) => writeG1(readG1(point, 'sum').negate());
 const rejected = (why: string) => new VouchError('key-rejected', `proving key: ${why}`);

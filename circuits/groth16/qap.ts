@@ -7,10 +7,12 @@ import { VouchError } from '../../protocols/errors.ts';
 import type { EngineOptions, FieldEngine } from './engine.ts';
 import { ELEMENT_BYTES, ENTRY_BYTES, elementBytes, MONTGOMERY_R, R, TWO_ADICITY } from './field.ts';
 import type { R1cs } from './r1cs.ts';
-import type { Zkey } from './zkey.ts';
+import type { ProvingKey } from './zkey.ts';
 
 const ENTRY_WORDS = ENTRY_BYTES / 4;
 const ELEMENT_WORDS = ELEMENT_BYTES / 4;
+/** Entries of a key in memory at a time. */
+const BATCH = 2 ** 16;
 
 export interface Qap {
   readonly variables: number;
@@ -66,18 +68,20 @@ export async function qapOf(r1cs: R1cs, field: FieldEngine, options: EngineOptio
   return { variables, publics, domainSize: 2 ** bits, values, entries: entries.bytes };
 }
 
+/** The entries of the matrix C, as matrix 0: a key has none, because its prover needs none. */
+export function entriesOfC({ terms }: R1cs, { values }: Qap): Uint8Array {
+  const count = terms.matrix.reduce((sum, matrix) => sum + (matrix === 2 ? 1 : 0), 0);
+  const entries = createEntries(count, values);
+  for (let term = 0; term < terms.count; term++)
+    if (terms.matrix[term] === 2) entries.push(0, terms.row[term]!, terms.column[term]!, term);
+  return entries.bytes;
+}
+
 /**
  * Throws `key-rejected` unless the key's shape and its matrices A and B are those of the circuit, as snarkjs lays them
- * out. Does NOT show that the key's points were made from this circuit (that takes the ceremony's file, or having
- * made the key oneself), only that a prover computes with the right matrices.
+ * out. That its points were made from them is check-key.ts's to say.
  */
-export async function checkCircuit(
-  zkey: Zkey,
-  r1cs: R1cs,
-  field: FieldEngine,
-  options: EngineOptions = {},
-): Promise<void> {
-  const qap = await qapOf(r1cs, field, options);
+export async function checkCircuit(zkey: ProvingKey, qap: Qap): Promise<void> {
   for (const [name, member] of [
     ['nVars', 'variables'],
     ['nPublic', 'publics'],
@@ -90,8 +94,15 @@ export async function checkCircuit(
       );
     }
   }
-  if (!equal(zkey.entries, qap.entries))
-    throw new VouchError('key-rejected', 'proving key: its coefficients are not those of the circuit');
+  const wrong = () =>
+    new VouchError('key-rejected', 'proving key: its coefficients are not those of the circuit');
+  const { length } = zkey.range('entries');
+  if (length !== qap.entries.byteLength) throw wrong();
+  for (let at = 0; at < length; at += BATCH * ENTRY_BYTES) {
+    const bytes = new Uint8Array(Math.min(BATCH * ENTRY_BYTES, length - at));
+    await zkey.read('entries', bytes, at);
+    if (!equal(bytes, qap.entries.subarray(at, at + bytes.byteLength))) throw wrong();
+  }
 }
 
 /**

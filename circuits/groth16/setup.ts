@@ -17,6 +17,7 @@ import {
 } from './engine.ts';
 import { ELEMENT_BYTES, ENTRY_BYTES, elementBytes, MONTGOMERY_R, power, R, randomScalar } from './field.ts';
 import { G1, G2, type Group, multiplyG1, multiplyG2, POINT_BYTES, writeG1, writeG2 } from './point.ts';
+import { powersCount, writePowers } from './ptau.ts';
 import { createEntries, type Qap, qapOf } from './qap.ts';
 import { type R1cs, readR1cs } from './r1cs.ts';
 import { type VerificationKey, verificationKey } from './verify.ts';
@@ -55,6 +56,8 @@ export interface SetupOptions extends EngineOptions {
 export interface SetupResult {
   /** The `.zkey` file. */
   readonly zkey: Uint8Array<ArrayBuffer>;
+  /** tau's powers, with which others check the key: a file as ptau.ts writes it. */
+  readonly powers: Uint8Array<ArrayBuffer>;
   readonly verificationKey: VerificationKey;
   readonly insecure: typeof INSECURE_SINGLE_PARTY;
 }
@@ -92,7 +95,14 @@ export async function setup(
     // gamma and delta enter as the generators: a contribution comes after the hash.
     for (const point of [header.points.beta2, G2.BASE]) hash.update(uncompressedG2(point));
     hash.update(uncompressedG1(G1.BASE)).update(uncompressedG2(G2.BASE));
-    const { ic, points } = await multiplyAll(qap, scalars, secrets.delta !== 1n, hash, multiplier, options);
+    const { ic, points, powers } = await multiplyAll(
+      qap,
+      scalars,
+      secrets.delta !== 1n,
+      hash,
+      multiplier,
+      options,
+    );
 
     const circuitHash = hash.digest();
     const content: ZkeyContent = {
@@ -110,6 +120,7 @@ export async function setup(
     };
     return {
       zkey: writeZkey(content),
+      powers: writePowers(Math.log2(qap.domainSize), powers, writeG2(multiplyG2(G2.BASE, secrets.tau))),
       verificationKey: verificationKey(content),
       insecure: INSECURE_SINGLE_PARTY,
     };
@@ -129,6 +140,8 @@ interface KeyScalars {
   readonly H: Uint8Array;
   /** tau^(N+i) - tau^i, which only the circuit hash needs. */
   readonly vanishing: Uint8Array;
+  /** tau^i, which are no part of the key: what it is checked with. */
+  readonly powers: Uint8Array;
 }
 
 /**
@@ -196,12 +209,17 @@ async function evaluate(
     used.splice(used.indexOf(vanishing), 1);
     return vanishing;
   };
+  const ofTau = async () => {
+    const all = await powers(MONTGOMERY_R, powersCount(size));
+    used.splice(used.indexOf(all), 1);
+    return all;
+  };
   // Each computes in one of the engine's threads most of the time.
-  const parts = [matrices(), quotientBasis(), vanish()] as const;
+  const parts = [matrices(), quotientBasis(), vanish(), ofTau()] as const;
   try {
     await Promise.allSettled(parts);
-    const [ofMatrices, H, vanishing] = await Promise.all(parts);
-    return { ...ofMatrices, H, vanishing };
+    const [ofMatrices, H, vanishing, all] = await Promise.all(parts);
+    return { ...ofMatrices, H, vanishing, powers: all };
   } finally {
     for (const vector of used) vector.fill(0);
   }
@@ -268,13 +286,14 @@ async function multiplyAll(
   hash: RunningHash,
   engine: FixedBaseEngine,
   { onProgress, signal }: SetupOptions,
-): Promise<{ ic: Uint8Array; points: Record<Section, Uint8Array> }> {
+): Promise<{ ic: Uint8Array; points: Record<Section, Uint8Array>; powers: Uint8Array }> {
   const publicBytes = (qap.publics + 1) * ELEMENT_BYTES;
   const ic = new Uint8Array((qap.publics + 1) * POINT_BYTES.G1);
   const counts = sectionCounts(qap);
   const points = Object.fromEntries(
     SECTIONS.map((name) => [name, new Uint8Array(counts[name] * POINT_BYTES[SECTION_GROUP[name]])]),
   ) as Record<Section, Uint8Array>;
+  const powers = new Uint8Array(powersCount(qap.domainSize) * POINT_BYTES.G1);
   const { A, B, K, C, H, vanishing } = scalars;
   const jobs: Job[] = [
     { group: 'G1', scalars: K.subarray(0, publicBytes), target: ic, hashedCount: qap.publics + 1 },
@@ -290,6 +309,7 @@ async function multiplyAll(
     { group: 'G2', scalars: B, target: points.B2, hashedCount: counts.B2 },
     ...(contributed ? [{ group: 'G1', scalars: C, target: points.C } as const] : []),
     { group: 'G1', scalars: H, target: points.H },
+    { group: 'G1', scalars: scalars.powers, target: powers },
   ];
   const total = jobs.reduce((sum, job) => sum + job.scalars.byteLength / ELEMENT_BYTES, 0);
   let done = 0;
@@ -319,7 +339,7 @@ async function multiplyAll(
     }
   }
   while (pending.length > 0) await settle();
-  return { ic, points };
+  return { ic, points, powers };
 }
 
 function bigEndian32(value: number): Uint8Array {

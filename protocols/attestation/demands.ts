@@ -134,8 +134,10 @@ export const SnpPolicy = z.strictObject({
   platformFeatures: z
     .array(z.enum(PLATFORM_FEATURES))
     .max(PLATFORM_FEATURES.length)
-    .default([])
-    .describe('what the platform must have turned on; `alias-checked` answers CVE-2024-21944'),
+    .default(['alias-checked'])
+    .describe(
+      'what the platform must have turned on; `alias-checked`, which only firmware with the mitigation says, answers CVE-2024-21944',
+    ),
   revocation: Revocation.default('required'),
   chipIds: z
     .array(z.string().regex(/^(?:[0-9a-f]{16}|[0-9a-f]{128})$/, 'expected 8 or 64 bytes as lower-case hex'))

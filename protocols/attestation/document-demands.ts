@@ -18,8 +18,8 @@ export const CLOCK_SKEW_SECONDS = 60;
 /** What a verifier asks of a document. */
 export interface DocumentQuestion {
   readonly policy: Policy;
-  /** the nonce that the verifier sent, lower-case hex */
-  readonly nonce: string;
+  /** the nonce that the verifier sent, lower-case hex; undefined where he does not know it, which proves no freshness */
+  readonly nonce: string | undefined;
   /** the commitment that the evidence must bind, where the verifier knows one */
   readonly modelCommitment?: string | undefined;
   /** the verifier's clock */
@@ -76,19 +76,24 @@ export function checkBinding(
   { policy, nonce, modelCommitment }: DocumentQuestion,
   { record, omit }: Checklist,
 ): void {
-  record(
-    'binding.nonce',
-    document.nonce === nonce,
-    'replayed',
-    'the nonce in the evidence is compared with the one asked for',
-  );
-  if (modelCommitment === undefined) omit('binding.model-commitment', 'no commitment was expected');
+  if (nonce === undefined)
+    omit('binding.nonce', 'not compared: what the evidence was asked for with is not known here');
+  else {
+    record(
+      'binding.nonce',
+      document.nonce === nonce,
+      'replayed',
+      'the nonce in the evidence is compared with the one asked for',
+    );
+  }
+  const expected = [modelCommitment, policy.commitment].filter((one) => one !== undefined);
+  if (expected.length === 0) omit('binding.model-commitment', 'no commitment was expected');
   else {
     record(
       'binding.model-commitment',
-      document.modelCommitment === modelCommitment,
+      expected.every((one) => document.modelCommitment === one),
       'commitment-mismatch',
-      `expected model commitment ${modelCommitment}, got ${document.modelCommitment ?? 'none'}`,
+      `expected model commitment ${[...new Set(expected)].join(' and ')}, got ${document.modelCommitment ?? 'none'}`,
     );
   }
   const missing = policy.requiredBinding.filter((name) => binding[name] === undefined);

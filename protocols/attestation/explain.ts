@@ -50,6 +50,10 @@ function explainWhole(policy: Policy): string[] {
       : ['Only this code is accepted, each line one build:', ...measurements.map(explainBuild)]),
     policy.debug ? 'Debug mode is accepted: the host can read the memory.' : 'Debug mode is refused.',
     ...(policy.reportData === undefined ? [] : [`The report data must be ${policy.reportData}.`]),
+    ...(policy.vendor === undefined ? [] : [`Only models of the vendor ${policy.vendor} are accepted.`]),
+    ...(policy.commitment === undefined
+      ? []
+      : [`Only the model with the commitment ${policy.commitment} is accepted.`]),
     `In a conversation, evidence counts as fresh for ${policy.maxAgeSeconds} s and must bind ${list(policy.requiredBinding, 'nothing')}.`,
     policy.sealing === 'x-wing'
       ? 'Requests are sealed by X-Wing, which holds against quantum computers, and evidence must bind a key for it.'

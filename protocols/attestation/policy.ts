@@ -8,6 +8,7 @@
  */
 import { z } from 'zod';
 import { canonicalJson, sha256Hex, utf8 } from '../encoding.ts';
+import { FieldElement } from '../envelope.ts';
 import { VouchError } from '../errors.ts';
 import { SEALING_SUITES } from '../sealing.ts';
 import {
@@ -78,6 +79,12 @@ export const Policy = z
       .describe('for how long evidence counts as fresh'),
     simulated: z.boolean().default(false).describe('is SIMULATED evidence accepted? It protects nothing'),
     simulatedRoots: fingerprints(64).default([]).describe('fingerprints of the simulated roots accepted'),
+    vendor: z
+      .string()
+      .regex(/^(?:[0-9a-f]{64}|[A-Za-z0-9_-]{43})$/, "expected a vendor's public key or fingerprint")
+      .optional()
+      .describe("for clients: whose models are accepted, by the vendor's public key or its fingerprint"),
+    commitment: FieldElement.optional().describe('for clients: the one model that is accepted'),
     requiredBinding: z
       .array(z.enum(BINDINGS))
       .max(BINDINGS.length)
@@ -163,7 +170,13 @@ export const BUILT_IN = {
       septVeDisable: false,
       serviceTds: 'any',
     },
-    amd: { maximumVmpl: 3, migration: true, uncommittedFirmware: true, revocation: 'if-present' },
+    amd: {
+      maximumVmpl: 3,
+      migration: true,
+      uncommittedFirmware: true,
+      platformFeatures: [],
+      revocation: 'if-present',
+    },
     gpu: {
       switchEvidence: 'if-present',
       rims: 'if-present',

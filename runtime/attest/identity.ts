@@ -6,24 +6,17 @@ import { bindGpu, type EvidenceDocument, evidenceDocument } from '../../protocol
 import { gpuNonce, reportData } from '../../protocols/attestation/report-data.ts';
 import { generateSigner, type Signer } from '../../protocols/cose.ts';
 import { fromHex, hex, randomBytes } from '../../protocols/encoding.ts';
-import {
-  createReplayGuard,
-  generateSealingKeyPair,
-  type ReplayGuard,
-  type SealingKeyPair,
-} from '../../protocols/sealing.ts';
 import type { Role } from '../../protocols/subjects.ts';
 import type { Provider } from './provider.ts';
 import { providerOf } from './providers.ts';
+import { createSealingKeys, type SealingKeys, type SealingKeysOptions } from './sealing-keys.ts';
 
 export interface Identity {
   readonly id: string;
   readonly measurement: string;
-  /** X25519, then X-Wing */
-  readonly sealing: readonly [SealingKeyPair, SealingKeyPair];
+  /** they change before their replay guard is full */
+  readonly sealing: SealingKeys;
   readonly signer: Signer;
-  /** one guard for all sealing keys */
-  readonly replays: ReplayGuard;
   /** Fresh evidence over the verifier's nonce (hex) and, where a model is served, its commitment. */
   evidence(nonce: string, modelCommitment?: string): Promise<EvidenceDocument>;
 }
@@ -33,6 +26,8 @@ export interface IdentityOptions {
   readonly provider?: Provider | undefined;
   /** whether the process uses GPUs at the time of asking */
   readonly hasGpus?: () => boolean;
+  /** how long sealing keys are good */
+  readonly keys?: SealingKeysOptions | undefined;
   /** digests of the collateral that belongs to this host's evidence */
   readonly collateral?: readonly string[] | undefined;
 }
@@ -41,22 +36,21 @@ export interface IdentityOptions {
 export async function createIdentity(
   role: Role,
   id: string,
-  { provider: given, hasGpus, collateral }: IdentityOptions = {},
+  { provider: given, hasGpus, collateral, keys }: IdentityOptions = {},
 ): Promise<Identity> {
   const provider = given ?? (await providerOf());
-  const [classic, hybrid, signer, measurement] = await Promise.all([
-    generateSealingKeyPair(),
-    generateSealingKeyPair('x-wing'),
+  const [sealing, signer, measurement] = await Promise.all([
+    createSealingKeys(keys),
     generateSigner(),
     provider.measurement(role),
   ]);
   return {
     id,
     measurement,
-    sealing: [classic, hybrid],
+    sealing,
     signer,
-    replays: createReplayGuard(),
     async evidence(nonce, modelCommitment) {
+      const [classic, hybrid] = sealing.current;
       const asked = {
         nonce: fromHex(nonce, 'nonce'),
         hpkeKey: classic.publicKey,

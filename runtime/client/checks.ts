@@ -14,6 +14,14 @@ export function checkLines(checks: readonly PrintedCheck[]): string[] {
   );
 }
 
+/** The ids of what was not compared, because there was nothing to compare it with. */
+export const skippedChecks = (checks: readonly PrintedCheck[]): string[] =>
+  checks.filter(({ status }) => status === 'skipped').map(({ id }) => id);
+
+/** The same in a line, which stands under every verdict. */
+export const notChecked = (checks: readonly PrintedCheck[]): string =>
+  `not checked: ${skippedChecks(checks).join(', ') || 'nothing was left out'}`;
+
 /** How many of them passed, and how many were skipped, in a few words. */
 export function checkCount(checks: readonly PrintedCheck[]): string {
   const count = (wanted: Check['status']) => checks.filter(({ status }) => status === wanted).length;

@@ -2,7 +2,9 @@
  * How a long job shows itself: bars on a terminal, plain lines elsewhere, always on stderr so that stdout
  * stays a program's.
  */
+
 import { MultiBar, type SingleBar } from 'cli-progress';
+import { printable, printableLines } from '../../protocols/printable.ts';
 
 export interface Progress {
   /** Shows how far the part of this name is; it appears on first use. `note` says what is counted, or how it ended. */
@@ -21,7 +23,13 @@ const LINE_MS = 2_000;
 
 /** Bars when `stream` is a terminal, else few lines: the beginning of a part, now and then, and its end. */
 export function createProgress(stream: NodeJS.WriteStream = process.stderr): Progress {
-  return stream.isTTY ? bars(stream) : lines(stream);
+  const shown = stream.isTTY ? bars(stream) : lines(stream);
+  return {
+    // Names of workers and phases come from others.
+    set: (name, done, total, note = '') => shown.set(printable(name), done, total, printable(note)),
+    line: (text) => shown.line(printableLines(text)),
+    stop: () => shown.stop(),
+  };
 }
 
 /** `12/19 shards`; a part of one piece is only begun or done. */

@@ -4,11 +4,12 @@
  * which needs no network.
  */
 import { type Architecture, parseArchitecture } from '../../circuits/model/architecture.ts';
+import { demandRows } from '../../circuits/model/size.ts';
 import { encodeTestSet, type TestSet } from '../../circuits/model/test-set.ts';
 import type { Policy } from '../../protocols/attestation/policy.ts';
-import type { ModelManifest } from '../../protocols/enclave.ts';
 import { canonicalJson } from '../../protocols/encoding.ts';
 import { messageOf, VouchError } from '../../protocols/errors.ts';
+import type { ModelManifest } from '../../protocols/manifest.ts';
 import type { Phase, ProofProgress, PublishedProof, QualityStatement } from '../../protocols/proof.ts';
 import { demandWritable, writeWhole } from '../home/files.ts';
 import { folder } from '../home/home.ts';
@@ -25,8 +26,9 @@ import {
   prepareKey,
   verificationKeyDigest,
 } from '../prove/setup.ts';
-import { type ProofCheck, requestProof, verifyProof } from './client.ts';
+import { type ProofCheck, verifyProof } from './client.ts';
 import type { Progress } from './progress.ts';
+import { requestProof } from './proof-request.ts';
 import { dropTicket, keepTicket } from './tickets.ts';
 
 /** After this long without a word from a coordinator the client says so. */
@@ -45,7 +47,8 @@ export interface PreparedStatement {
 
 /**
  * Compiles the circuit, takes its key or makes one, and stores key and test set where the coordinator finds
- * them. Throws `bad-input` for a threshold above the number of rows.
+ * them. Throws `bad-input` for a threshold above the number of rows, `too-large` for more rows than a
+ * proof may have.
  */
 export async function prepareStatement(
   bus: Bus,
@@ -60,6 +63,7 @@ export async function prepareStatement(
     );
   }
   const architecture = parseArchitecture(manifest.architecture);
+  demandRows(architecture, rows);
   progress.set('compiling', 0, 1);
   const circuit = await prepareCircuit(architecture, testSet, cancellation);
   progress.set('compiling', 1, 1, circuit.cached ? 'cached' : '');
@@ -68,20 +72,22 @@ export async function prepareStatement(
     onProgress: ({ done, total }) => total > 0 && progress.set('making the key', done, total, 'points'),
   });
   if (key.cached) progress.set('making the key', 1, 1, 'cached');
-  const stored = await putBlob(bus, key.zkey, {
-    ...cancellation,
-    onProgress: (done, total) =>
-      progress.set('uploading', Math.ceil(done / 2 ** 20), Math.ceil(total / 2 ** 20), 'MiB'),
-  });
+  const upload = (bytes: Uint8Array) =>
+    putBlob(bus, 'keys', bytes, {
+      ...cancellation,
+      onProgress: (done, total) =>
+        progress.set('uploading', Math.ceil(done / 2 ** 20), Math.ceil(total / 2 ** 20), 'MiB'),
+    });
   const statement: QualityStatement = {
     statement: 'quality',
     model: manifest.name,
     commitment: manifest.commitment,
     threshold,
     rows,
-    testSet: (await putBlob(bus, encodeTestSet(testSet), cancellation)).digest,
+    testSet: (await putBlob(bus, 'testSets', encodeTestSet(testSet), cancellation)).digest,
     circuit: circuit.digest,
-    key: stored.digest,
+    key: (await upload(key.zkey)).digest,
+    powers: (await upload(key.powers)).digest,
   };
   return { statement, circuit, key };
 }
@@ -181,7 +187,7 @@ export async function judgeProof(
         : `key and circuit: unproven, whoever made the key could forge; --trust-key ${digest} accepts it`,
   );
   return {
-    accepted: all.every(({ status }) => status === 'pass'),
+    accepted: all.every(({ status }) => status !== 'fail'),
     checks: all,
     key: { digest, link, mark },
   };

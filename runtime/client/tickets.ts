@@ -8,7 +8,7 @@ import { VouchError } from '../../protocols/errors.ts';
 import { token } from '../../protocols/subjects.ts';
 import { readTextIfThere, removeFile, writeWhole } from '../home/files.ts';
 import { folder } from '../home/home.ts';
-import type { ProofTicket } from './client.ts';
+import type { ProofTicket } from './proof-request.ts';
 
 const Ticket = z.strictObject({ job: Id, secret: Digest });
 const fileOf = (job: string): string => folder('requests', `${token(job, 'job')}.json`);

@@ -8,7 +8,7 @@ import { filters, lastToken, token } from '../../protocols/subjects.ts';
 import { demandWritable, writeWhole } from '../home/files.ts';
 import { encodeChain, knownAuditKey, readChainFile, storedRecords } from '../roles/audit-log.ts';
 import { networked, type OptionsOf } from './declaration.ts';
-import { asClient, networkOf } from './network.ts';
+import { asAuditor, networkOf } from './network.ts';
 import { type Print, print } from './terminal.ts';
 
 const declared = (command: Command) =>
@@ -61,7 +61,7 @@ export async function auditCommand(
 }
 
 function fetchLogs(options: AuditCommand): Promise<Log[]> {
-  return asClient(networkOf(options), async (bus) => {
+  return asAuditor(networkOf(options), async (bus) => {
     const found =
       options.broker === undefined
         ? [...(await bus.subjectsOf(STREAMS.audits.name, filters.audits)).keys()].map(lastToken).sort()

@@ -1,6 +1,6 @@
 /** `vouch cancel`: takes back a proof that was asked for from this home. */
 import type { Command } from '@commander-js/extra-typings';
-import { cancelProof } from '../client/client.ts';
+import { cancelProof } from '../client/proof-request.ts';
 import { dropTicket, readTicket } from '../client/tickets.ts';
 import { networked } from './declaration.ts';
 import { asClient, type Network, networkOf } from './network.ts';

@@ -1,18 +1,40 @@
 /**
  * `vouch zkey`, `vouch wtns` and `vouch r1cs`: twins of the snarkjs commands that a Groth16 user needs every day, with the
- * same arguments, defaults and files. What only snarkjs has is named in snarkjs-words.ts.
+ * same arguments, defaults and files. What only snarkjs has is named in snarkjs-words.ts. Of a key its contributions are not
+ * looked at: whether nobody knows its secrets is snarkjs's `zkey verify` to say.
  */
 import type { Command } from '@commander-js/extra-typings';
-import { demandWritable, writeWhole } from '../home/files.ts';
+import { checkKey } from '../../circuits/groth16/check-key.ts';
+import { openPowers } from '../../circuits/groth16/ptau.ts';
+import { readR1cs } from '../../circuits/groth16/r1cs.ts';
+import { openZkey } from '../../circuits/groth16/zkey.ts';
+import { openFile } from '../home/file-source.ts';
+import { demandWritable, readNamed, writeWhole } from '../home/files.ts';
 import { infoLines } from '../msm/drop-in.ts';
+import { createPool } from '../msm/threads/pool.ts';
 import { groth16, type Input, type ProofLike, r1cs, wtns, zKey } from '../prove/prover.ts';
+import { type OptionsOf, whole } from './declaration.ts';
 import { readJson, writeJson } from './json-files.ts';
 import { interruption, type Print, print, say } from './terminal.ts';
 
 /** Files that anybody may read. */
 const PUBLIC = { mode: 0o644 };
 
+const threaded = (command: Command) =>
+  command.option('--threads <n>', "default: the machine's cores", whole(1, 64));
+
 export function defineZkey(command: Command): void {
+  threaded(
+    command
+      .command('verify')
+      .description('whether a key is made from a circuit and powers of tau, whole; not its contributions'),
+  )
+    .argument('[r1cs]', 'the circuit', 'circuit.r1cs')
+    .argument('[ptau]', 'the powers of tau, prepared or not', 'powersoftau.ptau')
+    .argument('[zkey]', 'the proving key', 'circuit_final.zkey')
+    .action((circuit, ptau, zkey, options) =>
+      verifyKeyFiles({ r1cs: circuit, ptau, zkey }, options, print, interruption()),
+    );
   const exported = command.command('export').description('what a proving key holds, for verifiers');
   exported
     .command('verificationkey')
@@ -42,6 +64,23 @@ export function defineZkey(command: Command): void {
       const given = readJson(proof, 'proof') as ProofLike;
       print(await groth16.exportSolidityCallData(given, readJson(signals, 'public signals') as string[]));
     });
+}
+
+/** Prints that the key is right. Throws `key-rejected` naming the section that is not. */
+export async function verifyKeyFiles(
+  files: { readonly r1cs: string; readonly ptau: string; readonly zkey: string },
+  { threads }: OptionsOf<typeof threaded>,
+  print: Print,
+  signal: AbortSignal,
+): Promise<void> {
+  await using keyFile = await openFile(files.zkey, 'proving key');
+  await using powersFile = await openFile(files.ptau, 'powers of tau');
+  const circuit = readR1cs(readNamed(files.r1cs, 'circuit'));
+  const [zkey, powers] = [await openZkey(keyFile), await openPowers(powersFile)];
+  await using pool = await createPool({ threads });
+  const key = await pool.ready(zkey, { signal });
+  await checkKey(zkey, circuit, powers, { key, curve: pool, field: pool }, { signal });
+  print('OK!');
 }
 
 export function defineWtns(command: Command): void {

@@ -59,6 +59,11 @@ const COMMANDS: readonly Entry[] = [
   { name: 'policy', description: 'what is demanded of evidence', load: () => import('./policy.ts') },
   { name: 'model', description: 'models of your own', load: () => import('./model.ts') },
   {
+    name: 'vendor',
+    description: 'the key that signs your models, and by which clients know them',
+    load: () => import('./vendor.ts'),
+  },
+  {
     name: 'setup',
     description:
       'make a key the ceremony way: from a public powers-of-tau file and a contribution, with snarkjs',
@@ -66,12 +71,12 @@ const COMMANDS: readonly Entry[] = [
   },
   {
     name: 'groth16',
-    description: "Groth16 with snarkjs's files, as its g16p, g16f and g16v",
+    description: "Groth16 with snarkjs's files, as its g16p, g16f, g16v and zkv",
     load: () => import('./groth16.ts'),
   },
   {
     name: 'zkey',
-    description: "what a snarkjs proving key holds, exported as snarkjs's zkev, zkesv and zkesc do",
+    description: "proving keys: verified, and exported as snarkjs's zkev, zkesv and zkesc do",
     load: async () => ({ define: (await import('./circuit-files.ts')).defineZkey }),
   },
   {
@@ -93,6 +98,11 @@ const COMMANDS: readonly Entry[] = [
     name: 'creds',
     description: 'make what actors on another host need: credentials, policies, a SIMULATED platform',
     load: () => import('./creds.ts'),
+  },
+  {
+    name: 'revoke',
+    description: 'void the credentials of an id, at once on a server that runs here',
+    load: () => import('./revoke.ts'),
   },
 ];
 

@@ -11,6 +11,16 @@ export type OptionsOf<Declare extends (command: Command) => { opts(): unknown }>
   ReturnType<Declare>['opts']
 >;
 
+/** Heard when it is parsed, by this process and by those that it starts. */
+export const vulnerableOption = () =>
+  new Option(
+    '--allow-vulnerable-server',
+    'use a nats-server on which clients can do what they have no right to',
+  ).argParser(() => {
+    process.env.VOUCH_ALLOW_VULNERABLE_SERVER = '1';
+    return true;
+  });
+
 /** Of every command that speaks to NATS; defaults are those of the last `npm start`. */
 export const networked = (command: Command) =>
   command
@@ -18,7 +28,8 @@ export const networked = (command: Command) =>
     .option(
       '--creds <path>',
       'a .creds file or a folder of <role>_<id>.creds; default: that of .vouch/context.json',
-    );
+    )
+    .addOption(vulnerableOption());
 
 /** Of every command that judges evidence. */
 export const judging = (command: Command) =>
@@ -29,6 +40,13 @@ export const judging = (command: Command) =>
     )
     .option('--at <time>', 'judge as of this time, such as 2025-01-31T00:00:00Z; default: now')
     .option('--nonce <hex>', 'what the evidence was asked for with, where you know it');
+
+/** The same of those that rely on a model's name. */
+export const pinning = (command: Command) =>
+  networked(command).option(
+    '--vendor <key>',
+    "the vendor's public key or fingerprint; default: the one that was seen first, in .vouch/vendors.json",
+  );
 
 /** The reader of a whole number within bounds, both included. */
 export const whole =

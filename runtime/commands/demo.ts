@@ -1,7 +1,7 @@
 /** `vouch demo`: the main job, end to end, as `npm start` runs it. */
 import type { Command } from '@commander-js/extra-typings';
 import { VouchError } from '../../protocols/errors.ts';
-import { allowSimulator, type OptionsOf, simulatedOption, whole } from './declaration.ts';
+import { allowSimulator, type OptionsOf, simulatedOption, vulnerableOption, whole } from './declaration.ts';
 import { aborted, interruption, print, say } from './terminal.ts';
 
 const declared = (command: Command) =>
@@ -23,6 +23,7 @@ const declared = (command: Command) =>
     )
     .option('--workers <n>', 'MSM workers', whole(1, 64), 2)
     .option('--verbose', 'print every check, not only how many there are', false)
+    .addOption(vulnerableOption())
     .addOption(simulatedOption);
 
 export const define = (command: Command) => declared(command).action(run);

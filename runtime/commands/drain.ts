@@ -11,7 +11,7 @@ import { connect } from '../nats/connect.ts';
 import { ask } from '../nats/service.ts';
 import { networked } from './declaration.ts';
 import { type Network, networkOf } from './network.ts';
-import { type Print, print } from './terminal.ts';
+import { type Print, print, say } from './terminal.ts';
 
 export const define = (command: Command) =>
   networked(command)
@@ -32,7 +32,7 @@ export async function drainCommand(
   if (!DRAINABLE.some((known) => known === role))
     throw new VouchError('bad-input', `drain: expected a role among ${DRAINABLE.join(', ')}, got ${role}`);
   const own = idIn(creds, 'supervisor') ?? OPERATOR;
-  const bus = await connect({ url, creds: await credentials('supervisor', own, creds) });
+  const bus = await connect({ url, creds: await credentials('supervisor', own, creds), warn: say });
   try {
     const subject = subjects.control(role, id, 'drain');
     const question = { subject, source: `supervisor.${own}`, body: {} };

@@ -3,20 +3,24 @@ import type { Command } from '@commander-js/extra-typings';
 import { parseArchitecture } from '../../circuits/model/architecture.ts';
 import { VouchError } from '../../protocols/errors.ts';
 import { readApplications } from '../client/applications.ts';
+import { notChecked, skippedChecks } from '../client/checks.ts';
 import { infer, verifyService } from '../client/client.ts';
-import { demandWritableFolder, readText, writeWhole } from '../home/files.ts';
+import { keepDecision } from '../client/decisions.ts';
+import { acquaint } from '../client/pins.ts';
+import { demandWritableFolder, readText } from '../home/files.ts';
 import { folder } from '../home/home.ts';
+import type { Log } from '../home/log.ts';
 import { kitOf } from '../installation/credentials.ts';
 import { findPolicy } from '../installation/policies.ts';
 import { readManifest } from '../models/obtain.ts';
-import { networked, type OptionsOf } from './declaration.ts';
+import { type OptionsOf, pinning } from './declaration.ts';
 import { asClient, type Network, networkOf } from './network.ts';
-import { type Print, print } from './terminal.ts';
+import { type Print, print, say } from './terminal.ts';
 
 const MAX_INPUT_BYTES = 64 * 1024 * 1024;
 
 const declared = (command: Command) =>
-  networked(command)
+  pinning(command)
     .argument('<model>')
     .argument(
       '<file>',
@@ -26,39 +30,61 @@ const declared = (command: Command) =>
       '--policy <name>',
       "what the enclave's evidence has to satisfy: genuine, strict or a file; default: this installation's",
     )
+    .option(
+      '--receipts <folder>',
+      'where each decision is kept for vouch verify FOLDER: receipt, application, answer, nonces, salts; default: .vouch/receipts',
+    )
     .option('--json', 'one JSON object per application', false);
 
 export const define = (command: Command) =>
   declared(command).action((model, file, options) =>
-    inferCommand(model, file, { ...options, ...networkOf(options) }, print),
+    inferCommand(model, file, { ...options, ...networkOf(options) }, print, say),
   );
 
 /** One line per application. All rows are read and checked before the first is sealed. */
 export async function inferCommand(
   model: string,
   file: string,
-  options: Network & Pick<OptionsOf<typeof declared>, 'policy' | 'json'>,
+  options: Network & Pick<OptionsOf<typeof declared>, 'policy' | 'json' | 'vendor' | 'receipts'>,
   print: Print,
+  say: Log = () => {},
 ): Promise<void> {
-  await demandWritableFolder(folder('receipts'));
+  const kept = options.receipts ?? folder('receipts');
+  await demandWritableFolder(kept);
   const text = file === '-' ? await readStdin() : readText(file, 'applications', MAX_INPUT_BYTES);
   const policy = findPolicy('inference', options.policy, kitOf(options.creds));
   await asClient(options, async (bus, source) => {
-    const { architecture } = await readManifest(bus, model);
-    const rows = readApplications(text, parseArchitecture(architecture).preprocessing);
-    const service = await verifyService(bus, source, model, policy);
+    const published = await readManifest(bus, model);
+    await acquaint(published, { vendor: options.vendor, policy, say });
+    const { preprocessing } = parseArchitecture(published.manifest.architecture);
+    const rows = readApplications(text, preprocessing);
+    const service = await verifyService(bus, source, model, policy, published);
+    let left = '';
     for (const row of rows) {
-      const { answer, bundle, receipt } = await infer(bus, source, service, policy, row);
-      const { decision, label, logits, provider, receiptId } = answer;
-      const saved = folder('receipts', `${receiptId}.cose`);
-      await writeWhole(saved, bundle);
-      const evidence = receipt.claims?.label;
+      const made = await infer(bus, source, service, policy, row);
+      const { decision, label, answers, scores, provider, receiptId } = made.answer;
+      const saved = await keepDecision(kept, service, row, made);
+      const evidence = made.receipt.claims?.label;
+      const { checks } = made.receipt;
+      const held = scores === undefined ? {} : { scores };
       print(
         options.json
-          ? { decision, label, logits, provider, receiptId, receipt: saved, evidence }
+          ? {
+              decision,
+              label,
+              answers,
+              ...held,
+              provider,
+              receiptId,
+              receipt: saved,
+              evidence,
+              notChecked: skippedChecks(checks),
+            }
           : `${label}\t${evidence}\t${saved}`,
       );
+      left = notChecked(checks);
     }
+    say(left);
   });
 }
 

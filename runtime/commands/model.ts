@@ -4,16 +4,20 @@
  */
 import type { Command } from '@commander-js/extra-typings';
 import { token } from '../../protocols/subjects.ts';
+import { DEFAULT_TERMS } from '../../protocols/terms.ts';
 import { readNamed } from '../home/files.ts';
+import type { Log } from '../home/log.ts';
 import { credentials, idIn } from '../installation/credentials.ts';
 import { writePolicies } from '../installation/policies.ts';
 import { parseSplit, publishModel } from '../models/publish.ts';
+import { readTerms } from '../models/terms.ts';
 import { readRows } from '../models/test-sets.ts';
 import { commitOnnx } from '../models/vendor.ts';
+import { vendorName, vendorSigner } from '../models/vendor-key.ts';
 import { connect } from '../nats/connect.ts';
 import { networked, type OptionsOf } from './declaration.ts';
 import { type Network, networkOf } from './network.ts';
-import { type Print, print } from './terminal.ts';
+import { type Print, print, say } from './terminal.ts';
 
 const MAX_ONNX_BYTES = 64 * 1024 * 1024;
 const PROVISIONER = 'host-1';
@@ -28,6 +32,10 @@ const declared = (command: Command) =>
       'split the key: any k of n key-brokers (broker-1 to broker-n, or named: 2/a,b,c) give it back',
       '1/1',
     )
+    .option(
+      '--terms <file>',
+      'JSON: what may be asked of it, and what answers hold; what it leaves out is the default',
+    )
     .option('--json', 'one JSON object', false);
 
 export function define(command: Command): void {
@@ -36,7 +44,7 @@ export function define(command: Command): void {
       .command('add')
       .description('publish an ONNX file: quantised, committed, sealed, its key with this host key-broker'),
   ).action((name, file, options) =>
-    addModelCommand(name, file, { ...options, ...networkOf(options) }, print),
+    addModelCommand(name, file, { ...options, ...networkOf(options) }, print, say),
   );
 }
 
@@ -45,31 +53,47 @@ export async function addModelCommand(
   file: string,
   options: Network & Omit<OptionsOf<typeof declared>, keyof Network>,
   print: Print,
+  say: Log = () => {},
 ): Promise<void> {
   token(name, 'model');
   const split = parseSplit(options.brokers);
+  const terms = options.terms === undefined ? DEFAULT_TERMS : readTerms(options.terms);
   const onnx = readNamed(file, 'ONNX', MAX_ONNX_BYTES);
   const made = await commitOnnx(name, onnx, readRows(options.data));
   const id = idIn(options.creds, 'provisioner') ?? PROVISIONER;
   const bus = await connect({
     url: options.url,
     creds: await credentials('provisioner', id, options.creds),
+    warn: say,
   });
   try {
     const { release } = await writePolicies();
+    const vendor = await vendorSigner(say);
     const { commitment, shares } = await publishModel(bus, `provisioner.${id}`, {
       name,
       model: made.model,
       policy: release,
       split,
+      terms,
+      vendor,
     });
     const { correct, baseline, testSet } = made;
     const rows = testSet.labels.length;
+    const { fingerprint } = vendorName(vendor);
     const held = shares && `${shares.threshold} of ${shares.brokers.map((each) => each.id).join(', ')}`;
-    if (options.json) print({ name, commitment, rows, correct, baseline, ...(shares ? { shares } : {}) });
+    if (options.json)
+      print({
+        name,
+        commitment,
+        rows,
+        correct,
+        baseline,
+        ...(shares ? { shares } : {}),
+        vendor: fingerprint,
+      });
     else {
       print(
-        `${name}\tcommitment ${commitment}\t${correct} of ${rows} test rows, a constant answer ${baseline}${held ? `\tkey with ${held}` : ''}`,
+        `${name}\tcommitment ${commitment}\t${correct} of ${rows} test rows, a constant answer ${baseline}${held ? `\tkey with ${held}` : ''}\tvendor ${fingerprint}`,
       );
     }
   } finally {

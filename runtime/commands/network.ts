@@ -6,6 +6,7 @@ import type { Bus } from '../nats/bus.ts';
 import { connect } from '../nats/connect.ts';
 import { closeSnarkjs } from '../prove/snarkjs.ts';
 import type { networked, OptionsOf } from './declaration.ts';
+import { say } from './terminal.ts';
 
 /** `--nats` and `--creds`, as typed. */
 export type NetworkOptions = OptionsOf<typeof networked>;
@@ -23,17 +24,23 @@ export function networkOf({ nats, creds }: NetworkOptions): Network {
   return { url: running.url, creds: creds ?? running.creds };
 }
 
-const CLIENT = 'client-1';
-
 /** Connects as a client, runs `work` with the client's name for envelopes, and disconnects whatever happens. */
-export async function asClient<T>(
+export const asClient = <T>(network: Network, work: (bus: Bus, source: string) => Promise<T>): Promise<T> =>
+  as('client', network, work);
+
+/** The same as somebody who may read the brokers' audit records, and nothing else. */
+export const asAuditor = <T>(network: Network, work: (bus: Bus, source: string) => Promise<T>): Promise<T> =>
+  as('auditor', network, work);
+
+async function as<T>(
+  role: 'client' | 'auditor',
   { url, creds }: Network,
   work: (bus: Bus, source: string) => Promise<T>,
 ): Promise<T> {
-  const id = idIn(creds, 'client') ?? CLIENT;
-  const bus = await connect({ url, creds: await credentials('client', id, creds) });
+  const id = idIn(creds, role) ?? `${role}-1`;
+  const bus = await connect({ url, creds: await credentials(role, id, creds), warn: say });
   try {
-    return await work(bus, `client.${id}`);
+    return await work(bus, `${role}.${id}`);
   } finally {
     await bus.close();
     await closeSnarkjs();

@@ -3,6 +3,8 @@ import { existsSync } from 'node:fs';
 import type { Command } from '@commander-js/extra-typings';
 import { parseArchitecture } from '../../circuits/model/architecture.ts';
 import { VouchError } from '../../protocols/errors.ts';
+import { notChecked } from '../client/checks.ts';
+import { acquaint } from '../client/pins.ts';
 import { createProgress } from '../client/progress.ts';
 import {
   awaitStatement,
@@ -18,7 +20,7 @@ import { findPolicy } from '../installation/policies.ts';
 import { readManifest } from '../models/obtain.ts';
 import { readRows, testSetOf, usefulThreshold } from '../models/test-sets.ts';
 import { testFile } from '../models/vendor.ts';
-import { networked, type OptionsOf, whole } from './declaration.ts';
+import { type OptionsOf, pinning, whole } from './declaration.ts';
 import { asClient, type Network, networkOf } from './network.ts';
 import { interruption, type Print, print, say } from './terminal.ts';
 
@@ -31,7 +33,7 @@ export function testSetFile(model: string, given: string | undefined): string {
 }
 
 const declared = (command: Command) =>
-  networked(command)
+  pinning(command)
     .argument('<model>')
     .option('--test-set <file>', 'labelled rows; default: those that this host keeps for the model')
     .option(
@@ -61,24 +63,30 @@ export async function proveCommand(
   const policy = findPolicy('prover', options.policy, kitOf(options.creds));
   const rows = readRows(testSetFile(model, options.testSet));
   await asClient(options, async (bus, source) => {
-    const manifest = await readManifest(bus, model);
+    const published = await readManifest(bus, model);
+    const { manifest } = published;
+    await acquaint(published, { vendor: options.vendor, policy, say });
     const testSet = testSetOf(rows, parseArchitecture(manifest.architecture));
-    const threshold = options.threshold ?? usefulThreshold(testSet);
+    const threshold = options.threshold ?? usefulThreshold(testSet, manifest.terms);
     const progress = createProgress();
     try {
       const prepared = await prepareStatement(bus, { manifest, testSet, threshold }, { progress, signal });
-      const published = await awaitStatement(bus, source, prepared, { progress, signal });
-      const verdict = await judgeProof(published, {
+      const proof = await awaitStatement(bus, source, prepared, { progress, signal });
+      const verdict = await judgeProof(proof, {
         policy,
         modelCommitment: manifest.commitment,
         testSet: () => testSet,
       });
-      const file = await saveProof(published, options.out);
+      const file = await saveProof(proof, options.out);
       progress.stop();
       const failed = verdict.checks.find(({ status }) => status === 'fail');
       if (failed) throw new VouchError('proof-rejected', `${file}: ${failed.id}: ${failed.detail}`);
-      if (options.json) print(published);
-      else print(`verified\tat least ${threshold} of ${rows.length} rows\t${file}`);
+      if (options.json) print(proof);
+      else {
+        const proved = proof.record.statement;
+        print(`verified\tat least ${proved.threshold} of ${proved.rows} rows\t${file}`);
+      }
+      say(notChecked(verdict.checks));
       say(`key ${keyAudience(prepared.key.mark)}`);
     } finally {
       progress.stop();

@@ -1,11 +1,12 @@
 /** `vouch setup`: the ceremony path, by snarkjs; the key replaces the single-party key of that circuit. */
 import type { Command } from '@commander-js/extra-typings';
-import { openPowersOfTau, type PowersOfTau } from '../../circuits/groth16/ptau.ts';
+import { cutPowers, openPowersOfTau, type PowersOfTau } from '../../circuits/groth16/ptau.ts';
 import { domainBits } from '../../circuits/groth16/qap.ts';
 import { readR1cs } from '../../circuits/groth16/r1cs.ts';
 import { readZkey } from '../../circuits/groth16/zkey.ts';
 import { parseArchitecture } from '../../circuits/model/architecture.ts';
 import { VouchError } from '../../protocols/errors.ts';
+import { acquaint } from '../client/pins.ts';
 import { openFile } from '../home/file-source.ts';
 import { readNamed } from '../home/files.ts';
 import type { Log } from '../home/log.ts';
@@ -14,13 +15,13 @@ import { readManifest } from '../models/obtain.ts';
 import { readRows, testSetOf } from '../models/test-sets.ts';
 import { CEREMONY, demandKeyRememberable, prepareCircuit, rememberKey } from '../prove/setup.ts';
 import { ceremonyKey, closeSnarkjs } from '../prove/snarkjs.ts';
-import { networked, type OptionsOf } from './declaration.ts';
+import { type OptionsOf, pinning } from './declaration.ts';
 import { asClient, type Network, networkOf } from './network.ts';
 import { testSetFile } from './prove.ts';
 import { interruption, say as sayAloud } from './terminal.ts';
 
 const declared = (command: Command) =>
-  networked(command)
+  pinning(command)
     .requiredOption('--ptau <file>', 'a .ptau file prepared for phase 2')
     .option('--model <name>', 'the model, as published; default: that of the last npm start')
     .option('--test-set <file>', 'labelled rows; default: those that this host keeps for the model');
@@ -51,9 +52,11 @@ export async function setupCommand(
   const model = options.model ?? readRunning().model;
   if (model === undefined) throw new VouchError('bad-input', 'setup: expected --model NAME, got none');
   const rows = readRows(testSetFile(model, options.testSet));
-  const architecture = await asClient(options, async (bus) =>
-    parseArchitecture((await readManifest(bus, model)).architecture),
-  );
+  const architecture = await asClient(options, async (bus) => {
+    const published = await readManifest(bus, model);
+    await acquaint(published, { vendor: options.vendor, say });
+    return parseArchitecture(published.manifest.architecture);
+  });
   say('compiling the circuit');
   const circuit = await prepareCircuit(architecture, testSetOf(rows, architecture), { signal });
   const r1cs = readNamed(circuit.r1csPath, 'circuit');
@@ -67,7 +70,9 @@ export async function setupCommand(
   try {
     const zkey = await ceremonyKey(r1cs, options.ptau, say);
     readZkey(zkey);
-    await rememberKey(circuit.digest, zkey, { origin: 'ceremony', mark: CEREMONY });
+    await using file = await openFile(options.ptau, 'powers of tau');
+    const powers = await cutPowers(file, needed);
+    await rememberKey(circuit.digest, { zkey, powers }, { origin: 'ceremony', mark: CEREMONY });
   } finally {
     await closeSnarkjs();
   }

@@ -7,6 +7,8 @@ const TWINS: Readonly<Record<string, readonly string[]>> = {
   g16f: ['groth16', 'fullprove'],
   g16i: ['groth16', 'fullprove'],
   g16v: ['groth16', 'verify'],
+  zkv: ['zkey', 'verify'],
+  zkvr: ['zkey', 'verify'],
   zkev: ['zkey', 'export', 'verificationkey'],
   zkesv: ['zkey', 'export', 'solidityverifier'],
   zkesc: ['zkey', 'export', 'soliditycalldata'],
@@ -27,7 +29,14 @@ const ONLY_THERE: readonly (readonly string[])[] = [
     'zkey contribute',
     'zkey beacon',
   ],
-  ...['zkey verify', 'zkey bellman', 'zkey import', 'zkey export json', 'zkey export bellman', 'wtns debug'],
+  ...[
+    'zkey verify init',
+    'zkey bellman',
+    'zkey import',
+    'zkey export json',
+    'zkey export bellman',
+    'wtns debug',
+  ],
   ...['wtns export', 'r1cs print', 'r1cs export'],
   ...[
     'ptn',
@@ -46,7 +55,7 @@ const ONLY_THERE: readonly (readonly string[])[] = [
     'wd',
     'wej',
   ],
-  ...['zkc', 'zkeb', 'zkbc', 'zkib', 'zkb', 'zkv', 'zkvr', 'zkvi', 'zkej', 'zkn', 'g16s', 'fi'],
+  ...['zkc', 'zkeb', 'zkbc', 'zkib', 'zkb', 'zkvi', 'zkej', 'zkn', 'g16s', 'fi'],
   ...['pks', 'pkp', 'pkf', 'pkv', 'ffs', 'ffp', 'fff', 'ffv'],
 ].map((words) => words.split(' '));
 

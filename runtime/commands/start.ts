@@ -91,7 +91,7 @@ export async function startCommand(
   print: Log,
 ): Promise<Running> {
   // What a child says lands in a file.
-  const log: Log = process.env[LIFELINE] ? (line) => print(`${new Date().toISOString()} ${line}`) : print;
+  const log: Log = process.env[LIFELINE] ? (line) => print(logLine(line)) : print;
   const wrong = names.find((name) => !(KNOWN as readonly string[]).includes(name));
   if (wrong) {
     throw new VouchError('bad-input', `start: expected roles among ${KNOWN.join(', ')}, got ${wrong}`);
@@ -114,6 +114,9 @@ export async function startCommand(
     throw error;
   }
 }
+
+/** A line of a log; what follows in further lines, a stack, is indented, so that nothing passes for a line of its own. */
+const logLine = (line: string): string => `${new Date().toISOString()} ${line.replaceAll('\n', '\n    ')}`;
 
 /**
  * Starts actors under a supervisor of this process's own, which starts all of them again when one fails in a way that
@@ -189,7 +192,8 @@ async function startMonitor(
   stops: Array<() => Promise<unknown>>,
   log: Log,
 ): Promise<void> {
-  const bus = await connect({ url, creds: await credentials('monitor', id, creds) });
+  const renewed = () => credentials('monitor', id, creds);
+  const bus = await connect({ url, creds: await renewed(), renewed, warn: log });
   stops.push(() => bus.close());
   const page = await startMonitorRole({ bus, log, ...(port === undefined ? {} : { port }) });
   stops.push(() => page.close());

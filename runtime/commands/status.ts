@@ -1,9 +1,9 @@
 /** `vouch status`: listens for as long as every living actor takes to speak, then says who was heard. */
 import type { Command } from '@commander-js/extra-typings';
-import { printable } from '../../protocols/encoding.ts';
 import { decodeMessage } from '../../protocols/envelope.ts';
-import { filters } from '../../protocols/subjects.ts';
+import { ACTOR_ROLES, filters } from '../../protocols/subjects.ts';
 import { Heartbeat } from '../../protocols/transition.ts';
+import type { Message } from '../nats/bus.ts';
 import { LEASE_MS, sentenceOf } from '../roles/host.ts';
 import { networked } from './declaration.ts';
 import { asClient, type Network, networkOf } from './network.ts';
@@ -20,10 +20,11 @@ export const define = (command: Command) =>
 export async function statusCommand(options: Network & { json: boolean }, print: Print): Promise<void> {
   await asClient(options, async (bus) => {
     const heard = new Map<string, { beat: Heartbeat; at: number }>();
-    bus.subscribe(filters.beats, ({ subject, data }) => {
+    const note = ({ subject, data }: Message) => {
       const { body } = decodeMessage(Heartbeat, subject, data);
       heard.set(`${body.kind}.${body.id}`, { beat: body, at: performance.now() });
-    });
+    };
+    for (const role of ACTOR_ROLES) bus.subscribe(filters.beatsOf(role), note);
     await bus.flush();
     await new Promise((resolve) => setTimeout(resolve, LISTEN_MS));
     const actors = [...heard]
@@ -46,7 +47,7 @@ export async function statusCommand(options: Network & { json: boolean }, print:
     if (actors.length === 0) print('no actor was heard');
     for (const { kind, id, state, worker, gpu, failure } of actors) {
       const detail = failure
-        ? printable(sentenceOf(failure))
+        ? sentenceOf(failure)
         : worker
           ? `${worker.class}, ${worker.engine}, credit ${worker.credit}`
           : gpu

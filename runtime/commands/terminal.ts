@@ -1,12 +1,14 @@
 /** The process's two outputs and its signals: what a program reads goes to stdout, everything else to stderr. */
+import { printableJson, printableLines } from '../../protocols/printable.ts';
 import type { Log } from '../home/log.ts';
 
 /** Writes what a program may read: text as it is, anything else as a line of JSON. */
 export type Print = (value: unknown) => void;
 
+// Both may hold what others have sent.
 export const print: Print = (value) =>
-  void process.stdout.write(`${typeof value === 'string' ? value : JSON.stringify(value)}\n`);
-export const say: Log = (line) => void process.stderr.write(`${line}\n`);
+  void process.stdout.write(`${typeof value === 'string' ? printableLines(value) : printableJson(value)}\n`);
+export const say: Log = (line) => void process.stderr.write(`${printableLines(line)}\n`);
 
 export const INTERRUPTED = 130;
 let stopping = false;

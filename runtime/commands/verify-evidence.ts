@@ -7,7 +7,7 @@ import { type EvidenceQuestion, judgeEvidence } from '../../protocols/attestatio
 import { completePolicy } from '../../protocols/attestation/policy.ts';
 import { VouchError } from '../../protocols/errors.ts';
 import { collateralFolder, MAX_FILE_BYTES, readCollateral } from '../attest/collateral.ts';
-import { checkLines, type PrintedCheck } from '../client/checks.ts';
+import { checkLines, notChecked, type PrintedCheck, skippedChecks } from '../client/checks.ts';
 import { readNamed } from '../home/files.ts';
 import { readPolicy } from '../installation/policies.ts';
 import { judging, type OptionsOf } from './declaration.ts';
@@ -23,7 +23,7 @@ const declared = (command: Command) =>
       'the evidence and what belongs to it (certificates, keys, CRLs, TCB info, manifests, event log, PCR values), in any order',
     )
     .option('--policy <name>', 'what it has to satisfy: genuine, strict, or a file', 'strict')
-    .option('--json', 'print {verdict, checks, claims} as JSON', false);
+    .option('--json', 'print {verdict, checks, claims, notChecked} as JSON', false);
 
 export type EvidenceCommand = Partial<OptionsOf<typeof declared>>;
 
@@ -35,7 +35,7 @@ export const define = (command: Command) =>
 /** All that a verdict needs but the policy. Throws `bad-file` for a file that is not there, `bad-input` for a wrong option. */
 export function readEvidence(files: readonly string[], options: Taken): Omit<EvidenceQuestion, 'policy'> {
   const now = timeOf(options.at);
-  const nonce = nonceOf(options.nonce);
+  const nonce = hexNonce(options.nonce, '--nonce');
   const given = sortFiles(
     files.map((name) => ({ name, bytes: readNamed(name, 'evidence', MAX_FILE_BYTES) })),
   );
@@ -56,7 +56,7 @@ export async function verifyEvidenceFiles(
   return verdict === 'accept';
 }
 
-/** The one form of a verdict: every check, then the verdict; as JSON with what was claimed. */
+/** The one form of a verdict: every check, the verdict, and what was not checked; as JSON with what was claimed. */
 export function printVerdict(
   judgement: {
     readonly verdict: Verdict;
@@ -67,7 +67,8 @@ export function printVerdict(
   print: Print,
 ): void {
   const { verdict, checks } = judgement;
-  for (const line of json ? [judgement] : [...checkLines(checks), `verdict: ${verdict}`]) print(line);
+  const lines = [...checkLines(checks), `verdict: ${verdict}`, notChecked(checks)];
+  for (const line of json ? [{ ...judgement, notChecked: skippedChecks(checks) }] : lines) print(line);
 }
 
 /** RFC 3339 or a date alone (its first moment); UTC where no offset is named. */
@@ -84,9 +85,10 @@ function timeOf(text: string | undefined): Date {
   return time;
 }
 
-function nonceOf(text: string | undefined): string | undefined {
+/** Throws `bad-input`; `option` says which one it is. */
+export function hexNonce(text: string | undefined, option: string): string | undefined {
   if (text !== undefined && !/^([0-9A-Fa-f]{2}){1,64}$/.test(text)) {
-    throw new VouchError('bad-input', '--nonce: expected 1 to 64 bytes as hex');
+    throw new VouchError('bad-input', `${option}: expected 1 to 64 bytes as hex`);
   }
   return text?.toLowerCase();
 }

@@ -1,27 +1,31 @@
 /**
- * `vouch verify`: judges whatever Vouch makes or reads, offline: a receipt, a published proof, an evidence document, raw
- * evidence. With nothing but the file, a policy and, for evidence of hardware, a folder of collateral; and says every
- * check.
+ * `vouch verify`: judges whatever Vouch makes or reads, offline: a receipt, a folder of kept decisions, a published proof,
+ * an evidence document, raw evidence. With nothing but the file, a policy and, for evidence of hardware, a folder of
+ * collateral; and says every check, and what was not checked.
  */
+import path from 'node:path';
 import type { Command } from '@commander-js/extra-typings';
 import { recogniseFile } from '../../protocols/any-file.ts';
-import { BUILT_IN, type Policy } from '../../protocols/attestation/policy.ts';
+import { BUILT_IN, type Policy, policyDigest } from '../../protocols/attestation/policy.ts';
 import { verifyEvidence } from '../../protocols/attestation/verify.ts';
 import { parse } from '../../protocols/envelope.ts';
 import { messageOf, VouchError } from '../../protocols/errors.ts';
 import { PublishedProof } from '../../protocols/proof.ts';
-import { type ParsedReceipt, readReceipt, verifyReceipt } from '../../protocols/receipt.ts';
-import type { PrintedCheck } from '../client/checks.ts';
+import { type ParsedReceipt, parseReceipt, readReceipt, verifyReceipt } from '../../protocols/receipt.ts';
+import { type PrintedCheck, skippedChecks } from '../client/checks.ts';
+import { type Known, keptReceipts, readKept, readManifestFile, tiedByHand } from '../client/decisions.ts';
+import { judgeVendor } from '../client/pins.ts';
 import { judgeProof } from '../client/quality-proof.ts';
-import { readNamed } from '../home/files.ts';
+import { isFolder, readIfThere, readNamed } from '../home/files.ts';
 import { folder } from '../home/home.ts';
-import { findPolicy, type PolicyName } from '../installation/policies.ts';
+import { findPolicy, type PolicyName, readPolicy } from '../installation/policies.ts';
 import { readRows, testSetOf } from '../models/test-sets.ts';
 import { closeSnarkjs } from '../prove/snarkjs.ts';
 import { judging, type OptionsOf } from './declaration.ts';
 import { type Print, print } from './terminal.ts';
 import {
   define as defineEvidence,
+  hexNonce,
   printVerdict,
   readEvidence,
   verifyEvidenceFiles,
@@ -33,7 +37,7 @@ const declared = (command: Command) =>
   judging(command)
     .argument(
       '<files...>',
-      'a receipt bundle (.cose), a published proof or an evidence document (.json); or raw evidence and what belongs to it',
+      'a receipt bundle (.cose), a folder of them as vouch infer keeps it, a published proof or an evidence document (.json); or raw evidence and what belongs to it',
     )
     .option(
       '--policy <name>',
@@ -44,9 +48,18 @@ const declared = (command: Command) =>
       '--trust-key <digest>',
       "for a proof whose key's origin is unproven: accept the verification key with this digest",
     )
+    .option('--application <row>', 'for a receipt: the application, as JSON or a file that holds it')
+    .option('--answer <answer>', 'for a receipt: the answer, as JSON or a file that holds it')
+    .option('--salts <file>', 'for a receipt: the salts that its two digests are keyed with')
+    .option('--request-nonce <hex>', 'for a receipt: what was sealed into the request')
+    .option('--manifest <file>', "for a receipt or a proof: the model's signed manifest")
+    .option('--vendor <key>', "whose manifest it has to be: the vendor's public key or fingerprint")
+    .option('--release-policy <name>', "for a receipt: the policy of the model's key, as a file or a digest")
     .option('--json', 'print the checks as JSON', false);
 
 export type VerifyCommand = OptionsOf<typeof declared>;
+/** Of a folder each receipt brings what was kept beside it. */
+const NOT_FOR_FOLDERS = ['application', 'answer', 'salts', 'requestNonce', 'manifest', 'nonce'] as const;
 
 export function define(command: Command): void {
   declared(command.enablePositionalOptions()).action(async (files, options) => {
@@ -73,6 +86,7 @@ export async function verifyCommand(
   options: VerifyCommand,
   print: Print,
 ): Promise<boolean> {
+  if (files.length === 1 && isFolder(files[0]!)) return verifyFolder(files[0]!, options, print);
   const found = files.map((file) => ({ file, known: recogniseFile(readNamed(file, 'file', MAX_BYTES)) }));
   for (const { file, known } of found) {
     if (known.kind === 'unknown') throw new VouchError('bad-file', `${file}: ${known.reason}`);
@@ -85,7 +99,7 @@ export async function verifyCommand(
   const { file, known } = found[0]!;
   switch (known.kind) {
     case 'receipt':
-      return show(await judgeReceipt(known.receipt, options));
+      return show(await judgeReceipt(known.receipt, givenWith(options), options));
     case 'document':
       return show(await judgeDocument(known.json, options));
     case 'json':
@@ -106,25 +120,112 @@ const NAMES = { receipt: 'receipt', document: 'evidence document', json: 'proof,
 const policyFor = (name: PolicyName, { policy }: VerifyCommand): Policy =>
   findPolicy(name, policy, folder(), BUILT_IN.strict);
 
-async function judgeReceipt(receipt: ParsedReceipt, options: VerifyCommand): Promise<Judgement> {
+const givenWith = (options: VerifyCommand): Known => ({
+  ...tiedByHand(options),
+  nonce: hexNonce(options.requestNonce, '--request-nonce'),
+  evidenceNonce: hexNonce(options.nonce, '--nonce'),
+  manifest: options.manifest === undefined ? undefined : readManifestFile(options.manifest),
+});
+
+/** Without a policy for the key, or a manifest of a vendor that is known, nothing says which one it should be. */
+function releasePolicyOf({ releasePolicy }: VerifyCommand): string | undefined {
+  if (releasePolicy === undefined || /^[0-9a-f]{64}$/.test(releasePolicy)) return releasePolicy;
+  return policyDigest(readPolicy(releasePolicy));
+}
+
+async function judgeReceipt(
+  receipt: ParsedReceipt,
+  { erased, manifest, ...known }: Known,
+  options: VerifyCommand,
+  { store: collateral, now } = readEvidence([], options),
+): Promise<Judgement> {
   const policy = policyFor('inference', options);
-  const { store: collateral, now, nonce: evidenceNonce } = readEvidence([], options);
-  // Whoever holds only the receipt cannot know the vendor's release policy; the signature says which one it was.
-  const releasePolicy = readReceipt(receipt)?.policy;
-  const report = await verifyReceipt(receipt, { policy, now, collateral, evidenceNonce, releasePolicy });
+  const vendor = judgeVendor(manifest, { vendor: options.vendor, policy });
+  const report = await verifyReceipt(receipt, {
+    ...known,
+    policy,
+    now,
+    collateral,
+    releasePolicy: releasePolicyOf(options),
+    manifest: vendor.status === 'pass' ? manifest : undefined,
+  });
   const claims = report.claims && {
     ...report.claims,
     time: report.claims.time.toISOString(),
     evidenceClaims: report.evidence?.claims,
   };
-  return { accepted: report.verdict === 'accept', checks: report.checks, claims };
+  const gone = (id: string): boolean => erased?.[id as keyof typeof erased] === true;
+  const checks = [vendor, ...report.checks].map((check) =>
+    gone(check.id) ? { ...check, detail: 'erased: its salt is gone' } : check,
+  );
+  return { accepted: report.verdict === 'accept' && vendor.status !== 'fail', checks, claims };
+}
+
+/** Each decision that a client has kept in a folder, a line each, and a summary. */
+async function verifyFolder(directory: string, options: VerifyCommand, print: Print): Promise<boolean> {
+  const typed = NOT_FOR_FOLDERS.find((name) => options[name] !== undefined);
+  if (typed !== undefined) {
+    const option = typed.replace(/[A-Z]/, (letter) => `-${letter.toLowerCase()}`);
+    throw new VouchError(
+      'bad-input',
+      `verify: expected one receipt beside --${option}, got the folder ${directory}: its receipts bring what was kept with them`,
+    );
+  }
+  const ids = keptReceipts(directory);
+  if (ids.length === 0)
+    throw new VouchError(
+      'bad-file',
+      `${directory}: it is a folder without receipts, expected those that vouch infer keeps; name another`,
+    );
+  const judged = [];
+  const shared = readEvidence([], options);
+  for (const id of ids) judged.push({ id, ...(await judgeKept(directory, id, options, shared)) });
+  const receipts = judged.map(({ id, accepted, checks }) => ({
+    id,
+    verdict: accepted ? 'accept' : 'reject',
+    failed: checks.filter(({ status }) => status === 'fail').map((check) => check.id),
+    notChecked: skippedChecks(checks),
+    erased: checks.some(({ detail }) => detail.startsWith('erased')),
+  }));
+  const accepted = receipts.filter(({ verdict }) => verdict === 'accept').length;
+  const erased = receipts.filter((receipt) => receipt.erased).length;
+  const verdict = accepted === receipts.length ? 'accept' : 'reject';
+  if (options.json) print({ verdict, accepted, rejected: receipts.length - accepted, erased, receipts });
+  else {
+    for (const { id, verdict: one, failed, notChecked: left } of receipts)
+      print(
+        `${one}  ${id}${failed.length > 0 ? `  failed: ${failed.join(', ')}` : ''}  not checked: ${left.join(', ') || 'nothing was left out'}`,
+      );
+    print(
+      `verdict: ${verdict}: ${accepted} of ${receipts.length} receipts hold${erased > 0 ? `; of ${erased} a salt was erased` : ''}`,
+    );
+  }
+  return verdict === 'accept';
+}
+
+async function judgeKept(
+  directory: string,
+  id: string,
+  options: VerifyCommand,
+  shared: ReturnType<typeof readEvidence>,
+): Promise<Judgement> {
+  try {
+    const bundle = readIfThere(path.join(directory, `${id}.cose`), 'receipt', MAX_BYTES);
+    if (bundle === undefined) throw new VouchError('bad-file', `${id}.cose: the receipt is gone`);
+    const receipt = parseReceipt(bundle);
+    const known = readKept(directory, id, readReceipt(receipt)?.manifest);
+    return await judgeReceipt(receipt, known, options, shared);
+  } catch (error) {
+    if (!(error instanceof VouchError)) throw error;
+    const check = { id: 'receipt.kept', status: 'fail', detail: error.message } as const;
+    return { accepted: false, checks: [check], claims: undefined };
+  }
 }
 
 async function judgeDocument(json: unknown, options: VerifyCommand): Promise<Judgement> {
   const policy = policyFor('worker', options);
   const { store: collateral, now, nonce } = readEvidence([], options);
-  const own = String((json as { nonce?: unknown }).nonce);
-  const report = await verifyEvidence({ document: json, policy, nonce: nonce ?? own, now, collateral });
+  const report = await verifyEvidence({ document: json, policy, nonce, now, collateral });
   return { accepted: report.verdict === 'accept', checks: report.checks, claims: report.claims ?? null };
 }
 
@@ -132,9 +233,13 @@ async function judgeProofFile(file: string, json: unknown, options: VerifyComman
   const { testSet, trustKey } = options;
   const published = readProof(file, json);
   const rows = testSet === undefined ? undefined : readRows(testSet);
+  const policy = policyFor('prover', options);
+  const manifest = options.manifest === undefined ? undefined : readManifestFile(options.manifest);
+  const vendor = judgeVendor(manifest, { vendor: options.vendor, policy });
   try {
     const { accepted, checks, key } = await judgeProof(published, {
-      policy: policyFor('prover', options),
+      policy,
+      modelCommitment: vendor.status === 'pass' ? manifest?.manifest.commitment : policy.commitment,
       testSet: rows && ((architecture) => testSetOf(rows, architecture)),
       trustKey,
     });
@@ -145,7 +250,7 @@ async function judgeProofFile(file: string, json: unknown, options: VerifyComman
       verificationKey: key.digest,
       hardware: published.maker.hardware,
     };
-    return { accepted, checks, claims };
+    return { accepted: accepted && vendor.status !== 'fail', checks: [vendor, ...checks], claims };
   } finally {
     await closeSnarkjs();
   }

@@ -51,8 +51,9 @@ export async function startHost({ url, model, workers, log }: HostOptions): Prom
       local = running;
     },
   );
+  const renewed = () => credentials('supervisor', HOST, creds);
   const supervisor = await startRole(
-    { role: 'supervisor', id: HOST, url, creds: await credentials('supervisor', HOST, creds), log },
+    { role: 'supervisor', id: HOST, url, creds: await renewed(), renewed, log },
     supervisorRole([
       enclave,
       ...Array.from({ length: workers }, (_, i) => process('worker', `worker-${i + 1}`)),

@@ -2,6 +2,7 @@
 
 import { canonicalJson } from '../../protocols/encoding.ts';
 import { VouchError } from '../../protocols/errors.ts';
+import { printableLines } from '../../protocols/printable.ts';
 import type { PublishedProof } from '../../protocols/proof.ts';
 import { checkCount, checkLines, type PrintedCheck } from '../client/checks.ts';
 import { createProgress, type Progress } from '../client/progress.ts';
@@ -68,7 +69,7 @@ export function createReport(stream: NodeJS.WriteStream, signal: AbortSignal): R
   const line = (text: string) => {
     if (progress) return progress.line(text);
     erase();
-    stream.write(`${text}\n${stream.isTTY ? pending : ''}`);
+    stream.write(`${printableLines(text)}\n${stream.isTTY ? pending : ''}`);
   };
   const settle = () => {
     erase();

@@ -7,8 +7,12 @@ import { verifyEvidence } from '../../protocols/attestation/verify.ts';
 import { messageOf, VouchError } from '../../protocols/errors.ts';
 import { verifyReceipt } from '../../protocols/receipt.ts';
 import type { Role } from '../../protocols/subjects.ts';
+import { DEFAULT_TERMS } from '../../protocols/terms.ts';
 import { measure } from '../attest/measurement.ts';
+import { notChecked } from '../client/checks.ts';
 import { type Inference, infer, sendSealed, verifyService } from '../client/client.ts';
+import { keepDecision } from '../client/decisions.ts';
+import { acquaint } from '../client/pins.ts';
 import {
   awaitStatement,
   judgeProof,
@@ -16,15 +20,16 @@ import {
   prepareStatement,
   saveProof,
 } from '../client/quality-proof.ts';
-import { writeWhole } from '../home/files.ts';
 import { folder } from '../home/home.ts';
 import { publishRunning } from '../home/running.ts';
 import { authority, credentials } from '../installation/credentials.ts';
 import { writePolicies } from '../installation/policies.ts';
 import { readCreditData } from '../models/credit-data.ts';
+import { readManifest } from '../models/obtain.ts';
 import { publishModel } from '../models/publish.ts';
 import { readRows } from '../models/test-sets.ts';
 import { checkRows, commitOnnx, testFile } from '../models/vendor.ts';
+import { vendorName, vendorSigner } from '../models/vendor-key.ts';
 import type { Bus } from '../nats/bus.ts';
 import { connect } from '../nats/connect.ts';
 import { provision, provisionMemoryStreams } from '../nats/provision.ts';
@@ -96,16 +101,19 @@ export async function runDemo(options: DemoOptions): Promise<{ result: DemoResul
       return server.url;
     });
     const open = async (role: Role, id: string): Promise<Bus> => {
+      const renewed = () => credentials(role, id, folder('creds'));
       const bus = await connect({
         url,
-        creds: await credentials(role, id, folder('creds')),
+        creds: await renewed(),
+        renewed,
+        warn: log,
         onError: (error) => log(`${role}.${id}: ${messageOf(error)}`),
       });
       stops.push(() => bus.close());
       return bus;
     };
 
-    const { vendor, policies } = await report.step(
+    const { vendor, policies, vendorKey } = await report.step(
       'Vendor: a model trained, exported as ONNX, quantised, sealed',
       async ({ detail }) => {
         const provisioner = await open('provisioner', HOST);
@@ -129,17 +137,24 @@ export async function runDemo(options: DemoOptions): Promise<{ result: DemoResul
             `the model classifies ${made.correct} of ${testSet.labels.length} test rows correctly, a constant answer ${made.baseline}: there is nothing to prove`,
           );
         }
+        const signer = await vendorSigner(detail);
         const { commitment } = await publishModel(provisioner, 'provisioner.vendor', {
           name,
           model,
           policy: written.release,
+          terms: {
+            ...DEFAULT_TERMS,
+            minimumRows: Math.min(DEFAULT_TERMS.minimumRows, testSet.labels.length),
+          },
+          vendor: signer,
         });
         const shape = model.architecture.layers.map(({ inputs, outputs }) => `${inputs}x${outputs}`);
         detail(
           `${name}: ${calibrated} rows to train, ${testSet.labels.length} to test; ${shape.join(' and ')} integer weights`,
         );
         detail(`commitment ${commitment}`);
-        return { vendor: made, policies: written };
+        detail(`manifest signed by vendor ${vendorName(signer).fingerprint}`);
+        return { vendor: made, policies: written, vendorKey: vendorName(signer).fingerprint };
       },
     );
 
@@ -168,7 +183,10 @@ export async function runDemo(options: DemoOptions): Promise<{ result: DemoResul
     const service = await report.step('Client: evidence of the enclave, verified', async ({ detail }) => {
       const { actor } = host.role('runner');
       await until(actor, (now) => now.hasTag('up'), 60_000);
-      const verified = await verifyService(client, SOURCE, name, policies.inference);
+      // Here the client knows the vendor: it has it from the step before, as others have it from a website or a contract.
+      const manifest = await readManifest(client, name);
+      await acquaint(manifest, { vendor: vendorKey, say: detail });
+      const verified = await verifyService(client, SOURCE, name, policies.inference, manifest);
       const [count, ...all] = judged(verified.report, verbose);
       const { label, measurement } = verified.report.claims!;
       detail(`${verified.report.verdict}: ${label}, ${count}`);
@@ -196,16 +214,16 @@ export async function runDemo(options: DemoOptions): Promise<{ result: DemoResul
     const { receipt, refusals } = await report.step(
       'Client: a receipt verified offline, and three refusals',
       async ({ detail }) => {
-        for (const { answer, bundle } of inferences)
-          await writeWhole(folder('receipts', `${answer.receiptId}.cose`), bundle);
+        for (const [i, one] of inferences.entries())
+          await keepDecision(folder('receipts'), service, vendor.examples[i]!, one);
         const question = {
           policy: policies.inference,
           now: new Date(),
-          releasePolicy: service.manifest.policy,
-          modelCommitment: service.manifest.commitment,
+          manifest: service.published,
         };
         const right = await verifyReceipt(first.bundle, question);
         detail(`receipt            ${right.verdict}, ${right.checks.length} checks (SIMULATED)`);
+        detail(`                   ${notChecked(right.checks)}`);
 
         const bytes = Uint8Array.from(first.bundle);
         bytes[Math.floor(bytes.length / 2)]! ^= 1;
@@ -249,9 +267,8 @@ export async function runDemo(options: DemoOptions): Promise<{ result: DemoResul
     });
 
     const proofBegan = performance.now();
-    const { threshold, rows: tested } = prepared.statement;
     const { published, verified } = await report.step(
-      `Proof: at least ${threshold} of ${tested} test rows are classified correctly`,
+      'Proof: how many test rows are classified correctly',
       async ({ detail, progress }) => {
         const made = await awaitStatement(client, SOURCE, prepared, { progress: progress(), signal });
         const verdict = await judgeProof(made, {
@@ -260,6 +277,8 @@ export async function runDemo(options: DemoOptions): Promise<{ result: DemoResul
           testSet: () => vendor.testSet,
         });
         const [count, ...all] = judged(verdict, verbose);
+        const proved = made.record.statement;
+        detail(`at least ${proved.threshold} of ${proved.rows}`);
         detail(`${verdict.accepted ? 'verified' : 'NOT VERIFIED'} with snarkjs: ${count}`);
         for (const line of all) detail(line);
         detail(`key: ${verdict.key.link} (${verdict.key.mark})`);
@@ -288,9 +307,9 @@ export async function runDemo(options: DemoOptions): Promise<{ result: DemoResul
       refusals,
       proof: {
         verified,
-        rows: tested,
+        rows: record.statement.rows,
         correct: vendor.correct,
-        threshold,
+        threshold: record.statement.threshold,
         baseline: vendor.baseline,
         constraints: record.constraints,
         domain: record.domain,

@@ -6,7 +6,16 @@
  * It does not guarantee that a place which can be written now can be written later, and a folder that was made stays
  * when the file for it is never written.
  */
-import { closeSync, type Dirent, fstatSync, openSync, readdirSync, readFileSync, readSync } from 'node:fs';
+import {
+  closeSync,
+  type Dirent,
+  fstatSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  readSync,
+  statSync,
+} from 'node:fs';
 import {
   access,
   constants,
@@ -94,6 +103,15 @@ export function fileErrorOf(error: unknown): VouchError | undefined {
 function isInHome(file: string): boolean {
   const relative = path.relative(vouchHome(), path.resolve(file));
   return !relative.startsWith('..') && !path.isAbsolute(relative);
+}
+
+/** Whether a folder lies there; why something cannot be read, whoever reads it says. */
+export function isFolder(file: string): boolean {
+  try {
+    return statSync(file).isDirectory();
+  } catch {
+    return false;
+  }
 }
 
 /** Reads a whole file. `what` names it in errors: `bad-file` with the reason, `too-large` above `maxBytes`. */
@@ -274,7 +292,7 @@ export async function makeFolder(directory: string): Promise<void> {
 
 /** One folder at a time: Node's own recursive mkdir never returns below /proc, where the kernel makes no folder. */
 async function makeMissing(directory: string): Promise<void> {
-  if (await isFolder(directory)) return;
+  if (await isFolderThere(directory)) return;
   const above = path.dirname(directory);
   // A drive that is not there has nothing above it.
   if (above === directory) throw Object.assign(new Error(`there is no ${directory}`), { code: 'ENOENT' });
@@ -283,12 +301,12 @@ async function makeMissing(directory: string): Promise<void> {
     await mkdir(directory, { mode: 0o700 });
   } catch (error) {
     // Somebody else may have been faster.
-    if (codeOf(error) !== 'EEXIST' || !(await isFolder(directory))) throw error;
+    if (codeOf(error) !== 'EEXIST' || !(await isFolderThere(directory))) throw error;
   }
 }
 
 /** False where there is nothing. Throws ENOTDIR for a file. */
-async function isFolder(directory: string): Promise<boolean> {
+async function isFolderThere(directory: string): Promise<boolean> {
   const found = await statOf(directory);
   if (found === undefined || found.isDirectory()) return found !== undefined;
   throw Object.assign(new Error(`${directory} is a file`), { code: 'ENOTDIR' });

@@ -1,7 +1,7 @@
 /**
  * The folder `.vouch` and what lies in it. Everything that a start makes lives here and nowhere else:
  *
- *   keys/      NATS seeds, the simulated root, the client's own key      (secret, 0600)
+ *   keys/      NATS seeds, the simulated root, the vendor key, audit keys (secret, 0600)
  *   creds/     NATS credentials per role and id                         (secret, 0600)
  *   audits/    the key-brokers' own copies of what they have released and refused
  *   broker/    model keys and their policies; a folder for each broker's shares (secret, 0600)
@@ -11,7 +11,9 @@
  *   models/    what the vendor's side made: ONNX files, test sets, salted parameters (secret, 0600)
  *   policies/  what this installation demands of evidence
  *   setups/    where each proving key came from
- *   receipts/  proofs/  logs/
+ *   receipts/  kept decisions: receipts, applications, answers, salts   (0600)
+ *   proofs/  logs/
+ *   vendors.json   whose models were seen here, by name
  *   context.json   what runs now, for commands in other terminals
  *   running    the process id of the `npm start` that uses this folder
  */

@@ -4,7 +4,8 @@
  * they may do is written in rights.ts and enforced by the server.
  *
  * The seeds lie in one file, mode 0600, and never leave it; `authority.conf` holds public parts only. Whoever
- * can read the seeds can be anyone. A minted credential cannot be revoked here; give it a `ttlSeconds`.
+ * can read the seeds can be anyone. Credentials end by themselves; `revoke` ends them earlier, at once on a server that is
+ * told (revocation.ts), on others from their next start on.
  */
 import { join } from 'node:path';
 import {
@@ -18,13 +19,15 @@ import {
   fmtCreds,
   fromSeed,
   newScopedSigner,
+  parseCreds,
 } from 'nats-jwt';
 import { z } from 'zod';
 import { VouchError } from '../../protocols/errors.ts';
 import type { RequesterAuthority } from '../../protocols/requester.ts';
 import { ROLES, type Role, token } from '../../protocols/subjects.ts';
 import { createWhole, readTextIfThere, writeWhole } from '../home/files.ts';
-import { crossings, INNER_ROLES, rightsOf } from '../nats/rights.ts';
+import { crossings, INNER_ROLES, inboxPrefix, rightsOf } from '../nats/rights.ts';
+import { type KnownUser, keepUser, knownUsers, SLACK_SECONDS } from './users.ts';
 
 const Seed = z.string().regex(/^S[OA][A-Z2-7]{56}$/);
 const SeedFile = z.object({
@@ -42,12 +45,43 @@ type SeedFile = z.infer<typeof SeedFile>;
 export interface Authority {
   /** how others know a client of this installation by what he signs */
   readonly requesters: RequesterAuthority;
+  /** Credentials (the text of a `.creds` file, secret) for one actor. `id` must be a subject token. */
+  mintUser(role: Role, id: string, options?: Life): Promise<string>;
   /**
-   * Credentials (the text of a `.creds` file, secret) for one actor. `id` must be a subject token; without
-   * `ttlSeconds` they do not expire.
+   * The same user's credentials for another while. Throws `nats-credentials` for a user that was revoked, or is of
+   * another installation.
    */
-  mintUser(role: Role, id: string, options?: { ttlSeconds?: number }): Promise<string>;
+  renewUser(creds: string, options?: Life): Promise<string>;
+  /**
+   * Voids what was issued to this id until now, in one role or in all, and writes it into `authority.conf`. Returns
+   * whom it struck.
+   */
+  revoke(id: string, role?: Role): Promise<readonly KnownUser[]>;
+  /** The accounts as they are now, revocations included: what a running server has to know. */
+  accounts(): Promise<readonly SignedAccount[]>;
+  /** Credentials that can tell a server so, and nothing else; good for a minute. */
+  mintHerald(): Promise<string>;
 }
+
+export interface SignedAccount {
+  /** public key */
+  readonly key: string;
+  readonly jwt: string;
+}
+
+export interface Life {
+  /** default 24 h */
+  readonly ttlSeconds?: number;
+}
+
+const DAY_SECONDS = 86_400;
+/** What one user may have at once: subscriptions, and bytes in a message; the server cuts off who takes more. */
+const SUBSCRIPTIONS = 512;
+const PAYLOAD_BYTES = 2 * 1024 * 1024;
+/** Bulk goes through these: shards, and whatever a model has. */
+const UNLIMITED_PAYLOAD: readonly Role[] = ['coordinator', 'provisioner'];
+/** Connections of the outer account; nats.conf leaves room above for the inner one. */
+const OUTER_CONNECTIONS = 4000;
 
 /**
  * Reads the seeds in `<stateDir>/keys`, or makes them on first use, and writes `<stateDir>/nats/authority.conf` for
@@ -72,6 +106,8 @@ export async function ensureAuthority(stateDir: string): Promise<Authority> {
     roles.map((role) => {
       const { publish, subscribe } = rightsOf(role);
       return newScopedSigner(signing.get(role)!, role, {
+        subs: SUBSCRIPTIONS,
+        payload: UNLIMITED_PAYLOAD.includes(role) ? -1 : PAYLOAD_BYTES,
         pub: { allow: [...publish], deny: [] },
         sub: { allow: [...subscribe], deny: [] },
       });
@@ -99,74 +135,149 @@ export async function ensureAuthority(stateDir: string): Promise<Authority> {
   const signed = { ...v2, signer: operator };
   const operatorJwt = await encodeOperator('vouch', operator, { system_account: systemKey }, v2);
   const systemJwt = await encodeAccount('SYS', system, { limits }, signed);
-  const innerJwt = await encodeAccount(
-    'streams',
-    inner,
-    {
-      limits: { ...limits, mem_storage: -1, disk_storage: -1, streams: -1, consumer: -1 },
-      signing_keys: signers(INNER_ROLES),
-      // One export for everything: rights.ts says why. The imports below decide what is reached.
-      exports: [exporting('service')('>'), ...seen.map(exporting('stream'))],
-      imports: asked.map(from(outerKey, 'service')),
-    },
-    signed,
-  );
-  const outerJwt = await encodeAccount(
-    'actors',
-    outer,
-    {
-      limits,
-      signing_keys: signers(ROLES.filter((role) => !INNER_ROLES.includes(role))),
-      exports: asked.map(exporting('service')),
-      imports: [
-        ...inward.map(({ subject, as }) => ({ ...from(innerKey, 'service')(as), local_subject: subject })),
-        ...seen.map(from(innerKey, 'stream')),
-      ],
-    },
-    signed,
-  );
-  await writeWhole(
-    join(stateDir, 'nats', 'authority.conf'),
-    [
-      '# Written by Vouch from .vouch/keys at every start. Public parts only.',
-      `operator: ${operatorJwt}`,
-      `system_account: ${systemKey}`,
-      'resolver: MEMORY',
-      'resolver_preload: {',
-      `  ${systemKey}: ${systemJwt}`,
-      `  ${innerKey}: ${innerJwt}`,
-      `  ${outerKey}: ${outerJwt}`,
-      '}',
-      '',
-    ].join('\n'),
-  );
+  const accounts = async (): Promise<[SignedAccount, SignedAccount]> => {
+    const now = Date.now() / 1000;
+    const revoked = (await knownUsers(stateDir)).filter(
+      (user) => user.revoked !== undefined && user.expires + SLACK_SECONDS > now,
+    );
+    const of = (within: (role: Role) => boolean) => ({
+      revocations: Object.fromEntries(
+        revoked.filter(({ role }) => within(role)).map((user) => [user.key, user.revoked!]),
+      ),
+    });
+    const innerJwt = await encodeAccount(
+      'streams',
+      inner,
+      {
+        ...of(isInner),
+        limits: { ...limits, mem_storage: -1, disk_storage: -1, streams: -1, consumer: -1 },
+        signing_keys: signers(INNER_ROLES),
+        // One export for everything: rights.ts says why. The imports below decide what is reached.
+        exports: [exporting('service')('>'), ...seen.map(exporting('stream'))],
+        imports: asked.map(from(outerKey, 'service')),
+      },
+      signed,
+    );
+    const outerJwt = await encodeAccount(
+      'actors',
+      outer,
+      {
+        ...of((role) => !isInner(role)),
+        limits: { ...limits, conn: OUTER_CONNECTIONS },
+        signing_keys: signers(ROLES.filter((role) => !isInner(role))),
+        exports: asked.map(exporting('service')),
+        imports: [
+          ...inward.map(({ subject, as }) => ({ ...from(innerKey, 'service')(as), local_subject: subject })),
+          ...seen.map(from(innerKey, 'stream')),
+        ],
+      },
+      signed,
+    );
+    return [
+      { key: innerKey, jwt: innerJwt },
+      { key: outerKey, jwt: outerJwt },
+    ];
+  };
+  const writeConf = async (): Promise<void> => {
+    const lines = (await accounts()).map(({ key, jwt }) => `  ${key}: ${jwt}`);
+    await writeWhole(
+      join(stateDir, 'nats', 'authority.conf'),
+      [
+        '# Written by Vouch from .vouch/keys at every start. Public parts only.',
+        `operator: ${operatorJwt}`,
+        `system_account: ${systemKey}`,
+        'resolver: MEMORY',
+        'resolver_preload: {',
+        `  ${systemKey}: ${systemJwt}`,
+        ...lines,
+        '}',
+        '',
+      ].join('\n'),
+    );
+  };
+  await writeConf();
+
+  const issue = async (
+    role: Role,
+    id: string,
+    user: ReturnType<typeof createUser>,
+    { ttlSeconds = DAY_SECONDS }: Life,
+  ): Promise<string> => {
+    const signer = signing.get(role);
+    if (signer === undefined)
+      throw new TypeError(`role: expected one of ${ROLES.join(', ')}, got ${String(role)}`);
+    const expires = Math.floor(Date.now() / 1000) + ttlSeconds;
+    const jwt = await encodeUser(
+      token(id, `${role} id`),
+      user,
+      isInner(role) ? innerKey : outerKey,
+      // The role is written down for whoever connects (its inbox); the rights come from the signer alone.
+      { tags: [`role:${role}`] },
+      { ...v2, signer, scopedUser: true, exp: expires },
+    );
+    // Known first: what nobody knows of cannot be revoked.
+    await keepUser(stateDir, { role, id, key: user.getPublicKey(), expires });
+    return new TextDecoder().decode(fmtCreds(jwt, user));
+  };
 
   return {
     requesters: { account: outerKey, signer: signing.get('client')!.getPublicKey() },
-    async mintUser(role, id, options = {}) {
-      const signer = signing.get(role);
-      if (signer === undefined)
-        throw new TypeError(`role: expected one of ${ROLES.join(', ')}, got ${String(role)}`);
+    mintUser: (role, id, life = {}) => issue(role, id, createUser(), life),
+    async renewUser(creds, life = {}) {
+      const { key: seed, uc } = await parseCreds(text.encode(creds));
+      const user = pair(seed);
+      const role = ROLES.find((name) => signing.get(name)?.getPublicKey() === uc.iss);
+      if (role === undefined) {
+        throw new VouchError(
+          'nats-credentials',
+          'NATS credentials: they are not of this installation; make new ones with vouch creds',
+        );
+      }
+      const key = user.getPublicKey();
+      const known = (await knownUsers(stateDir)).find((one) => one.key === key);
+      if (known?.revoked !== undefined) {
+        throw new VouchError(
+          'nats-credentials',
+          `NATS credentials of ${role} ${uc.name}: they were revoked; delete their file to make new ones, if it shall come back`,
+        );
+      }
+      return issue(role, uc.name, user, life);
+    },
+    async revoke(id, role) {
+      const now = Math.floor(Date.now() / 1000);
+      const struck = (await knownUsers(stateDir)).filter(
+        (user) => user.id === id && (role === undefined || user.role === role),
+      );
+      for (const user of struck) await keepUser(stateDir, { ...user, revoked: now });
+      if (struck.length > 0) await writeConf();
+      return struck;
+    },
+    accounts,
+    async mintHerald() {
       const user = createUser();
+      const rights = {
+        pub: { allow: [accountUpdate('*')], deny: [] },
+        sub: { allow: [`${inboxPrefix(HERALD, HERALD)}.>`], deny: [] },
+      };
+      const exp = Math.floor(Date.now() / 1000) + HERALD_SECONDS;
       const jwt = await encodeUser(
-        token(id, `${role} id`),
+        HERALD,
         user,
-        INNER_ROLES.includes(role) ? innerKey : outerKey,
-        // The role is written down for whoever connects (its inbox); the rights come from the signer alone.
-        { tags: [`role:${role}`] },
-        {
-          ...v2,
-          signer,
-          scopedUser: true,
-          ...(options.ttlSeconds === undefined
-            ? {}
-            : { exp: Math.floor(Date.now() / 1000) + options.ttlSeconds }),
-        },
+        system,
+        { ...rights, tags: [`role:${HERALD}`] },
+        { ...v2, exp },
       );
       return new TextDecoder().decode(fmtCreds(jwt, user));
     },
   };
 }
+
+/** Where a server takes a newer JWT of an account (nats-server, "System account"), whatever its resolver. */
+export const accountUpdate = (account: string): string => `$SYS.REQ.ACCOUNT.${account}.CLAIMS.UPDATE`;
+const HERALD = 'herald';
+const HERALD_SECONDS = 60;
+
+const isInner = (role: Role): boolean => INNER_ROLES.includes(role);
 
 async function ensureSeeds(path: string): Promise<SeedFile> {
   const existing = readSeeds(path);

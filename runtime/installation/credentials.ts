@@ -21,6 +21,8 @@ import { type PolicyName, policyFile, writePolicies } from './policies.ts';
 const PLATFORM_FILE = 'simulated-platform.json';
 const REQUESTERS_FILE = 'requesters.json';
 const DAY_SECONDS = 86_400;
+/** Of what this installation makes for itself; renewed when half of it is over. */
+const OWN_LIFE_MS = DAY_SECONDS * 1000;
 const MAX_CREDS_BYTES = 64 * 1024;
 
 /** What a role needs on another host besides its credentials. */
@@ -51,14 +53,21 @@ export const kitOf = (from: string): string => (from.endsWith('.creds') ? path.d
 
 /**
  * The text of one actor's credentials: a `.creds` file made for it, `<role>_<id>.creds` in a folder, or minted when the
- * folder is this installation's own. Throws `nats-credentials`.
+ * folder is this installation's own. There they live for a day and are renewed when half of it is over; elsewhere whoever
+ * made them puts newer ones into the file. Throws `nats-credentials`, also for a user that was revoked.
  */
 export async function credentials(role: Role, id: string, from: string): Promise<string> {
   const file = from.endsWith('.creds') ? from : path.join(from, fileOf(role, id));
   const known = readTextIfThere(file, 'credentials', MAX_CREDS_BYTES);
   if (known !== undefined) {
     const who = identityOf(known);
-    if (who.id === id && (who.role ?? role) === role) return known;
+    if (who.id === id && (who.role ?? role) === role) {
+      const left = (who.expires?.getTime() ?? 0) - Date.now();
+      if (!isOwn(path.dirname(file)) || left > OWN_LIFE_MS / 2) return known;
+      const renewed = await (await authority()).renewUser(known);
+      await writeWhole(file, renewed);
+      return renewed;
+    }
     // One file was named for several roles: the others lie beside it.
     if (from.endsWith('.creds') && who.role !== role) return credentials(role, id, kitOf(from));
     throw new VouchError(

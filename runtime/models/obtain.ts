@@ -4,22 +4,25 @@
  */
 import { parseArchitecture } from '../../circuits/model/architecture.ts';
 import { type CommittedModel, commit, decodeSecret } from '../../circuits/model/commit.ts';
-import {
-  ModelManifest,
-  ReleaseChallenge,
-  ReleaseNonce,
-  ReleaseReply,
-  ReleaseRequest,
-} from '../../protocols/enclave.ts';
+import { evidenceDigest } from '../../protocols/attestation/document.ts';
+import { ReleaseChallenge, ReleaseNonce, ReleaseReply, ReleaseRequest } from '../../protocols/enclave.ts';
 import { fromBase64url } from '../../protocols/encoding.ts';
 import { decodeMessage } from '../../protocols/envelope.ts';
 import { VouchError } from '../../protocols/errors.ts';
 import { combineKey, isCommitted, type KeyShares, type Piece } from '../../protocols/key-shares.ts';
-import { decryptBlob, open, SEALING_INFO } from '../../protocols/sealing.ts';
+import {
+  type ModelManifest,
+  PublishedManifest,
+  type VerifiedManifest,
+  verifyManifest,
+} from '../../protocols/manifest.ts';
+import type { ProofRequest } from '../../protocols/proof.ts';
+import { verifyRelease } from '../../protocols/release.ts';
+import { decryptBlob, SEALING_INFO } from '../../protocols/sealing.ts';
 import { STREAMS } from '../../protocols/streams.ts';
 import { subjects } from '../../protocols/subjects.ts';
 import type { Identity } from '../attest/identity.ts';
-import { getBlob } from '../nats/blobs.ts';
+import { getBlob, type Place } from '../nats/blobs.ts';
 import type { Bus } from '../nats/bus.ts';
 import { ask } from '../nats/service.ts';
 import { modelAad, releaseAad } from './broker-store.ts';
@@ -27,38 +30,48 @@ import { modelAad, releaseAad } from './broker-store.ts';
 /** A sealed model is small: the parameters of a network that fits a circuit. */
 const MAX_SEALED_MODEL_BYTES = 16 * 1024 * 1024;
 
-/** The manifest of a served model. Throws `unknown-model`. */
-export async function readManifest(bus: Bus, model: string): Promise<ModelManifest> {
+/**
+ * The manifest of a served model, its signature verified: by the vendor that it names, whoever that is. Throws
+ * `unknown-model`, `signature-rejected`.
+ */
+export async function readManifest(bus: Bus, model: string): Promise<VerifiedManifest> {
   const subject = subjects.model(model);
   const stored = await bus.getLast(STREAMS.models.name, subject);
   if (!stored)
     throw new VouchError('unknown-model', `model ${model}: nobody has published a model of that name`);
-  const { body } = decodeMessage(ModelManifest, subject, stored.data);
-  if (body.name !== model)
+  const verified = verifyManifest(decodeMessage(PublishedManifest, subject, stored.data).body);
+  if (verified.manifest.name !== model)
     throw new VouchError('bad-message', `model ${model}: the manifest names another model`);
-  return body;
+  return verified;
 }
 
 export interface ObtainedModel {
   readonly manifest: ModelManifest;
+  /** of the manifest */
+  readonly digest: string;
+  /** digest of the policy under which the key was released, as the brokers signed */
+  readonly releasePolicy: string;
   readonly model: CommittedModel;
 }
 
 /**
  * Asks the broker, or as many brokers as it takes, for the model's key with fresh evidence, opens the model, and checks
- * that it is the one the commitment names. Throws `evidence-rejected`, `policy-rejected`, `key-rejected`,
- * `commitment-mismatch`, `not-ready` (too few brokers, each with its reason) and what the bus throws.
+ * that it is the one the commitment names. What a broker releases counts only under a release key of the manifest, for
+ * this very manifest and its policy. Throws `evidence-rejected`, `policy-rejected`, `signature-rejected`,
+ * `key-rejected`, `commitment-mismatch`, `not-ready` (too few brokers, each with its reason) and what the bus throws.
  */
 export async function obtainModel(
   bus: Bus,
   source: string,
   identity: Identity,
   name: string,
+  proof?: ProofRequest,
 ): Promise<ObtainedModel> {
-  const manifest = await readManifest(bus, name);
-  const asker: Asker = { bus, source, identity, manifest };
+  const { manifest, digest } = await readManifest(bus, name);
+  const asker: Asker = { bus, source, identity, manifest, digest, proof };
   const key = manifest.shares ? await keyFromShares(asker, manifest.shares) : await released(asker);
-  const sealed = await getBlob(bus, manifest.sealedModel, { maxBytes: MAX_SEALED_MODEL_BYTES });
+  const place: Place = { shelf: 'sealedModels', writer: 'the vendor' };
+  const sealed = await getBlob(bus, place, manifest.sealedModel, { maxBytes: MAX_SEALED_MODEL_BYTES });
   const secret = await decryptBlob(key, sealed, modelAad(name, manifest.commitment));
   key.fill(0);
   const model = decodeSecret(parseArchitecture(manifest.architecture), secret);
@@ -69,7 +82,8 @@ export async function obtainModel(
       `model ${name}: the parameters are not those that the commitment names`,
     );
   }
-  return { manifest, model };
+  // Each release was signed for this policy, else it did not count.
+  return { manifest, digest, releasePolicy: manifest.policy, model };
 }
 
 interface Asker {
@@ -77,13 +91,16 @@ interface Asker {
   readonly source: string;
   readonly identity: Identity;
   readonly manifest: ModelManifest;
+  readonly digest: string;
+  readonly proof: ProofRequest | undefined;
 }
 
 /** What a broker releases to evidence over its own nonce: the one that holds a share, or any for the whole key. */
 async function released(
-  { bus, source, identity, manifest: { name, commitment } }: Asker,
+  { bus, source, identity, manifest, digest, proof }: Asker,
   holder?: { readonly id: string; readonly number: number },
 ): Promise<Uint8Array> {
+  const { name, commitment, policy, releaseKeys } = manifest;
   const subject = holder ? subjects.releaseFrom(name, holder.id) : subjects.release(name);
   const challenge = await ask(bus, [ReleaseChallenge, ReleaseNonce], { subject, source, body: {} });
   const { nonce, broker } = challenge.body;
@@ -93,9 +110,26 @@ async function released(
   const release = await ask(bus, [ReleaseRequest, ReleaseReply], {
     subject: subjects.releaseFrom(name, broker),
     source,
-    body: { nonce, document },
+    body: { nonce, document, ...(proof ? { proof } : {}) },
   });
-  const { plaintext } = await open(identity.sealing, fromBase64url(release.body.sealedKey, 'sealed key'), {
+  const sealedKey = fromBase64url(release.body.sealedKey, 'sealed key');
+  verifyRelease(
+    fromBase64url(releaseKeys[(holder?.number ?? 1) - 1]!, 'release key'),
+    fromBase64url(release.body.release, 'release'),
+    {
+      broker,
+      model: name,
+      commitment,
+      manifest: digest,
+      policy,
+      evidence: evidenceDigest(document),
+      holder: document.enclave,
+      share: holder?.number,
+      job: proof?.job,
+    },
+    sealedKey,
+  );
+  const { plaintext } = await identity.sealing.open(sealedKey, {
     info: SEALING_INFO.release,
     aad: releaseAad(name, commitment, holder?.number),
   });

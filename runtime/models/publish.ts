@@ -4,15 +4,20 @@
  */
 import { type CommittedModel, commit, encodeSecret } from '../../circuits/model/commit.ts';
 import { type Policy, policyDigest } from '../../protocols/attestation/policy.ts';
-import { ModelManifest } from '../../protocols/enclave.ts';
+import { type Signer, signerFromSeed } from '../../protocols/cose.ts';
+import { base64url, randomBytes } from '../../protocols/encoding.ts';
 import { encodeMessage } from '../../protocols/envelope.ts';
 import { VouchError } from '../../protocols/errors.ts';
 import { commitmentTo, type KeyShares, MAX_BROKERS, splitKey } from '../../protocols/key-shares.ts';
+import { type ModelManifest, PublishedManifest, signManifest } from '../../protocols/manifest.ts';
 import { encryptBlob, generateBlobKey } from '../../protocols/sealing.ts';
 import { subjects, token } from '../../protocols/subjects.ts';
+import { DEFAULT_TERMS, type Terms } from '../../protocols/terms.ts';
 import { putBlob } from '../nats/blobs.ts';
 import type { Bus } from '../nats/bus.ts';
 import { forget, keepKey, keepShare, modelAad } from './broker-store.ts';
+import { readManifest } from './obtain.ts';
+import { vendorSigner } from './vendor-key.ts';
 
 /** Over which brokers a key is split, and how many of them are needed. */
 export interface Split {
@@ -46,48 +51,67 @@ export function parseSplit(text: string): Split | undefined {
   return { threshold, brokers: brokers.map((id) => token(id, '--brokers')) };
 }
 
+export interface Publication {
+  readonly name: string;
+  readonly model: CommittedModel;
+  readonly policy: Policy;
+  readonly split?: Split | undefined;
+  /** default: DEFAULT_TERMS */
+  readonly terms?: Terms | undefined;
+  /** default: this installation's vendor key */
+  readonly vendor?: Signer | undefined;
+}
+
 /**
  * Seals a model, stores it, hands its key, or its shares, to the brokers' stores on this host and publishes the
- * manifest. Needs the provisioner's rights. A model of the same name is replaced. The share of a broker on another
- * host has to be carried there: `.vouch/broker/<id>`.
+ * manifest, signed. Needs the provisioner's rights. A model of the same name is replaced. The share of a broker on
+ * another host has to be carried there: `.vouch/broker/<id>`.
  */
 export async function publishModel(
   bus: Bus,
   source: string,
-  {
-    name,
-    model,
-    policy,
-    split,
-  }: { name: string; model: CommittedModel; policy: Policy; split?: Split | undefined },
+  { name, model, policy, split, terms = DEFAULT_TERMS, vendor }: Publication,
 ): Promise<ModelManifest> {
   const commitment = commit(model).toString();
   const key = generateBlobKey();
   const sealed = await encryptBlob(key, encodeSecret(model), modelAad(name, commitment));
-  const { digest } = await putBlob(bus, sealed);
-  const terms = { model: name, commitment, policy };
-  await forget(name);
-  let shares: KeyShares | undefined;
-  if (split === undefined) await keepKey(terms, key);
-  else {
-    const { threshold, brokers } = split;
-    const pieces = splitKey(key, threshold, brokers.length);
-    for (const [i, piece] of pieces.entries()) await keepShare(terms, brokers[i]!, piece);
-    shares = {
-      threshold,
-      brokers: pieces.map((piece, i) => ({ id: brokers[i]!, commitment: commitmentTo(piece) })),
-    };
-  }
-  key.fill(0);
-  const manifest: ModelManifest = {
+  const { digest } = await putBlob(bus, 'sealedModels', sealed);
+  const pieces = split && splitKey(key, split.threshold, split.brokers.length);
+  const shares: KeyShares | undefined = pieces && {
+    threshold: split!.threshold,
+    brokers: pieces.map((piece, i) => ({ id: split!.brokers[i]!, commitment: commitmentTo(piece) })),
+  };
+  const releaseKeys = Array.from({ length: pieces?.length ?? 1 }, () => randomBytes(32));
+  const signers = await Promise.all(releaseKeys.map(signerFromSeed));
+  const signer = vendor ?? (await vendorSigner());
+  const published = await signManifest(signer, {
     name,
     commitment,
-    architecture: model.architecture,
+    architecture: { ...model.architecture },
+    terms,
     policy: policyDigest(policy),
     sealedModel: digest,
     ...(shares ? { shares } : {}),
-  };
+    releaseKeys: signers.map(({ publicKey }) => base64url(publicKey)),
+    serial: Math.max(Date.now(), (await lastSerial(bus, name, signer)) + 1),
+  });
+  await forget(name);
+  const what = (i: number) => ({ published, policy, releaseKey: releaseKeys[i]! });
+  if (pieces === undefined) await keepKey(what(0), key);
+  else for (const [i, piece] of pieces.entries()) await keepShare(what(i), split!.brokers[i]!, piece);
+  key.fill(0);
   const subject = subjects.model(name);
-  await bus.append(subject, encodeMessage(ModelManifest, { subject, source, body: manifest }));
-  return manifest;
+  await bus.append(subject, encodeMessage(PublishedManifest, { subject, source, body: published }));
+  return published.manifest;
+}
+
+/** Of this vendor's manifest that is replaced; 0 where there is none that can be read. */
+async function lastSerial(bus: Bus, name: string, vendor: Signer): Promise<number> {
+  try {
+    const { manifest } = await readManifest(bus, name);
+    return manifest.vendor === base64url(vendor.publicKey) ? manifest.serial : 0;
+  } catch (error) {
+    if (error instanceof VouchError && !error.retryable) return 0;
+    throw error;
+  }
 }

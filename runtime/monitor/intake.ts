@@ -2,12 +2,12 @@
  * From a NATS message to an observation: an allow-list. What is not a valid transition, heartbeat or progress
  * message of exactly the subject it came on becomes a counted `dropped`, never an error.
  */
-import { printable } from '../../protocols/encoding.ts';
 import type { Message, MessageType } from '../../protocols/envelope.ts';
 import { decodeMessage } from '../../protocols/envelope.ts';
 import { VouchError } from '../../protocols/errors.ts';
+import { printable } from '../../protocols/printable.ts';
 import { ProofProgress } from '../../protocols/proof.ts';
-import { filters, subjects } from '../../protocols/subjects.ts';
+import { filters, lastTokenButOne, subjects } from '../../protocols/subjects.ts';
 import { Heartbeat, Transition } from '../../protocols/transition.ts';
 import { PHASES } from './model.ts';
 import type { Failure, Observation } from './observation.ts';
@@ -31,7 +31,8 @@ export function observe(subject: string, data: Uint8Array, at: number): Observat
         worker: worker ? { ...worker, resident: worker.resident.length } : null,
       };
     }
-    const { body, epoch = 0 } = read(ProofProgress, subject, data, ({ job }) => subjects.progress(job));
+    const own = ({ job }: ProofProgress) => subjects.progress(lastTokenButOne(subject), job);
+    const { body, epoch = 0 } = read(ProofProgress, subject, data, own);
     return {
       type: 'progress',
       at,
@@ -39,7 +40,7 @@ export function observe(subject: string, data: Uint8Array, at: number): Observat
       epoch,
       workers: body.workers.map(({ id, assigned, done }) => ({ id, inFlight: assigned, done })),
       phases: phaseTimes(body.phases),
-      error: body.error ? { code: printable(body.error.code), message: printable(body.error.message) } : null,
+      error: body.error ?? null,
     };
   } catch {
     return { type: 'dropped', at, reason: 'malformed', count: 1 };
@@ -55,17 +56,18 @@ function read<Body>(
 ): Message<Body> {
   const message = decodeMessage(type, subject, data);
   if (own(message.body) !== subject) throw new VouchError('bad-message', `${type.type}: speaks for another`);
-  return message;
+  return { ...message, body: shown(message.body) };
 }
 
-const failureOf = ({ failure }: Transition | Heartbeat): Failure | null =>
-  failure
-    ? {
-        code: printable(failure.code),
-        message: printable(failure.message),
-        errorId: printable(failure.errorId),
-      }
-    : null;
+/** The same value, every text in it fit for a page: names of engines and adapters as well as sentences. */
+function shown<T>(value: T): T {
+  if (typeof value === 'string') return printable(value) as T;
+  if (Array.isArray(value)) return value.map(shown) as T;
+  if (typeof value !== 'object' || value === null) return value;
+  return Object.fromEntries(Object.entries(value).map(([name, part]) => [name, shown(part)])) as T;
+}
+
+const failureOf = ({ failure }: Transition | Heartbeat): Failure | null => failure ?? null;
 
 /** Of the times by name only those of phases. */
 const phaseTimes = (times: Readonly<Record<string, number>>) =>

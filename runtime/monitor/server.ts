@@ -10,6 +10,7 @@ import module from 'node:module';
 import type { AddressInfo } from 'node:net';
 import { isIP } from 'node:net';
 import { messageOf, VouchError } from '../../protocols/errors.ts';
+import { printable } from '../../protocols/printable.ts';
 import { icon, page, style } from './document.ts';
 import type { Hello } from './model.ts';
 import { emptyModel, reduce, toSnapshot } from './model.ts';
@@ -102,7 +103,7 @@ export async function startMonitor(options: MonitorOptions): Promise<Monitor> {
         take(observation);
       }
     } catch (error) {
-      console.error(`monitor: its feed failed: ${messageOf(error)}`);
+      console.error(printable(`monitor: its feed failed: ${messageOf(error)}`));
     }
     if (!closed) take({ type: 'source', at: clock(), connected: false });
   };

@@ -7,7 +7,7 @@
  * key, nor for which circuit.
  */
 import type { CalculatorOptions } from '../../circuits/groth16/calculator.ts';
-import { checkKey } from '../../circuits/groth16/check-key.ts';
+import { checkPoints } from '../../circuits/groth16/check-key.ts';
 import type {
   EngineOptions,
   ProverEngine,
@@ -127,7 +127,7 @@ export async function createProverOn(
         source,
         async () => {
           onPhase?.('checking');
-          await checkKey(zkey, await readying!, pool, { signal });
+          await checkPoints(zkey, { key: await readying!, curve: pool }, { signal });
         },
         { signal },
       );

@@ -1,14 +1,17 @@
 /**
- * Blobs (proving keys, sealed models, test sets) in the stream VOUCH_CHUNKS: chunks addressed by the SHA-256 of their
- * bytes, and a manifest, itself such a chunk, that lists them. A blob is named by its manifest's digest.
+ * Blobs (proving keys, test sets, sealed models) in a stream for each kind: chunks addressed by their writer and the
+ * SHA-256 of their bytes, and a manifest, itself such a chunk, that lists them. A blob is named by its manifest's digest.
  *
- * What is read is checked against its digest, so neither the server nor another writer can change a blob; either
- * can make it unreadable. Blobs are not encrypted here, and whoever may read chunks may read all of them.
+ * What is read is checked against its digest, so neither the server nor its writer can change a blob; either can make
+ * it unreadable. Nobody writes under another's id (rights.ts), so what somebody stores under a digest that is not its
+ * own spoils his blobs only, and storing the right bytes again mends them. Blobs are not encrypted here; who may read a
+ * kind is in rights.ts.
  */
 import { createHash } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
+import { type ByteSource, demandWithin } from '../../circuits/groth16/source.ts';
 import { VouchError } from '../../protocols/errors.ts';
 import { CHUNK_BYTES, STREAMS } from '../../protocols/streams.ts';
 import { subjects } from '../../protocols/subjects.ts';
@@ -32,6 +35,26 @@ export type Manifest = z.infer<typeof Manifest>;
 const IN_FLIGHT = 4;
 /** How long NATS may be away before a transfer fails. */
 const PATIENCE_MS = 30_000;
+
+/** The kinds of blob, each with its stream and the subject of a chunk there. */
+const SHELVES = {
+  /** public: proving keys and what belongs to them */
+  keys: { stream: STREAMS.keys, subject: subjects.key },
+  /** in plaintext, for their client and the coordinators */
+  testSets: { stream: STREAMS.testSets, subject: subjects.testSet },
+  /** ciphertext; the provisioner alone writes them, so there is no writer to name */
+  sealedModels: {
+    stream: STREAMS.sealedModels,
+    subject: (_: string, sha256: string) => subjects.sealedModel(sha256),
+  },
+} as const;
+export type Shelf = keyof typeof SHELVES;
+
+/** Where a blob lies: its kind, and the id of who stored it. */
+export interface Place {
+  readonly shelf: Shelf;
+  readonly writer: string;
+}
 
 export interface PutOptions {
   /** default CHUNK_BYTES, and never more than the server's limit allows */
@@ -74,21 +97,20 @@ export function manifestOf(
 }
 
 /**
- * Stores a blob and returns its digest. What is there already is not sent again, so an interrupted call may simply
- * be repeated. Throws `storage-full`, `cancelled`, and what the bus throws.
+ * Stores a blob under the id of this connection and returns its digest. What is there already, byte for byte, is not
+ * sent again, so an interrupted call may simply be repeated; what lies there and is something else is replaced. Throws
+ * `storage-full`, `cancelled`, and what the bus throws.
  */
 export async function putBlob(
   bus: Bus,
+  shelf: Shelf,
   bytes: Uint8Array,
   options: PutOptions = {},
 ): Promise<{ digest: string; manifest: Manifest }> {
   const { onProgress, signal } = options;
   const room = bus.server.maxPayload - 1024;
   const { digest, manifest, encoded } = manifestOf(bytes, Math.min(options.chunkBytes ?? CHUNK_BYTES, room));
-  if (await isStored(bus, digest, signal)) {
-    onProgress?.(bytes.length, bytes.length);
-    return { digest, manifest };
-  }
+  const place: Place = { shelf, writer: bus.id };
   let done = 0;
   let at = 0;
   const pieces = manifest.chunks.map((chunk) => {
@@ -97,18 +119,23 @@ export async function putBlob(
     return piece;
   });
   await eachOf(pieces, signal, async (piece) => {
-    if (!(await isStored(bus, piece.sha256, signal))) await putChunk(bus, piece.bytes, piece.sha256, signal);
+    await putChunk(bus, place, piece.bytes, piece.sha256, signal);
     done += piece.size;
     onProgress?.(done, bytes.length);
   });
   // Last, so that a manifest that can be read is one whose chunks are there.
-  await putChunk(bus, encoded, digest, signal);
+  await putChunk(bus, place, encoded, digest, signal);
   return { digest, manifest };
 }
 
 /** Reads and checks a whole blob. Throws `too-large`, `bad-file` (missing, or not what its digest says), `cancelled`. */
-export async function getBlob(bus: Bus, digest: string, options: GetOptions): Promise<Uint8Array> {
-  const manifest = await getManifest(bus, digest, options);
+export async function getBlob(
+  bus: Bus,
+  from: Place,
+  digest: string,
+  options: GetOptions,
+): Promise<Uint8Array> {
+  const manifest = await getManifest(bus, from, digest, options);
   const bytes = new Uint8Array(manifest.size);
   let at = 0;
   const places = manifest.chunks.map((chunk) => {
@@ -118,7 +145,7 @@ export async function getBlob(bus: Bus, digest: string, options: GetOptions): Pr
   });
   let done = 0;
   await eachOf(places, options.signal, async (place) => {
-    const chunk = await getChunk(bus, place.sha256, options);
+    const chunk = await getChunk(bus, from, place.sha256, options);
     if (chunk.length !== place.size) {
       throw new VouchError(
         'bad-file',
@@ -132,13 +159,41 @@ export async function getBlob(bus: Bus, digest: string, options: GetOptions): Pr
   return bytes;
 }
 
+/** A blob of which only the chunks that are looked at are read, each checked. Throws as `getChunk` does. */
+export function blobSource(
+  bus: Bus,
+  place: Place,
+  manifest: Manifest,
+  options: Pick<GetOptions, 'cacheDir' | 'signal'>,
+): ByteSource {
+  return {
+    byteLength: manifest.size,
+    async read(offset, target) {
+      demandWithin({ byteLength: manifest.size }, offset, target.byteLength);
+      const end = offset + target.byteLength;
+      let at = 0;
+      for (const { sha256: digest, size } of manifest.chunks) {
+        const [from, to] = [Math.max(at, offset), Math.min(at + size, end)];
+        if (from < to) {
+          const chunk = await getChunk(bus, place, digest, options);
+          if (chunk.length !== size)
+            throw new VouchError('bad-file', `chunk ${digest}: expected ${size} bytes, got ${chunk.length}`);
+          target.set(chunk.subarray(from - at, to - at), from - offset);
+        }
+        at += size;
+      }
+    },
+  };
+}
+
 /** Reads and checks a blob's manifest. Throws `too-large`, `bad-file`. */
 export async function getManifest(
   bus: Bus,
+  from: Place,
   digest: string,
   options: Pick<GetOptions, 'maxBytes' | 'cacheDir' | 'signal'>,
 ): Promise<Manifest> {
-  const encoded = await getChunk(bus, digest, options);
+  const encoded = await getChunk(bus, from, digest, options);
   let manifest: Manifest;
   try {
     manifest = Manifest.parse(JSON.parse(new TextDecoder().decode(encoded)));
@@ -167,6 +222,7 @@ export async function getManifest(
 /** One chunk by its SHA-256, from the cache or from NATS, checked. Throws `bad-file` when it is missing or wrong. */
 export async function getChunk(
   bus: Bus,
+  from: Place,
   digest: string,
   options: { cacheDir?: string | undefined; signal?: AbortSignal | undefined } = {},
 ): Promise<Uint8Array> {
@@ -183,16 +239,16 @@ export async function getChunk(
     // A damaged cache file is fetched again.
     if (kept !== undefined && sha256(kept) === digest) return kept;
   }
-  const message = await retry(() => bus.getLast(STREAMS.chunks.name, subjects.chunk(digest)), {
-    forMs: PATIENCE_MS,
-    signal,
-  });
+  const message = await lookUp(bus, from, digest, signal);
   if (message === undefined)
-    throw new VouchError('bad-file', `chunk ${digest}: not stored on this NATS server`);
+    throw new VouchError(
+      'bad-file',
+      `chunk ${digest}: ${from.writer} has not stored it on this NATS server; it has to be uploaded first`,
+    );
   if (sha256(message.data) !== digest) {
     throw new VouchError(
       'bad-file',
-      `chunk ${digest}: what is stored under this digest has another one; it was not written by an honest client`,
+      `chunk ${digest}: what is stored under this digest has another one; ${from.writer} has to store it again`,
     );
   }
   // Not synced: what a power cut damages is fetched again.
@@ -200,31 +256,31 @@ export async function getChunk(
   return message.data;
 }
 
-async function isStored(bus: Bus, digest: string, signal: AbortSignal | undefined): Promise<boolean> {
-  const found = await retry(() => bus.subjectsOf(STREAMS.chunks.name, subjects.chunk(digest)), {
-    forMs: PATIENCE_MS,
-    signal,
-  });
-  return found.size > 0;
+function lookUp(bus: Bus, { shelf, writer }: Place, digest: string, signal: AbortSignal | undefined) {
+  const { stream, subject } = SHELVES[shelf];
+  return retry(() => bus.getLast(stream.name, subject(writer, digest)), { forMs: PATIENCE_MS, signal });
 }
 
+/**
+ * Stores a chunk unless these very bytes lie there. What lies there is read back and compared: that a subject has a
+ * message says nothing about which.
+ */
 async function putChunk(
   bus: Bus,
+  place: Place,
   bytes: Uint8Array,
   digest: string,
   signal: AbortSignal | undefined,
 ): Promise<void> {
-  try {
-    await bus.append(subjects.chunk(digest), bytes, {
-      expectLastSubjectSequence: 0,
-      timeoutMs: 30_000,
-      retryMs: PATIENCE_MS,
-      ...(signal ? { signal } : {}),
-    });
-  } catch (error) {
-    // One message per subject: somebody stored it meanwhile.
-    if (!(error instanceof VouchError && error.code === 'conflict')) throw error;
-  }
+  const there = await lookUp(bus, place, digest, signal);
+  if (there !== undefined && Buffer.compare(there.data, bytes) === 0) return;
+  await bus.append(SHELVES[place.shelf].subject(place.writer, digest), bytes, {
+    // Storing it twice is harmless: one message per subject is kept.
+    msgId: crypto.randomUUID(),
+    timeoutMs: 30_000,
+    retryMs: PATIENCE_MS,
+    ...(signal ? { signal } : {}),
+  });
 }
 
 /** Runs `work` on every item, `IN_FLIGHT` at a time; the first failure stops the rest. */

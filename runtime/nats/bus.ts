@@ -5,6 +5,7 @@
  * It moves bytes: what they mean, and whether a message may be believed, is the business of the envelope codec.
  * A publish is not acknowledged by anybody; what must arrive is appended to a stream.
  */
+import { setTimeout as sleep } from 'node:timers/promises';
 import {
   type ConnectionOptions,
   connect as connectNats,
@@ -18,7 +19,9 @@ import {
 import { fromSeed } from 'nkeys.js';
 import { utf8 } from '../../protocols/encoding.ts';
 import { messageOf, VouchError } from '../../protocols/errors.ts';
+import { headerBytes } from './headers.ts';
 import { type Headers, type JetStream, jetStream, type Message, type RequestOptions } from './jetstream.ts';
+import { createPause } from './pause.ts';
 import { inboxPrefix, streamInfoPrefix } from './rights.ts';
 
 export type {
@@ -33,6 +36,8 @@ export type {
   RequestOptions,
   StoredMessage,
 } from './jetstream.ts';
+
+const PATIENCE_MS = 30_000;
 
 export type BusState = 'connected' | 'disconnected' | 'closed';
 
@@ -72,6 +77,8 @@ export interface Received extends Message {
 }
 
 export interface Bus extends JetStream {
+  /** Whose connection it is: the id in the credentials and in this user's own subjects; `nobody` without any. */
+  readonly id: string;
   /** of the server last connected to */
   readonly server: ServerInfo;
   readonly state: BusState;
@@ -96,6 +103,11 @@ export interface Bus extends JetStream {
   sign(bytes: Uint8Array): { readonly jwt: string; readonly signature: Uint8Array };
   /** Resolves when the server has seen everything published and subscribed so far. */
   flush(): Promise<void>;
+  /**
+   * Goes on with newer credentials of the same user: the connection is made anew when no request waits for its answer
+   * any more, pulls from a queue aside, which start again; or after 30 s.
+   */
+  renew(creds: string): Promise<void>;
   /** Handles what has been received, sends what has been published, then disconnects. */
   close(): Promise<void>;
 }
@@ -105,10 +117,18 @@ export interface Bus extends JetStream {
  * `nats-credentials` when the first attempt fails.
  */
 export async function openBus(link: Link): Promise<Bus> {
-  return busOver(await open(link), link);
+  const current = { creds: link.user?.creds ?? '' };
+  return busOver(await open(link, current), link, current);
 }
 
-async function open({ url, name, user, connectTimeoutMs }: Link): Promise<NatsConnection> {
+const REFUSED =
+  /^(AUTHORIZATION_VIOLATION|BAD_AUTHENTICATION|BAD_CREDS|AUTHENTICATION_EXPIRED|ACCOUNT_EXPIRED)$/;
+
+async function open(
+  { url, name, user, connectTimeoutMs }: Link,
+  /** looked at whenever the connection is made */
+  current: { readonly creds: string },
+): Promise<NatsConnection> {
   const settings: ConnectionOptions = {
     servers: url.split(',').map((part) => part.trim()),
     name,
@@ -119,22 +139,15 @@ async function open({ url, name, user, connectTimeoutMs }: Link): Promise<NatsCo
     pingInterval: 10_000,
     noAsyncTraces: true,
   };
-  if (user !== undefined) settings.authenticator = credsAuthenticator(new TextEncoder().encode(user.creds));
+  if (user !== undefined)
+    settings.authenticator = credsAuthenticator(() => new TextEncoder().encode(current.creds));
   if (user?.role !== undefined) settings.inboxPrefix = inboxPrefix(user.role, user.id);
   try {
     return await connectNats(settings);
   } catch (error) {
     const code = error instanceof NatsError ? error.code : '';
     const reason = messageOf(error).replaceAll("'", '');
-    if (
-      [
-        'AUTHORIZATION_VIOLATION',
-        'BAD_AUTHENTICATION',
-        'BAD_CREDS',
-        'AUTHENTICATION_EXPIRED',
-        'ACCOUNT_EXPIRED',
-      ].includes(code)
-    ) {
+    if (REFUSED.test(code)) {
       const what =
         user === undefined
           ? 'it wants credentials and none were given'
@@ -159,7 +172,9 @@ function partsOf(creds: string): { jwt: string; seed: string } {
   throw new VouchError('nats-credentials', 'NATS credentials: expected a user JWT and its seed');
 }
 
-function busOver(nc: NatsConnection, { url, user, onError }: Link): Bus {
+function busOver(nc: NatsConnection, { url, user, onError }: Link, current: { creds: string }): Bus {
+  // Pulls from a queue always wait, so they hold up nothing.
+  const pause = createPause();
   const listeners = new Set<(state: BusState, error?: Error) => void>();
   let state: BusState = 'connected';
   // Rejects when the connection is lost; replaced at each reconnect.
@@ -235,36 +250,42 @@ function busOver(nc: NatsConnection, { url, user, onError }: Link): Bus {
   ): Promise<Message> {
     const { timeoutMs = 5_000, signal, ownInbox = false } = requestOptions;
     const extra = checked(subject, data, requestOptions.headers);
-    if (signal?.aborted) throw new VouchError('cancelled', `${subject}: cancelled before it was sent`);
-    const answer = nc.request(subject, data, { timeout: timeoutMs, noMux: ownInbox, ...extra });
-    answer.catch(() => {});
+    const pausing = ownInbox ? undefined : pause.entered();
+    if (pausing) await pausing;
     const abort = Promise.withResolvers<never>();
     abort.promise.catch(() => {});
     const onAbort = () =>
       abort.reject(new VouchError('cancelled', `${subject}: cancelled while waiting for the answer`));
     signal?.addEventListener('abort', onAbort, { once: true });
     try {
+      if (signal?.aborted) throw new VouchError('cancelled', `${subject}: cancelled before it was sent`);
+      const answer = nc.request(subject, data, { timeout: timeoutMs, noMux: ownInbox, ...extra });
+      answer.catch(() => {});
       return plain(await Promise.race([answer, loss.promise, abort.promise]));
     } catch (error) {
       throw natsError(error, subject, timeoutMs);
     } finally {
+      if (!ownInbox) pause.left();
       signal?.removeEventListener('abort', onAbort);
     }
   }
 
+  const onState: Bus['onState'] = (listener) => {
+    listeners.add(listener);
+    return () => void listeners.delete(listener);
+  };
+
   return {
     // A server that asks nobody who they are has one account, in which streams go by their own names.
     ...jetStream({ request, publish }, streamInfoPrefix(nc.info?.auth_required ? user?.role : undefined)),
+    id: user?.id ?? 'nobody',
     get server() {
       return server();
     },
     get state() {
       return state;
     },
-    onState(listener) {
-      listeners.add(listener);
-      return () => void listeners.delete(listener);
-    },
+    onState,
     publish,
     publishLossy(subject, data, headers) {
       if (state !== 'connected') return false;
@@ -302,11 +323,25 @@ function busOver(nc: NatsConnection, { url, user, onError }: Link): Bus {
     sign(bytes) {
       if (user === undefined)
         throw new VouchError('nats-credentials', 'expected to be connected as somebody; use --creds');
-      const { jwt, seed } = partsOf(user.creds);
+      const { jwt, seed } = partsOf(current.creds);
       return { jwt, signature: fromSeed(utf8(seed)).sign(bytes) };
     },
     async flush() {
       await Promise.race([nc.flush(), loss.promise]);
+    },
+    renew(creds) {
+      current.creds = creds;
+      return pause.during(async () => {
+        // Without a connection the next one has the credentials.
+        if (state !== 'connected') return;
+        const { promise: again, resolve } = Promise.withResolvers<void>();
+        const stop = onState((now) => now !== 'disconnected' && resolve());
+        // What was published has to be with the server first.
+        await Promise.race([nc.flush(), loss.promise]).catch(() => {});
+        await nc.reconnect();
+        await Promise.race([again, sleep(PATIENCE_MS, undefined, { ref: false })]);
+        stop();
+      }, PATIENCE_MS);
     },
     async close() {
       if (nc.isClosed()) return;
@@ -353,15 +388,6 @@ function plain(msg: Msg): Message {
     }
   }
   return { subject: msg.subject, data: msg.data, headers, reply: msg.reply };
-}
-
-/** An upper bound of what the headers take on the wire: `NATS/1.0` and a line each. */
-function headerBytes(headers: Headers | undefined): number {
-  if (headers === undefined) return 0;
-  let bytes = 14;
-  for (const [name, value] of Object.entries(headers))
-    bytes += Buffer.byteLength(name) + Buffer.byteLength(value) + 4;
-  return bytes;
 }
 
 function natsError(error: unknown, subject: string, timeoutMs?: number): Error {

@@ -3,9 +3,12 @@
  * Written against `Requester` rather than a client library, so that any connection can carry it and so that
  * each call needs exactly the one right that its subject names: nothing here creates a consumer in passing.
  *
+ * One file, although it is long: all of it is one protocol.
+ *
  * A message is delivered at least once; what may happen once only is guarded by `expectLastSubjectSequence`.
  */
 import { VouchError } from '../../protocols/errors.ts';
+import { catches } from '../../protocols/subjects.ts';
 import { retry } from './retry.ts';
 
 export type Headers = Readonly<Record<string, string>>;
@@ -159,7 +162,9 @@ export class JetStreamError extends VouchError {
   readonly apiCode: number;
   constructor(error: ApiError, where: string) {
     const description = error.description ?? `code ${error.code}`;
-    super(codeOf(error, description), `${where}: ${description}`);
+    const code = codeOf(error, description);
+    const full = 'the server has no room for it; what it has acknowledged before is kept';
+    super(code, `${where}: ${code === 'storage-full' ? `${full} (${description})` : description}`);
     this.apiCode = error.err_code ?? 0;
   }
 }
@@ -216,6 +221,12 @@ export function jetStream(connection: Requester, infoPrefix = `${API}.STREAM.INF
       error?: ApiError;
     };
     if (ack.error !== undefined) throw new JetStreamError(ack.error, subject);
+    // Somebody else who listens there and answers is no stream.
+    if (typeof ack.stream !== 'string' || !Number.isSafeInteger(ack.seq) || ack.seq < 1)
+      throw new VouchError(
+        'bad-message',
+        `${subject}: expected a stream's acknowledgement, got another answer`,
+      );
     return { stream: ack.stream, sequence: ack.seq, duplicate: ack.duplicate === true };
   }
 
@@ -230,7 +241,13 @@ export function jetStream(connection: Requester, infoPrefix = `${API}.STREAM.INF
     return retry(() => attempt(subject, data, options), { forMs: retryMs, signal });
   }
 
-  async function direct(stream: string, path: string, body?: object): Promise<StoredMessage | undefined> {
+  /** `fits` says whether a message is one that was asked for: an answer to another question is none. */
+  async function direct(
+    stream: string,
+    path: string,
+    fits: (found: StoredMessage) => boolean,
+    body?: object,
+  ): Promise<StoredMessage | undefined> {
     const reply = await connection.request(
       `${API}.DIRECT.GET.${path}`,
       body === undefined ? EMPTY : encode(body),
@@ -245,16 +262,26 @@ export function jetStream(connection: Requester, infoPrefix = `${API}.STREAM.INF
       throw new VouchError('internal', `${stream}: direct get answered ${status ?? 'without a subject'}`);
     }
     const {
-      'Nats-Stream': _,
-      'Nats-Subject': __,
+      'Nats-Stream': from,
+      'Nats-Subject': _,
       'Nats-Sequence': sequence,
       'Nats-Time-Stamp': time,
       ...headers
     } = reply.headers;
-    return { subject, data: reply.data, headers, sequence: Number(sequence), time: new Date(time ?? 0) };
+    const found = {
+      subject,
+      data: reply.data,
+      headers,
+      sequence: Number(sequence),
+      time: new Date(time ?? 0),
+    };
+    if (from !== stream || !fits(found))
+      throw new VouchError('bad-message', `${stream}: direct get answered with another message`);
+    return found;
   }
 
-  const getLast = (stream: string, subject: string) => direct(stream, `${stream}.${subject}`);
+  const getLast = (stream: string, subject: string) =>
+    direct(stream, `${stream}.${subject}`, (found) => found.subject === subject);
 
   return {
     api,
@@ -272,11 +299,12 @@ export function jetStream(connection: Requester, infoPrefix = `${API}.STREAM.INF
     },
     getLast,
     getFrom: (stream, sequence, subject) =>
-      direct(
-        stream,
-        stream,
-        subject === undefined ? { seq: sequence } : { seq: sequence, next_by_subj: subject },
-      ),
+      subject === undefined
+        ? direct(stream, stream, (found) => found.sequence === sequence, { seq: sequence })
+        : direct(stream, stream, (found) => found.sequence >= sequence && catches(subject, found.subject), {
+            seq: sequence,
+            next_by_subj: subject,
+          }),
 
     async next(stream, consumer, { expiresMs = 5_000, signal } = {}) {
       signal?.throwIfAborted();

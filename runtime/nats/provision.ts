@@ -1,12 +1,14 @@
 /**
  * Makes the streams, buckets and consumers that protocols/streams.ts describes, and checks those that exist. Doing
- * it twice changes nothing. An existing stream with other settings is never changed: it is named, with what
- * differs, because it may belong to somebody or hold what nobody wants cut.
+ * it twice changes nothing. An existing stream with other settings is named, with what differs, because it may belong to
+ * somebody or hold what nobody wants cut. One thing is changed in place, with the provisioner's rights: a stream that has
+ * no limit where it should have one gets it, if all that lies in it is within that limit, so that nothing is lost.
  *
  * Which server features are needed is checked here, first.
  */
 import { VouchError } from '../../protocols/errors.ts';
 import {
+  BUCKET_AGES,
   BUCKETS,
   PROOF_REQUEST_CONSUMER,
   STREAMS,
@@ -21,7 +23,7 @@ import { atLeast } from './server-program.ts';
 
 const OLDEST_SERVER = '2.9.0';
 const NANOS = 1e9;
-/** Streams with a size limit reserve it; below this they are of no use. */
+/** Streams reserve their size; a large one takes half, and half of that, down to this where the server has no more. */
 const LEAST_RESERVATION = 256 * 1024 * 1024;
 
 /** The names of what was made; empty when everything was there. */
@@ -36,9 +38,10 @@ export async function provision(bus: Bus): Promise<Provisioned> {
   checkServer(bus);
   const created: string[] = [];
   const note = (name: string, made: boolean) => void (made && created.push(name));
-  for (const bucket of Object.values(BUCKETS)) note(bucket, await ensureStream(bus, bucketConfig(bucket)));
-  for (const spec of unlimitedFirst(Object.values(STREAMS)))
-    note(spec.name, await ensureStream(bus, streamConfig(spec)));
+  for (const bucket of Object.values(BUCKETS))
+    note(bucket, await ensureStream(bus, bucketConfig(bucket), { tighten: true }));
+  for (const spec of smallestFirst(Object.values(STREAMS)))
+    note(spec.name, await ensureStream(bus, streamConfig(spec), { tighten: true }));
   note(
     `${STREAMS.proofRequests.name}/${PROOF_REQUEST_CONSUMER}`,
     await ensureConsumer(bus, STREAMS.proofRequests.name, {
@@ -56,7 +59,7 @@ export async function provision(bus: Bus): Promise<Provisioned> {
 /** The streams that a restart of the server wipes, with the coordinator's or the provisioner's rights. */
 export async function provisionMemoryStreams(bus: Bus): Promise<Provisioned> {
   const created: string[] = [];
-  for (const spec of unlimitedFirst(memoryStreams()))
+  for (const spec of smallestFirst(memoryStreams()))
     if (await ensureStream(bus, streamConfig(spec))) created.push(spec.name);
   return { created };
 }
@@ -72,8 +75,8 @@ export async function ensureShardConsumer(bus: Bus, worker: string): Promise<boo
   });
 }
 
-/** A stream with a size limit reserves it, perhaps all that is left, and then no other can be made. */
-function unlimitedFirst(specs: readonly StreamSpec[]): StreamSpec[] {
+/** A stream reserves its size, the largest perhaps all that is left, and then no other can be made. */
+function smallestFirst(specs: readonly StreamSpec[]): StreamSpec[] {
   return specs.toSorted((a, b) => a.maxBytes - b.maxBytes);
 }
 
@@ -100,10 +103,11 @@ function streamConfig(spec: StreamSpec): Config {
     storage: spec.storage,
     retention: spec.retention,
     discard: spec.discard,
-    discard_new_per_subject: spec.discard === 'new' && spec.maxPerSubject > 0,
     max_age: spec.maxAge * NANOS,
     max_msgs_per_subject: spec.maxPerSubject,
     max_bytes: spec.maxBytes,
+    max_msgs: spec.maxMessages,
+    max_msg_size: spec.maxMessageBytes,
     deny_delete: spec.denyDelete,
     deny_purge: spec.denyPurge,
     allow_direct: spec.allowDirect,
@@ -113,16 +117,17 @@ function streamConfig(spec: StreamSpec): Config {
 }
 
 /** A key-value bucket is a stream of this form (ADR-8), one revision per key. */
-function bucketConfig(name: string): Config {
+function bucketConfig(name: keyof typeof BUCKET_AGES): Config {
   return {
     name: `KV_${name}`,
     subjects: [`$KV.${name}.>`],
     storage: 'file',
     retention: 'limits',
     discard: 'new',
-    max_age: 0,
+    max_age: BUCKET_AGES[name] * NANOS,
     max_msgs_per_subject: 1,
-    max_bytes: -1,
+    max_bytes: 32 * 1024 * 1024,
+    max_msg_size: 1024 * 1024,
     deny_delete: true,
     deny_purge: false,
     allow_direct: true,
@@ -132,14 +137,22 @@ function bucketConfig(name: string): Config {
   };
 }
 
+interface Existing {
+  readonly config: Config;
+  readonly state: { readonly messages: number; readonly bytes: number; readonly first_ts?: string };
+}
+
 /** Returns whether it was made. */
-async function ensureStream(bus: Bus, config: Config): Promise<boolean> {
+async function ensureStream(bus: Bus, config: Config, { tighten = false } = {}): Promise<boolean> {
   const name = config.name as string;
   const existing = await bus
-    .api<{ config: Config }>(`STREAM.INFO.${name}`)
+    .api<Existing>(`STREAM.INFO.${name}`)
     .catch((error) => (isMissing(error, STREAM_NOT_FOUND) ? undefined : featureError(error)));
   if (existing !== undefined) {
-    checkSame(`stream ${name}`, config, existing.config);
+    const limits = tighten ? missingLimits(config, existing) : {};
+    const wanted = { ...existing.config, ...limits };
+    checkSame(`stream ${name}`, config, wanted);
+    if (Object.keys(limits).length > 0) await bus.api(`STREAM.UPDATE.${name}`, wanted);
     return false;
   }
   for (let maxBytes = config.max_bytes as number; ; maxBytes = Math.floor(maxBytes / 2)) {
@@ -152,6 +165,22 @@ async function ensureStream(bus: Bus, config: Config): Promise<boolean> {
       if (!reservable) return featureError(error);
     }
   }
+}
+
+/** The limits that an existing stream lacks, of those that what lies in it is within. Old leases (a bucket's) may go. */
+function missingLimits(wanted: Config, { config, state: { messages, bytes, first_ts } }: Existing): Config {
+  const ephemeral = config.allow_rollup_hdrs === true;
+  const oldest = messages === 0 || ephemeral ? 0 : (Date.now() - Date.parse(first_ts ?? '')) * 1e6;
+  const lies: Config = { max_bytes: bytes, max_msgs: messages, max_msg_size: 0, max_age: oldest };
+  const limits = Object.entries(lies).filter(
+    ([field, now]) =>
+      !((config[field] as number) > 0) &&
+      (wanted[field] as number) > 0 &&
+      (now as number) <= (wanted[field] as number),
+  );
+  const missing = Object.fromEntries(limits.map(([field]) => [field, wanted[field]]));
+  // What gives way at a limit that is not reached is a choice that costs nothing.
+  return 'max_bytes' in missing ? { ...missing, discard: wanted.discard } : missing;
 }
 
 /** Returns whether it was made. Only pull consumers: no deliver subject is ever set. */

@@ -25,7 +25,7 @@ import {
   type StreamSpec,
   shardConsumer,
 } from '../../protocols/streams.ts';
-import { filters, type Role, subjects } from '../../protocols/subjects.ts';
+import { ACTOR_ROLES, filters, type Role, subjects } from '../../protocols/subjects.ts';
 
 export interface Rights {
   readonly publish: readonly string[];
@@ -61,6 +61,9 @@ const api = (path: string): string => `$JS.API.${path}`;
 /** reading stored messages without a consumer, by sequence and by subject */
 const reads = ({ name }: StreamSpec): string[] => [api(`DIRECT.GET.${name}`), api(`DIRECT.GET.${name}.>`)];
 const readsBucket = (bucket: string): string[] => [api(`DIRECT.GET.KV_${bucket}.>`)];
+/** reading the last message of subjects that are the asker's own: by subject only, because a sequence is anybody's */
+const readsOwn = ({ name }: StreamSpec, ...own: string[]): string[] =>
+  own.map((subject) => api(`DIRECT.GET.${name}.${subject}`));
 const info = ({ name }: StreamSpec): string => `${streamInfoPrefix('client')}.${name}`;
 const innerInfo = ({ name }: StreamSpec): string => `${streamInfoPrefix('coordinator')}.${name}`;
 const pulls = ({ name }: StreamSpec, consumer: string): string[] => [
@@ -89,20 +92,21 @@ const RIGHTS: Record<Role, Rights> = {
   gpu: actor('gpu'),
   runner: all(actor('runner'), {
     publish: [
-      subjects.receipt(ANY, ANY),
+      subjects.receipt(ANY, ANY, ANY),
       subjects.release(ANY),
       subjects.releaseFrom(ANY, ANY),
       ...reads(STREAMS.models),
-      ...reads(STREAMS.chunks),
+      ...reads(STREAMS.sealedModels),
       ...answersTo('client'),
     ],
-    subscribe: [subjects.evidence(ANY), subjects.infer(ANY, OWN)],
+    subscribe: [subjects.evidence(ANY), subjects.infer(ANY, OWN, ANY)],
   }),
   worker: all(actor('worker'), {
     publish: [
       subjects.shardResult(OWN, ANY, ANY),
       ...pulls(STREAMS.shards, shardConsumer(OWN)),
-      ...reads(STREAMS.chunks),
+      // Public key material, whoever stored it, and nothing else.
+      ...reads(STREAMS.keys),
     ],
     subscribe: [],
   }),
@@ -110,33 +114,27 @@ const RIGHTS: Record<Role, Rights> = {
     publish: [
       subjects.state('proof-job', ANY),
       subjects.beat('proof-job', ANY),
-      subjects.progress(ANY),
+      subjects.progress(ANY, ANY),
       subjects.release(ANY),
       subjects.releaseFrom(ANY, ANY),
       subjects.control('worker', ANY, ANY),
       subjects.shard(ANY, ANY, ANY),
-      subjects.proof(ANY),
-      subjects.chunk(ANY),
+      subjects.proof(ANY, ANY),
       ...pulls(STREAMS.proofRequests, PROOF_REQUEST_CONSUMER),
       api(`CONSUMER.CREATE.${STREAMS.shards.name}.>`),
       api(`CONSUMER.INFO.${STREAMS.shards.name}.*`),
       ...memoryStreams().flatMap((stream) => [innerInfo(stream), api(`STREAM.CREATE.${stream.name}`)]),
-      innerInfo(STREAMS.chunks),
-      ...reads(STREAMS.chunks),
+      ...reads(STREAMS.keys),
+      ...reads(STREAMS.testSets),
       ...reads(STREAMS.models),
+      ...reads(STREAMS.sealedModels),
       ...reads(STREAMS.proofs),
       ...Object.values(BUCKETS).flatMap((bucket) => [`$KV.${bucket}.>`, ...readsBucket(bucket)]),
     ],
     subscribe: [subjects.beat('worker', ANY), filters.shardResults, filters.cancels],
   }),
   broker: all(actor('broker'), {
-    publish: [
-      subjects.audit(OWN),
-      ...reads(STREAMS.audits),
-      ...reads(STREAMS.models),
-      ...reads(STREAMS.chunks),
-      ...answersTo('runner'),
-    ],
+    publish: [subjects.audit(OWN), ...reads(STREAMS.audits), ...answersTo('runner')],
     subscribe: [subjects.release(ANY), subjects.releaseFrom(ANY, OWN)],
   }),
   supervisor: all(actor('supervisor'), {
@@ -150,26 +148,32 @@ const RIGHTS: Record<Role, Rights> = {
   client: all(NONE, {
     publish: [
       subjects.evidence(ANY),
-      subjects.infer(ANY, ANY),
-      subjects.proofRequest(ANY, ANY),
+      subjects.infer(ANY, ANY, OWN),
+      subjects.proofRequest(ANY, OWN, ANY),
       // Whoever knows a request's secret takes it back; the coordinator asks for it.
       filters.cancels,
-      subjects.chunk(ANY),
+      subjects.key(OWN, ANY),
+      subjects.testSet(OWN, ANY),
       info(STREAMS.models),
-      info(STREAMS.chunks),
-      info(STREAMS.audits),
-      ...reads(STREAMS.audits),
       ...reads(STREAMS.models),
-      ...reads(STREAMS.chunks),
-      ...reads(STREAMS.proofs),
-      ...reads(STREAMS.receipts),
+      // Its own only: who else asks what, and what comes of it, is no client's business.
+      ...readsOwn(STREAMS.keys, subjects.key(OWN, ANY)),
+      ...readsOwn(STREAMS.testSets, subjects.testSet(OWN, ANY)),
+      ...readsOwn(STREAMS.proofs, subjects.proof(OWN, ANY)),
+      ...readsOwn(STREAMS.receipts, subjects.receipt(ANY, OWN, ANY)),
     ],
-    subscribe: [filters.progresses, filters.proofs, filters.beats],
+    // The heartbeats of proofs name jobs, and when they are worked on.
+    subscribe: [
+      filters.progressesOf(OWN),
+      filters.proofsOf(OWN),
+      ...ACTOR_ROLES.map((role) => filters.beatsOf(role)),
+    ],
   }),
+  auditor: all(NONE, { publish: [info(STREAMS.audits), ...reads(STREAMS.audits)], subscribe: [] }),
   provisioner: {
     publish: [
       subjects.model(ANY),
-      subjects.chunk(ANY),
+      subjects.sealedModel(ANY),
       api('INFO'),
       api('STREAM.>'),
       api('CONSUMER.>'),
@@ -200,14 +204,15 @@ export function crossings(): Crossings {
     STREAMS.receipts,
     STREAMS.audits,
     STREAMS.proofRequests,
-    STREAMS.chunks,
+    STREAMS.keys,
+    STREAMS.testSets,
     STREAMS.dead,
   ];
   const heard = [subjects.beat('worker', ANY), subjects.control('coordinator', ANY, ANY), filters.cancels];
   const inward = [...asks, ...stored.flatMap((stream) => stream.subjects), ...heard.map(template)];
   const of = (kind: string) => [subjects.state(kind, ANY), subjects.beat(kind, ANY)];
   return {
-    inward: [...new Set(inward.map((subject) => subject.replaceAll('{{name()}}', '*')))].map((subject) => ({
+    inward: widest(inward.map((subject) => subject.replaceAll('{{name()}}', '*'))).map((subject) => ({
       subject,
       as: subject.replace(streamInfoPrefix('client'), streamInfoPrefix('coordinator')),
     })),
@@ -218,6 +223,22 @@ export function crossings(): Crossings {
       template,
     ),
   };
+}
+
+/** Without those that another covers: what two imports took would arrive twice. */
+function widest(filters: readonly string[]): string[] {
+  const all = [...new Set(filters)];
+  return all.filter((filter) => !all.some((other) => other !== filter && covers(other, filter)));
+}
+
+/** Whether every subject that `narrow` matches is one that `wide` matches. */
+function covers(wide: string, narrow: string): boolean {
+  const [pattern, tokens] = [wide.split('.'), narrow.split('.')];
+  for (const [i, part] of pattern.entries()) {
+    if (part === '>') return tokens.length > i;
+    if (tokens[i] === undefined || tokens[i] === '>' || (part !== '*' && part !== tokens[i])) return false;
+  }
+  return pattern.length === tokens.length;
 }
 
 /** Streams that vanish when the server restarts; the coordinator makes them again. */

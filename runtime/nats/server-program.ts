@@ -16,8 +16,15 @@ import type { Log } from '../home/log.ts';
 
 const run = promisify(execFile);
 
-/** nats-server 2.10.20 to 2.10.22 could lose streams (Jepsen, NATS 2.12.1); 2.9 has no `sync_interval: always`. */
-const PREFERRED = '2.10.23';
+/**
+ * The first version of each line in which nobody gets around the rights of rights.ts, by the advisories as of 2026-11:
+ * CVE-2025-30215 (JetStream's administration of other accounts; 2.10.27, 2.11.1), CVE-2026-33249 (a traced message is
+ * published wherever its sender says; from 2.11.0 on, mended in 2.11.15 and 2.12.6). Those of June 2026 (2026-16 routes,
+ * 2026-18 denied queue groups, 2026-26 MQTT) need what nats.conf and rights.ts do not use. Lines after the last are newer
+ * than all of them. 2.10.20 to 2.10.22 could besides lose streams (Jepsen, NATS 2.12.1).
+ */
+const SOUND: Readonly<Record<string, string>> = { '2.10': '2.10.27', '2.11': '2.11.15', '2.12': '2.12.6' };
+const OLDEST_LINE = '2.10';
 const SYNCS_ALWAYS = '2.10.0';
 const OLDEST = '2.9.0';
 
@@ -46,10 +53,31 @@ export function weakness(version: string): string | undefined {
   if (!syncsAlways(version)) {
     return `nats-server ${version} is older than ${SYNCS_ALWAYS} and cannot sync before it acknowledges: a proof or receipt acknowledged within the last two minutes before a power cut may be lost`;
   }
-  if (!atLeast(version, PREFERRED)) {
-    return `nats-server ${version} is older than ${PREFERRED}: versions 2.10.20 to 2.10.22 are known to lose streams after a crash`;
-  }
   return undefined;
+}
+
+/** Why the rights of roles do not hold on a server of this version, as a sentence; undefined when they do. */
+export function vulnerability(version: string): string | undefined {
+  const line = version.split('.').slice(0, 2).join('.');
+  const sound = SOUND[line] ?? (atLeast(`${line}.0`, `${OLDEST_LINE}.0`) ? undefined : SOUND[OLDEST_LINE]!);
+  if (sound === undefined || atLeast(version, sound)) return undefined;
+  const cves = atLeast(version, '2.11.1') ? 'CVE-2026-33249' : 'CVE-2025-30215';
+  return `nats-server ${version} lets a client do what it has no right to (${cves}): expected ${sound} or newer`;
+}
+
+/** Heard by this process and by those that it starts; what `--allow-vulnerable-server` sets. */
+export const ALLOW_VULNERABLE = 'VOUCH_ALLOW_VULNERABLE_SERVER';
+
+/** Throws `nats-feature` for a server on which rights do not hold, unless a person allows it: then it warns. */
+export function demandSound(version: string, where: string, warn: Log): void {
+  const why = vulnerability(version);
+  if (why === undefined) return;
+  if (process.env[ALLOW_VULNERABLE] === '1') warn(`WARNING: ${where}: ${why}`);
+  else
+    throw new VouchError(
+      'nats-feature',
+      `${where}: ${why}; update it, or use it all the same with --allow-vulnerable-server where you trust everybody who connects`,
+    );
 }
 
 async function probe(path: string): Promise<NatsProgram | undefined> {
@@ -81,8 +109,8 @@ async function onPath(program: string): Promise<string | undefined> {
 }
 
 /**
- * The nats-server to run: `$NATS_SERVER`, the first preferred version among PATH and `binDir`, one fetched into
- * `binDir`, or an older one of the former. Throws `nats-feature` when there is none and none can be fetched.
+ * The nats-server to run: `$NATS_SERVER`, the first sound version among PATH and `binDir`, one fetched into
+ * `binDir`, or, where a person allows that, another of these. Throws `nats-feature` when there is none.
  */
 export async function findNatsServer(options: { binDir: string; onLog?: Log }): Promise<NatsProgram> {
   const { binDir, onLog = () => {} } = options;
@@ -95,6 +123,7 @@ export async function findNatsServer(options: { binDir: string; onLog?: Log }): 
         `NATS_SERVER: expected a nats-server program, ${named} is none; unset it or correct it`,
       );
     }
+    demandSound(program.version, `NATS_SERVER ${named}`, onLog);
     return program;
   }
   const ours = join(binDir, 'nats-server');
@@ -102,7 +131,7 @@ export async function findNatsServer(options: { binDir: string; onLog?: Log }): 
   for (const path of [await onPath('nats-server'), ours]) {
     const program = path === undefined ? undefined : await probe(path);
     if (program === undefined || !atLeast(program.version, OLDEST)) continue;
-    if (atLeast(program.version, PREFERRED)) return program;
+    if (vulnerability(program.version) === undefined) return program;
     found.push(program);
   }
   const reasons: string[] = [];
@@ -110,15 +139,20 @@ export async function findNatsServer(options: { binDir: string; onLog?: Log }): 
     try {
       const path = await fetch(ours, found.length > 0, onLog);
       const program = path === undefined ? undefined : await probe(path);
-      if (program !== undefined && atLeast(program.version, OLDEST)) return program;
+      if (program === undefined || !atLeast(program.version, OLDEST)) continue;
+      if (vulnerability(program.version) === undefined) return program;
+      found.push(program);
     } catch (error) {
       reasons.push(messageOf(error).trim().split('\n').at(-1)!);
     }
   }
-  if (found[0] !== undefined) return found[0];
+  if (found[0] !== undefined) {
+    demandSound(found[0].version, found[0].path, onLog);
+    return found[0];
+  }
   throw new VouchError(
     'nats-feature',
-    `no nats-server found or fetched${reasons.length > 0 ? ` (${reasons.join('; ')})` : ''}: install version ${PREFERRED} or newer from https://github.com/nats-io/nats-server/releases, or set NATS_SERVER to the program, or use a running server with --nats URL`,
+    `no nats-server found or fetched${reasons.length > 0 ? ` (${reasons.join('; ')})` : ''}: install version ${SOUND[OLDEST_LINE]} or newer from https://github.com/nats-io/nats-server/releases, or set NATS_SERVER to the program, or use a running server with --nats URL`,
   );
 }
 
@@ -126,7 +160,7 @@ const DEBIAN_SUITE = 'trixie';
 const DEBIAN_KEYRING = 'usr/share/keyrings/debian-archive-keyring.gpg';
 
 /**
- * Debian's package with apt lists of our own: first the suite that has a preferred version, then whatever this
+ * Debian's package with apt lists of our own: first the suite that has a sound version, then whatever this
  * system's own sources have. Returns undefined where there is no apt.
  */
 async function fetchFromApt(target: string, haveOlder: boolean, onLog: Log): Promise<string | undefined> {

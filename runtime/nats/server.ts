@@ -216,8 +216,8 @@ async function writeConf(folder: string, durable: boolean): Promise<string> {
  * Throws `busy` when it stays.
  */
 async function waitForPrevious(pidFile: string, conf: string): Promise<void> {
-  const pid = Number.parseInt(await readFile(pidFile, 'utf8').catch(() => ''), 10);
-  if (!Number.isSafeInteger(pid) || pid <= 0) return;
+  const pid = await pidIn(pidFile);
+  if (pid === undefined) return;
   for (let i = 0; i < 50; i++) {
     if (!(await commandOf(pid)).includes(conf)) return;
     await new Promise((done) => setTimeout(done, 100));
@@ -226,6 +226,11 @@ async function waitForPrevious(pidFile: string, conf: string): Promise<void> {
     'busy',
     `${conf}: another Vouch runs on this folder (nats-server is process ${pid}); stop it first, or join it with --nats`,
   );
+}
+
+async function pidIn(file: string): Promise<number | undefined> {
+  const pid = Number.parseInt(await readFile(file, 'utf8').catch(() => ''), 10);
+  return Number.isSafeInteger(pid) && pid > 0 ? pid : undefined;
 }
 
 /** The command line of a process, empty when there is none. */

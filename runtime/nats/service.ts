@@ -2,7 +2,6 @@
  * Request and reply with envelopes: what every role does when it asks or answers over NATS. A handler's error
  * becomes a coded error reply under an id that finds it in the log; an error that is not ours travels without its text.
  */
-import { printable } from '../../protocols/encoding.ts';
 import {
   decodeMessage,
   ErrorReply,
@@ -26,10 +25,7 @@ export async function ask<Request, Reply>(
     ...(timeoutMs === undefined ? {} : { timeoutMs }),
     ...(signal === undefined ? {} : { signal }),
   });
-  const reply = decodeMessage(kinds[1], null, answer.data);
-  if (reply.cause !== id)
-    throw new VouchError('bad-message', `${kinds[1].type}: the reply answers another request`);
-  return reply;
+  return decodeMessage(kinds[1], { id, subject: question.subject }, answer.data);
 }
 
 /** Answers every request on `subject` by `handler`. */
@@ -133,6 +129,5 @@ function mayWrite(log: Log): boolean {
 function detailOf(error: unknown): string {
   if (!(error instanceof VouchError)) return (error as Error | undefined)?.stack ?? messageOf(error);
   const cause = error.cause instanceof Error ? `\ncaused by ${error.cause.stack ?? error.cause.message}` : '';
-  // The sentence may quote what a peer sent.
-  return `${error.code}: ${printable(error.message)}${cause}`;
+  return `${error.code}: ${error.message}${cause}`;
 }

@@ -1,6 +1,6 @@
 /**
- * Compiles circuits with circom (npm `circom2`: the compiler as WebAssembly) in a process of its own, caches
- * the results by the circuit's digest, and computes witnesses in a worker thread.
+ * Compiles circuits with circom (npm `circom2`: the compiler as WebAssembly) in a process of its own, with limits to its
+ * time and memory, caches the results by the circuit's digest, and computes witnesses in a worker thread.
  *
  * A cached result is trusted as far as the cache folder is: who can write there can swap a circuit. Whoever
  * has to rely on a circuit compiles it (or has compiled it) itself.
@@ -22,6 +22,14 @@ const TEMPLATES = ['bits', 'commitment', 'decision', 'dense', 'requantise'];
 const CIRCOMLIB = ['poseidon', 'poseidon_constants'];
 /** characters of compiler output kept for an error message */
 const MAX_OUTPUT = 20_000;
+/** Of one compilation. The largest circuit that a request may ask for (circuits/model/size.ts) takes about half. */
+const COMPILER_LIMITS: CompilerLimits = { millis: 10 * 60_000, mebibytes: 3072 };
+
+export interface CompilerLimits {
+  readonly millis: number;
+  /** of data, by the system's count: the WebAssembly module's memory and Node's own */
+  readonly mebibytes: number;
+}
 
 const require = createRequire(import.meta.url);
 
@@ -50,16 +58,18 @@ export interface CompiledCircuit {
 export interface CompileOptions {
   readonly cacheDir: string;
   readonly signal?: AbortSignal;
+  readonly limits?: CompilerLimits;
 }
 
 /**
  * Compiles a circuit, or finds it in the cache. Throws `bad-input` with the compiler's own words when it
- * refuses the source, `storage-full` or `bad-file` when the cache can't be written, `cancelled` when aborted.
+ * refuses the source, `too-large` when it takes more time or memory than its limits, `storage-full` or `bad-file` when the
+ * cache can't be written, `cancelled` when aborted: no process is left then.
  */
 export async function compileCircuit(
   circuit: EmittedCircuit,
   { templates }: Toolchain,
-  { cacheDir, signal }: CompileOptions,
+  { cacheDir, signal, limits = COMPILER_LIMITS }: CompileOptions,
 ): Promise<CompiledCircuit> {
   const home = join(cacheDir, circuit.digest);
   let build: string | undefined;
@@ -73,7 +83,7 @@ export async function compileCircuit(
       await writeFile(join(build, path), text);
     }
     await writeFile(join(build, 'main.circom'), circuit.source);
-    await runCompiler(build, signal);
+    await runCompiler(build, limits, signal);
     const done = join(build, 'done');
     await mkdir(done);
     await rename(join(build, 'main.r1cs'), join(done, 'main.r1cs'));
@@ -133,15 +143,24 @@ async function countConstraints(path: string): Promise<number> {
   }
 }
 
+/** Sets the limit on data, in KiB, where the system knows it, and becomes the command. */
+const LIMITED = 'ulimit -d "$0" 2>/dev/null; exec "$@"';
+
 /** Runs circom on main.circom in `cwd`. */
-async function runCompiler(cwd: string, signal: AbortSignal | undefined): Promise<void> {
-  const arguments_ = [require.resolve('circom2/cli.js'), 'main.circom', '--r1cs', '--wasm', ...OPTIONS];
+async function runCompiler(
+  cwd: string,
+  { millis, mebibytes }: CompilerLimits,
+  signal: AbortSignal | undefined,
+): Promise<void> {
+  const compiler = [require.resolve('circom2/cli.js'), 'main.circom', '--r1cs', '--wasm', ...OPTIONS];
+  const late = AbortSignal.timeout(millis);
   // The environment is not the compiler's business.
-  const child = spawn(process.execPath, arguments_, {
+  const child = spawn('/bin/sh', ['-c', LIMITED, String(mebibytes * 1024), process.execPath, ...compiler], {
     cwd,
     env: {},
     stdio: ['ignore', 'pipe', 'pipe'],
-    ...(signal ? { signal } : {}),
+    signal: signal ? AbortSignal.any([signal, late]) : late,
+    killSignal: 'SIGKILL',
   });
   let output = '';
   const keep = (chunk: Buffer): void => {
@@ -154,14 +173,20 @@ async function runCompiler(cwd: string, signal: AbortSignal | undefined): Promis
     child.once('close', resolve);
   }).catch((error: Error) => {
     if (signal?.aborted) throw new VouchError('cancelled', 'compiling the circuit was cancelled');
+    if (late.aborted) throw tooLarge(`longer than ${millis / 1000} s`);
     throw error;
   });
-  if (code !== 0) {
-    // biome-ignore lint/suspicious/noControlCharactersInRegex: these are the compiler's colours
-    const text = output.replace(/\u001b\[[0-9;]*m/g, '').trim();
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: these are the compiler's colours
+  const text = output.replace(/\u001b\[[0-9;]*m/g, '').trim();
+  // The compiler ends with a code of its own when it refuses; a trap or a signal is memory that it did not get.
+  if (code === null || (code !== 0 && OUT_OF_MEMORY.test(text))) throw tooLarge(`more than ${mebibytes} MiB`);
+  if (code !== 0)
     throw new VouchError('bad-input', `circom refused the circuit (exit ${code}): ${text.slice(-800)}`);
-  }
 }
+
+const OUT_OF_MEMORY = /out of memory|memory allocation of|RuntimeError: unreachable|RangeError: WebAssembly/;
+const tooLarge = (took: string): VouchError =>
+  new VouchError('too-large', `the circuit is too large: compiling it took ${took}; ask about fewer rows`);
 
 /**
  * The witness of a compiled circuit: wires x 32 bytes, little-endian standard form, in the order of the

@@ -26,12 +26,14 @@ export type KeyLink = 'made by me' | 'ceremony checked' | 'unproven';
 export const CEREMONY = 'CEREMONY';
 
 const Manifest = z.strictObject({
-  version: z.literal(1),
+  version: z.literal(2),
   circuit: Digest,
   /** SHA-256 of the canonical JSON of the verification key */
   verificationKey: Digest,
   /** SHA-256 of the .zkey file */
   zkey: Digest,
+  /** SHA-256 of the file of its powers */
+  powers: Digest,
   origin: z.enum(['single-party', 'ceremony']),
   mark: z.enum([INSECURE_SINGLE_PARTY, CEREMONY]),
   time: z.iso.datetime(),
@@ -43,6 +45,7 @@ export const verificationKeyDigest = (key: unknown): string => sha256(canonicalJ
 const sha256 = (data: string | Uint8Array): string => createHash('sha256').update(data).digest('hex');
 const manifestFile = (circuit: string): string => folder('setups', `${circuit}.json`);
 const zkeyFile = (circuit: string): string => folder('cache', 'zkeys', `${circuit}.zkey`);
+const powersFile = (circuit: string): string => folder('cache', 'zkeys', `${circuit}.powers`);
 
 /** The circuit of a statement, compiled; cached by its digest. */
 export async function prepareCircuit(
@@ -64,8 +67,13 @@ export async function circuitDigestOf(architecture: Architecture, testSet: TestS
   return emitQualityCircuit(architecture, testSet, await circuitToolchain()).digest;
 }
 
-export interface PreparedKey {
+/** A proving key, and tau's powers, with which others check it (circuits/groth16/ptau.ts): both files. */
+export interface KeyFiles {
   readonly zkey: Uint8Array;
+  readonly powers: Uint8Array;
+}
+
+export interface PreparedKey extends KeyFiles {
   readonly verificationKeyDigest: string;
   readonly mark: string;
   readonly cached: boolean;
@@ -79,9 +87,10 @@ export async function prepareKey(
   const known = readSetup(circuit.digest);
   if (known) {
     const zkey = readIfThere(zkeyFile(circuit.digest), 'proving key');
+    const powers = readIfThere(powersFile(circuit.digest), 'powers of tau');
     // A damaged cache file is made again.
-    if (zkey && sha256(zkey) === known.zkey) {
-      return { zkey, verificationKeyDigest: known.verificationKey, mark: known.mark, cached: true };
+    if (zkey && sha256(zkey) === known.zkey && powers && sha256(powers) === known.powers) {
+      return { zkey, powers, verificationKeyDigest: known.verificationKey, mark: known.mark, cached: true };
     }
   }
   await demandKeyRememberable();
@@ -89,9 +98,10 @@ export async function prepareKey(
   await using pool = await createPool(threads === undefined ? {} : { threads });
   const hash = () => createHash('blake2b512');
   const made = await setup(readNamed(circuit.r1csPath, 'circuit'), { field: pool, points: pool, hash }, rest);
-  await rememberKey(circuit.digest, made.zkey, { origin: 'single-party', mark: INSECURE_SINGLE_PARTY });
+  await rememberKey(circuit.digest, made, { origin: 'single-party', mark: INSECURE_SINGLE_PARTY });
   return {
     zkey: made.zkey,
+    powers: made.powers,
     verificationKeyDigest: verificationKeyDigest(made.verificationKey),
     mark: made.insecure,
     cached: false,
@@ -100,21 +110,24 @@ export async function prepareKey(
 
 /** Throws unless `rememberKey` can write what it writes: for before the work. */
 export async function demandKeyRememberable(): Promise<void> {
-  for (const file of [zkeyFile('circuit'), manifestFile('circuit'), secretFile()]) await demandWritable(file);
+  for (const file of [zkeyFile('circuit'), powersFile('circuit'), manifestFile('circuit'), secretFile()])
+    await demandWritable(file);
 }
 
 /** Keeps a key and what is known of its origin. The caller has checked a ceremony's key before it says so. */
 export async function rememberKey(
   circuit: string,
-  zkey: Uint8Array,
+  { zkey, powers }: KeyFiles,
   { origin, mark }: Pick<Manifest, 'origin' | 'mark'>,
 ): Promise<void> {
   await writeWhole(zkeyFile(circuit), zkey);
+  await writeWhole(powersFile(circuit), powers);
   const manifest: Manifest = {
-    version: 1,
+    version: 2,
     circuit,
     verificationKey: verificationKeyDigest(verificationKey(readZkey(zkey))),
     zkey: sha256(zkey),
+    powers: sha256(powers),
     origin,
     mark,
     time: new Date().toISOString(),

@@ -29,9 +29,11 @@ import {
   ProofCancelled,
   ProofProgress,
   ProofRequest,
+  REFUSAL,
 } from '../../protocols/proof.ts';
+import { type RequesterAuthority, requesterOf } from '../../protocols/requester.ts';
 import { PROOF_REQUEST_CONSUMER, STREAMS } from '../../protocols/streams.ts';
-import { filters, lastToken, subjects } from '../../protocols/subjects.ts';
+import { filters, lastToken, lastTokenButOne, subjects } from '../../protocols/subjects.ts';
 import { collateralFor } from '../attest/collateral.ts';
 import { createIdentity, freshNonce } from '../attest/identity.ts';
 import type { Provider } from '../attest/provider.ts';
@@ -43,14 +45,19 @@ import { type EngineName, engineBeside } from '../prove/host-engine.ts';
 import { createFleet } from './fleet.ts';
 import type { StartRole } from './host.ts';
 import { forget, type Job, proofJobLogic } from './proof-job.ts';
+import { createShares } from './requester-share.ts';
 
 /** A third of the request consumer's ack wait (runtime/nats/provision.ts); progress is told as often. */
 const WORKING_MS = 4_000;
 const RETRY_MS = 1_000;
+/** Of one requester. */
+const LIMITS = { jobs: 2, millis: 30 * 60_000 };
 /** Cancelled requests that are remembered until they are pulled. */
 const MAX_WITHDRAWN = 65_536;
 
 export interface CoordinatorOptions {
+  /** whose clients may have proofs made */
+  readonly requesters: RequesterAuthority;
   /** what a worker's evidence has to satisfy */
   readonly workerPolicy: Policy;
   /** threads for transforms and checks, default 1 */
@@ -98,14 +105,15 @@ export const coordinatorRole =
     context.onStop(() => fleet.close());
 
     const jobs = new Map<string, Job>();
+    const shares = createShares(LIMITS);
     /** Digests of secrets that were shown for requests that are not worked on here: they may be next in the queue. */
     const withdrawn = new Set<string>();
     const actorOf = (job: string) =>
       actor.getSnapshot().children[jobActorId(job)] as ActorRefFrom<typeof proofJobMachine> | undefined;
 
     /** `epoch`: 0 before the job has its lease. */
-    const publishProgress = (body: ProofProgress, epoch = 0) => {
-      const subject = subjects.progress(body.job);
+    const publishProgress = (client: string, body: ProofProgress, epoch = 0) => {
+      const subject = subjects.progress(client, body.job);
       const under = epoch > 0 ? { epoch } : {};
       bus.publishLossy(subject, encodeMessage(ProofProgress, { subject, source, ...under, body }));
     };
@@ -114,18 +122,22 @@ export const coordinatorRole =
     /** Where a job is, by its own actor. */
     const report = (name: string) => {
       const now = actorOf(name)?.getSnapshot();
-      if (now?.status !== 'active') return;
+      const job = jobs.get(name);
+      if (now?.status !== 'active' || !job) return;
       const { epoch, millis: phases } = now.context;
-      publishProgress({ job: name, phase: now.value, phases, ...shardsOf(jobs.get(name)) }, epoch);
+      publishProgress(job.client, { job: name, phase: now.value, phases, ...shardsOf(job) }, epoch);
     };
     /** How a run of a request ended, as the coordinator's actor says. */
     const reportEnd = ({ job: name, tries, epoch, millis = {}, code }: RequestOutcome, phase: Phase) => {
       const job = jobs.get(name);
-      const message = (
-        job?.reason ?? `it was given up at try ${tries}: ${code}; the coordinator's log says more`
-      ).slice(0, 1000);
-      const error = phase === 'failed' && code ? { error: { code, message } } : {};
-      publishProgress({ job: name, phase, phases: millis, ...shardsOf(job), ...error }, epoch);
+      const why = job?.reason ?? `it was given up at try ${tries}: ${code}; the coordinator's log says more`;
+      const told = (code: string) =>
+        job?.closed && code !== 'cancelled'
+          ? { code: 'proof-refused', message: REFUSAL }
+          : { code, message: why.slice(0, 1000) };
+      const error = phase === 'failed' && code ? { error: told(code) } : {};
+      if (!job) return;
+      publishProgress(job.client, { job: name, phase, phases: millis, ...shardsOf(job), ...error }, epoch);
     };
     const drop = (name: string) => {
       const job = jobs.get(name);
@@ -135,31 +147,41 @@ export const coordinatorRole =
     /** Ends a request that never becomes a job. */
     const turnDown = (request: PulledMessage, { code, message }: VouchError) => {
       request.term();
-      const job = lastToken(request.subject);
+      const [job, client] = [lastToken(request.subject), lastTokenButOne(request.subject)];
       log(`${source}: request ${job.slice(0, 64)} turned down: ${message}`);
       // Whatever a client has put into the subject: nobody can listen for a job that has no legal id.
       if (!Id.safeParse(job).success) return;
       const error = { code, message: message.slice(0, 1000) };
-      publishProgress({ job, phase: 'failed', done: 0, total: 0, workers: [], phases: {}, error });
+      publishProgress(client, { job, phase: 'failed', done: 0, total: 0, workers: [], phases: {}, error });
     };
     /** Takes a request that was pulled, unless it cannot become a job. Throws why. */
     const admit = (request: PulledMessage): string | undefined => {
       const { body } = decodeMessage(ProofRequest, request.subject, request.data);
       const { job, statement, cancel } = body;
-      if (request.subject !== subjects.proofRequest(statement.statement, job)) {
+      const client = lastTokenButOne(request.subject);
+      if (request.subject !== subjects.proofRequest(statement.statement, client, job)) {
         throw new VouchError('bad-message', 'proof.request: its job is not the one of its subject');
       }
+      if (requesterOf(body, options.requesters, new Date()) !== client)
+        throw new VouchError(
+          'signature-rejected',
+          'requester: expected the client of the subject, got another',
+        );
       if (cancel !== undefined && withdrawn.delete(cancel))
         throw new VouchError('cancelled', `job ${job} was cancelled before it was begun`);
-      if (jobs.has(job)) {
+      const known = jobs.get(job);
+      if (known && known.client !== client)
+        throw new VouchError('conflict', `job ${job}: it exists already; choose a new id`);
+      if (known) {
         request.working();
         return undefined;
       }
+      const close = shares.open(client);
       const working = setInterval(() => {
         request.working();
         report(job);
       }, WORKING_MS);
-      jobs.set(job, { request, statement, cancel, working, work: { stage: 'requested' } });
+      jobs.set(job, { request, asked: body, client, working, close, work: { stage: 'requested' } });
       return job;
     };
     // What is still here when the role stops is somebody else's at once.
@@ -205,12 +227,13 @@ export const coordinatorRole =
           source,
           effect,
           identity,
+          requesters: options.requesters,
           pool,
           engine,
           fleet,
           shardPoints: options.shardPoints,
           insecureBlinding: options.insecureBlinding,
-          jobOf: (name) => {
+          jobNamed: (name) => {
             const job = jobs.get(name);
             if (!job) throw new VouchError('cancelled', `job ${name} is no longer here`);
             return job;
@@ -257,8 +280,10 @@ export const coordinatorRole =
     fleet.follow(actor);
 
     bus.subscribe(filters.cancels, (received) => {
+      let cause: string | undefined;
       try {
         const message = decodeMessage(ProofCancel, received.subject, received.data);
+        cause = message.id;
         const { job: name, secret } = message.body;
         if (received.subject !== subjects.control('proof-job', name, 'cancel'))
           throw new VouchError('bad-message', 'proof.cancel: its job is not the one of its subject');
@@ -270,7 +295,7 @@ export const coordinatorRole =
           for (const oldest of withdrawn) if (withdrawn.size > MAX_WITHDRAWN) withdrawn.delete(oldest);
           return;
         }
-        if (digest !== job.cancel)
+        if (digest !== job.asked.cancel)
           throw new VouchError('bad-input', `job ${name}: expected the secret of its request, got another`);
         const { reason } = job;
         job.reason = 'it was cancelled by its requester';
@@ -285,11 +310,9 @@ export const coordinatorRole =
           );
         }
         const { subject } = received;
-        received.respond(
-          encodeMessage(ProofCancelled, { subject, source, cause: message.id, body: { job: name } }),
-        );
+        received.respond(encodeMessage(ProofCancelled, { subject, source, cause, body: { job: name } }));
       } catch (error) {
-        respondError(received, error, { source, cause: undefined, log });
+        respondError(received, error, { source, cause, log });
       }
     });
     return { actor, drain: { type: 'coordinator.drain' } };

@@ -14,7 +14,7 @@ import { SECTION_GROUP } from '../../circuits/groth16/engine.ts';
 import { checkPoint } from '../../circuits/groth16/point.ts';
 import { decodeHeader, ENVELOPE_HEADER, encodeHeader } from '../../protocols/envelope.ts';
 import { messageOf, VouchError } from '../../protocols/errors.ts';
-import { Shard, ShardRefused, ShardResult, shardContext } from '../../protocols/msm.ts';
+import { decodeShardAnswer, Shard, ShardRefused, ShardResult, shardContext } from '../../protocols/msm.ts';
 import { SEALING_INFO, sealTo } from '../../protocols/sealing.ts';
 import { filters, subjects } from '../../protocols/subjects.ts';
 import type { Log } from '../home/log.ts';
@@ -36,12 +36,14 @@ const MAX_REFUSALS = 5;
 
 export interface Dispatch {
   readonly job: string;
+  /** who stored the key that the shards are of */
+  readonly client: string;
   /** the lease's; what another epoch sent is ignored */
   readonly epoch: number;
   readonly ledger: Ledger;
   readonly scalars: SectionScalars;
   readonly signal: AbortSignal;
-  onNews(news: Extract<ProofJobEvent, { worker: string }>): void;
+  onNews(news: Extract<ProofJobEvent, { worker: string; code?: string }>): void;
 }
 export interface Dispatcher {
   readonly bus: Bus;
@@ -62,7 +64,7 @@ interface Sent {
  */
 export async function dispatch(dispatcher: Dispatcher, work: Dispatch): Promise<Map<string, PartialSum>> {
   const { bus, source, log, fleet } = dispatcher;
-  const { job, epoch, ledger, scalars, signal, onNews } = work;
+  const { job, client, epoch, ledger, scalars, signal, onNews } = work;
   const results = new Map<string, PartialSum>();
   /** by the id of the shard's message; holds no more than the ledger has assigned */
   const out = new Map<string, Sent>();
@@ -84,7 +86,16 @@ export async function dispatch(dispatcher: Dispatcher, work: Dispatch): Promise<
     // The worker may have gone while this was sealed.
     if (signal.aborted || !ledger.expects(id, worker)) return;
     out.set(message, { shard, worker, openReply });
-    const body: Shard = { job, shard: id, worker, section, count, chunks: [...chunks], offset };
+    const body: Shard = {
+      job,
+      shard: id,
+      worker,
+      section,
+      count,
+      writer: client,
+      chunks: [...chunks],
+      offset,
+    };
     const header = encodeHeader(Shard, { subject, source, epoch, body, id: message });
     await bus.append(subject, sealed, {
       headers: { [ENVELOPE_HEADER]: header },
@@ -125,12 +136,12 @@ export async function dispatch(dispatcher: Dispatcher, work: Dispatch): Promise<
   const receive = async ({ subject, headers, data }: Received) => {
     const text = headers[ENVELOPE_HEADER];
     const refused = text?.includes(`"type":"${ShardRefused.type}"`) ?? false;
-    const result = decodeHeader<{ job: string; shard: string; worker: string; millis?: number }>(
+    const result = decodeHeader<{ job: string; shard: string; worker: string; code?: string }>(
       refused ? ShardRefused : ShardResult,
       subject,
       text,
     );
-    const { shard: id, worker, millis = 0 } = result.body;
+    const { shard: id, worker } = result.body;
     const cause = result.cause ?? '';
     const sent = out.get(cause);
     // NATS rights say that the worker in the subject sent it; the cause says which of our messages it answers.
@@ -148,11 +159,12 @@ export async function dispatch(dispatcher: Dispatcher, work: Dispatch): Promise<
     const { section } = shard;
     if (refused) {
       ledger.refuse(id, worker);
+      if (result.body.code === 'seal-rejected') fleet.reattest(worker);
       onNews({ type: 'shard.refused', worker, section });
       return step();
     }
     try {
-      const point = await sent.openReply(data);
+      const { millis, point } = decodeShardAnswer(await sent.openReply(data));
       checkPoint(SECTION_GROUP[section], point, `shard ${id}`);
       if (!ledger.complete(id, worker)) return;
       results.set(id, { shard, point, worker, millis });

@@ -52,6 +52,8 @@ export interface Fleet {
   ready(): WorkerOffer[];
   /** The key to seal a worker's shards to. Throws `not-ready` when it is gone. */
   sealingKey(worker: string): Uint8Array;
+  /** A worker could not open what was sealed to the key that we know: it may have newer ones, so it is asked. */
+  reattest(worker: string): void;
   /** A worker that was convicted of a wrong result is told so and gets nothing more until the coordinator restarts. */
   ban(worker: string): void;
   /** Tells a worker that it was convicted. */
@@ -75,23 +77,23 @@ export function createFleet({ bus, source, log, effect, verify }: FleetOptions):
       | ActorRefFrom<typeof fleetMemberMachine>
       | undefined;
 
+  const attest = async (id: string) => {
+    const nonce = freshNonce();
+    const subject = subjects.control('worker', id, 'attest');
+    const question = { subject, source, body: { nonce } };
+    const { body } = await ask(bus, [EvidenceRequest, EvidenceReply], question);
+    if (body.document.enclave !== id)
+      throw new VouchError('evidence-rejected', `worker ${id}: the evidence is of another worker`);
+    const sealingKey = await verify(body.document, nonce);
+    const known = members.get(id);
+    if (known) known.sealingKey = sealingKey;
+  };
+  /** asked again now */
+  const renewing = new Set<string>();
+
   const member = fleetMemberMachine.provide({
     actors: {
-      attest: effect(
-        'attest',
-        async ({ input: { id } }) => {
-          const nonce = freshNonce();
-          const subject = subjects.control('worker', id, 'attest');
-          const question = { subject, source, body: { nonce } };
-          const { body } = await ask(bus, [EvidenceRequest, EvidenceReply], question);
-          if (body.document.enclave !== id)
-            throw new VouchError('evidence-rejected', `worker ${id}: the evidence is of another worker`);
-          const sealingKey = await verify(body.document, nonce);
-          const known = members.get(id);
-          if (known) known.sealingKey = sealingKey;
-        },
-        { ofRequest: true },
-      ),
+      attest: effect('attest', ({ input: { id } }) => attest(id), { ofRequest: true }),
       place: effect(
         'place',
         async ({ input: { id } }) => {
@@ -157,6 +159,15 @@ export function createFleet({ bus, source, log, effect, verify }: FleetOptions):
       const key = members.get(worker)?.sealingKey;
       if (!key) throw new VouchError('not-ready', `worker ${worker} is gone`);
       return key;
+    },
+    reattest(worker) {
+      if (!members.has(worker) || renewing.has(worker)) return;
+      renewing.add(worker);
+      attest(worker)
+        .catch((error: unknown) =>
+          log(`${source}: worker ${worker} has no new evidence: ${messageOf(error)}`),
+        )
+        .finally(() => renewing.delete(worker));
     },
     ban: (id) => send({ type: 'worker.banned', id }),
     suspend(worker) {

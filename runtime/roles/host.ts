@@ -72,6 +72,8 @@ export interface RoleOptions {
   readonly id: string;
   readonly url: string;
   readonly creds: string;
+  /** newer credentials, when these are about to end */
+  readonly renewed?: () => Promise<string>;
   readonly log: Log;
 }
 
@@ -87,6 +89,8 @@ export async function startRole(options: RoleOptions, start: StartRole): Promise
     creds: options.creds,
     name: source,
     onError: (error) => log(`${source}: ${messageOf(error)}`),
+    warn: (line) => log(`${source}: ${line}`),
+    ...(options.renewed ? { renewed: options.renewed } : {}),
   });
   const boot = crypto.randomUUID();
   const { effect, fail, reason } = createEffects(source, log);
@@ -169,6 +173,12 @@ export async function startRole(options: RoleOptions, start: StartRole): Promise
     control(context, actor, drain);
     // Whoever asks from now on finds the subscriptions there.
     await bus.flush();
+    const ended = bus.onState((state, error) => {
+      if (state !== 'closed') return;
+      // Nobody connects again: the credentials have ended or were revoked. What cannot be heard has to end.
+      log(`${source}: ${messageOf(error ?? new Error('NATS has closed the connection'))}`);
+      actor.send(drain as never);
+    });
     return {
       role,
       id,
@@ -176,6 +186,7 @@ export async function startRole(options: RoleOptions, start: StartRole): Promise
       actor,
       failure,
       async stop() {
+        ended();
         actor.send(drain as never);
         await until(actor, isSettled, 35_000).catch(() => log(`${source}: stopped before it had drained`));
         await cleanUp();

@@ -21,9 +21,11 @@ import {
   type Phase,
   PROOF_CONTENT_TYPE,
   type ProofRecord,
+  type ProofRequest,
   PublishedProof,
-  type QualityStatement,
+  REFUSAL,
 } from '../../protocols/proof.ts';
+import type { RequesterAuthority } from '../../protocols/requester.ts';
 import { SEAL_OVERHEAD_BYTES } from '../../protocols/sealing.ts';
 import { STREAMS } from '../../protocols/streams.ts';
 import { subjects } from '../../protocols/subjects.ts';
@@ -43,7 +45,7 @@ import { verifyWithSnarkjs } from '../prove/snarkjs.ts';
 import { dispatch } from './dispatch.ts';
 import type { Fleet } from './fleet.ts';
 import type { RoleContext } from './host.ts';
-import { type Witnessed, witnessOf } from './witnessing.ts';
+import { prepare, type Witnessed, witnessOf } from './witnessing.ts';
 
 /** Shards per worker: enough to even out, few enough that each is worth a trip. Their size is in points of A (plan.ts). */
 const SHARDS_PER_WORKER = 8;
@@ -74,19 +76,30 @@ type WorkOf<S extends Stage> = Extract<Work, { stage: S }>;
 /** One request and its proof, while it is made. */
 export interface Job {
   readonly request: PulledMessage;
-  readonly statement: QualityStatement;
-  /** digest of the secret that cancels it */
-  readonly cancel: string | undefined;
+  readonly asked: ProofRequest;
+  /** who has signed it; the same as its subject names */
+  readonly client: string;
   readonly working: NodeJS.Timeout;
+  /** Ends what it takes of its requester's share. */
+  readonly close: () => void;
   work: Work;
   lease?: Lease;
-  /** what the requester is told when it fails */
+  /** the model is computed with: why it fails from here on may depend on the model, and is for the log only */
+  closed?: boolean;
+  /** why it fails */
   reason?: string;
 }
 
+/** What may pass is tried again under its own code; all else is one and the same. */
+function refusalOf(error: unknown): unknown {
+  if (!(error instanceof VouchError) || error.retryable) return error;
+  return new VouchError('proof-refused', REFUSAL, { cause: error });
+}
+
 /** Wipes what is secret of a job and gives its lease back. */
-export function forget({ work, working, lease }: Job): void {
+export function forget({ work, working, close, lease }: Job): void {
   clearInterval(working);
+  close();
   // The other sections' scalars are views of the witness.
   if ('witness' in work) work.witness.fill(0);
   if ('scalars' in work) work.scalars.H.fill(0);
@@ -95,6 +108,7 @@ export function forget({ work, working, lease }: Job): void {
 
 export interface ProofJobOptions extends Pick<RoleContext, 'id' | 'bus' | 'log' | 'source' | 'effect'> {
   readonly identity: Identity;
+  readonly requesters: RequesterAuthority;
   readonly pool: Pool;
   readonly engine: ProverEngine;
   readonly fleet: Fleet;
@@ -102,7 +116,7 @@ export interface ProofJobOptions extends Pick<RoleContext, 'id' | 'bus' | 'log' 
   readonly shardPoints?: number | undefined;
   readonly insecureBlinding?: { readonly r: bigint; readonly s: bigint } | undefined;
   /** Throws `cancelled` for a job that is no longer here. */
-  jobOf(name: string): Job;
+  jobNamed(name: string): Job;
   /** The job's own actor. */
   actorOf(name: string): AnyActorRef | undefined;
   /** Tells the requester where the job is. */
@@ -113,7 +127,8 @@ export interface ProofJobOptions extends Pick<RoleContext, 'id' | 'bus' | 'log' 
 
 /** The logic of one proof's actor, with its effects. */
 export function proofJobLogic(options: ProofJobOptions) {
-  const { id, bus, log, source, effect, identity, pool, engine, fleet, jobOf, actorOf, report } = options;
+  const { id, bus, log, source, effect, identity, requesters, pool, engine, fleet } = options;
+  const { jobNamed, actorOf, report } = options;
 
   /** An effect of one phase, on work that has come as far as `stage`. Its output gets the time that it took. */
   const phase = <S extends Stage, Output extends object, Input extends { job: string }>(
@@ -124,7 +139,7 @@ export function proofJobLogic(options: ProofJobOptions) {
     effect<Output & Timed, Input>(
       name,
       async ({ input, signal }) => {
-        const job = jobOf(input.job);
+        const job = jobNamed(input.job);
         report(input.job);
         const began = performance.now();
         try {
@@ -137,33 +152,34 @@ export function proofJobLogic(options: ProofJobOptions) {
           return { ...output, millis: performance.now() - began };
         } catch (error) {
           if (error instanceof VouchError) job.reason ??= error.message;
-          throw error;
+          throw job.closed ? refusalOf(error) : error;
         }
       },
       { ofRequest: true },
     );
-  const isPublished = async (job: string) =>
-    (await bus.getLast(STREAMS.proofs.name, subjects.proof(job))) !== undefined;
+  const isPublished = async (client: string, job: string) =>
+    (await bus.getLast(STREAMS.proofs.name, subjects.proof(client, job))) !== undefined;
   const verifies = ({ zkey, publicSignals }: Stages['transformed'], proof: Proof) =>
     verifyWithSnarkjs(verificationKey(zkey), publicSignals, proof);
 
   return proofJobMachine.provide({
     actors: {
       acquireLease: phase('queued', 'requested', async (_, { job, input, signal }) => {
-        if (await isPublished(input.job)) return { epoch: 0, published: true };
-        const lease = await acquire(bus, { key: `proof_${input.job}`, holder: source, signal });
+        if (await isPublished(job.client, input.job)) return { epoch: 0, published: true };
+        const lease = await acquire(bus, { key: input.job, holder: source, signal });
         job.lease = lease;
         lease.lost.addEventListener('abort', () => {
           job.reason ??= messageOf(lease.lost.reason);
           actorOf(input.job)?.send({ type: 'lease.lost' } satisfies ProofJobEvent);
         });
         // Its last holder may have published while we waited.
-        return { epoch: lease.epoch, published: await isPublished(input.job) };
+        return { epoch: lease.epoch, published: await isPublished(job.client, input.job) };
       }),
 
       witness: phase('witnessing', 'requested', async (_, { job, signal }) => {
-        const witnessed = await witnessOf({ bus, source, identity, pool, engine }, job.statement, signal);
-        job.work = { stage: 'witnessed', ...witnessed };
+        const prepared = await prepare({ bus, source, identity, requesters, pool, engine }, job, signal);
+        job.closed = true;
+        job.work = { stage: 'witnessed', ...(await witnessOf(prepared, signal)) };
         return {};
       }),
 
@@ -206,6 +222,7 @@ export function proofJobLogic(options: ProofJobOptions) {
           { bus, source, log, fleet },
           {
             job: input.job,
+            client: job.client,
             epoch: input.epoch,
             ledger: work.ledger,
             scalars: work.scalars,
@@ -241,15 +258,18 @@ export function proofJobLogic(options: ProofJobOptions) {
         return {};
       }),
 
-      verify: phase('verifying', 'assembled', async (work) => ({
-        verified: await verifies(work, work.proof),
-      })),
+      verify: phase('verifying', 'assembled', async (work, { job }) => {
+        const verified = await verifies(work, work.proof);
+        if (!verified) job.reason ??= 'the proof does not verify';
+        return { verified };
+      }),
 
       publish: phase('publishing', 'assembled', async (work, { job, input: { job: name, epoch } }) => {
         const { zkey, architecture, constraints, proof, publicSignals, parts } = work;
         const record: ProofRecord = {
           job: name,
-          statement: job.statement,
+          nonce: job.asked.nonce,
+          statement: job.asked.statement,
           proof: structuredClone(proof) as ProofRecord['proof'],
           publicSignals: [...publicSignals],
           verificationKey: { ...verificationKey(zkey) },
@@ -262,8 +282,8 @@ export function proofJobLogic(options: ProofJobOptions) {
         };
         const bytes = utf8(canonicalJson(record));
         const signature = await signStatement(identity.signer, PROOF_CONTENT_TYPE, sha256(bytes));
-        const maker = await identity.evidence(sha256Hex(bytes), job.statement.commitment);
-        const subject = subjects.proof(name);
+        const maker = await identity.evidence(sha256Hex(bytes), job.asked.statement.commitment);
+        const subject = subjects.proof(job.client, name);
         const body = { record, signature: base64url(signature), maker };
         const message = encodeMessage(PublishedProof, { subject, source, epoch, body });
         try {

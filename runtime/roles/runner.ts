@@ -23,9 +23,10 @@ import {
   responseBytes,
 } from '../../protocols/inference.ts';
 import { encodeReceiptBundle, requestDigest, responseDigest, signReceipt } from '../../protocols/receipt.ts';
-import { type OpenedRequest, open, SEALING_INFO } from '../../protocols/sealing.ts';
-import { subjects } from '../../protocols/subjects.ts';
+import { type OpenedRequest, SEALING_INFO } from '../../protocols/sealing.ts';
+import { filters, lastToken, subjects } from '../../protocols/subjects.ts';
 import type { Identity } from '../attest/identity.ts';
+import { decidedOf } from '../inference/answers.ts';
 import { type ServedModel, serveModel } from '../inference/session.ts';
 import { type ObtainedModel, obtainModel } from '../models/obtain.ts';
 import type { Received } from '../nats/bus.ts';
@@ -41,6 +42,8 @@ const PROBES = 32;
 interface Request {
   readonly received: Received;
   readonly cause: string;
+  /** whose request it is: by NATS' rights nobody else publishes on its subject */
+  readonly client: string;
   readonly sealed: Uint8Array;
 }
 
@@ -74,6 +77,7 @@ export const runnerRole =
     /** The answer, and the promise that its receipt is stored: the answer may not leave before. */
     const infer = async (
       opened: OpenedRequest,
+      client: string,
     ): Promise<{ answer: AnswerPlaintext; stored: Promise<void> }> => {
       if (!loaded || !session) throw new VouchError('not-ready', 'the runner has no model; try again');
       const { manifest, model } = loaded;
@@ -90,16 +94,15 @@ export const runnerRole =
       const [result] = await session.answer([features]);
       const modelMicros = Math.round((performance.now() - began) * 1000);
       if (!result) throw new VouchError('internal', 'the session gave no answer');
-      const decided = {
-        decision: result.decision,
-        label: model.architecture.classes[result.decision]!,
-        logits: [...result.logits],
-      };
+      const { answers } = manifest.terms;
+      const decided = decidedOf(answers, model.architecture, result);
       const { id: receiptId, receipt } = await signReceipt(identity().signer, {
         enclave: id,
         evidence: plaintext.evidence,
-        policy: manifest.policy,
+        policy: loaded.releasePolicy,
         modelCommitment: manifest.commitment,
+        manifest: loaded.digest,
+        answers,
         request: requestDigest({ salt: fromHex(plaintext.requestSalt), body: requestBytes(plaintext.row) }),
         response: responseDigest({ salt: fromHex(plaintext.responseSalt), body: responseBytes(decided) }),
         nonce: plaintext.nonce,
@@ -108,9 +111,10 @@ export const runnerRole =
       });
       const bundle = encodeReceiptBundle({ receipt, evidence: document });
       return {
-        stored: store(receiptId, bundle),
+        stored: store(client, receiptId, bundle),
         answer: {
-          version: 1,
+          version: 2,
+          answers,
           ...decided,
           provider: session.provider,
           modelMicros,
@@ -121,9 +125,10 @@ export const runnerRole =
       };
     };
 
-    const store = async (receiptId: string, bundle: Uint8Array) => {
+    const store = async (client: string, receiptId: string, bundle: Uint8Array) => {
       try {
-        await bus.append(subjects.receipt(modelName, receiptId), bundle, { expectLastSubjectSequence: 0 });
+        const subject = subjects.receipt(modelName, client, receiptId);
+        await bus.append(subject, bundle, { expectLastSubjectSequence: 0 });
       } catch (error) {
         if (error instanceof VouchError && error.code === 'conflict') {
           throw new VouchError(
@@ -157,16 +162,12 @@ export const runnerRole =
           async ({ input }) => {
             const request = requests.get(input.request);
             if (!request) return;
-            const { received, cause, sealed } = request;
+            const { received, cause, client, sealed } = request;
             const settle = () => requests.delete(input.request);
             let opened: OpenedRequest;
             try {
-              const { sealing, replays } = identity();
-              opened = await open(sealing, sealed, {
-                info: SEALING_INFO.infer,
-                aad: utf8(received.subject),
-                replays,
-              });
+              const aad = utf8(received.subject);
+              opened = await identity().sealing.openOnce(sealed, { info: SEALING_INFO.infer, aad });
             } catch (error) {
               if (settle()) respondError(received, error, { source, cause, log });
               throw error;
@@ -178,7 +179,7 @@ export const runnerRole =
               return () => settle() && received.respond(bytes, { [ENVELOPE_HEADER]: header });
             };
             try {
-              const { answer, stored } = await infer(opened);
+              const { answer, stored } = await infer(opened, client);
               const [send] = await Promise.all([reply(answer), stored]);
               send();
             } catch (error) {
@@ -229,7 +230,7 @@ export const runnerRole =
       },
     );
 
-    bus.subscribe(subjects.infer(modelName, id), (received) => {
+    bus.subscribe(filters.infersOf(modelName, id), (received) => {
       let cause: string | undefined;
       try {
         const header = decodeHeader(InferRequest, received.subject, received.headers[ENVELOPE_HEADER]);
@@ -241,7 +242,12 @@ export const runnerRole =
           );
         }
         const request = crypto.randomUUID();
-        requests.set(request, { received, cause, sealed: received.data });
+        requests.set(request, {
+          received,
+          cause,
+          client: lastToken(received.subject),
+          sealed: received.data,
+        });
         actor.send({ type: 'infer.request', request });
       } catch (error) {
         respondError(received, error, { source, cause, log });

@@ -6,10 +6,10 @@ import { messageOf, VouchError } from '../../protocols/errors.ts';
 import type { Provider, ProviderName } from '../attest/provider.ts';
 import { providerOf } from '../attest/providers.ts';
 import type { Log } from '../home/log.ts';
-import { credentials, kitOf, platformIn } from '../installation/credentials.ts';
+import { credentials, kitOf, platformIn, requestersIn } from '../installation/credentials.ts';
 import { findPolicy, type PolicyName } from '../installation/policies.ts';
 import type { EngineName } from '../prove/host-engine.ts';
-import { startBroker } from './broker.ts';
+import { brokerRole } from './broker.ts';
 import { coordinatorRole } from './coordinator.ts';
 import { enclaveRole } from './enclave.ts';
 import { gpuRole } from './gpu.ts';
@@ -49,12 +49,12 @@ export interface StartOptions {
   readonly insecureBlinding?: { readonly r: bigint; readonly s: bigint } | undefined;
 }
 
-function roleOf(
+async function roleOf(
   role: Startable,
   neighbours: Neighbours,
   provider: Provider | undefined,
   options: StartOptions,
-): StartRole {
+): Promise<StartRole> {
   const policy = (name: PolicyName) => findPolicy(name, options.policy, kitOf(options.creds));
   const engine = {
     engine: options.engine,
@@ -77,12 +77,13 @@ function roleOf(
       return coordinatorRole({
         ...engine,
         provider,
+        requesters: await requestersIn(options.creds),
         workerPolicy: policy('worker'),
         shardPoints: options.shardPoints,
         insecureBlinding: options.insecureBlinding,
       });
     case 'broker':
-      return startBroker;
+      return brokerRole(await requestersIn(options.creds));
   }
 }
 
@@ -130,10 +131,10 @@ export async function startRoles(roles: readonly Startable[], options: StartOpti
   const running: RunningRole[] = [];
   try {
     for (const role of order.filter((name) => roles.includes(name))) {
-      const creds = await credentials(role, options.id, options.creds);
+      const renewed = () => credentials(role, options.id, options.creds);
       const started = await startRole(
-        { role, id: options.id, url: options.url, creds, log: options.log },
-        roleOf(role, neighbours, provider, options),
+        { role, id: options.id, url: options.url, creds: await renewed(), renewed, log: options.log },
+        await roleOf(role, neighbours, provider, options),
       );
       running.push(started);
       await comeUp(started, options.pci !== undefined);

@@ -1,122 +1,154 @@
 /**
- * From a quality statement to its witness: the model from the key-broker, the test set and the key from the blob
- * store, the circuit emitted and compiled here, and every one of them checked against what the statement names.
- * Nothing of the requester's is computed with before it is checked.
+ * From a quality statement to its witness, in two steps with a wall between them. `prepare` looks at public things only,
+ * the cheapest first: what it refuses, it may say why. `witnessOf` computes with the model: whatever fails in it, or after
+ * it, is one and the same to the requester (roles/proof-job.ts).
  *
- * In memory, for as long as a proof takes: the key (at most MAX_KEY_BYTES, its size in the statement's blob), the
- * witness (32 bytes for each wire) and, while it is fetched, the test set.
+ * Nothing of the requester's is computed with before it is checked. In memory, for as long as a proof takes: the key (at
+ * most MAX_KEY_BYTES, its size in the statement's blob), the witness (32 bytes for each wire) and the test set.
  */
 import { readFile } from 'node:fs/promises';
-import { checkKey } from '../../circuits/groth16/check-key.ts';
 import type { ProverEngine } from '../../circuits/groth16/engine.ts';
-import { checkCircuit } from '../../circuits/groth16/qap.ts';
-import { readR1cs } from '../../circuits/groth16/r1cs.ts';
-import { readZkey, type Zkey } from '../../circuits/groth16/zkey.ts';
+import { openZkey, readZkey, type Zkey } from '../../circuits/groth16/zkey.ts';
 import { type Architecture, parseArchitecture } from '../../circuits/model/architecture.ts';
+import type { CommittedModel } from '../../circuits/model/commit.ts';
 import { emitQualityCircuit, witnessInput } from '../../circuits/model/emit.ts';
 import { decideMany } from '../../circuits/model/quantise.ts';
-import { decodeTestSet } from '../../circuits/model/test-set.ts';
+import { demandDomain, demandRows } from '../../circuits/model/size.ts';
+import { decodeTestSet, rowCounts, type TestSet } from '../../circuits/model/test-set.ts';
 import { VouchError } from '../../protocols/errors.ts';
-import type { QualityStatement } from '../../protocols/proof.ts';
+import type { ProofRequest, QualityStatement } from '../../protocols/proof.ts';
+import { checkDemand } from '../../protocols/proof-demand.ts';
+import type { RequesterAuthority } from '../../protocols/requester.ts';
+import { checkTestRows } from '../../protocols/terms.ts';
 import type { Identity } from '../attest/identity.ts';
 import { folder } from '../home/home.ts';
-import { obtainModel } from '../models/obtain.ts';
+import { obtainModel, readManifest } from '../models/obtain.ts';
 import type { Pool } from '../msm/threads/pool.ts';
-import { getBlob, getManifest, type Manifest } from '../nats/blobs.ts';
+import { blobSource, getBlob, getManifest, type Manifest, type Place } from '../nats/blobs.ts';
 import type { Bus } from '../nats/bus.ts';
-import { checkOnce } from '../prove/cache.ts';
-import { calculateWitness, circuitToolchain, compileCircuit } from '../prove/circuit-compiler.ts';
+import {
+  type CompiledCircuit,
+  calculateWitness,
+  circuitToolchain,
+  compileCircuit,
+} from '../prove/circuit-compiler.ts';
+import { grant } from './budget.ts';
+import { demandSoundKey } from './sound-key.ts';
 
 const MAX_TEST_SET_BYTES = 64 * 1024 * 1024;
 const MAX_KEY_BYTES = 2 ** 31 - 1;
 
-export interface Witnessed {
-  /** secret */
-  readonly witness: Uint8Array;
-  readonly zkey: Zkey;
-  /** which chunks the key consists of */
-  readonly key: Manifest;
-  readonly architecture: Architecture;
-  readonly constraints: number;
-}
 /** What a witness is made with. */
 export interface Witnessing {
   readonly bus: Bus;
   readonly source: string;
   readonly identity: Identity;
+  readonly requesters: RequesterAuthority;
   readonly pool: Pool;
   readonly engine: ProverEngine;
 }
 
+/** A statement whose public parts are all checked. */
+export interface Prepared {
+  readonly statement: QualityStatement;
+  /** secret */
+  readonly model: CommittedModel;
+  readonly testSet: TestSet;
+  readonly compiled: CompiledCircuit;
+  readonly zkey: Zkey;
+  /** which chunks the key consists of */
+  readonly key: Manifest;
+}
+
+export interface Witnessed extends Pick<Prepared, 'zkey' | 'key'> {
+  /** secret */
+  readonly witness: Uint8Array;
+  readonly architecture: Architecture;
+  readonly constraints: number;
+}
+
 /**
- * Throws `unknown-model`, `evidence-rejected` (the broker refuses us), `commitment-mismatch`, `bad-input` (another
- * circuit), `statement-false`, `bad-file` (a blob that is missing or damaged), `too-large`, `key-rejected`.
+ * Checks all that is public of a statement, then obtains the model. Throws `bad-input` (more than all rows, another
+ * circuit), `unknown-model`, `commitment-mismatch`, `too-large`, `bad-file` (a blob that is missing or damaged),
+ * `key-rejected`, and what the key-brokers refuse with.
  */
-export async function witnessOf(
-  { bus, source, identity, pool, engine }: Witnessing,
-  statement: QualityStatement,
+export async function prepare(
+  { bus, source, identity, requesters, pool, engine }: Witnessing,
+  { asked, client }: { readonly asked: ProofRequest; readonly client: string },
   signal: AbortSignal,
-): Promise<Witnessed> {
-  if (statement.threshold > statement.rows) {
+): Promise<Prepared> {
+  const { statement } = asked;
+  const { rows, threshold } = statement;
+  if (threshold > rows) {
     throw new VouchError(
       'bad-input',
-      `statement.threshold: expected at most ${statement.rows}, the number of rows, got ${statement.threshold}`,
+      `statement.threshold: expected at most ${rows}, the number of rows, got ${threshold}`,
     );
   }
-  const { model, manifest } = await obtainModel(bus, source, identity, statement.model);
-  if (manifest.commitment !== statement.commitment) {
-    throw new VouchError(
-      'commitment-mismatch',
-      `statement.commitment: expected that of model ${statement.model} as it is served now, got another`,
-    );
-  }
+  const { manifest } = await readManifest(bus, statement.model);
+  checkDemand(asked, manifest, requesters, new Date());
+  const architecture = parseArchitecture(manifest.architecture);
+  demandRows(architecture, rows);
+
+  // A few chunks tell how large the key is, and so whether it can be one for this.
   const limits = { cacheDir: folder('cache', 'blobs'), signal };
+  const keys: Place = { shelf: 'keys', writer: client };
+  const key = await getManifest(bus, keys, statement.key, { ...limits, maxBytes: MAX_KEY_BYTES });
+  const { domainSize } = await openZkey(blobSource(bus, keys, key, limits));
+  demandDomain(domainSize, architecture, rows);
+
   const testSet = decodeTestSet(
-    model.architecture,
-    await getBlob(bus, statement.testSet, { ...limits, maxBytes: MAX_TEST_SET_BYTES }),
+    architecture,
+    await getBlob(bus, { shelf: 'testSets', writer: client }, statement.testSet, {
+      ...limits,
+      maxBytes: MAX_TEST_SET_BYTES,
+    }),
   );
-  const toolchain = await circuitToolchain();
-  const circuit = emitQualityCircuit(model.architecture, testSet, toolchain);
-  if (circuit.digest !== statement.circuit || circuit.rows !== statement.rows) {
-    throw new VouchError(
+  checkTestRows(manifest.terms, rowCounts(testSet), threshold);
+  const otherCircuit = () =>
+    new VouchError(
       'bad-input',
-      `statement.circuit: expected that of this model and test set (${circuit.rows} rows), got another; both sides need the same version`,
+      `statement.circuit: expected that of this model and test set (${testSet.labels.length} rows), got another; both sides need the same version`,
     );
-  }
-  const decisions = decideMany(model, testSet.features);
-  const correct = decisions.filter((decision, row) => decision === testSet.labels[row]).length;
-  if (correct < statement.threshold) {
-    // How many it does reach is the vendor's secret.
-    throw new VouchError(
-      'statement-false',
-      `the model does not classify ${statement.threshold} of ${statement.rows} rows correctly`,
-    );
-  }
+  if (testSet.labels.length !== rows) throw otherCircuit();
+  const toolchain = await circuitToolchain();
+  const circuit = emitQualityCircuit(architecture, testSet, toolchain);
+  if (circuit.digest !== statement.circuit) throw otherCircuit();
+
+  const zkey = readZkey(await getBlob(bus, keys, statement.key, { ...limits, maxBytes: MAX_KEY_BYTES }));
   const compiled = await compileCircuit(circuit, toolchain, {
     cacheDir: folder('cache', 'circuits'),
     signal,
   });
-  const key = await getManifest(bus, statement.key, { ...limits, maxBytes: MAX_KEY_BYTES });
-  const zkey = readZkey(await getBlob(bus, statement.key, { ...limits, maxBytes: MAX_KEY_BYTES }));
-  await checkOnce(`${statement.circuit}/${statement.key}`, async () => {
-    await checkCircuit(zkey, readR1cs(await readFile(compiled.r1csPath)), pool, { signal });
-    const ready = await engine.ready(zkey, { signal });
-    try {
-      await checkKey(zkey, ready, engine, { signal });
-    } finally {
-      ready.release();
-    }
+  const found = { statement, keys, zkey, r1csPath: compiled.r1csPath };
+  await demandSoundKey({ bus, pool, engine }, found, signal);
+  await grant(bus, manifest.name, manifest.terms, { job: asked.job, requester: client, time: Date.now() });
+  const { model, manifest: served } = await obtainModel(bus, source, identity, statement.model, asked);
+  if (served.commitment !== statement.commitment)
+    throw new VouchError('commitment-mismatch', `model ${statement.model}: it was published anew meanwhile`);
+  return { statement, model, testSet, compiled, zkey, key };
+}
+
+/**
+ * The witness of a statement that was prepared. Throws `statement-false`, `witness-rejected`, `cancelled`: for the log,
+ * not for the requester.
+ */
+export async function witnessOf(
+  { statement, model, testSet, compiled, zkey, key }: Prepared,
+  signal: AbortSignal,
+): Promise<Witnessed> {
+  const { rows, threshold } = statement;
+  const decisions = decideMany(model, testSet.features);
+  const correct = decisions.filter((decision, row) => decision === testSet.labels[row]).length;
+  if (correct < threshold) {
+    // How many it does reach is the vendor's secret.
+    throw new VouchError(
+      'statement-false',
+      `the model does not classify ${threshold} of ${rows} rows correctly`,
+    );
+  }
+  const witness = await calculateWitness(await readFile(compiled.wasmPath), witnessInput(model, threshold), {
+    signal,
   });
-  const witness = await calculateWitness(
-    await readFile(compiled.wasmPath),
-    witnessInput(model, statement.threshold),
-    { signal },
-  );
-  return {
-    witness,
-    zkey,
-    key,
-    architecture: parseArchitecture(manifest.architecture),
-    constraints: compiled.constraints,
-  };
+  return { witness, zkey, key, architecture: model.architecture, constraints: compiled.constraints };
 }

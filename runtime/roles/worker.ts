@@ -17,8 +17,15 @@ import { ControlReply, ControlRequest, EvidenceReply, EvidenceRequest } from '..
 import { concat, equal } from '../../protocols/encoding.ts';
 import { decodeHeader, ENVELOPE_HEADER, encodeHeader, type Message } from '../../protocols/envelope.ts';
 import { messageOf, VouchError } from '../../protocols/errors.ts';
-import { pointBytes, Shard, ShardRefused, ShardResult, shardContext } from '../../protocols/msm.ts';
-import { type OpenedRequest, open, SEALING_INFO } from '../../protocols/sealing.ts';
+import {
+  encodeShardAnswer,
+  pointBytes,
+  Shard,
+  ShardRefused,
+  ShardResult,
+  shardContext,
+} from '../../protocols/msm.ts';
+import { type OpenedRequest, SEALING_INFO } from '../../protocols/sealing.ts';
 import { STREAMS, shardConsumer } from '../../protocols/streams.ts';
 import { subjects } from '../../protocols/subjects.ts';
 import { createIdentity, freshNonce } from '../attest/identity.ts';
@@ -138,11 +145,10 @@ export const workerRole =
           'fetchBases',
           async ({ input }) => {
             const work = current(input);
-            const { job, shard, chunks: digests, offset, count, section } = work.shard.body;
-            work.opened = await open(identity.sealing, work.message.data, {
+            const { job, shard, writer, chunks: digests, offset, count, section } = work.shard.body;
+            work.opened = await identity.sealing.openOnce(work.message.data, {
               info: SEALING_INFO.shard,
               aad: shardContext(job, shard, id, work.shard.epoch ?? 0),
-              replays: identity.replays,
             });
             const { byteLength } = work.opened.plaintext;
             if (byteLength !== count * SCALAR_BYTES) {
@@ -152,7 +158,9 @@ export const workerRole =
               );
             }
             const parts = await Promise.all(
-              digests.map((digest) => chunks.get(digest, () => getChunk(bus, digest))),
+              digests.map((digest) =>
+                chunks.get(digest, () => getChunk(bus, { shelf: 'keys', writer }, digest)),
+              ),
             );
             const bytes = count * pointBytes(section);
             const all = concat(...parts);
@@ -182,9 +190,9 @@ export const workerRole =
               source,
               cause: shard.id,
               epoch: shard.epoch,
-              body: { job, shard: name, worker: id, section, millis },
+              body: { job, shard: name, worker: id, section },
             });
-            await bus.append(subject, await opened.sealReply(point), {
+            await bus.append(subject, await opened.sealReply(encodeShardAnswer(millis, point)), {
               headers: { [ENVELOPE_HEADER]: header },
               msgId: `${shard.id}.result`,
               retryMs: 10_000,

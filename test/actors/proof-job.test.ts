@@ -1,4 +1,4 @@
-import { createActor, toPromise } from 'xstate';
+import { createActor, SimulatedClock, toPromise } from 'xstate';
 import {
   ProofJobContext,
   type ProofJobOutput,
@@ -36,7 +36,11 @@ const walk: Walk = {
 
 function queue() {
   const fx = stage('acquireLease', ...STEPS);
-  const actor = createActor(proofJobMachine.provide({ actors: fx.actors }), { input: { job: 'j1' } });
+  const clock = new SimulatedClock();
+  const actor = createActor(proofJobMachine.provide({ actors: fx.actors }), {
+    input: { job: 'j1' },
+    clock,
+  });
   const output = toPromise(actor);
   actor.start();
   const value = () => actor.getSnapshot().value;
@@ -47,7 +51,7 @@ function queue() {
       await fx.last(effect).resolve(OUTPUTS[effect] ?? TOOK);
     }
   };
-  return { fx, actor, value, until, output, context: () => actor.getSnapshot().context };
+  return { fx, clock, actor, value, until, output, context: () => actor.getSnapshot().context };
 }
 
 test('every state is reachable', () => {
@@ -108,7 +112,7 @@ test('a proof that does not verify is never published', async () => {
   assert.equal(brief(await output), {
     job: 'j1',
     outcome: 'failed',
-    code: 'proof-rejected',
+    code: 'proof-refused',
     retryable: false,
   });
   assert.is(fx.count('publish'), 0);
@@ -142,6 +146,25 @@ test('is cancelled for good, until it is being published', async () => {
   assert.is(late.value(), 'publishing');
   await late.fx.last('publish').resolve();
   assert.is((await late.output).outcome, 'published');
+});
+
+test('ends for good when it takes too long with its lease, unless it is being published', async () => {
+  const waiting = queue();
+  waiting.clock.increment(60 * 60_000);
+  assert.is(waiting.value(), 'queued', 'another holds the lease, and has its own deadline');
+  for (const step of STEPS.slice(0, -1)) {
+    const { clock, fx, until, output } = queue();
+    await until(step);
+    clock.increment(15 * 60_000 - 1);
+    assert.not.ok(fx.last(step).signal.aborted);
+    clock.increment(1);
+    assert.ok(fx.last(step).signal.aborted, step);
+    assert.equal(brief(await output), { job: 'j1', outcome: 'failed', code: 'timeout', retryable: false });
+  }
+  const late = queue();
+  await late.until('publish');
+  late.clock.increment(60 * 60_000);
+  assert.is(late.value(), 'publishing');
 });
 
 test('counts what happens to shards', async () => {

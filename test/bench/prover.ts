@@ -11,10 +11,14 @@ import { readFile } from 'node:fs/promises';
 import os from 'node:os';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
+import { checkKey } from '../../circuits/groth16/check-key.ts';
 import { randomScalar, writeElement } from '../../circuits/groth16/field.ts';
 import { type Group, POINT_BYTES } from '../../circuits/groth16/point.ts';
 import { prove, proveReady } from '../../circuits/groth16/prove.ts';
+import { openPowers } from '../../circuits/groth16/ptau.ts';
+import { readR1cs } from '../../circuits/groth16/r1cs.ts';
 import { type SetupProgress, setup } from '../../circuits/groth16/setup.ts';
+import { bytesSource } from '../../circuits/groth16/source.ts';
 import { readWitness, writeWitness } from '../../circuits/groth16/witness.ts';
 import { openZkey, readZkey } from '../../circuits/groth16/zkey.ts';
 
@@ -47,6 +51,10 @@ const SETUPS = [
   { bits: 16, must: 15, aim: 8 },
   { bits: 18, must: 60, aim: 30 },
 ] as const;
+const CHECKS = [
+  { bits: 16, must: 6, aim: 3 },
+  { bits: 18, must: 25, aim: 12 },
+] as const;
 const LARGE_BITS = 20;
 /** Points that are made; longer bases repeat them. */
 const DISTINCT = 1 << 14;
@@ -76,11 +84,15 @@ export async function benchmarkProver(context: BenchContext): Promise<Row[]> {
   for (const setupRow of SETUPS) {
     if (context.wants(setupName(setupRow.bits))) rows.push(await benchmarkSetup(setupRow, context));
   }
+  for (const check of CHECKS) {
+    if (context.wants(checkName(check.bits))) rows.push(await benchmarkCheck(check, context));
+  }
   if (Object.values(LARGE_NAMES).some(context.wants)) rows.push(...(await benchmarkLarge(context)));
   return rows;
 }
 
 const setupName = (bits: number) => `local setup, domain 2^${bits}, ${PROOF_THREADS} threads`;
+const checkName = (bits: number) => `whole key check, domain 2^${bits}, ${PROOF_THREADS} threads`;
 const LARGE_NAMES = {
   peak: `peak memory of a proof of 2^${LARGE_BITS}, ${PROOF_THREADS} threads`,
   time: `file to verified proof of 2^${LARGE_BITS}, ${PROOF_THREADS} threads`,
@@ -102,6 +114,36 @@ async function benchmarkSetup(
     say(`${setupName(bits)}: ${samples.at(-1)!.toFixed(1)} s`);
   }
   return row({ name: setupName(bits), unit: 's', ours: median(samples), must, aim });
+}
+
+/** From files in memory to the verdict. A key with two points of C exchanged has to be refused before any time counts. */
+async function benchmarkCheck(
+  { bits, must, aim }: (typeof CHECKS)[number],
+  { say, signal }: BenchContext,
+): Promise<Row> {
+  const { r1cs } = circuitOf(bits);
+  await using pool = await createPool({ threads: PROOF_THREADS });
+  const made = await setup(r1cs, { field: pool, points: pool }, { signal });
+  const check = async (bytes: Uint8Array) => {
+    const zkey = readZkey(bytes);
+    const key = await pool.ready(zkey, { signal });
+    const powers = await openPowers(bytesSource(made.powers));
+    await checkKey(zkey, readR1cs(r1cs), powers, { key, curve: pool, field: pool }, { signal });
+    key.release();
+  };
+  const { offset } = readZkey(made.zkey).range('C');
+  const damaged = made.zkey.slice();
+  damaged.copyWithin(offset, offset + 64, offset + 128);
+  await check(damaged).then(
+    () => Promise.reject(new Error('a damaged key passed')),
+    (error: { code?: string }) => (error.code === 'key-rejected' ? undefined : Promise.reject(error)),
+  );
+  const samples: number[] = [];
+  for (let run = 0; run < RUNS; run++) {
+    samples.push((await timed(() => check(made.zkey))).ms / 1000);
+    say(`${checkName(bits)}: ${samples.at(-1)!.toFixed(1)} s`);
+  }
+  return row({ name: checkName(bits), unit: 's', ours: median(samples), must, aim });
 }
 
 /** A key of our own setup, made once and kept in `.vouch/cache/bench`; each proof in a process of its own. */

@@ -9,7 +9,7 @@ import { createInterface } from 'node:readline';
 import { parseArchitecture } from '../../circuits/model/architecture.ts';
 import { type CommittedModel, decodeSecret } from '../../circuits/model/commit.ts';
 import type { TestSet } from '../../circuits/model/test-set.ts';
-import type { ModelManifest } from '../../protocols/enclave.ts';
+import type { ModelManifest } from '../../protocols/manifest.ts';
 import { type DemoResult, passed } from '../../runtime/demo/report.ts';
 import { folder, PACKAGE_ROOT } from '../../runtime/home/home.ts';
 import { readRunning } from '../../runtime/home/running.ts';
@@ -111,7 +111,7 @@ export async function withStack<T>(
 }
 
 async function openSubject(bus: Bus, name: string): Promise<Subject> {
-  const manifest = await readManifest(bus, name);
+  const { manifest } = await readManifest(bus, name);
   const architecture = parseArchitecture(manifest.architecture);
   const rows = readRows(testFile(name));
   const testSet = testSetOf(rows, architecture);

@@ -3,7 +3,11 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { circuitDigest, type EmittedCircuit } from '../../circuits/model/emit.ts';
 import { VouchError } from '../../protocols/errors.ts';
-import { calculateWitness, compileCircuit } from '../../runtime/prove/circuit-compiler.ts';
+import {
+  type CompilerLimits,
+  calculateWitness,
+  compileCircuit,
+} from '../../runtime/prove/circuit-compiler.ts';
 import { assert, suite, type TestContext } from '../harness.ts';
 import { templateCircuit, testToolchain } from './model-fixture.ts';
 
@@ -85,6 +89,17 @@ test('compiling can be cancelled', async (t) => {
   while ((await readdir(cacheDir)).length === 0) await new Promise((resume) => setTimeout(resume, 5));
   abort.abort();
   await stopped;
+  assert.equal(await readdir(cacheDir), []);
+});
+
+test('a compilation has limits to its time and its memory', async (t) => {
+  const cacheDir = await folder(t);
+  const circuit = await templateCircuit('commitment.circom', 'PoseidonChain(64)');
+  const toolchain = await testToolchain();
+  const within = (limits: CompilerLimits) => compileCircuit(circuit, toolchain, { cacheDir, limits });
+  await fails(within({ millis: 200, mebibytes: 3072 }), 'too-large', /longer than 0.2 s/);
+  if (process.platform === 'linux')
+    await fails(within({ millis: 60_000, mebibytes: 48 }), 'too-large', /more than 48 MiB/);
   assert.equal(await readdir(cacheDir), []);
 });
 

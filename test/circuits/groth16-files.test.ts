@@ -16,7 +16,7 @@ import {
   writeG1,
   writeG2,
 } from '../../circuits/groth16/point.ts';
-import { openPowersOfTau } from '../../circuits/groth16/ptau.ts';
+import { cutPowers, openPowers, openPowersOfTau, powersBytes } from '../../circuits/groth16/ptau.ts';
 import { readR1cs } from '../../circuits/groth16/r1cs.ts';
 import { setup } from '../../circuits/groth16/setup.ts';
 import { blobSource, bytesSource } from '../../circuits/groth16/source.ts';
@@ -113,6 +113,8 @@ test('a key whose header lies is refused', async () => {
   const counts = header + 2 * 36;
   const points = counts + 12;
   const infinity = new Uint8Array(128);
+  // One byte is sometimes the point's own.
+  const other = [1, 2, 3, 4];
   for (const [offset, bytes, pattern] of [
     [0, [0x77], /begin with "zkey"/],
     [4, [2], /version 2/],
@@ -138,12 +140,12 @@ test('a key whose header lies is refused', async () => {
     [counts + 8, [0], /domainSize is 0/],
     [counts + 8, [0, 0, 0, 0x80], /domainSize is 2147483648/],
     [counts + 8, [32], /section H/],
-    [points, [1], /alpha1/],
+    [points, other, /alpha1/],
     [points, infinity.subarray(0, 64), /alpha1 is the point at infinity/],
     [points, elementBytes(Q + 5n), /alpha1: a coordinate/],
-    [points + 128, [1], /beta2/],
+    [points + 128, other, /beta2/],
     [points + 64 * 3 + 128 * 2, infinity, /delta2 is the point at infinity/],
-    [at(key, 'zkey', 3), [1], /IC\[0\]/],
+    [at(key, 'zkey', 3), other, /IC\[0\]/],
     [at(key, 'zkey', 4), [1], /coefficient section/],
     [at(key, 'zkey', 4) + 4, [2], /coefficient 0 is at \(2,/],
     [at(key, 'zkey', 4) + 8, [16], /outside of the matrices/],
@@ -151,7 +153,7 @@ test('a key whose header lies is refused', async () => {
     [at(key, 'zkey', 10) + 64, [2], /2 contributions do not fit/],
     [at(key, 'zkey', 10) + 64, [0], /follow the last contribution/],
     [at(key, 'zkey', 10) + 64, [0, 0, 0, 1], /do not fit/],
-    [at(key, 'zkey', 10) + 68, [1], /deltaAfter/],
+    [at(key, 'zkey', 10) + 68, other, /deltaAfter/],
     [at(key, 'zkey', 10) + 68 + 320 + 64, [7], /unknown type 7/],
     [at(key, 'zkey', 10) + 68 + 320 + 64, [1], /beacon/],
     [at(key, 'zkey', 10) + 68 + 320 + 72, [9], /malformed parameters/],
@@ -324,6 +326,41 @@ test('powers of tau', async (t) => {
   if (!hasProverData) t.skip("no ../shared/prover here, so no file of snarkjs's");
   await using snarkjs = await openFile(`${PROVER_DATA}test12.ptau`, 'powers of tau');
   assert.equal(await openPowersOfTau(snarkjs), { power: 12, ceremonyPower: 12, prepared: true });
+});
+
+test("a key's powers are the beginning of such a file, prepared or not, and of no more than that", async () => {
+  const whole = powersOfTau(3);
+  const cut = (power: number, bytes: Uint8Array = whole) => cutPowers(bytesSource(bytes), power);
+  for (const power of [1, 2, 3]) {
+    const file = await cut(power);
+    assert.is(file.byteLength, powersBytes(2 ** power));
+    const { power: found, tau2, readG1 } = await openPowers(bytesSource(file));
+    assert.is(found, power);
+    const points = new Uint8Array((2 * 2 ** power - 1) * 64);
+    await readG1(points);
+    const g1 = at(whole, 'ptau', 2);
+    assert.is(Buffer.compare(points, whole.subarray(g1, g1 + points.byteLength)), 0);
+    const g2 = at(whole, 'ptau', 3) + 128;
+    assert.is(Buffer.compare(tau2, whole.subarray(g2, g2 + 128)), 0);
+    assert.instance(await failureOf(readG1(new Uint8Array(points.byteLength + 64))), RangeError);
+    // Cut again it is the same, and a ceremony's file it is not.
+    assert.is(Buffer.compare(await cut(power, file), file), 0);
+    isRefusal(
+      await failureOf(openPowersOfTau(bytesSource(file))),
+      power === 1 ? /section 4 is missing/ : /section 3/,
+    );
+  }
+  assert.is(Buffer.compare(await cut(2, powersOfTau(3, { prepared: false })), await cut(2)), 0);
+  isRefusal(await failureOf(cut(4)), /up to 2\^3 rows, expected 2\^4/);
+  const file = await cut(3);
+  isRefusal(
+    await failureOf(cut(3, withSection(file, 'ptau', 1, 3, new Uint8Array(128)))),
+    /section 3 has less than two/,
+  );
+  isRefusal(
+    await failureOf(cut(3, patched(file, at(file, 'ptau', 2), [0]))),
+    /do not begin at the generator/,
+  );
 });
 
 test('a file is opened once and read where it is needed', async () => {

@@ -23,7 +23,7 @@ import {
 } from '../../protocols/attestation/report-data.ts';
 import type { EvidenceQuestion } from '../../protocols/attestation/verify.ts';
 import { generateSigner, type Signer } from '../../protocols/cose.ts';
-import { hex, randomBytes, utf8 } from '../../protocols/encoding.ts';
+import { hex, randomBytes, sha256Hex, utf8 } from '../../protocols/encoding.ts';
 import { encodeReceiptBundle, requestDigest, responseDigest, signReceipt } from '../../protocols/receipt.ts';
 import { generateSealingKeyPair, type SealingKeyPair } from '../../protocols/sealing.ts';
 import { fingerprint, revoke } from './certificate-maker.ts';
@@ -237,6 +237,8 @@ export async function receiptBy(
     evidence: evidenceDigest(evidence),
     policy: policyDigest(policyFor()),
     modelCommitment: COMMITMENT,
+    manifest: sha256Hex(utf8('a manifest')),
+    answers: 'exact',
     request: requestDigest(request),
     response: responseDigest(response),
     nonce,

@@ -4,7 +4,6 @@
  *
  * One file, although it is long: one story in the document's order, whose every example uses values of earlier ones.
  */
-import { createCipheriv } from 'node:crypto';
 import { encode, rfc8949EncodeOptions, Tagged } from 'cborg';
 import { z } from 'zod';
 import { R } from '../../circuits/groth16/field.ts';
@@ -13,7 +12,7 @@ import {
   architectureDigest,
   architectureElement,
 } from '../../circuits/model/architecture.ts';
-import { encodeSecret, packParameters, parameterRoot, saltElement } from '../../circuits/model/commit.ts';
+import { packParameters, parameterRoot, saltElement } from '../../circuits/model/commit.ts';
 import { poseidon, poseidonChain } from '../../circuits/model/poseidon.ts';
 import { encodeTestSet } from '../../circuits/model/test-set.ts';
 import { evidenceDigest } from '../../protocols/attestation/document.ts';
@@ -33,6 +32,7 @@ import {
 } from '../../protocols/encoding.ts';
 import { ErrorReply, encodeHeader, type MessageType, type Outgoing } from '../../protocols/envelope.ts';
 import { InferReply, InferRequest } from '../../protocols/inference.ts';
+import { PublishedManifest } from '../../protocols/manifest.ts';
 import { Shard, ShardRefused, ShardResult } from '../../protocols/msm.ts';
 import {
   ProofCancel,
@@ -41,9 +41,11 @@ import {
   ProofRequest,
   PublishedProof,
 } from '../../protocols/proof.ts';
+import { signRelease } from '../../protocols/release.ts';
 import { subjects } from '../../protocols/subjects.ts';
 import { DeadLetter, Heartbeat, Transition } from '../../protocols/transition.ts';
 import { manifestOf } from '../../runtime/nats/blobs.ts';
+import { EXAMPLE_REQUESTERS, signedExample } from './document-requester.ts';
 import {
   attest,
   CLIENT,
@@ -54,6 +56,7 @@ import {
   fixedId,
   MODEL,
   NOW,
+  publication,
   publish,
   savedProof,
   sealFixed,
@@ -157,14 +160,15 @@ export async function examples(): Promise<Record<string, string>> {
   const coordinator = `coordinator.${COORDINATOR}`;
   const worker = `worker.${WORKER}`;
 
-  // The model's secret and its key.
-  const aad = utf8(`vouch/v1/model/${MODEL}/${commitment}`);
-  const modelKey = fixed('model key');
-  const blobNonce = fixed('model blob nonce').subarray(0, 12);
-  const secret = encodeSecret(model);
-  const cipher = createCipheriv('aes-256-gcm', modelKey, blobNonce);
-  cipher.setAAD(aad);
-  const sealedModel = concat(blobNonce, cipher.update(secret), cipher.final(), cipher.getAuthTag());
+  const {
+    aad,
+    modelKey,
+    secret,
+    sealedModel,
+    vendor,
+    releaseSigner,
+    published: manifest,
+  } = await publication();
   const releaseNonce = fixed('release nonce');
   const { document: releaseDocument } = await attest(
     ENCLAVE,
@@ -182,6 +186,21 @@ export async function examples(): Promise<Record<string, string>> {
     aad,
     plaintext: modelKey,
   });
+  const release = await signRelease(
+    releaseSigner,
+    {
+      broker: ENCLAVE,
+      model: MODEL,
+      commitment,
+      manifest: manifest.digest,
+      policy: story.releasePolicy,
+      evidence: evidenceDigest(releaseDocument),
+      holder: ENCLAVE,
+      share: undefined,
+      job: undefined,
+    },
+    sealedKey.sealed,
+  );
 
   const { privateBytes } = await sealingKeys(`${ENCLAVE} HPKE key`);
   const refusal = {
@@ -199,7 +218,7 @@ export async function examples(): Promise<Record<string, string>> {
   const blob = manifestOf(rows);
   const record = savedProof();
   const published = await publish(record);
-  const { job, statement } = record;
+  const { job, nonce, statement } = record;
   const progress = {
     job,
     done: 3,
@@ -299,21 +318,22 @@ export async function examples(): Promise<Record<string, string>> {
       'bundle digest': sha256Hex(story.bundle),
       'bundle (base64url)': base64url(story.bundle),
     }),
-    'example manifest': message(enclave.ModelManifest, {
-      subject: subjects.model(MODEL),
-      source: 'provisioner.vendor',
-      body: {
-        name: MODEL,
-        commitment,
-        architecture,
-        policy: story.releasePolicy,
-        sealedModel: manifestOf(sealedModel).digest,
-      },
-    }),
+    'example manifest': [
+      message(PublishedManifest, {
+        subject: subjects.model(MODEL),
+        source: 'provisioner.vendor',
+        body: { manifest: manifest.manifest, signature: manifest.signature },
+      }),
+      values({
+        'vendor public key': vendor.publicKey,
+        'vendor fingerprint': manifest.vendor,
+        'manifest digest': manifest.digest,
+      }),
+    ].join('\n\n'),
     'example preprocessing': values({
       cells: JSON.stringify(story.plaintext.row),
       features: JSON.stringify([...story.features]),
-      logits: JSON.stringify(story.answer.logits),
+      logits: JSON.stringify(story.logits),
     }),
     'example commitment': values({
       'architecture bytes': architectureBytes(architecture),
@@ -347,9 +367,10 @@ export async function examples(): Promise<Record<string, string>> {
         subject: brokerSubject,
         source: broker,
         cause: fixedId('release.request'),
-        body: { policy: story.releasePolicy, sealedKey: base64url(sealedKey.sealed) },
+        body: { release: base64url(release), sealedKey: base64url(sealedKey.sealed) },
       }),
       values({
+        'release payload': statementParts(release).payload,
         'model key': modelKey,
         'model aad': new TextDecoder().decode(aad),
         'model secret': secret,
@@ -381,11 +402,14 @@ export async function examples(): Promise<Record<string, string>> {
       json(blob.manifest),
       values({ manifest: new TextDecoder().decode(blob.encoded), 'blob digest': blob.digest }),
     ].join('\n\n'),
-    'example proof request': message(ProofRequest, {
-      subject: subjects.proofRequest('quality', job),
-      source: client,
-      body: { job, statement, cancel: sha256Hex(cancelSecret) },
-    }),
+    'example proof request': [
+      message(ProofRequest, {
+        subject: subjects.proofRequest('quality', CLIENT, job),
+        source: client,
+        body: signedExample({ job, nonce, statement, cancel: sha256Hex(cancelSecret) }),
+      }),
+      values({ account: EXAMPLE_REQUESTERS.account, 'signing key': EXAMPLE_REQUESTERS.signer }),
+    ].join('\n\n'),
     'example proof cancel': [
       message(ProofCancel, {
         subject: subjects.control('proof-job', job, 'cancel'),
@@ -401,13 +425,13 @@ export async function examples(): Promise<Record<string, string>> {
     ].join('\n\n'),
     'example proof progress': [
       message(ProofProgress, {
-        subject: subjects.progress(job),
+        subject: subjects.progress(CLIENT, job),
         source: coordinator,
         body: { ...progress, phase: 'dispatching' },
       }),
       message(ProofProgress, {
         tag: ' failed',
-        subject: subjects.progress(job),
+        subject: subjects.progress(CLIENT, job),
         source: coordinator,
         body: {
           ...progress,
@@ -421,7 +445,7 @@ export async function examples(): Promise<Record<string, string>> {
     ].join('\n\n'),
     'example proof': [
       message(PublishedProof, {
-        subject: subjects.proof(job),
+        subject: subjects.proof(CLIENT, job),
         source: coordinator,
         epoch: 1,
         body: published,
@@ -433,14 +457,20 @@ export async function examples(): Promise<Record<string, string>> {
         subject: shardSubject,
         source: coordinator,
         epoch: 1,
-        body: { ...shard, count: 420, chunks: [fixed('chunk 0'), fixed('chunk 1')].map(hex), offset: 498176 },
+        body: {
+          ...shard,
+          count: 420,
+          writer: CLIENT,
+          chunks: [fixed('chunk 0'), fixed('chunk 1')].map(hex),
+          offset: 498176,
+        },
       }),
       message(ShardResult, {
         subject: resultSubject,
         source: worker,
         cause: shardId,
         epoch: 1,
-        body: { ...shard, millis: 31 },
+        body: shard,
       }),
       message(ShardRefused, {
         subject: resultSubject,

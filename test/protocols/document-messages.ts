@@ -3,6 +3,7 @@ import * as enclave from '../../protocols/enclave.ts';
 import type { MessageType } from '../../protocols/envelope.ts';
 import * as envelope from '../../protocols/envelope.ts';
 import * as inference from '../../protocols/inference.ts';
+import * as manifest from '../../protocols/manifest.ts';
 import * as msm from '../../protocols/msm.ts';
 import * as proof from '../../protocols/proof.ts';
 import type { subjects } from '../../protocols/subjects.ts';
@@ -29,7 +30,7 @@ export const MESSAGES: readonly MessageEntry[] = [
     to: 'the asker',
   },
   {
-    kind: enclave.ModelManifest,
+    kind: manifest.PublishedManifest,
     subject: 'model',
     form: 'structured',
     from: 'vendor (provisioner)',
@@ -113,14 +114,14 @@ export const MESSAGES: readonly MessageEntry[] = [
     subject: 'progress',
     form: 'structured',
     from: 'coordinator',
-    to: 'everybody; lossy',
+    to: 'the requester, monitor; lossy',
   },
   {
     kind: proof.PublishedProof,
     subject: 'proof',
     form: 'structured',
     from: 'coordinator',
-    to: 'everybody; once per job',
+    to: 'the requester; once per job',
   },
   {
     kind: msm.Shard,
@@ -169,7 +170,7 @@ export const MESSAGES: readonly MessageEntry[] = [
 /** Every message type that protocols/ exports, by name. */
 export const exportedTypes = (): Map<string, MessageType<unknown>> =>
   new Map(
-    [envelope, enclave, inference, proof, msm, transition]
+    [envelope, enclave, manifest, inference, proof, msm, transition]
       .flatMap((module) => Object.values(module) as unknown[])
       .filter(
         (value): value is MessageType<unknown> =>

@@ -11,20 +11,12 @@ import { verificationKey } from '../../circuits/groth16/verify.ts';
 import { readZkey } from '../../circuits/groth16/zkey.ts';
 import { emitQualityCircuit, witnessInput } from '../../circuits/model/emit.ts';
 import { decideMany } from '../../circuits/model/quantise.ts';
-import { ProofRecord } from '../../protocols/proof.ts';
+import { hex } from '../../protocols/encoding.ts';
+import { jobOf, ProofRecord } from '../../protocols/proof.ts';
 import { createPool } from '../../runtime/msm/threads/pool.ts';
 import { manifestOf } from '../../runtime/nats/blobs.ts';
 import { calculateWitness, circuitToolchain, compileCircuit } from '../../runtime/prove/circuit-compiler.ts';
-import {
-  fixedId,
-  model,
-  NOW,
-  PROOF_FILE,
-  statement,
-  THRESHOLD,
-  testSet,
-  WORKER,
-} from './document-scenario.ts';
+import { fixed, model, NOW, PROOF_FILE, statement, THRESHOLD, testSet, WORKER } from './document-scenario.ts';
 
 export async function makeProof(): Promise<void> {
   const committed = model();
@@ -44,9 +36,16 @@ export async function makeProof(): Promise<void> {
       witnessInput(committed, THRESHOLD),
     );
     const { proof, publicSignals } = await prove(zkey, witness, pool);
+    const asked = statement({
+      circuit: circuit.digest,
+      key: manifestOf(made.zkey).digest,
+      powers: manifestOf(made.powers).digest,
+    });
+    const nonce = hex(fixed('proof nonce'));
     const record = ProofRecord.parse({
-      job: fixedId('job'),
-      statement: statement({ circuit: circuit.digest, key: manifestOf(made.zkey).digest }),
+      job: jobOf(nonce, asked),
+      nonce,
+      statement: asked,
       proof,
       publicSignals,
       verificationKey: verificationKey(zkey),

@@ -3,12 +3,14 @@
  * a proof of the model's quality. docs/PROTOCOL.md shows its values, so every run has to give the same ones.
  *
  * The keys are derived from public strings. They protect nothing; no policy outside of this folder pins them.
+ *
+ * One file, although it is long: its values follow from each other.
  */
 import { createCipheriv, createPrivateKey, createPublicKey, hkdfSync, type KeyObject } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { Aes256Gcm, CipherSuite, DhkemX25519HkdfSha256, HkdfSha256 } from '@hpke/core';
 import { layerBounds, outputRanges, parseArchitecture, ROUNDING } from '../../circuits/model/architecture.ts';
-import { type CommittedModel, commit } from '../../circuits/model/commit.ts';
+import { type CommittedModel, commit, encodeSecret } from '../../circuits/model/commit.ts';
 import { featureRanges, type Preprocessing, preprocess } from '../../circuits/model/preprocessing.ts';
 import { evaluate } from '../../circuits/model/quantise.ts';
 import { encodeTestSet, type TestSet } from '../../circuits/model/test-set.ts';
@@ -44,6 +46,7 @@ import {
   requestBytes,
   responseBytes,
 } from '../../protocols/inference.ts';
+import { signManifest, verifyManifest } from '../../protocols/manifest.ts';
 import {
   PROOF_CONTENT_TYPE,
   ProofRecord,
@@ -53,6 +56,7 @@ import {
 import { encodeReceiptBundle, requestDigest, responseDigest, signReceipt } from '../../protocols/receipt.ts';
 import type { SealingKeyPair } from '../../protocols/sealing.ts';
 import { subjects } from '../../protocols/subjects.ts';
+import { DEFAULT_TERMS } from '../../protocols/terms.ts';
 import { simulatedProvider } from '../../runtime/attest/simulated-provider.ts';
 import { manifestOf } from '../../runtime/nats/blobs.ts';
 
@@ -246,11 +250,43 @@ export async function sealFixed(options: {
   };
 }
 
+/** The model's secret sealed under a key, and the manifest that its vendor signs. */
+export async function publication() {
+  const committed = model();
+  const commitment = commit(committed).toString();
+  const aad = utf8(`vouch/v1/model/${MODEL}/${commitment}`);
+  const modelKey = fixed('model key');
+  const blobNonce = fixed('model blob nonce').subarray(0, 12);
+  const secret = encodeSecret(committed);
+  const cipher = createCipheriv('aes-256-gcm', modelKey, blobNonce);
+  cipher.setAAD(aad);
+  const sealedModel = concat(blobNonce, cipher.update(secret), cipher.final(), cipher.getAuthTag());
+  const { inference: policy } = await policies();
+  const vendor = await signerFromSeed(fixed('vendor key'));
+  const releaseSigner = await signerFromSeed(fixed('release key'));
+  const published = verifyManifest(
+    await signManifest(vendor, {
+      name: MODEL,
+      commitment,
+      architecture: { ...committed.architecture },
+      // The story's test set is smaller than a vendor should allow.
+      terms: { ...DEFAULT_TERMS, minimumRows: ROWS.length },
+      policy: sha256Hex(utf8(canonicalJson(policy))),
+      sealedModel: manifestOf(sealedModel).digest,
+      releaseKeys: [base64url(releaseSigner.publicKey)],
+      serial: NOW.getTime(),
+    }),
+  );
+  return { aad, modelKey, secret, sealedModel, vendor, releaseSigner, published };
+}
+
 /** Everything up to the receipt. */
 export async function conversation() {
   const committed = model();
   const commitment = commit(committed).toString();
   const { inference: policy, prover } = await policies();
+  const { published } = await publication();
+  const { answers } = published.manifest.terms;
   const evidenceNonce = fixed('evidence nonce');
   const runner = await attest(ENCLAVE, RUNNER_MEASUREMENT, evidenceNonce, {
     modelCommitment: commitment,
@@ -271,7 +307,7 @@ export async function conversation() {
     responseSalt: hex(responseSalt),
     row: [...row],
   };
-  const subject = subjects.infer(MODEL, ENCLAVE);
+  const subject = subjects.infer(MODEL, ENCLAVE, CLIENT);
   const request = await sealFixed({
     recipient: fromBase64url(runner.document.hpkeKey),
     name: 'request',
@@ -282,7 +318,7 @@ export async function conversation() {
 
   const features = preprocess(committed.architecture.preprocessing, row);
   const { decision, logits } = evaluate(committed, features);
-  const decided = { decision, label: committed.architecture.classes[decision]!, logits: [...logits] };
+  const decided = { decision, label: committed.architecture.classes[decision]! };
   const bodies = { request: requestBytes(row), response: responseBytes(decided) };
   const digests = {
     request: requestDigest({ salt: requestSalt, body: bodies.request }),
@@ -293,6 +329,8 @@ export async function conversation() {
     evidence,
     policy: releasePolicy,
     modelCommitment: commitment,
+    manifest: published.digest,
+    answers,
     ...digests,
     nonce: hex(nonce),
     sequence: 0,
@@ -300,7 +338,8 @@ export async function conversation() {
   });
   const bundle = encodeReceiptBundle({ receipt, evidence: runner.document });
   const answer: AnswerPlaintext = {
-    version: 1,
+    version: 2,
+    answers,
     ...decided,
     provider: 'wasm',
     modelMicros: 120,
@@ -321,6 +360,8 @@ export async function conversation() {
     plaintext,
     request,
     features,
+    logits: [...logits],
+    published,
     bodies,
     digests,
     salts: { request: requestSalt, response: responseSalt },
@@ -339,7 +380,7 @@ export const savedProof = (): PublishedProof['record'] =>
   parse(ProofRecord, JSON.parse(readFileSync(PROOF_FILE, 'utf8')), 'test/vectors/proof.json');
 
 /** The statement that the saved proof is about; circuit and key are the ones that it was made with. */
-export function statement(made: { circuit: string; key: string }): QualityStatement {
+export function statement(made: { circuit: string; key: string; powers: string }): QualityStatement {
   const rows = testSet();
   return {
     statement: 'quality',

@@ -98,6 +98,12 @@ function subjectTable(): string {
 function streamTable(): string {
   const age = (seconds: number) =>
     seconds === 0 ? 'for ever' : seconds % 86_400 === 0 ? `${seconds / 86_400} d` : `${seconds / 3600} h`;
+  const size = (bytes: number) =>
+    bytes >= 2 ** 30
+      ? `${bytes / 2 ** 30} GiB`
+      : bytes >= 2 ** 20
+        ? `${Math.floor(bytes / 2 ** 20)} MiB`
+        : `${Math.floor(bytes / 2 ** 10)} KiB`;
   return table(
     ['stream', 'subjects', 'storage', 'kept', 'limits', 'readers by direct get'],
     Object.values(STREAMS).map((stream: StreamSpec) => [
@@ -106,12 +112,14 @@ function streamTable(): string {
       `${stream.storage}${stream.durable ? ', synced before it acknowledges' : ''}`,
       `${age(stream.maxAge)}${stream.retention === 'workqueue' ? ', until acknowledged' : ''}${stream.denyDelete ? ', no delete, no purge' : ''}`,
       [
-        stream.maxPerSubject > 0 &&
-          `${stream.maxPerSubject} per subject${stream.discard === 'new' ? ', a second is refused' : ', the latest'}`,
-        stream.maxBytes > 0 && `${stream.maxBytes / 2 ** 30} GiB`,
+        stream.maxPerSubject > 0 && `${stream.maxPerSubject} per subject, the latest`,
+        size(stream.maxBytes),
+        stream.maxMessages > 0 && `${stream.maxMessages} messages`,
+        `${size(stream.maxMessageBytes)} a message`,
+        stream.discard === 'new' ? 'refuses when full' : 'drops the oldest when full',
       ]
         .filter(Boolean)
-        .join('; ') || '-',
+        .join('; '),
       (stream.allowDirect ? rolesThat('publish', `$JS.API.DIRECT.GET.${stream.name}.x`) : []).join(', ') ||
         '-',
     ]),
@@ -190,6 +198,7 @@ const MEANINGS: Record<ErrorCode, string> = {
   'statement-false': 'the model does not reach the threshold',
   'witness-rejected': 'the witness does not satisfy the circuit',
   'proof-rejected': 'a proof does not verify',
+  'proof-refused': "no proof was made; why is the vendor's secret, a false statement included",
   'shard-rejected': 'a partial result is not one point of the group',
   cancelled: 'given up because somebody asked for it',
   'device-lost': 'the GPU is gone',
@@ -264,7 +273,7 @@ const infoTable = (): string =>
       [
         'inference request',
         code(SEALING_INFO.infer),
-        'the subject `vouch.v1.infer.<model>.<enclave>`',
+        'the subject `vouch.v1.infer.<model>.<enclave>.<client>`',
         'runner',
       ],
       ['shard', code(SEALING_INFO.shard), '`<job>/<shard>/<worker>/<epoch>`, epoch in decimal', 'worker'],

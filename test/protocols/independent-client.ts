@@ -1,6 +1,8 @@
 /**
  * A client of Vouch written from docs/PROTOCOL.md alone: it imports nothing of this project (a test reads its
  * imports), so that what the document forgets to say fails here. Section numbers are the document's.
+ *
+ * One file, although it is long: one reader follows one document.
  */
 import {
   createDecipheriv,
@@ -100,10 +102,13 @@ export function envelope(type: string, subject: string, source: string, body: Js
   };
 }
 
-function checked(json: string, type: string, subject: string, cause?: string): Json {
+function checked(json: string, type: string, subject: string, cause?: string, version = 1): Json {
   const message = JSON.parse(json) as Json;
   if (message.type === 'error' && cause !== undefined) throw new Refused(message.body as never);
-  demand(message.type === type && message.version === 1, `${type}, version 1, got ${message.type}`);
+  demand(
+    message.type === type && message.version === version,
+    `${type}, version ${version}, got ${message.type}`,
+  );
   demand(message.subject === subject, 'the subject');
   demand(cause === undefined || message.cause === cause, 'the cause');
   return message.body as Json;
@@ -266,12 +271,51 @@ export async function seal(recipient: Uint8Array, info: string, aad: string, pla
   };
 }
 
+// --- 10. Models
+
+interface Manifest {
+  name: string;
+  commitment: string;
+  policy: string;
+  terms: { answers: string };
+  vendor: string;
+}
+
+/** RFC 8785, for what manifests hold: text, integers, lists and maps. */
+const canonical = (value: unknown): string =>
+  Array.isArray(value)
+    ? `[${value.map(canonical).join(',')}]`
+    : typeof value === 'object' && value !== null
+      ? `{${Object.entries(value)
+          .sort(([a], [b]) => (a < b ? -1 : 1))
+          .map(([name, member]) => `${JSON.stringify(name)}:${canonical(member)}`)
+          .join(',')}}`
+      : JSON.stringify(value);
+
+/** `vendor`: the fingerprint that this client knows. */
+export async function readManifest(nc: NatsConnection, model: string, vendor: string) {
+  const place = `vouch.v1.model.${model}`;
+  const stored = Buffer.from(await directGet(nc, 'VOUCH_MODELS', place)).toString();
+  const { manifest, signature } = checked(stored, 'model.manifest', place, undefined, 2) as unknown as {
+    manifest: Manifest;
+    signature: string;
+  };
+  const key = raw(manifest.vendor);
+  const digest = sha256(canonical(manifest));
+  const signed = statementPayload(key, 'application/vouch-manifest+json', raw(signature));
+  demand(digest.equals(signed), 'the manifest that was signed');
+  demand(manifest.name === model, 'the name');
+  demand(sha256(key).toString('hex') === vendor, 'the vendor');
+  return { manifest, digest: digest.toString('hex') };
+}
+
 // --- 8. Inference, 9. receipts
 
 export interface Service {
   readonly model: string;
   readonly commitment: string;
-  readonly releasePolicy: string;
+  readonly manifest: Manifest;
+  readonly manifestDigest: string;
   readonly document: Document;
   readonly evidenceDigest: string;
 }
@@ -281,16 +325,15 @@ export async function findService(
   source: string,
   model: string,
   policy: Policy,
+  vendor: string,
 ): Promise<Service> {
-  const place = `vouch.v1.model.${model}`;
-  const stored = Buffer.from(await directGet(nc, 'VOUCH_MODELS', place)).toString();
-  const manifest = checked(stored, 'model.manifest', place) as { commitment: string; policy: string };
+  const { manifest, digest: manifestDigest } = await readManifest(nc, model, vendor);
   const nonce = randomBytes(32).toString('hex');
   const question = envelope('evidence.request', `vouch.v1.evidence.${model}`, source, { nonce });
   const { document } = (await ask(nc, question, 'evidence.reply')) as unknown as { document: Document };
   const { commitment } = manifest;
   const evidenceDigest = verifyEvidence(document, policy, { nonce, commitment, at: new Date() });
-  return { model, commitment, releasePolicy: manifest.policy, document, evidenceDigest };
+  return { model, commitment, manifest, manifestDigest, document, evidenceDigest };
 }
 
 /** Sends raw sealed bytes; returns the sealed reply, or throws what the other side says. */
@@ -301,7 +344,7 @@ export async function sendSealed(
   sealed: Uint8Array,
   more: Json = {},
 ): Promise<Uint8Array> {
-  const subject = `vouch.v1.infer.${model}.${document.enclave}`;
+  const subject = `vouch.v1.infer.${model}.${document.enclave}.${source.split('.')[1]}`;
   const message = envelope('infer.request', subject, source, { enclave: document.enclave }, more);
   const head = headers();
   head.set('Vouch-Envelope', JSON.stringify(message));
@@ -314,7 +357,7 @@ export async function sendSealed(
 export interface Answer {
   readonly decision: number;
   readonly label: string;
-  readonly logits: number[];
+  readonly scores: number[] | undefined;
   readonly receiptId: string;
   readonly bundle: Buffer;
   /** what went out, for trying a replay */
@@ -339,11 +382,13 @@ export async function infer(
     responseSalt: responseSalt.toString('hex'),
     row,
   });
-  const aad = `vouch.v1.infer.${model}.${document.enclave}`;
+  const aad = `vouch.v1.infer.${model}.${document.enclave}.${source.split('.')[1]}`;
   const { sealed, open } = await seal(raw(document.hpkeKey), 'vouch/v2/infer', aad, plaintext);
   const answer = JSON.parse(open(await sendSealed(nc, source, service, sealed)));
   if ('error' in answer) throw new Refused(answer.error);
-  demand(answer.version === 1, 'an answer of version 1');
+  demand(answer.version === 2, 'an answer of version 2');
+  const { answers } = service.manifest.terms;
+  demand(answer.answers === answers && (answers === 'decision') === !('scores' in answer), 'what it holds');
 
   const bundle = raw(answer.receipt);
   demand(sha256(bundle).toString('hex') === answer.receiptDigest, 'the digest of the bundle');
@@ -352,10 +397,11 @@ export async function infer(
   const claims = verifyReceipt(bundle, policy, service);
   demand(claims.nonce === nonce && claims.id === answer.receiptId, 'the nonce');
   demand(claims.request === hmac(requestSalt, 'vouch/v1/request', row), 'the request digest');
-  const { decision, label, logits, receiptId } = answer;
-  const expected = hmac(responseSalt, 'vouch/v1/response', [decision, label, logits]);
+  const { decision, label, scores, receiptId } = answer;
+  const body = scores === undefined ? [decision, label] : [decision, label, scores];
+  const expected = hmac(responseSalt, 'vouch/v1/response', body);
   demand(claims.response === expected, 'the response digest');
-  return { decision, label, logits, receiptId, bundle, sealed };
+  return { decision, label, scores, receiptId, bundle, sealed };
 }
 
 /** Returns the claims, bytes as hex. */
@@ -368,13 +414,15 @@ export function verifyReceipt(bundle: Uint8Array, policy: Policy, service: Servi
       value instanceof Uint8Array ? Buffer.from(value).toString('hex') : value,
     ]),
   );
-  demand(v === 2 && claims.v === 2, 'a receipt of version 2');
+  demand(v === 3 && claims.v === 3, 'a receipt of version 3');
   const at = new Date((claims.time as number) * 1000);
   const { nonce } = evidence;
   const digest = verifyEvidence(evidence, policy, { nonce, commitment: service.commitment, at });
   demand(claims.evidence === digest && claims.enclave === evidence.enclave, 'the evidence');
   demand(claims.model === fieldBytes(service.commitment).toString('hex'), 'the commitment');
-  demand(claims.policy === service.releasePolicy, 'the policy');
+  const { manifest, manifestDigest } = service;
+  demand(claims.manifest === manifestDigest, 'the manifest');
+  demand(claims.policy === manifest.policy && claims.answers === manifest.terms.answers, 'policy and terms');
   const id = sha256(
     Buffer.concat([
       Buffer.from(`vouch/v1/receipt-id\0${evidence.enclave}\0`),

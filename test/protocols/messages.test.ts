@@ -63,10 +63,10 @@ const refused = (schema: MessageType<unknown>['schema'], value: unknown, what = 
 
 /** Parts that protocols/ carries without looking into them, by path. */
 const OPAQUE = /(^|\.)(architecture|verificationKey)$/;
-const OPTIONAL = new Set(['error', 'worker', 'cause', 'epoch', 'cancel', 'failure']);
+const OPTIONAL = new Set(['error', 'worker', 'cause', 'epoch', 'cancel', 'failure', 'perDay', 'ever']);
 /** Objects that nothing may be added to: what is signed, or says what is to be proved. */
 const STRICT =
-  /(^|\.)((document|maker)(\.cpu|\.gpu(\.devices\.\d+)?)?|statement|record|proof|record\.workers\.\d+|record\.phases)$/;
+  /(^|\.)((document|maker)(\.cpu|\.gpu(\.devices\.\d+)?)?|manifest|manifest\.terms(\.(requester|all))?|statement|record|proof|record\.workers\.\d+|record\.phases)$/;
 /** Fields that say `null` for what there is none of. */
 const NULLABLE = new Set([
   'receiptKey',
@@ -119,7 +119,8 @@ test('an unknown field is refused in what is signed or proved, and dropped elsew
       if (/(^|\.)counts$|^phases$/.test(path)) continue;
       const changed = structuredClone(body);
       at(changed, path).colour = 'blue';
-      if (STRICT.test(path)) {
+      // The whole request is signed.
+      if (STRICT.test(path) || kind.type === ProofRequest.type) {
         refused(kind.schema, changed, `${kind.type} ${path}.colour`);
         found.strict++;
       } else {
@@ -160,8 +161,11 @@ test('what is inside a sealed request takes no unknown field; an answer does', a
   refused(InferencePlaintext, { ...plaintext, row: ['x'.repeat(257)] });
   refused(InferencePlaintext, { ...plaintext, row: Array(4097).fill('') });
   assert.equal(parse(AnswerPlaintext, { ...answer, colour: 'blue' }, 'answer'), answer);
-  refused(AnswerPlaintext, { ...answer, logits: [] });
-  refused(AnswerPlaintext, { ...answer, logits: [0.5] });
+  refused(AnswerPlaintext, { ...answer, answers: 'exact', scores: [] });
+  refused(AnswerPlaintext, { ...answer, answers: 'exact', scores: [0.5] });
+  // A decision holds no scores, and every other answer does.
+  refused(AnswerPlaintext, { ...answer, scores: [1] });
+  refused(AnswerPlaintext, { ...answer, answers: 'rounded' });
   // The greatest bundle that a runner can make fits.
   const largest = 'A'.repeat(Math.ceil((MAX_BUNDLE_BYTES * 4) / 3));
   parse(AnswerPlaintext, { ...answer, receipt: largest }, 'answer');
@@ -176,8 +180,9 @@ test('what is inside a sealed request takes no unknown field; an answer does', a
 test('bodies of receipts are canonical JSON, whatever the cells hold', () => {
   const rows = [['A11', '6'], ['<&>', 'é', '"\\', '\u2028', '\n\u0001', '😀'], ['']];
   for (const row of rows) assert.equal(requestBytes(row), utf8(canonicalJson(row)));
-  const answer = { decision: 1, label: '<bad> é', logits: [-3, 0, 16777215] };
+  const answer = { decision: 1, label: '<bad> é', scores: [-3, 0, 16777215] };
   assert.equal(responseBytes(answer), utf8(canonicalJson([1, '<bad> é', [-3, 0, 16777215]])));
+  assert.equal(responseBytes({ decision: 0, label: 'good' }), utf8('[0,"good"]'));
   assert.not.equal(requestBytes(['a,b']), requestBytes(['a', 'b']));
 });
 

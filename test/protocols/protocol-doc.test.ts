@@ -27,19 +27,20 @@ import { parsePolicy, policyDigest } from '../../protocols/attestation/policy.ts
 import { verifyEvidence } from '../../protocols/attestation/verify.ts';
 import { verifyChain } from '../../protocols/audit.ts';
 import { verifyStatement } from '../../protocols/cose.ts';
-import { EvidenceReply, EvidenceRequest, ModelManifest, ReleaseReply } from '../../protocols/enclave.ts';
+import { EvidenceReply, EvidenceRequest, ReleaseReply } from '../../protocols/enclave.ts';
 import { canonicalJson, fromBase64url, fromHex, sha256, utf8 } from '../../protocols/encoding.ts';
 import { decodeHeader, decodeMessage, type MessageType, parse } from '../../protocols/envelope.ts';
 import { ERROR_CODES } from '../../protocols/errors.ts';
 import { AnswerPlaintext, InferencePlaintext, SealedError } from '../../protocols/inference.ts';
 import { combineKey, isCommitted, KeyShares } from '../../protocols/key-shares.ts';
+import { PublishedManifest, verifyManifest } from '../../protocols/manifest.ts';
 import { PROOF_CONTENT_TYPE, PublishedProof } from '../../protocols/proof.ts';
 import { verifyReceipt } from '../../protocols/receipt.ts';
 import { decryptBlob, open, SEALING_INFO } from '../../protocols/sealing.ts';
 import { STREAMS } from '../../protocols/streams.ts';
 import { subjects } from '../../protocols/subjects.ts';
 import { assert, suite } from '../harness.ts';
-import { DOCUMENT, render } from './document.ts';
+import { DOCUMENT, render, renderSecurity, SECURITY } from './document.ts';
 import { exportedTypes, MESSAGES } from './document-messages.ts';
 import { NOW, policies, sealingKeys } from './document-scenario.ts';
 import { subjectEntries, subjectOf } from './document-tables.ts';
@@ -77,6 +78,11 @@ test('the generated parts are up to date (npm run protocol)', async () => {
     const line = had.findIndex((content, i) => content !== has[i]);
     assert.unreachable(`docs/PROTOCOL.md is stale at line ${line + 1}; run: npm run protocol`);
   }
+});
+
+test("SECURITY.md's table of rights is what the server enforces (npm run protocol)", () => {
+  const security = readFileSync(SECURITY, 'utf8');
+  assert.is(renderSecurity(security), security);
 });
 
 test('every message type, subject, stream and error code is described', () => {
@@ -288,12 +294,12 @@ test('the receipt verifies, its parts recompute, and any change is refused', asy
   assert.is((await verifyReceipt(bundle, { ...question, response: other })).verdict, 'reject');
 
   const answer = jsonIn(block('example inference')).find((json) => 'receiptDigest' in (json as object));
-  const { receipt, receiptDigest, decision, label, logits } = parse(AnswerPlaintext, answer, 'answer');
+  const { receipt, receiptDigest, decision, label } = parse(AnswerPlaintext, answer, 'answer');
   assert.equal([receipt, receiptDigest], [value('bundle (base64url)'), value('bundle digest')]);
-  assert.is(canonicalJson([decision, label, logits]), value('response body'));
+  assert.is(canonicalJson([decision, label]), value('response body'));
 });
 
-const manifest = () => bodyOf(ModelManifest, 'example manifest');
+const manifest = () => verifyManifest(bodyOf(PublishedManifest, 'example manifest')).manifest;
 const architecture = (): Architecture => parseArchitecture(manifest().architecture);
 
 test('cells become the features and logits shown, and the commitment recomputes', async () => {

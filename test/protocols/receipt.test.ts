@@ -3,8 +3,9 @@ import { policyDigest } from '../../protocols/attestation/policy.ts';
 import { fieldBytes } from '../../protocols/attestation/report-data.ts';
 import { encodeCbor } from '../../protocols/cbor.ts';
 import { generateSigner, signStatement } from '../../protocols/cose.ts';
-import { fromHex, hex, randomBytes, sha256Hex, utf8 } from '../../protocols/encoding.ts';
+import { base64url, fromHex, hex, randomBytes, sha256Hex, utf8 } from '../../protocols/encoding.ts';
 import { VouchError } from '../../protocols/errors.ts';
+import { signManifest, verifyManifest } from '../../protocols/manifest.ts';
 import {
   decodeReceiptBundle,
   encodeReceiptBundle,
@@ -17,6 +18,7 @@ import {
   signReceipt,
   verifyReceipt,
 } from '../../protocols/receipt.ts';
+import { DEFAULT_TERMS } from '../../protocols/terms.ts';
 import { assert, suite } from '../harness.ts';
 import { attested, COMMITMENT, later, NOW, policyFor, type Variation } from './attested.ts';
 
@@ -27,11 +29,25 @@ const response = { salt: new Uint8Array(32).fill(2), body: utf8('[1,"good",[-3,5
 
 async function receipted(changes: Partial<ReceiptClaims> = {}, variation: Variation = {}) {
   const enclave = await attested(variation);
+  const manifest = verifyManifest(
+    await signManifest(await generateSigner(), {
+      name: 'credit',
+      commitment: COMMITMENT,
+      architecture: {},
+      terms: { ...DEFAULT_TERMS, answers: 'exact' },
+      policy: policyDigest(enclave.policy),
+      sealedModel: '00'.repeat(32),
+      releaseKeys: [base64url(enclave.signer.publicKey)],
+      serial: 1,
+    }),
+  );
   const claims: ReceiptClaims = {
     enclave: 'enclave-1',
     evidence: evidenceDigest(enclave.document),
     policy: policyDigest(enclave.policy),
     modelCommitment: COMMITMENT,
+    manifest: manifest.digest,
+    answers: 'exact',
     request: requestDigest(request),
     response: responseDigest(response),
     nonce: hex(randomBytes(32)),
@@ -41,7 +57,7 @@ async function receipted(changes: Partial<ReceiptClaims> = {}, variation: Variat
   };
   const { id, receipt } = await signReceipt(enclave.signer, claims);
   const bundle = encodeReceiptBundle({ receipt, evidence: enclave.document });
-  return { ...enclave, claims, id, receipt, bundle, evidenceNonce: enclave.nonce };
+  return { ...enclave, claims, id, receipt, bundle, evidenceNonce: enclave.nonce, manifest };
 }
 
 const failures = ({ checks }: ReceiptReport): string[] =>
@@ -52,13 +68,13 @@ function assertRejected(report: ReceiptReport, ...expected: string[]) {
 }
 
 test('a good receipt verifies offline with everything compared', async () => {
-  const { bundle, policy, claims, id, evidenceNonce } = await receipted();
+  const { bundle, policy, claims, id, evidenceNonce, manifest } = await receipted();
   const report = await verifyReceipt(bundle, {
     policy,
     now: later(86_400),
+    manifest,
     nonce: claims.nonce,
     evidenceNonce,
-    modelCommitment: COMMITMENT,
     request,
     response,
   });
@@ -77,7 +93,17 @@ test('a stranger without salts verifies the rest', async () => {
   const report = await verifyReceipt(bundle, { policy, now: later(20) });
   assert.is(report.verdict, 'accept');
   const skipped = report.checks.filter(({ status }) => status === 'skipped').map(({ id }) => id);
-  assert.equal(skipped, ['receipt.nonce', 'receipt.request', 'receipt.response', 'gpu.bound']);
+  assert.equal(skipped, [
+    'receipt.policy',
+    'receipt.manifest',
+    'receipt.answers',
+    'receipt.nonce',
+    'receipt.request',
+    'receipt.response',
+    'binding.nonce',
+    'binding.model-commitment',
+    'gpu.bound',
+  ]);
 });
 
 test('a changed byte is refused wherever it is', async () => {
@@ -92,7 +118,7 @@ test('a changed byte is refused wherever it is', async () => {
 });
 
 test('another body or salt is not what the receipt says', async () => {
-  const { bundle, policy, claims } = await receipted();
+  const { bundle, policy, claims, manifest } = await receipted();
   const ask = (question: object) => verifyReceipt(bundle, { policy, now: later(20), ...question });
   assertRejected(await ask({ request: { ...request, body: utf8('["A12","6"]') } }), 'receipt.request');
   assertRejected(await ask({ request: { ...request, salt: response.salt } }), 'receipt.request');
@@ -105,17 +131,29 @@ test('another body or salt is not what the receipt says', async () => {
   assert.is((await ask({ releasePolicy: claims.policy })).verdict, 'accept');
   assertRejected(await ask({ evidenceNonce: hex(randomBytes(32)) }), 'binding.nonce');
   assertRejected(await ask({ modelCommitment: '1' }), 'receipt.model-commitment', 'binding.model-commitment');
+  assert.is((await ask({ manifest })).verdict, 'accept');
+  const { manifest: content } = manifest;
+  const changed = (changes: object) => ({ ...manifest, manifest: { ...content, ...changes } });
+  assertRejected(await ask({ manifest: { ...manifest, digest: '00'.repeat(32) } }), 'receipt.manifest');
+  assertRejected(await ask({ manifest: changed({ policy: 'ff'.repeat(32) }) }), 'receipt.policy');
+  assertRejected(await ask({ manifest: changed({ terms: DEFAULT_TERMS }) }), 'receipt.answers');
+  assertRejected(
+    await ask({ policy: { ...policy, commitment: '1' } }),
+    'receipt.model-commitment',
+    'binding.model-commitment',
+  );
 });
 
 test('a receipt that disagrees with its evidence is refused, though properly signed', async () => {
   const ask = async (changes: Partial<ReceiptClaims>) => {
-    const { bundle, policy } = await receipted(changes);
-    return verifyReceipt(bundle, { policy, now: later(20) });
+    const { bundle, policy, manifest } = await receipted(changes);
+    return verifyReceipt(bundle, { policy, now: later(20), manifest });
   };
   assertRejected(await ask({ evidence: hex(randomBytes(32)) }), 'receipt.evidence');
   assertRejected(await ask({ enclave: 'enclave-2' }), 'receipt.enclave');
   assertRejected(await ask({ policy: hex(randomBytes(32)) }), 'receipt.policy');
-  assertRejected(await ask({ modelCommitment: '5' }), 'receipt.model-commitment', 'binding.model-commitment');
+  // The evidence is of the expected model; the receipt names another.
+  assertRejected(await ask({ modelCommitment: '5' }), 'receipt.model-commitment');
 });
 
 test('a receipt by another key is refused', async () => {
@@ -156,12 +194,14 @@ test('a receipt from the future is refused', async () => {
 test('a signed payload with an unknown field, version or id is refused', async () => {
   const { signer, document, policy, claims, id } = await receipted();
   const payload = {
-    v: 2,
+    v: 3,
     id,
     enclave: claims.enclave,
     evidence: fromHex(evidenceDigest(document)),
     policy: fromHex(claims.policy),
     model: fieldBytes(COMMITMENT),
+    manifest: fromHex(claims.manifest),
+    answers: claims.answers,
     request: fromHex(claims.request),
     response: fromHex(claims.response),
     nonce: fromHex(claims.nonce),
@@ -173,8 +213,9 @@ test('a signed payload with an unknown field, version or id is refused', async (
     return verifyReceipt(encodeReceiptBundle({ receipt, evidence: document }), { policy, now: later(20) });
   };
   assert.is((await ask(payload)).verdict, 'accept');
-  assertRejected(await ask({ ...payload, v: 1 }), 'receipt.claims');
+  assertRejected(await ask({ ...payload, v: 2 }), 'receipt.claims');
   assertRejected(await ask({ ...payload, note: '' }), 'receipt.claims');
+  assertRejected(await ask({ ...payload, answers: 'logits' }), 'receipt.claims');
   assertRejected(await ask({ ...payload, sequence: -1 }), 'receipt.claims');
   assertRejected(await ask({ ...payload, model: new Uint8Array(32).fill(255) }), 'receipt.claims');
   assertRejected(await ask({ ...payload, id: 'x'.repeat(32) }), 'receipt.id');

@@ -74,6 +74,8 @@ export async function snpReport(fields: Fields = {}, key = vcek): Promise<Uint8A
   view.setUint32(0x30, vmpl, true);
   view.setUint32(0x34, 1, true);
   report.set(current, 0x38);
+  // PLATFORM_INFO: memory was looked through for aliases.
+  view.setBigUint64(0x40, 1n << 5n, true);
   view.setUint32(0x48, flags, true);
   report.set(fields.reportData ?? utf8('report data'), 0x50);
   report.set(utf8('measurement'), 0x90);

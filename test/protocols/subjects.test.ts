@@ -44,7 +44,7 @@ test('no part of a subject can be a wildcard, empty, two tokens, or longer than 
 
 test('the error names the part and shows no more than its beginning', () => {
   try {
-    subjects.infer('m', `${'x'.repeat(100)}.`);
+    subjects.infer('m', `${'x'.repeat(100)}.`, 'c');
     assert.unreachable();
   } catch (error) {
     assert.match((error as Error).message, /^enclave: expected 1 to 64 of/);
@@ -77,7 +77,9 @@ test('every stored subject belongs to one stream, and no stream takes another ki
     proof: 'proofs',
     receipt: 'receipts',
     audit: 'audits',
-    chunk: 'chunks',
+    key: 'keys',
+    testSet: 'testSets',
+    sealedModel: 'sealedModels',
     state: 'states',
     dead: 'dead',
   };
@@ -111,14 +113,19 @@ test('filters catch the subjects that they are for', () => {
     [filters.beatsOf('worker'), subjects.beat('worker', 'w')],
     [filters.controlOf('worker', 'w'), subjects.control('worker', 'w', 'drain')],
     [filters.releases, subjects.release('m')],
-    [filters.progresses, subjects.progress('j')],
+    [filters.progresses, subjects.progress('c', 'j')],
+    [filters.progressesOf('c'), subjects.progress('c', 'j')],
+    [filters.proofsOf('c'), subjects.proof('c', 'j')],
+    [filters.infersOf('m', 'e'), subjects.infer('m', 'e', 'c')],
   ];
   for (const [filter, subject] of caught) assert.ok(matches(filter, subject), `${filter} ${subject}`);
   const missed: [string, string][] = [
     [filters.shardsOf('w'), subjects.shard('w2', 'w', 's')],
     [filters.shardResultsOf('j'), subjects.shardResult('j', 'j2', 's')],
     [filters.controlOf('worker', 'w'), subjects.control('runner', 'w', 'drain')],
-    [filters.proofs, subjects.proofRequest('quality', 'j')],
+    [filters.proofs, subjects.proofRequest('quality', 'c', 'j')],
+    [filters.proofsOf('c'), subjects.proof('c2', 'c')],
+    [filters.progressesOf('c'), subjects.progress('j', 'c')],
   ];
   for (const [filter, subject] of missed) assert.not.ok(matches(filter, subject), `${filter} ${subject}`);
 });

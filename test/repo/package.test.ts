@@ -124,7 +124,7 @@ test('its types are found and checked', async () => {
   const source = `
     import { subjects } from 'vouch/protocols/subjects';
     import { createProver, groth16 } from 'vouch/prover';
-    export const ok: string = subjects.proof('j');
+    export const ok: string = subjects.proof('c', 'j');
     const { proof, publicSignals } = await groth16.prove('a.zkey', new Uint8Array(1), { threads: 2 });
     export const first: string = publicSignals[0]! + proof.pi_a[0]!;
     await using prover = await createProver({ threads: 1 });
@@ -133,7 +133,7 @@ test('its types are found and checked', async () => {
     // @ts-expect-error a key is a file or its bytes
     await groth16.prove(1, 'a.wtns');
     // @ts-expect-error a job is a string
-    subjects.proof(1);`;
+    subjects.proof('c', 1);`;
   writeFileSync(join(await installed(), 'use.ts'), source);
   await run(join(modules, '.bin/tsc'), ['-p', '.'], { cwd: await installed() }).catch((error) =>
     assert.unreachable(error.stdout),

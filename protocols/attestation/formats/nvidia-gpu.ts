@@ -153,10 +153,9 @@ function numbered(list: DeviceList, kind: DeviceKind, i: number): DeviceList {
 /** How many there are, and what the guest says of them. */
 function checkWhole({ gpus, policy, guest }: GpuQuestion, list: DeviceList): void {
   list.require(['gpu.count', 'gpu.distinct', 'gpu.one-mode']);
-  const wanted = policy.count ?? gpus.length;
   list.record(
     'gpu.count',
-    gpus.length > 0 && gpus.length === wanted && gpus.length <= MAX_DEVICES,
+    gpus.length > 0 && gpus.length <= MAX_DEVICES && [undefined, gpus.length].includes(policy.count),
     'policy-rejected',
     `${gpus.length} GPUs, ${policy.count ?? `1 to ${MAX_DEVICES}`} demanded`,
   );

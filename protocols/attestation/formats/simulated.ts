@@ -262,13 +262,10 @@ export async function judgeSimulatedGpus(
     'policy-rejected',
     `the policy accepts ${policy.platforms.join(', ')}`,
   );
-  const wanted = policy.gpu.count ?? pieces.length;
-  record(
-    'gpu.count',
-    pieces.length === wanted,
-    'policy-rejected',
-    `${pieces.length} GPUs, ${wanted} demanded`,
-  );
+  const { count } = policy.gpu;
+  const found = `${pieces.length} GPUs`;
+  if (count === undefined) list.omit('gpu.count', `${found}, no number demanded`);
+  else record('gpu.count', pieces.length === count, 'policy-rejected', `${found}, ${count} demanded`);
   if (guest !== undefined) {
     record('gpu.cc-mode', guest.ccMode === 'on', 'policy-rejected', `CC mode is ${guest.ccMode}`);
     record('gpu.ready', guest.ready, 'policy-rejected', `the GPUs are ${guest.ready ? '' : 'not '}ready`);

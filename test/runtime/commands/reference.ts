@@ -20,6 +20,7 @@ While \`npm start\` is up, in a second terminal:
 \`\`\`sh
 vouch status                                  # actors, their states, and why one has failed
 vouch infer MODEL applications.csv            # or - for stdin; JSON or CSV
+vouch infer MODEL FILE --receipts DIR --vendor KEY   # every decision is kept; the model has to be this vendor's
 vouch prove MODEL                             # another proof of the model's quality; Ctrl-C takes it back
 vouch cancel JOB                              # so does this, from another terminal
 vouch creds worker --id w7 --out DIR          # what a worker on another host needs
@@ -27,6 +28,8 @@ vouch start worker --nats URL --creds DIR     # and there: it joins
 vouch drain worker w7                         # it finishes its shard, and its process ends
 vouch start gpu --pci 0000:65:00.0            # as root: hands a GPU to a VM, gives it back on Ctrl-C
 vouch model add NAME FILE.onnx --data ROWS    # a model of your own, for rows of the same format
+vouch model add NAME FILE.onnx --data ROWS --terms FILE    # what may be asked of it, what answers hold
+vouch vendor show                             # the key that signs your models: what clients pin
 vouch model add NAME FILE.onnx --data ROWS --brokers 2/3   # any two of three key-brokers give its key back
 vouch start broker --id broker-2              # one of them, here or where .vouch/broker/broker-2 was carried
 vouch audit                                   # what key-brokers released and refused, each link checked
@@ -37,6 +40,8 @@ Without a running Vouch, and offline:
 
 \`\`\`sh
 vouch verify receipt.cose --policy FILE --collateral DIR --at TIME   # all of a receipt: CPU, GPUs, model
+vouch verify DIR                                         # every decision that vouch infer kept there
+vouch verify receipt.cose --application ROW --answer A --salts FILE   # that it is of this application
 vouch verify proof.json --test-set FILE                  # a proof, and the rows that it is about
 vouch verify QUOTE COLLATERAL... --at TIME               # raw evidence: SEV-SNP, TDX, SGX, NVIDIA GPU, TPM 2.0
 vouch evidence --nonce HEX                               # what this host can attest to: its TEE, or SIMULATED
@@ -48,10 +53,17 @@ vouch groth16 prove KEY.zkey WITNESS.wtns --tables 768   # MiB of tables, kept: 
 vouch groth16 prove KEY.zkey WITNESS.wtns --engine auto  # on the GPU and on threads at once; webgpu, wasm
 vouch zkey export verificationkey KEY.zkey VK.json       # and solidityverifier, soliditycalldata: zkev, zkesv, zkesc
 vouch wtns calculate CIRCUIT.wasm INPUT.json             # and check; vouch r1cs info: wc, wchk, ri
+vouch zkey verify C.r1cs FILE.ptau KEY.zkey              # the whole key, against circuit and powers of tau
 \`\`\`
 
 - Evidence files are recognised by content, in any order. \`--policy\` takes \`genuine\`, \`strict\` or a file everywhere; a policy
   is one JSON file ([policy.schema.json](policy.schema.json)). A required check that could not be made is a failure.
+- \`--vendor\` takes a public key or fingerprint as \`vendor show\` prints them. Without it the vendor seen first under a model's
+  name is remembered in \`.vouch/vendors.json\`; another one is refused until \`--vendor\` names it.
+- \`infer\` keeps each decision in \`.vouch/receipts\` or \`--receipts\`, mode 0600: \`<id>.cose\` the receipt, \`<id>.json\` application,
+  answer and nonces, \`<id>.salts\` the salts. Deleting a salt erases the link between the receipt and the application.
+- What a verdict could not compare is \`skipped\`, never \`pass\`, and named in its last line, \`not checked\`.
+- \`--terms\` is JSON, whose members docs/PROTOCOL.md lists in section 10; what it leaves out is the default.
 - \`infer\` reads lines of cells separated by commas or spaces, with or without a header and the label column, or JSON: an
   array of cells, an object by column name, or an array of such. All rows are checked before the first is sealed.
 - \`creds\` writes NATS credentials, the policies by which that actor judges others, and a SIMULATED platform certified by this

@@ -14,6 +14,7 @@ import type { Bus } from '../../../runtime/nats/bus.ts';
 import { connect } from '../../../runtime/nats/connect.ts';
 import { provision } from '../../../runtime/nats/provision.ts';
 import { type NatsServer, startNats } from '../../../runtime/nats/server.ts';
+import { brokerRole } from '../../../runtime/roles/broker.ts';
 import { type RoleProcess, startProcess } from '../../../runtime/roles/child.ts';
 import { type RunningRole, type StartRole, startRole } from '../../../runtime/roles/host.ts';
 import type { TestContext } from '../../harness.ts';
@@ -37,6 +38,12 @@ function homePolicies() {
   made ??= authority().then(writePolicies);
   return made;
 }
+
+/** How this home's clients are known. */
+export const requesters = async () => (await authority()).requesters;
+
+/** A key-broker that judges requests of this home's clients. */
+export const startBroker: StartRole = async (context) => brokerRole(await requesters())(context);
 
 export interface Home {
   readonly server: NatsServer;

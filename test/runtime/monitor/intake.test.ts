@@ -50,7 +50,7 @@ test('a valid message of each kind becomes an observation', () => {
     worker: { ...worker, resident: 1 },
   });
 
-  const progressSubject = subjects.progress('j1');
+  const progressSubject = subjects.progress('c1', 'j1');
   const workers = [{ id: 'w1', assigned: 2, done: 1 }];
   const progressBody = { job: 'j1', phase: 'dispatching' as const, done: 1, total: 8, workers };
   const progressData = encodeMessage(ProofProgress, {
@@ -89,7 +89,7 @@ test('why an actor or a job failed comes without what is not to be seen', () => 
   const heard = observe(subject, encodeMessage(Heartbeat, { subject, source: SOURCE, body: beat }), 7);
   assert.equal(heard.type === 'beat' && heard.failure, expected);
 
-  const progress = subjects.progress('j1');
+  const progress = subjects.progress('c1', 'j1');
   const job: ProofProgress = {
     job: 'j1',
     phase: 'failed',
@@ -130,7 +130,7 @@ test('malformed input is dropped and counted', () => {
     [own, edited((message) => (message.body.to = '<img src=x>'))],
     [own, edited((message) => (message.body.counts = { weights: 'secret' }))],
     [subjects.beat('worker', 'w1'), good],
-    [subjects.progress('j1'), good],
+    [subjects.progress('c1', 'j1'), good],
     ['vouch.v1.elsewhere', good],
   ];
   const model = reduce(

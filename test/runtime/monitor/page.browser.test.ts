@@ -165,7 +165,7 @@ function busyHost(feed: Feed): void {
       message: 'the model classifies 214 of 300 rows correctly, 230 were asked for',
     },
   };
-  publish(feed, ProofProgress, subjects.progress('quality-a41c'), failed, { epoch: 1 });
+  publish(feed, ProofProgress, subjects.progress('client-1', 'quality-a41c'), failed, { epoch: 1 });
   moves(feed, 'proof-job', 'quality-7f02', [
     'queued',
     'witnessing',
@@ -174,7 +174,7 @@ function busyHost(feed: Feed): void {
     'dispatching',
   ]);
   beats(feed, 'proof-job', 'quality-7f02', 'dispatching', 5);
-  publish(feed, ProofProgress, subjects.progress('quality-7f02'), dispatching(20), { epoch: 4 });
+  publish(feed, ProofProgress, subjects.progress('client-1', 'quality-7f02'), dispatching(20), { epoch: 4 });
 }
 
 const dispatching = (done: number): ProofProgress => ({
@@ -250,7 +250,7 @@ test('actors, jobs, workers and transitions are shown as they come', async (t) =
   await failed.locator('summary').click();
   assert.ok(await failed.getByText('214 of 300 rows').isVisible());
 
-  publish(feed, ProofProgress, subjects.progress('quality-7f02'), dispatching(30), { epoch: 4 });
+  publish(feed, ProofProgress, subjects.progress('client-1', 'quality-7f02'), dispatching(30), { epoch: 4 });
   moves(feed, 'worker', 'worker-1', ['idle'], { first: 7 });
   await page.locator('.job progress[value="0.75"]').waitFor();
   assert.match((await row(page, 'actors', 'worker-1').textContent())!, 'idle');

@@ -3,48 +3,61 @@ import { readdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { CHUNK_BYTES, STREAMS } from '../../../protocols/streams.ts';
 import { subjects } from '../../../protocols/subjects.ts';
-import { getBlob, getChunk, getManifest, manifestOf, putBlob } from '../../../runtime/nats/blobs.ts';
+import {
+  getBlob,
+  getChunk,
+  getManifest,
+  manifestOf,
+  type Place,
+  putBlob,
+} from '../../../runtime/nats/blobs.ts';
 import { assert, suite } from '../../harness.ts';
 import { bytes, codeOf, startFixture, temporaryFolder } from './nats-fixture.ts';
 
 const test = suite('blobs', { timeoutMs: 180_000 });
+const MINE: Place = { shelf: 'keys', writer: 'me' };
 const sha256 = (data: Uint8Array) => createHash('sha256').update(data).digest('hex');
 
 test('what is put is got, by every role that needs it, and put only once', async (t) => {
   const nats = await startFixture(t);
   const client = await nats.bus('client', 'me');
   const worker = await nats.bus('worker', 'w1');
+  const provisioner = await nats.bus('provisioner', 'p');
   for (const size of [0, 1, CHUNK_BYTES, CHUNK_BYTES + 1, 5 * CHUNK_BYTES + 77]) {
     const blob = randomBytes(size);
     const progress: number[] = [];
-    const { digest } = await putBlob(client, blob, { onProgress: (done) => void progress.push(done) });
+    const { digest } = await putBlob(client, 'keys', blob, {
+      onProgress: (done) => void progress.push(done),
+    });
     assert.is(digest, manifestOf(blob).digest);
     if (size > 0) assert.is(Math.max(...progress), size);
-    assert.equal(Buffer.from(await getBlob(worker, digest, { maxBytes: size })), blob);
-    const count = async () => (await client.subjectsOf(STREAMS.chunks.name, subjects.chunk(digest))).size;
+    assert.equal(Buffer.from(await getBlob(worker, MINE, digest, { maxBytes: size })), blob);
+    const count = async () =>
+      (await provisioner.subjectsOf(STREAMS.keys.name, subjects.key('me', digest))).size;
     assert.is(await count(), 1);
-    await putBlob(client, blob);
+    await putBlob(client, 'keys', blob);
     assert.is(await count(), 1);
   }
 });
 
 test('an interrupted put is resumed', async (t) => {
   const nats = await startFixture(t);
+  const provisioner = await nats.bus('provisioner', 'p');
   const client = await nats.bus('client', 'me');
   const blob = randomBytes(40 * 1024);
   const abort = new AbortController();
   const chunkBytes = 1024;
-  const first = putBlob(client, blob, {
+  const first = putBlob(client, 'keys', blob, {
     chunkBytes,
     signal: abort.signal,
     onProgress: (done) => done > 10_000 && abort.abort(),
   });
   assert.is(await codeOf(first), 'cancelled');
-  const there = (await client.subjectsOf(STREAMS.chunks.name, 'vouch.v1.key.*')).size;
+  const there = (await provisioner.subjectsOf(STREAMS.keys.name, 'vouch.v1.key.me.*')).size;
   assert.ok(there >= 10 && there < 40, `${there} of 40 chunks`);
-  const { digest } = await putBlob(client, blob, { chunkBytes });
-  assert.equal(Buffer.from(await getBlob(client, digest, { maxBytes: blob.length })), blob);
-  assert.is((await client.subjectsOf(STREAMS.chunks.name, 'vouch.v1.key.*')).size, 41);
+  const { digest } = await putBlob(client, 'keys', blob, { chunkBytes });
+  assert.equal(Buffer.from(await getBlob(client, MINE, digest, { maxBytes: blob.length })), blob);
+  assert.is((await provisioner.subjectsOf(STREAMS.keys.name, 'vouch.v1.key.me.*')).size, 41);
 });
 
 test('survives a restart of the server in the middle', async (t) => {
@@ -52,7 +65,7 @@ test('survives a restart of the server in the middle', async (t) => {
   const client = await nats.bus('client', 'me');
   const blob = randomBytes(8 * CHUNK_BYTES);
   let killed = false;
-  const { digest } = await putBlob(client, blob, {
+  const { digest } = await putBlob(client, 'keys', blob, {
     onProgress: (done) => {
       if (killed || done < 2 * CHUNK_BYTES) return;
       killed = true;
@@ -60,7 +73,7 @@ test('survives a restart of the server in the middle', async (t) => {
     },
   });
   killed = false;
-  const read = await getBlob(client, digest, {
+  const read = await getBlob(client, MINE, digest, {
     maxBytes: blob.length,
     onProgress: () => {
       if (!killed) process.kill(nats.server.pid, 'SIGKILL');
@@ -75,32 +88,30 @@ test('the cache is used, checked and written whole', async (t) => {
   const client = await nats.bus('client', 'me');
   const cacheDir = join(await temporaryFolder(t), 'cache');
   const blob = randomBytes(3000);
-  const { digest, manifest } = await putBlob(client, blob, { chunkBytes: 1000 });
-  await getBlob(client, digest, { maxBytes: 3000, cacheDir });
+  const { digest, manifest } = await putBlob(client, 'keys', blob, { chunkBytes: 1000 });
+  await getBlob(client, MINE, digest, { maxBytes: 3000, cacheDir });
   const names = [digest, ...manifest.chunks.map((chunk) => chunk.sha256)].sort();
   assert.equal((await readdir(cacheDir)).sort(), names);
   // A damaged file is fetched again; with the server gone, the cache alone is enough.
   await writeFile(join(cacheDir, manifest.chunks[1]!.sha256), 'damaged');
-  assert.equal(Buffer.from(await getBlob(client, digest, { maxBytes: 3000, cacheDir })), blob);
+  assert.equal(Buffer.from(await getBlob(client, MINE, digest, { maxBytes: 3000, cacheDir })), blob);
   await nats.server.stop();
-  assert.equal(Buffer.from(await getBlob(client, digest, { maxBytes: 3000, cacheDir })), blob);
+  assert.equal(Buffer.from(await getBlob(client, MINE, digest, { maxBytes: 3000, cacheDir })), blob);
 });
 
 test('what is missing, wrong or too large is refused', async (t) => {
   const nats = await startFixture(t);
   const client = await nats.bus('client', 'me');
-  assert.is(await codeOf(getChunk(client, '0'.repeat(64))), 'bad-file');
+  assert.is(await codeOf(getChunk(client, MINE, '0'.repeat(64))), 'bad-file');
   for (const digest of ['', '../../etc/passwd', 'A'.repeat(64)])
-    assert.is(await codeOf(getChunk(client, digest)), 'bad-input');
+    assert.is(await codeOf(getChunk(client, MINE, digest)), 'bad-input');
   // A writer that lies about a digest.
-  await client.append(subjects.chunk('1'.repeat(64)), bytes('something else'));
-  assert.is(await codeOf(getChunk(client, '1'.repeat(64))), 'bad-file');
-  // A chunk is written once: an honest one cannot be replaced.
-  const { digest } = await putBlob(client, bytes('honest'));
-  assert.is(await codeOf(client.append(subjects.chunk(digest), bytes('garbage'))), 'conflict');
-  assert.is(await codeOf(getBlob(client, digest, { maxBytes: 5 })), 'too-large');
+  await client.append(subjects.key('me', '1'.repeat(64)), bytes('something else'));
+  assert.is(await codeOf(getChunk(client, MINE, '1'.repeat(64))), 'bad-file');
+  const { digest } = await putBlob(client, 'keys', bytes('honest'));
+  assert.is(await codeOf(getBlob(client, MINE, digest, { maxBytes: 5 })), 'too-large');
   // A chunk that is no manifest, and a manifest that lies about its size.
-  assert.is(await codeOf(getManifest(client, sha256(bytes('honest')), { maxBytes: 100 })), 'bad-file');
+  assert.is(await codeOf(getManifest(client, MINE, sha256(bytes('honest')), { maxBytes: 100 })), 'bad-file');
   const lie = bytes(
     JSON.stringify({
       type: 'vouch.blob',
@@ -109,8 +120,8 @@ test('what is missing, wrong or too large is refused', async (t) => {
       chunks: [{ sha256: '2'.repeat(64), size: 9 }],
     }),
   );
-  await client.append(subjects.chunk(sha256(lie)), lie);
-  assert.is(await codeOf(getBlob(client, sha256(lie), { maxBytes: 100 })), 'bad-file');
+  await client.append(subjects.key('me', sha256(lie)), lie);
+  assert.is(await codeOf(getBlob(client, MINE, sha256(lie), { maxBytes: 100 })), 'bad-file');
 });
 
 test.run();

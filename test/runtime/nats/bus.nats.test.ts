@@ -47,7 +47,7 @@ test('requests: answer, headers, nobody there, silence, cancelling, size', async
   const nats = await startFixture(t, { provisioned: false });
   const runner = await nats.bus('runner', 'r1');
   const client = await nats.bus('client', 'me');
-  const ask = subjects.infer('m', 'r1');
+  const ask = subjects.infer('m', 'r1', 'me');
   assert.is(await codeOf(client.request(ask, EMPTY)), 'no-responder');
   const asking = runner.subscribe(ask, (message) => {
     if (text(message.data) !== 'silence')
@@ -69,7 +69,7 @@ test('requests: answer, headers, nobody there, silence, cancelling, size', async
     assert.unreachable();
   } catch (error) {
     assert.is((error as { code: string }).code, 'too-large');
-    assert.match((error as Error).message, /at most 8388608/);
+    assert.match((error as Error).message, /at most 2097152/);
   }
   await asking.drain();
   await runner.flush();
@@ -96,12 +96,12 @@ test('what was in flight fails when the connection is lost; heartbeats are dropp
   const worker = await nats.bus('worker', 'w1');
   const runner = await nats.bus('runner', 'r1');
   const client = await nats.bus('client', 'me');
-  runner.subscribe(subjects.infer('m', 'r1'), () => {});
+  runner.subscribe(subjects.infer('m', 'r1', 'me'), () => {});
   await runner.flush();
   const beats: string[] = [];
   client.subscribe(subjects.beat('worker', 'w1'), (message) => void beats.push(text(message.data)));
   await client.flush();
-  const waiting = codeOf(client.request(subjects.infer('m', 'r1'), EMPTY, { timeoutMs: 30_000 }));
+  const waiting = codeOf(client.request(subjects.infer('m', 'r1', 'me'), EMPTY, { timeoutMs: 30_000 }));
   const lost = new Promise<void>((done) => {
     worker.onState((state) => void (state === 'disconnected' && done()));
   });
@@ -120,18 +120,23 @@ test('one message per msgId, and one proof per job', async (t) => {
   const nats = await startFixture(t);
   const coordinator = await nats.bus('coordinator', 'c');
   const publish = (job: string, proof: string, msgId: string) =>
-    coordinator.appendFirst(STREAMS.proofs.name, subjects.proof(job), bytes(proof), { msgId, retryMs: 5000 });
+    coordinator.appendFirst(STREAMS.proofs.name, subjects.proof('me', job), bytes(proof), {
+      msgId,
+      retryMs: 5000,
+    });
   assert.not((await publish('j', 'one', 'a')).duplicate);
   const again = await publish('j', 'one', 'a');
   assert.equal([again.duplicate, again.sequence], [true, 1]);
   assert.is(await codeOf(publish('j', 'two', 'b')), 'conflict');
   assert.is(
-    await codeOf(coordinator.append(subjects.proof('j'), bytes('two'), { expectLastSubjectSequence: 0 })),
+    await codeOf(
+      coordinator.append(subjects.proof('me', 'j'), bytes('two'), { expectLastSubjectSequence: 0 }),
+    ),
     'conflict',
   );
   assert.is((await publish('k', 'other', 'c')).sequence, 2);
-  assert.is(text((await coordinator.getLast(STREAMS.proofs.name, subjects.proof('j')))!.data), 'one');
-  await coordinator.append(subjects.progress('j'), EMPTY).then(
+  assert.is(text((await coordinator.getLast(STREAMS.proofs.name, subjects.proof('me', 'j')))!.data), 'one');
+  await coordinator.append(subjects.progress('me', 'j'), EMPTY).then(
     () => assert.unreachable(),
     (error) => assert.is(error.code, 'not-ready', 'no stream stores progress'),
   );
@@ -143,7 +148,7 @@ test('a pulled message comes again when given back, not when acknowledged', asyn
   const coordinator = await nats.bus('coordinator', 'c');
   const next = (expiresMs = 20_000) =>
     coordinator.next(STREAMS.proofRequests.name, 'coordinator', { expiresMs });
-  await client.append(subjects.proofRequest('quality', 'j'), bytes('please'));
+  await client.append(subjects.proofRequest('quality', 'me', 'j'), bytes('please'));
   const first = await next();
   assert.is(first!.deliveries, 1);
   first!.nak();
@@ -156,7 +161,7 @@ test('a pulled message comes again when given back, not when acknowledged', asyn
   await third!.ack();
   assert.is(await next(50), undefined);
   // Given back for later than this test lasts.
-  await client.append(subjects.proofRequest('quality', 'later'), bytes('please'));
+  await client.append(subjects.proofRequest('quality', 'me', 'later'), bytes('please'));
   (await next())!.nak(3_600_000);
   assert.is(await next(50), undefined);
 
@@ -167,9 +172,9 @@ test('a pulled message comes again when given back, not when acknowledged', asyn
   );
   abort.abort();
   assert.is(await waiting, 'cancelled');
-  await client.append(subjects.proofRequest('quality', 'k'), bytes('again'));
+  await client.append(subjects.proofRequest('quality', 'me', 'k'), bytes('again'));
   const fourth = await next();
-  assert.is(fourth?.subject, subjects.proofRequest('quality', 'k'));
+  assert.is(fourth?.subject, subjects.proofRequest('quality', 'me', 'k'));
   await fourth!.ack();
 });
 

@@ -42,11 +42,49 @@ test('names what differs and leaves it alone', async (t) => {
   assert.is(info.config.storage, 'memory');
 });
 
+test('a stream of an older version gets the limits that it lacks, and loses nothing', async (t) => {
+  const nats = await startFixture(t, { provisioned: false });
+  const bus = await nats.bus('provisioner', 'p');
+  const { name, subjects } = STREAMS.proofRequests;
+  const older = { name, subjects, storage: 'file', retention: 'workqueue', discard: 'new' };
+  await bus.api(`STREAM.CREATE.${name}`, { ...older, max_bytes: -1 });
+  const client = await nats.bus('client', 'c');
+  await client.append('vouch.v1.work.proof.quality.a', new Uint8Array(1024));
+  await provision(bus);
+  const info = () =>
+    bus.api<{ config: Record<string, unknown>; state: { messages: number } }>(`STREAM.INFO.${name}`);
+  const { config, state } = await info();
+  assert.is(config.max_bytes, STREAMS.proofRequests.maxBytes);
+  assert.is(config.max_msgs, STREAMS.proofRequests.maxMessages);
+  assert.is(config.max_msg_size, STREAMS.proofRequests.maxMessageBytes);
+  assert.is(state.messages, 1);
+  assert.equal((await provision(bus)).created, []);
+
+  // What would not fit is left alone and named.
+  await bus.api(`STREAM.UPDATE.${name}`, { ...config, max_msgs: -1 });
+  for (let i = 0; i <= STREAMS.proofRequests.maxMessages; i++)
+    client.publish(`vouch.v1.work.proof.quality.b${i}`, bytes('{}'));
+  await until(async () => (await info()).state.messages > STREAMS.proofRequests.maxMessages);
+  await conflictIn(provision(bus), /VOUCH_PROOF_REQUESTS.*max_msgs is -1, expected 1000/);
+  assert.ok((await info()).state.messages > STREAMS.proofRequests.maxMessages);
+});
+
+async function conflictIn(work: Promise<unknown>, words: RegExp): Promise<void> {
+  try {
+    await work;
+  } catch (error) {
+    assert.is((error as { code: string }).code, 'conflict');
+    assert.match((error as Error).message, words);
+    return;
+  }
+  assert.unreachable('expected a conflict');
+}
+
 test('proofs and receipts can be neither deleted nor purged, not even by the provisioner', async (t) => {
   const nats = await startFixture(t);
   const coordinator = await nats.bus('coordinator', 'c');
   const bus = await nats.bus('provisioner', 'p');
-  await coordinator.append('vouch.v1.proof.j', bytes('proof'));
+  await coordinator.append('vouch.v1.proof.me.j', bytes('proof'));
   await assertRefused(bus.api(`STREAM.MSG.DELETE.${STREAMS.proofs.name}`, { seq: 1 }));
   await assertRefused(bus.api(`STREAM.PURGE.${STREAMS.proofs.name}`, {}));
   assert.is((await bus.getFrom(STREAMS.proofs.name, 1))?.sequence, 1);
@@ -94,8 +132,8 @@ test('works on a stock server without credentials', async (t) => {
   assert.is(bus.server.maxPayload, 1024 * 1024);
   await provision(bus);
   assert.equal((await provision(bus)).created, []);
-  await bus.append('vouch.v1.key.a', new Uint8Array(512 * 1024));
-  assert.is((await bus.subjectsOf(STREAMS.chunks.name, 'vouch.v1.key.*')).size, 1);
+  await bus.append('vouch.v1.key.me.a', new Uint8Array(512 * 1024));
+  assert.is((await bus.subjectsOf(STREAMS.keys.name, 'vouch.v1.key.me.*')).size, 1);
 });
 
 test('a stream takes less where the server has less to reserve', async (t) => {
@@ -103,13 +141,13 @@ test('a stream takes less where the server has less to reserve', async (t) => {
   const conf = join(folder, 'small.conf');
   await writeFile(
     conf,
-    `jetstream { store_dir: "${folder}/data", max_file_store: 3GB, max_memory_store: 1GB }\n`,
+    `jetstream { store_dir: "${folder}/data", max_file_store: 8GB, max_memory_store: 1GB }\n`,
   );
   const bus = await connectPatiently(await stockServer(t, ['-c', conf]));
   t.defer(() => bus.close());
   await provision(bus);
-  const info = await bus.api<{ config: { max_bytes: number } }>(`STREAM.INFO.${STREAMS.chunks.name}`);
-  assert.ok(info.config.max_bytes < 3 * 1024 ** 3 && info.config.max_bytes >= 1024 ** 3);
+  const info = await bus.api<{ config: { max_bytes: number } }>(`STREAM.INFO.${STREAMS.keys.name}`);
+  assert.ok(info.config.max_bytes < 8 * 1024 ** 3 && info.config.max_bytes >= 1024 ** 3);
   assert.equal((await provision(bus)).created, []);
 });
 

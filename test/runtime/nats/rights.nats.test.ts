@@ -62,6 +62,8 @@ test('what each role needs works', async (t) => {
   const runner = await nats.bus('runner', 'r1');
   const broker = await nats.bus('broker', 'b1');
   const client = await nats.bus('client', 'me');
+  const auditor = await nats.bus('auditor', 'a1');
+  const provisioner = await nats.bus('provisioner', 'p');
   const monitor = await nats.bus('monitor', 'm1');
   const supervisor = await nats.bus('supervisor', 's1');
 
@@ -79,22 +81,33 @@ test('what each role needs works', async (t) => {
     STREAMS.shardResults.name,
   );
 
-  // Chunks: the client writes, the worker reads.
-  await client.append(subjects.chunk(digest('a')), bytes('bases'));
-  assert.is(text((await worker.getLast(STREAMS.chunks.name, subjects.chunk(digest('a'))))!.data), 'bases');
-  assert.is((await client.subjectsOf(STREAMS.chunks.name, subjects.chunk(digest('a')))).size, 1);
+  // Chunks: the client writes, and reads its own; the worker reads keys, the coordinator test sets, too.
+  const [key, testSet, sealed] = [
+    subjects.key('me', digest('a')),
+    subjects.testSet('me', digest('a')),
+    subjects.sealedModel(digest('a')),
+  ];
+  await client.append(key, bytes('bases'));
+  for (const bus of [client, worker, coordinator])
+    assert.is(text((await bus.getLast(STREAMS.keys.name, key))!.data), 'bases');
+  await client.append(testSet, bytes('rows'));
+  for (const bus of [client, coordinator])
+    assert.is(text((await bus.getLast(STREAMS.testSets.name, testSet))!.data), 'rows');
+  await provisioner.append(sealed, bytes('ciphertext'));
+  for (const bus of [runner, coordinator])
+    assert.is(text((await bus.getLast(STREAMS.sealedModels.name, sealed))!.data), 'ciphertext');
 
-  // The broker's own record: it writes and reads, others read.
+  // The broker's own record: it writes and reads, an auditor reads.
   await broker.append(subjects.audit('b1'), bytes('record'), { expectLastSubjectSequence: 0 });
-  for (const bus of [broker, client])
+  for (const bus of [broker, auditor])
     assert.is(text((await bus.getLast(STREAMS.audits.name, subjects.audit('b1')))!.data), 'record');
-  assert.is((await client.subjectsOf(STREAMS.audits.name, subjects.audit('b1'))).size, 1);
+  assert.is((await auditor.subjectsOf(STREAMS.audits.name, subjects.audit('b1'))).size, 1);
 
   // Core requests within and across the accounts.
   broker.subscribe(subjects.release('m'), (message) => message.respond(bytes('key')), { queue: 'q' });
   broker.subscribe(subjects.releaseFrom('m', 'b1'), (message) => message.respond(bytes('share')));
   runner.subscribe(subjects.evidence('m'), (message) => message.respond(bytes('evidence')), { queue: 'q' });
-  runner.subscribe(subjects.infer('m', 'r1'), (message) => message.respond(bytes('answer')));
+  runner.subscribe(subjects.infer('m', 'r1', 'me'), (message) => message.respond(bytes('answer')));
   worker.subscribe(subjects.control('worker', 'w1', 'attest'), (message) => message.respond(bytes('quote')));
   coordinator.subscribe(subjects.control('coordinator', 'c1', 'drain'), (message) =>
     message.respond(bytes('draining')),
@@ -105,7 +118,7 @@ test('what each role needs works', async (t) => {
   for (const bus of [runner, coordinator])
     assert.is(text((await bus.request(subjects.releaseFrom('m', 'b1'), EMPTY)).data), 'share');
   assert.is(text((await client.request(subjects.evidence('m'), EMPTY)).data), 'evidence');
-  assert.is(text((await client.request(subjects.infer('m', 'r1'), EMPTY)).data), 'answer');
+  assert.is(text((await client.request(subjects.infer('m', 'r1', 'me'), EMPTY)).data), 'answer');
   assert.is(
     text((await coordinator.request(subjects.control('worker', 'w1', 'attest'), EMPTY)).data),
     'quote',
@@ -122,20 +135,20 @@ test('what each role needs works', async (t) => {
   // Live views cross to those who watch.
   const seen: string[] = [];
   const note = (message: { subject: string }) => void seen.push(message.subject);
-  for (const subject of ['state.>', 'beat.>', 'progress.*']) monitor.subscribe(`vouch.v1.${subject}`, note);
+  for (const subject of ['state.>', 'beat.>', 'progress.*.*']) monitor.subscribe(`vouch.v1.${subject}`, note);
   coordinator.subscribe(subjects.beat('worker', 'w1'), note);
   await Promise.all([monitor, coordinator].map((bus) => bus.flush()));
   worker.publish(subjects.beat('worker', 'w1'), EMPTY);
   worker.publish(subjects.state('worker', 'w1'), bytes('idle'));
   coordinator.publish(subjects.state('proof-job', 'j'), bytes('queued'));
-  coordinator.publish(subjects.progress('j'), EMPTY);
+  coordinator.publish(subjects.progress('me', 'j'), EMPTY);
   coordinator.publish(subjects.beat('coordinator', 'c1'), EMPTY);
   await until(() => seen.length >= 6);
   assert.equal(seen.sort(), [
     subjects.beat('coordinator', 'c1'),
     subjects.beat('worker', 'w1'),
     subjects.beat('worker', 'w1'),
-    subjects.progress('j'),
+    subjects.progress('me', 'j'),
     subjects.state('proof-job', 'j'),
     subjects.state('worker', 'w1'),
   ]);
@@ -145,16 +158,16 @@ test('what each role needs works', async (t) => {
   assert.is(text((await monitor.getLast(STREAMS.states.name, subjects.state('worker', 'w1')))!.data), 'idle');
 
   // Receipts and proofs.
-  await runner.append(subjects.receipt('m', 'id'), bytes('receipt'));
+  await runner.append(subjects.receipt('m', 'me', 'id'), bytes('receipt'));
   assert.is(
-    text((await client.getLast(STREAMS.receipts.name, subjects.receipt('m', 'id')))!.data),
+    text((await client.getLast(STREAMS.receipts.name, subjects.receipt('m', 'me', 'id')))!.data),
     'receipt',
   );
-  await coordinator.append(subjects.proof('j'), bytes('proof'), { expectLastSubjectSequence: 0 });
-  assert.is(text((await client.getLast(STREAMS.proofs.name, subjects.proof('j')))!.data), 'proof');
-  await client.append(subjects.proofRequest('quality', 'j2'), bytes('please'));
+  await coordinator.append(subjects.proof('me', 'j'), bytes('proof'), { expectLastSubjectSequence: 0 });
+  assert.is(text((await client.getLast(STREAMS.proofs.name, subjects.proof('me', 'j')))!.data), 'proof');
+  await client.append(subjects.proofRequest('quality', 'me', 'j2'), bytes('please'));
   const request = await coordinator.next(STREAMS.proofRequests.name, 'coordinator');
-  assert.is(request?.subject, subjects.proofRequest('quality', 'j2'));
+  assert.is(request?.subject, subjects.proofRequest('quality', 'me', 'j2'));
   await request!.ack();
 });
 
@@ -171,10 +184,10 @@ test('a role may not publish or listen where it has no business', async (t) => {
       subjects.beat('worker', 'w2'),
       subjects.state('worker', 'w2'),
       subjects.shardResult('w2', 'j', '0'),
-      subjects.proof('j'),
-      subjects.receipt('m', 'id'),
+      subjects.proof('me', 'j'),
+      subjects.receipt('m', 'me', 'id'),
       subjects.shard('w1', 'j', '1'),
-      subjects.chunk(digest('a')),
+      subjects.key('mallory', digest('a')),
       subjects.release('m'),
       subjects.control('worker', 'w2', 'drain'),
       `$JS.API.CONSUMER.MSG.NEXT.${STREAMS.shards.name}.w2`,
@@ -188,8 +201,8 @@ test('a role may not publish or listen where it has no business', async (t) => {
       '_INBOX.client.me.x',
     ],
     client: [
-      subjects.proof('j'),
-      subjects.receipt('m', 'id'),
+      subjects.proof('me', 'j'),
+      subjects.receipt('m', 'me', 'id'),
       subjects.shardResult('w1', 'j', '0'),
       subjects.shard('w1', 'j', '0'),
       subjects.model('m'),
@@ -199,41 +212,41 @@ test('a role may not publish or listen where it has no business', async (t) => {
       subjects.control('runner', 'r1', 'drain'),
       subjects.state('worker', 'w1'),
       subjects.beat('worker', 'w1'),
-      subjects.progress('j'),
-      `$JS.API.CONSUMER.CREATE.${STREAMS.chunks.name}`,
-      `$JS.API.STREAM.PURGE.${STREAMS.chunks.name}`,
-      `$JS.API.STREAM.MSG.DELETE.${STREAMS.chunks.name}`,
+      subjects.progress('me', 'j'),
+      `$JS.API.CONSUMER.CREATE.${STREAMS.keys.name}`,
+      `$JS.API.STREAM.PURGE.${STREAMS.keys.name}`,
+      `$JS.API.STREAM.MSG.DELETE.${STREAMS.keys.name}`,
       '_R_.x.y',
     ],
     runner: [
-      subjects.proof('j'),
-      subjects.chunk(digest('a')),
+      subjects.proof('me', 'j'),
+      subjects.key('mallory', digest('a')),
       subjects.state('runner', 'r2'),
       subjects.audit('r1'),
       '_INBOX.runner.r2.x',
     ],
     broker: [
-      subjects.receipt('m', 'id'),
-      subjects.proof('j'),
+      subjects.receipt('m', 'me', 'id'),
+      subjects.proof('me', 'j'),
       subjects.release('m'),
       subjects.releaseFrom('m', 'other'),
       subjects.audit('other'),
       `$JS.API.STREAM.PURGE.${STREAMS.audits.name}`,
       `$JS.API.STREAM.MSG.DELETE.${STREAMS.audits.name}`,
     ],
-    supervisor: [subjects.proof('j'), subjects.receipt('m', 'id'), '$KV.vouch_leases.j'],
+    supervisor: [subjects.proof('me', 'j'), subjects.receipt('m', 'me', 'id'), '$KV.vouch_leases.j'],
     coordinator: [
-      subjects.receipt('m', 'id'),
+      subjects.receipt('m', 'me', 'id'),
       subjects.shardResult('w1', 'j', '0'),
       subjects.state('worker', 'w1'),
-      `$JS.API.CONSUMER.CREATE.${STREAMS.chunks.name}.x`,
+      `$JS.API.CONSUMER.CREATE.${STREAMS.keys.name}.x`,
       `$JS.API.STREAM.DELETE.${STREAMS.proofs.name}`,
       `$JS.API.STREAM.UPDATE.${STREAMS.proofs.name}`,
     ],
     provisioner: [
       subjects.audit('b1'),
-      subjects.proof('j'),
-      subjects.receipt('m', 'id'),
+      subjects.proof('me', 'j'),
+      subjects.receipt('m', 'me', 'id'),
       subjects.shardResult('w1', 'j', '0'),
     ],
   };
@@ -285,7 +298,7 @@ test('the monitor writes nothing', async (t) => {
     ),
     subjects.beat('worker', 'w1'),
     subjects.control('worker', 'w1', 'drain'),
-    subjects.infer('m', 'e'),
+    subjects.infer('m', 'e', 'me'),
     subjects.evidence('m'),
     subjects.release('m'),
     '$KV.vouch_leases.j',
@@ -340,22 +353,25 @@ test('an answer of JetStream cannot be sent where the asker may not publish', as
   const forged = digest('f');
   const empty = digest('e');
   const config = digest('c');
-  await client.request(subjects.chunk(forged), bytes('forged'));
-  await client.request(subjects.chunk(empty), EMPTY);
-  await client.request(subjects.chunk(config), JSON.stringify({ name: 'EVIL', subjects: ['evil.>'] }));
+  await client.request(subjects.key('mallory', forged), bytes('forged'));
+  await client.request(subjects.key('mallory', empty), EMPTY);
+  await client.request(
+    subjects.key('mallory', config),
+    JSON.stringify({ name: 'EVIL', subjects: ['evil.>'] }),
+  );
   const before = await census(provisioner);
 
   const ackOfVictim = `$JS.ACK.${STREAMS.shards.name}.w2.1.${lent!.sequence}.1.1.0`;
   const targets = [
-    subjects.proof('j'),
-    subjects.receipt('m', 'id'),
+    subjects.proof('me', 'j'),
+    subjects.receipt('m', 'me', 'id'),
     subjects.audit('b1'),
     subjects.shardResult('w2', 'j', '0'),
     subjects.shard('w2', 'j', '2'),
-    subjects.proofRequest('quality', 'j'),
+    subjects.proofRequest('quality', 'me', 'j'),
     subjects.state('worker', 'w2'),
     subjects.model('m'),
-    subjects.chunk(digest('9')),
+    subjects.key('mallory', digest('9')),
     subjects.dead('s', 'c'),
     '$KV.vouch_leases.j',
     ackOfVictim,
@@ -371,17 +387,19 @@ test('an answer of JetStream cannot be sent where the asker may not publish', as
   for (const reply of targets) {
     for (const nc of [client, worker, runner]) {
       for (const chunk of [forged, empty, config]) {
-        send(nc, `$JS.API.DIRECT.GET.${STREAMS.chunks.name}.${subjects.chunk(chunk)}`, '', reply);
+        send(nc, `$JS.API.DIRECT.GET.${STREAMS.keys.name}.${subjects.key('mallory', chunk)}`, '', reply);
       }
       // Nothing there: an empty message with a status.
-      send(nc, `$JS.API.DIRECT.GET.${STREAMS.chunks.name}.${subjects.chunk(digest('0'))}`, '', reply);
+      send(nc, `$JS.API.DIRECT.GET.${STREAMS.keys.name}.${subjects.key('mallory', digest('0'))}`, '', reply);
     }
-    send(client, `$JS.VOUCH.STREAM.INFO.${STREAMS.chunks.name}`, '', reply);
+    send(client, `$JS.VOUCH.STREAM.INFO.${STREAMS.keys.name}`, '', reply);
     send(worker, `$JS.API.CONSUMER.MSG.NEXT.${STREAMS.shards.name}.w1`, '{"batch":1,"no_wait":true}', reply);
     // An acknowledgement of one's own message, answered elsewhere.
-    send(client, subjects.chunk(forged), 'again', reply);
+    send(client, subjects.key('mallory', forged), 'again', reply);
   }
-  for (const nc of [client, worker, runner]) await answered(nc, STREAMS.chunks.name, subjects.chunk(forged));
+  // A runner may not even ask there.
+  await runner.flush();
+  for (const nc of [client, worker]) await answered(nc, STREAMS.keys.name, subjects.key('mallory', forged));
   assert.equal(await census(provisioner), before);
   const names = await provisioner.api<{ streams: string[] }>('STREAM.NAMES', {});
   assert.not(names.streams.includes('EVIL'));
@@ -402,7 +420,7 @@ test('a consumer that delivers onto a foreign subject cannot be made', async (t)
   const attempts: [Role, string][] = ROLES.filter(
     (role) => !['provisioner', 'coordinator'].includes(role),
   ).flatMap((role) => Object.values(STREAMS).map((stream): [Role, string] => [role, stream.name]));
-  attempts.push(['coordinator', STREAMS.chunks.name], ['coordinator', STREAMS.receipts.name]);
+  attempts.push(['coordinator', STREAMS.keys.name], ['coordinator', STREAMS.receipts.name]);
   const before = await census(provisioner);
   const clients = new Map<Role, NatsConnection>();
   for (const [role, stream] of attempts) {
@@ -412,7 +430,7 @@ test('a consumer that delivers onto a foreign subject cannot be made', async (t)
       stream_name: stream,
       config: {
         durable_name: 'evil',
-        deliver_subject: subjects.proof('j'),
+        deliver_subject: subjects.proof('me', 'j'),
         ack_policy: 'none',
         deliver_policy: 'all',
       },
@@ -423,14 +441,14 @@ test('a consumer that delivers onto a foreign subject cannot be made', async (t)
   }
   for (const nc of clients.values()) await nc.flush();
   const client = await nats.bus('client', 'me');
-  await client.append(subjects.chunk(digest('f')), bytes('forged'));
+  await client.append(subjects.key('me', digest('f')), bytes('forged'));
   for (const { name } of Object.values(STREAMS)) {
     const { consumers } = await provisioner.api<{ consumers: string[] }>(`CONSUMER.NAMES.${name}`, {});
     assert.not(consumers.includes('evil'), name);
   }
   assert.equal(await census(provisioner), {
     ...before,
-    [STREAMS.chunks.name]: before[STREAMS.chunks.name]! + 1,
+    [STREAMS.keys.name]: before[STREAMS.keys.name]! + 1,
   });
 });
 
@@ -443,10 +461,14 @@ test('the bus drops what a stream was made to send to a listener', async (t) => 
   const victim = await nats.bus('worker', 'w2', { onError: (error) => void errors.push(error.message) });
   victim.subscribe(`vouch.v1.ctl.worker.w2.*`, (message) => void heard.push(message.subject));
   await victim.flush();
-  await client.request(subjects.chunk(digest('f')), bytes('drain!'));
+  await client.request(subjects.key('mallory', digest('f')), bytes('drain!'));
   const reply = subjects.control('worker', 'w2', 'drain');
-  worker.publish(`$JS.API.DIRECT.GET.${STREAMS.chunks.name}.${subjects.chunk(digest('f'))}`, '', { reply });
-  worker.publish(`$JS.API.DIRECT.GET.${STREAMS.chunks.name}.${subjects.chunk(digest('0'))}`, '', { reply });
+  worker.publish(`$JS.API.DIRECT.GET.${STREAMS.keys.name}.${subjects.key('mallory', digest('f'))}`, '', {
+    reply,
+  });
+  worker.publish(`$JS.API.DIRECT.GET.${STREAMS.keys.name}.${subjects.key('mallory', digest('0'))}`, '', {
+    reply,
+  });
   await until(() => errors.length >= 2);
   assert.is(errors.length, 2);
   assert.equal(heard, []);

@@ -7,7 +7,7 @@ import { STREAMS } from '../../../protocols/streams.ts';
 import { subjects } from '../../../protocols/subjects.ts';
 import { provisionMemoryStreams } from '../../../runtime/nats/provision.ts';
 import { startNats } from '../../../runtime/nats/server.ts';
-import { findNatsServer } from '../../../runtime/nats/server-program.ts';
+import { ALLOW_VULNERABLE, findNatsServer } from '../../../runtime/nats/server-program.ts';
 import { assert, suite } from '../../harness.ts';
 import { BIN_DIR, bytes, codeOf, startFixture, temporaryFolder, text, until } from './nats-fixture.ts';
 
@@ -36,14 +36,15 @@ test('comes back after SIGKILL on the same port with every acknowledged message'
   const nats = await startFixture(t);
   const coordinator = await nats.bus('coordinator', 'c1');
   const runner = await nats.bus('runner', 'r1');
-  const client = await nats.bus('client', 'me');
+  const client = await nats.bus('client', 'c');
+  const provisioner = await nats.bus('provisioner', 'p');
   const states: string[] = [];
   coordinator.onState((state) => void states.push(state));
   let stored = 0;
   const { pid } = nats.server;
   const storing = (async () => {
     for (let i = 0; i < 300; i++) {
-      await runner.append(subjects.receipt('m', `r${i}`), bytes(`receipt ${i}`), {
+      await runner.append(subjects.receipt('m', 'c', `r${i}`), bytes(`receipt ${i}`), {
         msgId: `r${i}`,
         retryMs: 60_000,
       });
@@ -55,11 +56,11 @@ test('comes back after SIGKILL on the same port with every acknowledged message'
   await storing;
   assert.is.not(nats.server.pid, pid);
   for (let i = 0; i < 300; i += 23) {
-    const receipt = await client.getLast(STREAMS.receipts.name, subjects.receipt('m', `r${i}`));
+    const receipt = await client.getLast(STREAMS.receipts.name, subjects.receipt('m', 'c', `r${i}`));
     assert.is(text(receipt!.data), `receipt ${i}`);
   }
-  assert.is((await client.getFrom(STREAMS.receipts.name, 300))?.sequence, 300);
-  assert.is(await client.getFrom(STREAMS.receipts.name, 301), undefined, 'no receipt was stored twice');
+  assert.is((await provisioner.getFrom(STREAMS.receipts.name, 300))?.sequence, 300);
+  assert.is(await provisioner.getFrom(STREAMS.receipts.name, 301), undefined, 'no receipt was stored twice');
   assert.equal(states, ['disconnected', 'connected']);
   // Memory streams are gone and are made again by the coordinator itself.
   const { created } = await provisionMemoryStreams(coordinator);
@@ -125,7 +126,7 @@ test('a server that will not start says why', async (t) => {
   }
 });
 
-test('an older server is used, and what is weaker is said', async (t) => {
+test('an older server is refused; where a person allows it, it is used, and what is weaker is said', async (t) => {
   const folder = await temporaryFolder(t);
   const { path } = await findNatsServer({ binDir: BIN_DIR });
   const older = join(folder, 'nats-server');
@@ -141,8 +142,16 @@ test('an older server is used, and what is weaker is said', async (t) => {
     if (before === undefined) delete process.env.NATS_SERVER;
     else process.env.NATS_SERVER = before;
   });
+  const refused = await startFixture(t, { provisioned: false }).catch((error: Error) => error);
+  assert.match((refused as Error).message, /NATS_SERVER .*CVE-2025-30215.*--allow-vulnerable-server/);
+  process.env[ALLOW_VULNERABLE] = '1';
+  t.defer(() => void delete process.env[ALLOW_VULNERABLE]);
   const nats = await startFixture(t, { provisioned: false });
   assert.not(nats.server.durable);
+  assert.ok(
+    nats.log.some((line) => /WARNING.*CVE/.test(line)),
+    'at every start',
+  );
   assert.ok(nats.log.some((line) => /power cut/.test(line)));
 });
 

@@ -68,8 +68,10 @@ const patched = (name: string, offset: number, ...values: number[]) => {
 test('files to work with', async () => {
   await using pool = await createPool({ threads: 2 });
   const made = async (name: string, r1cs: Uint8Array) => {
-    const { zkey, verificationKey } = await setup(r1cs, { field: pool, points: pool });
+    const { zkey, powers, verificationKey } = await setup(r1cs, { field: pool, points: pool });
     writeFileSync(at(`${name}.zkey`), zkey);
+    writeFileSync(at(`${name}.r1cs`), r1cs);
+    writeFileSync(at(`${name}.ptau`), powers);
     writeFileSync(at(`${name}_vk.json`), JSON.stringify(verificationKey));
   };
   const small = randomCircuit({ constraints: 40, outputs: 2, publicInputs: 1 });
@@ -372,6 +374,21 @@ test('the short names of snarkjs, its exports byte for byte, and what only snark
   assert.match((await ours(['wchk'], 1)).stdout, /WITNESS IS NOT CORRECT: constraint \d/);
   for (const words of [['plonk', 'prove'], ['pkp'], ['zkey', 'contribute', 'a'], ['wtns', 'debug'], ['ptn']])
     assert.match((await ours(words, 2)).stderr, `use npx snarkjs ${words.join(' ')}`);
+});
+
+test('vouch zkey verify: a key against its circuit and its powers, and against others', async () => {
+  const verify = (...names: string[]) =>
+    vouch(home, ['zkey', 'verify', ...names, '--threads', '1'], '', files);
+  const right = await verify('small.r1cs', 'small.ptau', 'small.zkey');
+  assert.equal([right.code, right.stdout], [0, 'OK!\n'], right.stderr);
+  refused(
+    await verify('small.r1cs', 'products.ptau', 'small.zkey'),
+    1,
+    /powers are for domains of up to 2\^/,
+  );
+  refused(await verify('none.r1cs', 'small.ptau', 'small.zkey'), 1, /nVars/);
+  refused(await verify('gone.r1cs', 'small.ptau', 'small.zkey'), 2, /gone\.r1cs: there is no such file/);
+  refused(await verify('small.r1cs', 'small.zkey', 'small.zkey'), 2, /\.ptau file/);
 });
 
 test('vouch groth16 fullprove, also into what is not a file', async () => {

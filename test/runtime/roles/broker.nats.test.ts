@@ -17,10 +17,9 @@ import { publishModel } from '../../../runtime/models/publish.ts';
 import { provision } from '../../../runtime/nats/provision.ts';
 import { ask } from '../../../runtime/nats/service.ts';
 import { auditSigner, copyFile, decodeChain, encodeChain } from '../../../runtime/roles/audit-log.ts';
-import { startBroker } from '../../../runtime/roles/broker.ts';
 import { smallModel } from '../../circuits/model-fixture.ts';
 import { assert, suite, type TestContext } from '../../harness.ts';
-import { startHome } from '../home/home-fixture.ts';
+import { startBroker, startHome } from '../home/home-fixture.ts';
 import { codeOf, temporaryFolder } from '../nats/nats-fixture.ts';
 
 const test = suite('key-broker', { timeoutMs: 120_000 });

@@ -18,8 +18,8 @@ import {
 import { EvidenceReply, EvidenceRequest } from '../../../protocols/enclave.ts';
 import { concat, randomBytes } from '../../../protocols/encoding.ts';
 import { decodeHeader, ENVELOPE_HEADER, encodeHeader } from '../../../protocols/envelope.ts';
-import { pointBytes, Shard, ShardResult, shardContext } from '../../../protocols/msm.ts';
-import { open, SEALING_INFO } from '../../../protocols/sealing.ts';
+import { encodeShardAnswer, pointBytes, Shard, ShardResult, shardContext } from '../../../protocols/msm.ts';
+import { SEALING_INFO } from '../../../protocols/sealing.ts';
 import { STREAMS, shardConsumer } from '../../../protocols/streams.ts';
 import { subjects } from '../../../protocols/subjects.ts';
 import { createIdentity } from '../../../runtime/attest/identity.ts';
@@ -255,13 +255,15 @@ async function handWorker(fixture: ProofFixture, id: string, credit = 1) {
           .catch(() => new Promise<undefined>((resume) => setTimeout(resume, 100)));
         if (!message) continue;
         const shard = decodeHeader(Shard, message.subject, message.headers[ENVELOPE_HEADER]);
-        const { job, shard: name, section, count, chunks, offset } = shard.body;
+        const { job, shard: name, section, count, writer, chunks, offset } = shard.body;
         const epoch = shard.epoch ?? 0;
-        const opened = await open(identity.sealing, message.data, {
+        const opened = await identity.sealing.open(message.data, {
           info: SEALING_INFO.shard,
           aad: shardContext(job, name, id, epoch),
         });
-        const parts = await Promise.all(chunks.map((digest) => getChunk(bus, digest)));
+        const parts = await Promise.all(
+          chunks.map((digest) => getChunk(bus, { shelf: 'keys', writer }, digest)),
+        );
         const bases = concat(...parts).subarray(offset, offset + count * pointBytes(section));
         const point = await pool.msm(SECTION_GROUP[section], bases, opened.plaintext);
         assert.is(point.byteLength, POINT_BYTES[SECTION_GROUP[section]]);
@@ -281,9 +283,11 @@ async function handWorker(fixture: ProofFixture, id: string, credit = 1) {
         source: `worker.${id}`,
         cause: changes.cause ?? cause,
         epoch: changes.epoch ?? epoch,
-        body: { job: body.job, shard, worker: id, section: body.section, millis: 0 },
+        body: { job: body.job, shard, worker: id, section: body.section },
       });
-      await bus.append(subject, await seal(point), { headers: { [ENVELOPE_HEADER]: header } });
+      await bus.append(subject, await seal(encodeShardAnswer(0, point)), {
+        headers: { [ENVELOPE_HEADER]: header },
+      });
     },
   };
 }

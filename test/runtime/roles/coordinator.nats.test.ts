@@ -7,7 +7,7 @@ import { simulatedRoot } from '../../../runtime/attest/simulated-root.ts';
 import { coordinatorRole } from '../../../runtime/roles/coordinator.ts';
 import { untilUp } from '../../../runtime/roles/host.ts';
 import { assert, suite } from '../../harness.ts';
-import { startHome, until } from '../home/home-fixture.ts';
+import { requesters, startHome, until } from '../home/home-fixture.ts';
 
 const test = suite('coordinator role', { timeoutMs: 60_000 });
 
@@ -18,7 +18,11 @@ test('a platform that makes no evidence is found before anybody asks: failed, wi
     ...platform,
     sign: () => Promise.reject(new VouchError('not-ready', 'configfs-tsm: the TEE is gone')),
   };
-  const role = coordinatorRole({ workerPolicy: home.policies.worker, provider });
+  const role = coordinatorRole({
+    requesters: await requesters(),
+    workerPolicy: home.policies.worker,
+    provider,
+  });
   const coordinator = await home.role('coordinator', 'c1', role);
   await untilUp(coordinator, 30_000).then(
     () => assert.unreachable('it is up'),
@@ -36,7 +40,7 @@ test('up it says what its evidence is; drained it stops at once when it has noth
   const coordinator = await home.role(
     'coordinator',
     'c1',
-    coordinatorRole({ workerPolicy: home.policies.worker }),
+    coordinatorRole({ requesters: await requesters(), workerPolicy: home.policies.worker }),
   );
   await untilUp(coordinator, 30_000);
   assert.is(coordinator.actor.getSnapshot().context.hardware, false);

@@ -94,7 +94,7 @@ export const KILLS: readonly Kill[] = [
         fixture.process('coordinator', 'c1', { url: proxy.url }),
       ]);
       const request = await fixture.ask();
-      proxy.muteAfter(`PUB ${subjects.proof(request.job)} `);
+      proxy.muteAfter(`PUB ${subjects.proof(fixture.client.id, request.job)} `);
       await until(async () => (await fixture.proofsOf(request.job)) === 1, 120_000);
       await kill(coordinator);
       assert.ok(proxy.isMute());

@@ -12,11 +12,10 @@ import { readBrokerEntry } from '../../../runtime/models/broker-store.ts';
 import { obtainModel } from '../../../runtime/models/obtain.ts';
 import { publishModel, type Split } from '../../../runtime/models/publish.ts';
 import { auditSigner, copyFile, readChainFile } from '../../../runtime/roles/audit-log.ts';
-import { startBroker } from '../../../runtime/roles/broker.ts';
 import { startRoles, stopRoles } from '../../../runtime/roles/start.ts';
 import { smallModel } from '../../circuits/model-fixture.ts';
 import { assert, suite, type TestContext } from '../../harness.ts';
-import { kill, startHome } from '../home/home-fixture.ts';
+import { kill, startBroker, startHome } from '../home/home-fixture.ts';
 import { codeOf } from '../nats/nats-fixture.ts';
 
 const test = suite('key shares', { timeoutMs: 240_000 });
@@ -139,7 +138,7 @@ test('a wrong share is noticed before it is used, and its broker named', async (
   await obtain();
   writeFileSync(entryOf('wrong-3'), 'no entry');
   const damaged = messageOf(await fails());
-  assert.match(damaged, /wrong-1: .*\(seal-rejected\)/);
+  assert.match(damaged, /wrong-1: .*\(signature-rejected\)/);
   assert.match(damaged, /wrong-3: .*\(bad-file\)/);
 });
 

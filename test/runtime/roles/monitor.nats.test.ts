@@ -92,7 +92,7 @@ test('a monitor that comes late shows what was stored, then what it hears', asyn
   assert.is(live.actors.get('worker/w1')!.worker?.engine, 'wasm');
 
   const coordinator = await nats.bus('coordinator', 'c1');
-  const subject = subjects.progress('j1');
+  const subject = subjects.progress('c1', 'j1');
   const body: ProofProgress = { job: 'j1', phase: 'dispatching', done: 1, total: 4, workers: [], phases: {} };
   coordinator.publish(
     subject,

@@ -5,7 +5,7 @@ import { type CommittedModel, randomSalt } from '../../../circuits/model/commit.
 import { witnessInput } from '../../../circuits/model/emit.ts';
 import { preprocess } from '../../../circuits/model/preprocessing.ts';
 import { decideMany, quantise } from '../../../circuits/model/quantise.ts';
-import { encodeTestSet, type TestSet } from '../../../circuits/model/test-set.ts';
+import { encodeTestSet, rowCounts, type TestSet } from '../../../circuits/model/test-set.ts';
 import type { Policy } from '../../../protocols/attestation/policy.ts';
 import { decodeMessage, encodeMessage, type Message } from '../../../protocols/envelope.ts';
 import {
@@ -16,7 +16,9 @@ import {
 } from '../../../protocols/proof.ts';
 import { STREAMS } from '../../../protocols/streams.ts';
 import { filters, lastToken, type Role, subjects } from '../../../protocols/subjects.ts';
-import { awaitProof, verifyProof } from '../../../runtime/client/client.ts';
+import { DEFAULT_TERMS, type Terms } from '../../../protocols/terms.ts';
+import { verifyProof } from '../../../runtime/client/client.ts';
+import { awaitProof, questionOf, signedBy } from '../../../runtime/client/proof-request.ts';
 import { sampleData } from '../../../runtime/demo/sample.ts';
 import { train } from '../../../runtime/demo/trainer.ts';
 import {
@@ -33,12 +35,11 @@ import type { NatsServer } from '../../../runtime/nats/server.ts';
 import { calculateWitness } from '../../../runtime/prove/circuit-compiler.ts';
 import { prepareCircuit, prepareKey } from '../../../runtime/prove/setup.ts';
 import { closeSnarkjs } from '../../../runtime/prove/snarkjs.ts';
-import { startBroker } from '../../../runtime/roles/broker.ts';
 import type { RoleProcess } from '../../../runtime/roles/child.ts';
 import type { RunningRole, StartRole } from '../../../runtime/roles/host.ts';
 import { rowsFor, smallModel } from '../../circuits/model-fixture.ts';
 import { assert, type TestContext } from '../../harness.ts';
-import { startHome, until, useHome } from '../home/home-fixture.ts';
+import { startBroker, startHome, until, useHome } from '../home/home-fixture.ts';
 
 /** r and s of every proof made here: a secret of nobody. */
 const BLINDING = { r: 1_234_567_890_123_456_789n, s: 9_876_543_210_987_654_321n };
@@ -50,6 +51,7 @@ export interface Subject {
   readonly threshold: number;
   readonly circuit: string;
   readonly zkey: Uint8Array;
+  readonly powers: Uint8Array;
   /** made here, with the same r and s, by nobody's help */
   readonly proof: Proof;
   /** given to coordinators, so that a small proof has many shards, too */
@@ -70,12 +72,12 @@ export async function subjectOf(
 ): Promise<Subject> {
   useBlinding();
   const circuit = await prepareCircuit(model.architecture, testSet);
-  const { zkey } = await prepareKey(circuit);
+  const { zkey, powers } = await prepareKey(circuit);
   const witness = await calculateWitness(await readFile(circuit.wasmPath), witnessInput(model, threshold));
   await using pool = await createPool();
   const key = readZkey(zkey);
   const { proof } = await prove(key, witness, pool, BLINDING);
-  return { model, testSet, threshold, circuit: circuit.digest, zkey, proof };
+  return { model, testSet, threshold, circuit: circuit.digest, zkey, powers, proof };
 }
 
 /** The demonstration's sample data: 300 rows of 20 columns, a circuit of the domain 2^16. */
@@ -97,13 +99,20 @@ export async function fullSubject(): Promise<Subject> {
 }
 
 let small: Promise<Subject> | undefined;
-/** 8 rows of 3 features; the model gets 7 right. */
+/** For test sets of a few rows. */
+export const SMALL_TERMS: Terms = { ...DEFAULT_TERMS, minimumRows: 8 };
+
+/** 8 different rows of 3 features; the model gets 7 right, and a constant answer 5 at most. */
 export function smallSubject(): Promise<Subject> {
   small ??= (async () => {
     const model = smallModel({ units: [3, 4, 2] });
-    const features = rowsFor(model, 8);
-    const labels = decideMany(model, features).map((decision, row) => (row === 0 ? 1 - decision : decision));
-    return { ...(await subjectOf(model, { features, labels }, 7)), shardPoints: 384 };
+    let testSet: TestSet;
+    do {
+      const features = rowsFor(model, 8);
+      const decisions = decideMany(model, features);
+      testSet = { features, labels: decisions.with(0, 1 - decisions[0]!) };
+    } while (rowCounts(testSet).distinct < 8 || rowCounts(testSet).constant > 5);
+    return { ...(await subjectOf(model, testSet, 7)), shardPoints: 384 };
   })();
   return small;
 }
@@ -148,7 +157,7 @@ let fixtures = 1;
 export async function startProving(
   t: TestContext,
   subject?: Subject,
-  { broker = true }: { broker?: boolean } = {},
+  { broker = true, terms = SMALL_TERMS }: { broker?: boolean; terms?: Terms } = {},
 ): Promise<ProofFixture> {
   useBlinding();
   const what = subject ?? (await smallSubject());
@@ -161,6 +170,7 @@ export async function startProving(
     name: `model-${number}`,
     model: what.model,
     policy: policies.release,
+    terms,
   });
   const client = await bus('client', 'test');
   const statement: QualityStatement = {
@@ -169,15 +179,16 @@ export async function startProving(
     commitment: manifest.commitment,
     threshold: what.threshold,
     rows: what.testSet.labels.length,
-    testSet: (await putBlob(client, encodeTestSet(what.testSet))).digest,
+    testSet: (await putBlob(client, 'testSets', encodeTestSet(what.testSet))).digest,
     circuit: what.circuit,
-    key: (await putBlob(client, what.zkey)).digest,
+    key: (await putBlob(client, 'keys', what.zkey)).digest,
+    powers: (await putBlob(client, 'keys', what.powers)).digest,
   };
   if (broker) await role('broker', `broker-${number}`, startBroker);
 
   const proofsOf = async (job: string) => {
-    const found = await observer.subjectsOf(STREAMS.proofs.name, subjects.proof(job));
-    return found.get(subjects.proof(job)) ?? 0;
+    const found = await observer.subjectsOf(STREAMS.proofs.name, subjects.proof(client.id, job));
+    return found.get(subjects.proof(client.id, job)) ?? 0;
   };
   const requestsOf = async () => {
     const open = await observer.subjectsOf(STREAMS.proofRequests.name, filters.proofRequests);
@@ -199,21 +210,21 @@ export async function startProving(
       return home.process(name, id, { url, args: [...shards, ...args] });
     },
     async ask(changes = {}) {
-      const job = crypto.randomUUID();
+      const asked = questionOf({ ...statement, ...changes });
+      const { job } = asked;
       const heard: Message<ProofProgress>[] = [];
       const waiting = new Set<() => void>();
-      const listening = client.subscribe(subjects.progress(job), ({ subject: from, data }) => {
+      const listening = client.subscribe(subjects.progress(client.id, job), ({ subject: from, data }) => {
         heard.push(decodeMessage(ProofProgress, from, data));
         for (const look of waiting) look();
       });
       t.defer(() => listening.unsubscribe());
-      const done = awaitProof(client, job, { signal: t.signal });
+      const done = awaitProof(client, asked, { signal: t.signal });
       done.catch(() => {});
-      const body = { job, statement: { ...statement, ...changes } };
-      const place = subjects.proofRequest('quality', job);
+      const place = subjects.proofRequest('quality', client.id, job);
       await client.append(
         place,
-        encodeMessage(ProofRequest, { subject: place, source: 'client.test', body }),
+        encodeMessage(ProofRequest, { subject: place, source: 'client.test', body: signedBy(client, asked) }),
         {
           msgId: job,
         },
@@ -250,8 +261,11 @@ export async function startProving(
       // The request goes once the proof is out; then nobody will publish another.
       await until(async () => !(await requestsOf()).has(job));
       assert.is(await proofsOf(job), 1);
-      const stored = await observer.getLast(STREAMS.proofs.name, subjects.proof(job));
-      assert.equal(decodeMessage(PublishedProof, subjects.proof(job), stored!.data).body, published);
+      const stored = await observer.getLast(STREAMS.proofs.name, subjects.proof(client.id, job));
+      assert.equal(
+        decodeMessage(PublishedProof, subjects.proof(client.id, job), stored!.data).body,
+        published,
+      );
       return published;
     },
   };

@@ -2,7 +2,6 @@
 import { RemoteError } from '../../../protocols/envelope.ts';
 import { infer, verifyService } from '../../../runtime/client/client.ts';
 import { publishModel } from '../../../runtime/models/publish.ts';
-import { startBroker } from '../../../runtime/roles/broker.ts';
 import { enclaveRole } from '../../../runtime/roles/enclave.ts';
 import { gpuRole } from '../../../runtime/roles/gpu.ts';
 import { until as untilActor, untilUp } from '../../../runtime/roles/host.ts';
@@ -10,7 +9,7 @@ import type { Neighbours } from '../../../runtime/roles/neighbours.ts';
 import { runnerRole } from '../../../runtime/roles/runner.ts';
 import { smallModel } from '../../circuits/model-fixture.ts';
 import { assert, suite } from '../../harness.ts';
-import { startHome, until } from '../home/home-fixture.ts';
+import { startBroker, startHome, until } from '../home/home-fixture.ts';
 
 const test = suite('a lost GPU', { timeoutMs: 300_000 });
 

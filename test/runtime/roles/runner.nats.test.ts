@@ -11,7 +11,6 @@ import { infer, type VerifiedService, verifyService } from '../../../runtime/cli
 import { folder } from '../../../runtime/home/home.ts';
 import { type ServedModel, serveModel } from '../../../runtime/inference/session.ts';
 import { publishModel } from '../../../runtime/models/publish.ts';
-import { startBroker } from '../../../runtime/roles/broker.ts';
 import { enclaveRole } from '../../../runtime/roles/enclave.ts';
 import { type RunningRole, untilUp } from '../../../runtime/roles/host.ts';
 import type { Neighbours } from '../../../runtime/roles/neighbours.ts';
@@ -19,7 +18,7 @@ import { runnerRole } from '../../../runtime/roles/runner.ts';
 import { startRoles } from '../../../runtime/roles/start.ts';
 import { smallModel } from '../../circuits/model-fixture.ts';
 import { assert, suite, type TestContext } from '../../harness.ts';
-import { startHome, until } from '../home/home-fixture.ts';
+import { startBroker, startHome, until } from '../home/home-fixture.ts';
 
 const test = suite('runner role', { timeoutMs: 90_000 });
 const SOURCE = 'client.one';

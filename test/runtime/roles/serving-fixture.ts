@@ -1,10 +1,12 @@
 /** A vendor's model, served by a runner in a SIMULATED enclave over a nats-server of its own. */
 import type { CommittedModel } from '../../../circuits/model/commit.ts';
 import type { Policy } from '../../../protocols/attestation/policy.ts';
+import { DEFAULT_TERMS, type Terms } from '../../../protocols/terms.ts';
 import { folder } from '../../../runtime/home/home.ts';
 import { authority, credentials } from '../../../runtime/installation/credentials.ts';
 import { type PolicyName, writePolicies } from '../../../runtime/installation/policies.ts';
 import { publishModel } from '../../../runtime/models/publish.ts';
+import { vendorName, vendorSigner } from '../../../runtime/models/vendor-key.ts';
 import { connect } from '../../../runtime/nats/connect.ts';
 import { provision } from '../../../runtime/nats/provision.ts';
 import { startNats } from '../../../runtime/nats/server.ts';
@@ -20,10 +22,16 @@ export interface Serving {
   readonly url: string;
   readonly model: CommittedModel;
   readonly policies: Record<PolicyName, Policy>;
+  /** the vendor's fingerprint */
+  readonly vendor: string;
 }
 
 /** `release`: what the vendor demands beyond this installation's policy before the model's key leaves. */
-export async function serving(t: TestContext, release: Partial<Policy> = {}): Promise<Serving> {
+export async function serving(
+  t: TestContext,
+  release: Partial<Policy> = {},
+  terms: Terms = DEFAULT_TERMS,
+): Promise<Serving> {
   const before = process.env.VOUCH_HOME;
   process.env.VOUCH_HOME = await temporaryFolder(t);
   t.defer(() => {
@@ -40,7 +48,8 @@ export async function serving(t: TestContext, release: Partial<Policy> = {}): Pr
   const policies = await writePolicies();
   const model = smallModel({ units: [4, 3, 2] });
   const policy = { ...policies.release, ...release };
-  await publishModel(vendor, 'provisioner.vendor', { name: MODEL, model, policy });
+  await publishModel(vendor, 'provisioner.vendor', { name: MODEL, model, policy, terms });
+  const { fingerprint } = vendorName(await vendorSigner());
   const roles = await startRoles(['broker', 'runner', 'gpu', 'enclave'], {
     url,
     creds: folder('creds'),
@@ -49,5 +58,5 @@ export async function serving(t: TestContext, release: Partial<Policy> = {}): Pr
     log: () => {},
   });
   t.defer(() => stopRoles(roles, () => {}));
-  return { url, model, policies };
+  return { url, model, policies, vendor: fingerprint };
 }

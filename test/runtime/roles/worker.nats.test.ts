@@ -9,7 +9,7 @@ import { ControlReply, ControlRequest, EvidenceReply, EvidenceRequest } from '..
 import { concat, equal, fromBase64url, sha256Hex } from '../../../protocols/encoding.ts';
 import { decodeHeader, ENVELOPE_HEADER, encodeHeader } from '../../../protocols/envelope.ts';
 import { VouchError } from '../../../protocols/errors.ts';
-import { Shard, ShardRefused, ShardResult, shardContext } from '../../../protocols/msm.ts';
+import { decodeShardAnswer, Shard, ShardRefused, ShardResult, shardContext } from '../../../protocols/msm.ts';
 import { SEALING_INFO, sealTo } from '../../../protocols/sealing.ts';
 import { filters, subjects } from '../../../protocols/subjects.ts';
 import { freshNonce } from '../../../runtime/attest/identity.ts';
@@ -40,7 +40,8 @@ async function hire(t: TestContext, spoil: (engine: ShardEngine) => ShardEngine 
   // 2 * G + 3 * (2 * G) = 8 * G
   const bases = concat(writeG1(G1.BASE), writeG1(G1.BASE.multiply(2n)));
   const digest = sha256Hex(bases);
-  await home.observer.append(subjects.chunk(digest), bases);
+  const client = await home.bus('client', 'me');
+  await client.append(subjects.key('me', digest), bases);
   const send = async (shard: string, changes: Partial<Shard> = {}) => {
     const place = { subject: subjects.control('worker', 'w1', 'attest'), source: 'coordinator.c1' };
     const { body: evidence } = await ask(coordinator, [EvidenceRequest, EvidenceReply], {
@@ -58,6 +59,7 @@ async function hire(t: TestContext, spoil: (engine: ShardEngine) => ShardEngine 
       shard,
       worker: 'w1',
       section: 'A',
+      writer: 'me',
       count: 2,
       chunks: [digest],
       offset: 0,
@@ -72,7 +74,8 @@ async function hire(t: TestContext, spoil: (engine: ShardEngine) => ShardEngine 
     const text = headers[ENVELOPE_HEADER];
     if (text?.includes(ShardRefused.type)) return decodeHeader(ShardRefused, subjectOfResult, text).body.code;
     decodeHeader(ShardResult, subjectOfResult, text);
-    return equal(await openReply(data), writeG1(G1.BASE.multiply(8n))) ? 'right' : 'wrong';
+    const { point } = decodeShardAnswer(await openReply(data));
+    return equal(point, writeG1(G1.BASE.multiply(8n))) ? 'right' : 'wrong';
   };
   const counts = () => worker.actor.getSnapshot().context as { done: number; refused: number };
   return { ...home, coordinator, worker, send, counts };

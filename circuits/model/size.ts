@@ -1,0 +1,87 @@
+/**
+ * How large a quality circuit becomes, from public numbers alone and before anything is emitted or compiled: what a
+ * request costs is known before it is paid.
+ *
+ * Counted are the constraints that multiply; the linear ones vanish in the compiler (--O2). The count is never below the
+ * compiled circuit's by more than a few rows' worth of linear constraints that stay, and above it where a row's features
+ * need fewer bits than the architecture allows.
+ */
+import { VouchError } from '../../protocols/errors.ts';
+import { type Architecture, EXACT } from './architecture.ts';
+import { parameterWidths, placements } from './commit.ts';
+
+/** No circuit is compiled that may be larger: one twice as large took the compiler over 3 GiB and four minutes. */
+export const MAX_CONSTRAINTS = 2 ** 19;
+/** Rows times parameters: what the first layer, which is linear, costs the compiler all the same. */
+const MAX_TERMS = 2 ** 25;
+/** Of Poseidon on 16 inputs, the widest that is used. */
+const HASH_CONSTRAINTS = 620;
+
+/** Rows of the matrices that hold the public signals and the constant 1. */
+const PUBLIC_ROWS = 3;
+/** How much smaller than counted a circuit may be whose features need few bits. */
+const SLACK = 4;
+
+/** n with |value| <= bound < 2^(n-1). */
+const signedBits = (bound: number): number => bound.toString(2).length + 1;
+
+interface Cost {
+  readonly fixed: number;
+  readonly perRow: number;
+}
+
+function costOf(architecture: Architecture): Cost {
+  const { layers, classes, decision } = architecture;
+  const widths = parameterWidths(architecture);
+  const elements = placements(widths).at(-1)!.element + 1;
+  const hashes = 2 + Math.ceil(elements / 15);
+  const last = layers.length - 1;
+  const margins = classes.length - 1;
+  let perRow = margins * (signedBits(2 * layers[last]!.accumulator + 1) + 1);
+  layers.forEach(({ inputs, outputs, accumulator }, l) => {
+    if (l < last) perRow += outputs * (signedBits(accumulator) + 1);
+    if (l > 0) perRow += inputs * (l === last && decision === 'argmax' ? margins : outputs);
+  });
+  const bits = widths.reduce((sum, width) => sum + width, 0);
+  return { fixed: bits + hashes * HASH_CONSTRAINTS + 2 * signedBits(EXACT), perRow };
+}
+
+/** About how many constraints the quality circuit of so many rows has, at most. */
+export function estimateConstraints(architecture: Architecture, rows: number): number {
+  const { fixed, perRow } = costOf(architecture);
+  return fixed + rows * perRow;
+}
+
+/**
+ * Throws `key-rejected` for a key whose domain no circuit of this architecture and so many rows can need. `domainSize`
+ * is what the key's header says; the circuit decides later.
+ */
+export function demandDomain(domainSize: number, architecture: Architecture, rows: number): void {
+  const most = 2 ** Math.ceil(Math.log2(estimateConstraints(architecture, rows) + PUBLIC_ROWS));
+  const least = (rows * costOf(architecture).perRow) / SLACK;
+  if (domainSize >= least && domainSize <= most) return;
+  throw new VouchError(
+    'key-rejected',
+    `key: its domain of ${domainSize} is not that of a circuit of ${rows} rows for this model; make the key with vouch prove or vouch setup`,
+  );
+}
+
+/** How many rows one proof about a model of this architecture may have. */
+export function maxRows(architecture: Architecture): number {
+  const { fixed, perRow } = costOf(architecture);
+  const parameters = parameterWidths(architecture).length;
+  return Math.max(
+    0,
+    Math.min(Math.floor((MAX_CONSTRAINTS - fixed) / perRow), Math.floor(MAX_TERMS / parameters)),
+  );
+}
+
+/** Throws `too-large` for more rows than a proof about this architecture may have. */
+export function demandRows(architecture: Architecture, rows: number): void {
+  const most = maxRows(architecture);
+  if (rows <= most) return;
+  throw new VouchError(
+    'too-large',
+    `rows: expected at most ${most} for a model of this architecture (${MAX_CONSTRAINTS} constraints), got ${rows}; ask about fewer rows`,
+  );
+}

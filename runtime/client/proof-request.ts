@@ -1,0 +1,195 @@
+/**
+ * Asking for a proof, waiting for it, taking the request back. What comes back is compared with the question before
+ * anything else is done with it. Progress is what NATS says: it may shorten or lengthen the waiting, and proves nothing.
+ */
+import { base64url, canonicalJson, fromHex, hex, randomBytes, sha256Hex } from '../../protocols/encoding.ts';
+import { decodeMessage, encodeMessage, RemoteError } from '../../protocols/envelope.ts';
+import { VouchError } from '../../protocols/errors.ts';
+import {
+  jobOf,
+  ProofCancel,
+  ProofCancelled,
+  ProofProgress,
+  type ProofRecord,
+  ProofRequest,
+  PublishedProof,
+  type QualityStatement,
+} from '../../protocols/proof.ts';
+import { signedRequest } from '../../protocols/requester.ts';
+import { STREAMS } from '../../protocols/streams.ts';
+import { subjects } from '../../protocols/subjects.ts';
+import { freshNonce } from '../attest/identity.ts';
+import type { Bus } from '../nats/bus.ts';
+import { ask } from '../nats/service.ts';
+
+/** What was asked for: what comes back is compared with it before anything else. */
+export interface AskedProof {
+  readonly job: string;
+  readonly nonce: string;
+  readonly statement: QualityStatement;
+}
+
+/** A question that nobody has asked before. */
+export function questionOf(statement: QualityStatement): AskedProof {
+  const nonce = freshNonce();
+  return { job: jobOf(nonce, statement), nonce, statement };
+}
+
+/** Throws `proof-rejected` for the record of a proof that answers another question, whatever it proves. */
+export function demandAnswer(record: ProofRecord, asked: AskedProof): void {
+  const fieldsOf = ({ job, nonce, statement }: AskedProof): Record<string, unknown> => ({
+    ...statement,
+    job,
+    nonce,
+  });
+  const [got, wanted] = [fieldsOf(record), fieldsOf(asked)];
+  if (canonicalJson(got) === canonicalJson(wanted)) return;
+  const differing = Object.keys({ ...wanted, ...got }).filter((name) => got[name] !== wanted[name]);
+  throw new VouchError(
+    'proof-rejected',
+    `job ${asked.job}: what came back answers another question: ${differing
+      .map((name) => `${name} ${got[name]} instead of ${wanted[name]}`)
+      .join(', ')}`,
+  );
+}
+
+/** What takes a request for a proof back. `secret`: 32 bytes, hex. */
+export interface ProofTicket {
+  readonly job: string;
+  readonly secret: string;
+}
+
+export interface ProofWait {
+  readonly onProgress?: (progress: ProofProgress) => void;
+  readonly timeoutMs?: number;
+  readonly signal?: AbortSignal;
+}
+
+export interface ProofDemand extends ProofWait {
+  /** Called with the ticket before the request is sent. */
+  readonly onTicket?: (ticket: ProofTicket) => unknown;
+}
+
+/**
+ * Asks for a proof under a new job id and waits for it. The request is durable: it survives a coordinator's crash. Who
+ * stops waiting by `signal` takes the request back. What comes back is about the very statement that was asked for;
+ * nothing else of it is checked yet.
+ */
+export async function requestProof(
+  bus: Bus,
+  source: string,
+  statement: QualityStatement,
+  wait: ProofDemand = {},
+): Promise<PublishedProof> {
+  const asked = questionOf(statement);
+  const { job } = asked;
+  const ticket = { job, secret: hex(randomBytes(32)) };
+  await wait.onTicket?.(ticket);
+  const subject = subjects.proofRequest(statement.statement, bus.id, job);
+  const done = awaitProof(bus, asked, wait);
+  // The request may fail first; the wait is then given up.
+  done.catch(() => {});
+  const body = signedBy(bus, { ...asked, cancel: sha256Hex(fromHex(ticket.secret, 'secret')) });
+  await bus.append(subject, encodeMessage(ProofRequest, { subject, source, body }), { msgId: job });
+  try {
+    return await done;
+  } catch (error) {
+    if (wait.signal?.aborted) await cancelProof(bus, source, ticket).catch(() => false);
+    throw error;
+  }
+}
+
+/** A request under the name of whoever this connection belongs to. Throws `nats-credentials`. */
+export function signedBy(bus: Bus, request: Omit<ProofRequest, 'requester'>): ProofRequest {
+  const { jwt, signature } = bus.sign(signedRequest(request));
+  return { ...request, requester: { jwt, signature: base64url(signature) } };
+}
+
+/** How long the coordinator that works on a job has to answer. */
+const CANCEL_MS = 2_000;
+
+/**
+ * Takes a request back. True when a coordinator has stopped working on it; false when nobody does now: if it still waits
+ * it is dropped when its turn comes. Throws `bad-input` for a secret that is not the request's, `conflict` when the proof
+ * is published or about to be.
+ */
+export async function cancelProof(bus: Bus, source: string, ticket: ProofTicket): Promise<boolean> {
+  const subject = subjects.control('proof-job', ticket.job, 'cancel');
+  try {
+    const question = { subject, source, body: ticket, timeoutMs: CANCEL_MS };
+    const { body } = await ask(bus, [ProofCancel, ProofCancelled], question);
+    if (body.job !== ticket.job)
+      throw new VouchError('bad-message', `proof.cancelled: expected job ${ticket.job}, got another`);
+    return true;
+  } catch (error) {
+    if (!(error instanceof VouchError && error.code === 'timeout')) throw error;
+  }
+  // Silence means that nobody works on it: it waits, or it is over.
+  if (await bus.getLast(STREAMS.proofs.name, subjects.proof(bus.id, ticket.job)))
+    throw new VouchError('conflict', `job ${ticket.job}: its proof is published, which cannot be taken back`);
+  return false;
+}
+
+/**
+ * Waits for the proof that answers a question. Throws the coordinator's coded error when the job failed,
+ * `proof-rejected` for an answer to another question, `timeout`, `cancelled`.
+ */
+export async function awaitProof(
+  bus: Bus,
+  asked: AskedProof,
+  { onProgress, timeoutMs = 15 * 60_000, signal }: ProofWait = {},
+): Promise<PublishedProof> {
+  const { job } = asked;
+  const subject = subjects.proof(bus.id, job);
+  const { promise, resolve, reject } = Promise.withResolvers<PublishedProof>();
+  let latest = 0;
+  const progress = bus.subscribe(subjects.progress(bus.id, job), async (received) => {
+    const { body, epoch = latest } = decodeMessage(ProofProgress, received.subject, received.data);
+    // A coordinator that has lost the job to another speaks under an older epoch.
+    if (body.job !== job || epoch < latest) return;
+    latest = epoch;
+    onProgress?.(body);
+    if (body.phase === 'published' || body.error) await look();
+    // Nobody signs progress: whoever carries it can say that a job has failed.
+    if (body.error) {
+      const message = `${body.error.message.slice(0, 800)} (so NATS says; a failure is not signed)`;
+      reject(new RemoteError({ ...body.error, message, errorId: job, retryable: false }));
+    }
+  });
+  const look = async () => {
+    const stored = await bus.getLast(STREAMS.proofs.name, subject).catch(() => undefined);
+    if (stored === undefined) return;
+    try {
+      const { body } = decodeMessage(PublishedProof, subject, stored.data);
+      demandAnswer(body.record, asked);
+      resolve(body);
+    } catch (error) {
+      // The subject takes one message, so nothing better will come.
+      reject(error);
+    }
+  };
+  // Progress is lossy: the stream is what counts, so it is looked at as well.
+  const timer = setInterval(() => void look(), 2_000);
+  const late = setTimeout(
+    () =>
+      reject(
+        new VouchError(
+          'timeout',
+          `job ${job}: no proof within ${timeoutMs / 1000} s; it may still come, on ${subject}`,
+        ),
+      ),
+    timeoutMs,
+  );
+  const abort = () => reject(new VouchError('cancelled', `job ${job}: no longer waited for`));
+  signal?.addEventListener('abort', abort, { once: true });
+  // It may have come while the caller was doing something else.
+  if (signal?.aborted) abort();
+  try {
+    return await promise;
+  } finally {
+    clearInterval(timer);
+    clearTimeout(late);
+    signal?.removeEventListener('abort', abort);
+    progress.unsubscribe();
+  }
+}
