@@ -67,6 +67,22 @@ function end(error: unknown): number {
     // What another party refuses is a failure, not our wrong use.
     return WRONG_USE.has(known.code) && !(known instanceof RemoteError) ? 2 : 1;
   }
+  const absent = absentPackage(error);
+  if (absent !== undefined) {
+    say(`vouch: ${absent}`);
+    return 2;
+  }
   say(`vouch: this is a defect: ${error instanceof Error ? error.stack : messageOf(error)}`);
   return 1;
+}
+
+/** An installed package has only what its prover needs; a sentence where a command needs more. */
+function absentPackage(error: unknown): string | undefined {
+  if (!(error instanceof Error) || !('code' in error) || error.code !== 'ERR_MODULE_NOT_FOUND')
+    return undefined;
+  const [, name] = /Cannot find package '([^']+)'/.exec(error.message) ?? [];
+  const { peerDependencies = {} } = JSON.parse(readFileSync(path.join(PACKAGE_ROOT, 'package.json'), 'utf8'));
+  if (name === undefined || !Object.hasOwn(peerDependencies, name)) return undefined;
+  const all = Object.entries(peerDependencies).map(([each, range]) => `${each}@${range}`);
+  return `this command needs the package ${name}, which is not installed; all that commands need: npm install ${all.join(' ')}`;
 }

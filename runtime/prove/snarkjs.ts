@@ -38,6 +38,11 @@ export async function solidityVerifier(
   const { zKey } = (await load()) as unknown as {
     zKey: { exportSolidityVerifier(zkey: unknown, templates: Record<string, string>): Promise<string> };
   };
+  if (!import.meta.url)
+    throw new VouchError(
+      'not-ready',
+      'the contract cannot be made inside of a bundle: run vouch zkey export solidityverifier',
+    );
   // The package lets nobody ask for its templates by name; they lie beside the folder of its entry point.
   const entry = createRequire(import.meta.url).resolve('snarkjs');
   const groth16 = await readFile(join(dirname(entry), '../templates/verifier_groth16.sol.ejs'), 'utf8');

@@ -6,6 +6,11 @@ import type {
   CalculatorReply,
 } from '../../circuits/groth16/calculator.ts';
 import { messageOf, VouchError } from '../../protocols/errors.ts';
+import { THREAD_SOURCES } from '../msm/threads/sources.ts';
+
+/** The built package has `.js` files only. */
+const ownFile = () =>
+  new URL(`./witness-thread.${import.meta.url.endsWith('.ts') ? 'ts' : 'js'}`, import.meta.url);
 
 export interface CalculateOptions extends CalculatorOptions {
   readonly signal?: AbortSignal | undefined;
@@ -17,8 +22,9 @@ export async function calculateWitness(
   input: CalculatorInput,
   { signal, onLog }: CalculateOptions = {},
 ): Promise<Uint8Array> {
-  const extension = import.meta.url.endsWith('.ts') ? 'ts' : 'js';
-  const worker = new Worker(new URL(`./witness-thread.${extension}`, import.meta.url), {
+  const { nodeWitness: source } = THREAD_SOURCES;
+  const worker = new Worker(source ?? ownFile(), {
+    eval: source !== undefined,
     workerData: { wasm, input, logs: onLog !== undefined },
     // Of the process's own flags some (--input-type, --inspect-brk) would keep a thread from starting.
     execArgv: [],

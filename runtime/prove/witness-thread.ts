@@ -14,10 +14,15 @@ const { wasm, input, logs } = workerData as {
 const port = parentPort!;
 const post = (reply: CalculatorReply) =>
   port.postMessage(reply, 'witness' in reply ? [reply.witness.buffer] : []);
-try {
-  const onLog = logs ? (log: string) => post({ log }) : undefined;
-  post({ witness: await calculate(wasm, input, { onLog }) });
-} catch (error) {
-  if (!(error instanceof VouchError)) throw error;
-  post({ code: error.code as 'witness-rejected' | 'bad-file', message: error.message });
+
+async function run(): Promise<void> {
+  try {
+    const onLog = logs ? (log: string) => post({ log }) : undefined;
+    post({ witness: await calculate(wasm, input, { onLog }) });
+  } catch (error) {
+    if (!(error instanceof VouchError)) throw error;
+    post({ code: error.code as 'witness-rejected' | 'bad-file', message: error.message });
+  }
 }
+// What it throws ends the thread with that error.
+void run();
