@@ -23,7 +23,8 @@ const tsc = join(ROOT, 'node_modules/.bin/tsc');
 const { status } = spawnSync(tsc, ['-p', 'tsconfig.build.json'], { cwd: ROOT, stdio: ['ignore', 2, 2] });
 if (status !== 0) process.exit(1);
 for (const part of PARTS) {
-  const isAsset = (path) => !/\.(ts|mjs)$/.test(path) && !path.includes('node_modules');
+  // Node's own folder is a checkout's alone.
+  const isAsset = (path) => !/\.(ts|mjs)$/.test(path) && path !== join(ROOT, 'runtime/node');
   cpSync(join(ROOT, part), join(DIST, part), { recursive: true, filter: isAsset });
 }
 cpSync(join(ROOT, 'nats.conf'), join(DIST, 'nats.conf'));
