@@ -133,4 +133,6 @@ for (const { name, headers, served, isolated } of [
   });
 }
 
+test('all of it is removed', async () => made && (await made).consumer.remove());
+
 test.run();

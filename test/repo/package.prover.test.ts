@@ -244,4 +244,6 @@ test('its command runs; what a command lacks is named, with how to get it', asyn
   );
 });
 
+test('all of it is removed', async () => (await installed()).remove());
+
 test.run();

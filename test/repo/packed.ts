@@ -1,6 +1,7 @@
 /** What `npm pack` would ship, unpacked in a foreign project with what npm installs beside it. Nothing is fetched. */
 import { execFileSync } from 'node:child_process';
 import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { setup } from '../../circuits/groth16/setup.ts';
@@ -26,9 +27,11 @@ export interface Consumer {
   readonly folder: string;
   /** A folder whose node_modules have nothing but `vouch`. */
   readonly alone: string;
+  /** A last test's, because thousands of files take longer than a process has to end. */
+  remove(): Promise<void>;
 }
 
-/** Removed when the process ends. */
+/** Removed when the process ends, if not before. */
 export function installPacked(): Consumer {
   const root = mkdtempSync(join(tmpdir(), 'vouch-package-'));
   process.on('exit', () => rmSync(root, { recursive: true, force: true }));
@@ -57,7 +60,7 @@ export function installPacked(): Consumer {
     mkdirSync(dirname(join(folder, 'node_modules', name)), { recursive: true });
     symlinkSync(join(MODULES, name), join(folder, 'node_modules', name));
   }
-  return { folder, alone: unpack('alone') };
+  return { folder, alone: unpack('alone'), remove: () => rm(root, { recursive: true, force: true }) };
 }
 
 /** Puts a key, its verification key and a witness into folders: a.zkey, vk.json, a.wtns. */
