@@ -12,8 +12,9 @@
  */
 import { z } from 'zod';
 import { fromUtf8 } from './encoding.ts';
-import { ERROR_CODES, VouchError, WireError } from './errors.ts';
+import { ERROR_CODES, VouchError } from './errors.ts';
 import { printable } from './printable.ts';
+import { WireError } from './wire-error.ts';
 
 export const ENVELOPE_HEADER = 'Vouch-Envelope';
 /** Bytes; a header or a structured message above these is refused before it is parsed. */

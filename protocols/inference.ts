@@ -4,9 +4,9 @@
  */
 import { z } from 'zod';
 import { base64Text, Digest, Id, messageType, Nonce } from './envelope.ts';
-import { WireError } from './errors.ts';
 import { MAX_BUNDLE_BYTES } from './receipt.ts';
 import { ANSWER_KINDS } from './terms.ts';
+import { WireError } from './wire-error.ts';
 
 export const MAX_SEALED_REQUEST_BYTES = 256 * 1024;
 

@@ -7,10 +7,11 @@ import { z } from 'zod';
 import { POINT_BYTES } from './bn254.ts';
 import { Digest, Id, messageType } from './envelope.ts';
 import { VouchError } from './errors.ts';
+import { SECTIONS, type Section } from './sections.ts';
 import { MAX_CHUNK_BYTES } from './streams.ts';
 
-export const SECTIONS = ['A', 'B1', 'B2', 'C', 'H'] as const;
-export type Section = (typeof SECTIONS)[number];
+export { SECTIONS, type Section };
+
 /** Bytes of one affine point, little-endian Montgomery as in the zkey. Scalars are little-endian, in standard form. */
 export const pointBytes = (section: Section): number => POINT_BYTES[section === 'B2' ? 'G2' : 'G1'];
 

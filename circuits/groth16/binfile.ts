@@ -64,6 +64,20 @@ export function* parseSections(byteLength: number, type: string, version: number
   };
 }
 
+/** Of any field that circom knows, with a little to spare. */
+const MAX_PRIME_BYTES = 64;
+
+/** The prime that a section begins with, after its size; `bad-file` where there is none of a plausible size. */
+export function* parsePrime(section: Range, type: string): Parser<{ prime: bigint; bytes: number }> {
+  const bad = (why: string) => new VouchError('bad-file', `.${type} file: ${why}`);
+  if (section.length < 4) throw bad(`its header has ${section.length} bytes, too few for a prime`);
+  const bytes = uint32(yield { offset: section.offset, length: 4 }, 0);
+  if (bytes === 0 || bytes > MAX_PRIME_BYTES || section.length < 4 + bytes)
+    throw bad(`its prime has ${bytes} bytes, which cannot be`);
+  const digits = yield { offset: section.offset + 4, length: bytes };
+  return { prime: digits.reduceRight((value, byte) => (value << 8n) | BigInt(byte), 0n), bytes };
+}
+
 /** The sections of a file in memory; nothing is copied. */
 export function readBinFile(file: Uint8Array, type: string, version: number): BinFile {
   const sections = parseBytes(file, parseSections(file.byteLength, type, version));

@@ -51,6 +51,8 @@ export interface ReadyKey extends MsmEngine {
    * as some tens of proofs save. What is called while they are made still goes without.
    */
   tabulate?(options: TabulateOptions): Promise<Tabulated>;
+  /** `too-large` when all of the key's sections at once have no room here, before any of them is read. */
+  demandRoom?(): void;
   /** Gives its memory back as soon as the calls under way have ended. */
   release(): void;
 }

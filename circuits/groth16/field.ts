@@ -7,6 +7,30 @@
 import { FIELD_ORDER, SCALAR_BYTES } from '../../protocols/bn254.ts';
 import { VouchError } from '../../protocols/errors.ts';
 
+/** The scalars' primes of other curves and fields that circom knows (its --prime). */
+const OTHER_PRIMES: Readonly<Record<string, bigint>> = {
+  bls12381: 0x73eda753299d7d483339d80809a1d80553bda402fffe5bfeffffffff00000001n,
+  bls12377: 8444461749428370424248824938781546531375899335154063827935233455917409239041n,
+  goldilocks: 2n ** 64n - 2n ** 32n + 1n,
+  grumpkin: 21888242871839275222246405745257275088696311157297823662689037894645226208583n,
+  pallas: 28948022309329048855892746252171976963363056481941560715954676764349967630337n,
+  vesta: 28948022309329048855892746252171976963363056481941647379679742748393362948097n,
+  secq256r1: 115792089210356248762697446949407573530086143415290314195533631308867097853951n,
+};
+
+/** As snarkjs and circom name it: `bn-128`, `bls12-381`, `goldilocks`; the number itself where nobody knows it. */
+export function curveNameOf(prime: bigint): string {
+  if (prime === R) return 'bn-128';
+  const [name] = Object.entries(OTHER_PRIMES).find(([, value]) => value === prime) ?? [];
+  return name?.replace(/^bls12(?=\d)/, 'bls12-') ?? `unknown, of prime ${prime}`;
+}
+
+/** A field that is not ours, for a message: `BLS12381's`, or `another field's`. */
+export function otherFieldOf(prime: bigint): string {
+  const [name] = Object.entries(OTHER_PRIMES).find(([, value]) => value === prime) ?? [];
+  return name === undefined ? "another field's" : `${name}'s`;
+}
+
 /** Bytes of an element of either field. */
 export const ELEMENT_BYTES = SCALAR_BYTES;
 /** A nonzero entry of a sparse matrix over Fr, as a zkey has it: matrix, row, column (u32 each), value. */

@@ -3,11 +3,13 @@
  * Every count and index is checked before memory is taken for it. Custom gates (PLONK) are refused.
  */
 import { VouchError } from '../../protocols/errors.ts';
-import { readBinFile } from './binfile.ts';
-import { areScalars, ELEMENT_BYTES, R, readElement, TWO_ADICITY } from './field.ts';
+import { parsePrime, parseSections, readBinFile, type Sections, uint32 } from './binfile.ts';
+import { areScalars, ELEMENT_BYTES, otherFieldOf, R, readElement, TWO_ADICITY } from './field.ts';
+import { type ByteSource, type Parser, parseBytes, parseSource } from './source.ts';
 
 const VERSION = 1;
-const HEADER_BYTES = 4 + ELEMENT_BYTES + 4 * 4 + 8 + 4;
+/** Which signals meet at which custom gate, after their count. */
+const CUSTOM_GATE_USES = 5;
 const TERM_BYTES = 4 + ELEMENT_BYTES;
 /** Three linear combinations, each at least its count. */
 const MIN_CONSTRAINT_BYTES = 3 * 4;
@@ -35,32 +37,86 @@ export interface R1cs {
   readonly terms: Terms;
 }
 
+/** What a file says of its circuit, over whatever field. */
+export interface R1csInfo extends Omit<R1cs, 'terms'> {
+  readonly prime: bigint;
+  /** Bytes of a field element. */
+  readonly elementBytes: number;
+  readonly labels: number;
+  /** How often PLONK's custom gates are used. */
+  readonly customGates: number;
+}
+
+/** The header alone, also of what no setup is made from. `bad-file` unless it is whole. */
+export async function readR1csInfo(source: ByteSource): Promise<R1csInfo> {
+  return parseSource(source, parseInfo(source.byteLength));
+}
+
+function* parseInfo(byteLength: number): Parser<R1csInfo> {
+  const sections = yield* parseSections(byteLength, 'r1cs', VERSION);
+  const range = sections.range(1);
+  const { prime, bytes: elementBytes } = yield* parsePrime(range, 'r1cs');
+  const expected = 4 + elementBytes + 4 * 4 + 8 + 4;
+  if (range.length !== expected) throw bad(`its header has ${range.length} bytes, expected ${expected}`);
+  const header = yield { offset: range.offset + 4 + elementBytes, length: expected - 4 - elementBytes };
+  const view = new DataView(header.buffer, header.byteOffset, header.byteLength);
+  const [variables, outputs, publicInputs, privateInputs] = [0, 4, 8, 12].map((offset) =>
+    view.getUint32(offset, true),
+  ) as [number, number, number, number];
+  return {
+    prime,
+    elementBytes,
+    variables,
+    outputs,
+    publicInputs,
+    privateInputs,
+    labels: Number(view.getBigUint64(16, true)),
+    constraints: view.getUint32(24, true),
+    customGates: yield* parseCount(sections, CUSTOM_GATE_USES),
+  };
+}
+
+/** The number that a section begins with; 0 where there is no such section. */
+function* parseCount(sections: Sections, id: number): Parser<number> {
+  if (!sections.has(id)) return 0;
+  const { offset, length } = sections.range(id);
+  return length < 4 ? 0 : uint32(yield { offset, length: 4 }, 0);
+}
+
 /** Throws `bad-file` with one sentence unless the file is a whole R1CS over BN254's scalars. */
 export function readR1cs(file: Uint8Array): R1cs {
-  const sections = readBinFile(file, 'r1cs', VERSION);
-  const header = sections.section(1);
-  if (header.byteLength !== HEADER_BYTES) {
-    throw bad(`its header has ${header.byteLength} bytes, expected ${HEADER_BYTES}`);
+  const info = parseBytes(file, parseInfo(file.byteLength));
+  const { prime, variables, outputs, publicInputs, privateInputs, constraints, customGates } = info;
+  if (prime !== R) throw bad(`its prime is ${otherFieldOf(prime)}, expected BN254's`);
+  if (customGates > 0) {
+    throw bad(
+      `it uses custom gates (${customGates}), which Groth16 does not constrain; compile the circuit without them, or use snarkjs (plonk setup)`,
+    );
   }
-  const view = new DataView(header.buffer, header.byteOffset, header.byteLength);
-  const size = view.getUint32(0, true);
-  if (size !== ELEMENT_BYTES) throw bad(`values have ${size} bytes, expected ${ELEMENT_BYTES}`);
-  if (readElement(header, 4) !== R) throw bad("its prime is not BN254's");
-  const at = 4 + ELEMENT_BYTES;
-  const [variables, outputs, publicInputs, privateInputs] = [0, 4, 8, 12].map((offset) =>
-    view.getUint32(at + offset, true),
-  ) as [number, number, number, number];
-  const constraints = view.getUint32(at + 24, true);
   if (1 + outputs + publicInputs + privateInputs > variables) {
     throw bad(`its ${variables} wires are fewer than the constant, outputs and inputs`);
   }
   if (variables > 2 ** TWO_ADICITY) throw bad(`${variables} wires are more than 2^${TWO_ADICITY}`);
-  const body = sections.section(2);
+  const body = readBinFile(file, 'r1cs', VERSION).section(2);
   if (constraints * MIN_CONSTRAINT_BYTES > body.byteLength) {
     throw bad(`${constraints} constraints do not fit into ${body.byteLength} bytes`);
   }
   const terms = readTerms(body, constraints, variables);
   return { variables, outputs, publicInputs, privateInputs, constraints, terms };
+}
+
+/** The first constraint that a witness of this circuit (`readWitness`) breaks; -1 for none. Some microseconds a term. */
+export function firstBroken({ constraints, terms }: R1cs, witness: Uint8Array): number {
+  const value = (bytes: Uint8Array, index: number) => readElement(bytes, index * ELEMENT_BYTES);
+  let term = 0;
+  for (let constraint = 0; constraint < constraints; constraint++) {
+    const sums: [bigint, bigint, bigint] = [0n, 0n, 0n];
+    for (; term < terms.count && terms.row[term] === constraint; term++)
+      sums[terms.matrix[term] as 0 | 1 | 2] +=
+        value(terms.values, term) * value(witness, terms.column[term]!);
+    if ((sums[0] * sums[1] - sums[2]) % R !== 0n) return constraint;
+  }
+  return -1;
 }
 
 function readTerms(body: Uint8Array, constraints: number, variables: number): Terms {

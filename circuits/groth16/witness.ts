@@ -3,8 +3,8 @@
  * Says that the values are scalars and that the first is 1, not that they satisfy any circuit.
  */
 import { VouchError } from '../../protocols/errors.ts';
-import { parseSections, uint32, writeBinFile } from './binfile.ts';
-import { areScalars, ELEMENT_BYTES, elementBytes, R, readElement } from './field.ts';
+import { parsePrime, parseSections, uint32, writeBinFile } from './binfile.ts';
+import { areScalars, ELEMENT_BYTES, elementBytes, otherFieldOf, R, readElement } from './field.ts';
 import { type ByteSource, demandWithin, type Parser, parseBytes, parseSource, type Range } from './source.ts';
 
 const VERSION = 2;
@@ -55,12 +55,11 @@ function* parseWitness(byteLength: number): Parser<Range> {
   const bad = (why: string) => new VouchError('bad-file', `.wtns file: ${why}`);
   const sections = yield* parseSections(byteLength, 'wtns', VERSION);
   const range = sections.range(1);
+  const { prime } = yield* parsePrime(range, 'wtns');
+  if (prime !== R) throw bad(`its prime is ${otherFieldOf(prime)}, expected BN254's`);
   if (range.length !== HEADER_BYTES)
     throw bad(`its header has ${range.length} bytes, expected ${HEADER_BYTES}`);
   const header = yield range;
-  const n8 = uint32(header, 0);
-  if (n8 !== ELEMENT_BYTES) throw bad(`values have ${n8} bytes, expected ${ELEMENT_BYTES}`);
-  if (readElement(header, 4) !== R) throw bad("its prime is not BN254's");
   const count = uint32(header, 4 + ELEMENT_BYTES);
   const values = sections.range(2);
   if (values.length !== count * ELEMENT_BYTES) {

@@ -8,7 +8,7 @@
  */
 import { concat, equal } from '../../protocols/encoding.ts';
 import { VouchError } from '../../protocols/errors.ts';
-import { parseSections, type Sections, uint32, writeBinFile } from './binfile.ts';
+import { parsePrime, parseSections, type Sections, uint32, writeBinFile } from './binfile.ts';
 import {
   type Contributions,
   MAX_CONTRIBUTIONS_BYTES,
@@ -30,6 +30,11 @@ import {
 
 const VERSION = 1;
 const GROTH16 = 1;
+/** By snarkjs's numbers (its `src/zkey_constants.js`). */
+const OTHER_PROTOCOLS: Readonly<Record<number, string>> = { 2: 'PLONK', 10: 'FFLONK' };
+/** Of coordinates. */
+const BLS12381_Q =
+  0x1a0111ea397fe69a4b1ba7b6434bacd764774b84f38512bf6730d2a0f6b0f6241eabfffeb153ffffb9feffffffffaaabn;
 const SECTION_ID = { A: 5, B1: 6, B2: 7, C: 8, H: 9 } as const satisfies Record<Section, number>;
 // One bit less than the field allows: the quotient needs a root of twice the domain's order.
 const MAX_DOMAIN_BITS = TWO_ADICITY - 1;
@@ -157,7 +162,13 @@ function* parseZkey(
 ): Parser<{ head: KeyHead; ranges: Ranges }> {
   const sections = yield* parseSections(byteLength, 'zkey', VERSION);
   const protocol = yield exact(sections.range(1), 4, 'protocol section');
-  if (uint32(protocol, 0) !== GROTH16) throw bad('its protocol is not Groth16');
+  const id = uint32(protocol, 0);
+  if (id !== GROTH16) {
+    const name = OTHER_PROTOCOLS[id];
+    throw bad(
+      `its protocol is not Groth16${name ? ` but ${name}; use snarkjs (${name.toLowerCase()} prove)` : ''}`,
+    );
+  }
   const { header, ...shape } = yield* parseHeader(sections);
   if (!allowUncontributed && equal(header.gamma2, header.delta2)) {
     throw bad(
@@ -197,6 +208,13 @@ export function writeZkey(key: ZkeyContent): Uint8Array<ArrayBuffer> {
 }
 
 function* parseHeader(sections: Sections): Parser<KeyShape & Pick<KeyHead, 'header'>> {
+  const { prime } = yield* parsePrime(sections.range(2), 'zkey');
+  if (prime !== Q) {
+    const whose = prime === BLS12381_Q ? "BLS12-381's" : "not BN254's";
+    throw bad(
+      `its prime q is ${whose}${prime === BLS12381_Q ? '; this prover knows BN254 only, use snarkjs' : ''}`,
+    );
+  }
   const pointBytes = HEADER_POINTS.reduce((sum, [, group]) => sum + POINT_BYTES[group], 0);
   const bytes = yield exact(sections.range(2), 2 * (4 + ELEMENT_BYTES) + 12 + pointBytes, 'header section');
   let at = 0;

@@ -9,6 +9,7 @@ import { RemoteError } from '../../protocols/envelope.ts';
 import { messageOf, VouchError } from '../../protocols/errors.ts';
 import { fileErrorOf } from '../home/files.ts';
 import { PACKAGE_ROOT } from '../home/home.ts';
+import { spelledOut } from './snarkjs-words.ts';
 import { INTERRUPTED, isStopping, say } from './terminal.ts';
 
 /** Codes that mean "you asked for something that cannot be": wrong use, exit 2. */
@@ -36,7 +37,8 @@ try {
 // Everything of ours is closed by now; timers and thread pools of libraries would hold the process for seconds.
 process.stdout.write('', () => process.stderr.write('', () => process.exit()));
 
-async function run(words: readonly string[]): Promise<void> {
+async function run(given: readonly string[]): Promise<void> {
+  const words = spelledOut(given);
   const { version } = JSON.parse(readFileSync(path.join(PACKAGE_ROOT, 'package.json'), 'utf8'));
   const program = new Command('vouch')
     .description('Private AI inference that vouches for itself.')
@@ -48,7 +50,7 @@ async function run(words: readonly string[]): Promise<void> {
   const { addCommands } = await import('./commands.ts');
   const [name, of] = words.filter((word) => !word.startsWith('-'));
   await addCommands(program, (command) => command === (name === 'help' ? of : name));
-  await program.parseAsync();
+  await program.parseAsync([...words], { from: 'user' });
 }
 
 /** Says why a command failed, and returns its exit code. */
@@ -65,6 +67,22 @@ function end(error: unknown): number {
     // What another party refuses is a failure, not our wrong use.
     return WRONG_USE.has(known.code) && !(known instanceof RemoteError) ? 2 : 1;
   }
+  const absent = absentPackage(error);
+  if (absent !== undefined) {
+    say(`vouch: ${absent}`);
+    return 2;
+  }
   say(`vouch: this is a defect: ${error instanceof Error ? error.stack : messageOf(error)}`);
   return 1;
+}
+
+/** An installed package has only what its prover needs; a sentence where a command needs more. */
+function absentPackage(error: unknown): string | undefined {
+  if (!(error instanceof Error) || !('code' in error) || error.code !== 'ERR_MODULE_NOT_FOUND')
+    return undefined;
+  const [, name] = /Cannot find package '([^']+)'/.exec(error.message) ?? [];
+  const { peerDependencies = {} } = JSON.parse(readFileSync(path.join(PACKAGE_ROOT, 'package.json'), 'utf8'));
+  if (name === undefined || !Object.hasOwn(peerDependencies, name)) return undefined;
+  const all = Object.entries(peerDependencies).map(([each, range]) => `${each}@${range}`);
+  return `this command needs the package ${name}, which is not installed; all that commands need: npm install ${all.join(' ')}`;
 }

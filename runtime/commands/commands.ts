@@ -75,6 +75,21 @@ const COMMANDS: readonly Entry[] = [
     load: () => import('./groth16.ts'),
   },
   {
+    name: 'zkey',
+    description: "proving keys: verified, and exported as snarkjs's zkev, zkesv and zkesc do",
+    load: async () => ({ define: (await import('./circuit-files.ts')).defineZkey }),
+  },
+  {
+    name: 'wtns',
+    description: "witnesses of circom's circuits, as snarkjs's wc and wchk",
+    load: async () => ({ define: (await import('./circuit-files.ts')).defineWtns }),
+  },
+  {
+    name: 'r1cs',
+    description: "how large a circuit is, as snarkjs's ri",
+    load: async () => ({ define: (await import('./circuit-files.ts')).defineR1cs }),
+  },
+  {
     name: 'audit',
     description: 'what key-brokers have released and refused: every record printed, every link checked',
     load: () => import('./audit.ts'),

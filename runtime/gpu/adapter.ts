@@ -21,7 +21,12 @@ async function entryPoint(): Promise<GPU> {
   if (typeof navigator.gpu?.requestAdapter === 'function') return navigator.gpu;
   // A name that no bundler follows: a page has neither the package nor a need for it.
   const name: string = 'webgpu';
-  const webgpu: typeof import('webgpu') = await import(/* @vite-ignore */ name);
+  const webgpu: typeof import('webgpu') = await import(/* @vite-ignore */ name).catch((error) => {
+    // A package that asks for it on demand.
+    if (error?.code === 'ERR_MODULE_NOT_FOUND')
+      throw new Error('this needs the package webgpu: npm install webgpu');
+    throw error;
+  });
   Object.assign(globalThis, webgpu.globals);
   dawn ??= webgpu.create([]);
   return dawn;

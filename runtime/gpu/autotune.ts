@@ -26,7 +26,7 @@ import type { Queue } from '../msm/webgpu/queue.ts';
 import { emitTrial } from '../msm/webgpu/trial.ts';
 
 /** Another number when kernels change so that old times say nothing. */
-const VERSION = 1;
+const VERSION = 2;
 
 export const Tuning = z.object({
   variant: z.enum(FIELD_VARIANTS),
@@ -162,15 +162,25 @@ async function openTrial(
       await chains(active, links, signal);
       return queue.read(buffers[2]!, ELEMENT_BYTES * active);
     },
-    async milliseconds(active: number, links: number, signal?: AbortSignal): Promise<number> {
-      const began = performance.now();
-      await chains(active, links, signal);
-      return performance.now() - began;
-    },
+    /** Of the fastest of some runs: the device may have had other work, or been clocked down. */
+    milliseconds: (active: number, links: number, signal?: AbortSignal) =>
+      fastestOf(TIMED_RUNS, () => chains(active, links, signal)),
     close(): void {
       for (const buffer of buffers) buffer.destroy();
     },
   };
+}
+
+const TIMED_RUNS = 3;
+
+async function fastestOf(runs: number, work: () => Promise<unknown>): Promise<number> {
+  let best = Number.POSITIVE_INFINITY;
+  for (let run = 0; run < runs; run++) {
+    const began = performance.now();
+    await work();
+    best = Math.min(best, performance.now() - began);
+  }
+  return best;
 }
 
 /** Long enough for a clock and a submit to be small beside it. */
@@ -236,9 +246,7 @@ async function pointsPerSecond(
           throw new VouchError('device-lost', `the GPU computes wrongly: a sum of ${count} ${group} points`);
         }
         // Compiled, and its memory taken.
-        const began = performance.now();
-        await held.sums(buffer, { signal });
-        const milliseconds = performance.now() - began;
+        const milliseconds = await fastestOf(TIMED_RUNS, () => held.sums(buffer, { signal }));
         if (milliseconds >= CALIBRATION_MS || count >= MAX_POINTS) return (1000 * count) / milliseconds;
       } finally {
         held.release();

@@ -19,12 +19,17 @@
  */
 import path from 'node:path';
 
-/** The checkout (or the packed package) that this file belongs to. */
-export const PACKAGE_ROOT = path.resolve(
-  import.meta.dirname,
-  // A checkout runs TypeScript; the packed package runs the JavaScript of its folder `dist`.
-  import.meta.filename.endsWith('.ts') ? '../..' : '../../..',
-);
+/**
+ * The checkout (or the packed package) that this file belongs to. Bundled into a script of somebody else's it has no place
+ * of its own; then it is the folder that the process runs in.
+ */
+export const PACKAGE_ROOT = import.meta.dirname
+  ? path.resolve(
+      import.meta.dirname,
+      // A checkout runs TypeScript; the packed package runs the JavaScript of its folder `dist`.
+      import.meta.filename.endsWith('.ts') ? '../..' : '../../..',
+    )
+  : process.cwd();
 
 /** `$VOUCH_HOME`, else `.vouch` in the current folder's checkout. */
 export function vouchHome(): string {

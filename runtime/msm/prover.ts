@@ -6,6 +6,7 @@
  * A key's points are checked before the first proof with it (circuits/groth16/check-key.ts). That is not who made the
  * key, nor for which circuit.
  */
+import type { CalculatorOptions } from '../../circuits/groth16/calculator.ts';
 import { checkPoints } from '../../circuits/groth16/check-key.ts';
 import type {
   EngineOptions,
@@ -36,11 +37,11 @@ export interface ProverHost {
   checkOnce(key: ByteSource, check: () => Promise<void>, options: EngineOptions): Promise<void>;
   /** Where a key's tables stay, and the digest by which they are found there. */
   keptTables(key: ByteSource, options: EngineOptions): Promise<NonNullable<TabulateOptions['kept']>>;
-  /** As `calculateWitness` in runtime/prove/circuit-compiler.ts. */
+  /** As `calculate` in circuits/groth16/calculator.ts, in a thread of its own that ends with the call or its signal. */
   calculateWitness(
     wasm: Uint8Array,
     input: Readonly<Record<string, bigint | readonly bigint[]>>,
-    options: { readonly signal?: AbortSignal },
+    options: EngineOptions & CalculatorOptions,
   ): Promise<Uint8Array>;
 }
 
@@ -48,7 +49,7 @@ export interface ProgressOptions extends EngineOptions {
   readonly onPhase?: ((phase: 'loading' | 'checking' | Phase) => void) | undefined;
 }
 /** `r` and `s` are the tests'. */
-type OneProof = ProgressOptions & Pick<ProveOptions, 'r' | 's'>;
+type OneProof = ProgressOptions & CalculatorOptions & Pick<ProveOptions, 'r' | 's'>;
 
 /** A key that is checked and ready. */
 export interface LoadedKey extends AsyncDisposable {
@@ -67,6 +68,8 @@ export interface LoadedKey extends AsyncDisposable {
 
 export interface Prover extends AsyncDisposable {
   readonly threads: number;
+  /** Whose arithmetic its threads have, for logs. */
+  readonly arithmetic: string;
   /** `bad-file` when it is not a key, `key-rejected` when its points are not right, both with the reason. */
   load(zkey: FileInput, options?: ProgressOptions): Promise<LoadedKey>;
   /** Ends all threads; what is under way rejects with `cancelled`. */
@@ -92,27 +95,10 @@ export async function createProverOn(
   const loaded = new Set<() => Promise<void>>();
   let closed = false;
 
-  const open = async (file: FileInput, what: string): Promise<ByteSource & Partial<AsyncDisposable>> => {
-    if (typeof file === 'string') return host.open(file, what);
-    if (file instanceof Uint8Array) return bytesSource(file);
-    if (file instanceof Blob) return blobSource(file);
-    if (file?.type === 'mem' && file.data instanceof Uint8Array) return bytesSource(file.data);
-    throw new TypeError(`${what}: expected a path, bytes, a Blob or {type: 'mem', data}, got ${typeof file}`);
-  };
-  /** Opens a file for as long as `read` takes. */
-  const reading = async <T>(file: FileInput, what: string, read: (source: ByteSource) => Promise<T>) => {
-    const source = await open(file, what);
-    try {
-      return await read(source);
-    } finally {
-      await source[Symbol.asyncDispose]?.();
-    }
-  };
-
   async function load(file: FileInput, { signal, onPhase }: ProgressOptions = {}): Promise<LoadedKey> {
     if (closed) throw new VouchError('not-ready', 'the prover is closed');
     onPhase?.('loading');
-    const source = await open(file, 'proving key');
+    const source = await open(host, file, 'proving key');
     let readying: Promise<ReadyKey> | undefined;
     const underWay = new Set<Promise<unknown>>();
     /** What may still read the file, because a part of the key is loaded when it is first needed. */
@@ -135,6 +121,8 @@ export async function createProverOn(
     try {
       const zkey = await openZkey(source);
       readying = (engine ?? pool).ready(zkey, { signal });
+      // Before hours of reading: the sizes are known.
+      (await readying).demandRoom?.();
       const checking = host.checkOnce(
         source,
         async () => {
@@ -157,7 +145,7 @@ export async function createProverOn(
       return {
         prove: (wtns, proofOptions = {}) => {
           const values = () =>
-            reading(wtns, 'witness', async (witness) => {
+            reading(host, wtns, 'witness', async (witness) => {
               const { count, read } = await openWitness(witness);
               if (count !== zkey.variables) {
                 throw new VouchError(
@@ -174,13 +162,13 @@ export async function createProverOn(
         fullProve: (input, wasm, proofOptions = {}) => {
           const values = async () => {
             proofOptions.onPhase?.('witnessing');
-            const code = await reading(wasm, 'witness calculator', async (module) => {
+            const code = await reading(host, wasm, 'witness calculator', async (module) => {
               const bytes = new Uint8Array(module.byteLength);
               await module.read(0, bytes);
               return bytes;
             });
-            const { signal: proofSignal } = proofOptions;
-            return host.calculateWitness(code, signalsOf(input), proofSignal ? { signal: proofSignal } : {});
+            const { signal: proofSignal, onLog } = proofOptions;
+            return host.calculateWitness(code, signalsOf(input), { signal: proofSignal, onLog });
           };
           return proveValues(values, proofOptions);
         },
@@ -204,11 +192,42 @@ export async function createProverOn(
     await pool.close();
     await Promise.all([...loaded].map((release) => release()));
   };
-  return { threads: pool.threads, load, close, [Symbol.asyncDispose]: close };
+  const { threads, arithmetic } = pool;
+  return { threads, arithmetic, load, close, [Symbol.asyncDispose]: close };
+}
+
+async function open(
+  host: Pick<ProverHost, 'open'>,
+  file: FileInput,
+  what: string,
+): Promise<ByteSource & Partial<AsyncDisposable>> {
+  if (typeof file === 'string') return host.open(file, what);
+  if (file instanceof Uint8Array) return bytesSource(file);
+  if (file instanceof Blob) return blobSource(file);
+  if (file?.type === 'mem' && file.data instanceof Uint8Array) return bytesSource(file.data);
+  throw new VouchError(
+    'bad-input',
+    `${what}: expected a path, bytes, a Blob or {type: 'mem', data}, got ${file === null ? 'null' : typeof file}`,
+  );
+}
+
+/** Opens a file for as long as `read` takes. */
+export async function reading<T>(
+  host: Pick<ProverHost, 'open'>,
+  file: FileInput,
+  what: string,
+  read: (source: ByteSource) => Promise<T>,
+): Promise<T> {
+  const source = await open(host, file, what);
+  try {
+    return await read(source);
+  } finally {
+    await source[Symbol.asyncDispose]?.();
+  }
 }
 
 /** The input as signals: arrays of arrays are one signal, row after row. `bad-input` names what is not a number. */
-function signalsOf(input: Input): Record<string, bigint | bigint[]> {
+export function signalsOf(input: Input): Record<string, bigint | bigint[]> {
   if (typeof input !== 'object' || input === null || Array.isArray(input)) {
     throw new VouchError('bad-input', 'input: expected an object, a value for each signal');
   }

@@ -2,7 +2,7 @@
  * Which sums of a proof a host's threads make while its GPU makes the others. Pure: rates in, sections out.
  *
  * H stays on the GPU, where its scalars are made. Scalars count as uniform, although a witness often is not: sparse
- * ones make all sections but H cheaper, on both sides.
+ * ones make all sections but H cheaper, on both sides. What a key's proofs really take corrects the rates for that key.
  */
 import { SECTION_GROUP, SECTIONS, type Section } from '../../circuits/groth16/engine.ts';
 import { type KeyShape, sectionCounts } from '../../circuits/groth16/zkey.ts';
@@ -34,9 +34,42 @@ export function sectionsForThreads(shape: KeyShape, gpu: Rates, threads: Rates):
   return new Set(best?.chosen);
 }
 
+/** How long each side of a proof took. */
+export interface Spent {
+  readonly gpu: number;
+  readonly threads: number;
+}
+export type SideRates = Readonly<Record<keyof Spent, Rates>>;
+
+/**
+ * Rates that explain half of how far a proof's times were from what these rates say: proofs are the real work, and a single
+ * one may be an odd one. `chosen` were the threads' sections, times are in milliseconds; a side that had none learns nothing.
+ */
+export function correctedRates(
+  shape: KeyShape,
+  rates: SideRates,
+  chosen: ReadonlySet<Section>,
+  spent: Spent,
+): SideRates {
+  const counts = sectionCounts(shape);
+  const corrected = (side: keyof Spent): Rates => {
+    const own = SECTIONS.filter((section) => chosen.has(section) === (side === 'threads'));
+    const expected = own.reduce(
+      (sum, section) => sum + (1000 * counts[section]) / rates[side][SECTION_GROUP[section]],
+      0,
+    );
+    const factor = expected > 0 && spent[side] > 0 ? Math.sqrt(expected / spent[side]) : 1;
+    return { G1: rates[side].G1 * factor, G2: rates[side].G2 * factor };
+  };
+  return { gpu: corrected('gpu'), threads: corrected('threads') };
+}
+
 /** What measured rates end with: long enough to say something, short enough for a start. */
 const ENOUGH_MS = 25;
 const BITS = { first: 10, last: 18, step: 2 };
+
+/** Sums of the last size, of which the fastest counts: others may have had the cores. */
+const RUNS = 3;
 
 /**
  * Multiplies ever more points until it takes a while. `multiply` makes one sum of 2^bits points of the group and
@@ -46,14 +79,19 @@ export async function measureRates(
   multiply: (group: keyof Rates, bits: number) => Promise<unknown>,
   now: () => number = () => performance.now(),
 ): Promise<Rates> {
+  const timed = async (group: keyof Rates, bits: number): Promise<number> => {
+    const began = now();
+    await multiply(group, bits);
+    return now() - began;
+  };
   const measure = async (group: keyof Rates): Promise<number> => {
-    // The first of each size may compile, upload and grow.
     for (let bits = BITS.first; ; bits += BITS.step) {
+      // The first of each size may compile, upload and grow.
       await multiply(group, bits);
-      const began = now();
-      await multiply(group, bits);
-      const ms = now() - began;
-      if (ms >= ENOUGH_MS || bits + BITS.step > BITS.last) return (2 ** bits / ms) * 1000;
+      let ms = await timed(group, bits);
+      if (ms < ENOUGH_MS && bits + BITS.step <= BITS.last) continue;
+      for (let run = 1; run < RUNS; run++) ms = Math.min(ms, await timed(group, bits));
+      return (2 ** bits / ms) * 1000;
     }
   };
   return { G1: await measure('G1'), G2: await measure('G2') };

@@ -9,7 +9,8 @@ import {
   type Message,
   type MessageType,
 } from '../../protocols/envelope.ts';
-import { messageOf, toWireError, VouchError } from '../../protocols/errors.ts';
+import { messageOf, VouchError } from '../../protocols/errors.ts';
+import { toWireError } from '../../protocols/wire-error.ts';
 import type { Log } from '../home/log.ts';
 import type { Bus, Received, Subscription } from './bus.ts';
 

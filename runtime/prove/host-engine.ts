@@ -19,13 +19,19 @@ import { messageOf, VouchError } from '../../protocols/errors.ts';
 import { openGpu } from '../gpu/adapter.ts';
 import { type Tuning, tune } from '../gpu/autotune.ts';
 import type { Log } from '../home/log.ts';
-import { measureRates, type Rates, sectionsForThreads } from '../msm/split.ts';
+import type { EngineName } from '../msm/options.ts';
+import {
+  correctedRates,
+  measureRates,
+  type Rates,
+  type SideRates,
+  sectionsForThreads,
+} from '../msm/split.ts';
 import { createPool, type Pool } from '../msm/threads/pool.ts';
 import { createWebGpuEngine, type WebGpuEngine, type WebGpuKey } from '../msm/webgpu/engine.ts';
 import { tuningStore } from './cache.ts';
 
-export const ENGINES = ['auto', 'webgpu', 'wasm'] as const;
-export type EngineName = (typeof ENGINES)[number];
+export type { EngineName } from '../msm/options.ts';
 
 export interface HostEngine extends ProverEngine {
   /** For people: `wasm x2`, `webgpu`, `webgpu + wasm x2`. */
@@ -68,6 +74,7 @@ export async function engineBeside(
   options: Omit<HostEngineOptions, 'threads'> = {},
 ): Promise<HostEngine> {
   const { engine = 'auto', log = () => {} } = options;
+  log(`threads compute with ${pool.arithmetic}`);
   const gpu = engine === 'wasm' ? undefined : await openGpuEngine(pool, { ...options, engine, log });
   const close = async () => gpu?.close();
   const engineOf = (label: string, { ready, msm }: Pick<ProverEngine, 'ready' | 'msm'>): HostEngine => ({
@@ -179,12 +186,19 @@ function splitKey(key: ProvingKey, onGpu: WebGpuKey, { gpu, pool, log, threads }
     held ??= pool.ready(key);
     return held;
   };
-  let split: Promise<Record<'forThreads' | 'forGpu', ReadonlySet<Section>>> | undefined;
-  async function decide() {
-    const forThreads = sectionsForThreads(key, gpu.rates, await threads());
-    const forGpu = new Set(SECTIONS.filter((section) => !forThreads.has(section)));
-    log(`sums by threads: ${[...forThreads].join(', ') || 'none'}; by the GPU: ${[...forGpu].join(', ')}`);
-    return { forThreads, forGpu };
+  let rates: SideRates | undefined;
+  let said = '';
+  let underWay = 0;
+  let warm = false;
+  /** The threads' sections, by what the rates say now. */
+  async function decide(): Promise<ReadonlySet<Section>> {
+    rates ??= { gpu: gpu.rates, threads: await threads() };
+    const forThreads = sectionsForThreads(key, rates.gpu, rates.threads);
+    const forGpu = SECTIONS.filter((section) => !forThreads.has(section));
+    const line = `sums by threads: ${[...forThreads].join(', ') || 'none'}; by the GPU: ${forGpu.join(', ')}`;
+    if (line !== said) log(line);
+    said = line;
+    return forThreads;
   }
 
   const either = <T>(work: (key: ReadyKey) => Promise<T>): Promise<T> =>
@@ -212,19 +226,33 @@ function splitKey(key: ProvingKey, onGpu: WebGpuKey, { gpu, pool, log, threads }
       const failed = new AbortController();
       const signal = AbortSignal.any([failed.signal, ...(given.signal ? [given.signal] : [])]);
       const options = { ...given, signal };
-      split ??= decide();
-      const { forThreads, forGpu } = await split;
+      const forThreads = await decide();
+      const forGpu = new Set(SECTIONS.filter((section) => !forThreads.has(section)));
+      const spent = { gpu: 0, threads: 0 };
+      const timed = async <T>(side: keyof typeof spent, work: Promise<T>): Promise<T> => {
+        const began = performance.now();
+        const made = await work;
+        spent[side] = performance.now() - began;
+        return made;
+      };
+      underWay++;
+      const alone = underWay === 1;
       try {
         const [some, others] = await Promise.all([
-          sumsOfThreads(witness, forThreads, options),
+          timed('threads', sumsOfThreads(witness, forThreads, options)),
           orThreads<Partial<Sums>>(
             log,
-            () => onGpu.partialSums(witness, { ...options, sections: forGpu }),
+            () => timed('gpu', onGpu.partialSums(witness, { ...options, sections: forGpu })),
             async () => (await onThreads()).sums(witness, options),
           ),
         ]);
+        // The first proof loads; proofs at once take each other's time; a GPU that failed has none.
+        if (warm && alone && underWay === 1 && spent.gpu > 0)
+          rates = correctedRates(key, rates!, forThreads, spent);
+        warm = true;
         return { ...others, ...some } as Sums;
       } finally {
+        underWay--;
         failed.abort();
       }
     },

@@ -7,39 +7,23 @@
  *
  * Threads end with each call of `groth16`, and with `close` of a prover. Unlike snarkjs, a proof is verified before it
  * is given out, and the points of a key are checked on first use (remembered by content in `.vouch/cache`).
+ * docs/PROVER.md compares everything, call by call.
  */
 
 import type { Proved } from '../../circuits/groth16/prove.ts';
-import {
-  type Proof,
-  parseVerificationKey,
-  type VerificationKey,
-  verifyWith,
-} from '../../circuits/groth16/verify.ts';
-import { VouchError } from '../../protocols/errors.ts';
+import type { VerificationKey } from '../../circuits/groth16/verify.ts';
 import { openFile } from '../home/file-source.ts';
-import {
-  createProverOn,
-  type FileInput,
-  type Input,
-  type LoadedKey,
-  type ProgressOptions,
-  type Prover,
-  type ProverHost,
-} from '../msm/prover.ts';
+import { writeWhole } from '../home/files.ts';
+import { createDropIn } from '../msm/drop-in.ts';
+import { type ProverOptions, readProverOptions } from '../msm/options.ts';
+import { createProverOn, type FileInput, type Prover, type ProverHost } from '../msm/prover.ts';
 import { checkOnce, digestOf, tableStore } from './cache.ts';
-import { calculateWitness } from './circuit-compiler.ts';
-import { type EngineName, engineBeside } from './host-engine.ts';
+import { calculateWitness } from './witness-calculator.ts';
 
-export type { FileInput, Input, LoadedKey, ProgressOptions, Proof, Proved, Prover, VerificationKey };
-
-export interface ProverOptions {
-  /** 1 to 64; the machine's logical cores by default. */
-  readonly threads?: number | undefined;
-  /** Who makes the sums: threads, the default, a GPU (`webgpu`), or both at once where there is one (`auto`). */
-  readonly engine?: EngineName | undefined;
-}
-export interface ProveOptions extends ProverOptions, ProgressOptions {}
+export type { CircuitInfo, FileOutput, Proof, ProofLike, Verdict, VerifyOptions } from '../msm/drop-in.ts';
+export type { Logger, ProveOptions, ProverOptions } from '../msm/options.ts';
+export type { Input, LoadedKey, ProgressOptions } from '../msm/prover.ts';
+export type { FileInput, Proved, Prover, VerificationKey };
 
 const node: ProverHost = {
   open: openFile,
@@ -48,41 +32,32 @@ const node: ProverHost = {
   calculateWitness,
 };
 
-/** Threads that stay until `close`, for many proofs. */
-export const createProver = ({ threads, engine = 'wasm' }: ProverOptions = {}): Promise<Prover> =>
-  createProverOn(node, {
-    threads,
-    engine: engine === 'wasm' ? undefined : (pool) => engineBeside(pool, { engine }),
-  });
-
-/** One key loaded for as long as `work` takes, in threads that end with it. */
-async function withKey(
-  zkey: FileInput,
-  { threads, engine, ...options }: ProveOptions,
-  work: (key: LoadedKey, options: ProgressOptions) => Promise<Proved>,
-): Promise<Proved> {
-  await using prover = await createProver({ threads, engine });
-  await using key = await prover.load(zkey, options);
-  return await work(key, options);
+/** Threads that stay until `close`, for many proofs. `bad-input` names an option that is wrong. */
+export async function createProver(options: ProverOptions = {}): Promise<Prover> {
+  const { threads, engine = 'wasm' } = readProverOptions(options);
+  if (engine === 'wasm') return createProverOn(node, { threads });
+  // The GPU's part is loaded where it is asked for.
+  const { engineBeside } = await import('./host-engine.ts');
+  return createProverOn(node, { threads, engine: (pool) => engineBeside(pool, { engine }) });
 }
 
-export const groth16 = {
-  /** The proof of a witness. Codes of its errors: `bad-file`, `key-rejected`, `proof-rejected`, `cancelled`. */
-  prove: (zkey: FileInput, wtns: FileInput, options: ProveOptions = {}): Promise<Proved> =>
-    withKey(zkey, options, (key, rest) => key.prove(wtns, rest)),
+const dropIn = createDropIn({
+  ...node,
+  createProver,
+  write: (name, bytes) => writeWhole(name, bytes, { mode: 0o644 }),
+});
 
-  /** Computes the witness from the circuit's inputs and proves it. Throws `witness-rejected` and as `prove`. */
-  fullProve: (input: Input, wasm: FileInput, zkey: FileInput, options: ProveOptions = {}): Promise<Proved> =>
-    withKey(zkey, options, (key, rest) => key.fullProve(input, wasm, rest)),
+export const { groth16, wtns, r1cs } = dropIn;
 
-  /** Whether the proof holds; false for whatever else is given as one. `bad-file` when the key is malformed. */
-  async verify(key: VerificationKey, publicSignals: readonly string[], proof: Proof): Promise<boolean> {
-    const points = parseVerificationKey(key);
-    try {
-      return verifyWith(points, publicSignals, proof);
-    } catch (error) {
-      if (error instanceof VouchError && error.code === 'bad-file') return false;
-      throw error;
-    }
+export const zKey = {
+  ...dropIn.zKey,
+  /**
+   * The contract that verifies proofs of this key on Ethereum: snarkjs's own, from its template, after the key was read as
+   * strictly as for a proof. `not-ready` where snarkjs is not installed.
+   */
+  async exportSolidityVerifier(zkey: FileInput): Promise<string> {
+    await dropIn.zKey.exportVerificationKey(zkey);
+    const { solidityVerifier } = await import('./snarkjs.ts');
+    return solidityVerifier(zkey instanceof Blob ? new Uint8Array(await zkey.arrayBuffer()) : zkey);
   },
 };

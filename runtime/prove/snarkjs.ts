@@ -3,11 +3,18 @@
  * setup path. It is loaded on first use, for it costs every command a third of a second. It keeps worker threads in
  * a global curve; they are ended when the process has no more use for them.
  */
+import { readFile } from 'node:fs/promises';
+import { createRequire } from 'node:module';
+import { dirname, join } from 'node:path';
 import type { Proof, VerificationKey } from '../../circuits/groth16/verify.ts';
 import { VouchError } from '../../protocols/errors.ts';
 import type { Log } from '../home/log.ts';
 
-const load = () => import('snarkjs');
+/** It is not there where only the prover was installed. */
+const load = () =>
+  import('snarkjs').catch((cause: unknown) => {
+    throw new VouchError('not-ready', 'this needs the package snarkjs: npm install snarkjs', { cause });
+  });
 
 /** One verification at a time: snarkjs starts its threads on first use, for each who comes before they are there. */
 let turn: Promise<unknown> = Promise.resolve();
@@ -24,11 +31,36 @@ export async function verifyWithSnarkjs(
   return verified;
 }
 
+/** The contract that snarkjs makes for a Groth16 key, from its own template. */
+export async function solidityVerifier(
+  zkey: string | Uint8Array | { readonly type: 'mem'; readonly data?: Uint8Array },
+): Promise<string> {
+  const { zKey } = (await load()) as unknown as {
+    zKey: { exportSolidityVerifier(zkey: unknown, templates: Record<string, string>): Promise<string> };
+  };
+  if (!import.meta.url)
+    throw new VouchError(
+      'not-ready',
+      'the contract cannot be made inside of a bundle: run vouch zkey export solidityverifier',
+    );
+  // The package lets nobody ask for its templates by name; they lie beside the folder of its entry point.
+  const entry = createRequire(import.meta.url).resolve('snarkjs');
+  const groth16 = await readFile(join(dirname(entry), '../templates/verifier_groth16.sol.ejs'), 'utf8');
+  // Its threads are ended unless they were somebody's before.
+  const wasOpen = Boolean(openCurve());
+  try {
+    return await zKey.exportSolidityVerifier(zkey, { groth16 });
+  } finally {
+    if (!wasOpen) await closeSnarkjs();
+  }
+}
+
 /** Ends the threads that snarkjs leaves running; without it a process does not exit by itself. */
 export async function closeSnarkjs(): Promise<void> {
-  const curve = (globalThis as { curve_bn128?: { terminate(): Promise<void> } }).curve_bn128;
-  await curve?.terminate();
+  await openCurve()?.terminate();
 }
+
+const openCurve = () => (globalThis as { curve_bn128?: { terminate(): Promise<void> } | null }).curve_bn128;
 
 /**
  * The ceremony path: snarkjs's setup from a prepared powers-of-tau file, one contribution with this system's

@@ -6,8 +6,8 @@
  * alone; its text is in the log.
  */
 import { type AnyActorRef, fromPromise, type NonReducibleUnknown, type PromiseActorLogic } from 'xstate';
-import { toWireError } from '../../protocols/errors.ts';
 import type { Failed } from '../../protocols/transition.ts';
+import { toWireError } from '../../protocols/wire-error.ts';
 import type { Log } from '../home/log.ts';
 import { reportError } from '../nats/service.ts';
 

@@ -40,39 +40,57 @@ export function randomCircuit({
   ];
   const evaluate = (terms: Array<[number, bigint]>) =>
     terms.reduce((sum, [wire, value]) => (sum + values[wire]! * value) % R, 0n);
-  const body: Uint8Array[] = [];
+  const body: Combination[] = [];
   for (let index = 0; index < constraints; index++) {
     const result = index < outputs ? 1 + index : inputs + index - outputs;
     const [a, b, c] = [combination(), combination(), random() % 2 ? combination() : []];
     values[result] = (((evaluate(a) * evaluate(b) - evaluate(c)) % R) + R) % R;
     c.push([result, 1n]);
-    for (const terms of [a, b, c]) {
-      body.push(
-        uint32(terms.length),
-        ...terms.flatMap(([wire, value]) => [uint32(wire), elementBytes(value)]),
-      );
-    }
+    body.push(a, b, c);
     known.push(result);
   }
-  const header = [
-    uint32(ELEMENT_BYTES),
-    elementBytes(R),
-    ...[variables, outputs, publicInputs, privateInputs, variables, 0, constraints].map(uint32),
-  ];
-  const labels = new Uint8Array(variables * 8);
-  for (let wire = 0; wire < variables; wire++) new DataView(labels.buffer).setUint32(wire * 8, wire, true);
   const witness = new Uint8Array(variables * ELEMENT_BYTES);
   values.forEach((value, wire) => {
     writeElement(value, witness, wire * ELEMENT_BYTES);
   });
-  return {
-    r1cs: writeBinFile('r1cs', 1, [
-      [2, ...body],
-      [1, ...header],
-      [3, labels],
-    ]),
-    witness,
-  };
+  return { r1cs: r1csFile({ variables, outputs, publicInputs, privateInputs, constraints: body }), witness };
+}
+
+/** A linear combination: wires and their factors. */
+export type Combination = ReadonlyArray<readonly [wire: number, value: bigint]>;
+
+/** The file of a circuit whose constraints are A, B and C one after the other. */
+export function r1csFile({
+  variables,
+  outputs,
+  publicInputs,
+  privateInputs,
+  constraints,
+  prime = R,
+}: {
+  readonly variables: number;
+  readonly outputs: number;
+  readonly publicInputs: number;
+  readonly privateInputs: number;
+  readonly constraints: readonly Combination[];
+  readonly prime?: bigint;
+}): Uint8Array {
+  const body = constraints.flatMap((terms) => [
+    uint32(terms.length),
+    ...terms.flatMap(([wire, value]) => [uint32(wire), elementBytes(value)]),
+  ]);
+  const header = [
+    uint32(ELEMENT_BYTES),
+    elementBytes(prime),
+    ...[variables, outputs, publicInputs, privateInputs, variables, 0, constraints.length / 3].map(uint32),
+  ];
+  const labels = new Uint8Array(variables * 8);
+  for (let wire = 0; wire < variables; wire++) new DataView(labels.buffer).setUint32(wire * 8, wire, true);
+  return writeBinFile('r1cs', 1, [
+    [2, ...body],
+    [1, ...header],
+    [3, labels],
+  ]);
 }
 
 /** xorshift32: enough for test data, and the same everywhere. */

@@ -79,7 +79,7 @@ test('a key whose header lies is refused', async () => {
       [255, 255, 255, 255, 255, 255, 255, 255],
       /section 4 says 18446744073709551615 bytes/,
     ],
-    [header, [48], /n8q is 48/],
+    [header, [48], /prime q is not BN254's/],
     [header + 4, [0], /prime q/],
     [header + 36, [8], /n8r is 8/],
     [header + 40, [2], /prime r/],
@@ -220,7 +220,7 @@ test('witness files', async () => {
   for (const [offset, bytes, pattern] of [
     [3, [0x7a], /begin with "wtns"/],
     [4, [3], /version 3/],
-    [header, [48], /48 bytes, expected 32/],
+    [header, [48], /prime .*(another field's|cannot be)/],
     [header + 4, [0], /prime/],
     [header + 36, [1], /section 2 has/],
     [at(file, 'wtns', 2), [2], /constant 1/],
@@ -284,7 +284,7 @@ test('constraint files', () => {
   for (const [offset, bytes, pattern] of [
     [0, [0], /begin with "r1cs"/],
     [4, [2], /version 2/],
-    [header, [64], /64 bytes, expected 32/],
+    [header, [64], /prime .*(another field's|cannot be)/],
     [header + 4, [0], /prime/],
     [header + 36, [3], /fewer than/],
     [header + 36, [0, 0, 0, 0xff], /more than 2\^28/],

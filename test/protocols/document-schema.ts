@@ -2,8 +2,8 @@
 import { z } from 'zod';
 import { Column } from '../../circuits/model/preprocessing.ts';
 import { EvidenceDocument } from '../../protocols/attestation/document.ts';
-import { WireError } from '../../protocols/errors.ts';
 import * as proof from '../../protocols/proof.ts';
+import { WireError } from '../../protocols/wire-error.ts';
 
 export const table = (head: readonly string[], rows: readonly (readonly string[])[]): string =>
   [head, head.map(() => '---'), ...rows].map((cells) => `| ${cells.join(' | ')} |`).join('\n');

@@ -12,7 +12,8 @@ import {
   messageType,
   RemoteError,
 } from '../../protocols/envelope.ts';
-import { toWireError, VouchError } from '../../protocols/errors.ts';
+import { VouchError } from '../../protocols/errors.ts';
+import { toWireError } from '../../protocols/wire-error.ts';
 import { seededRandom } from '../../runtime/models/random.ts';
 import { assert, suite } from '../harness.ts';
 

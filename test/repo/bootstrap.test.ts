@@ -106,7 +106,10 @@ test('installs when a package is absent, of another version, or its folder is go
   }
 });
 
-test('puts the Node that fits this machine first on the PATH of npm scripts', async (t) => {
+/** A Node of this version, as far as the bootstrap asks. */
+const nodeOf = (version: string) => `#!/bin/sh\necho v${version}\n`;
+
+test('a machine whose Node is too old gets one by npm, first on the PATH of npm scripts; nobody else does', async (t) => {
   const here = {
     version: '24.0.0',
     optional: true,
@@ -114,16 +117,40 @@ test('puts the Node that fits this machine first on the PATH of npm scripts', as
     cpu: process.arch,
     bin: { node: 'bin/node' },
   };
-  const other = { ...here, os: 'nowhere' };
-  const root = project(t, { 'node_modules/node-here': here, 'node_modules/node-other': other, ...ONE }, {});
-  const npm = `#!/bin/sh\nmkdir -p node_modules/.bin node_modules/node-here/bin\nln -s ${process.execPath} node_modules/node-here/bin/node\n`;
-  const { code, stderr } = await run(
-    process.execPath,
-    [join(root, 'runtime/bootstrap.mjs')],
-    offline(root, npm),
+  const node = { 'node_modules/node-here': here, 'node_modules/node-other': { ...here, os: 'nowhere' } };
+  const npm = (version: string) => `#!/bin/sh
+    mkdir -p node_modules/node-here/bin
+    printf '${nodeOf(version).replaceAll('\n', '\\n')}' > node_modules/node-here/bin/node
+    chmod 755 node_modules/node-here/bin/node\n`;
+  const bootstrap = async (old: boolean, version: string) => {
+    const root = project(t, ONE);
+    mkdirSync(join(root, 'runtime/node'));
+    writeFileSync(join(root, 'runtime/node/package-lock.json'), lockOf(node));
+    const file = join(root, 'runtime/bootstrap.mjs');
+    // The version is the process's own; an old one is said to it before it is asked.
+    const start = join(root, 'start.mjs');
+    const lie = old ? "Object.defineProperty(process.versions, 'node', { value: '20.1.0' });" : '';
+    writeFileSync(start, `${lie} const { bootstrap } = await import(${JSON.stringify(file)}); bootstrap();`);
+    return { root, ...(await run(process.execPath, [start], offline(root, npm(version)))) };
+  };
+  const old = await bootstrap(true, '24.1.0');
+  assert.is(old.code, 0, old.stderr);
+  assert.match(old.stderr, /node-here is missing/);
+  const link = readlinkSync(join(old.root, 'node_modules/.bin/node'));
+  assert.is(link, '../../runtime/node/node_modules/node-here/bin/node');
+
+  const recent = await bootstrap(false, '24.1.0');
+  assert.equal([recent.code, recent.stderr], [0, '']);
+  assert.not(existsSync(join(recent.root, 'runtime/node/node_modules')), 'nothing is fetched');
+
+  // One that does not run here, or is too old itself, must not stay in the way.
+  const broken = await bootstrap(true, '18.0.0');
+  assert.is(broken.code, 2);
+  assert.match(
+    broken.stderr,
+    /this needs Node 24 or later; npm has none that runs on .* and yours is 20\.1\.0/,
   );
-  assert.is(code, 0, stderr);
-  assert.is(readlinkSync(join(root, 'node_modules/.bin/node')), '../node-here/bin/node');
+  assert.not(existsSync(join(broken.root, 'node_modules/.bin/node')));
 });
 
 test('one sentence and exit code 2 when npm has no connection, fails, or is absent', async (t) => {
@@ -178,19 +205,34 @@ test('the launcher passes arguments, input, output and exit code', async (t) => 
   assert.equal(result, { code: 7, stdout: '["infer","--json","a b"]\n', stderr: '' });
 });
 
-test('the lock file is complete: every platform, every digest', () => {
-  const { packages } = JSON.parse(read('package-lock.json')) as {
-    packages: Record<string, Locked & Record<string, object>>;
-  };
-  const holes = Object.entries(packages).flatMap(([path, entry]) => {
-    const undigested =
-      path !== '' && !(entry.version && entry.integrity) ? [`${path} has no version or digest`] : [];
-    const lost = Object.keys({ ...entry.dependencies, ...entry.optionalDependencies })
-      .filter((name) => !isLocked(packages, path, name))
-      .map((name) => `${path || 'the project'} needs ${name}, which is not locked`);
-    return [...undigested, ...lost];
+for (const file of ['package-lock.json', 'runtime/node/package-lock.json']) {
+  test(`${file} is complete: every platform, every digest`, () => {
+    const { packages } = JSON.parse(read(file)) as {
+      packages: Record<string, Locked & Record<string, object>>;
+    };
+    const holes = Object.entries(packages).flatMap(([path, entry]) => {
+      const undigested =
+        path !== '' && !(entry.version && entry.integrity) ? [`${path} has no version or digest`] : [];
+      const lost = Object.keys({ ...entry.dependencies, ...entry.optionalDependencies })
+        .filter((name) => !isLocked(packages, path, name))
+        .map((name) => `${path || 'the project'} needs ${name}, which is not locked`);
+      return [...undigested, ...lost];
+    });
+    if (holes.length > 0) throw new Error(holes.join('\n'));
   });
-  if (holes.length > 0) throw new Error(holes.join('\n'));
+}
+
+test('Node is locked for every platform of ours, and no dependency brings one', () => {
+  const { packages } = JSON.parse(read('runtime/node/package-lock.json')) as {
+    packages: Record<string, Locked>;
+  };
+  const platforms = Object.values(packages).flatMap(({ os, cpu, bin }) =>
+    bin?.node ? [`${os} ${cpu}`] : [],
+  );
+  assert.equal(platforms.sort(), ['darwin arm64', 'darwin x64', 'linux arm64', 'linux x64']);
+  const root = JSON.parse(read('package-lock.json')) as { packages: Record<string, Locked> };
+  const nodes = Object.entries(root.packages).filter(([path, { bin }]) => path !== '' && bin?.node);
+  assert.equal(nodes, [], 'it would replace the Node of whoever depends on us');
 });
 
 /** Looks a name up as Node does: in the node_modules of each folder from `path` upwards. */

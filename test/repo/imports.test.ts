@@ -58,6 +58,9 @@ const DOORS: Record<string, string> = {
   wasmcurves: 'runtime/msm/threads/fallback.ts',
 };
 
+/** Packages whose code is part of what is packed (runtime/pack.mjs). */
+const BUILT_IN: ReadonlySet<string> = new Set(['wasmcurves']);
+
 /** Files that run in a browser as well. */
 const BROWSER_SAFE = /^(protocols|circuits|actors|runtime\/msm|runtime\/gpu)\//;
 
@@ -231,15 +234,23 @@ for (const [entry, allowed] of Object.entries(PAGES)) {
 }
 
 test('every package that is imported is one of ours to ask for', () => {
-  const { dependencies, devDependencies, optionalDependencies } = JSON.parse(read('package.json'));
+  const { dependencies, devDependencies, peerDependencies } = JSON.parse(read('package.json'));
   everyImport((path, { specifier, file }) => {
     if (file || isBuiltin(specifier)) return;
     const name = packageOf(specifier);
-    const shipped = name in { ...dependencies, ...optionalDependencies };
+    const shipped = name in { ...dependencies, ...peerDependencies } || BUILT_IN.has(name);
     return (
       !shipped && !(path.startsWith('test/') && name in devDependencies) && 'package.json does not list it'
     );
   });
+});
+
+test('what a package asks for on demand is optional, and installed here in the same version', () => {
+  const { peerDependencies, peerDependenciesMeta, devDependencies } = JSON.parse(read('package.json'));
+  for (const [name, range] of Object.entries(peerDependencies)) {
+    assert.equal(peerDependenciesMeta[name], { optional: true }, name);
+    assert.is(devDependencies[name], range, name);
+  }
 });
 
 test('no file imports itself through others, not for its types either', () => {

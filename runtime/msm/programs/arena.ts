@@ -5,7 +5,8 @@
 import { VouchError } from '../../../protocols/errors.ts';
 
 const PAGE_BYTES = 65_536;
-const MAX_BYTES = 2 ** 32 - PAGE_BYTES;
+/** What 32 bits address, but for the last page. */
+export const MAX_BYTES = 2 ** 32 - PAGE_BYTES;
 const ALIGNMENT = 64;
 
 export interface Region {

@@ -14,7 +14,7 @@ import { type ProvingKey, sectionCounts } from '../../../circuits/groth16/zkey.t
 import { SCALAR_BYTES } from '../../../protocols/bn254.ts';
 import { VouchError } from '../../../protocols/errors.ts';
 import type { SharedKernel } from '../wasm/kernel.ts';
-import type { Region } from './arena.ts';
+import { MAX_BYTES, type Region } from './arena.ts';
 import { createMsm, type Points, tablesOf } from './msm.ts';
 import { createMultiples } from './multiples.ts';
 import { createQuotient, type Matrices, MIN_DOMAIN_BITS } from './quotient.ts';
@@ -208,6 +208,20 @@ export function createWasmEngine(kernel: SharedKernel, threads: number, run: Run
           if (users === 1) for (const { region } of before) drop(region);
           return result;
         }),
+      demandRoom() {
+        const points = SECTIONS.reduce(
+          (sum, section) => sum + counts[section] * layout.pointBytes(degreeOf(SECTION_GROUP[section])),
+          0,
+        );
+        // Powers, quotient and witness as well; the rows' and the sums' own come on top of that.
+        const needed = points + 2 * key.domainSize * SCALAR_BYTES + key.variables * SCALAR_BYTES;
+        if (needed <= MAX_BYTES) return;
+        const gib = (needed / 2 ** 30).toFixed(1);
+        throw new VouchError(
+          'too-large',
+          `proving key: a proof of 2^${Math.log2(key.domainSize)} rows takes ${gib} GiB of memory that threads share, and there are 4; use snarkjs, or split the circuit`,
+        );
+      },
       release() {
         released = true;
         void free();

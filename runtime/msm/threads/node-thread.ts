@@ -1,12 +1,16 @@
 /** Starts a pool's thread in Node. Apart from pool.ts, so that the pool itself stays free of `node:*`. */
 import { Worker } from 'node:worker_threads';
+import { THREAD_SOURCES } from './sources.ts';
 import type { StartThread, ThreadReply } from './thread.ts';
+
+/** The built package has `.js` files only. */
+const ownFile = () => new URL(`./worker.${import.meta.url.endsWith('.ts') ? 'ts' : 'js'}`, import.meta.url);
 
 /** An idle thread does not keep the process alive; one that owes an answer does. */
 export const startNodeThread: StartThread = (modules, { onReply, onFailure }) => {
-  // The built package has `.js` files only.
-  const extension = import.meta.url.endsWith('.ts') ? 'ts' : 'js';
-  const worker = new Worker(new URL(`./worker.${extension}`, import.meta.url), {
+  const { node: source } = THREAD_SOURCES;
+  const worker = new Worker(source ?? ownFile(), {
+    eval: source !== undefined,
     workerData: modules,
     // Of the process's own flags some (--input-type, --inspect-brk) would keep a thread from starting.
     execArgv: [],

@@ -20,6 +20,7 @@ import { loadZkey } from '../../../circuits/groth16/zkey.ts';
 import { SCALAR_BYTES } from '../../../protocols/bn254.ts';
 import { VouchError } from '../../../protocols/errors.ts';
 import { createWasmEngine } from '../programs/engine.ts';
+import { type FieldKind, fieldRates } from '../wasm/kernel.ts';
 import { type Kernel, kernelModules } from './kernel.ts';
 import type { Call, StartThread, Thread } from './thread.ts';
 
@@ -40,6 +41,8 @@ export interface PoolOptions {
 
 export interface Pool extends FieldEngine, FixedBaseEngine, ProverEngine {
   readonly threads: number;
+  /** Whose arithmetic it is, with what a thread multiplied in a millisecond when it was chosen: for logs. */
+  readonly arithmetic: string;
   /** Terminates every thread; calls that are under way reject with `cancelled`. */
   close(): Promise<void>;
   [Symbol.asyncDispose](): Promise<void>;
@@ -183,6 +186,7 @@ export async function createPool(options: PoolOptions = {}): Promise<Pool> {
 
   const pool: Pool = {
     threads,
+    arithmetic: modules.shared ? arithmeticOf(modules.shared.kind) : 'wasmcurves',
 
     async msm(group, bases, scalars, { signal } = {}) {
       const count = elements(scalars);
@@ -297,6 +301,14 @@ export async function createPool(options: PoolOptions = {}): Promise<Pool> {
   };
   for (const slot of slots) slot.thread = open(slot);
   return pool;
+}
+
+/** Such as `fma (60000 products a ms, int 26000)`. */
+function arithmeticOf(kind: FieldKind): string {
+  const rates = Object.entries(fieldRates()).map(([name, rate]) => [name, Math.round(rate)] as const);
+  const own = rates.find(([name]) => name === kind);
+  const others = rates.filter(([name]) => name !== kind).map(([name, rate]) => `, ${name} ${rate}`);
+  return own ? `${kind} (${own[1]} products a ms${others.join('')})` : kind;
 }
 
 /** How many elements of `size` bytes `bytes` has; a remainder is the caller's error. */

@@ -7,6 +7,7 @@
  */
 import {
   type Body,
+  type createModule,
   type I32,
   type I64,
   i32,
@@ -236,4 +237,17 @@ export function loadWords(body: Body, first: I32, second: I32, secondOffset = 0)
   return [v128.lows(...low), v128.highs(...low), v128.lows(...high), v128.highs(...high)].map((word) =>
     body.local('v128', word),
   );
+}
+
+const PAGE_BYTES = 65_536;
+
+/** The bytes of a module whose memory begins with the constants. */
+export function moduleBytes(
+  module: ReturnType<typeof createModule>,
+  { patterns }: Constants,
+  { shared }: { readonly shared: boolean },
+): Uint8Array<ArrayBuffer> {
+  const twice = BigUint64Array.from(patterns.flatMap((bits) => [bits, bits]));
+  module.data(0, new Uint8Array(twice.buffer));
+  return module.bytes(Math.ceil(CONSTANT_BYTES / PAGE_BYTES), { shared });
 }

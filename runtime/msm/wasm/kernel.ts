@@ -6,21 +6,12 @@
  * Not constant time. Nothing about the data is checked here.
  */
 import { Q, R } from '../../../circuits/groth16/field.ts';
-import { createModule, i32 } from './assembler.ts';
+import { createModule } from './assembler.ts';
 import { defineBuckets } from './buckets.ts';
 import { defineCurve } from './curve.ts';
 import { defineRecoding } from './digits.ts';
-import {
-  CONSTANT_BYTES,
-  type Constants,
-  createConstants,
-  type Field,
-  interleave,
-  loadElement,
-  storeElement,
-} from './field.ts';
-import { createFmaField } from './fma-field.ts';
-import { createIntField } from './int-field.ts';
+import { CONSTANT_BYTES, createConstants, type Field, moduleBytes } from './field.ts';
+import { createFieldRace, type FieldKind, type FieldRace } from './field-race.ts';
 import { defineInversion } from './inversion.ts';
 import { createLayout, type Layout } from './layout.ts';
 import { defineMultiples } from './multiples.ts';
@@ -28,13 +19,13 @@ import { defineTransforms } from './ntt.ts';
 import { defineConversion, defineCurveCheck, defineLeave } from './points.ts';
 import { defineJoin, defineRows } from './quotient.ts';
 import { defineHorner, defineRowSums } from './reduction.ts';
+import { FIELDS, openTrial } from './trial.ts';
 
 const PAGE_BYTES = 65_536;
 /** What 32 bits address. */
 const MAX_PAGES = 65_536;
 
-export type FieldKind = Field['name'];
-const FIELDS = { fma: createFmaField, int: createIntField } as const;
+export type { FieldKind } from './field-race.ts';
 
 /** A call of one of the module's functions. */
 export type Call = readonly [name: string, ...args: number[]];
@@ -65,24 +56,37 @@ export function shapeOf(kind: FieldKind): KernelShape {
  */
 export async function createSharedKernel(kind?: FieldKind): Promise<SharedKernel | undefined> {
   if (typeof SharedArrayBuffer === 'undefined') return undefined;
-  fastest ??= kind === undefined ? fastestField() : undefined;
-  const best = kind === undefined ? fastest! : multiplicationRate(kind) > 0 ? kind : 'none';
-  if (best === 'none') return undefined;
+  const best = kind === undefined ? fastestField() : isRight(kind) ? kind : undefined;
+  if (best === undefined) return undefined;
   modules[best] ??= WebAssembly.compile(emitModule(best));
   const module = await modules[best];
   const initial = Math.ceil(CONSTANT_BYTES / PAGE_BYTES);
   const memory = new WebAssembly.Memory({ initial, maximum: MAX_PAGES, shared: true });
   return { module, kind: best, memory };
 }
-/** A process finds out and compiles once. */
-let fastest: FieldKind | 'none' | undefined;
+/** A process compiles once. */
 const modules: Partial<Record<FieldKind, Promise<WebAssembly.Module>>> = {};
 
-function fastestField(): FieldKind | 'none' {
-  const rates = (['fma', 'int'] as const).map((kind) => ({ kind, rate: multiplicationRate(kind) }));
-  const best = rates.reduce((a, b) => (b.rate > a.rate ? b : a));
-  return best.rate > 0 ? best.kind : 'none';
+/** Of those that are right modulo both primes. Every kernel adds to the race that the first one began. */
+function fastestField(): FieldKind | undefined {
+  race ??= openRace();
+  return race === 'none' ? undefined : race.run();
 }
+let race: FieldRace | 'none' | undefined;
+
+/** The best calls of the fields, multiplications a millisecond: for logs. Empty before the first kernel. */
+export const fieldRates = (): FieldRace['rates'] => (race && race !== 'none' ? race.rates : {});
+
+function openRace(): FieldRace | 'none' {
+  const contenders = (Object.keys(FIELDS) as FieldKind[]).flatMap((kind) => {
+    // They take as long modulo either prime.
+    const window = openTrial(kind, Q);
+    return window && openTrial(kind, R) ? [{ kind, window }] : [];
+  });
+  return contenders.length > 0 ? createFieldRace(contenders) : 'none';
+}
+
+const isRight = (kind: FieldKind): boolean => [Q, R].every((modulus) => openTrial(kind, modulus));
 
 function emitModule(kind: FieldKind): Uint8Array<ArrayBuffer> {
   const module = createModule();
@@ -107,71 +111,8 @@ function emitModule(kind: FieldKind): Uint8Array<ArrayBuffer> {
   defineTransforms(module, scalar);
   defineJoin(module, constants, scalar);
   module.func('clear', ['i32', 'i32'], (body, at, bytes) => body.clear(at, bytes));
-  return finish(module, constants, true);
+  return moduleBytes(module, constants, { shared: true });
 }
-
-function finish(module: ReturnType<typeof createModule>, constants: Constants, shared: boolean) {
-  const patterns = BigUint64Array.from(constants.patterns.flatMap((bits) => [bits, bits]));
-  module.data(0, new Uint8Array(patterns.buffer));
-  return module.bytes(Math.ceil(CONSTANT_BYTES / PAGE_BYTES), { shared });
-}
-
-/** Multiplications a millisecond; 0 where one is wrong, or the engine does not know the instructions. */
-function multiplicationRate(kind: FieldKind): number {
-  let rate = 0;
-  for (const modulus of [Q, R]) {
-    const module = createModule();
-    const constants = createConstants();
-    const field = FIELDS[kind](modulus, constants);
-    // to = a * b, `count` times over
-    module.func('multiply', ['i32', 'i32', 'i32', 'i32'], (body, to, a, b, count) => {
-      body.while(count, () => {
-        const factors = [loadElement(body, field.limbs, a), loadElement(body, field.limbs, b)] as const;
-        const [first, second] = interleave(field.dot(body, [factors]), field.dot(body, [factors]));
-        storeElement(body, first, to);
-        storeElement(body, second, to, 16 * field.limbs);
-        body.set(count, i32.sub(count, i32.const(1)));
-      });
-    });
-    const bytes = finish(module, constants, false);
-    if (!WebAssembly.validate(bytes)) return 0;
-    const memory = new WebAssembly.Memory({ initial: 1 });
-    const { exports } = new WebAssembly.Instance(new WebAssembly.Module(bytes), { env: { memory, base: 0 } });
-    const multiply = exports.multiply as (to: number, a: number, b: number, count: number) => void;
-    const [a, b, to] = [0, 1, 2].map((index) => CONSTANT_BYTES + index * 32 * field.limbs) as [
-      number,
-      number,
-      number,
-    ];
-    const view = new DataView(memory.buffer);
-    const write = (at: number, value: bigint) =>
-      field.patterns(value).forEach((pattern, i) => {
-        view.setBigUint64(at + 16 * i, pattern, true);
-      });
-    let value = modulus - 1n;
-    for (let round = 0; round < 64; round++) {
-      const factors = [value, -value / 3n, (value * 7n) % modulus, modulus - value] as const;
-      factors.forEach((factor, index) => {
-        write((index < 2 ? a : b) + 8 * (index % 2), factor);
-      });
-      multiply(to, a, b, 1);
-      for (const lane of [0, 1] as const) {
-        const product = field.read(view, to + 8 * lane, 16);
-        if ((product * field.radix - factors[lane] * factors[2 + lane]!) % modulus !== 0n) return 0;
-      }
-      value = (value * value + BigInt(round)) % modulus;
-    }
-    const began = performance.now();
-    let done = 0;
-    do {
-      multiply(to, a, b, 64);
-      done += 4 * 64;
-    } while (performance.now() - began < RATE_MS);
-    rate = done / (performance.now() - began);
-  }
-  return rate;
-}
-const RATE_MS = 4;
 
 /** Where the data that no thread's region holds begins. */
 export const heapStart = (layout: Layout, threads: number): number =>

@@ -53,7 +53,9 @@ vouch policy explain FILE                                # what it accepts, in p
 vouch groth16 prove KEY.zkey WITNESS.wtns                # and fullprove, verify: as snarkjs's g16p, g16f, g16v
 vouch groth16 prove KEY.zkey WITNESS.wtns --tables 768   # MiB of tables, kept: less time for later proofs
 vouch groth16 prove KEY.zkey WITNESS.wtns --engine auto  # on the GPU and on threads at once; webgpu, wasm
-vouch groth16 zkey verify C.r1cs FILE.ptau KEY.zkey      # the whole key, against circuit and powers of tau
+vouch zkey export verificationkey KEY.zkey VK.json       # and solidityverifier, soliditycalldata: zkev, zkesv, zkesc
+vouch wtns calculate CIRCUIT.wasm INPUT.json             # and check; vouch r1cs info: wc, wchk, ri
+vouch zkey verify C.r1cs FILE.ptau KEY.zkey              # the whole key, against circuit and powers of tau
 \`\`\`
 
 - Evidence files are recognised by content, in any order. \`--policy\` takes \`genuine\`, \`strict\` or a file everywhere; a policy

@@ -1,4 +1,4 @@
-import { measureRates, sectionsForThreads } from '../../../runtime/msm/split.ts';
+import { correctedRates, measureRates, sectionsForThreads } from '../../../runtime/msm/split.ts';
 import { assert, suite } from '../../harness.ts';
 
 const test = suite('split of a proof');
@@ -38,14 +38,49 @@ test('rates come from sums that take long enough, or are large enough', async ()
     now += (group === 'G1' ? 1 : 0.001) * 2 ** (bits - 10);
   };
   const rates = await measureRates(multiply, () => now);
-  // Each size once before it counts; 2^14 is not yet 25 ms of G1, and 2^18 is the largest that is tried.
-  const twice = (group: string, all: number[]) =>
-    all.flatMap((bits) => [`${group} ${bits}`, `${group} ${bits}`]);
-  assert.equal(sizes, [...twice('G1', [10, 12, 14, 16]), ...twice('G2', [10, 12, 14, 16, 18])]);
+  // Each size once before it counts; 2^14 is not yet 25 ms of G1, and 2^18 is the largest that is tried. The last three times.
+  const runs = (group: string, all: number[]) => [
+    ...all.flatMap((bits) => [`${group} ${bits}`, `${group} ${bits}`]),
+    ...new Array<string>(2).fill(`${group} ${all.at(-1)}`),
+  ];
+  assert.equal(sizes, [...runs('G1', [10, 12, 14, 16]), ...runs('G2', [10, 12, 14, 16, 18])]);
   assert.is(Math.round(rates.G1), 1_024_000);
   assert.is(Math.round(rates.G2), 1_024_000_000);
   const error = await measureRates(() => Promise.reject(new Error('wrong'))).catch((caught) => caught);
   assert.is(error.message, 'wrong');
+});
+
+test('of the last size the fastest run counts: a sum that was interrupted says nothing', async () => {
+  let now = 0;
+  let run = 0;
+  const rates = await measureRates(
+    async () => {
+      now += run++ % 4 === 1 ? 500 : 30;
+    },
+    () => now,
+  );
+  assert.is(Math.round(rates.G1), Math.round((1024 / 30) * 1000));
+});
+
+test('proofs correct the rates, until both sides take as long as they are said to', () => {
+  const real = { gpu: { G1: 1e5, G2: 2e4 }, threads: { G1: 1e5, G2: 5e4 } };
+  // Measured while another process had the cores, and the GPU was clocked up.
+  let rates = { gpu: { G1: 2e5, G2: 4e4 }, threads: { G1: 3e4, G2: 15e3 } };
+  const counts = { A: 1000, B1: 1000, B2: 1000, C: 998, H: 1024 };
+  const group = (section: string) => (section === 'B2' ? 'G2' : 'G1') as 'G1' | 'G2';
+  const ideal = sectionsForThreads(shape, real.gpu, real.threads);
+  let mine = sectionsForThreads(shape, rates.gpu, rates.threads);
+  assert.is(mine.size, 1);
+  for (let proof = 0; proof < 12; proof++) {
+    const spent = { gpu: 0, threads: 0 };
+    for (const [section, count] of Object.entries(counts)) {
+      const side = mine.has(section as 'A') ? 'threads' : 'gpu';
+      spent[side] += (1000 * count) / real[side][group(section)];
+    }
+    rates = correctedRates(shape, rates, mine, spent);
+    mine = sectionsForThreads(shape, rates.gpu, rates.threads);
+  }
+  assert.equal([...mine].sort(), [...ideal].sort());
 });
 
 test.run();

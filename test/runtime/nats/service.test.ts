@@ -1,5 +1,6 @@
 /** What reaches the log of the errors that a role meets: each once, floods bounded, failures always. */
-import { toWireError, VouchError } from '../../../protocols/errors.ts';
+import { VouchError } from '../../../protocols/errors.ts';
+import { toWireError } from '../../../protocols/wire-error.ts';
 import { reportError, wireError } from '../../../runtime/nats/service.ts';
 import { assert, suite } from '../../harness.ts';
 

@@ -1,4 +1,7 @@
-/** `vouch/prover` and `vouch groth16`, the command line in a process of its own, beside snarkjs's. */
+/**
+ * `vouch/prover` and `vouch groth16`, the command line in a process of its own, beside snarkjs's. One file, although it is
+ * long: making its keys and circuits takes longer than most of its tests.
+ */
 import { execFile } from 'node:child_process';
 import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
@@ -92,6 +95,7 @@ test('files to work with', async () => {
   const compiled = await compileCircuit(circuit, toolchain, { cacheDir: join(home, 'circuits') });
   await made('products', new Uint8Array(readFileSync(compiled.r1csPath)));
   writeFileSync(at('products.wasm'), readFileSync(compiled.wasmPath));
+  writeFileSync(at('products.r1cs'), readFileSync(compiled.r1csPath));
   writeFileSync(
     at('input.json'),
     JSON.stringify({
@@ -314,15 +318,67 @@ test('vouch groth16 prove and verify: names, files and exit codes of snarkjs', a
     vouch(home, ['groth16', 'verify', key, signals, proof]);
   refused(await verify(at('gone.json')), 2, /verification key .*gone\.json: there is no such file/);
   refused(await verify(at('small.zkey')), 2, /verification key .*small\.zkey: expected JSON/);
-  refused(await verify(at('input.json')), 2, /verification key: expected protocol/);
+  refused(await verify(at('input.json')), 2, /verification key: expected IC/);
   refused(await verify(at('small_vk.json'), files), 2, /public signals /);
   refused(await vouch(home, ['groth16', 'prove', '--threads', '0']), 2, /from 1 to 64/);
   refused(await vouch(home, ['groth16', 'prove', at('gone.zkey')]), 2, /gone\.zkey: there is no such file/);
 });
 
-test('vouch groth16 zkey verify: a key against its circuit and its powers, and against others', async () => {
+test('the short names of snarkjs, its exports byte for byte, and what only snarkjs has', async () => {
+  const folder = at('short');
+  mkdirSync(folder);
+  for (const [from, to] of [
+    ['products.zkey', 'circuit_final.zkey'],
+    ['products.wasm', 'circuit.wasm'],
+    ['products.r1cs', 'circuit.r1cs'],
+    ['input.json', 'input.json'],
+  ] as const)
+    writeFileSync(join(folder, to), bytes(from));
+  const ours = async (words: string[], expected = 0) => {
+    const { code, stdout, stderr } = await vouch(home, words, '', folder);
+    assert.is(code, expected, `${words}: ${stderr}`);
+    return { stdout, stderr };
+  };
+  const theirs = async (words: string[]) =>
+    (await run(process.execPath, [SNARKJS, ...words], { cwd: folder })).stdout;
+  const text = (name: string) => readFileSync(join(folder, name), 'utf8');
+
+  await ours(['zkev']);
+  await theirs(['zkev', 'circuit_final.zkey', 'their_key.json']);
+  assert.is(text('verification_key.json'), text('their_key.json'));
+  await ours(['wc']);
+  await theirs(['wc', 'circuit.wasm', 'input.json', 'their.wtns']);
+  assert.equal(bytes('short/witness.wtns'), bytes('short/their.wtns'));
+  assert.is((await ours(['wchk'])).stdout, 'WITNESS IS CORRECT\n');
+  assert.match((await ours(['g16p', '-v'])).stderr, /threads compute with (fma|int) /);
+  assert.is((await ours(['g16v', '-v'])).stdout, 'OK!\n');
+  assert.is((await ours(['zkesc'])).stdout.trim(), (await theirs(['zkesc'])).trim());
+  await ours(['zkesv']);
+  await theirs(['zkesv', 'circuit_final.zkey', 'their.sol']);
+  assert.is(text('verifier.sol'), text('their.sol'));
+  const plain = (line: string) => line.replace(/^.*snarkJS.*?: /, '');
+  const info = (await theirs(['ri']))
+    .split('\n')
+    .filter((line) => line.includes('snarkJS'))
+    .map(plain);
+  assert.equal((await ours(['ri'])).stdout.trim().split('\n'), info);
+
+  // The constraint that is broken, and the reason why a proof does not hold.
+  writeFileSync(join(folder, 'public.json'), JSON.stringify(['7', '37']));
+  const wrong = await ours(['g16v'], 1);
+  assert.is(wrong.stdout, 'Invalid proof\n');
+  assert.match(wrong.stderr, /the equation does not hold/);
+  const values = bytes('short/witness.wtns');
+  values[values.length - 32]! ^= 1;
+  writeFileSync(join(folder, 'witness.wtns'), values);
+  assert.match((await ours(['wchk'], 1)).stdout, /WITNESS IS NOT CORRECT: constraint \d/);
+  for (const words of [['plonk', 'prove'], ['pkp'], ['zkey', 'contribute', 'a'], ['wtns', 'debug'], ['ptn']])
+    assert.match((await ours(words, 2)).stderr, `use npx snarkjs ${words.join(' ')}`);
+});
+
+test('vouch zkey verify: a key against its circuit and its powers, and against others', async () => {
   const verify = (...names: string[]) =>
-    vouch(home, ['groth16', 'zkey', 'verify', ...names, '--threads', '1'], '', files);
+    vouch(home, ['zkey', 'verify', ...names, '--threads', '1'], '', files);
   const right = await verify('small.r1cs', 'small.ptau', 'small.zkey');
   assert.equal([right.code, right.stdout], [0, 'OK!\n'], right.stderr);
   refused(
