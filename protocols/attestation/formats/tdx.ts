@@ -17,8 +17,8 @@ const DEBUG_NAMES: Readonly<Record<number, string>> = {
   5: 'PERF_PROF',
   6: 'PMT_PROF',
 };
-/** Bits 0-7 as above; ICSSD, LASS, SEPT_VE_DISABLE, MIGRATABLE, PKS, KL, TPA, PERFMON. */
-const KNOWN_ATTRIBUTES = [0, 4, 5, 6, 16, 27, 28, 29, 30, 31, 62, 63].reduce(
+/** Bits 0-7 as above; ICSSD, SERVTD_EXT, LASS, SEPT_VE_DISABLE, MIGRATABLE, PKS, KL, TPA, PERFMON. */
+const KNOWN_ATTRIBUTES = [0, 4, 5, 6, 16, 17, 27, 28, 29, 30, 31, 62, 63].reduce(
   (all, bit) => all | (1n << BigInt(bit)),
   0n,
 );
@@ -63,9 +63,9 @@ export function checkTd(report: TdReport, policy: Demands, record: Recorder): vo
     unknown === 0n && unknownXfam === 0n && (xfam & XFAM_ALWAYS) === XFAM_ALWAYS,
     'evidence-rejected',
     unknown !== 0n
-      ? `attributes: reserved ${describeBits(unknown)} set`
+      ? `attributes: ${describeBits(unknown)} set, reserved or newer than what is read here`
       : unknownXfam !== 0n
-        ? `XFAM: reserved ${describeBits(unknownXfam)} set`
+        ? `XFAM: ${describeBits(unknownXfam)} set, reserved or newer than what is read here`
         : 'reserved bits of attributes and XFAM are zero',
   );
   const { mrServiceTd, extended } = report;
@@ -115,7 +115,13 @@ export const tdClaims = (report: TdReport) => ({
         vmid: report.extended.vmid,
         tdId: hex(report.extended.tdId),
         devInfo: hex(report.extended.devInfo),
+        initServiceTd: hex(report.extended.initServiceTd),
+        initServiceTdAttributes: hex(report.extended.initServiceTdAttributes),
+        initCpuSvn: hex(report.extended.initCpuSvn),
+        initTeeTcbSvn: hex(report.extended.initTeeTcbSvn),
+        initFmspc: hex(report.extended.initFmspc),
         currentServiceTd: hex(report.extended.currentServiceTd),
+        currentServiceTdAttributes: hex(report.extended.currentServiceTdAttributes),
       }),
   debug: (bitField(report.tdAttributes) & UNTRUSTED) !== 0n,
   reportData: hex(report.reportData),
