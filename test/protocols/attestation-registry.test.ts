@@ -25,6 +25,7 @@ import { attested } from './attested.ts';
 import { maker } from './certificate-maker.ts';
 import { gpu, report, rim, rimSigner, switchFields, vendor } from './gpu-maker.ts';
 import { intelCase } from './intel-platform.ts';
+import { ocsp } from './ocsp-maker.ts';
 import { arkCrl, arkDer, snpReport, vcekDer } from './snp-maker.ts';
 import { attest, ecdsaSignature, hyperEnclave, PCR_JSON, PCR_TEXT } from './tpm-maker.ts';
 
@@ -75,6 +76,7 @@ const OTHERS: readonly (readonly [name: string, bytes: Uint8Array])[] = [
   ['sev-snp-certificates', table],
   ['tpm-signature', await ecdsaSignature(await maker('AK'), tpmQuote)],
   ['rim', await rim(await rimSigner())],
+  ['ocsp', await ocsp(await maker('CA'), 3)],
   ['crl', arkCrl],
   ['certificates', arkDer],
   ['certificates', concat(arkDer, vcekDer)],
@@ -83,6 +85,7 @@ const OTHERS: readonly (readonly [name: string, bytes: Uint8Array])[] = [
   ['json', utf8('{"tcbInfo":{},"signature":"00"}')],
   ['pem', pem('CERTIFICATE', arkDer)],
   ['pem', pem('X509 CRL', arkCrl)],
+  ['pem', pem('OCSP RESPONSE', await ocsp(await maker('CA'), 3))],
 ];
 
 test('every row recognises its own sample, and no other row does, as bytes, hex and base64', () => {

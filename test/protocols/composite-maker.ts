@@ -26,7 +26,7 @@ import { generateSigner, type Signer } from '../../protocols/cose.ts';
 import { hex, randomBytes, utf8 } from '../../protocols/encoding.ts';
 import { encodeReceiptBundle, requestDigest, responseDigest, signReceipt } from '../../protocols/receipt.ts';
 import { generateSealingKeyPair, type SealingKeyPair } from '../../protocols/sealing.ts';
-import { fingerprint, revoke } from './certificate-maker.ts';
+import { fingerprint } from './certificate-maker.ts';
 import {
   type Gpu,
   gpu as makeGpu,
@@ -64,11 +64,13 @@ export const policyFor = (changes: Record<string, unknown> = {}): Policy =>
 const every = (first: number): Map<number, readonly Uint8Array[]> =>
   new Map(Array.from({ length: 20 }, (_, i) => [2 * i + first, [measured(2 * i + first)]]));
 
-/** A maker of GPUs, with manifests for what they measure and lists of nothing revoked. */
+/** Of the GPUs that a maker says anything about. */
+const SERIALS = [4, 5, 6, 7, 8, 9, 10, 11];
+
+/** A maker of GPUs, with manifests for what they measure and what it publishes about them. */
 async function gpuVendor() {
   const makers = await vendor();
   const signer = await rimSigner();
-  const issuers = [makers.root, makers.product, makers.provisioner, ...signer.crlIssuers];
   return {
     makers,
     // As many measurements as a real GPU has, half of them of the driver, half of the vBIOS.
@@ -76,7 +78,11 @@ async function gpuVendor() {
       await rim(signer, { active: every(0) }),
       await rim(signer, { version: VBIOS, active: every(1) }),
     ],
-    crls: await Promise.all(issuers.map((issuer) => revoke(issuer, []))),
+    ocsp: [
+      ...makers.ocsp,
+      ...signer.ocsp,
+      ...(await Promise.all(SERIALS.map((serial) => makers.answer(serial)))),
+    ],
     roots: { device: [fingerprint(makers.rootDer)], rim: [signer.root] },
   };
 }
@@ -184,7 +190,7 @@ const signSnp = async (data: Uint8Array, { snp }: Variation): Promise<SignedCpu>
     evidence: await snpReport({ reportData: data, ...snp }),
     certificates: [vcekDer, askDer, arkDer],
   },
-  files: named([arkCrl, ...vendors.crls, ...vendors.manifests]),
+  files: named([arkCrl, ...vendors.ocsp, ...vendors.manifests]),
   roots: { amd: new Map([[fingerprint(arkDer), 'Turin']]) },
 });
 
@@ -205,7 +211,7 @@ function filesOf({ tcbInfos, qeIdentities, crls, crlChains }: IntelCollateral): 
     qe_identity: qe.text,
     qe_identity_signature: qe.signature,
   };
-  return named([utf8(JSON.stringify(combined)), ...vendors.crls, ...vendors.manifests]);
+  return named([utf8(JSON.stringify(combined)), ...vendors.ocsp, ...vendors.manifests]);
 }
 
 /** The question that accepts it. */

@@ -6,6 +6,7 @@
  * Not guaranteed: that the chip was not opened, that the measured code is good, and, for a VLEK, which chip it was.
  */
 import { equal, hex } from '../../encoding.ts';
+import { VouchError } from '../../errors.ts';
 import type { Certificate, RevocationList } from '../certificate.ts';
 import { chainCheckIds, recordChain, verifyChain } from '../chain.ts';
 import { attempting, type Check, createChecklist, type Recorder, type Verdict } from '../checklist.ts';
@@ -21,7 +22,7 @@ import { productOf, type SnpReport, type SnpTcb, tcbOf } from './sev-snp-report.
 export interface SnpQuestion {
   /** as the firmware returned it */
   readonly report: Parsed<SnpReport>;
-  /** in any order: the VCEK or VLEK, and its CA certificates unless Vouch's own copies are to be used */
+  /** in any order: the VCEK or VLEK, and CA certificates beside Vouch's own copies */
   readonly certificates: Parsed<readonly Certificate[]>;
   readonly crls?: readonly Parsed<RevocationList>[] | undefined;
   readonly policy: SnpDemands;
@@ -97,7 +98,8 @@ export async function verifySnp(question: SnpQuestion): Promise<SnpResult> {
   if (endorsement !== undefined) {
     const { certificate, authorities } = endorsement;
     const chain = await verifyChain({
-      certificates: [certificate, ...authorities],
+      certificates: [certificate],
+      own: authorities,
       rootFingerprints: [...roots.keys()],
       crls: question.crls,
       revocation: policy.amd.revocation,
@@ -153,9 +155,7 @@ function checkCertificate(
       'snp.chip-id',
       !masked && equal(expected, chipId) && rest.every((byte) => byte === 0),
       'evidence-rejected',
-      masked
-        ? 'the host masks the chip id'
-        : `${key} for ${hex(chipId).slice(0, 16)}, report by ${hex(expected).slice(0, 16)}`,
+      masked ? 'the host masks the chip id' : `${key} for ${hex(chipId)}, report by ${hex(expected)}`,
     );
   }
   record(
@@ -192,21 +192,53 @@ function claimsOf(report: SnpReport, { product, chipId, provider }: Endorsement)
   };
 }
 
-/** With the certificates given; without a VCEK or VLEK among them, with the one in store that fits. */
+/**
+ * With the certificate of the key that signed it, among those given, else among those in store. Where several are of
+ * that key all have to hold; where none is, any of the right kind is taken, to be refused by its own checks.
+ */
 async function judgeReport({ parsed }: Piece<SnpReport>, question: Question): Promise<SnpResult> {
   const { given, store, policy, now, roots } = question;
-  const own = certificatesOf('amd', given);
+  const named = certificatesOf('amd', given);
+  const kept = certificatesOf('amd', store);
   const crls = crlsOf('amd', question);
-  const verify = (all: readonly Certificate[]) =>
-    verifySnp({ report: parsed, certificates: () => all, crls, policy, now, roots: roots?.amd });
-  if (own.every(({ authority }) => authority)) {
-    const leaves = certificatesOf('amd', store).filter(({ authority }) => !authority);
-    for (const leaf of leaves) {
-      const result = await verify([leaf, ...own]);
-      if (result.claims !== undefined) return result;
+  const authorities = [...named, ...kept].filter(({ authority }) => authority);
+  const verify = (leaves: readonly Certificate[]) =>
+    verifySnp({
+      report: parsed,
+      certificates: () => [...leaves, ...authorities],
+      crls,
+      policy,
+      now,
+      roots: roots?.amd,
+    });
+  const report = readOrNone(parsed);
+  if (report === undefined) return verify([]);
+  for (const all of [named, kept]) {
+    let best: SnpResult | undefined;
+    for (const leaf of leavesOf(all, report)) {
+      if (!(await verifyEcdsa(leaf.key, 'SHA-384', report.signature, report.signed))) continue;
+      const result = await verify([leaf]);
+      if (best === undefined || result.verdict === 'reject') best = result;
     }
+    if (best !== undefined) return best;
   }
-  return verify(own);
+  return verify([...leavesOf(named, report), ...leavesOf(kept, report)].slice(0, 1));
+}
+
+/** The certificates of the kind of key that signs the report, in an order of their own. */
+const leavesOf = (certificates: readonly Certificate[], { signingKey }: SnpReport): Certificate[] =>
+  certificates
+    .filter(({ subjectName }) => subjectName === `SEV-${signingKey}`)
+    .sort((a, b) => (a.fingerprint < b.fingerprint ? -1 : 1));
+
+/** Undefined for what is no report, which its checks say. */
+function readOrNone(parsed: Parsed<SnpReport>): SnpReport | undefined {
+  try {
+    return parsed();
+  } catch (error) {
+    if (!(error instanceof VouchError)) throw error;
+    return undefined;
+  }
 }
 
 /** Each report by itself. */
