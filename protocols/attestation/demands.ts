@@ -15,6 +15,8 @@ export const Svn = z.int().min(0).max(65_535);
 const Level = z.int().min(0).max(255);
 export const fingerprints = (most: number) => z.array(Digest).max(most);
 
+const Day = z.iso.date();
+
 const Revocation = z
   .enum(['required', 'if-present'])
   .describe('`required`: unknown revocation is a failure; `if-present`: lists count where there are any');
@@ -52,13 +54,23 @@ export const Measurement = z.union([hexOf(32), hexOf(48), Registers]);
 
 const Advisory = z.string().regex(/^INTEL-SA-\d{5}$/, 'expected an advisory such as INTEL-SA-00615');
 
+/** What Intel lists, and what its library says of a TD that only a relaunch would make up to date. */
+export const AcceptedStatus = z.enum([
+  ...TcbStatus.exclude(['Revoked']).options,
+  'TDRelaunchAdvised',
+  'TDRelaunchAdvisedConfigurationNeeded',
+]);
+
 export const IntelPolicy = z.strictObject({
   tcbStatuses: z
-    .array(TcbStatus.exclude(['Revoked']))
+    .array(AcceptedStatus)
     .min(1)
-    .max(6)
+    .max(AcceptedStatus.options.length)
     .default(['UpToDate'])
-    .describe('TCB statuses accepted, of the platform, of the TDX module and of the quoting enclave'),
+    .describe(
+      'TCB statuses accepted, of the platform, of the TDX module, of the quoting enclave, and of all together',
+    ),
+  minimumTcbDate: Day.optional().describe("least tcbDate of the platform's level, such as 2025-05-14"),
   graceDays: z
     .int()
     .min(0)

@@ -11,6 +11,7 @@ import { canonicalJson, sha256Hex, utf8 } from '../encoding.ts';
 import { VouchError } from '../errors.ts';
 import { SEALING_SUITES } from '../sealing.ts';
 import {
+  AcceptedStatus,
   type Demands,
   fingerprints,
   GpuPolicy,
@@ -25,7 +26,6 @@ import {
   TpmPolicy,
 } from './demands.ts';
 import type { Format } from './formats/format.ts';
-import { TcbStatus } from './formats/intel-collateral.ts';
 import { FORMATS, HARDWARE, PLATFORMS, type Platform } from './formats/registry.ts';
 import { SIMULATED } from './formats/simulated.ts';
 
@@ -159,7 +159,7 @@ export const BUILT_IN = {
   genuine: parseEvidencePolicy({
     version: 1,
     intel: {
-      tcbStatuses: TcbStatus.options.filter((status) => status !== 'Revoked'),
+      tcbStatuses: AcceptedStatus.options,
       septVeDisable: false,
       serviceTds: 'any',
     },

@@ -28,8 +28,8 @@ import {
 } from './intel-keys.ts';
 import type { PckPlatform } from './intel-pck.ts';
 import { type IntelQuote, isZero, teeOf } from './intel-quote.ts';
-import { checkQeIdentity, checkTcbInfo } from './intel-statements.ts';
-import { converge, type TcbLevel } from './intel-tcb.ts';
+import { checkQeIdentity, checkStatus, checkTcbInfo } from './intel-statements.ts';
+import { converge, type RelaunchStatus, type TcbLevel } from './intel-tcb.ts';
 import { checkEnclave, enclaveClaims, SGX_CHECKS } from './sgx.ts';
 import { checkTd, TDX_CHECKS, tdClaims } from './tdx.ts';
 
@@ -90,6 +90,7 @@ const required = (tee: 'sgx' | 'tdx'): string[] => [
   `${tee}.qe-identity`,
   `${tee}.qe-evaluation`,
   `${tee}.qe-tcb-level`,
+  `${tee}.tcb-status`,
   ...(tee === 'tdx' ? TDX_CHECKS : SGX_CHECKS),
 ];
 
@@ -138,10 +139,12 @@ export async function verifyIntelQuote(question: IntelQuestion): Promise<IntelRe
     crls: pickRevocationLists(collateral.crls, store.crls, question.now),
     pool: parsedOnce(() => certificatesAtHand(mergeCollateral(collateral, store), quote.pckChain)),
   };
-  const pck = await checkKeys(quote, context);
+  if (policy.intel.minimumTcbDate !== undefined) list.require([`${tee}.tcb-date`]);
+  const { pck, revoked } = await checkKeys(quote, context);
   checkPlatform(quote, pck, policy, list, tee);
-  const tcb = await checkTcbInfo(quote, pck, context);
   const qe = await checkQeIdentity(quote, context);
+  const tcb = await checkTcbInfo(quote, pck, qe.level, context);
+  checkStatus({ ...tcb, qe: qe.level }, context);
   if (collateral.crlChains.length > 0) {
     list.require([`${tee}.crl-issuer`]);
     await checkCrlIssuers(context);
@@ -151,13 +154,22 @@ export async function verifyIntelQuote(question: IntelQuestion): Promise<IntelRe
   const passed = (id: string) => result.checks.some((check) => check.id === id && check.status === 'pass');
   const signed = ['quote-signature', 'attestation-key', 'qe-report-signature', 'pck-chain'];
   if (!signed.every((name) => passed(`${tee}.${name}`))) return result;
-  // A level says something only when Intel signed it.
-  const stated = ['tcb-info-signature', 'qe-identity-signature'].every((name) => passed(`${tee}.${name}`));
+  // A level says something only when Intel signed it, by a key that it has not revoked.
+  const stated = [
+    'tcb-info-signature',
+    'qe-identity-signature',
+    'tcb-signing-chain',
+    'qe-signing-chain',
+  ].every((name) => passed(`${tee}.${name}`));
   const evaluations = [tcb.evaluationNumber, qe.evaluationNumber].flatMap((number) => number ?? []);
   const statements = stated
-    ? { levels: [tcb.platform, tcb.module, qe.level], evaluationNumber: Math.min(...evaluations) }
+    ? {
+        levels: [tcb.platform, tcb.module, qe.level],
+        relaunch: tcb.relaunch,
+        evaluationNumber: Math.min(...evaluations),
+      }
     : { levels: [] };
-  return { ...result, claims: claimsOf(quote, pck, statements) };
+  return { ...result, claims: claimsOf(quote, pck, { ...statements, revoked }) };
 }
 
 function claimsOf(
@@ -165,8 +177,15 @@ function claimsOf(
   pck: PckPlatform | undefined,
   {
     levels: [own, ...others],
+    relaunch,
     evaluationNumber,
-  }: { levels: readonly (TcbLevel | undefined)[]; evaluationNumber?: number },
+    revoked,
+  }: {
+    levels: readonly (TcbLevel | undefined)[];
+    relaunch?: RelaunchStatus | undefined;
+    evaluationNumber?: number;
+    revoked: boolean;
+  },
 ): IntelClaims {
   const { body } = quote;
   const parts = others.filter((level) => level !== undefined);
@@ -189,10 +208,14 @@ function claimsOf(
     ...(own === undefined
       ? {}
       : {
-          tcbStatus: converge(
-            own.status,
-            parts.map(({ status }) => status),
-          ),
+          // Whatever its level, a revoked platform is not up to date.
+          tcbStatus: revoked
+            ? 'Revoked'
+            : (relaunch ??
+              converge(
+                own.status,
+                parts.map(({ status }) => status),
+              )),
           tcbDate: own.date.toISOString().slice(0, 10),
         }),
     ...(evaluationNumber === undefined ? {} : { evaluationNumber }),
