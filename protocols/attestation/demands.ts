@@ -113,7 +113,16 @@ export const IntelPolicy = z.strictObject({
 });
 export type IntelPolicy = z.infer<typeof IntelPolicy>;
 
-const PLATFORM_FEATURES = ['ecc', 'rapl-disabled', 'ciphertext-hiding', 'alias-checked'] as const;
+const PLATFORM_FEATURES = [
+  'tsme',
+  'ecc',
+  'rapl-disabled',
+  'ciphertext-hiding',
+  'alias-checked',
+  'iommu-write-safe',
+  'tio',
+] as const;
+const VectorBits = z.array(z.int().min(0).max(63)).max(64).default([]);
 
 export const SnpPolicy = z.strictObject({
   minimumTcb: z
@@ -126,6 +135,18 @@ export const SnpPolicy = z.strictObject({
     })
     .prefault({})
     .describe('least security patch levels, of the reported, the committed and the launch TCB alike'),
+  tcbFloors: z
+    .enum(['bulletins', 'none'])
+    .default('bulletins')
+    .describe(
+      '`bulletins`: at least what the security bulletins of AMD call mitigated, by product and stepping',
+    ),
+  mitigations: z
+    .strictObject({ launch: VectorBits, current: VectorBits })
+    .prefault({})
+    .describe(
+      'bits of the mitigation vectors, at launch and now, that must be set; from report version 5 on',
+    ),
   minimumFirmware: z
     .string()
     .regex(/^\d{1,3}\.\d{1,3}\.\d{1,3}$/, 'expected a version such as 1.55.8')
@@ -147,7 +168,9 @@ export const SnpPolicy = z.strictObject({
     .array(z.enum(PLATFORM_FEATURES))
     .max(PLATFORM_FEATURES.length)
     .default([])
-    .describe('what the platform must have turned on; `alias-checked` answers CVE-2024-21944'),
+    .describe(
+      'what the platform must have turned on; `alias-checked` answers CVE-2024-21944, `iommu-write-safe` CVE-2023-20585',
+    ),
   revocation: Revocation.default('required'),
   chipIds: z
     .array(z.string().regex(/^(?:[0-9a-f]{16}|[0-9a-f]{128})$/, 'expected 8 or 64 bytes as lower-case hex'))

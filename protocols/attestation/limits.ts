@@ -37,6 +37,9 @@ export const MAX_DEVICES = 16;
 /** In a document: certificates of one part, and the length of each in DER. */
 export const MAX_PART_CERTIFICATES = 8;
 export const MAX_PART_CERTIFICATE_BYTES = 4 * 1024;
+/** OCSP responses that a document brings along, and the length of each: three a GPU, and what they share. */
+export const MAX_STAPLED = 40;
+export const MAX_STAPLED_BYTES = 4 * 1024;
 /** Files of collateral that a document names. */
 export const MAX_REFERENCES = 64;
 /** A document's canonical CBOR: eight GPUs of 20 KiB fit, sixteen at the limits above do not. */

@@ -152,8 +152,8 @@ export const parseEvidencePolicy = (json: unknown): EvidencePolicy => completePo
 /**
  * `genuine`: real hardware signed this, its chains and collateral are valid at the time asked about, it does not
  * debug, and its vendor lists its TCB and has not revoked it. It says nothing about known flaws, and of AMD, NVIDIA
- * and TPMs it takes evidence without CRLs. `strict`: every default of the policy, so up to date, revocation known,
- * and with nothing open.
+ * and TPMs it takes evidence whose revocation is unknown. `strict`: every default of the policy, so up to date (for AMD:
+ * by the bulletins that this version of Vouch knows), revocation known, and with nothing open.
  */
 export const BUILT_IN = {
   genuine: parseEvidencePolicy({
@@ -163,7 +163,13 @@ export const BUILT_IN = {
       septVeDisable: false,
       serviceTds: 'any',
     },
-    amd: { maximumVmpl: 3, migration: true, uncommittedFirmware: true, revocation: 'if-present' },
+    amd: {
+      tcbFloors: 'none',
+      maximumVmpl: 3,
+      migration: true,
+      uncommittedFirmware: true,
+      revocation: 'if-present',
+    },
     gpu: {
       switchEvidence: 'if-present',
       rims: 'if-present',

@@ -3,6 +3,7 @@ import { equal, hex } from '../../encoding.ts';
 import type { Recorder } from '../checklist.ts';
 import { type Demands, measurementAccepted, type SnpPolicy } from '../demands.ts';
 import type { AmdProduct } from '../roots/amd.ts';
+import { floorsOf, SNP_FLOORS_DATE } from './sev-snp-floors.ts';
 import { type SnpReport, type SnpTcb, TCB_COMPONENTS, tcbOf } from './sev-snp-report.ts';
 
 /** What a policy may demand of a report that holds. */
@@ -37,6 +38,8 @@ function checkTcb(report: SnpReport, product: AmdProduct, policy: SnpPolicy, rec
     'policy-rejected',
     faults.length === 0 ? minimum : `${faults.join(', ')}, but ${minimum} demanded`,
   );
+  checkFloors(report, product, policy, versions, record);
+  checkMitigations(report, policy, record);
   const committed =
     report.currentVersion === report.committedVersion && equal(report.currentTcb, report.committedTcb);
   const { minimumFirmware: least } = policy;
@@ -51,13 +54,59 @@ function checkTcb(report: SnpReport, product: AmdProduct, policy: SnpPolicy, rec
   );
 }
 
+/** What AMD's bulletins call mitigated. */
+function checkFloors(
+  report: SnpReport,
+  product: AmdProduct,
+  { tcbFloors }: SnpPolicy,
+  versions: Readonly<Record<string, Uint8Array>>,
+  record: Recorder,
+): void {
+  if (tcbFloors === 'none') return;
+  const floors = floorsOf(product, report);
+  const below = Object.entries(versions).flatMap(([name, bytes]) => {
+    const tcb = tcbOf(product, bytes);
+    return TCB_COMPONENTS.filter((component) => (tcb[component] ?? 0) < (floors[component] ?? 0)).map(
+      (component) => `${name} ${component} ${tcb[component] ?? 0}`,
+    );
+  });
+  const bulletins = `what AMD's bulletins up to ${SNP_FLOORS_DATE} call mitigated on ${product}: ${describeTcb(floors)}`;
+  record(
+    'snp.tcb-floor',
+    below.length === 0,
+    'policy-rejected',
+    below.length === 0 ? `at least ${bulletins}` : `${below.join(', ')} is below ${bulletins}`,
+  );
+}
+
+function checkMitigations({ mitigations, version }: SnpReport, policy: SnpPolicy, record: Recorder): void {
+  const { launch, current } = policy.mitigations;
+  if (launch.length + current.length === 0) return;
+  if (mitigations === undefined) {
+    record('snp.mitigations', false, 'policy-rejected', `a report of version ${version} states none`);
+    return;
+  }
+  const missing = (vector: bigint, bits: readonly number[]) =>
+    bits.filter((bit) => ((vector >> BigInt(bit)) & 1n) === 0n);
+  const faults = [
+    ...missing(mitigations.launch, launch).map((bit) => `launch bit ${bit}`),
+    ...missing(mitigations.current, current).map((bit) => `current bit ${bit}`),
+  ];
+  const found = `launch 0x${mitigations.launch.toString(16)}, current 0x${mitigations.current.toString(16)}`;
+  const detail = faults.length === 0 ? found : `${found}; not set: ${faults.join(', ')}`;
+  record('snp.mitigations', faults.length === 0, 'policy-rejected', detail);
+}
+
 /** Bits of PLATFORM_INFO; what new firmware adds means nothing here. */
 const SMT = 0n;
 const FEATURES: Readonly<Record<SnpPolicy['platformFeatures'][number], bigint>> = {
+  tsme: 1n,
   ecc: 2n,
   'rapl-disabled': 3n,
   'ciphertext-hiding': 4n,
   'alias-checked': 5n,
+  'iommu-write-safe': 6n,
+  tio: 7n,
 };
 
 function checkPlatform({ platformInfo }: SnpReport, policy: SnpPolicy, record: Recorder): void {

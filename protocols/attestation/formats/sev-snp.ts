@@ -55,6 +55,10 @@ export interface SnpClaims {
   readonly provider?: string;
   readonly tcb: Readonly<Record<'reported' | 'committed' | 'launch' | 'current', SnpTcb>>;
   readonly firmware: string;
+  /** vectors of mitigations at launch and now; from version 5 */
+  readonly mitigations?: Readonly<Record<'launch' | 'current', string>>;
+  readonly reportId: string;
+  readonly reportIdMa: string;
 }
 
 export interface SnpResult {
@@ -168,6 +172,8 @@ function checkCertificate(
 
 const chipIdBytes = (product: AmdProduct): number => (product === 'Turin' ? 8 : 64);
 
+const vector = (bits: bigint): string => bits.toString(16).padStart(16, '0');
+
 function claimsOf(report: SnpReport, { product, chipId, provider }: Endorsement): SnpClaims {
   return {
     platform: 'sev-snp',
@@ -178,7 +184,7 @@ function claimsOf(report: SnpReport, { product, chipId, provider }: Endorsement)
     vmpl: report.vmpl,
     debug: report.policy.debug,
     guestPolicy: report.policy,
-    platformInfo: report.platformInfo.toString(16).padStart(16, '0'),
+    platformInfo: vector(report.platformInfo),
     signingKey: report.signingKey,
     ...(chipId === undefined ? {} : { chipId: hex(chipId) }),
     ...(provider === undefined ? {} : { provider }),
@@ -189,6 +195,16 @@ function claimsOf(report: SnpReport, { product, chipId, provider }: Endorsement)
       current: tcbOf(product, report.currentTcb),
     },
     firmware: report.currentVersion,
+    ...(report.mitigations === undefined
+      ? {}
+      : {
+          mitigations: {
+            launch: vector(report.mitigations.launch),
+            current: vector(report.mitigations.current),
+          },
+        }),
+    reportId: hex(report.reportId),
+    reportIdMa: hex(report.reportIdMa),
   };
 }
 
