@@ -97,11 +97,16 @@ export const ocspOf = ({
   ),
 ];
 
-/** PCR values of all files. */
+/** PCR values of all files; of two that contradict each other, which is a failure of its own, always the same one. */
 export function pcrsOf({ pcrs }: Collateral): PcrValues {
   const merged = new Map<PcrBank, Map<number, Uint8Array>>();
   for (const [bank, values] of pcrs.flatMap((file) => [...file])) {
-    merged.set(bank, new Map([...(merged.get(bank) ?? []), ...values]));
+    const known = merged.get(bank) ?? new Map<number, Uint8Array>();
+    merged.set(bank, known);
+    for (const [index, value] of values) {
+      const before = known.get(index);
+      if (before === undefined || hex(value) < hex(before)) known.set(index, value);
+    }
   }
   return merged;
 }

@@ -17,6 +17,19 @@ export const fingerprints = (most: number) => z.array(Digest).max(most);
 
 const Day = z.iso.date();
 
+/** A bit field whole, or its bits under a mask; hex as claims print it, which is the order of its bytes. */
+const bitsOf = (bytes: number) =>
+  z.union([
+    hexOf(bytes),
+    z
+      .strictObject({ mask: hexOf(bytes), value: hexOf(bytes) })
+      .refine(
+        ({ mask, value }) => (BigInt(`0x${value}`) & ~BigInt(`0x${mask}`)) === 0n,
+        'expected a value under its mask',
+      ),
+  ]);
+export type BitDemand = z.infer<ReturnType<typeof bitsOf>>;
+
 const Revocation = z
   .enum(['required', 'if-present'])
   .describe('`required`: unknown revocation is a failure; `if-present`: lists count where there are any');
@@ -28,6 +41,8 @@ const Registers = z
     mrsigner: hexOf(32),
     isvProdId: Svn,
     minimumIsvSvn: Svn,
+    configId: hexOf(64),
+    minimumConfigSvn: Svn,
     rtmr0: hexOf(48),
     rtmr1: hexOf(48),
     rtmr2: hexOf(48),
@@ -100,6 +115,10 @@ export const IntelPolicy = z.strictObject({
     .boolean()
     .default(true)
     .describe('TDX: must SEPT_VE_DISABLE be set? Without it the host can inject #VE'),
+  tdAttributes: bitsOf(8).optional().describe('TDX: TDATTRIBUTES accepted, whole or under a mask'),
+  xfam: bitsOf(8).optional().describe('TDX: XFAM accepted, whole or under a mask'),
+  sgxAttributes: bitsOf(8).optional().describe('SGX: flags of ATTRIBUTES accepted, whole or under a mask'),
+  sgxXfrm: bitsOf(8).optional().describe('SGX: XFRM accepted, whole or under a mask'),
   serviceTds: z
     .union([z.literal('any'), z.array(hexOf(48)).max(64)])
     .default([])
@@ -123,6 +142,23 @@ const PLATFORM_FEATURES = [
   'tio',
 ] as const;
 const VectorBits = z.array(z.int().min(0).max(63)).max(64).default([]);
+
+/** What a guest's own policy, which the firmware enforces, must say; what is not named may be anything. */
+const GuestPolicy = z.strictObject({
+  minimumAbi: z
+    .string()
+    .regex(/^\d{1,3}\.\d{1,3}$/, 'expected a version such as 1.55')
+    .optional(),
+  smt: z.boolean().optional(),
+  singleSocket: z.boolean().optional(),
+  cxl: z.boolean().optional(),
+  aes256Xts: z.boolean().optional(),
+  raplDisabled: z.boolean().optional(),
+  ciphertextHiding: z.boolean().optional(),
+  pageSwapDisabled: z.boolean().optional(),
+});
+const KeyDigests = z.array(hexOf(48)).min(1).max(64).optional();
+const ReportIds = z.array(hexOf(32)).min(1).max(4096).optional();
 
 export const SnpPolicy = z.strictObject({
   minimumTcb: z
@@ -164,6 +200,17 @@ export const SnpPolicy = z.strictObject({
     .default(false)
     .describe('may firmware run that is not committed to, so can still roll back?'),
   smt: z.boolean().default(true).describe('may the host run two threads on a core?'),
+  guestPolicy: GuestPolicy.prefault({}).describe("what the guest's own policy must say, each flag exactly"),
+  idBlock: z
+    .enum(['required', 'any'])
+    .default('any')
+    .describe('must the guest be launched with an ID block, which its builder signs?'),
+  idKeys: KeyDigests.describe(
+    'ID keys trusted, by digest: one of these, or an author key below, must have signed',
+  ),
+  authorKeys: KeyDigests.describe('author keys trusted, by digest'),
+  reportIds: ReportIds.describe('guests accepted, by REPORT_ID'),
+  reportIdMas: ReportIds.describe('migration agents accepted, by REPORT_ID_MA'),
   platformFeatures: z
     .array(z.enum(PLATFORM_FEATURES))
     .max(PLATFORM_FEATURES.length)

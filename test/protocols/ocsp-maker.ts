@@ -51,9 +51,9 @@ export interface OcspOptions {
   readonly producedAt?: Date;
   readonly nonce?: Uint8Array;
   /** who signs; default: a new responder that the issuer certifies */
-  readonly by?: Maker;
+  readonly by?: Maker | undefined;
   /** DER of the certificates that come along; default: the new responder's */
-  readonly certificates?: readonly Uint8Array[];
+  readonly certificates?: readonly Uint8Array[] | undefined;
   readonly responderExtensions?: readonly Extension[];
   readonly responderDates?: { readonly notBefore?: Date; readonly notAfter?: Date };
   readonly responderIssuer?: Maker;

@@ -12,12 +12,19 @@ import { hex } from '../../encoding.ts';
 import { chainCheckIds } from '../chain.ts';
 import { type Check, createChecklist, type Verdict } from '../checklist.ts';
 import type { Demands } from '../demands.ts';
+import {
+  ENCLAVE_DEMANDS,
+  type EnclaveQuoteClaims,
+  intelDemands,
+  judgeIntelClaims,
+  TD_DEMANDS,
+  type TdQuoteClaims,
+} from '../judgement/intel.ts';
 import { type Parsed, parsedOnce } from '../parsed.ts';
 import { rememberSignatures, type SignatureVerifier } from '../signature.ts';
 import { checkEventLog, EVENT_LOG_CHECKS } from './eventlog.ts';
 import type { Part, Piece, Question } from './format.ts';
 import { type IntelCollateral, mergeCollateral, NO_COLLATERAL } from './intel-collateral.ts';
-import { checkDemands, checkPlatform } from './intel-demands.ts';
 import {
   asEvidence,
   certificatesAtHand,
@@ -30,8 +37,8 @@ import type { PckPlatform } from './intel-pck.ts';
 import { type IntelQuote, isZero, teeOf } from './intel-quote.ts';
 import { checkQeIdentity, checkStatus, checkTcbInfo } from './intel-statements.ts';
 import { converge, type RelaunchStatus, type TcbLevel } from './intel-tcb.ts';
-import { checkEnclave, enclaveClaims, SGX_CHECKS } from './sgx.ts';
-import { checkTd, TDX_CHECKS, tdClaims } from './tdx.ts';
+import { checkReserved as checkReservedOfEnclave, enclaveClaims } from './sgx.ts';
+import { checkReserved as checkReservedOfTd, tdClaims } from './tdx.ts';
 
 /** SHA-256 of the certificate "Intel SGX Root CA". */
 export const INTEL_ROOT = '44a0196b2b99f889b8e149e95b807a350e7424964399e885a7cbb8ccfab674d3';
@@ -54,12 +61,8 @@ export interface IntelQuestion {
   readonly verify?: SignatureVerifier;
 }
 
-export type IntelClaims = {
-  readonly platform: 'sgx' | 'tdx';
-  readonly hardware: true;
-  readonly measurement: string;
-  readonly debug: boolean;
-} & Readonly<Record<string, unknown>>;
+export type IntelClaims = (TdQuoteClaims | EnclaveQuoteClaims) &
+  Readonly<Record<string, unknown>> & { readonly hardware: true };
 
 export interface IntelReport {
   readonly verdict: Verdict;
@@ -91,7 +94,8 @@ const required = (tee: 'sgx' | 'tdx'): string[] => [
   `${tee}.qe-evaluation`,
   `${tee}.qe-tcb-level`,
   `${tee}.tcb-status`,
-  ...(tee === 'tdx' ? TDX_CHECKS : SGX_CHECKS),
+  `${tee}.reserved-bits`,
+  ...(tee === 'tdx' ? TD_DEMANDS : ENCLAVE_DEMANDS),
 ];
 
 /** Never throws for what quote and collateral hold: that is a failed check. */
@@ -120,13 +124,13 @@ export async function verifyIntelQuote(question: IntelQuestion): Promise<IntelRe
     'policy-rejected',
     `the policy accepts ${policy.platforms.join(', ')}`,
   );
-  if (quote.body.tee === 'tdx') checkTd(quote.body.report, policy, record);
-  else checkEnclave(quote.body.report, policy, record);
+  if (quote.body.tee === 'tdx') checkReservedOfTd(quote.body.report, record);
+  else checkReservedOfEnclave(quote.body.report, record);
   if (question.eventLog !== undefined && quote.body.tee === 'tdx') {
     list.require(EVENT_LOG_CHECKS);
     checkEventLog(question.eventLog, quote.body.report, record);
   }
-  checkDemands(quote, policy, list, tee);
+  list.require(intelDemands(tee, policy));
 
   const store = question.store ?? NO_COLLATERAL;
   const context: IntelContext = {
@@ -141,7 +145,6 @@ export async function verifyIntelQuote(question: IntelQuestion): Promise<IntelRe
   };
   if (policy.intel.minimumTcbDate !== undefined) list.require([`${tee}.tcb-date`]);
   const { pck, revoked } = await checkKeys(quote, context);
-  checkPlatform(quote, pck, policy, list, tee);
   const qe = await checkQeIdentity(quote, context);
   const tcb = await checkTcbInfo(quote, pck, qe.level, context);
   checkStatus({ ...tcb, qe: qe.level }, context);
@@ -169,7 +172,9 @@ export async function verifyIntelQuote(question: IntelQuestion): Promise<IntelRe
         evaluationNumber: Math.min(...evaluations),
       }
     : { levels: [] };
-  return { ...result, claims: claimsOf(quote, pck, { ...statements, revoked }) };
+  const claims = claimsOf(quote, pck, { ...statements, revoked });
+  judgeIntelClaims(claims, policy, list);
+  return { ...list.result(''), claims };
 }
 
 function claimsOf(
@@ -191,11 +196,12 @@ function claimsOf(
   const parts = others.filter((level) => level !== undefined);
   const advisories = [...(own?.advisories ?? []), ...parts.flatMap((level) => level.advisories)];
   return {
-    platform: body.tee,
+    ...(body.tee === 'tdx'
+      ? { platform: body.tee, ...tdClaims(body.report) }
+      : { platform: body.tee, ...enclaveClaims(body.report) }),
     hardware: true,
     quoteVersion: quote.version,
     qeIsvSvn: quote.qeReport.isvSvn,
-    ...(body.tee === 'tdx' ? tdClaims(body.report) : enclaveClaims(body.report)),
     ...(pck === undefined
       ? {}
       : {

@@ -257,6 +257,12 @@ export function tcbOf(product: AmdProduct, bytes: Uint8Array): SnpTcb {
   return Object.fromEntries(layout.map(([component, at]) => [component, bytes[at]!]));
 }
 
+/** Patch levels, for people. */
+export const describeTcb = (tcb: SnpTcb): string =>
+  TCB_COMPONENTS.flatMap((component) =>
+    tcb[component] === undefined ? [] : `${component} ${tcb[component]}`,
+  ).join(' ');
+
 /** What a host hands out with a report (GHCB specification 56421, section 4.1.8.1): GUID -> what it names. */
 const TABLE_GUIDS: Readonly<Record<string, 'certificate' | 'crl'>> = {
   // VCEK, VLEK, ASK, ARK

@@ -1,7 +1,7 @@
 /**
  * Verifies SEV-SNP attestation reports: the report's signature, the chain VCEK or VLEK -> ASK or ASVK -> ARK, and
  * that certificate and report speak of the same product, chip and TCB (AMD 56860 and 57230); what a policy demands is
- * sev-snp-demands.ts's matter. Pure: clock, certificates and CRLs are arguments.
+ * judgement/amd.ts's matter. Pure: clock, certificates and CRLs are arguments.
  *
  * Not guaranteed: that the chip was not opened, that the measured code is good, and, for a VLEK, which chip it was.
  */
@@ -11,13 +11,14 @@ import type { Certificate, RevocationList } from '../certificate.ts';
 import { chainCheckIds, recordChain, verifyChain } from '../chain.ts';
 import { attempting, type Check, createChecklist, type Recorder, type Verdict } from '../checklist.ts';
 import { certificatesOf, crlsOf } from '../collateral.ts';
+import { judgeSnpClaims, SNP_DEMANDS, type SnpDemands } from '../judgement/amd.ts';
 import type { Parsed } from '../parsed.ts';
 import { AMD_ROOTS, type AmdProduct } from '../roots/amd.ts';
 import { verifyEcdsa } from '../signature.ts';
 import { type Part, type Piece, type Question, withPlatform } from './format.ts';
-import { checkDemands, describeTcb, registersOf, type SnpDemands } from './sev-snp-demands.ts';
+import type { SnpClaims } from './sev-snp-claims.ts';
 import { type Endorsement, endorsementOf, issuerOf } from './sev-snp-endorsement.ts';
-import { productOf, type SnpReport, type SnpTcb, tcbOf } from './sev-snp-report.ts';
+import { describeTcb, productOf, type SnpReport, tcbOf } from './sev-snp-report.ts';
 
 export interface SnpQuestion {
   /** as the firmware returned it */
@@ -29,36 +30,6 @@ export interface SnpQuestion {
   readonly now: Date;
   /** fingerprint of a root -> its product; AMD's own unless others are to be trusted */
   readonly roots?: ReadonlyMap<string, AmdProduct> | undefined;
-}
-
-/** What a report says. Bytes are lower-case hex. */
-export interface SnpClaims {
-  readonly platform: 'sev-snp';
-  readonly product: AmdProduct;
-  readonly reportVersion: number;
-  readonly measurement: string;
-  readonly reportData: string;
-  readonly hostData: string;
-  readonly familyId: string;
-  readonly imageId: string;
-  readonly idKeyDigest: string;
-  readonly authorKeyDigest: string;
-  readonly guestSvn: number;
-  readonly vmpl: number;
-  readonly debug: boolean;
-  readonly guestPolicy: SnpReport['policy'];
-  readonly platformInfo: string;
-  readonly signingKey: 'VCEK' | 'VLEK' | 'none';
-  /** absent where the signing key names no chip */
-  readonly chipId?: string;
-  /** the provider that a VLEK was made for */
-  readonly provider?: string;
-  readonly tcb: Readonly<Record<'reported' | 'committed' | 'launch' | 'current', SnpTcb>>;
-  readonly firmware: string;
-  /** vectors of mitigations at launch and now; from version 5 */
-  readonly mitigations?: Readonly<Record<'launch' | 'current', string>>;
-  readonly reportId: string;
-  readonly reportIdMa: string;
 }
 
 export interface SnpResult {
@@ -77,12 +48,7 @@ const REQUIRED = [
   'snp.signature',
   'snp.chip-id',
   'snp.tcb',
-  'snp.minimum-tcb',
-  'snp.firmware',
-  'snp.debug',
-  'snp.migration',
-  'snp.vmpl',
-  'snp.platform',
+  ...SNP_DEMANDS,
 ] as const;
 
 /** Verifies a report. Never throws for what the evidence holds: that is a failed check. */
@@ -125,9 +91,10 @@ export async function verifySnp(question: SnpQuestion): Promise<SnpResult> {
     const signed = await verifyEcdsa(certificate.key, 'SHA-384', report.signature, report.signed);
     record('snp.signature', signed, 'signature-rejected', signed ? 'by that key' : 'not by that key');
     checkCertificate(report, endorsement, root, record);
-    checkDemands(report, endorsement.product, policy, record);
     if (signed && root !== undefined) {
-      return { ...list.result(''), claims: claimsOf(report, endorsement) };
+      const claims = claimsOf(report, endorsement);
+      judgeSnpClaims(claims, policy, record);
+      return { ...list.result(''), claims };
     }
   }
   return list.result('');
@@ -179,8 +146,16 @@ function claimsOf(report: SnpReport, { product, chipId, provider }: Endorsement)
     platform: 'sev-snp',
     product,
     reportVersion: report.version,
-    ...registersOf(report),
+    ...(report.cpuid === undefined ? {} : { cpuid: report.cpuid }),
+    measurement: hex(report.measurement),
     reportData: hex(report.reportData),
+    hostData: hex(report.hostData),
+    familyId: hex(report.familyId),
+    imageId: hex(report.imageId),
+    idKeyDigest: hex(report.idKeyDigest),
+    authorKeyDigest: hex(report.authorKeyDigest),
+    authorKeyEnabled: report.authorKeyEnabled,
+    guestSvn: report.guestSvn,
     vmpl: report.vmpl,
     debug: report.policy.debug,
     guestPolicy: report.policy,
@@ -195,6 +170,7 @@ function claimsOf(report: SnpReport, { product, chipId, provider }: Endorsement)
       current: tcbOf(product, report.currentTcb),
     },
     firmware: report.currentVersion,
+    committedFirmware: report.committedVersion,
     ...(report.mitigations === undefined
       ? {}
       : {

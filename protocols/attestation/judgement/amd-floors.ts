@@ -11,8 +11,8 @@
  * need the host's system software too and show in mitigation vectors, which a policy may demand, and a memory module that
  * lies (AMD-SB-3015) shows in ALIAS_CHECK_COMPLETE, which is a demand of its own.
  */
+import type { SnpReport, SnpTcb } from '../formats/sev-snp-report.ts';
 import type { AmdProduct } from '../roots/amd.ts';
-import type { SnpReport, SnpTcb } from './sev-snp-report.ts';
 
 /** The day up to which bulletins were looked at. */
 export const SNP_FLOORS_DATE = '2026-10-05';
