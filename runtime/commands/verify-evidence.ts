@@ -20,7 +20,7 @@ const declared = (command: Command) =>
   judging(command)
     .argument(
       '<files...>',
-      'the evidence and what belongs to it (certificates, keys, CRLs, TCB info, manifests, event log, PCR values), in any order',
+      'the evidence and what belongs to it (certificates, keys, CRLs, OCSP responses, TCB info, manifests, event log, PCR values), in any order; docs/EVIDENCE.md says what to bring for which platform',
     )
     .option('--policy <name>', 'what it has to satisfy: genuine, strict, or a file', 'strict')
     .option('--json', 'print {verdict, checks, claims, notChecked} as JSON', false);

@@ -25,6 +25,7 @@ import { attested } from './attested.ts';
 import { maker } from './certificate-maker.ts';
 import { gpu, report, rim, rimSigner, switchFields, vendor } from './gpu-maker.ts';
 import { intelCase } from './intel-platform.ts';
+import { ocsp } from './ocsp-maker.ts';
 import { arkCrl, arkDer, snpReport, vcekDer } from './snp-maker.ts';
 import { attest, ecdsaSignature, hyperEnclave, PCR_JSON, PCR_TEXT } from './tpm-maker.ts';
 
@@ -75,6 +76,7 @@ const OTHERS: readonly (readonly [name: string, bytes: Uint8Array])[] = [
   ['sev-snp-certificates', table],
   ['tpm-signature', await ecdsaSignature(await maker('AK'), tpmQuote)],
   ['rim', await rim(await rimSigner())],
+  ['ocsp', await ocsp(await maker('CA'), 3)],
   ['crl', arkCrl],
   ['certificates', arkDer],
   ['certificates', concat(arkDer, vcekDer)],
@@ -83,6 +85,7 @@ const OTHERS: readonly (readonly [name: string, bytes: Uint8Array])[] = [
   ['json', utf8('{"tcbInfo":{},"signature":"00"}')],
   ['pem', pem('CERTIFICATE', arkDer)],
   ['pem', pem('X509 CRL', arkCrl)],
+  ['pem', pem('OCSP RESPONSE', await ocsp(await maker('CA'), 3))],
 ];
 
 test('every row recognises its own sample, and no other row does, as bytes, hex and base64', () => {
@@ -205,7 +208,7 @@ test('evidence of a format that no row names is a defect, never passed over', as
   }
 });
 
-test('nothing but the formats themselves asks for the name of one', () => {
+test('nothing but the formats themselves and what a policy wants of each asks for the name of one', () => {
   // What travels in a container is named there; a TD's own demands are explained among those of Intel.
   const allowed: Readonly<Record<string, readonly string[]>> = {
     'protocols/attestation/evidence-files.ts': ['sev-snp', 'nvidia-gpu', 'nvidia-switch'],
@@ -213,7 +216,9 @@ test('nothing but the formats themselves asks for the name of one', () => {
     'runtime/attest/collateral.ts': [],
   };
   const outside = projectFiles().filter(
-    (path) => /^protocols\/(?!attestation\/formats\/).*\.ts$/.test(path) || Object.hasOwn(allowed, path),
+    (path) =>
+      /^protocols\/(?!attestation\/(?:formats|judgement)\/).*\.ts$/.test(path) ||
+      Object.hasOwn(allowed, path),
   );
   assert.ok(outside.length > 20);
   for (const path of outside) {

@@ -205,8 +205,6 @@ export function checkEventLog(bytes: Uint8Array, { rtmrs }: TdReport, record: Re
     'evidence-rejected',
     wrong.length === 0
       ? 'RTMR0 to RTMR3 are as the log says'
-      : wrong.map((i) => `RTMR${i} is ${short(rtmrs[i]!)}, the log says ${short(replayed[i]!)}`).join('; '),
+      : wrong.map((i) => `RTMR${i} is ${hex(rtmrs[i]!)}, the log says ${hex(replayed[i]!)}`).join('; '),
   );
 }
-
-const short = (bytes: Uint8Array): string => hex(bytes).slice(0, 16);

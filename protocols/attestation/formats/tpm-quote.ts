@@ -8,8 +8,9 @@
 import { concat, equal, fromHex, hex, sha256Hex } from '../../encoding.ts';
 import type { Certificate, RevocationList } from '../certificate.ts';
 import { attempting, type Check, createChecklist, type Verdict } from '../checklist.ts';
-import { certificatesOf, crlsOf, pcrsOf } from '../collateral.ts';
+import { certificatesOf, crlsOf, ocspOf, pcrsOf } from '../collateral.ts';
 import type { PcrBank, TpmPolicy } from '../demands.ts';
+import type { OcspResponse } from '../ocsp.ts';
 import type { Parsed } from '../parsed.ts';
 import {
   COORDINATE_BYTES,
@@ -20,7 +21,7 @@ import {
   verifyRsa,
 } from '../signature.ts';
 import { sm2Digest, verifySm2 } from '../sm2.ts';
-import { type AttestationKey, attestationKeys, checkSigner } from './attestation-key.ts';
+import { type AttestationKey, attestationKeys, checkSigner, pickSigner } from './attestation-key.ts';
 import { type Part, type Piece, type Question, withPlatform } from './format.ts';
 import type { TpmAttest, TpmSignature } from './tpm-attest.ts';
 import { BANK_BYTES, checkPcrs, type PcrValues, pcrDigest, quotedValues } from './tpm-pcrs.ts';
@@ -43,6 +44,7 @@ export interface TpmQuestion {
   /** what the verifier asked with; without it nothing is accepted */
   readonly nonce?: Uint8Array | undefined;
   readonly crls?: readonly Parsed<RevocationList>[] | undefined;
+  readonly ocsp?: readonly Parsed<OcspResponse>[] | undefined;
   readonly now: Date;
 }
 
@@ -78,7 +80,7 @@ const REQUIRED = [
 
 /** Never throws for what the evidence holds: that is a failed check. */
 export async function verifyTpm(question: TpmQuestion): Promise<TpmResult> {
-  const { policy, nonce, now, crls } = question;
+  const { policy, nonce, now, crls, ocsp } = question;
   const list = createChecklist(REQUIRED);
   const { record } = list;
   const attempt = attempting(record);
@@ -92,18 +94,19 @@ export async function verifyTpm(question: TpmQuestion): Promise<TpmResult> {
   );
   if (attest === undefined || signature === undefined) return list.result('');
 
-  const signer = await signerOf(attest.bytes, signature, question);
+  const trust = { ...policy, crls, ocsp, now };
+  const signer = await pickSigner(await signersOf(attest.bytes, signature, question), trust);
   record(
     'tpm.signature',
     signer !== undefined,
     'signature-rejected',
     signer === undefined ? 'by none of the keys at hand' : `by ${signer.name}`,
   );
-  if (signer !== undefined) await checkSigner(signer, { ...policy, crls, now }, 'tpm', list);
+  if (signer !== undefined) await checkSigner(signer, trust, 'tpm', list);
   if (nonce !== undefined) {
     const fresh = equal(nonce, attest.extraData);
-    const answered = hex(attest.extraData).slice(0, 16);
-    const detail = fresh ? answered : `expected ${hex(nonce).slice(0, 16)}, got ${answered || 'none'}`;
+    const answered = hex(attest.extraData);
+    const detail = fresh ? answered.slice(0, 16) : `expected ${hex(nonce)}, got ${answered || 'none'}`;
     record('tpm.nonce', fresh, 'evidence-rejected', detail);
   }
   const values = quotedValues(attest, question.pcrs);
@@ -143,15 +146,16 @@ export async function verifyTpm(question: TpmQuestion): Promise<TpmResult> {
   };
 }
 
-async function signerOf(
+async function signersOf(
   data: Uint8Array,
   signature: TpmSignature,
   { certificates, keys }: TpmQuestion,
-): Promise<AttestationKey | undefined> {
+): Promise<AttestationKey[]> {
+  const found: AttestationKey[] = [];
   for (const candidate of attestationKeys(certificates, keys)) {
-    if (await signed(candidate.key, signature, data)) return candidate;
+    if (await signed(candidate.key, signature, data)) found.push(candidate);
   }
-  return undefined;
+  return found;
 }
 
 async function signed(
@@ -205,6 +209,7 @@ export async function judgeTpm(quotes: readonly Piece<TpmAttest>[], question: Qu
     policy: policy.tpm,
     nonce: nonce === undefined ? undefined : fromHex(nonce),
     crls: crlsOf('other', question),
+    ocsp: ocspOf(question),
     now,
   });
   return [withPlatform(result, 'tpm', 'tpm', policy)];

@@ -48,6 +48,7 @@ vouch verify proof.json --test-set FILE                  # a proof, and the rows
 vouch verify QUOTE COLLATERAL... --at TIME               # raw evidence: SEV-SNP, TDX, SGX, NVIDIA GPU, TPM 2.0
 vouch evidence --nonce HEX                               # what this host can attest to: its TEE, or SIMULATED
 vouch collateral add FILE...                             # keep collateral, by digest
+vouch collateral fetch EVIDENCE MANIFEST...              # ask vendors what they have revoked, and keep it
 vouch policy init QUOTE COLLATERAL... --out FILE         # a strict policy that this evidence meets
 vouch policy explain FILE                                # what it accepts, in plain words
 vouch groth16 prove KEY.zkey WITNESS.wtns                # and fullprove, verify: as snarkjs's g16p, g16f, g16v
@@ -58,8 +59,8 @@ vouch wtns calculate CIRCUIT.wasm INPUT.json             # and check; vouch r1cs
 vouch zkey verify C.r1cs FILE.ptau KEY.zkey              # the whole key, against circuit and powers of tau
 \`\`\`
 
-- Evidence files are recognised by content, in any order. \`--policy\` takes \`genuine\`, \`strict\` or a file everywhere; a policy
-  is one JSON file ([policy.schema.json](policy.schema.json)). A required check that could not be made is a failure.
+- Evidence files are recognised by content, in any order: [EVIDENCE.md](EVIDENCE.md) has a table of platforms.
+  \`--policy\` takes \`genuine\`, \`strict\` or a file everywhere; a policy is one JSON file ([policy.schema.json](policy.schema.json)). A required check that could not be made is a failure.
 - \`--vendor\` takes a public key or fingerprint as \`vendor show\` prints them. Without it the vendor seen first under a model's
   name is remembered in \`.vouch/vendors.json\`; another one is refused until \`--vendor\` names it.
 - \`infer\` keeps each decision in \`.vouch/receipts\` or \`--receipts\`, mode 0600: \`<id>.cose\` the receipt, \`<id>.json\` application,
