@@ -31,12 +31,17 @@ export interface ChainQuestion {
   readonly crls?: readonly Parsed<RevocationList>[] | undefined;
   /**
    * `required`: every certificate whose issuer may sign CRLs must be covered by a current one.
+   * `where-named`: every certificate that names where its CRL is (section 4.2.1.13) must be covered.
    * `if-present` (default): only the CRLs at hand count; these must be genuine and current all the same.
    */
-  readonly revocation?: 'required' | 'if-present' | undefined;
+  readonly revocation?: RevocationMode | undefined;
+  /** when CRLs have to be current; default `now` */
+  readonly revokedBy?: Date | undefined;
   /** remembers what several chains of one judgement share */
   readonly verify?: SignatureVerifier | undefined;
 }
+
+export type RevocationMode = 'required' | 'where-named' | 'if-present';
 
 /** What was checked, in order; a check that an earlier one prevented is `skipped`. */
 export const CHAIN_CHECKS = ['certificates', 'path', 'dates', 'constraints', 'revocation'] as const;
@@ -101,7 +106,10 @@ export async function verifyChain(question: ChainQuestion): Promise<ChainReport>
     `valid on ${day(now)}`,
   );
   record('constraints', constraintFault(path), 'each issuer may sign, path lengths hold');
-  record('revocation', ...(await checkRevocation(path, lists, revocation, now, verify)));
+  record(
+    'revocation',
+    ...(await checkRevocation(path, lists, revocation, question.revokedBy ?? now, verify)),
+  );
   return report(path);
 }
 
@@ -176,6 +184,7 @@ function dateFault({ subjectName, notBefore, notAfter }: Certificate, now: Date)
   return undefined;
 }
 
+const CRL_DISTRIBUTION_POINTS = '2.5.29.31';
 /** Extensions that are handled here; any other one that is critical stops a chain (section 4.2). */
 const HANDLED = ['2.5.29.15', '2.5.29.19'];
 
@@ -204,7 +213,7 @@ function constraintFault(path: readonly Certificate[]): string | undefined {
 async function checkRevocation(
   path: readonly Certificate[],
   lists: readonly RevocationList[],
-  mode: 'required' | 'if-present',
+  mode: RevocationMode,
   now: Date,
   verify: SignatureVerifier,
 ): Promise<[string | undefined, string]> {
@@ -229,7 +238,8 @@ async function checkRevocation(
       } else current = true;
     }
     if (!current && stale !== undefined) return [stale, ''];
-    if (!current && mode === 'required')
+    const named = certificate.extensions.has(CRL_DISTRIBUTION_POINTS);
+    if (!current && (mode === 'required' || (mode === 'where-named' && named)))
       return [`no CRL of ${issuer.subjectName}: revocation is unknown`, ''];
     if (current) covered += 1;
   }

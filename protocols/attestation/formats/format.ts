@@ -60,6 +60,7 @@ export interface VendorRoots {
   /** -> the product whose root it is */
   readonly amd?: ReadonlyMap<string, AmdProduct> | undefined;
   readonly gpu?: { readonly device: readonly string[]; readonly rim: readonly string[] } | undefined;
+  readonly nitro?: readonly string[] | undefined;
 }
 
 /** What a guest says of its GPUs; as good as the guest's own evidence. */
