@@ -4,6 +4,7 @@
  * current is decided for each piece of evidence anew.
  */
 import type { Certificate, RevocationList } from './certificate.ts';
+import type { RuntimeData } from './formats/azure-hcl.ts';
 import { type IntelCollateral, NO_COLLATERAL } from './formats/intel-collateral.ts';
 import type { Rim } from './formats/rim.ts';
 import type { TpmSignature } from './formats/tpm-attest.ts';
@@ -29,6 +30,8 @@ export interface Collateral {
   readonly intel: IntelCollateral;
   /** reference integrity manifests */
   readonly manifests: readonly Manifest[];
+  /** what CPUs of Azure's VMs bind, their vTPMs' keys among it */
+  readonly runtimes: readonly RuntimeData[];
   /** lower-case hex SHA-256 of the files that all of this came from, where they are known */
   readonly digests?: ReadonlySet<string> | undefined;
 }
@@ -42,6 +45,7 @@ export const NO_FILES: Collateral = {
   eventLogs: [],
   intel: NO_COLLATERAL,
   manifests: [],
+  runtimes: [],
 };
 
 /** Whose certificates and lists these are, by the issuer's name; `other`: of NVIDIA, of TPMs, of anybody. */

@@ -1,15 +1,19 @@
 /**
  * One verdict over all evidence among some files: each piece is verified by its own format with what belongs to it
- * (the files given, and a folder of collateral for what they lack), and every piece has to be accepted.
+ * (the files given, and a folder of collateral for what they lack), machine by machine, and every piece has to be
+ * accepted.
  *
  * Not guaranteed: that the pieces come from one machine. Binding a GPU to a guest is the receipt's matter.
  */
 
+import { fromHex, hex } from '../encoding.ts';
+import { type BoundFacts, type FactValues, RECIPES, type Recipe } from './binding-recipes.ts';
 import type { Check, Verdict } from './checklist.ts';
 import type { Collateral } from './collateral.ts';
 import type { SortedFiles } from './evidence-files.ts';
 import type { Comparison, GuestState, VendorRoots } from './formats/format.ts';
 import { formatNamed, judgeAll } from './formats/registry.ts';
+import { answers, checkBound, checkRuntimes, machinesOf } from './machines.ts';
 import type { EvidencePolicy } from './policy.ts';
 
 export interface Judgement {
@@ -26,6 +30,8 @@ export interface EvidenceQuestion {
   readonly now: Date;
   /** what GPUs have to answer, lower-case hex */
   readonly nonce?: string | undefined;
+  /** by which rule the CPU's report data has to bind what; what is left out comes from the file of the evidence */
+  readonly binding?: BoundFacts | undefined;
   /** what the guest says of its GPUs; as good as the guest's own evidence */
   readonly guest?: GuestState | undefined;
   /** the vendors' own unless others are to be trusted, which tests alone do */
@@ -34,10 +40,35 @@ export interface EvidenceQuestion {
 
 /** Judges all evidence among the files; every piece must be accepted, and every file must be known. */
 export async function judgeEvidence(question: EvidenceQuestion): Promise<Judgement> {
-  const { evidence } = question.given;
+  const machines = machinesOf(question.given);
+  const judged: Judgement[] = [];
+  for (const { name, files } of machines) {
+    const { verdict, checks, claims } = await judgeMachine({ ...question, given: files });
+    const named = (one: Check): Check => (name === '' ? one : { ...one, detail: `${name}: ${one.detail}` });
+    judged.push({ verdict, checks: checks.map(named), claims });
+  }
+  const claims = judged.map((one) => one.claims);
+  return {
+    verdict: judged.every(({ verdict }) => verdict === 'accept') ? 'accept' : 'reject',
+    checks: judged.flatMap(({ checks }) => checks),
+    claims: claims.length > 1 ? claims : (claims[0] ?? null),
+  };
+}
+
+async function judgeMachine(question: EvidenceQuestion): Promise<Judgement> {
+  const { given } = question;
+  const { evidence } = given;
+  const facts = factsOf(question);
+  // A nonce that the CPU's report data binds is as good for devices as one that the verifier sent.
+  const nonce = question.nonce ?? (facts?.values.nonce && hex(facts.values.nonce));
   const withCpu = evidence.some(({ format }) => formatNamed(format)?.signedBy === 'cpu');
-  const parts = await judgeAll(evidence, { ...question, withCpu });
-  const files = checkFiles(question);
+  const parts = await judgeAll(evidence, { ...question, nonce, withCpu });
+  const asked = question.nonce === undefined ? undefined : fromHex(question.nonce);
+  const files = [
+    ...checkFiles(question, facts),
+    ...(facts === undefined ? [] : [checkBound(parts, facts)]),
+    ...checkRuntimes(parts, given, asked),
+  ];
   const claims = parts.flatMap((part) => part.claims ?? []);
   return {
     verdict:
@@ -49,13 +80,29 @@ export async function judgeEvidence(question: EvidenceQuestion): Promise<Judgeme
   };
 }
 
+/** What the verifier names counts before what the file says, and his nonce before all. */
+function factsOf({ given, binding, nonce }: EvidenceQuestion): BoundFacts | undefined {
+  const recipe = binding?.recipe ?? given.facts?.recipe;
+  if (recipe === undefined) return undefined;
+  const { needs, may = [] }: Recipe = RECIPES[recipe];
+  const [key] = given.keys;
+  const values: FactValues = {
+    ...(key === undefined || given.keys.length > 1 ? {} : { key: key.spki }),
+    ...given.facts?.values,
+    ...binding?.values,
+    ...(nonce === undefined ? {} : { nonce: fromHex(nonce) }),
+  };
+  const named = new Set<string>([...needs, ...may]);
+  return { recipe, values: Object.fromEntries(Object.entries(values).filter(([name]) => named.has(name))) };
+}
+
 const check = (id: string, fault: string | undefined, done: string): Check =>
   fault === undefined
     ? { id, status: 'pass', detail: done }
     : { id, status: 'fail', code: 'evidence-rejected', detail: fault };
 
 /** What concerns the files as a whole. */
-function checkFiles({ given, nonce }: EvidenceQuestion): Check[] {
+function checkFiles({ given, nonce }: EvidenceQuestion, facts: BoundFacts | undefined): Check[] {
   const { evidence, manifests, eventLogs, pcrs, unknown } = given;
   const comparedWith = (what: Comparison): number =>
     evidence.filter(({ format }) => formatNamed(format)?.comparedWith.includes(what)).length;
@@ -74,7 +121,11 @@ function checkFiles({ given, nonce }: EvidenceQuestion): Check[] {
     const fault = `expected one TDX quote and one event log, got ${tds} and ${eventLogs.length}`;
     checks.push(check('evidence.event-log', fits ? undefined : fault, 'compared with the TDX quote'));
   }
-  if (nonce !== undefined && comparedWith('nonce') === 0) {
+  const bound =
+    facts?.values.nonce !== undefined ||
+    (nonce !== undefined &&
+      given.runtimes.some(({ userData }) => userData !== undefined && answers(userData, fromHex(nonce))));
+  if (nonce !== undefined && comparedWith('nonce') === 0 && !bound) {
     checks.push(check('evidence.nonce', 'a nonce was given, and no GPU or TPM evidence to answer it', ''));
   }
   if (pcrs.length > 0 && comparedWith('pcrs') === 0) {

@@ -5,13 +5,17 @@
  * replay to the registers of a verified quote, and what makes its texts evidence is that they hash to its
  * digests. Events whose digest covers something that lies outside the log stay opaque: their descriptions prove
  * nothing.
+ *
+ * Two more forms: what dstack makes of such a log, a JSON array (eventlog-json.ts), and events of Confidential
+ * Containers' attestation agent (AAEL), which stand in the log as tagged events after those of the firmware.
  */
 import { sha384 } from '@noble/hashes/sha2.js';
-import { concat, equal, hex } from '../../encoding.ts';
+import { concat, equal, hex, printable } from '../../encoding.ts';
 import { VouchError } from '../../errors.ts';
 import type { Recorder } from '../checklist.ts';
 import { MAX_EVENT_LOG_BYTES } from '../limits.ts';
 import { createReader, type Reader } from '../reader.ts';
+import { parseJsonLog } from './eventlog-json.ts';
 import { isZero, type TdReport } from './intel-quote.ts';
 
 const MAX_EVENTS = 16_384;
@@ -26,6 +30,7 @@ const EVENT = {
   noAction: 0x3,
   action: 0x5,
   crtmVersion: 0x8,
+  tag: 0x6,
   ipl: 0xd,
   variableDriverConfig: 0x80000001,
   variableBoot: 0x80000002,
@@ -55,7 +60,12 @@ export interface LoggedEvent {
   readonly rtmr: number | undefined;
   readonly type: number;
   readonly digest: Uint8Array;
-  readonly payload: Uint8Array;
+  /** absent where the log left it out */
+  readonly payload?: Uint8Array | undefined;
+  /** of runtime events, whose digest covers name and payload */
+  readonly name?: string | undefined;
+  /** what the digest has to be, where it covers more than the payload */
+  readonly expected?: readonly Uint8Array[] | undefined;
 }
 
 /** Throws `bad-file` or `too-large` for a log that is not well-formed. */
@@ -66,6 +76,7 @@ export function parseEventLog(bytes: Uint8Array): LoggedEvent[] {
       `event log: expected at most ${MAX_EVENT_LOG_BYTES} bytes, got ${bytes.length}`,
     );
   }
+  if (!looksLikeEventLog(bytes)) return parseJsonLog(bytes);
   const log = createReader(bytes, 'event log');
   const sizes = readHeader(log);
   const events: LoggedEvent[] = [];
@@ -141,13 +152,23 @@ export function replay(events: readonly LoggedEvent[]): Uint8Array[] {
  * `payload`: the digest is that of the payload. `differs`: it should be, and is not. `opaque`: it covers what is
  * not in the log.
  */
-export function judgeEvent({ type, digest, payload }: LoggedEvent): 'payload' | 'differs' | 'opaque' {
+export function judgeEvent({
+  type,
+  digest,
+  payload,
+  expected,
+}: LoggedEvent): 'payload' | 'differs' | 'opaque' {
+  if (expected !== undefined) return expected.some((one) => equal(one, digest)) ? 'payload' : 'differs';
+  if (payload === undefined) return 'opaque';
   const hashes = (part: Uint8Array | undefined) => part !== undefined && equal(sha384(part), digest);
   if (OF_PAYLOAD.includes(type)) return hashes(payload) ? 'payload' : 'differs';
   // The variable's value alone; some firmware hashes the whole structure.
   if (type === EVENT.variableBoot) {
     return hashes(variableValue(payload)) || hashes(payload) ? 'payload' : 'differs';
   }
+  const tagged = type === EVENT.tag ? taggedData(payload) : undefined;
+  if (tagged?.id === AAEL) return hashes(tagged.data) ? 'payload' : 'differs';
+  if (tagged !== undefined) return hashes(tagged.data) || hashes(payload) ? 'payload' : 'opaque';
   if (type !== EVENT.ipl) return 'opaque';
   // Boot loaders measure either the text they log, or a file that they name.
   const text = grubText(payload);
@@ -165,6 +186,17 @@ function variableValue(payload: Uint8Array): Uint8Array | undefined {
   if (BigInt(variable.left()) !== name + size) return undefined;
   variable.take(Number(name));
   return variable.take(Number(size));
+}
+
+/** "AAEL" (github.com/confidential-containers/guest-components, attestation agent's event log). */
+const AAEL = 0x4141454c;
+
+/** TCG_PCClientTaggedEvent: u32 id, u32 bytes of data, data. */
+function taggedData(payload: Uint8Array): { id: number; data: Uint8Array } | undefined {
+  if (payload.length < 8) return undefined;
+  const event = createReader(payload, 'tagged event');
+  const id = event.uint(4);
+  return event.uint(4) === event.left() ? { id, data: event.take(event.left()) } : undefined;
 }
 
 function grubText(payload: Uint8Array): Uint8Array | undefined {
@@ -186,7 +218,12 @@ export function checkEventLog(bytes: Uint8Array, { rtmrs }: TdReport, record: Re
     record('tdx.event-log', false, 'evidence-rejected', error.message);
     return;
   }
-  record('tdx.event-log', true, 'evidence-rejected', `${events.length} events`);
+  record(
+    'tdx.event-log',
+    true,
+    'evidence-rejected',
+    [`${events.length} events`, ...named(events)].join(', '),
+  );
   const judged = events.filter(({ type }) => type !== EVENT.noAction).map(judgeEvent);
   const count = (kind: string) => judged.filter((one) => one === kind).length;
   record(
@@ -208,5 +245,15 @@ export function checkEventLog(bytes: Uint8Array, { rtmrs }: TdReport, record: Re
       : wrong.map((i) => `RTMR${i} is ${short(rtmrs[i]!)}, the log says ${short(replayed[i]!)}`).join('; '),
   );
 }
+
+/** What runtime events say, in the order in which they came; as good as the replay. */
+const named = (events: readonly LoggedEvent[]): string[] =>
+  events
+    .flatMap(({ name, payload }) =>
+      name === undefined || payload === undefined || payload.length > 48
+        ? []
+        : [`${printable(name)} ${hex(payload)}`.trim()],
+    )
+    .slice(0, 16);
 
 const short = (bytes: Uint8Array): string => hex(bytes).slice(0, 16);
