@@ -19,7 +19,8 @@ import {
   splitCertificates,
 } from './certificate.ts';
 import type { Collateral } from './collateral.ts';
-import { hclContents, isEvidenceJson, JSON_KINDS, joined } from './evidence-json.ts';
+import { isDstackAttestation } from './dstack-attestation.ts';
+import { dstackContents, hclContents, isEvidenceJson, JSON_KINDS, joined } from './evidence-json.ts';
 import { type Contents, contentOf, type FileKind, type NamedBytes } from './file-kinds.ts';
 import { isHclReport } from './formats/azure-hcl.ts';
 import { isVtpmQuote, parseVtpmQuote } from './formats/azure-vtpm.ts';
@@ -113,6 +114,13 @@ const containers: readonly FileKind[] = [
     title: 'a quote of a vTPM with its signature and PCR values, as az-cvm-vtpm writes it',
     recognise: ({ bytes }) => isVtpmQuote(bytes),
     read: ({ bytes }) => parseVtpmQuote(bytes),
+  },
+  {
+    name: 'dstack-attestation',
+    evidence: true,
+    title: "dstack's own attestation of version 0",
+    recognise: ({ bytes }) => isDstackAttestation(bytes),
+    read: ({ bytes }) => dstackContents(bytes),
   },
   {
     name: 'nvidia-evidence-file',

@@ -8,6 +8,7 @@ import { sha256, utf8 } from '../encoding.ts';
 import { VouchError } from '../errors.ts';
 import type { BoundFacts, FactValues } from './binding-recipes.ts';
 import { parseCertificate, readPem } from './certificate.ts';
+import { isDstackAttestation, parseDstackAttestation } from './dstack-attestation.ts';
 import type { Content, Contents, FileKind } from './file-kinds.ts';
 import { isHclReport, parseHclReport, runtimeDataOf } from './formats/azure-hcl.ts';
 import type { Evidence } from './formats/format.ts';
@@ -118,6 +119,27 @@ function readQuoteJson(fields: Fields): Contents {
     stated === undefined ? {} : facts('dstack', { data: stated }),
   );
 }
+
+/** dstack's own attestation: what one platform signed, and the report data that it has to have. */
+export function dstackContents(bytes: Uint8Array): Contents {
+  const what = 'dstack attestation';
+  const { evidence, certificates, eventLog, reportData } = parseDstackAttestation(bytes);
+  return machine(
+    { evidence: [cpuEvidence(evidence, what)] },
+    ...certificates.map((one) => certificatesIn(textOrBytes(one), what)),
+    eventLog === undefined ? {} : { eventLogs: [eventLog] },
+    facts('dstack', { data: reportData }),
+  );
+}
+
+/** PEM as text; DER as numbers. */
+const textOrBytes = (bytes: Uint8Array): unknown =>
+  bytes[0] === 0x2d ? new TextDecoder('latin1').decode(bytes) : [...bytes];
+
+const attestationIn = ({ attestation }: Fields): Uint8Array | undefined => {
+  const bytes = typeof attestation === 'string' ? bytesOfJson(attestation, MAX_EVENT_LOG_BYTES) : undefined;
+  return bytes !== undefined && isDstackAttestation(bytes) ? bytes : undefined;
+};
 
 /** github.com/nearai/private-ml-sdk and Phala's gateways: a quote, GPU evidence, and the key that signs answers. */
 function readPhala(fields: Fields): Contents {
@@ -395,6 +417,13 @@ const ROWS: readonly Row[] = [
     title: 'an attestation report of an inference service (ACI)',
     fits: ({ api_version: version }) => typeof version === 'string' && version.startsWith('aci/'),
     read: readAci,
+  },
+  {
+    name: 'dstack-attestation-in-json',
+    evidence: true,
+    title: "dstack's own attestation in JSON",
+    fits: (fields) => attestationIn(fields) !== undefined,
+    read: (fields) => dstackContents(attestationIn(fields)!),
   },
   {
     name: 'quote-in-json',

@@ -67,12 +67,12 @@ async function judgeMachine(question: EvidenceQuestion): Promise<Judgement> {
   const files = [
     ...checkFiles(question, facts),
     ...(facts === undefined ? [] : [checkBound(parts, facts)]),
-    ...checkRuntimes(parts, given, asked),
+    ...checkRuntimes(parts, { given, policy: question.policy, nonce: asked }),
   ];
   const claims = parts.flatMap((part) => part.claims ?? []);
   return {
     verdict:
-      parts.every(({ verdict }) => verdict === 'accept') && files.every(({ status }) => status === 'pass')
+      parts.every(({ verdict }) => verdict === 'accept') && files.every(({ status }) => status !== 'fail')
         ? 'accept'
         : 'reject',
     checks: [...files, ...parts.flatMap(({ checks }) => checks)],

@@ -9,12 +9,14 @@ import { equal } from '../encoding.ts';
 import { VouchError } from '../errors.ts';
 import { type BoundFacts, bindingFault, boundNames, RECIPES } from './binding-recipes.ts';
 import type { Check } from './checklist.ts';
+import type { Demands } from './demands.ts';
 import type { SortedFiles } from './evidence-files.ts';
 import { parseEventLog, replay } from './formats/eventlog.ts';
 import type { Evidence, Part } from './formats/format.ts';
 import { mergeCollateral } from './formats/intel-collateral.ts';
 import { parseIntelQuote } from './formats/intel-quote.ts';
 import { formatNamed } from './formats/registry.ts';
+import { AZURE_ID_KEYS } from './roots/azure.ts';
 
 export interface Machine {
   /** '' where there is one only */
@@ -126,27 +128,56 @@ export function checkBound(parts: readonly Part[], facts: BoundFacts): Check {
   return check(id, fault, `${RECIPES[facts.recipe].title}; bound: ${boundNames(facts)}`);
 }
 
+/** What runtime data is judged by. */
+export interface RuntimeQuestion {
+  readonly given: SortedFiles;
+  readonly policy: Pick<Demands, 'measurements' | 'tpm'>;
+  readonly nonce: Uint8Array | undefined;
+}
+
 /** Whether a CPU's report data binds the runtime data of its VM, which names the vTPM's key. */
-export function checkRuntimes(
-  parts: readonly Part[],
-  { runtimes }: SortedFiles,
-  nonce?: Uint8Array,
-): Check[] {
-  const cpus = parts.flatMap(({ cpu }) => cpu ?? []);
-  return runtimes.flatMap(({ reportData, userData, key }) => {
-    const cpu = cpus.find((one) => equal(one.reportData, reportData));
+export function checkRuntimes(parts: readonly Part[], { given, policy, nonce }: RuntimeQuestion): Check[] {
+  const cpus = parts.filter(({ cpu }) => cpu !== undefined);
+  return given.runtimes.flatMap(({ reportData, userData, key }) => {
+    const part = cpus.find(({ cpu }) => equal(cpu!.reportData, reportData));
     const fault =
       cpus.length === 0
         ? 'no SNP report or TDX quote that holds came with it; of a TD the quote has to be brought beside the HCL report'
         : 'the report data of no CPU is its hash';
     const bound = check(
       'azure.runtime-data',
-      cpu === undefined ? fault : undefined,
-      `bound by the report data of ${cpu?.platform}${key === undefined ? '' : ", and with it the vTPM's key"}`,
+      part === undefined ? fault : undefined,
+      `bound by the report data of ${part?.cpu?.platform}${key === undefined ? '' : ", and with it the vTPM's key"}`,
     );
-    if (nonce === undefined || userData === undefined || !answers(userData, nonce)) return [bound];
-    return [bound, check('azure.user-data', undefined, 'is the nonce, then zeros')];
+    const fresh = nonce !== undefined && userData !== undefined && answers(userData, nonce);
+    return [
+      bound,
+      ...(fresh ? [check('azure.user-data', undefined, 'is the nonce, then zeros')] : []),
+      ...(part === undefined || key === undefined ? [] : [checkParavisor(part, policy)]),
+    ];
   });
+}
+
+/**
+ * Anybody can have any key bound by a guest of his own: a vTPM is worth what the code in front of it is, Microsoft's
+ * paravisor. The policy names its measurement, or the report's ID block was signed by a key that is known.
+ */
+function checkParavisor({ claims }: Part, { measurements, tpm }: RuntimeQuestion['policy']): Check {
+  const id = 'azure.paravisor';
+  const { idKeyDigest } = Object(claims) as { idKeyDigest?: unknown };
+  if (measurements !== undefined) return check(id, undefined, 'one that the policy names');
+  if (AZURE_ID_KEYS.some((known) => known === idKeyDigest)) {
+    return check(
+      id,
+      undefined,
+      `Microsoft's, by the key of its ID block, ${String(idKeyDigest).slice(0, 16)}`,
+    );
+  }
+  const why =
+    "nothing says that Microsoft's paravisor keeps the vTPM: the policy has to name its measurement";
+  // PCRs of a vTPM that anybody may have made up meet no demand.
+  if (Object.keys(tpm.pcrs).length > 0) return check(id, why, '');
+  return { id, status: 'skipped', detail: why };
 }
 
 /** Whether 64 bytes that a guest had bound are the nonce, filled up with zeros. */

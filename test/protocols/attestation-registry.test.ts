@@ -25,6 +25,7 @@ import { attested } from './attested.ts';
 import { maker } from './certificate-maker.ts';
 import { gpu, report, rim, rimSigner, switchFields, vendor } from './gpu-maker.ts';
 import { intelCase } from './intel-platform.ts';
+import { nitroDocument, nitroVendor } from './nitro-maker.ts';
 import { arkCrl, arkDer, snpReport, vcekDer } from './snp-maker.ts';
 import { attest, ecdsaSignature, hyperEnclave, PCR_JSON, PCR_TEXT } from './tpm-maker.ts';
 
@@ -34,6 +35,7 @@ const rows = Object.entries<Format>(FORMATS);
 const card = await gpu(await vendor());
 const simulated = await createSimulatedPlatform(await createSimulatedRoot());
 const tpmQuote = attest();
+const aws = await nitroVendor();
 /** One of each format, by made-up vendors. */
 const SAMPLES: Readonly<Record<keyof typeof FORMATS, Uint8Array>> = {
   simulated: (await attested()).evidence,
@@ -44,6 +46,8 @@ const SAMPLES: Readonly<Record<keyof typeof FORMATS, Uint8Array>> = {
   'nvidia-gpu': await report(card),
   'nvidia-switch': await report(card, { fields: switchFields(new Uint8Array(8).fill(1), []) }),
   tpm: tpmQuote,
+  nitro: await nitroDocument(aws),
+  'nitro-tpm': await nitroDocument(aws, { instance: true }),
   hyperenclave: (await hyperEnclave()).quote,
 };
 

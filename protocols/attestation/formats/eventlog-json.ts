@@ -57,6 +57,10 @@ export function parseJsonLog(bytes: Uint8Array): LoggedEvent[] {
     const content = bytesOf(payload, 'event_payload');
     if (type !== RUNTIME_EVENT) {
       if (stated.length !== SHA384_BYTES) return refuse(`event ${i + 1}: expected a SHA-384 digest`);
+      // dstack names the events of ACPI tables, and puts a marker where their payload was.
+      if (typeof event === 'string' && /^acpi-[a-z]{1,16}$/.test(event)) {
+        return { rtmr: imr, type, digest: stated, name: event };
+      }
       return { rtmr: imr, type, digest: stated, ...(content.length === 0 ? {} : { payload: content }) };
     }
     if (typeof event !== 'string') return refuse(`event ${i + 1}: expected a name`);
