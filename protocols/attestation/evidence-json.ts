@@ -11,12 +11,11 @@ import { parseCertificate, readPem } from './certificate.ts';
 import { isDstackAttestation, parseDstackAttestation } from './dstack-attestation.ts';
 import type { Content, Contents, FileKind } from './file-kinds.ts';
 import { isHclReport, parseHclReport, runtimeDataOf } from './formats/azure-hcl.ts';
-import type { Evidence } from './formats/format.ts';
+import type { Evidence, Format } from './formats/format.ts';
 import { mergeCollateral } from './formats/intel-collateral.ts';
-import { looksLikeQuote, teeOf } from './formats/intel-quote.ts';
-import { isNitroDocument, isNitroTpm } from './formats/nitro-document.ts';
+import { isNitroDocument } from './formats/nitro-document.ts';
 import { deviceEvidenceIn } from './formats/nvidia-evidence-list.ts';
-import { isSnpReport } from './formats/sev-snp-report.ts';
+import { FORMATS } from './formats/registry.ts';
 import { isTpmAttest } from './formats/tpm-attest.ts';
 import { rawRsaSignature } from './formats/tpm-signature.ts';
 import { gunzip, isGzip } from './inflate.ts';
@@ -55,12 +54,15 @@ function nested(value: unknown, what: string): unknown {
   }
 }
 
-/** What one CPU signed, by its own outer form. */
+/** What one CPU or a machine's TPM signed, by its own outer form. */
 function cpuEvidence(bytes: Uint8Array, what: string): Evidence {
-  if (isNitroDocument(bytes)) return { format: isNitroTpm(bytes) ? 'nitro-tpm' : 'nitro', bytes };
-  if (isSnpReport(bytes)) return { format: 'sev-snp', bytes };
-  if (looksLikeQuote(bytes)) return { format: teeOf(bytes), bytes };
-  return refuse(what, 'expected a quote, an SNP report or a Nitro document, got other bytes');
+  const found = Object.entries<Format>(FORMATS).find(
+    ([, { signedBy, recognise }]) => (signedBy === 'cpu' || signedBy === 'tpm') && recognise(bytes),
+  );
+  if (found?.[1].notInFiles !== undefined) return refuse(what, found[1].notInFiles);
+  const format =
+    found?.[0] ?? refuse(what, 'expected a quote, an SNP report or a Nitro document, got other bytes');
+  return { format, bytes };
 }
 
 /** PEM or DER, as text or bytes, one or several. */

@@ -83,7 +83,7 @@ const latin1 = (bytes: Uint8Array): string => new TextDecoder('latin1').decode(b
 /** Text of nothing but hex digits and white space, `0x` in front or not, as bytes; undefined for anything else. */
 function fromHexText(bytes: Uint8Array): Uint8Array | undefined {
   // Cheap to say no: whatever is binary shows it at once.
-  if (bytes.length < 4 || !/^[0-9A-Fa-fx\s]*$/.test(latin1(bytes.subarray(0, 4)))) return undefined;
+  if (bytes.length < 4 || !/^[0-9A-Fa-fxX\s]*$/.test(latin1(bytes.subarray(0, 4)))) return undefined;
   return hexBytes(latin1(bytes).replaceAll(/\s/g, ''));
 }
 

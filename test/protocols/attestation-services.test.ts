@@ -1,0 +1,417 @@
+/**
+ * Evidence in the JSON of services, their rules of what report data binds, several machines in one call, and the text
+ * forms of tools. Sources: those named in protocols/attestation/evidence-json.ts and binding-recipes.ts; issue 11, "What
+ * real users bring".
+ */
+import { FACTS, RECIPE_NAMES, RECIPES, type Recipe } from '../../protocols/attestation/binding-recipes.ts';
+import { kindOf, sortFiles } from '../../protocols/attestation/evidence-files.ts';
+import { type EvidenceQuestion, judgeEvidence } from '../../protocols/attestation/evidence-verdict.ts';
+import { deviceEvidenceIn } from '../../protocols/attestation/formats/nvidia-evidence-list.ts';
+import { gunzip } from '../../protocols/attestation/inflate.ts';
+import { BUILT_IN, parseEvidencePolicy } from '../../protocols/attestation/policy.ts';
+import { base64url, concat, hex, sha256, sha512, utf8 } from '../../protocols/encoding.ts';
+import { VouchError } from '../../protocols/errors.ts';
+import { assert, suite } from '../harness.ts';
+import { fingerprint, flip } from './certificate-maker.ts';
+import { type Case, NOW } from './intel-platform.ts';
+import {
+  base64,
+  bootEvent,
+  COMPOSE,
+  device,
+  gpuRoots,
+  json,
+  LOG,
+  type LogEvent,
+  nvidiaEntry,
+  pem,
+  registersOf,
+  runtimeEvent,
+  td,
+  tdBeside,
+  tinfoil,
+} from './service-maker.ts';
+import { arkCrl, arkDer, askDer, snpReport, vcekDer } from './snp-maker.ts';
+
+const test = suite('evidence in the JSON of services', { timeoutMs: 120_000 });
+const zeros = (bytes: Uint8Array, length: number) => concat(bytes, new Uint8Array(length - bytes.length));
+const NONCE = new Uint8Array(32).fill(0x5a);
+const ADDRESS = new Uint8Array(20).fill(0xad);
+const TLS = new Uint8Array(32).fill(0x71);
+const HPKE = new Uint8Array(32).fill(0x72);
+/** What real GPUs of today can meet is not this file's matter. */
+const POLICY = parseEvidencePolicy({ ...BUILT_IN.strict, gpu: BUILT_IN.genuine.gpu });
+
+const ask = async (
+  machines: readonly Case[],
+  files: readonly Uint8Array[],
+  more: Partial<EvidenceQuestion> = {},
+) => {
+  const [first] = machines;
+  const merged = {
+    tcbInfos: machines.flatMap(({ collateral }) => collateral.tcbInfos),
+    qeIdentities: machines.flatMap(({ collateral }) => collateral.qeIdentities),
+    crls: machines.flatMap(({ collateral }) => collateral.crls),
+    crlChains: machines.flatMap(({ collateral }) => collateral.crlChains),
+    certificates: [],
+  };
+  return judgeEvidence({
+    given: sortFiles(files.map((bytes, i) => ({ name: `file ${i}`, bytes }))),
+    store: { ...sortFiles([]), intel: first === undefined ? sortFiles([]).intel : merged },
+    policy: POLICY,
+    now: NOW,
+    roots: {
+      intel: machines.flatMap(({ roots }) => roots),
+      gpu: gpuRoots,
+      amd: new Map([[fingerprint(arkDer), 'Turin']]),
+    },
+    ...more,
+  });
+};
+const failing = async (...all: Parameters<typeof ask>): Promise<string[]> => {
+  const { verdict, checks } = await ask(...all);
+  const failed = checks.filter(({ status }) => status === 'fail').map(({ id, detail }) => `${id}: ${detail}`);
+  assert.is(verdict === 'accept', failed.length === 0, failed.join('\n'));
+  return failed.map((text) => text.split(': ')[0]!);
+};
+/** dstack's answer to GetQuote. */
+const quoteJson = (machine: Case, data: Uint8Array, log: readonly LogEvent[] = LOG) =>
+  json({
+    quote: hex(machine.quote),
+    event_log: JSON.stringify(log),
+    report_data: hex(data),
+    vm_config: '{"os_image_hash":"00"}',
+  });
+
+test("dstack's quote and event log: boot registers, runtime events of both versions, stated report data", async () => {
+  const data = zeros(utf8('what the app had bound'), 64);
+  const machine = await td(data);
+  assert.equal(await failing([machine], [quoteJson(machine, data)]), []);
+  const { checks } = await ask([machine], [quoteJson(machine, data)]);
+  const log = checks.find(({ id }) => id === 'tdx.event-log')!;
+  assert.match(log.detail, new RegExp(`compose-hash ${hex(COMPOSE)}, app-id`));
+  // As an array, as base64, and with the log in a file of its own.
+  const bare = json({ quote: base64(machine.quote) });
+  assert.equal(await failing([machine], [json({ quote: base64url(machine.quote), event_log: LOG })]), []);
+  assert.equal(await failing([machine], [bare, json(LOG)]), []);
+  assert.equal(await failing([machine], [machine.quote, json(LOG)]), []);
+  assert.equal(await failing([machine], [quoteJson(machine, flip(data, 63))]), ['binding.dstack']);
+});
+
+test('a log that was changed, cut or reordered does not replay', async () => {
+  const machine = await td(new Uint8Array(64));
+  const judged = (log: readonly LogEvent[]) => failing([machine], [machine.quote, json(log)]);
+  const changed = (at: number, change: Partial<LogEvent>) =>
+    LOG.map((event, i) => (i === at ? { ...event, ...change } : event));
+  assert.equal(await judged(LOG.slice(0, -1)), ['tdx.rtmr-replay']);
+  assert.equal(await judged(LOG.toSpliced(3, 2, LOG[4]!, LOG[3]!)), ['tdx.rtmr-replay']);
+  // Without a digest of its own the event is what its name and payload say.
+  assert.equal(await judged(changed(4, { event_payload: hex(flip(COMPOSE, 0)) })), ['tdx.rtmr-replay']);
+  assert.equal(await judged(changed(4, { event: 'compose-hast' })), ['tdx.rtmr-replay']);
+  assert.equal(await judged(changed(5, { event_payload: hex(flip(COMPOSE, 0)) })), ['tdx.event-digests']);
+  assert.equal(await judged(changed(0, { event_payload: '00' })), ['tdx.event-digests']);
+  assert.equal(await judged(changed(0, { imr: 1 })), ['tdx.rtmr-replay']);
+  assert.equal(await judged(changed(0, { imr: 4 })), ['tdx.event-log']);
+  // dstack leaves the boot out of some logs; RTMR3 has to be there.
+  const runtime = LOG.filter(({ imr }) => imr === 3);
+  assert.equal(await judged(runtime), []);
+  assert.equal(await judged(LOG.filter(({ imr }) => imr !== 3)), ['tdx.rtmr-replay']);
+  assert.equal(await judged([bootEvent(0, 'another firmware'), ...runtime]), ['tdx.rtmr-replay']);
+  assert.is(registersOf(LOG).length, 4);
+  assert.equal(await judged([...runtime, runtimeEvent('compose-hash', new Uint8Array(32))]), [
+    'tdx.rtmr-replay',
+  ]);
+});
+
+test("Phala's report: quote, GPUs and the key that signs answers are bound to each other", async () => {
+  const machine = await td(concat(zeros(ADDRESS, 32), NONCE));
+  const gpu = await device(NONCE);
+  const report = (changes: object = {}, payload: object = {}) =>
+    json({
+      signing_address: `0x${hex(ADDRESS)}`,
+      signing_algo: 'ecdsa',
+      request_nonce: hex(NONCE),
+      intel_quote: hex(machine.quote),
+      nvidia_payload: JSON.stringify({
+        nonce: hex(NONCE),
+        evidence_list: [nvidiaEntry(gpu)],
+        arch: 'HOPPER',
+        ...payload,
+      }),
+      event_log: LOG,
+      info: { tcb_info: {} },
+      ...changes,
+    });
+  assert.equal(await failing([machine], [report()]), []);
+  assert.equal(await failing([machine], [report()], { nonce: hex(NONCE) }), []);
+  assert.equal(await failing([machine], [report()], { nonce: '01'.repeat(32) }), [
+    'binding.phala',
+    'gpu.nonce',
+  ]);
+  assert.equal(await failing([machine], [report({ signing_address: `0x${'00'.repeat(20)}` })]), [
+    'binding.phala',
+  ]);
+  assert.equal(await failing([machine], [report({ request_nonce: '01'.repeat(32) })]), [
+    'binding.phala',
+    'gpu.nonce',
+  ]);
+  const old = await device(new Uint8Array(32));
+  assert.equal(await failing([machine], [report({}, { evidence_list: [nvidiaEntry(old)] })]), ['gpu.nonce']);
+  // What came and cannot be read is never passed over.
+  for (const payload of [
+    '{',
+    '{}',
+    JSON.stringify({ evidence_list: [] }),
+    JSON.stringify({ evidence_list: [{}] }),
+  ]) {
+    assert.ok(
+      (await failing([machine], [report({ nvidia_payload: payload })])).includes('evidence.files'),
+      payload,
+    );
+  }
+  // NEAR AI hashes the address together with the key of the connection.
+  const near = await td(concat(sha256(ADDRESS, TLS), NONCE));
+  const nearReport = (tls: Uint8Array) =>
+    json({
+      model_attestations: [
+        {
+          signing_address: hex(ADDRESS),
+          request_nonce: hex(NONCE),
+          intel_quote: hex(near.quote),
+          tls_cert_fingerprint: hex(tls),
+        },
+      ],
+    });
+  assert.equal(await failing([near], [nearReport(TLS)]), []);
+  assert.equal(await failing([near], [nearReport(flip(TLS, 0))]), ['binding.phala']);
+});
+
+test('Tinfoil: documents of three versions, compressed and not, and the bundle', async () => {
+  const keys = concat(TLS, HPKE);
+  const machine = await td(keys);
+  const document = tinfoil('tdx', machine.quote);
+  assert.equal(await failing([machine], [json(document)]), []);
+  assert.equal(await failing([machine], [json(tinfoil('tdx', machine.quote, false))]), []);
+  const bound = (values: object) => ({ binding: { recipe: 'tinfoil-v2' as const, values } });
+  assert.equal(await failing([machine], [json(document)], bound({ tlsKey: TLS, hpkeKey: HPKE })), []);
+  assert.equal(await failing([machine], [json(document)], bound({ tlsKey: TLS })), []);
+  assert.equal(await failing([machine], [json(document)], bound({ tlsKey: HPKE })), ['binding.tinfoil-v2']);
+  assert.equal(await failing([machine], [json(document)], bound({})), ['binding.tinfoil-v2']);
+
+  const snp = await snpReport({ reportData: zeros(sha256(new Uint8Array(1)), 64) });
+  const bundle = { domain: 'x', enclaveAttestationReport: tinfoil('sev-snp', snp), vcek: base64(vcekDer) };
+  assert.equal(await failing([], [json(bundle), askDer, arkDer, arkCrl]), []);
+  const served = { ...bundle, enclaveCert: pem(vcekDer) };
+  assert.equal(await failing([], [json(served), askDer, arkDer, arkCrl]), ['binding.tinfoil-v2']);
+});
+
+test("Tinfoil's version 3 binds keys, nonce and devices by hash, in both of its forms", async () => {
+  const gpu = await device(NONCE);
+  const list = { evidences: [nvidiaEntry(gpu)] };
+  const digest = sha256(json(list));
+  const early = await td(zeros(sha256(TLS, HPKE, NONCE, digest), 64));
+  const keys = (changes: object = {}, rest: object = {}) =>
+    json({
+      format: 'https://tinfoil.sh/predicate/attestation/v3',
+      report_data: {
+        tls_key_fp: hex(TLS),
+        hpke_key: hex(HPKE),
+        nonce: hex(NONCE),
+        gpu_evidence_hash: hex(digest),
+        ...changes,
+      },
+      cpu: { platform: 'tdx', report: base64(early.quote) },
+      gpu: list,
+      ...rest,
+    });
+  assert.equal(await failing([early], [keys()]), []);
+  assert.equal(await failing([early], [keys({ hpke_key: hex(flip(HPKE, 3)) })]), ['binding.tinfoil-v3-keys']);
+  // The digest that is stated counts for nothing: that of what came does.
+  const another = { evidences: [nvidiaEntry(await device(NONCE))] };
+  assert.equal(await failing([early], [keys({}, { gpu: another })]), ['binding.tinfoil-v3-keys']);
+
+  const cryptoMaterial = json({
+    format: 'https://tinfoil.sh/crypto-material/v1',
+    items: [{ id: 'tls', format: 'x', data: hex(TLS) }],
+  });
+  const devices = json({
+    format: 'https://tinfoil.sh/device-evidence/v1',
+    items: [{ id: 'gpu', kind: 'gpu', vendor: 'nvidia', format: 'y', evidence: list }],
+  });
+  const label = utf8('https://tinfoil.sh/report-data/v1');
+  for (const parts of [[label], []]) {
+    const late = await td(zeros(sha256(...parts, NONCE, sha256(cryptoMaterial), sha256(devices)), 64));
+    const document = (changes: object = {}) =>
+      json({
+        format: 'https://tinfoil.sh/predicate/attestation/v3',
+        challenge: {
+          nonce: hex(NONCE),
+          report_data: '00',
+          report_data_algorithm: 'https://tinfoil.sh/report-data/v1',
+        },
+        cpu_evidence: { format: 'https://tinfoil.sh/format/tdx-quote/v1', report_base64: base64(late.quote) },
+        crypto_material: base64(cryptoMaterial),
+        device_evidence: base64(devices),
+        collateral: [],
+        ...changes,
+      });
+    assert.equal(await failing([late], [document()], { nonce: hex(NONCE) }), []);
+    const other = base64(utf8(`${new TextDecoder().decode(cryptoMaterial)} `));
+    assert.equal(await failing([late], [document({ crypto_material: other })]), ['binding.tinfoil-v3']);
+    assert.equal(await failing([late], [document()], { nonce: '00'.repeat(32) }), [
+      'binding.tinfoil-v3',
+      'gpu.nonce',
+    ]);
+  }
+});
+
+test('every rule has a source, and says what it needs', async () => {
+  const key = new Uint8Array(91).fill(4);
+  const data = utf8('data');
+  const cases: Readonly<Record<string, readonly [Uint8Array, object]>> = {
+    dstack: [zeros(data, 64), { data }],
+    nonce: [zeros(NONCE, 64), { nonce: NONCE }],
+    'dstack-app-data': [sha512(utf8('app-data:data')), { data }],
+    'dstack-ratls': [sha512(utf8('ratls-cert:'), key), { key }],
+    trustee: [zeros(sha256(data), 64), { data }],
+  };
+  for (const name of RECIPE_NAMES) {
+    const { needs, may = [], source, title }: Recipe = RECIPES[name];
+    assert.ok(
+      [...needs, ...may].every((fact) => Object.hasOwn(FACTS, fact)),
+      name,
+    );
+    assert.match(source, /^github\.com\//);
+    assert.ok(title.startsWith('report data ='), name);
+    const [reportData, values] = cases[name] ?? [];
+    if (reportData === undefined) continue;
+    const machine = await td(reportData);
+    const binding = (all: object) => ({ binding: { recipe: name, values: all } });
+    assert.equal(await failing([machine], [machine.quote], binding(values!)), [], name);
+    const [fact, value] = Object.entries(values!)[0]!;
+    const wrong = { [fact]: flip(value as Uint8Array, 0) };
+    assert.equal(await failing([machine], [machine.quote], binding(wrong)), [`binding.${name}`], name);
+    assert.equal(await failing([machine], [machine.quote], binding({})), [`binding.${name}`], name);
+  }
+  // The verifier's nonce is the one that has to be bound, whatever a file says.
+  const machine = await td(zeros(NONCE, 64));
+  const rule = { binding: { recipe: 'nonce' as const, values: {} } };
+  assert.equal(await failing([machine], [machine.quote], { ...rule, nonce: hex(NONCE) }), []);
+  assert.equal(await failing([machine], [machine.quote], { ...rule, nonce: '00'.repeat(32) }), [
+    'binding.nonce',
+  ]);
+});
+
+test("GPU evidence lists in all the spellings of NVIDIA's tools", async () => {
+  const gpu = await device();
+  const entry = nvidiaEntry(gpu);
+  const spellings: readonly unknown[] = [
+    [entry],
+    { evidences: [entry], result_code: 0, result_message: 'Ok' },
+    { nonce: '00', evidence_list: [entry], arch: 'HOPPER' },
+    { device_evidence_list: [{ ...entry, uuid: 'unknown' }] },
+    [{ attestationReportHexStr: hex(gpu.evidence), certChainBase64Encoded: entry.certificate }],
+    {
+      nonce: '00',
+      evidence: base64(utf8(hex(gpu.evidence))),
+      certificate: entry.certificate,
+      arch: 'HOPPER',
+    },
+    [{ evidence: entry.evidence, certificate: gpu.chain }],
+    [{ attestation_report: hex(gpu.evidence), cert_chain: gpu.chain }],
+  ];
+  for (const spelling of spellings) {
+    const bytes = json(spelling);
+    assert.is(kindOf(bytes)?.name, 'nvidia-evidence-file', JSON.stringify(spelling).slice(0, 60));
+    const [one] = deviceEvidenceIn(spelling);
+    assert.equal(one!.bytes, gpu.evidence);
+    assert.equal(await failing([], [bytes], { nonce: '07'.repeat(32) }), []);
+  }
+  for (const wrong of [
+    [],
+    [{}],
+    [entry, {}],
+    { evidences: [] },
+    [{ ...entry, evidence: '!' }],
+    [{ ...entry, certificate: 'AAAA' }],
+  ]) {
+    assert.throws(
+      () => deviceEvidenceIn(wrong),
+      (error: unknown) => error instanceof VouchError,
+    );
+  }
+});
+
+test('several machines in one call are judged one by one; what is shared serves them all', async () => {
+  const data = zeros(utf8('one'), 64);
+  const logOfB = [...LOG, runtimeEvent('more', COMPOSE)];
+  const a = await td(data);
+  const b = await tdBeside(a, data, logOfB);
+  assert.equal(await failing([a], [quoteJson(a, data), quoteJson(b, data, logOfB)]), []);
+  const { checks, claims } = await ask([a], [quoteJson(a, data), quoteJson(b, data)]);
+  assert.equal(
+    checks.filter(({ status }) => status === 'fail').map(({ id, detail }) => `${id} ${detail.split(':')[0]}`),
+    ['tdx.rtmr-replay file 1'],
+  );
+  assert.is((claims as unknown[]).length, 2);
+  // Quotes and logs apart: each log goes to the quote that it replays to, in any order.
+  for (const files of [
+    [a.quote, b.quote, json(LOG), json(logOfB)],
+    [json(logOfB), b.quote, json(LOG), a.quote],
+  ]) {
+    assert.equal(await failing([a], files), []);
+  }
+  assert.equal(await failing([a], [a.quote, b.quote, json(LOG)]), []);
+  const stray = json([runtimeEvent('stray', COMPOSE)]);
+  const strayed = await failing([a], [a.quote, b.quote, stray]);
+  assert.equal(strayed, ['evidence.present', 'evidence.event-log']);
+  // GPUs that came beside one machine are that machine's.
+  const gpu = json([nvidiaEntry(await device(NONCE))]);
+  assert.equal(await failing([a], [quoteJson(a, data), gpu], { nonce: hex(NONCE) }), []);
+});
+
+test('base64url, 0x-hex and the answer of /dev/sev-guest are taken off', async () => {
+  const report = await snpReport();
+  const response = new Uint8Array(4000);
+  response.set([0xa0, 0x04], 4);
+  response.set(report, 32);
+  for (const form of [
+    report,
+    utf8(`0x${hex(report)}\n`),
+    utf8(`0X${hex(report).toUpperCase()}`),
+    utf8(base64url(report)),
+    utf8(base64(report).replaceAll('=', '')),
+    response,
+    response.subarray(0, 32 + 1184),
+    utf8(hex(response)),
+  ]) {
+    assert.equal(await failing([], [form, vcekDer, askDer, arkDer, arkCrl]), []);
+  }
+  const failed = response.slice();
+  failed[0] = 0x16;
+  assert.is(kindOf(failed), undefined);
+});
+
+test('gzip is read within bounds, and only where checksum and length hold', async () => {
+  const { gzipSync } = await import('node:zlib');
+  const texts = [new Uint8Array(0), utf8('abc'.repeat(9000)), crypto.getRandomValues(new Uint8Array(20_000))];
+  for (const text of texts) {
+    for (const level of [0, 1, 9]) {
+      const packed = new Uint8Array(gzipSync(text, { level }));
+      assert.equal(gunzip(packed, 65_536), text);
+      if (text.length > 0) assert.throws(() => gunzip(packed, text.length - 1), /at most/);
+      for (const at of [packed.length - 1, packed.length - 5, 3]) {
+        assert.throws(
+          () => gunzip(flip(packed, at, 0xff), 65_536),
+          (error: unknown) => error instanceof VouchError,
+        );
+      }
+      assert.throws(
+        () => gunzip(packed.subarray(0, -1), 65_536),
+        (error: unknown) => error instanceof VouchError,
+      );
+    }
+  }
+});
+
+test.run();
