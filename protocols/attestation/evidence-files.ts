@@ -20,7 +20,8 @@ import {
 } from './certificate.ts';
 import type { Collateral } from './collateral.ts';
 import { isDstackAttestation } from './dstack-attestation.ts';
-import { dstackContents, hclContents, isEvidenceJson, JSON_KINDS, joined } from './evidence-json.ts';
+import { hclContents } from './evidence-azure.ts';
+import { dstackContents, isEvidenceJson, JSON_KINDS } from './evidence-json.ts';
 import { type Contents, contentOf, type FileKind, type NamedBytes } from './file-kinds.ts';
 import { isHclReport } from './formats/azure-hcl.ts';
 import { isVtpmQuote, parseVtpmQuote } from './formats/azure-vtpm.ts';
@@ -40,6 +41,7 @@ import {
 import { isTpmSignature, parseTpmSignature } from './formats/tpm-attest.ts';
 import { isPcrText, parsePcrs } from './formats/tpm-pcrs.ts';
 import { mayBeRawSignature, rawRsaSignature } from './formats/tpm-signature.ts';
+import { joined } from './json-fields.ts';
 import { parsedOnce } from './parsed.ts';
 import { isUnread, UNREAD_FORMATS } from './unread-formats.ts';
 

@@ -300,7 +300,8 @@ test('nothing but the formats themselves asks for the name of one', () => {
   // registers tell which log is whose.
   const allowed: Readonly<Record<string, readonly string[]>> = {
     'protocols/attestation/evidence-files.ts': ['sev-snp'],
-    'protocols/attestation/evidence-json.ts': ['sev-snp', 'tpm'],
+    'protocols/attestation/evidence-azure.ts': ['sev-snp', 'tpm'],
+    'protocols/attestation/json-fields.ts': ['tpm'],
     'protocols/attestation/explain.ts': ['tdx'],
     'protocols/attestation/machines.ts': ['tdx', 'tpm'],
     'runtime/attest/collateral.ts': [],

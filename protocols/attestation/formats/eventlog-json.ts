@@ -8,7 +8,20 @@ import { sha384 } from '@noble/hashes/sha2.js';
 import { canonicalJson, concat, hex, utf8 } from '../../encoding.ts';
 import { VouchError } from '../../errors.ts';
 import { hexBytes } from '../text-bytes.ts';
-import type { LoggedEvent } from './eventlog.ts';
+
+/** An event of a log in any form. */
+export interface LoggedEvent {
+  /** 0 to 3 = RTMR; undefined = MRTD, which a replay cannot reach */
+  readonly rtmr: number | undefined;
+  readonly type: number;
+  readonly digest: Uint8Array;
+  /** absent where the log left it out */
+  readonly payload?: Uint8Array | undefined;
+  /** of runtime events, whose digest covers name and payload */
+  readonly name?: string | undefined;
+  /** what the digest has to be, where it covers more than the payload */
+  readonly expected?: readonly Uint8Array[] | undefined;
+}
 
 const MAX_EVENTS = 16_384;
 const MAX_REGISTER = 3;

@@ -15,7 +15,7 @@ import { VouchError } from '../../errors.ts';
 import type { Recorder } from '../checklist.ts';
 import { MAX_EVENT_LOG_BYTES } from '../limits.ts';
 import { createReader, type Reader } from '../reader.ts';
-import { parseJsonLog } from './eventlog-json.ts';
+import { type LoggedEvent, parseJsonLog } from './eventlog-json.ts';
 import { isZero, type TdReport } from './intel-quote.ts';
 
 const MAX_EVENTS = 16_384;
@@ -54,19 +54,6 @@ const OF_PAYLOAD: readonly number[] = [
 ];
 /** What GRUB puts in front of the text that it measures. */
 const GRUB_PREFIXES = ['grub_cmd: ', 'kernel_cmdline: ', 'module_cmdline: '];
-
-export interface LoggedEvent {
-  /** 0 to 3 = RTMR; undefined = MRTD, which a replay cannot reach */
-  readonly rtmr: number | undefined;
-  readonly type: number;
-  readonly digest: Uint8Array;
-  /** absent where the log left it out */
-  readonly payload?: Uint8Array | undefined;
-  /** of runtime events, whose digest covers name and payload */
-  readonly name?: string | undefined;
-  /** what the digest has to be, where it covers more than the payload */
-  readonly expected?: readonly Uint8Array[] | undefined;
-}
 
 /** Throws `bad-file` or `too-large` for a log that is not well-formed. */
 export function parseEventLog(bytes: Uint8Array): LoggedEvent[] {
