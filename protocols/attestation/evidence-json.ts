@@ -212,10 +212,15 @@ const ROWS: readonly Row[] = [
   },
 ];
 
-const rowOf = ({ json }: Content): Row | undefined => {
-  const fields = fieldsOf(json());
-  return fields === undefined ? undefined : ROWS.find(({ fits }) => fits(fields));
-};
+/** One answer a file, which every row asks for. */
+const rows = new WeakMap<Content, { readonly row: Row | undefined }>();
+
+function rowOf(content: Content): Row | undefined {
+  const fields = fieldsOf(content.json());
+  const known = rows.get(content) ?? { row: fields && ROWS.find(({ fits }) => fits(fields)) };
+  rows.set(content, known);
+  return known.row;
+}
 
 /** Whether a row of this table reads it. */
 export const isEvidenceJson = (content: Content): boolean => rowOf(content) !== undefined;

@@ -87,6 +87,10 @@ const isRubin = (json: unknown): boolean => {
   );
 };
 
+/** MessagePack of a map whose first field is the version, as dstack's VersionedAttestation writes it from 1 on. */
+const isPackedDstack = (bytes: Uint8Array): boolean =>
+  bytes[0]! >> 4 === 8 && hex(bytes.subarray(1, 9)) === 'a776657273696f6e';
+
 interface Unread {
   readonly name: string;
   readonly title: string;
@@ -153,6 +157,14 @@ const ROWS: readonly Unread[] = [
     recognise: ({ bytes }) => isTdReport(bytes),
   },
   {
+    name: 'dstack-attestation-1',
+    title: "dstack's own attestation of version 1 (MessagePack)",
+    instead: "bring the quote and the event log of its guest agent's GetQuote",
+    recognise: (content) =>
+      isPackedDstack(content.bytes) ||
+      isPackedDstack(bytesOfJson(Object(content.json()).attestation, 1 << 20) ?? new Uint8Array(0)),
+  },
+  {
     name: 'sev-snp-in-json',
     title:
       'an SEV-SNP report taken apart into fields of JSON, as the attester of Confidential Containers hands it on',
@@ -174,6 +186,12 @@ export const UNREAD_FORMATS: readonly FileKind[] = ROWS.map(({ name, title, inst
   },
 }));
 
+/** One answer a file, which every other row asks for. */
+const unread = new WeakMap<Content, boolean>();
+
 /** Whether a row of this table recognises it. */
-export const isUnread = (content: Content): boolean =>
-  UNREAD_FORMATS.some(({ recognise }) => recognise(content));
+export function isUnread(content: Content): boolean {
+  const known = unread.get(content) ?? ROWS.some(({ recognise }) => recognise(content));
+  unread.set(content, known);
+  return known;
+}

@@ -1,5 +1,5 @@
 /** One file of each kind that is known and not read, for tests only: outer forms, made up around what they are told by. */
-import { concat, fromHex } from '../../protocols/encoding.ts';
+import { concat, fromHex, hex } from '../../protocols/encoding.ts';
 import { json } from './service-maker.ts';
 
 const changed = (bytes: Uint8Array, at: number, ...values: readonly number[]): Uint8Array => {
@@ -27,6 +27,7 @@ const typeAt = (quote: Uint8Array): number => {
 export const unreadSamples = (quote: Uint8Array): readonly (readonly [name: string, bytes: Uint8Array])[] => {
   const token = concat(fromHex('d9018fa219acca41a019acd141a0'));
   const request = concat(fromHex('12e001ff'), new Uint8Array(33));
+  const packed = concat(fromHex('83a776657273696f6e01'), new Uint8Array(200).fill(0x80));
   const tdReport = new Uint8Array(1024);
   tdReport[0] = 0x81;
   return [
@@ -44,6 +45,8 @@ export const unreadSamples = (quote: Uint8Array): readonly (readonly [name: stri
       (type) => ['intel-quote-without-pck-chain', changed(quote, typeAt(quote), type)] as const,
     ),
     ['td-report', tdReport],
+    ['dstack-attestation-1', packed],
+    ['dstack-attestation-1', json({ attestation: hex(packed) })],
     ['sev-snp-in-json', json({ attestation_report: { reported_tcb: {} }, cert_chain: null })],
   ];
 };
