@@ -42,7 +42,8 @@ import { isTpmSignature, parseTpmSignature } from './formats/tpm-attest.ts';
 import { isPcrText, parsePcrs } from './formats/tpm-pcrs.ts';
 import { mayBeRawSignature, rawRsaSignature } from './formats/tpm-signature.ts';
 import { joined } from './json-fields.ts';
-import { parsedOnce } from './parsed.ts';
+import { looksLikeOcspResponse, type OcspResponse, parseOcspResponse } from './ocsp.ts';
+import { type Parsed, parsedOnce } from './parsed.ts';
 import { isUnread, UNREAD_FORMATS } from './unread-formats.ts';
 
 export { type Content, contentOf, type FileKind, type NamedBytes } from './file-kinds.ts';
@@ -176,6 +177,13 @@ const collateral: readonly FileKind[] = [
     read: ({ bytes }) => ({ manifests: [parsedOnce(() => parseRim(bytes))] }),
   },
   {
+    name: 'ocsp',
+    evidence: false,
+    title: "an OCSP response: a vendor's word on single certificates",
+    recognise: ({ bytes }) => looksLikeOcspResponse(bytes),
+    read: ({ bytes }) => readOcsp([bytes]),
+  },
+  {
     name: 'crl',
     evidence: false,
     title: 'a list of revoked certificates as DER',
@@ -186,7 +194,11 @@ const collateral: readonly FileKind[] = [
     name: 'certificates',
     evidence: false,
     title: 'certificates as DER',
-    recognise: ({ bytes }) => isDer(bytes) && !looksLikeRevocationList(bytes) && !isPublicKeyDer(bytes),
+    recognise: ({ bytes }) =>
+      isDer(bytes) &&
+      !looksLikeRevocationList(bytes) &&
+      !looksLikeOcspResponse(bytes) &&
+      !isPublicKeyDer(bytes),
     read: ({ bytes }) => readCertificates(splitCertificates(bytes), []),
   },
   {
@@ -223,7 +235,7 @@ const collateral: readonly FileKind[] = [
     // Text only, so that damaged evidence which happens to hold PEM does not pass for it.
     name: 'pem',
     evidence: false,
-    title: 'certificates, CRLs or keys as PEM',
+    title: 'certificates, CRLs, OCSP responses or keys as PEM',
     recognise: ({ text }) =>
       text()?.includes('-----BEGIN ') === true && !/^[{[]/.test(text() ?? '') && !isPcrText(text() ?? ''),
     read: ({ text }) => readPemText(text() ?? ''),
@@ -288,6 +300,7 @@ function collected(contents: Contents): SortedFiles {
   const { crls = [], certificates = [], intel = NO_COLLATERAL } = contents;
   return {
     evidence: [],
+    ocsp: [],
     keys: [],
     pcrs: [],
     tpmSignatures: [],
@@ -314,8 +327,16 @@ function readPemText(text: string): Contents {
   const keys = readPem(text, 'PUBLIC KEY', 'keys').map((der) => parsePublicKey(der));
   const certificates = readPem(text, 'CERTIFICATE', 'certificates');
   const crls = readPem(text, 'X509 CRL', 'CRLs');
-  if (keys.length > 0 && certificates.length + crls.length === 0) return { keys };
-  return { keys, ...readCertificates(certificates, crls) };
+  const own = { keys, ...readOcsp(readPem(text, 'OCSP RESPONSE', 'OCSP responses')) };
+  if (keys.length + own.ocsp.length > 0 && certificates.length + crls.length === 0) return own;
+  return { ...own, ...readCertificates(certificates, crls) };
+}
+
+/** Every one of them has to be well-formed. */
+function readOcsp(ders: readonly Uint8Array[]): { ocsp: readonly Parsed<OcspResponse>[] } {
+  const ocsp = ders.map((der) => parsedOnce(() => parseOcspResponse(der)));
+  for (const response of ocsp) response();
+  return { ocsp };
 }
 
 function readTable(bytes: Uint8Array): Contents {

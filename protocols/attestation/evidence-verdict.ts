@@ -3,17 +3,18 @@
  * (the files given, and a folder of collateral for what they lack), machine by machine, and every piece has to be
  * accepted.
  *
- * Not guaranteed: that the pieces come from one machine. Binding a GPU to a guest is the receipt's matter.
+ * Not guaranteed: that the pieces come from one machine, and that a CPU's evidence was made for this verifier, unless the
+ * policy names its report data. Both are said by a row of their own. Binding is an evidence document's matter.
  */
 
 import { fromHex, hex } from '../encoding.ts';
 import { type BoundFacts, type FactValues, RECIPES, type Recipe } from './binding-recipes.ts';
 import type { Check, Verdict } from './checklist.ts';
-import type { Collateral } from './collateral.ts';
+import { type Collateral, contradictedPcr } from './collateral.ts';
 import type { SortedFiles } from './evidence-files.ts';
 import type { Comparison, GuestState, VendorRoots } from './formats/format.ts';
 import { formatNamed, judgeAll } from './formats/registry.ts';
-import { answers, checkBound, checkRuntimes, machinesOf } from './machines.ts';
+import { answers, checkBinding, checkRuntimes, machinesOf } from './machines.ts';
 import type { EvidencePolicy } from './policy.ts';
 
 export interface Judgement {
@@ -66,7 +67,7 @@ async function judgeMachine(question: EvidenceQuestion): Promise<Judgement> {
   const asked = question.nonce === undefined ? undefined : fromHex(question.nonce);
   const files = [
     ...checkFiles(question, facts),
-    ...(facts === undefined ? [] : [checkBound(parts, facts)]),
+    ...(facts === undefined ? [] : [checkBinding(parts, facts)]),
     ...checkRuntimes(parts, { given, policy: question.policy, nonce: asked }),
   ];
   const claims = parts.flatMap((part) => part.claims ?? []);
@@ -96,13 +97,16 @@ function factsOf({ given, binding, nonce }: EvidenceQuestion): BoundFacts | unde
   return { recipe, values: Object.fromEntries(Object.entries(values).filter(([name]) => named.has(name))) };
 }
 
+const skipped = (id: string, detail: string): Check => ({ id, status: 'skipped', detail });
+
 const check = (id: string, fault: string | undefined, done: string): Check =>
   fault === undefined
     ? { id, status: 'pass', detail: done }
     : { id, status: 'fail', code: 'evidence-rejected', detail: fault };
 
 /** What concerns the files as a whole. */
-function checkFiles({ given, nonce }: EvidenceQuestion, facts: BoundFacts | undefined): Check[] {
+function checkFiles(question: EvidenceQuestion, facts: BoundFacts | undefined): Check[] {
+  const { given } = question;
   const { evidence, manifests, eventLogs, pcrs, unknown } = given;
   const comparedWith = (what: Comparison): number =>
     evidence.filter(({ format }) => formatNamed(format)?.comparedWith.includes(what)).length;
@@ -121,15 +125,59 @@ function checkFiles({ given, nonce }: EvidenceQuestion, facts: BoundFacts | unde
     const fault = `expected one TDX quote and one event log, got ${tds} and ${eventLogs.length}`;
     checks.push(check('evidence.event-log', fits ? undefined : fault, 'compared with the TDX quote'));
   }
-  const bound =
-    facts?.values.nonce !== undefined ||
-    (nonce !== undefined &&
-      given.runtimes.some(({ userData }) => userData !== undefined && answers(userData, fromHex(nonce))));
-  if (nonce !== undefined && comparedWith('nonce') === 0 && !bound) {
-    checks.push(check('evidence.nonce', 'a nonce was given, and no GPU or TPM evidence to answer it', ''));
+  checks.push(...checkNonce(question, facts), ...checkBound(question, facts));
+  const contradicted = comparedWith('pcrs') > 1 ? undefined : contradictedPcr(given);
+  if (contradicted !== undefined) {
+    checks.push(check('evidence.pcrs', `two files say different things of PCR ${contradicted}`, ''));
   }
   if (pcrs.length > 0 && comparedWith('pcrs') === 0) {
     checks.push(check('evidence.pcrs', 'PCR values were given, and no quote of them', ''));
   }
   return checks;
+}
+
+/** Which pieces answer a nonce, and which of these have to; a vTPM that a CPU vouches for is as fresh as the CPU. */
+function checkNonce({ given, nonce, policy }: EvidenceQuestion, facts: BoundFacts | undefined): Check[] {
+  const id = 'evidence.nonce';
+  const rows = given.evidence.flatMap(({ format }) => formatNamed(format) ?? []);
+  const answering = rows.filter(({ comparedWith }) => comparedWith.includes('nonce'));
+  const vouched = given.runtimes.length > 0;
+  const demanding = answering.filter(
+    ({ signedBy, age }) => age === undefined && !(vouched && signedBy === 'tpm'),
+  );
+  const bound =
+    facts?.values.nonce !== undefined ||
+    (nonce !== undefined &&
+      given.runtimes.some(({ userData }) => userData !== undefined && answers(userData, fromHex(nonce))));
+  if (nonce !== undefined && answering.length === 0 && !bound) {
+    return [check(id, 'a nonce was given, and nothing in the evidence to answer it', '')];
+  }
+  if (nonce === undefined && demanding.length > 0 && !bound) {
+    return [check(id, 'the evidence answers a nonce, and it was not said which: name it with --nonce', '')];
+  }
+  const silent = rows.some(
+    ({ signedBy, comparedWith }) => signedBy === 'cpu' && !comparedWith.includes('nonce'),
+  );
+  if (!silent || policy.reportData !== undefined || facts !== undefined || vouched) return [];
+  const only = answering.length > 0 ? 'only GPUs and TPMs answer the nonce: ' : '';
+  const what = "the report data of the CPU's evidence was compared with nothing";
+  return [skipped(id, `${only}${what}; a policy may name it as reportData`)];
+}
+
+/** Pieces that are judged side by side and might be of several machines: those that no CPU binds. */
+function checkBound({ given }: EvidenceQuestion, facts: BoundFacts | undefined): Check[] {
+  const devices = facts?.values.gpuEvidence !== undefined || facts?.values.deviceEvidence !== undefined;
+  const signers = given.evidence
+    .flatMap(({ format }) => formatNamed(format)?.signedBy ?? [])
+    .filter((signer) => !(signer === 'tpm' && given.runtimes.length > 0))
+    .filter((signer) => !((signer === 'gpu' || signer === 'switch') && devices));
+  const cpus = signers.filter((signer) => signer === 'cpu').length;
+  if (cpus < 2 && new Set(signers.map((signer) => (signer === 'switch' ? 'gpu' : signer))).size < 2)
+    return [];
+  return [
+    skipped(
+      'evidence.bound',
+      `${given.evidence.length} pieces judged side by side: files do not say whether they are of one machine, an evidence document does`,
+    ),
+  ];
 }

@@ -69,6 +69,7 @@ function merged(a: SortedFiles, b: SortedFiles): SortedFiles {
     evidence: [...a.evidence, ...b.evidence],
     certificates: [...a.certificates, ...b.certificates],
     crls: [...a.crls, ...b.crls],
+    ocsp: [...a.ocsp, ...b.ocsp],
     keys: [...a.keys, ...b.keys],
     pcrs: [...a.pcrs, ...b.pcrs],
     tpmSignatures: [...a.tpmSignatures, ...b.tpmSignatures],
@@ -117,7 +118,7 @@ const check = (id: string, fault: string | undefined, done: string): Check =>
     : { id, status: 'fail', code: 'evidence-rejected', detail: fault };
 
 /** Whether the report data of the machine's CPU binds what it is said to bind. */
-export function checkBound(parts: readonly Part[], facts: BoundFacts): Check {
+export function checkBinding(parts: readonly Part[], facts: BoundFacts): Check {
   const id = `binding.${facts.recipe}`;
   const cpus = parts.flatMap(({ cpu }) => cpu ?? []);
   if (cpus.length === 0)

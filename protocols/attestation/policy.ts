@@ -11,6 +11,7 @@ import { canonicalJson, sha256Hex, utf8 } from '../encoding.ts';
 import { VouchError } from '../errors.ts';
 import { SEALING_SUITES } from '../sealing.ts';
 import {
+  AcceptedStatus,
   type Demands,
   fingerprints,
   GpuPolicy,
@@ -26,7 +27,6 @@ import {
   TpmPolicy,
 } from './demands.ts';
 import type { Format } from './formats/format.ts';
-import { TcbStatus } from './formats/intel-collateral.ts';
 import { FORMATS, HARDWARE, PLATFORMS, type Platform } from './formats/registry.ts';
 import { SIMULATED } from './formats/simulated.ts';
 
@@ -154,18 +154,24 @@ export const parseEvidencePolicy = (json: unknown): EvidencePolicy => completePo
 /**
  * `genuine`: real hardware signed this, its chains and collateral are valid at the time asked about, it does not
  * debug, and its vendor lists its TCB and has not revoked it. It says nothing about known flaws, and of AMD, NVIDIA
- * and TPMs it takes evidence without CRLs. `strict`: every default of the policy, so up to date, revocation known,
- * and with nothing open.
+ * and TPMs it takes evidence whose revocation is unknown. `strict`: every default of the policy, so up to date (for AMD:
+ * by the bulletins that this version of Vouch knows), revocation known, and with nothing open.
  */
 export const BUILT_IN = {
   genuine: parseEvidencePolicy({
     version: 1,
     intel: {
-      tcbStatuses: TcbStatus.options.filter((status) => status !== 'Revoked'),
+      tcbStatuses: AcceptedStatus.options,
       septVeDisable: false,
       serviceTds: 'any',
     },
-    amd: { maximumVmpl: 3, migration: true, uncommittedFirmware: true, revocation: 'if-present' },
+    amd: {
+      tcbFloors: 'none',
+      maximumVmpl: 3,
+      migration: true,
+      uncommittedFirmware: true,
+      revocation: 'if-present',
+    },
     gpu: {
       switchEvidence: 'if-present',
       rims: 'if-present',

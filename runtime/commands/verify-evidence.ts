@@ -85,8 +85,18 @@ export async function verifyEvidenceFiles(
     policy,
     binding,
   });
-  printVerdict({ verdict, checks, claims }, options.json ?? false, print);
+  const json = options.json ?? false;
+  if (json) printVerdict({ verdict, checks, claims }, json, print);
+  else for (const line of [...checkLines(checks), verdictLine(verdict, checks)]) print(line);
   return verdict === 'accept';
+}
+
+/** The verdict, and what was not checked: files accepted side by side look like more than they are. */
+function verdictLine(verdict: Verdict, checks: readonly PrintedCheck[]): string {
+  const missing = checks.filter(({ status }) => status === 'skipped').map(({ id }) => id);
+  return verdict === 'accept' && missing.length > 0
+    ? `verdict: accept; not checked: ${missing.join(', ')}`
+    : `verdict: ${verdict}`;
 }
 
 /** The one form of a verdict: every check, then the verdict; as JSON with what was claimed. */

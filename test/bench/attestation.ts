@@ -11,16 +11,21 @@
  * GPU's report, two manifests of 20 measurements each, collateral from files, the strict policy.
  */
 import { existsSync, readFileSync } from 'node:fs';
+import { type Certificate, parseCertificate } from '../../protocols/attestation/certificate.ts';
+import { verifyChain } from '../../protocols/attestation/chain.ts';
 import { type NamedBytes, sortFiles } from '../../protocols/attestation/evidence-files.ts';
 import { judgeEvidence } from '../../protocols/attestation/evidence-verdict.ts';
 import type { VendorRoots } from '../../protocols/attestation/formats/format.ts';
+import { parseOcspResponse } from '../../protocols/attestation/ocsp.ts';
+import { parsedOnce } from '../../protocols/attestation/parsed.ts';
 import { BUILT_IN } from '../../protocols/attestation/policy.ts';
 import { demandAccepted, verifyEvidence } from '../../protocols/attestation/verify.ts';
 import { hex } from '../../protocols/encoding.ts';
 import { type ReceiptReport, verifyReceipt } from '../../protocols/receipt.ts';
 import { azureJson, azureVm } from '../protocols/azure-maker.ts';
 import { fingerprint } from '../protocols/certificate-maker.ts';
-import { composite, later, policyFor, questionFor, receiptBy } from '../protocols/composite-maker.ts';
+import { composite, later, NOW, policyFor, questionFor, receiptBy } from '../protocols/composite-maker.ts';
+import { gpu, vendor } from '../protocols/gpu-maker.ts';
 import { nitroDocument, nitroVendor, SIGNED_AT } from '../protocols/nitro-maker.ts';
 import { arkDer, askDer } from '../protocols/snp-maker.ts';
 import { NONCE } from '../protocols/tpm-maker.ts';
@@ -70,6 +75,7 @@ export async function benchmarkAttestation({ say, signal }: BenchContext): Promi
     ...CASES.map(([what, pieces, must]) => [what, prepared(pieces), must] as const),
     ...(await clouds()),
     ...(await receipts()),
+    ...(await revocation()),
   ];
   for (const [what, judge, must] of cases) {
     for (let i = 0; i < WARM_UP; i++) await judge();
@@ -126,6 +132,30 @@ async function receipts(): Promise<(readonly [string, () => Promise<void>, numbe
     [
       'composite receipt, evidence accepted earlier in the session',
       demanding(() => verifyReceipt(bundle, { ...question, accepted })),
+    ],
+  ];
+}
+
+/** Three OCSP responses by responders of their own, read from their bytes and checked for a device's chain of five. */
+async function revocation(): Promise<(readonly [string, () => Promise<void>, number?])[]> {
+  const makers = await vendor();
+  const { chain, serial } = await gpu(makers);
+  const responses = [...makers.ocsp, await makers.answer(serial)];
+  const [leaf, ...others] = chain.map((der) => parseCertificate(der)) as [Certificate, ...Certificate[]];
+  return [
+    [
+      'OCSP responses about a GPU chain',
+      async () => {
+        const { passed, checks } = await verifyChain({
+          certificates: [leaf, ...others],
+          rootFingerprints: [leaf, ...others].slice(-1).map(({ fingerprint }) => fingerprint),
+          ocsp: responses.map((der) => parsedOnce(() => parseOcspResponse(der))),
+          revocation: 'required',
+          now: NOW,
+        });
+        if (!passed) throw new Error(`rejected: ${checks.find(({ status }) => status === 'fail')?.detail}`);
+      },
+      30,
     ],
   ];
 }

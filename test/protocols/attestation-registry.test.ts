@@ -28,6 +28,7 @@ import { maker } from './certificate-maker.ts';
 import { gpu, report, rim, rimSigner, switchFields, vendor } from './gpu-maker.ts';
 import { intelCase } from './intel-platform.ts';
 import { nitroDocument, nitroVendor } from './nitro-maker.ts';
+import { ocsp } from './ocsp-maker.ts';
 import { json, LOG, pem as pemText, tinfoil } from './service-maker.ts';
 import { arkCrl, arkDer, snpReport, vcekDer } from './snp-maker.ts';
 import { attest, ecdsaSignature, hyperEnclave, PCR_JSON, PCR_TEXT } from './tpm-maker.ts';
@@ -120,6 +121,7 @@ const OTHERS: readonly (readonly [name: string, bytes: Uint8Array])[] = [
   ['sev-snp-certificates', table],
   ['tpm-signature', await ecdsaSignature(await maker('AK'), tpmQuote)],
   ['rim', await rim(await rimSigner())],
+  ['ocsp', await ocsp(await maker('CA'), 3)],
   ['crl', arkCrl],
   ['certificates', arkDer],
   ['certificates', concat(arkDer, vcekDer)],
@@ -130,6 +132,7 @@ const OTHERS: readonly (readonly [name: string, bytes: Uint8Array])[] = [
   ['pem', pem('CERTIFICATE', arkDer)],
   ['pem', pem('X509 CRL', arkCrl)],
   ['rsa-signature', vm.signature],
+  ['pem', pem('OCSP RESPONSE', await ocsp(await maker('CA'), 3))],
 ];
 const UNREAD = unreadSamples(SAMPLES.tdx);
 
@@ -295,19 +298,22 @@ test('evidence of a format that no row names is a defect, never passed over', as
   }
 });
 
-test('nothing but the formats themselves asks for the name of one', () => {
+test('nothing but the formats themselves and what a policy wants of each asks for the name of one', () => {
   // What travels in a container is named there; a TD's own demands are explained among those of Intel, and its
   // registers tell which log is whose.
   const allowed: Readonly<Record<string, readonly string[]>> = {
     'protocols/attestation/evidence-files.ts': ['sev-snp'],
     'protocols/attestation/evidence-azure.ts': ['sev-snp', 'tpm'],
+    'protocols/attestation/evidence-verdict.ts': ['tpm'],
     'protocols/attestation/json-fields.ts': ['tpm'],
     'protocols/attestation/explain.ts': ['tdx'],
     'protocols/attestation/machines.ts': ['tdx', 'tpm'],
     'runtime/attest/collateral.ts': [],
   };
   const outside = projectFiles().filter(
-    (path) => /^protocols\/(?!attestation\/formats\/).*\.ts$/.test(path) || Object.hasOwn(allowed, path),
+    (path) =>
+      /^protocols\/(?!attestation\/(?:formats|judgement)\/).*\.ts$/.test(path) ||
+      Object.hasOwn(allowed, path),
   );
   assert.ok(outside.length > 20);
   for (const path of outside) {

@@ -290,6 +290,8 @@ const DOCUMENT_NOTES = {
   'gpu.devices[].evidence': 'base64url of what the GPU signed',
   'gpu.devices[].certificates': "base64url of DER: the GPU's chain",
   gpuEvidence: 'GPU evidence digest that the report data binds; `null` where it binds none',
+  stapled:
+    'base64url of OCSP responses (RFC 6960, DER) about the certificates above; absent where there are none',
   collateral: 'digests of files with which the holder last verified this: a help, not a claim',
   time: "seconds since 1970 by the host's clock",
   nonce: "the verifier's",

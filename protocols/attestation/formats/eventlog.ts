@@ -235,7 +235,7 @@ export function checkEventLog(bytes: Uint8Array, { rtmrs }: TdReport, record: Re
       ? silent.length === 0
         ? 'RTMR0 to RTMR3 are as the log says'
         : `${covered.join(', ')} as the log says, which leaves the others out`
-      : wrong.map((i) => `RTMR${i} is ${short(rtmrs[i]!)}, the log says ${short(replayed[i]!)}`).join('; '),
+      : wrong.map((i) => `RTMR${i} is ${hex(rtmrs[i]!)}, the log says ${hex(replayed[i]!)}`).join('; '),
   );
 }
 
@@ -255,5 +255,3 @@ const named = (events: readonly LoggedEvent[]): string[] =>
         : [`${printable(name)} ${hex(payload)}`.trim()],
     )
     .slice(0, 16);
-
-const short = (bytes: Uint8Array): string => hex(bytes).slice(0, 16);

@@ -13,8 +13,9 @@ import { equal, fromHex, hex } from '../../encoding.ts';
 import { type Certificate, parseCertificates, type RevocationList } from '../certificate.ts';
 import { chainCheckIds, recordChain, verifyChain } from '../chain.ts';
 import { attempting, type Check, createChecklist, type Recorder, type Verdict } from '../checklist.ts';
-import { crlsOf } from '../collateral.ts';
+import { crlsOf, ocspOf } from '../collateral.ts';
 import { type Demands, measurementAccepted } from '../demands.ts';
+import type { OcspResponse } from '../ocsp.ts';
 import type { Parsed } from '../parsed.ts';
 import { AWS_NITRO_ROOTS } from '../roots/aws.ts';
 import { verifyEcdsa } from '../signature.ts';
@@ -31,6 +32,7 @@ export interface NitroQuestion {
   /** what the verifier asked with; absent: whatever the document answers is taken */
   readonly nonce?: Uint8Array | undefined;
   readonly crls?: readonly Parsed<RevocationList>[] | undefined;
+  readonly ocsp?: readonly Parsed<OcspResponse>[] | undefined;
   readonly now: Date;
   /** fingerprints; AWS's own unless others are to be trusted */
   readonly roots?: readonly string[] | undefined;
@@ -91,6 +93,7 @@ export async function verifyNitro(question: NitroQuestion): Promise<NitroResult>
     rootFingerprints: roots,
     now: document.time,
     crls,
+    ocsp: question.ocsp,
     revocation: policy.nitro.revocation === 'required' ? 'where-named' : 'if-present',
     revokedBy: now,
   });
@@ -195,6 +198,7 @@ export async function judgeNitro(
       policy,
       nonce: nonce === undefined ? undefined : fromHex(nonce),
       crls: crlsOf('other', question),
+      ocsp: ocspOf(question),
       now,
       roots: roots?.nitro,
     });

@@ -3,8 +3,8 @@
  * it may stand, and who verifies it. Files, documents, policies and, through them, the command line read it.
  *
  * A new platform is one file beside this one (parse, verify, judge) and one row here, with a sample in the table's test.
- * What a policy may demand of it and of no other is a section of demands.ts; what comes beside it in files is a row of
- * evidence-files.ts. Nothing else asks for the name of a platform.
+ * What a policy may demand of it and of no other is a section of demands.ts, judged by its claims in judgement/; what
+ * comes beside it in files is a row of evidence-files.ts. Nothing else asks for the name of a platform.
  *
  * Rows of one family are verified together. The order of families is the order of their checks.
  */
@@ -165,6 +165,7 @@ const nitro = family(
       signedBy: 'cpu',
       inDocuments: true,
       comparedWith: ['nonce'],
+      age: 'signed time',
       section: 'nitro',
       recognise: (bytes) => isNitroDocument(bytes) && !isNitroTpm(bytes),
       parse: parseNitroDocument,
@@ -176,6 +177,7 @@ const nitro = family(
       signedBy: 'tpm',
       inDocuments: false,
       comparedWith: ['nonce'],
+      age: 'signed time',
       section: 'nitro',
       recognise: (bytes) => isNitroDocument(bytes) && isNitroTpm(bytes),
       parse: parseNitroDocument,

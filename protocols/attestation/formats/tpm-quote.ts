@@ -9,8 +9,9 @@ import { concat, equal, fromHex, hex, sha256Hex } from '../../encoding.ts';
 import { VouchError } from '../../errors.ts';
 import type { Certificate, RevocationList } from '../certificate.ts';
 import { attempting, type Check, createChecklist, type Verdict } from '../checklist.ts';
-import { type Collateral, certificatesOf, crlsOf, pcrsOf } from '../collateral.ts';
+import { type Collateral, certificatesOf, crlsOf, ocspOf, pcrsOf } from '../collateral.ts';
 import type { PcrBank, TpmPolicy } from '../demands.ts';
+import type { OcspResponse } from '../ocsp.ts';
 import type { Parsed } from '../parsed.ts';
 import {
   COORDINATE_BYTES,
@@ -21,7 +22,7 @@ import {
   verifyRsa,
 } from '../signature.ts';
 import { sm2Digest, verifySm2 } from '../sm2.ts';
-import { type AttestationKey, attestationKeys, checkSigner } from './attestation-key.ts';
+import { type AttestationKey, attestationKeys, checkSigner, pickSigner } from './attestation-key.ts';
 import { type Part, type Piece, type Question, withPlatform } from './format.ts';
 import type { TpmAttest, TpmSignature } from './tpm-attest.ts';
 import { BANK_BYTES, checkPcrs, type PcrValues, pcrDigest, quotedValues } from './tpm-pcrs.ts';
@@ -46,6 +47,7 @@ export interface TpmQuestion {
   /** what the verifier asked with; without it nothing is accepted */
   readonly nonce?: Uint8Array | undefined;
   readonly crls?: readonly Parsed<RevocationList>[] | undefined;
+  readonly ocsp?: readonly Parsed<OcspResponse>[] | undefined;
   readonly now: Date;
 }
 
@@ -81,7 +83,7 @@ const REQUIRED = [
 
 /** Never throws for what the evidence holds: that is a failed check. */
 export async function verifyTpm(question: TpmQuestion): Promise<TpmResult> {
-  const { policy, nonce, now, crls } = question;
+  const { policy, nonce, now, crls, ocsp } = question;
   const list = createChecklist(REQUIRED);
   const { record } = list;
   const attempt = attempting(record);
@@ -95,7 +97,8 @@ export async function verifyTpm(question: TpmQuestion): Promise<TpmResult> {
   );
   if (attest === undefined || signature === undefined) return list.result('');
 
-  const signer = await signerOf(attest.bytes, signature, question);
+  const trust = { ...policy, crls, ocsp, now };
+  const signer = await pickSigner(await signersOf(attest.bytes, signature, question), trust);
   record(
     'tpm.signature',
     signer !== undefined,
@@ -104,13 +107,13 @@ export async function verifyTpm(question: TpmQuestion): Promise<TpmResult> {
   );
   const bound = question.boundKeys?.some(({ spki }) => signer !== undefined && equal(spki, signer.key.spki));
   if (bound) record('tpm.key', true, 'evidence-rejected', "the vTPM's, as azure.runtime-data says");
-  else if (signer !== undefined) await checkSigner(signer, { ...policy, crls, now }, 'tpm', list);
+  else if (signer !== undefined) await checkSigner(signer, trust, 'tpm', list);
   if (nonce === undefined && bound) {
     list.omit('tpm.nonce', 'none was given to compare with: the quote may be old');
   } else if (nonce !== undefined) {
     const fresh = equal(nonce, attest.extraData);
-    const answered = hex(attest.extraData).slice(0, 16);
-    const detail = fresh ? answered : `expected ${hex(nonce).slice(0, 16)}, got ${answered || 'none'}`;
+    const answered = hex(attest.extraData);
+    const detail = fresh ? answered.slice(0, 16) : `expected ${hex(nonce)}, got ${answered || 'none'}`;
     record('tpm.nonce', fresh, 'evidence-rejected', detail);
   }
   const values = quotedValues(attest, question.pcrs);
@@ -150,15 +153,16 @@ export async function verifyTpm(question: TpmQuestion): Promise<TpmResult> {
   };
 }
 
-async function signerOf(
+async function signersOf(
   data: Uint8Array,
   signature: TpmSignature,
   { certificates, keys, boundKeys = [] }: Pick<TpmQuestion, 'certificates' | 'keys' | 'boundKeys'>,
-): Promise<AttestationKey | undefined> {
+): Promise<AttestationKey[]> {
+  const found: AttestationKey[] = [];
   for (const candidate of attestationKeys(certificates, [...boundKeys, ...keys])) {
-    if (await signed(candidate.key, signature, data)) return candidate;
+    if (await signed(candidate.key, signature, data)) found.push(candidate);
   }
-  return undefined;
+  return found;
 }
 
 async function signed(
@@ -222,6 +226,7 @@ export async function judgeTpm(quotes: readonly Piece<TpmAttest>[], question: Qu
       policy: policy.tpm,
       nonce: nonce === undefined ? undefined : fromHex(nonce),
       crls: crlsOf('other', question),
+      ocsp: ocspOf(question),
       now,
     });
     parts.push(withPlatform(result, 'tpm', 'tpm', policy));
@@ -247,10 +252,10 @@ function readable<T>(test: () => T): T | undefined {
 async function holds(
   attest: Parsed<TpmAttest>,
   signature: Parsed<TpmSignature>,
-  signers: Parameters<typeof signerOf>[2],
+  signers: Parameters<typeof signersOf>[2],
 ): Promise<boolean> {
   const read = readable(() => ({ data: attest().bytes, signature: signature() }));
-  return read !== undefined && (await signerOf(read.data, read.signature, signers)) !== undefined;
+  return read !== undefined && (await signersOf(read.data, read.signature, signers)).length > 0;
 }
 
 /** Those of one file whose digest was quoted; of all files where none are. */
