@@ -79,6 +79,14 @@ function readPhala(fields: Fields): Contents {
   );
 }
 
+const PHALA_FIELDS = [
+  'intel_quote',
+  'nvidia_payload',
+  'event_log',
+  'signing_address',
+  'request_nonce',
+  'tls_cert_fingerprint',
+];
 const PHALA_LISTS = ['all_attestations', 'attestations', 'model_attestations', 'gateway_attestation'];
 
 function readPhalaList(fields: Fields): Contents {
@@ -88,8 +96,8 @@ function readPhalaList(fields: Fields): Contents {
   if (reports.length > MAX_MACHINES) {
     return refuse('Phala report', `expected at most ${MAX_MACHINES} machines, got ${reports.length}`);
   }
-  // The report of the first machine stands beside the list of all.
-  const once = new Map(reports.map((one) => [JSON.stringify(one.intel_quote), one]));
+  // The report of the first machine stands beside the list of all, field by field the same.
+  const once = new Map(reports.map((one) => [JSON.stringify(PHALA_FIELDS.map((name) => one[name])), one]));
   return { machines: [...once.values()].flatMap((one) => readPhala(one).machines ?? []) };
 }
 

@@ -137,7 +137,10 @@ function checkFiles(question: EvidenceQuestion, facts: BoundFacts | undefined): 
 }
 
 /** Which pieces answer a nonce, and which of these have to; a vTPM that a CPU vouches for is as fresh as the CPU. */
-function checkNonce({ given, nonce, policy }: EvidenceQuestion, facts: BoundFacts | undefined): Check[] {
+function checkNonce(
+  { given, nonce, policy, binding }: EvidenceQuestion,
+  facts: BoundFacts | undefined,
+): Check[] {
   const id = 'evidence.nonce';
   const rows = given.evidence.flatMap(({ format }) => formatNamed(format) ?? []);
   const answering = rows.filter(({ comparedWith }) => comparedWith.includes('nonce'));
@@ -158,9 +161,12 @@ function checkNonce({ given, nonce, policy }: EvidenceQuestion, facts: BoundFact
   const silent = rows.some(
     ({ signedBy, comparedWith }) => signedBy === 'cpu' && !comparedWith.includes('nonce'),
   );
-  if (!silent || policy.reportData !== undefined || facts !== undefined || vouched) return [];
+  // What a file says of itself is no comparison: the verifier's own values are, or a vTPM that has a row of its own.
+  const compared = policy.reportData ?? binding ?? (nonce !== undefined && bound ? nonce : undefined);
+  if (!silent || compared !== undefined || (vouched && answering.length > 0)) return [];
   const only = answering.length > 0 ? 'only GPUs and TPMs answer the nonce: ' : '';
-  const what = "the report data of the CPU's evidence was compared with nothing";
+  const against = facts === undefined && !vouched ? 'nothing' : 'what came with it alone';
+  const what = `the report data of the CPU's evidence was compared with ${against}`;
   return [skipped(id, `${only}${what}; a policy may name it as reportData`)];
 }
 

@@ -10,10 +10,11 @@ import {
   type Recipe,
 } from '../../protocols/attestation/binding-recipes.ts';
 import type { Verdict } from '../../protocols/attestation/checklist.ts';
-import { sortFiles } from '../../protocols/attestation/evidence-files.ts';
+import { FILE_KINDS, type FileKind, sortFiles } from '../../protocols/attestation/evidence-files.ts';
 import { type EvidenceQuestion, judgeEvidence } from '../../protocols/attestation/evidence-verdict.ts';
 import { completePolicy } from '../../protocols/attestation/policy.ts';
 import { bytesOfText } from '../../protocols/attestation/text-bytes.ts';
+import { UNREAD_FORMATS } from '../../protocols/attestation/unread-formats.ts';
 import { VouchError } from '../../protocols/errors.ts';
 import { collateralFolder, MAX_FILE_BYTES, readCollateral } from '../attest/collateral.ts';
 import { checkLines, type PrintedCheck } from '../client/checks.ts';
@@ -25,8 +26,15 @@ import { type Print, print } from './terminal.ts';
 /** What the options of `judging` say, and no more. */
 type Taken = OptionsOf<typeof judging>;
 
+const REFUSED = new Set(UNREAD_FORMATS.map(({ name }) => name));
+const titles = (kinds: readonly FileKind[]): string =>
+  [...new Set(kinds.map(({ title }) => `  ${title.replace(/: known here, and not read$/, '')}`))].join('\n');
 const HELP = `
-What is read, what each check means, what to bring and where to get it: docs/EVIDENCE.md.
+What each check means, what is not checked, what to bring and where to get it: docs/EVIDENCE.md.
+Read, on its own or beside other files:
+${titles(FILE_KINDS.filter(({ name }) => !REFUSED.has(name)))}
+Refused by name:
+${titles(UNREAD_FORMATS)}
 Rules for --binding:
 ${RECIPE_NAMES.map((name) => `  ${name}: ${RECIPES[name].title} (${RECIPES[name].source})`).join('\n')}
 `;

@@ -38,6 +38,10 @@ test("dstack's quote and event log: boot registers, runtime events of both versi
   const { checks } = await ask([machine], [quoteJson(machine, data)]);
   const log = checks.find(({ id }) => id === 'tdx.event-log')!;
   assert.match(log.detail, new RegExp(`compose-hash ${hex(COMPOSE)}, app-id`));
+  // What the file says of itself is not what the verifier asked for.
+  const { status, detail } = checks.find(({ id }) => id === 'evidence.nonce')!;
+  assert.is(status, 'skipped');
+  assert.match(detail, /what came with it alone/);
   // As an array, as base64, and with the log in a file of its own.
   const bare = json({ quote: base64(machine.quote) });
   assert.equal(await failing([machine], [json({ quote: base64url(machine.quote), event_log: LOG })]), []);
@@ -117,6 +121,13 @@ test("Phala's report: quote, GPUs and the key that signs answers are bound to ea
       payload,
     );
   }
+  // Two reports of one quote that name different keys are two: none of them is dropped.
+  const wrong = report({ signing_address: `0x${'00'.repeat(20)}` });
+  const beside = {
+    ...JSON.parse(new TextDecoder().decode(wrong)),
+    all_attestations: [JSON.parse(new TextDecoder().decode(report()))],
+  };
+  assert.equal(await failing([machine], [json(beside)]), ['binding.phala']);
   // NEAR AI hashes the address together with the key of the connection.
   const near = await td(concat(sha256(ADDRESS, TLS), NONCE));
   const nearReport = (tls: Uint8Array) =>

@@ -252,6 +252,6 @@ const named = (events: readonly LoggedEvent[]): string[] =>
     .flatMap(({ name, payload }) =>
       name === undefined || payload === undefined || payload.length > 48
         ? []
-        : [`${printable(name)} ${hex(payload)}`.trim()],
+        : [`${printable(name).slice(0, 64)} ${hex(payload)}`.trim()],
     )
     .slice(0, 16);
