@@ -352,6 +352,17 @@ export function splitCertificates(bytes: Uint8Array, what = 'certificates'): Uin
 /** Whether bytes start like DER. */
 export const isDer = (bytes: Uint8Array): boolean => bytes[0] === TAG.sequence;
 
+/** Whether DER has the outer form of a SubjectPublicKeyInfo: an algorithm, then a bit string. */
+export function isPublicKeyDer(bytes: Uint8Array): boolean {
+  if (!isDer(bytes)) return false;
+  try {
+    const [algorithm, bits, ...rest] = childrenOf(readDer(bytes, '', TAG.sequence), '');
+    return algorithm?.tag === TAG.sequence && bits?.tag === TAG.bitString && rest.length === 0;
+  } catch {
+    return false;
+  }
+}
+
 /** Whether DER has the outer form of a CRL: a version number where a certificate has a tag of its own. */
 export function looksLikeRevocationList(bytes: Uint8Array): boolean {
   if (!isDer(bytes)) return false;

@@ -36,10 +36,12 @@ export interface ChainQuestion {
   readonly ocsp?: readonly Parsed<OcspResponse>[] | undefined;
   /**
    * `required`: every certificate whose issuer may sign CRLs, or which names a place to ask, must be covered by a
-   * current CRL or OCSP response. `if-present` (default): only what is at hand counts; it must be genuine and current
-   * all the same.
+   * current CRL or OCSP response. `where-named`: only one that names a place. `if-present` (default): only what is at
+   * hand counts; it must be genuine and current all the same.
    */
   readonly revocation?: RevocationMode | undefined;
+  /** when CRLs and responses have to be current; default `now` */
+  readonly revokedBy?: Date | undefined;
   /** remembers what several chains of one judgement share */
   readonly verify?: SignatureVerifier | undefined;
 }
@@ -123,7 +125,7 @@ export async function verifyChain(question: ChainQuestion): Promise<ChainReport>
     `valid on ${day(now)}`,
   );
   record('constraints', constraintFault(path), 'each issuer may sign, path lengths hold');
-  const sources = { path, lists, responses, pool, mode: revocation, now, verify };
+  const sources = { path, lists, responses, pool, mode: revocation, now: question.revokedBy ?? now, verify };
   const { fault: unsound, revoked, detail } = await checkRevocation(sources);
   record('revocation', unsound, detail);
   return { ...report(path), revoked };

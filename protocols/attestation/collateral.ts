@@ -6,6 +6,7 @@
 import { hex } from '../encoding.ts';
 import type { Certificate, RevocationList } from './certificate.ts';
 import type { PcrBank } from './demands.ts';
+import type { RuntimeData } from './formats/azure-hcl.ts';
 import { type IntelCollateral, NO_COLLATERAL } from './formats/intel-collateral.ts';
 import type { Rim } from './formats/rim.ts';
 import type { TpmSignature } from './formats/tpm-attest.ts';
@@ -33,6 +34,8 @@ export interface Collateral {
   readonly intel: IntelCollateral;
   /** reference integrity manifests */
   readonly manifests: readonly Manifest[];
+  /** what CPUs of Azure's VMs bind, their vTPMs' keys among it */
+  readonly runtimes: readonly RuntimeData[];
   /** lower-case hex SHA-256 of the files that all of this came from, where they are known */
   readonly digests?: ReadonlySet<string> | undefined;
 }
@@ -47,6 +50,7 @@ export const NO_FILES: Collateral = {
   eventLogs: [],
   intel: NO_COLLATERAL,
   manifests: [],
+  runtimes: [],
 };
 
 /** Whose certificates and lists these are, by the issuer's name; `other`: of NVIDIA, of TPMs, of anybody. */

@@ -56,6 +56,12 @@ const Registers = z
     imageId: hexOf(16),
     idKeyDigest: hexOf(48),
     authorKeyDigest: hexOf(48),
+    pcr0: hexOf(48),
+    pcr1: hexOf(48),
+    pcr2: hexOf(48),
+    pcr3: hexOf(48),
+    pcr4: hexOf(48),
+    pcr8: hexOf(48),
     minimumGuestSvn: z
       .int()
       .min(0)
@@ -298,6 +304,20 @@ export const TpmPolicy = z.strictObject({
 });
 export type TpmPolicy = z.infer<typeof TpmPolicy>;
 
+const NitroPcrs = z
+  .record(
+    z.string().regex(/^(?:[0-9]|[12][0-9]|3[01])$/, 'expected a PCR from 0 to 31'),
+    z.array(hexOf(48)).min(1).max(64),
+  )
+  .default({});
+
+export const NitroPolicy = z.strictObject({
+  pcrs: NitroPcrs.describe('by PCR the SHA-384 values accepted of an enclave'),
+  tpmPcrs: NitroPcrs.describe('the same of an EC2 instance with NitroTPM, whose PCRs measure its boot'),
+  revocation: Revocation.default('required'),
+});
+export type NitroPolicy = z.infer<typeof NitroPolicy>;
+
 export const HyperEnclavePolicy = z.strictObject({
   ...attestationKeys,
   pcrs: z
@@ -313,6 +333,7 @@ export const SECTIONS = {
   amd: SnpPolicy,
   gpu: GpuPolicy,
   tpm: TpmPolicy,
+  nitro: NitroPolicy,
   hyperenclave: HyperEnclavePolicy,
 } as const;
 export type Section = keyof typeof SECTIONS;

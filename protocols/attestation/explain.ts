@@ -4,6 +4,7 @@ import type {
   GpuPolicy,
   HyperEnclavePolicy,
   IntelPolicy,
+  NitroPolicy,
   Registers,
   Section,
   SnpPolicy,
@@ -19,6 +20,7 @@ const SECTIONS: { readonly [K in Section]: (policy: EvidencePolicy) => string[] 
   amd: ({ amd }) => explainSnp(amd),
   gpu: ({ gpu }) => explainGpu(gpu),
   tpm: ({ tpm }) => explainTpm(tpm),
+  nitro: ({ nitro }) => explainNitro(nitro),
   hyperenclave: ({ hyperenclave }) => explainHyperEnclave(hyperenclave),
 };
 
@@ -203,6 +205,18 @@ function explainTpm(policy: TpmPolicy): string[] {
   return [
     ...explainKeys('TPM', policy),
     pcrs.length === 0 ? 'TPM: PCRs may have any values.' : `TPM: ${pcrs.join(', and ')}.`,
+  ];
+}
+
+function explainNitro({ pcrs, tpmPcrs, revocation }: NitroPolicy): string[] {
+  const named = (of: string, values: NitroPolicy['pcrs']) => {
+    const all = Object.entries(values).map(([index, accepted]) => `PCR ${index} is ${accepted.join(' or ')}`);
+    return `Nitro: ${of}: ${all.length === 0 ? 'PCRs may have any values' : all.join(', and ')}.`;
+  };
+  return [
+    named('enclaves', pcrs),
+    named('EC2 instances', tpmPcrs),
+    explainRevocation(revocation, 'Nitro, of regions and zones'),
   ];
 }
 

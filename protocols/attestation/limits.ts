@@ -22,7 +22,11 @@ export const MAX_XML_BYTES = 128 * 1024;
 export const MAX_EVIDENCE_BYTES = 64 * 1024;
 /** What GetQuote's shared buffer holds at most on today's guests, with room to spare. */
 export const MAX_QUOTE_BYTES = 32 * 1024;
+/** The NV index of Azure's vTPM, whose report is padded to its size. */
+export const MAX_HCL_BYTES = 16 * 1024;
 export const MAX_HYPERENCLAVE_BYTES = 8 * 1024;
+/** The Nitro Secure Module answers with at most 12 KiB. */
+export const MAX_NITRO_BYTES = 16 * 1024;
 /** TPMS_ATTEST, TPMT_SIGNATURE, and a list of PCR values as text. */
 export const MAX_ATTEST_BYTES = 512;
 export const MAX_TPM_SIGNATURE_BYTES = 1100;

@@ -20,6 +20,7 @@ import {
   hexOf,
   IntelPolicy,
   Measurement,
+  NitroPolicy,
   SECTIONS,
   type Section,
   SnpPolicy,
@@ -98,6 +99,7 @@ export const Policy = z
     amd: SnpPolicy.optional().describe('for `sev-snp`'),
     gpu: GpuPolicy.optional().describe('for `nvidia-gpu`'),
     tpm: TpmPolicy.optional().describe('for `tpm`'),
+    nitro: NitroPolicy.optional().describe('for `nitro` and `nitro-tpm`'),
     hyperenclave: HyperEnclavePolicy.optional().describe('for `hyperenclave`'),
   })
   .superRefine(({ platforms, minimumTcb }, context) => {
@@ -186,6 +188,7 @@ export const BUILT_IN = {
       revocation: 'if-present',
     },
     tpm: { revocation: 'if-present' },
+    nitro: { revocation: 'if-present' },
   }),
   strict: parseEvidencePolicy({ version: 1 }),
 } as const;

@@ -25,7 +25,8 @@ const OCSP_SIGNING = '1.3.6.1.5.5.7.3.9';
 const HANDLED = ['2.5.29.15', '2.5.29.19', EXTENDED_KEY_USAGE];
 const HOLD = 'certificateHold';
 
-export type RevocationMode = 'required' | 'if-present';
+/** `where-named`: of certificates alone that name a place to ask. */
+export type RevocationMode = 'required' | 'where-named' | 'if-present';
 
 export interface RevocationQuestion {
   /** leaf first, root last, all signatures verified */
@@ -62,7 +63,9 @@ export async function checkRevocation(question: RevocationQuestion): Promise<Rev
     if (answer.current || list.current) continue;
     const stale = answer.stale ?? list.stale;
     if (stale !== undefined) return { fault: stale, revoked: false, detail: '' };
-    if (mode === 'required' && canBeRevoked(certificate, issuer)) {
+    if (
+      mode === 'required' ? canBeRevoked(certificate, issuer) : mode === 'where-named' && names(certificate)
+    ) {
       return { fault: unknown(certificate, issuer), revoked: false, detail: '' };
     }
   }
@@ -76,9 +79,10 @@ export async function checkRevocation(question: RevocationQuestion): Promise<Rev
 
 /** A CA that may not sign CRLs cannot revoke, unless it names a place; its own issuer can revoke the whole CA. */
 const canBeRevoked = (certificate: Certificate, issuer: Certificate): boolean =>
-  issuer.usage?.has('cRLSign') !== false ||
-  ocspPlace(certificate) !== undefined ||
-  crlPlace(certificate) !== undefined;
+  issuer.usage?.has('cRLSign') !== false || names(certificate);
+
+const names = (certificate: Certificate): boolean =>
+  ocspPlace(certificate) !== undefined || crlPlace(certificate) !== undefined;
 
 function unknown(certificate: Certificate, issuer: Certificate): string {
   const place = ocspPlace(certificate) ?? crlPlace(certificate);

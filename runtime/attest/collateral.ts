@@ -73,9 +73,10 @@ export async function addCollateral(
   directory = collateralFolder(),
 ): Promise<string[]> {
   const read = files.map((name) => ({ name, bytes: readNamed(name, 'collateral', MAX_FILE_BYTES) }));
-  const { unknown, evidence, eventLogs, tpmSignatures } = sortFiles(read);
-  // An event log and a TPM's signature go with one piece of evidence.
-  const count = evidence.length + eventLogs.length + tpmSignatures.length;
+  const { unknown, evidence, machines, eventLogs, tpmSignatures, runtimes } = sortFiles(read);
+  // An event log, a TPM's signature and what a VM's CPU binds go with one piece of evidence.
+  const lists = [evidence, machines, eventLogs, tpmSignatures, runtimes];
+  const count = lists.reduce((sum, { length }) => sum + length, 0);
   const wrong = unknown[0] ?? (count > 0 ? { name: 'files', reason: `${count} of evidence` } : undefined);
   if (wrong !== undefined) {
     throw new VouchError('bad-input', `${wrong.name}: expected collateral, got ${wrong.reason}`);

@@ -69,7 +69,7 @@ export function define(command: Command): void {
     command
       .command('evidence')
       .description(
-        'verify what hardware signed, offline: SGX, TDX and TPM quotes, SEV-SNP and NVIDIA GPU reports',
+        'verify what hardware signed, offline: SGX, TDX and TPM quotes, SEV-SNP and NVIDIA GPU reports, AWS Nitro documents, evidence of Azure, dstack, Phala and Tinfoil',
       ),
   );
 }

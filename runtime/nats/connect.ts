@@ -2,6 +2,7 @@
 import { VouchError } from '../../protocols/errors.ts';
 import type { Log } from '../home/log.ts';
 import { type Bus, openBus } from './bus.ts';
+import { identityOf } from './creds-file.ts';
 import { demandSound } from './server-program.ts';
 
 export interface BusOptions {
@@ -30,33 +31,6 @@ const LONGEST_WAIT_MS = 6 * 3_600_000;
 const SHORTEST_WAIT_MS = 500;
 /** Between two attempts that fail, at least. */
 const FAILED_WAIT_MS = 10_000;
-
-/** Whose credentials these are; the text must be a `.creds` file. Throws `nats-credentials`. */
-export function identityOf(creds: string): {
-  id: string;
-  role: string | undefined;
-  expires: Date | undefined;
-} {
-  const jwt = /BEGIN NATS USER JWT-+\s+[\w-]+\.([\w-]+)\.[\w-]+\s/.exec(creds)?.[1];
-  try {
-    const claims = JSON.parse(Buffer.from(jwt ?? '', 'base64url').toString()) as {
-      name: string;
-      exp?: number;
-      nats: { tags?: string[] };
-    };
-    const role = claims.nats.tags?.find((tag) => tag.startsWith('role:'))?.slice('role:'.length);
-    return {
-      id: claims.name,
-      role,
-      expires: claims.exp === undefined ? undefined : new Date(claims.exp * 1000),
-    };
-  } catch {
-    throw new VouchError(
-      'nats-credentials',
-      'NATS credentials: expected the text of a .creds file (a user JWT and its seed), got something else',
-    );
-  }
-}
 
 /**
  * Connects once, then stays connected: a lost connection is made again for ever. Throws `nats-unreachable` or

@@ -46,7 +46,8 @@ test('raw evidence and what belongs to it, by name', () => {
   assert.equal(nameOf(json({ tcbInfo: {}, signature: '' })), ['collateral', 'intel-collateral']);
   assert.equal(nameOf(arkDer), ['collateral', 'certificates']);
   assert.equal(nameOf(arkCrl), ['collateral', 'crl']);
-  assert.equal(nameOf(made.files.at(-1)!.bytes), ['evidence', 'rim']);
+  const others = made.files.map(({ bytes }) => nameOf(bytes).join(' '));
+  assert.ok(others.includes('evidence rim'), others.join());
 });
 
 test.run();

@@ -294,7 +294,7 @@ const infoTable = (): string =>
 const DOCUMENT_NOTES = {
   version: '',
   hardware: '`false` = SIMULATED, in whole or in part',
-  'cpu.format': '`simulated`, `sev-snp`, `tdx` or `sgx`: which format `evidence` has',
+  'cpu.format': '`simulated`, `sev-snp`, `tdx`, `sgx` or `nitro`: which format `evidence` has',
   'cpu.evidence': 'base64url of what the CPU signed',
   'cpu.certificates': "base64url of DER: the CPU's certificates, where the evidence does not hold them",
   gpu: '`null` where there is no GPU',

@@ -294,7 +294,11 @@ export async function intelCase(options: Options = {}): Promise<Case> {
   };
 }
 
-async function makeQuote({ root, pckCa, pck }: Case['signers'], options: Options): Promise<Uint8Array> {
+/** Another quote by the same platform. */
+export async function makeQuote(
+  { root, pckCa, pck }: Case['signers'],
+  options: Options,
+): Promise<Uint8Array> {
   const { sgx = false, td15ex = false, td15 = td15ex } = options;
   const version = options.version ?? (td15 ? 5 : sgx ? 3 : 4);
   const body = sgx ? enclaveReport() : tdReport(td15ex ? 885 : td15 ? 648 : 584);
