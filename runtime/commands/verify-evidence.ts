@@ -23,6 +23,11 @@ const declared = (command: Command) =>
       'the evidence and what belongs to it (certificates, keys, CRLs, OCSP responses, TCB info, manifests, event log, PCR values), in any order; docs/EVIDENCE.md says what to bring for which platform',
     )
     .option('--policy <name>', 'what it has to satisfy: genuine, strict, or a file', 'strict')
+    .option(
+      '--gpus-ready',
+      'the guest of the GPUs, which you trust, states CC mode `on` and ready; evidence documents say it themselves',
+      false,
+    )
     .option('--json', 'print {verdict, checks, claims} as JSON', false);
 
 export type EvidenceCommand = Partial<OptionsOf<typeof declared>>;
@@ -51,7 +56,9 @@ export async function verifyEvidenceFiles(
   print: Print,
 ): Promise<boolean> {
   const policy = completePolicy(readPolicy(options.policy ?? 'strict'));
-  const { verdict, checks, claims } = await judgeEvidence({ ...readEvidence(files, options), policy });
+  const guest = options.gpusReady ? { ccMode: 'on' as const, ready: true } : undefined;
+  const question = { ...readEvidence(files, options), policy, guest };
+  const { verdict, checks, claims } = await judgeEvidence(question);
   const json = options.json ?? false;
   if (json) printVerdict({ verdict, checks, claims }, json, print);
   else for (const line of [...checkLines(checks), verdictLine(verdict, checks)]) print(line);
