@@ -59,6 +59,11 @@ const declared = (command: Command) =>
       [] as readonly string[],
     )
     .addHelpText('after', HELP)
+    .option(
+      '--gpus-ready',
+      'the guest of the GPUs, which you trust, states CC mode `on` and ready; evidence documents say it themselves',
+      false,
+    )
     .option('--json', 'print {verdict, checks, claims, notChecked} as JSON', false);
 
 export type EvidenceCommand = Partial<OptionsOf<typeof declared>>;
@@ -87,12 +92,9 @@ export async function verifyEvidenceFiles(
   print: Print,
 ): Promise<boolean> {
   const policy = completePolicy(readPolicy(options.policy ?? 'strict'));
-  const binding = bindingOf(options);
-  const { verdict, checks, claims } = await judgeEvidence({
-    ...readEvidence(files, options),
-    policy,
-    binding,
-  });
+  const guest = options.gpusReady ? { ccMode: 'on' as const, ready: true } : undefined;
+  const question = { ...readEvidence(files, options), policy, binding: bindingOf(options), guest };
+  const { verdict, checks, claims } = await judgeEvidence(question);
   printVerdict({ verdict, checks, claims }, options.json ?? false, print);
   return verdict === 'accept';
 }
