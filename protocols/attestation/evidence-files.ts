@@ -38,9 +38,13 @@ import {
   parseCertificateTable,
   SNP_REPORT_BYTES,
 } from './formats/sev-snp-report.ts';
-import { isTpmSignature, parseTpmSignature } from './formats/tpm-attest.ts';
 import { isPcrText, parsePcrs } from './formats/tpm-pcrs.ts';
-import { mayBeRawSignature, rawRsaSignature } from './formats/tpm-signature.ts';
+import {
+  isQuoteSignature,
+  mayBeRawSignature,
+  parseQuoteSignature,
+  rawRsaSignature,
+} from './formats/tpm-signature.ts';
 import { joined } from './json-fields.ts';
 import { looksLikeOcspResponse, type OcspResponse, parseOcspResponse } from './ocsp.ts';
 import { type Parsed, parsedOnce } from './parsed.ts';
@@ -166,8 +170,8 @@ const collateral: readonly FileKind[] = [
     name: 'tpm-signature',
     evidence: false,
     title: 'the signature of a TPM quote',
-    recognise: ({ bytes }) => isTpmSignature(bytes),
-    read: ({ bytes }) => ({ tpmSignatures: [parsedOnce(() => parseTpmSignature(bytes))] }),
+    recognise: ({ bytes }) => isQuoteSignature(bytes),
+    read: ({ bytes }) => ({ tpmSignatures: [parsedOnce(() => parseQuoteSignature(bytes))] }),
   },
   {
     name: 'rim',
@@ -198,7 +202,8 @@ const collateral: readonly FileKind[] = [
       isDer(bytes) &&
       !looksLikeRevocationList(bytes) &&
       !looksLikeOcspResponse(bytes) &&
-      !isPublicKeyDer(bytes),
+      !isPublicKeyDer(bytes) &&
+      !isQuoteSignature(bytes),
     read: ({ bytes }) => readCertificates(splitCertificates(bytes), []),
   },
   {
@@ -260,7 +265,7 @@ const MARKED: readonly ((bytes: Uint8Array) => boolean)[] = [
   isHclReport,
   isVtpmQuote,
   isCertificateTable,
-  isTpmSignature,
+  isQuoteSignature,
   isRim,
   isDer,
   looksLikeEventLog,

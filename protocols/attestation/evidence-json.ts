@@ -4,6 +4,7 @@
  * and proves nothing. A field that a row names has to hold what it says, so that nothing that came is passed over.
  * Sources stand with the rows.
  */
+import { equal } from '../encoding.ts';
 import { isDstackAttestation, parseDstackAttestation } from './dstack-attestation.ts';
 import { readAzure, readAzureCertificates, readAzureRequest } from './evidence-azure.ts';
 import { readTinfoil, readTinfoilBundle, TINFOIL } from './evidence-tinfoil.ts';
@@ -70,10 +71,16 @@ function readPhala(fields: Fields): Contents {
   const devices = gpu === undefined ? [] : deviceEvidenceIn(gpu, `${what}: nvidia_payload`);
   const nonce = optionalBytes(fields, 'request_nonce', what);
   const address = optionalBytes(fields, 'signing_address', what);
-  const tlsKey = optionalBytes(fields, 'tls_cert_fingerprint', what);
+  const { tls_cert_fingerprint: digest } = fields;
+  const plain = typeof digest === 'string' ? digest.replace(/^sha256:/, '') : digest;
+  const tlsKey = optionalBytes({ tls_cert_fingerprint: plain }, 'tls_cert_fingerprint', what);
+  const quote = bytesIn(fields, 'intel_quote', what);
+  // Some hand the same quote out twice; whoever reads the other one has to get the one that is judged.
+  const again = optionalBytes(fields, 'quote', what);
+  if (again !== undefined && !equal(again, quote)) return refuse(what, 'expected quote to be intel_quote');
   const stated = nonce === undefined || address === undefined ? undefined : { nonce, address };
   return machine(
-    { evidence: [cpuEvidence(bytesIn(fields, 'intel_quote', what), what), ...devices] },
+    { evidence: [cpuEvidence(quote, what), ...devices] },
     eventLogIn(fields.event_log, `${what}: event_log`),
     stated === undefined ? {} : facts('phala', { ...stated, ...(tlsKey === undefined ? {} : { tlsKey }) }),
   );

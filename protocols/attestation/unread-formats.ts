@@ -165,6 +165,13 @@ const ROWS: readonly Unread[] = [
       isPackedDstack(bytesOfJson(Object(content.json()).attestation, 1 << 20) ?? new Uint8Array(0)),
   },
   {
+    name: 'chutes-report',
+    title: 'an attestation report of Chutes',
+    instead:
+      'its rule of what report data binds is not kept here; bring quote and GPU evidence in files of their own',
+    recognise: ({ json }) => (Object(json()) as { attestation_type?: unknown }).attestation_type === 'chutes',
+  },
+  {
     name: 'sev-snp-in-json',
     title:
       'an SEV-SNP report taken apart into fields of JSON, as the attester of Confidential Containers hands it on',

@@ -5,10 +5,11 @@
 import { kindOf } from '../../protocols/attestation/evidence-files.ts';
 import { deviceEvidenceIn } from '../../protocols/attestation/formats/nvidia-evidence-list.ts';
 import { gunzip } from '../../protocols/attestation/inflate.ts';
-import { base64url, concat, hex, utf8 } from '../../protocols/encoding.ts';
+import { BUILT_IN, parseEvidencePolicy } from '../../protocols/attestation/policy.ts';
+import { base64url, concat, hex, sha256, utf8 } from '../../protocols/encoding.ts';
 import { VouchError } from '../../protocols/errors.ts';
 import { assert, suite } from '../harness.ts';
-import { flip } from './certificate-maker.ts';
+import { der, flip, maker, sequence, signRaw } from './certificate-maker.ts';
 import {
   base64,
   COMPOSE,
@@ -22,6 +23,7 @@ import {
 } from './service-maker.ts';
 import { ask, failing, quoteJson } from './service-question.ts';
 import { arkCrl, arkDer, askDer, snpReport, vcekDer } from './snp-maker.ts';
+import { attest, ecdsaSignature, PCR_TEXT, pcrDigest, rsaSignature } from './tpm-maker.ts';
 
 const test = suite('machines, lists and text forms', { timeoutMs: 120_000 });
 const zeros = (bytes: Uint8Array, length: number) => concat(bytes, new Uint8Array(length - bytes.length));
@@ -93,6 +95,37 @@ test('several machines in one call are judged one by one; what is shared serves 
   // GPUs that came beside one machine are that machine's.
   const gpu = json([nvidiaEntry(await device(NONCE))]);
   assert.equal(await failing([a], [quoteJson(a, data), gpu], { nonce: hex(NONCE) }), []);
+});
+
+test('a quote with what tpm2-tools write: keys and signatures as DER or bare, PEM or TPM structures', async () => {
+  const ak = await maker('AK');
+  const quote = attest();
+  const raw = await signRaw(ak, quote);
+  const pinned = (spki: Uint8Array) => ({
+    policy: parseEvidencePolicy({ ...BUILT_IN.strict, tpm: { keys: [hex(sha256(spki))] } }),
+    nonce: '05'.repeat(32),
+  });
+  const number = (bytes: Uint8Array) => {
+    const digits = bytes.subarray(bytes.findIndex((byte) => byte !== 0));
+    return der(0x02, ...(digits[0]! >= 0x80 ? [Uint8Array.of(0)] : []), digits);
+  };
+  const plain = sequence(number(raw.subarray(0, 48)), number(raw.subarray(48)));
+  const spkiPem = utf8(`-----BEGIN PUBLIC KEY-----\n${base64(ak.spki)}\n-----END PUBLIC KEY-----\n`);
+  for (const key of [ak.spki, spkiPem, utf8(base64url(ak.spki)), utf8(hex(ak.spki))]) {
+    for (const signature of [plain, await ecdsaSignature(ak, quote)]) {
+      assert.equal(await failing([], [quote, signature, key, utf8(PCR_TEXT)], pinned(ak.spki)), []);
+    }
+  }
+  const other = await maker('other');
+  assert.equal(await failing([], [quote, plain, other.spki, utf8(PCR_TEXT)], pinned(ak.spki)), [
+    'tpm.signature',
+  ]);
+  const rsa = await rsaSignature('RSASSA');
+  const own = attest({ digest: pcrDigest('sha256') });
+  const structure = await rsa.sign(own);
+  for (const signature of [structure, structure.subarray(6)]) {
+    assert.equal(await failing([], [own, signature, rsa.spki, utf8(PCR_TEXT)], pinned(rsa.spki)), []);
+  }
 });
 
 test('base64url, 0x-hex and the answer of /dev/sev-guest are taken off', async () => {

@@ -143,6 +143,8 @@ test("Phala's report: quote, GPUs and the key that signs answers are bound to ea
     });
   assert.equal(await failing([near], [nearReport(TLS)]), []);
   assert.equal(await failing([near], [nearReport(flip(TLS, 0))]), ['binding.phala']);
+  assert.equal(await failing([machine], [report({ quote: hex(machine.quote) })]), []);
+  assert.ok((await failing([machine], [report({ quote: hex(near.quote) })])).includes('evidence.files'));
 });
 
 test('Tinfoil: documents of three versions, compressed and not, and the bundle', async () => {
