@@ -43,7 +43,7 @@ const declared = (command: Command) =>
   judging(command)
     .argument(
       '<files...>',
-      'the evidence and what belongs to it (certificates, keys, CRLs, TCB info, manifests, event log, PCR values), in any order',
+      'the evidence and what belongs to it (certificates, keys, CRLs, OCSP responses, TCB info, manifests, event log, PCR values), in any order; docs/EVIDENCE.md says what to bring for which platform',
     )
     .option('--policy <name>', 'what it has to satisfy: genuine, strict, or a file', 'strict')
     .addOption(
@@ -57,6 +57,11 @@ const declared = (command: Command) =>
       `what it has to bind, as hex or base64, once for each of ${Object.keys(FACTS).join(', ')}`,
       (text: string, all: readonly string[]) => [...all, text],
       [] as readonly string[],
+    )
+    .option(
+      '--gpus-ready',
+      'the guest of the GPUs, which you trust, states CC mode `on` and ready; evidence documents say it themselves',
+      false,
     )
     .addHelpText('after', HELP)
     .option('--json', 'print {verdict, checks, claims} as JSON', false);
@@ -87,12 +92,9 @@ export async function verifyEvidenceFiles(
   print: Print,
 ): Promise<boolean> {
   const policy = completePolicy(readPolicy(options.policy ?? 'strict'));
-  const binding = bindingOf(options);
-  const { verdict, checks, claims } = await judgeEvidence({
-    ...readEvidence(files, options),
-    policy,
-    binding,
-  });
+  const guest = options.gpusReady ? { ccMode: 'on' as const, ready: true } : undefined;
+  const question = { ...readEvidence(files, options), policy, guest, binding: bindingOf(options) };
+  const { verdict, checks, claims } = await judgeEvidence(question);
   const json = options.json ?? false;
   if (json) printVerdict({ verdict, checks, claims }, json, print);
   else for (const line of [...checkLines(checks), verdictLine(verdict, checks)]) print(line);

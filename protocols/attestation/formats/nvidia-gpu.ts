@@ -183,6 +183,10 @@ function checkWhole({ gpus, policy, guest }: GpuQuestion, list: DeviceList): voi
   if (guest === undefined && policy.guestState === 'if-present') {
     list.omit('gpu.cc-mode', 'not stated by a guest, not demanded');
   } else list.require(['gpu.cc-mode', 'gpu.ready']);
+  if (guest === undefined && policy.guestState === 'required' && gpus.length > 0) {
+    const unsaid = 'no guest states it: an evidence document does, and --gpus-ready beside files';
+    list.record('gpu.cc-mode', false, 'policy-rejected', unsaid);
+  }
   if (guest !== undefined) {
     list.record('gpu.cc-mode', guest.ccMode === 'on', 'policy-rejected', `CC mode is ${guest.ccMode}`);
     list.record(

@@ -264,13 +264,15 @@ export const describeTcb = (tcb: SnpTcb): string =>
   ).join(' ');
 
 /** What a host hands out with a report (GHCB specification 56421, section 4.1.8.1): GUID -> what it names. */
-const TABLE_GUIDS: Readonly<Record<string, 'certificate' | 'crl'>> = {
+const TABLE_GUIDS: Readonly<Record<string, 'certificate' | 'crl' | 'endorsement'>> = {
   // VCEK, VLEK, ASK, ARK
   '63da758de6644564adc5f4b93be8accd': 'certificate',
   a8074bc2a25a483eaae639c045a0b8a1: 'certificate',
   '4ab7b379bbac4fe4a02f05aef327c782': 'certificate',
   c0b406a4a803495297433fb6014cd0ae: 'certificate',
   '92f81bc358114d3d97ffd19f88dc67ea': 'crl',
+  // Google's endorsement of its firmware, which is passed over: its root is not among those pinned here.
+  '9f4116cdc5034f5a8f6ffb68882f4ce2': 'endorsement',
 };
 const ENTRY_BYTES = 24;
 

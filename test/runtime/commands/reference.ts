@@ -41,6 +41,7 @@ vouch verify proof.json --test-set FILE                  # a proof, and the rows
 vouch verify QUOTE COLLATERAL... --at TIME               # raw evidence: SEV-SNP, TDX, SGX, NVIDIA GPU, TPM 2.0
 vouch evidence --nonce HEX                               # what this host can attest to: its TEE, or SIMULATED
 vouch collateral add FILE...                             # keep collateral, by digest
+vouch collateral fetch EVIDENCE MANIFEST...              # ask vendors what they have revoked, and keep it
 vouch policy init QUOTE COLLATERAL... --out FILE         # a strict policy that this evidence meets
 vouch policy explain FILE                                # what it accepts, in plain words
 vouch groth16 prove KEY.zkey WITNESS.wtns                # and fullprove, verify: as snarkjs's g16p, g16f, g16v
@@ -48,8 +49,8 @@ vouch groth16 prove KEY.zkey WITNESS.wtns --tables 768   # MiB of tables, kept: 
 vouch groth16 prove KEY.zkey WITNESS.wtns --engine auto  # on the GPU and on threads at once; webgpu, wasm
 \`\`\`
 
-- Evidence files are recognised by content, in any order. \`--policy\` takes \`genuine\`, \`strict\` or a file everywhere; a policy
-  is one JSON file ([policy.schema.json](policy.schema.json)). A required check that could not be made is a failure.
+- Evidence files are recognised by content, in any order: [EVIDENCE.md](EVIDENCE.md) has a table of platforms.
+  \`--policy\` takes \`genuine\`, \`strict\` or a file everywhere; a policy is one JSON file ([policy.schema.json](policy.schema.json)). A required check that could not be made is a failure.
 - \`infer\` reads lines of cells separated by commas or spaces, with or without a header and the label column, or JSON: an
   array of cells, an object by column name, or an array of such. All rows are checked before the first is sealed.
 - \`creds\` writes NATS credentials, the policies by which that actor judges others, and a SIMULATED platform certified by this

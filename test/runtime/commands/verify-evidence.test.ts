@@ -398,6 +398,22 @@ test('sorting never throws, whatever a file holds', () => {
   assert.is(sorted.unknown.length + sorted.evidence.length, bytes.length);
 });
 
+// Issue 11, 3: no file says in which mode a GPU's guest runs it; documents do, and whoever trusts the guest may.
+test('what a guest states of its GPUs, `strict` takes from its owner where no document says it', async (t) => {
+  need(t);
+  folderOf(t);
+  const files = [
+    at('nvidia/reports/sdk_hopper_535.86.09.hex'),
+    at('nvidia/reports/sdk_hopper_535.86.09.chain.pem'),
+  ];
+  const rows = async (options: Partial<EvidenceCommand>) => {
+    const { checks } = await run(files, { at: '2024-01-01', ...options });
+    return checks.filter(({ id }) => /^gpu\.(cc-mode|ready)$/.test(id)).map(({ status }) => status);
+  };
+  assert.equal(await rows({}), ['fail', 'skipped']);
+  assert.equal(await rows({ gpusReady: true }), ['pass', 'pass']);
+});
+
 test('whatever is damaged in whichever file, there is a verdict', async (t) => {
   need(t);
   const folder = folderOf(t);
