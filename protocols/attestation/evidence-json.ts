@@ -68,7 +68,8 @@ const attestationIn = ({ attestation }: Fields): Uint8Array | undefined => {
 function readPhala(fields: Fields): Contents {
   const what = 'Phala report';
   const gpu = isAbsent(fields.nvidia_payload) ? undefined : nested(fields.nvidia_payload, what);
-  const devices = gpu === undefined ? [] : deviceEvidenceIn(gpu, `${what}: nvidia_payload`);
+  const devices =
+    gpu === undefined || isEmptyList(gpu) ? [] : deviceEvidenceIn(gpu, `${what}: nvidia_payload`);
   const nonce = optionalBytes(fields, 'request_nonce', what);
   const address = optionalBytes(fields, 'signing_address', what);
   const { tls_cert_fingerprint: digest } = fields;
@@ -85,6 +86,12 @@ function readPhala(fields: Fields): Contents {
     stated === undefined ? {} : facts('phala', { ...stated, ...(tlsKey === undefined ? {} : { tlsKey }) }),
   );
 }
+
+/** What a machine without GPUs hands out. */
+const isEmptyList = (gpu: unknown): boolean => {
+  const list = fieldsOf(gpu)?.evidence_list;
+  return Array.isArray(list) && list.length === 0;
+};
 
 const PHALA_FIELDS = [
   'intel_quote',
@@ -124,8 +131,11 @@ const NITRO_FIELDS = [
   'attestation_document',
   'attestationDocument',
   'attestation_doc',
+  'attestationDoc',
+  'attestation_report',
   'document',
   'attestation',
+  'evidence',
 ];
 const nitroField = (fields: Fields): string | undefined =>
   NITRO_FIELDS.find((name) => {

@@ -58,12 +58,12 @@ const declared = (command: Command) =>
       (text: string, all: readonly string[]) => [...all, text],
       [] as readonly string[],
     )
-    .addHelpText('after', HELP)
     .option(
       '--gpus-ready',
       'the guest of the GPUs, which you trust, states CC mode `on` and ready; evidence documents say it themselves',
       false,
     )
+    .addHelpText('after', HELP)
     .option('--json', 'print {verdict, checks, claims, notChecked} as JSON', false);
 
 export type EvidenceCommand = Partial<OptionsOf<typeof declared>>;

@@ -72,7 +72,11 @@ export function parseHclReport(bytes: Uint8Array): HclReport {
   uint(4);
   const type = uint(4);
   const tee =
-    type === TYPE.snp ? 'sev-snp' : type === TYPE.tdx ? 'tdx' : refuse(`report type ${type} is not known`);
+    type === TYPE.snp
+      ? 'sev-snp'
+      : type === TYPE.tdx
+        ? 'tdx'
+        : refuse(`report type ${type}: expected one of SEV-SNP (2) or TDX (4), others no hardware signs`);
   const hash = HASHES.get(uint(4)) ?? refuse('expected SHA-256, SHA-384 or SHA-512 over the runtime data');
   const runtime = runtimeDataOf(take(uint(4)), hash);
   if (tee === 'sev-snp' && !isSnpReport(report)) refuse('expected an SEV-SNP report inside');
