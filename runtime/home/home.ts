@@ -7,7 +7,7 @@
  *   broker/    model keys and their policies; a folder for each broker's shares (secret, 0600)
  *   gpu/       which driver a GPU that a VM has came from
  *   nats/      nats-server's configuration pieces and data
- *   cache/     circuits, proving keys, blobs: content-addressed, may be deleted at any time
+ *   cache/     circuits, proving keys, blobs: content-addressed, may be deleted at any time; compiled code
  *   models/    what the vendor's side made: ONNX files, test sets, salted parameters (secret, 0600)
  *   policies/  what this installation demands of evidence
  *   setups/    where each proving key came from

@@ -1,7 +1,7 @@
 /** Starts a pool's thread in Node. Apart from pool.ts, so that the pool itself stays free of `node:*`. */
 import { Worker } from 'node:worker_threads';
 import { THREAD_SOURCES } from './sources.ts';
-import type { StartThread, ThreadReply } from './thread.ts';
+import { giveModules, type StartThread, type ThreadReply } from './thread.ts';
 
 /** The built package has `.js` files only. */
 const ownFile = () => new URL(`./worker.${import.meta.url.endsWith('.ts') ? 'ts' : 'js'}`, import.meta.url);
@@ -11,13 +11,13 @@ export const startNodeThread: StartThread = (modules, { onReply, onFailure }) =>
   const { node: source } = THREAD_SOURCES;
   const worker = new Worker(source ?? ownFile(), {
     eval: source !== undefined,
-    workerData: modules,
     // Of the process's own flags some (--input-type, --inspect-brk) would keep a thread from starting.
     execArgv: [],
   });
   worker.on('message', (reply: ThreadReply) => onReply(reply));
   worker.on('error', onFailure);
   worker.on('exit', (code) => onFailure(new Error(`the thread ended with code ${code}`)));
+  giveModules(modules, (made) => worker.postMessage(made));
   // Last, because listening for messages counts as a reason to live on.
   worker.unref();
   return {

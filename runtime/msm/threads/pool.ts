@@ -21,7 +21,7 @@ import { SCALAR_BYTES } from '../../../protocols/bn254.ts';
 import { VouchError } from '../../../protocols/errors.ts';
 import { createWasmEngine } from '../programs/engine.ts';
 import { type FieldKind, fieldRates } from '../wasm/kernel.ts';
-import { type Kernel, kernelModules } from './kernel.ts';
+import { type Kernel, type KernelModules, kernelModules } from './kernel.ts';
 import type { Call, StartThread, Thread } from './thread.ts';
 
 /** Fewer points than this are not worth a second thread. */
@@ -71,7 +71,9 @@ export async function createPool(options: PoolOptions = {}): Promise<Pool> {
     throw new RangeError(`threads must be an integer from 1 to ${MAX_THREADS}, got ${threads}`);
   }
   const start = options.start ?? (await import('./node-thread.ts')).startNodeThread;
-  const modules = await kernelModules();
+  // Threads load while the modules are made.
+  const making = Promise.resolve().then(kernelModules);
+  let made: KernelModules | undefined;
   const slots: Slot[] = Array.from({ length: threads }, (_, index) => ({
     index,
     generation: 0,
@@ -85,7 +87,7 @@ export async function createPool(options: PoolOptions = {}): Promise<Pool> {
   function open(slot: Slot): Thread {
     slot.generation++;
     const thread = start(
-      { ...modules, thread: slot.index },
+      made ? { ...made, thread: slot.index } : making.then((modules) => ({ ...modules, thread: slot.index })),
       {
         onReply({ id, result, error }) {
           const task = slot.task;
@@ -170,6 +172,12 @@ export async function createPool(options: PoolOptions = {}): Promise<Pool> {
     return promise.finally(() => signal?.removeEventListener('abort', abort));
   }
 
+  for (const slot of slots) slot.thread = open(slot);
+  const modules = await making.catch(async (error: unknown) => {
+    await Promise.all(slots.map(({ thread }) => thread?.terminate()));
+    throw error;
+  });
+  made = modules;
   const closedError = () => new VouchError('not-ready', 'the thread pool is closed');
   const engine =
     modules.shared &&
@@ -299,7 +307,6 @@ export async function createPool(options: PoolOptions = {}): Promise<Pool> {
     },
     [Symbol.asyncDispose]: () => pool.close(),
   };
-  for (const slot of slots) slot.thread = open(slot);
   return pool;
 }
 

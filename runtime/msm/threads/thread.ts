@@ -24,8 +24,9 @@ export interface Thread {
   rest(): void;
   terminate(): Promise<void>;
 }
+/** What a thread is started with comes later: it loads its own code while the modules are still made. */
 export type StartThread = (
-  modules: KernelModules,
+  modules: KernelModules | Promise<KernelModules>,
   events: { onReply: (reply: ThreadReply) => void; onFailure: (error: Error) => void },
 ) => Thread;
 
@@ -43,4 +44,13 @@ export function answerRequest(
     // The copies that were sent here may hold secrets.
     for (const arg of args) if (arg instanceof Uint8Array) arg.fill(0);
   }
+}
+
+/** Gives a thread its modules, before any request where they are there. Where they cannot be made the pool says why. */
+export function giveModules(
+  modules: KernelModules | Promise<KernelModules>,
+  post: (modules: KernelModules) => void,
+): void {
+  if (modules instanceof Promise) modules.then(post, () => {});
+  else post(modules);
 }

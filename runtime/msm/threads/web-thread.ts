@@ -2,7 +2,7 @@
  * Starts a pool's thread in a browser: a module worker that runs web-worker.ts, bundled or served under an address of the
  * page's own. Threads that share memory need a page that is cross-origin isolated.
  */
-import type { StartThread, ThreadReply } from './thread.ts';
+import { giveModules, type StartThread, type ThreadReply } from './thread.ts';
 
 /** For `PoolOptions.start`: threads whose code is at `address`. */
 export const startWebThread =
@@ -14,7 +14,7 @@ export const startWebThread =
       onFailure(new Error(event.message || 'its code did not load')),
     );
     worker.addEventListener('messageerror', () => onFailure(new Error('a reply could not be read')));
-    worker.postMessage(modules);
+    giveModules(modules, (made) => worker.postMessage(made));
     return {
       post: (request, transfer) => worker.postMessage(request, transfer),
       rest: () => {},
