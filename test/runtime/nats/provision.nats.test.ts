@@ -49,7 +49,7 @@ test('a stream of an older version gets the limits that it lacks, and loses noth
   const older = { name, subjects, storage: 'file', retention: 'workqueue', discard: 'new' };
   await bus.api(`STREAM.CREATE.${name}`, { ...older, max_bytes: -1 });
   const client = await nats.bus('client', 'c');
-  await client.append('vouch.v1.work.proof.quality.a', new Uint8Array(1024));
+  await client.append('vouch.v1.work.proof.quality.c.a', new Uint8Array(1024));
   await provision(bus);
   const info = () =>
     bus.api<{ config: Record<string, unknown>; state: { messages: number } }>(`STREAM.INFO.${name}`);
