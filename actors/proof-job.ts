@@ -30,7 +30,7 @@ export const ProofJobContext = z.strictObject({
   epoch: Count,
   shards: z.strictObject({ total: Count, assigned: Count, done: Count, refused: Count }),
   workers: z.record(Id, z.strictObject({ assigned: Count, done: Count, refused: Count })),
-  /** how long each finished phase took, as its effect says: a machine has no clock */
+  /** how long each finished phase took, rounded, as its effect says: a machine has no clock */
   millis: z.partialRecord(z.enum(PHASES), Millis),
   failure: Failure.nullable(),
 });
@@ -115,7 +115,7 @@ export const proofJobMachine = setup({
     took: assign({
       millis: ({ context }, { phase, millis }: { phase: Phase; millis: number }) => ({
         ...context.millis,
-        [phase]: Math.max(0, Math.round(millis)),
+        [phase]: Math.max(0, roundMs(millis)),
       }),
     }),
     count: assign(
@@ -273,9 +273,7 @@ export const proofJobCounts = (context: ProofJobContext): Record<string, number>
   done: context.shards.done,
   refused: context.shards.refused,
   workers: Object.keys(context.workers).length,
-  ...Object.fromEntries(
-    Object.entries(context.millis).map(([phase, millis]) => [`${phase}Ms`, roundMs(millis)]),
-  ),
+  ...Object.fromEntries(Object.entries(context.millis).map(([phase, millis]) => [`${phase}Ms`, millis])),
 });
 
 /** To a hundredth of a second: finer timings may depend on the witness. */

@@ -120,6 +120,12 @@ export interface OpenedRequest {
   sealReply(plaintext: Uint8Array): Promise<Uint8Array>;
 }
 
+/** Whether sealed bytes can hold a plaintext of this length: to be looked at before they are opened. */
+export const canHold = (sealed: Uint8Array, plaintextBytes: number): boolean =>
+  SEALING_SUITES.some(
+    (suite) => sealed.length === KEM_ID_BYTES + SUITES[suite].encBytes + plaintextBytes + TAG_BYTES,
+  );
+
 /** A fresh key pair whose private half cannot be exported. */
 export async function generateSealingKeyPair(suite: SealingSuite = 'x25519'): Promise<SealingKeyPair> {
   const { kem } = SUITES[suite].hpke;

@@ -59,8 +59,8 @@ const t = token;
 export const subjects = {
   /** `vouch.v1.model.<model>` public manifest of a served model, last one per subject counts */
   model: (model: string) => join('model', t(model, 'model')),
-  /** `vouch.v1.evidence.<model>` nonce in; evidence, HPKE key and enclave id out */
-  evidence: (model: string) => join('evidence', t(model, 'model')),
+  /** `vouch.v1.evidence.<model>.<client>` that client's nonce in; evidence, HPKE key and enclave id out */
+  evidence: (model: string, client: string) => join('evidence', t(model, 'model'), t(client, 'client')),
   /** `vouch.v1.infer.<model>.<enclave>.<client>` that client's sealed request, sealed answer */
   infer: (model: string, enclave: string, client: string) =>
     join('infer', t(model, 'model'), t(enclave, 'enclave'), t(client, 'client')),
@@ -129,6 +129,7 @@ export const filters = {
   shardsOf: (worker: string) => join('work', 'msm', t(worker, 'worker'), '>'),
   shardResults: join('result', 'msm', '>'),
   shardResultsOf: (job: string) => join('result', 'msm', '*', t(job, 'job'), '*'),
+  evidenceOf: (model: string) => join('evidence', t(model, 'model'), '*'),
   infersOf: (model: string, enclave: string) => join('infer', t(model, 'model'), t(enclave, 'enclave'), '*'),
   proofs: join('proof', '*', '*'),
   proofsOf: (client: string) => join('proof', t(client, 'client'), '*'),

@@ -46,12 +46,13 @@ import {
   ELEMENT_BYTES,
   elementBytes,
   MONTGOMERY_R,
+  power,
   R,
   readElement,
   rootOfUnity,
   writeElement,
 } from './field.ts';
-import { G1, G2, type Group, POINT_BYTES, readG1, readG2, writeG1, writeG2 } from './point.ts';
+import { G1, G2, type Group, multiplyG1, POINT_BYTES, readG1, readG2, writeG1, writeG2 } from './point.ts';
 import { type Powers, powersCount } from './ptau.ts';
 import { checkCircuit, entriesOfC, qapOf } from './qap.ts';
 import type { R1cs } from './r1cs.ts';
@@ -92,7 +93,8 @@ export async function checkKey(
     throw rejected(`its powers are for domains of up to 2^${powers.power} rows, it has ${domainSize}`);
   if (!equal(gamma2, GENERATOR.G2)) throw rejected('gamma is not the generator');
   const rho = randomCoefficients(variables, WIDE);
-  const sums = await checkPoints(zkey, engines, options, rho);
+  const { B1, B2 } = await checkPoints(zkey, engines, options, rho);
+  const A = await engines.key.msm('A', rho, options);
 
   const tau = new Uint8Array(powersCount(domainSize) * POINT_BYTES.G1);
   await powers.readG1(tau);
@@ -103,13 +105,7 @@ export async function checkKey(
     const points = tau.subarray(begin, begin + (scalars.byteLength / ELEMENT_BYTES) * POINT_BYTES.G1);
     return curve.msm('G1', points, scalars, options);
   };
-  const demandProduct = async (what: string, ...pairs: Array<readonly [Uint8Array, Uint8Array]>) => {
-    const [left, right] = [
-      concat(...pairs.map(([point]) => point)),
-      concat(...pairs.map(([, point]) => point)),
-    ];
-    if (!(await curve.pairingsCancel(left, right, options))) throw rejected(what);
-  };
+  const demandProduct = demandProductBy(curve, options);
 
   const steps = randomCoefficients(powersCount(domainSize) - 1, WIDE);
   await demandProduct(
@@ -118,16 +114,23 @@ export async function checkKey(
     [negated(await ofPowers(steps)), powers.tau2],
   );
 
-  /** The coefficients of the polynomial with these values, which carry a factor R, on the domain. */
-  const coefficients = async (values: Uint8Array) =>
-    field.scale(await field.ntt(values, true, options), ONE, elementBytes(MONTGOMERY_R), options);
-  const [[atA, atB], [atC]] = await Promise.all([
+  /** The polynomial with these values on the domain, at tau. A product's values carry a factor R, which goes at the end. */
+  const atTau = async (values: Uint8Array) => {
+    const sum = await ofPowers(await field.ntt(values, true, options));
+    return writeG1(multiplyG1(readG1(sum, 'sum'), R_INVERSE));
+  };
+  const [[ofA, ofB], [ofC]] = await Promise.all([
     field.sparseProduct(qap.entries, rho, domainSize, options),
     field.sparseProduct(entriesOfC(r1cs, qap), rho, domainSize, options),
   ]);
-  const [a, b, c] = await Promise.all([atA, atB, atC].map(coefficients));
-  if (!equal(sums.A, await ofPowers(a!))) throw rejected('section A is not made from the circuit');
-  if (!equal(sums.B1, await ofPowers(b!))) throw rejected('section B1 is not made from the circuit');
+  const [a, b, c, { scalars, h }] = await Promise.all([
+    atTau(ofA),
+    atTau(ofB),
+    atTau(ofC),
+    quotientCoefficients(domainSize, field, options),
+  ]);
+  if (!equal(A, a)) throw rejected('section A is not made from the circuit');
+  if (!equal(B1, b)) throw rejected('section B1 is not made from the circuit');
 
   const ofPrivate = rho.subarray((publics + 1) * ELEMENT_BYTES);
   const ofPublic = rho.subarray(0, (publics + 1) * ELEMENT_BYTES);
@@ -135,12 +138,10 @@ export async function checkKey(
     'sections IC and C are not made from the circuit, alpha, beta and delta',
     [await engines.key.msm('C', ofPrivate, options), delta2],
     [await curve.msm('G1', zkey.ic, ofPublic, options), GENERATOR.G2],
-    [negated(sums.A), beta2],
-    [negated(alpha1), sums.B2],
-    [negated(await ofPowers(c!)), GENERATOR.G2],
+    [negated(A), beta2],
+    [negated(alpha1), B2],
+    [negated(c), GENERATOR.G2],
   );
-
-  const { scalars, h } = await quotientCoefficients(domainSize, field, options);
   await demandProduct(
     'section H is not made from tau and delta',
     [await engines.key.msm('H', scalars, options), delta2],
@@ -161,16 +162,14 @@ export async function checkPoints(
   { key, curve }: CheckEngines,
   options: EngineOptions = {},
   rho: Uint8Array = randomCoefficients(zkey.variables, WIDE),
-): Promise<Record<'A' | 'B1' | 'B2', Uint8Array>> {
-  const demandSame = async (what: string, left: Uint8Array, right: Uint8Array) => {
-    const same = await curve.pairingsCancel(
-      concat(left, negated(GENERATOR.G1)),
-      concat(GENERATOR.G2, right),
-      options,
+): Promise<Record<'B1' | 'B2', Uint8Array>> {
+  const demandProduct = demandProductBy(curve, options);
+  const demandSame = (what: string, left: Uint8Array, right: Uint8Array) =>
+    demandProduct(
+      `${what}: the points of the two groups are not the same multiples of the generators`,
+      [left, GENERATOR.G2],
+      [negated(GENERATOR.G1), right],
     );
-    if (!same)
-      throw rejected(`${what}: the points of the two groups are not the same multiples of the generators`);
-  };
   const { beta1, beta2, delta1, delta2 } = zkey.header;
   await demandSame('beta', beta1, beta2);
   await demandSame('delta', delta1, delta2);
@@ -193,14 +192,18 @@ export async function checkPoints(
     return sum;
   };
   for (let round = 0; round < NARROW_ROUNDS; round++) await ofB2(randomCoefficients(zkey.variables, NARROW));
-  const sums = {
-    A: await key.msm('A', rho, options),
-    B1: await key.msm('B1', rho, options),
-    B2: await ofB2(rho),
-  };
+  const sums = { B1: await key.msm('B1', rho, options), B2: await ofB2(rho) };
   await demandSame('B1 and B2', sums.B1, sums.B2);
   return sums;
 }
+
+/** Throws with these words unless the product of all e(pair) is one. */
+const demandProductBy =
+  (curve: CurveEngine, options: EngineOptions) =>
+  async (why: string, ...pairs: ReadonlyArray<readonly [g1: Uint8Array, g2: Uint8Array]>): Promise<void> => {
+    const all = (side: 0 | 1) => concat(...pairs.map((pair) => pair[side]));
+    if (!(await curve.pairingsCancel(all(0), all(1), options))) throw rejected(why);
+  };
 
 async function demandOnCurve(
   curve: CurveEngine,
@@ -254,7 +257,8 @@ function randomCoefficients(count: number, width: number): Uint8Array<ArrayBuffe
   return bytes;
 }
 
-const ONE = elementBytes(1n);
+/** Of Montgomery's radix. */
+const R_INVERSE = power(MONTGOMERY_R, R - 2n);
 const GENERATOR = { G1: writeG1(G1.BASE), G2: writeG2(G2.BASE) };
 const negated = (point: Uint8Array) => writeG1(readG1(point, 'sum').negate());
 const rejected = (why: string) => new VouchError('key-rejected', `proving key: ${why}`);

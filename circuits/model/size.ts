@@ -13,7 +13,7 @@ import { parameterWidths, placements } from './commit.ts';
 /** No circuit is compiled that may be larger: one twice as large took the compiler over 3 GiB and four minutes. */
 export const MAX_CONSTRAINTS = 2 ** 19;
 /** Rows times parameters: what the first layer, which is linear, costs the compiler all the same. */
-const MAX_TERMS = 2 ** 25;
+const MAX_TERMS = 2 ** 22;
 /** Of Poseidon on 16 inputs, the widest that is used. */
 const HASH_CONSTRAINTS = 620;
 

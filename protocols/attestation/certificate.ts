@@ -192,16 +192,20 @@ export function parseRevocationList(der: Uint8Array, what = 'CRL'): RevocationLi
   };
 }
 
-function signedParts(der: Uint8Array, what: string) {
+/** What is signed, by which algorithm, and the signature; `rest` is what may follow, in OCSP responses alone. */
+export function signedParts(der: Uint8Array, what: string, mayFollow = 0) {
   const parts = childrenOf(readDer(der, what, TAG.sequence), what);
-  const [body, identifier, bits] = parts;
-  if (parts.length !== 3 || identifier === undefined) return refuse(what, 'expected three parts');
+  const [body, identifier, bits, ...rest] = parts;
+  if (parts.length < 3 || rest.length > mayFollow || identifier === undefined) {
+    return refuse(what, 'expected three parts');
+  }
   const algorithm = signatureAlgorithm(identifier, what);
   if (algorithm === undefined) return refuse(what, 'signature algorithm not taken');
   return {
     body: expectTag(body, TAG.sequence, what),
     algorithm: { value: algorithm, raw: identifier.raw },
     signature: wholeBits(bits, what),
+    rest,
   };
 }
 
@@ -216,7 +220,7 @@ function extensionsOf(element: DerElement | undefined, what: string): Map<string
   return extensionsIn(readDer(element.value, what, TAG.sequence), what);
 }
 
-function extensionsIn(sequence: DerElement, what: string): Map<string, Extension> {
+export function extensionsIn(sequence: DerElement, what: string): Map<string, Extension> {
   const extensions = new Map<string, Extension>();
   for (const element of childrenOf(expectTag(sequence, TAG.sequence, what), what)) {
     const parts = childrenOf(expectTag(element, TAG.sequence, what), what);
@@ -246,7 +250,8 @@ function keyUsage({ value }: Extension, what: string): Set<KeyUsage> {
   return new Set(KEY_USAGES.filter((_, bit) => ((bytes[bit >> 3] ?? 0) & (0x80 >> (bit & 7))) !== 0));
 }
 
-function commonName(name: DerElement, what: string): string {
+/** The last common name, or ''; throws `bad-file`. */
+export function commonName(name: DerElement, what: string): string {
   let text = '';
   for (const set of childrenOf(name, what)) {
     for (const pair of childrenOf(expectTag(set, TAG.set, what), what)) {
@@ -283,6 +288,12 @@ function publicKey(spki: DerElement, what: string): PublicKey {
   const [modulus] = childrenOf(readDer(key, what, TAG.sequence), what);
   const digits = expectTag(modulus, TAG.integer, what).value;
   return { type: 'RSA', bits: 8 * (digits[0] === 0 ? digits.length - 1 : digits.length), spki: spki.raw };
+}
+
+/** The contents of the key's BIT STRING: what key identifiers and OCSP hash (RFC 6960, section 4.1.1). */
+export function keyBits({ spki }: PublicKey): Uint8Array {
+  const [, bits] = childrenOf(readDer(spki, 'public key', TAG.sequence), 'public key');
+  return wholeBits(bits, 'public key');
 }
 
 /** A SubjectPublicKeyInfo as it travels alone; throws `bad-file`. */
@@ -340,6 +351,17 @@ export function splitCertificates(bytes: Uint8Array, what = 'certificates'): Uin
 
 /** Whether bytes start like DER. */
 export const isDer = (bytes: Uint8Array): boolean => bytes[0] === TAG.sequence;
+
+/** Whether DER has the outer form of a SubjectPublicKeyInfo: an algorithm, then a bit string. */
+export function isPublicKeyDer(bytes: Uint8Array): boolean {
+  if (!isDer(bytes)) return false;
+  try {
+    const [algorithm, bits, ...rest] = childrenOf(readDer(bytes, '', TAG.sequence), '');
+    return algorithm?.tag === TAG.sequence && bits?.tag === TAG.bitString && rest.length === 0;
+  } catch {
+    return false;
+  }
+}
 
 /** Whether DER has the outer form of a CRL: a version number where a certificate has a tag of its own. */
 export function looksLikeRevocationList(bytes: Uint8Array): boolean {

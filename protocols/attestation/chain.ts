@@ -1,21 +1,24 @@
 /**
  * Certificate chains up to a root that is pinned by its SHA-256 fingerprint (RFC 5280 section 6, without
- * policies and name constraints): names, signatures, dates, who may sign, how many may follow, and revocation
- * by CRL. Pure: the clock and all certificates are arguments.
+ * policies and name constraints): names, signatures, dates, who may sign, how many may follow, and revocation by CRL
+ * and OCSP (revocation.ts). Pure: the clock and all certificates are arguments.
  *
  * Not guaranteed: that a certificate says what its user needs; vendors' extensions are their formats' matter.
  */
-import { hex } from '../encoding.ts';
+import { equal } from '../encoding.ts';
 import { messageOf, VouchError } from '../errors.ts';
 import type { Certificate, RevocationList } from './certificate.ts';
 import type { Check, Recorder } from './checklist.ts';
+import type { OcspResponse } from './ocsp.ts';
 import type { Parsed } from './parsed.ts';
+import { checkRevocation, day, type RevocationMode } from './revocation.ts';
 import { type SignatureVerifier, verifySignature } from './signature.ts';
 
 /** Certificates on a path, leaf and root included. */
 const MAX_PATH = 8;
-/** Certificates and CRLs to choose from. */
+/** Certificates, CRLs and OCSP responses to choose from. */
 const MAX_POOL = 32;
+const MAX_RESPONSES = 256;
 
 export interface ChainQuestion {
   /** the leaf, then others in any order; the root must be among them or among `own` */
@@ -29,11 +32,16 @@ export interface ChainQuestion {
   readonly now: Date;
   /** those of other issuers are ignored; one that cannot be read fails the chain */
   readonly crls?: readonly Parsed<RevocationList>[] | undefined;
+  /** those about other certificates are ignored; one that cannot be read fails the chain */
+  readonly ocsp?: readonly Parsed<OcspResponse>[] | undefined;
   /**
-   * `required`: every certificate whose issuer may sign CRLs must be covered by a current one.
-   * `if-present` (default): only the CRLs at hand count; these must be genuine and current all the same.
+   * `required`: every certificate whose issuer may sign CRLs, or which names a place to ask, must be covered by a
+   * current CRL or OCSP response. `where-named`: only one that names a place. `if-present` (default): only what is at
+   * hand counts; it must be genuine and current all the same.
    */
-  readonly revocation?: 'required' | 'if-present' | undefined;
+  readonly revocation?: RevocationMode | undefined;
+  /** when CRLs and responses have to be current; default `now` */
+  readonly revokedBy?: Date | undefined;
   /** remembers what several chains of one judgement share */
   readonly verify?: SignatureVerifier | undefined;
 }
@@ -54,6 +62,8 @@ export interface ChainReport {
   readonly checks: readonly ChainCheck[];
   /** leaf first, root last; complete only when `path` passed */
   readonly path: readonly Certificate[];
+  /** whether some certificate of it is known to be revoked */
+  readonly revoked: boolean;
 }
 
 /** Verifies a chain. Never throws for what the certificates hold: that is a failed check. */
@@ -69,29 +79,43 @@ export async function verifyChain(question: ChainQuestion): Promise<ChainReport>
   };
   const report = (path: readonly Certificate[]): ChainReport => {
     const all = [...checks.values()];
-    return { passed: all.every(({ status }) => status === 'pass'), checks: all, path };
+    return { passed: all.every(({ status }) => status === 'pass'), checks: all, path, revoked: false };
   };
 
   const {
     certificates: [leaf, ...others],
     own = [],
     crls = [],
+    ocsp = [],
   } = question;
   let lists: RevocationList[];
+  let responses: OcspResponse[];
   try {
-    if (others.length + own.length > MAX_POOL || crls.length > MAX_POOL) {
-      throw new VouchError('too-large', `expected at most ${MAX_POOL} certificates and CRLs`);
+    if (others.length > MAX_POOL || crls.length > MAX_POOL || ocsp.length > MAX_RESPONSES) {
+      throw new VouchError(
+        'too-large',
+        `expected at most ${MAX_POOL} certificates and CRLs and ${MAX_RESPONSES} OCSP responses`,
+      );
     }
     lists = crls.map((list) => list());
-    record('certificates', undefined, `${others.length + own.length + 1} certificates, ${lists.length} CRLs`);
+    responses = ocsp.map((response) => response());
+    record(
+      'certificates',
+      undefined,
+      `${others.length + own.length + 1} certificates, ${lists.length} CRLs, ${responses.length} OCSP responses`,
+    );
   } catch (error) {
     if (!(error instanceof VouchError)) throw error;
     record('certificates', messageOf(error), '');
     return report([]);
   }
 
-  const { path, fault: broken } = await buildPath(leaf, [...others, ...own], rootFingerprints, verify);
-  const unused = question.exact && others.find((certificate) => !path.includes(certificate));
+  // The same certificate given twice, or given and ours, is one.
+  const pool = [...new Map([...own, ...others].map((one) => [one.fingerprint, one])).values()];
+  const search = { pool, roots: rootFingerprints, now, verify, steps: 0 };
+  const { path, fault: broken } = await buildPath([leaf], search);
+  const unused =
+    question.exact && others.find((one) => !path.some((used) => used.fingerprint === one.fingerprint));
   const fault = broken ?? (unused ? `${unused.subjectName} is not part of the chain` : undefined);
   const names = path.map(({ subjectName }) => subjectName).join(' <- ');
   if (!record('path', fault, `${names} (pinned root)`)) return report(path);
@@ -101,8 +125,10 @@ export async function verifyChain(question: ChainQuestion): Promise<ChainReport>
     `valid on ${day(now)}`,
   );
   record('constraints', constraintFault(path), 'each issuer may sign, path lengths hold');
-  record('revocation', ...(await checkRevocation(path, lists, revocation, now, verify)));
-  return report(path);
+  const sources = { path, lists, responses, pool, mode: revocation, now: question.revokedBy ?? now, verify };
+  const { fault: unsound, revoked, detail } = await checkRevocation(sources);
+  record('revocation', unsound, detail);
+  return { ...report(path), revoked };
 }
 
 /**
@@ -125,49 +151,57 @@ export const chainCheckIds = (prefix: string): readonly string[] => [
   `${prefix}-revocation`,
 ];
 
-const same = (a: Uint8Array, b: Uint8Array): boolean => hex(a) === hex(b);
+/** Signatures that are looked at for one path: certificates of one name and key could make them endless. */
+const MAX_STEPS = 256;
 
+interface Search {
+  readonly pool: readonly Certificate[];
+  readonly roots: readonly string[];
+  readonly now: Date;
+  readonly verify: SignatureVerifier;
+  steps: number;
+}
+
+/**
+ * A path from a certificate to a root, over whichever issuers lead to one. Of several the same is taken whatever the
+ * order in which certificates came: those valid now first, then the longest valid, then by fingerprint.
+ */
 async function buildPath(
-  leaf: Certificate,
-  pool: readonly Certificate[],
-  roots: readonly string[],
-  verify: SignatureVerifier,
-): Promise<{ path: Certificate[]; fault?: string }> {
-  const path = [leaf];
-  for (let last = leaf; !roots.includes(last.fingerprint); last = path.at(-1)!) {
-    if (path.length === MAX_PATH)
-      return { path, fault: `expected at most ${MAX_PATH} certificates in a row` };
-    const named = pool.filter(
-      (candidate) => same(candidate.subject, last.issuer) && !path.includes(candidate),
-    );
-    if (named.length === 0) {
-      const self = same(last.subject, last.issuer);
-      const what = self
-        ? 'is a root that is not pinned'
-        : `has no certificate of its issuer ${last.issuerName}`;
-      return { path, fault: `${last.subjectName} (${last.fingerprint.slice(0, 16)}) ${what}` };
-    }
-    const issuer = await firstThat(named, ({ key }) =>
-      verify(key, last.algorithm, last.signature, last.signed),
-    );
-    if (issuer === undefined) {
-      return { path, fault: `signature of ${last.issuerName} on ${last.subjectName} does not hold` };
-    }
-    path.push(issuer);
+  path: readonly Certificate[],
+  search: Search,
+): Promise<{ path: readonly Certificate[]; fault?: string }> {
+  const { pool, roots, now, verify } = search;
+  const last = path.at(-1)!;
+  if (roots.includes(last.fingerprint)) return { path };
+  if (path.length === MAX_PATH) return { path, fault: `expected at most ${MAX_PATH} certificates in a row` };
+  const named = pool.filter(
+    (candidate) => equal(candidate.subject, last.issuer) && !path.includes(candidate),
+  );
+  if (named.length === 0) {
+    const what = equal(last.subject, last.issuer)
+      ? 'is a root that is not pinned'
+      : `has no certificate of its issuer ${last.issuerName}`;
+    return { path, fault: `${last.subjectName} (${last.fingerprint.slice(0, 16)}) ${what}` };
   }
-  return { path };
+  const fault = `signature of ${last.issuerName} on ${last.subjectName} does not hold`;
+  let deepest: { path: readonly Certificate[]; fault?: string } = { path, fault };
+  for (const issuer of named.sort(preferredAt(now))) {
+    search.steps += 1;
+    if (search.steps > MAX_STEPS) return { path, fault: `expected fewer certificates of ${last.issuerName}` };
+    if (!(await verify(issuer.key, last.algorithm, last.signature, last.signed))) continue;
+    const found = await buildPath([...path, issuer], search);
+    if (found.fault === undefined) return found;
+    if (found.path.length > deepest.path.length) deepest = found;
+  }
+  return deepest;
 }
 
-async function firstThat<T>(
-  items: readonly T[],
-  test: (item: T) => Promise<boolean>,
-): Promise<T | undefined> {
-  for (const item of items) if (await test(item)) return item;
-  return undefined;
-}
-
-const day = (time: Date): string =>
-  Number.isNaN(time.getTime()) ? 'no date' : time.toISOString().slice(0, 10);
+const preferredAt =
+  (now: Date) =>
+  (a: Certificate, b: Certificate): number =>
+    Number(dateFault(a, now) !== undefined) - Number(dateFault(b, now) !== undefined) ||
+    b.notAfter.getTime() - a.notAfter.getTime() ||
+    (a.fingerprint < b.fingerprint ? -1 : 1);
 
 // Written so that an invalid `now` (NaN) fails.
 function dateFault({ subjectName, notBefore, notAfter }: Certificate, now: Date): string | undefined {
@@ -198,40 +232,4 @@ function constraintFault(path: readonly Certificate[]): string | undefined {
     }
   }
   return undefined;
-}
-
-/** The fault, if any, and what to say without one. */
-async function checkRevocation(
-  path: readonly Certificate[],
-  lists: readonly RevocationList[],
-  mode: 'required' | 'if-present',
-  now: Date,
-  verify: SignatureVerifier,
-): Promise<[string | undefined, string]> {
-  let covered = 0;
-  for (let depth = 0; depth + 1 < path.length; depth++) {
-    const certificate = path[depth]!;
-    const issuer = path[depth + 1]!;
-    // A CA that may not sign CRLs cannot revoke; its own issuer can revoke the whole CA.
-    if (issuer.usage?.has('cRLSign') === false) continue;
-    const own = lists.filter((list) => same(list.issuer, issuer.subject));
-    let current = false;
-    let stale: string | undefined;
-    for (const list of own) {
-      if (!(await verify(issuer.key, list.algorithm, list.signature, list.signed))) {
-        return [`signature of the CRL of ${list.issuerName} does not hold`, ''];
-      }
-      if (list.revoked.has(certificate.serial)) return [`${certificate.subjectName} is revoked`, ''];
-      if (!(now >= list.thisUpdate))
-        stale = `CRL of ${list.issuerName} is from the future: ${day(list.thisUpdate)}`;
-      else if (!(now <= list.nextUpdate)) {
-        stale = `CRL of ${list.issuerName} is stale: its next was due on ${day(list.nextUpdate)}`;
-      } else current = true;
-    }
-    if (!current && stale !== undefined) return [stale, ''];
-    if (!current && mode === 'required')
-      return [`no CRL of ${issuer.subjectName}: revocation is unknown`, ''];
-    if (current) covered += 1;
-  }
-  return [undefined, covered > 0 ? `not revoked (${covered} CRLs)` : 'no CRL at hand, none demanded'];
 }

@@ -15,6 +15,21 @@ export const Svn = z.int().min(0).max(65_535);
 const Level = z.int().min(0).max(255);
 export const fingerprints = (most: number) => z.array(Digest).max(most);
 
+const Day = z.iso.date();
+
+/** A bit field whole, or its bits under a mask; hex as claims print it, which is the order of its bytes. */
+const bitsOf = (bytes: number) =>
+  z.union([
+    hexOf(bytes),
+    z
+      .strictObject({ mask: hexOf(bytes), value: hexOf(bytes) })
+      .refine(
+        ({ mask, value }) => (BigInt(`0x${value}`) & ~BigInt(`0x${mask}`)) === 0n,
+        'expected a value under its mask',
+      ),
+  ]);
+export type BitDemand = z.infer<ReturnType<typeof bitsOf>>;
+
 const Revocation = z
   .enum(['required', 'if-present'])
   .describe('`required`: unknown revocation is a failure; `if-present`: lists count where there are any');
@@ -26,6 +41,8 @@ const Registers = z
     mrsigner: hexOf(32),
     isvProdId: Svn,
     minimumIsvSvn: Svn,
+    configId: hexOf(64),
+    minimumConfigSvn: Svn,
     rtmr0: hexOf(48),
     rtmr1: hexOf(48),
     rtmr2: hexOf(48),
@@ -39,6 +56,12 @@ const Registers = z
     imageId: hexOf(16),
     idKeyDigest: hexOf(48),
     authorKeyDigest: hexOf(48),
+    pcr0: hexOf(48),
+    pcr1: hexOf(48),
+    pcr2: hexOf(48),
+    pcr3: hexOf(48),
+    pcr4: hexOf(48),
+    pcr8: hexOf(48),
     minimumGuestSvn: z
       .int()
       .min(0)
@@ -52,13 +75,23 @@ export const Measurement = z.union([hexOf(32), hexOf(48), Registers]);
 
 const Advisory = z.string().regex(/^INTEL-SA-\d{5}$/, 'expected an advisory such as INTEL-SA-00615');
 
+/** What Intel lists, and what its library says of a TD that only a relaunch would make up to date. */
+export const AcceptedStatus = z.enum([
+  ...TcbStatus.exclude(['Revoked']).options,
+  'TDRelaunchAdvised',
+  'TDRelaunchAdvisedConfigurationNeeded',
+]);
+
 export const IntelPolicy = z.strictObject({
   tcbStatuses: z
-    .array(TcbStatus.exclude(['Revoked']))
+    .array(AcceptedStatus)
     .min(1)
-    .max(6)
+    .max(AcceptedStatus.options.length)
     .default(['UpToDate'])
-    .describe('TCB statuses accepted, of the platform, of the TDX module and of the quoting enclave'),
+    .describe(
+      'TCB statuses accepted, of the platform, of the TDX module, of the quoting enclave, and of all together',
+    ),
+  minimumTcbDate: Day.optional().describe("least tcbDate of the platform's level, such as 2025-05-14"),
   graceDays: z
     .int()
     .min(0)
@@ -88,6 +121,10 @@ export const IntelPolicy = z.strictObject({
     .boolean()
     .default(true)
     .describe('TDX: must SEPT_VE_DISABLE be set? Without it the host can inject #VE'),
+  tdAttributes: bitsOf(8).optional().describe('TDX: TDATTRIBUTES accepted, whole or under a mask'),
+  xfam: bitsOf(8).optional().describe('TDX: XFAM accepted, whole or under a mask'),
+  sgxAttributes: bitsOf(8).optional().describe('SGX: flags of ATTRIBUTES accepted, whole or under a mask'),
+  sgxXfrm: bitsOf(8).optional().describe('SGX: XFRM accepted, whole or under a mask'),
   serviceTds: z
     .union([z.literal('any'), z.array(hexOf(48)).max(64)])
     .default([])
@@ -101,7 +138,33 @@ export const IntelPolicy = z.strictObject({
 });
 export type IntelPolicy = z.infer<typeof IntelPolicy>;
 
-const PLATFORM_FEATURES = ['ecc', 'rapl-disabled', 'ciphertext-hiding', 'alias-checked'] as const;
+const PLATFORM_FEATURES = [
+  'tsme',
+  'ecc',
+  'rapl-disabled',
+  'ciphertext-hiding',
+  'alias-checked',
+  'iommu-write-safe',
+  'tio',
+] as const;
+const VectorBits = z.array(z.int().min(0).max(63)).max(64).default([]);
+
+/** What a guest's own policy, which the firmware enforces, must say; what is not named may be anything. */
+const GuestPolicy = z.strictObject({
+  minimumAbi: z
+    .string()
+    .regex(/^\d{1,3}\.\d{1,3}$/, 'expected a version such as 1.55')
+    .optional(),
+  smt: z.boolean().optional(),
+  singleSocket: z.boolean().optional(),
+  cxl: z.boolean().optional(),
+  aes256Xts: z.boolean().optional(),
+  raplDisabled: z.boolean().optional(),
+  ciphertextHiding: z.boolean().optional(),
+  pageSwapDisabled: z.boolean().optional(),
+});
+const KeyDigests = z.array(hexOf(48)).min(1).max(64).optional();
+const ReportIds = z.array(hexOf(32)).min(1).max(4096).optional();
 
 export const SnpPolicy = z.strictObject({
   minimumTcb: z
@@ -114,6 +177,18 @@ export const SnpPolicy = z.strictObject({
     })
     .prefault({})
     .describe('least security patch levels, of the reported, the committed and the launch TCB alike'),
+  tcbFloors: z
+    .enum(['bulletins', 'none'])
+    .default('bulletins')
+    .describe(
+      '`bulletins`: at least what the security bulletins of AMD call mitigated, by product and stepping',
+    ),
+  mitigations: z
+    .strictObject({ launch: VectorBits, current: VectorBits })
+    .prefault({})
+    .describe(
+      'bits of the mitigation vectors, at launch and now, that must be set; from report version 5 on',
+    ),
   minimumFirmware: z
     .string()
     .regex(/^\d{1,3}\.\d{1,3}\.\d{1,3}$/, 'expected a version such as 1.55.8')
@@ -131,12 +206,23 @@ export const SnpPolicy = z.strictObject({
     .default(false)
     .describe('may firmware run that is not committed to, so can still roll back?'),
   smt: z.boolean().default(true).describe('may the host run two threads on a core?'),
+  guestPolicy: GuestPolicy.prefault({}).describe("what the guest's own policy must say, each flag exactly"),
+  idBlock: z
+    .enum(['required', 'any'])
+    .default('any')
+    .describe('must the guest be launched with an ID block, which its builder signs?'),
+  idKeys: KeyDigests.describe(
+    'ID keys trusted, by digest: one of these, or an author key below, must have signed',
+  ),
+  authorKeys: KeyDigests.describe('author keys trusted, by digest'),
+  reportIds: ReportIds.describe('guests accepted, by REPORT_ID'),
+  reportIdMas: ReportIds.describe('migration agents accepted, by REPORT_ID_MA'),
   platformFeatures: z
     .array(z.enum(PLATFORM_FEATURES))
     .max(PLATFORM_FEATURES.length)
     .default(['alias-checked'])
     .describe(
-      'what the platform must have turned on; `alias-checked`, which only firmware with the mitigation says, answers CVE-2024-21944',
+      'what the platform must have turned on; `alias-checked`, which only firmware with the mitigation says, answers CVE-2024-21944, `iommu-write-safe` CVE-2023-20585',
     ),
   revocation: Revocation.default('required'),
   chipIds: z
@@ -218,6 +304,20 @@ export const TpmPolicy = z.strictObject({
 });
 export type TpmPolicy = z.infer<typeof TpmPolicy>;
 
+const NitroPcrs = z
+  .record(
+    z.string().regex(/^(?:[0-9]|[12][0-9]|3[01])$/, 'expected a PCR from 0 to 31'),
+    z.array(hexOf(48)).min(1).max(64),
+  )
+  .default({});
+
+export const NitroPolicy = z.strictObject({
+  pcrs: NitroPcrs.describe('by PCR the SHA-384 values accepted of an enclave'),
+  tpmPcrs: NitroPcrs.describe('the same of an EC2 instance with NitroTPM, whose PCRs measure its boot'),
+  revocation: Revocation.default('required'),
+});
+export type NitroPolicy = z.infer<typeof NitroPolicy>;
+
 export const HyperEnclavePolicy = z.strictObject({
   ...attestationKeys,
   pcrs: z
@@ -233,6 +333,7 @@ export const SECTIONS = {
   amd: SnpPolicy,
   gpu: GpuPolicy,
   tpm: TpmPolicy,
+  nitro: NitroPolicy,
   hyperenclave: HyperEnclavePolicy,
 } as const;
 export type Section = keyof typeof SECTIONS;

@@ -9,6 +9,8 @@ import type { Collateral } from './collateral.ts';
 import { measurementAccepted } from './demands.ts';
 import type { EvidenceDocument, Signed } from './document.ts';
 import type { CpuClaims, VendorRoots } from './formats/format.ts';
+import type { OcspResponse } from './ocsp.ts';
+import type { Parsed } from './parsed.ts';
 import type { Policy } from './policy.ts';
 import { type Binding, type GpuState, gpuEvidenceDigest } from './report-data.ts';
 
@@ -39,6 +41,8 @@ export interface ParsedDocument {
   /** the CPU's */
   readonly certificates: readonly Certificate[];
   readonly gpu: GpuState | undefined;
+  /** OCSP responses that came along */
+  readonly ocsp: readonly Parsed<OcspResponse>[];
   readonly binding: Binding;
   /** what the CPU must have signed */
   readonly reportData: Uint8Array;

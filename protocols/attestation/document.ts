@@ -15,7 +15,10 @@ import {
   MAX_PART_CERTIFICATE_BYTES,
   MAX_PART_CERTIFICATES,
   MAX_REFERENCES,
+  MAX_STAPLED,
+  MAX_STAPLED_BYTES,
 } from './limits.ts';
+import { type OcspResponse, parseOcspResponse } from './ocsp.ts';
 import { type Binding, CC_MODES, type GpuState, gpuEvidenceDigest } from './report-data.ts';
 
 const base64Length = (bytes: number): number => Math.ceil((bytes * 4) / 3);
@@ -55,6 +58,11 @@ export const EvidenceDocument = z.strictObject({
       devices: z.array(SignedPart).min(1).max(MAX_DEVICES),
     })
     .nullable(),
+  /**
+   * base64url of OCSP responses about the certificates above; absent where there are none. Nothing binds them: the vendor
+   * has signed them, and they run out
+   */
+  stapled: z.array(base64Of(MAX_STAPLED_BYTES)).min(1).max(MAX_STAPLED).optional(),
   /** digest of `gpu` that the report data binds; null where it binds none */
   gpuEvidence: Digest.nullable(),
   /** digests of files of collateral with which this evidence was last accepted by its holder: a help, not a claim */
@@ -108,6 +116,10 @@ export const cpuOf = ({ cpu }: EvidenceDocument): Signed => decodePart(cpu);
 export const gpuOf = ({ gpu }: EvidenceDocument): GpuState | undefined =>
   gpu === null ? undefined : { ...gpu, devices: gpu.devices.map(decodePart) };
 
+/** The OCSP responses that came along. Throws `bad-message`, and `bad-file` for one that cannot be read. */
+export const stapledOf = ({ stapled = [] }: EvidenceDocument): OcspResponse[] =>
+  stapled.map((text) => parseOcspResponse(fromBase64url(text, 'evidence.stapled'), 'evidence.stapled'));
+
 /** Whether every part of a document comes from hardware; whatever is unknown counts as simulated. */
 export const isHardware = ({ cpu, gpu }: Pick<EvidenceDocument, 'cpu' | 'gpu'>): boolean =>
   [cpu, ...(gpu?.devices ?? [])].every(({ format: name }) => {
@@ -125,7 +137,14 @@ export function evidenceDocument(
     cpu,
     gpu,
     collateral = [],
-  }: { cpu: Signed; gpu?: GpuState | undefined; collateral?: readonly string[] | undefined },
+    stapled = [],
+  }: {
+    cpu: Signed;
+    gpu?: GpuState | undefined;
+    collateral?: readonly string[] | undefined;
+    /** DER of OCSP responses */
+    stapled?: readonly Uint8Array[] | undefined;
+  },
   binding: Binding,
 ): EvidenceDocument {
   const { nonce, hpkeKey, xWingKey, receiptKey, tlsKey, gpuEvidence, modelCommitment, enclave, time } =
@@ -138,6 +157,7 @@ export function evidenceDocument(
     version: 2,
     hardware: isHardware(parts),
     ...parts,
+    ...(stapled.length === 0 ? {} : { stapled: stapled.map(base64url) }),
     gpuEvidence: gpuEvidence === undefined ? null : hex(gpuEvidence),
     collateral: [...collateral],
     time: Math.floor(time.getTime() / 1000),

@@ -3,28 +3,33 @@
  * come as hex or base64 text, as tools print them. Only the outer form is looked at: nothing here says that anything is
  * genuine.
  *
- * Every kind of file is one row of one table: the formats of evidence (formats/registry.ts), then what evidence travels
- * in and what belongs to it. No two rows recognise the same bytes.
+ * Every kind of file is one row of one table: what is known and refused (unread-formats.ts), the formats of evidence
+ * (formats/registry.ts), then what evidence travels in and what belongs to it. No two rows recognise the same bytes.
  */
-
-import { fromHex } from '../encoding.ts';
 import { messageOf, VouchError } from '../errors.ts';
+import type { BoundFacts } from './binding-recipes.ts';
 import {
-  fromBase64,
   isDer,
+  isPublicKeyDer,
   looksLikeRevocationList,
   parseCertificate,
-  parseCertificates,
   parsePublicKey,
   parseRevocationList,
   readPem,
   splitCertificates,
 } from './certificate.ts';
 import type { Collateral } from './collateral.ts';
+import { isDstackAttestation } from './dstack-attestation.ts';
+import { hclContents } from './evidence-azure.ts';
+import { dstackContents, isEvidenceJson, JSON_KINDS } from './evidence-json.ts';
+import { type Contents, contentOf, type FileKind, type NamedBytes } from './file-kinds.ts';
+import { isHclReport } from './formats/azure-hcl.ts';
+import { isVtpmQuote, parseVtpmQuote } from './formats/azure-vtpm.ts';
 import { looksLikeEventLog } from './formats/eventlog.ts';
+import { isJsonLog } from './formats/eventlog-json.ts';
 import type { Evidence, Format } from './formats/format.ts';
 import { mergeCollateral, NO_COLLATERAL, readIntelCollateral } from './formats/intel-collateral.ts';
-import { isGpuEvidenceFile, isSwitchReport, parseGpuEvidenceFile } from './formats/nvidia-report.ts';
+import { deviceEvidenceIn, isDeviceEvidence } from './formats/nvidia-evidence-list.ts';
 import { FORMATS } from './formats/registry.ts';
 import { isRim, parseRim } from './formats/rim.ts';
 import {
@@ -33,55 +38,54 @@ import {
   parseCertificateTable,
   SNP_REPORT_BYTES,
 } from './formats/sev-snp-report.ts';
-import { isTpmSignature, parseTpmSignature } from './formats/tpm-attest.ts';
 import { isPcrText, parsePcrs } from './formats/tpm-pcrs.ts';
+import {
+  isQuoteSignature,
+  mayBeRawSignature,
+  parseQuoteSignature,
+  rawRsaSignature,
+} from './formats/tpm-signature.ts';
+import { joined } from './json-fields.ts';
+import { looksLikeOcspResponse, type OcspResponse, parseOcspResponse } from './ocsp.ts';
 import { type Parsed, parsedOnce } from './parsed.ts';
+import { isUnread, UNREAD_FORMATS } from './unread-formats.ts';
 
-export interface NamedBytes {
-  readonly name: string;
-  readonly bytes: Uint8Array;
-}
+export { type Content, contentOf, type FileKind, type NamedBytes } from './file-kinds.ts';
 
 /** Files by what they hold, in the order in which they came. */
 export interface SortedFiles extends Collateral {
   readonly evidence: readonly Evidence[];
+  /** what the CPU's report data is said to bind, and by which rule */
+  readonly facts?: BoundFacts | undefined;
+  /** machines whose evidence came in one file, each with what belongs to it */
+  readonly machines: readonly { readonly name: string; readonly files: SortedFiles }[];
   /** what is neither evidence nor belongs to it, and why */
   readonly unknown: readonly { readonly name: string; readonly reason: string }[];
-}
-
-/** What one file holds, as lists to be joined. */
-type Contents = Partial<Omit<SortedFiles, 'unknown' | 'digests'>>;
-
-/** A file's bytes, as text where they are text. */
-export interface Content {
-  readonly bytes: Uint8Array;
-  readonly text: Parsed<string | undefined>;
-}
-
-/** What a file may hold. */
-export interface FileKind {
-  /** for a piece of evidence, that of its format */
-  readonly name: string;
-  /** whether a verdict can be given on it, and not only with its help */
-  readonly evidence: boolean;
-  /** for people */
-  readonly title: string;
-  /** Never throws. */
-  readonly recognise: (content: Content) => boolean;
-  /** Throws a coded error for what has the outer form only. */
-  readonly read: (content: Content) => Contents;
 }
 
 const formats: readonly FileKind[] = Object.entries<Format>(FORMATS).map(([format, row]) => ({
   name: format,
   evidence: true,
   title: `evidence of ${row.title}`,
-  recognise: ({ bytes }) => row.recognise(bytes),
+  recognise: (content) => row.recognise(content.bytes) && !isUnread(content),
   read: ({ bytes }) => {
     if (row.notInFiles !== undefined) throw new VouchError('bad-input', row.notInFiles);
     return { evidence: [{ format, bytes }] };
   },
 }));
+
+/** In front of a report in the answer of /dev/sev-guest: status, size and reserved bytes (struct snp_report_resp). */
+const SNP_RESPONSE_BYTES = 32;
+const MAX_SNP_RESPONSE_BYTES = 4096;
+const reportInResponse = (bytes: Uint8Array): Uint8Array =>
+  bytes.subarray(SNP_RESPONSE_BYTES, SNP_RESPONSE_BYTES + SNP_REPORT_BYTES);
+const isSnpResponse = (bytes: Uint8Array): boolean =>
+  bytes.length >= SNP_RESPONSE_BYTES + SNP_REPORT_BYTES &&
+  bytes.length <= MAX_SNP_RESPONSE_BYTES &&
+  bytes[4]! + 256 * bytes[5]! === SNP_REPORT_BYTES &&
+  bytes.subarray(0, SNP_RESPONSE_BYTES).every((byte, at) => byte === 0 || at === 4 || at === 5) &&
+  bytes.subarray(SNP_RESPONSE_BYTES + SNP_REPORT_BYTES).every((byte) => byte === 0) &&
+  isSnpReport(reportInResponse(bytes));
 
 /** What evidence travels in. */
 const containers: readonly FileKind[] = [
@@ -98,26 +102,54 @@ const containers: readonly FileKind[] = [
     }),
   },
   {
+    name: 'sev-snp-response',
+    evidence: true,
+    title: 'the answer of /dev/sev-guest with an SNP report in it',
+    recognise: ({ bytes }) => isSnpResponse(bytes),
+    read: ({ bytes }) => ({ evidence: [{ format: 'sev-snp', bytes: reportInResponse(bytes) }] }),
+  },
+  {
+    name: 'azure-hcl-report',
+    evidence: true,
+    title: "an Azure confidential VM's HCL report, out of its vTPM",
+    recognise: ({ bytes }) => isHclReport(bytes),
+    read: ({ bytes }) => hclContents(bytes),
+  },
+  {
+    name: 'azure-vtpm-quote',
+    evidence: true,
+    title: 'a quote of a vTPM with its signature and PCR values, as az-cvm-vtpm writes it',
+    recognise: ({ bytes }) => isVtpmQuote(bytes),
+    read: ({ bytes }) => parseVtpmQuote(bytes),
+  },
+  {
+    name: 'dstack-attestation',
+    evidence: true,
+    title: "dstack's own attestation of version 0",
+    recognise: ({ bytes }) => isDstackAttestation(bytes),
+    read: ({ bytes }) => dstackContents(bytes),
+  },
+  {
     name: 'nvidia-evidence-file',
     evidence: true,
-    title: "GPU evidence with its certificates, as NVIDIA's tools write it",
-    recognise: ({ bytes }) => isGpuEvidenceFile(bytes),
-    read: ({ bytes }) => ({
-      evidence: parseGpuEvidenceFile(bytes).map(({ report, certificates }) => ({
-        format: isSwitchReport(report) ? 'nvidia-switch' : 'nvidia-gpu',
-        bytes: report,
-        certificates: parsedOnce(() => parseCertificates(certificates)),
-      })),
-    }),
+    title: "evidence of GPUs and switches with its certificates, as NVIDIA's tools write it",
+    recognise: (content) =>
+      isDeviceEvidence(content.json()) && !isEvidenceJson(content) && !isUnread(content),
+    read: ({ json }) => ({ evidence: deviceEvidenceIn(json()) }),
   },
+  ...JSON_KINDS.map((kind) => ({
+    ...kind,
+    recognise: (content: Parameters<FileKind['recognise']>[0]) =>
+      kind.recognise(content) && !isUnread(content),
+  })),
 ];
 
 const collateral: readonly FileKind[] = [
   {
     name: 'event-log',
     evidence: false,
-    title: "a TD's event log",
-    recognise: ({ bytes }) => looksLikeEventLog(bytes),
+    title: "a TD's event log, as firmware or dstack keeps it",
+    recognise: ({ bytes, json }) => looksLikeEventLog(bytes) || isJsonLog(json()),
     read: ({ bytes }) => ({ eventLogs: [bytes] }),
   },
   {
@@ -138,8 +170,8 @@ const collateral: readonly FileKind[] = [
     name: 'tpm-signature',
     evidence: false,
     title: 'the signature of a TPM quote',
-    recognise: ({ bytes }) => isTpmSignature(bytes),
-    read: ({ bytes }) => ({ tpmSignatures: [parsedOnce(() => parseTpmSignature(bytes))] }),
+    recognise: ({ bytes }) => isQuoteSignature(bytes),
+    read: ({ bytes }) => ({ tpmSignatures: [parsedOnce(() => parseQuoteSignature(bytes))] }),
   },
   {
     name: 'rim',
@@ -147,6 +179,13 @@ const collateral: readonly FileKind[] = [
     title: 'a reference integrity manifest',
     recognise: ({ bytes }) => isRim(bytes),
     read: ({ bytes }) => ({ manifests: [parsedOnce(() => parseRim(bytes))] }),
+  },
+  {
+    name: 'ocsp',
+    evidence: false,
+    title: "an OCSP response: a vendor's word on single certificates",
+    recognise: ({ bytes }) => looksLikeOcspResponse(bytes),
+    read: ({ bytes }) => readOcsp([bytes]),
   },
   {
     name: 'crl',
@@ -159,8 +198,20 @@ const collateral: readonly FileKind[] = [
     name: 'certificates',
     evidence: false,
     title: 'certificates as DER',
-    recognise: ({ bytes }) => isDer(bytes) && !looksLikeRevocationList(bytes),
+    recognise: ({ bytes }) =>
+      isDer(bytes) &&
+      !looksLikeRevocationList(bytes) &&
+      !looksLikeOcspResponse(bytes) &&
+      !isPublicKeyDer(bytes) &&
+      !isQuoteSignature(bytes),
     read: ({ bytes }) => readCertificates(splitCertificates(bytes), []),
+  },
+  {
+    name: 'public-key',
+    evidence: false,
+    title: 'a public key as DER, as tpm2_readpublic writes it',
+    recognise: ({ bytes }) => isPublicKeyDer(bytes),
+    read: ({ bytes }) => ({ keys: [parsePublicKey(bytes)] }),
   },
   {
     name: 'pcrs',
@@ -173,7 +224,12 @@ const collateral: readonly FileKind[] = [
     name: 'json',
     evidence: false,
     title: "JSON, of which Intel's statements about platforms are read",
-    recognise: ({ text }) => text()?.startsWith('{') === true && !isPcrText(text() ?? ''),
+    recognise: (content) =>
+      content.text()?.startsWith('{') === true &&
+      !isPcrText(content.text() ?? '') &&
+      !isEvidenceJson(content) &&
+      !isDeviceEvidence(content.json()) &&
+      !isUnread(content),
     read: ({ text }) => {
       const intel = readIntelCollateral(text() ?? '');
       if (intel === undefined) throw new VouchError('bad-input', 'JSON that is no collateral known here');
@@ -184,15 +240,39 @@ const collateral: readonly FileKind[] = [
     // Text only, so that damaged evidence which happens to hold PEM does not pass for it.
     name: 'pem',
     evidence: false,
-    title: 'certificates, CRLs or keys as PEM',
+    title: 'certificates, CRLs, OCSP responses or keys as PEM',
     recognise: ({ text }) =>
-      text()?.includes('-----BEGIN ') === true && !text()?.startsWith('{') && !isPcrText(text() ?? ''),
+      text()?.includes('-----BEGIN ') === true && !/^[{[]/.test(text() ?? '') && !isPcrText(text() ?? ''),
     read: ({ text }) => readPemText(text() ?? ''),
+  },
+  {
+    // Its length is all that it can be told by, so it comes last.
+    name: 'rsa-signature',
+    evidence: false,
+    title: 'what has the length of an RSA signature',
+    recognise: (content) =>
+      mayBeRawSignature(content.bytes) &&
+      content.text() === undefined &&
+      !isUnread(content) &&
+      !MARKED.some((looks) => looks(content.bytes)),
+    read: ({ bytes }) => ({ tpmSignatures: [parsedOnce(() => rawRsaSignature(bytes))] }),
   },
 ];
 
+/** What is known by its first bytes, however long it is. */
+const MARKED: readonly ((bytes: Uint8Array) => boolean)[] = [
+  ...Object.values<Format>(FORMATS).map(({ recognise }) => recognise),
+  isHclReport,
+  isVtpmQuote,
+  isCertificateTable,
+  isQuoteSignature,
+  isRim,
+  isDer,
+  looksLikeEventLog,
+];
+
 /** In the order in which they are tried. */
-export const FILE_KINDS: readonly FileKind[] = [...formats, ...containers, ...collateral];
+export const FILE_KINDS: readonly FileKind[] = [...UNREAD_FORMATS, ...formats, ...containers, ...collateral];
 
 /** What kind of file bytes are, by their outer form; undefined for what is neither evidence nor belongs to it. */
 export const kindOf = (bytes: Uint8Array): FileKind | undefined => {
@@ -203,51 +283,65 @@ export const kindOf = (bytes: Uint8Array): FileKind | undefined => {
 /** Never throws for what the files hold. */
 export function sortFiles(files: readonly NamedBytes[]): SortedFiles {
   const unknown: SortedFiles['unknown'][number][] = [];
+  const machines: SortedFiles['machines'][number][] = [];
   const all: Contents[] = [];
   for (const { name, bytes } of files) {
     try {
-      all.push(readFile(contentOf(bytes)));
+      const { machines: whole = [], ...contents } = readFile(contentOf(bytes));
+      all.push(contents);
+      for (const [i, one] of whole.entries()) {
+        machines.push({ name: whole.length > 1 ? `${name}, ${i + 1}` : name, files: collected(one) });
+      }
     } catch (error) {
       if (!(error instanceof VouchError)) throw error;
       unknown.push({ name, reason: messageOf(error) });
     }
   }
-  const crls = all.flatMap((contents) => contents.crls ?? []);
-  const certificates = all.flatMap((contents) => contents.certificates ?? []);
-  const intel = all.flatMap((contents) => contents.intel ?? []);
+  return { ...collected(joined(all)), machines, unknown };
+}
+
+/** With empty lists for what is absent. */
+function collected(contents: Contents): SortedFiles {
+  const { crls = [], certificates = [], intel = NO_COLLATERAL } = contents;
   return {
-    evidence: all.flatMap((contents) => contents.evidence ?? []),
+    evidence: [],
+    ocsp: [],
+    keys: [],
+    pcrs: [],
+    tpmSignatures: [],
+    eventLogs: [],
+    manifests: [],
+    runtimes: [],
+    ...contents,
     certificates,
     crls,
-    keys: all.flatMap((contents) => contents.keys ?? []),
-    pcrs: all.flatMap((contents) => contents.pcrs ?? []),
-    tpmSignatures: all.flatMap((contents) => contents.tpmSignatures ?? []),
-    eventLogs: all.flatMap((contents) => contents.eventLogs ?? []),
-    intel: mergeCollateral(...intel, { ...NO_COLLATERAL, crls, certificates }),
-    manifests: all.flatMap((contents) => contents.manifests ?? []),
-    unknown,
+    intel: mergeCollateral(intel, { ...NO_COLLATERAL, crls, certificates }),
+    machines: [],
+    unknown: [],
   };
 }
 
-function readFile(content: Content): Contents {
+function readFile(content: ReturnType<typeof contentOf>): Contents {
   const kind = FILE_KINDS.find(({ recognise }) => recognise(content));
   if (kind !== undefined) return kind.read(content);
   const reason = content.bytes.length === 0 ? 'the file is empty' : 'neither evidence nor what belongs to it';
   throw new VouchError('bad-input', reason);
 }
 
-/** Hex and base64 are taken off first. */
-export function contentOf(given: Uint8Array): Content {
-  const bytes = fromHexText(given) ?? fromBase64Text(given) ?? given;
-  return { bytes, text: parsedOnce(() => plainPem(textOf(bytes)?.trimStart())) };
-}
-
 function readPemText(text: string): Contents {
   const keys = readPem(text, 'PUBLIC KEY', 'keys').map((der) => parsePublicKey(der));
   const certificates = readPem(text, 'CERTIFICATE', 'certificates');
   const crls = readPem(text, 'X509 CRL', 'CRLs');
-  if (keys.length > 0 && certificates.length + crls.length === 0) return { keys };
-  return { keys, ...readCertificates(certificates, crls) };
+  const own = { keys, ...readOcsp(readPem(text, 'OCSP RESPONSE', 'OCSP responses')) };
+  if (keys.length + own.ocsp.length > 0 && certificates.length + crls.length === 0) return own;
+  return { ...own, ...readCertificates(certificates, crls) };
+}
+
+/** Every one of them has to be well-formed. */
+function readOcsp(ders: readonly Uint8Array[]): { ocsp: readonly Parsed<OcspResponse>[] } {
+  const ocsp = ders.map((der) => parsedOnce(() => parseOcspResponse(der)));
+  for (const response of ocsp) response();
+  return { ocsp };
 }
 
 function readTable(bytes: Uint8Array): Contents {
@@ -266,58 +360,7 @@ function readCertificates(ders: readonly Uint8Array[], lists: readonly Uint8Arra
   return { certificates, crls };
 }
 
-/** Intel's service sends chains in headers, percent-encoded, and some keep them so. */
-function plainPem(text: string | undefined): string | undefined {
-  if (!text?.startsWith('-----BEGIN%20')) return text;
-  try {
-    return decodeURIComponent(text.trim());
-  } catch {
-    return text;
-  }
-}
-
-function textOf(bytes: Uint8Array): string | undefined {
-  try {
-    const text = new TextDecoder('utf-8', { fatal: true }).decode(bytes);
-    // biome-ignore lint/suspicious/noControlCharactersInRegex: they tell binary files from text
-    return /[\x00-\x08\x0e-\x1f]/.test(text) ? undefined : text;
-  } catch {
-    return undefined;
-  }
-}
-
 const CCEL_TABLE_BYTES = 56;
 
 const startsWith = (bytes: Uint8Array, text: string): boolean =>
   String.fromCharCode(...bytes.subarray(0, text.length)) === text;
-
-/** Text of nothing but hex digits and white space, as bytes; undefined for anything else. */
-function fromHexText(bytes: Uint8Array): Uint8Array | undefined {
-  // Cheap to say no: whatever is binary shows it at once.
-  if (
-    bytes.length < 4 ||
-    bytes.subarray(0, 4).some((byte) => !/[0-9A-Fa-f\s]/.test(String.fromCharCode(byte)))
-  ) {
-    return undefined;
-  }
-  const text = new TextDecoder('latin1').decode(bytes).replaceAll(/\s/g, '');
-  const hexText = text.length > 0 && text.length % 2 === 0 && !/[^0-9A-Fa-f]/.test(text);
-  return hexText ? fromHex(text.toLowerCase()) : undefined;
-}
-
-/** Text of nothing but padded base64 and white space, as bytes; undefined for anything else. */
-function fromBase64Text(bytes: Uint8Array): Uint8Array | undefined {
-  // Shorter texts than any evidence may be words.
-  if (
-    bytes.length < 256 ||
-    bytes.subarray(0, 64).some((byte) => !/[A-Za-z0-9+/=\s]/.test(String.fromCharCode(byte)))
-  ) {
-    return undefined;
-  }
-  try {
-    return fromBase64(new TextDecoder('latin1').decode(bytes), 'base64');
-  } catch (error) {
-    if (!(error instanceof VouchError)) throw error;
-    return undefined;
-  }
-}

@@ -1,15 +1,20 @@
 /**
  * One verdict over all evidence among some files: each piece is verified by its own format with what belongs to it
- * (the files given, and a folder of collateral for what they lack), and every piece has to be accepted.
+ * (the files given, and a folder of collateral for what they lack), machine by machine, and every piece has to be
+ * accepted.
  *
- * Not guaranteed: that the pieces come from one machine. Binding a GPU to a guest is the receipt's matter.
+ * Not guaranteed: that the pieces come from one machine, and that a CPU's evidence was made for this verifier, unless the
+ * policy names its report data. Both are said by a row of their own. Binding is an evidence document's matter.
  */
 
+import { fromHex, hex } from '../encoding.ts';
+import { type BoundFacts, type FactValues, RECIPES, type Recipe } from './binding-recipes.ts';
 import type { Check, Verdict } from './checklist.ts';
-import type { Collateral } from './collateral.ts';
+import { type Collateral, contradictedPcr } from './collateral.ts';
 import type { SortedFiles } from './evidence-files.ts';
 import type { Comparison, GuestState, VendorRoots } from './formats/format.ts';
 import { formatNamed, judgeAll } from './formats/registry.ts';
+import { answers, checkBinding, checkRuntimes, machinesOf } from './machines.ts';
 import type { EvidencePolicy } from './policy.ts';
 
 export interface Judgement {
@@ -26,6 +31,8 @@ export interface EvidenceQuestion {
   readonly now: Date;
   /** what GPUs have to answer, lower-case hex */
   readonly nonce?: string | undefined;
+  /** by which rule the CPU's report data has to bind what; what is left out comes from the file of the evidence */
+  readonly binding?: BoundFacts | undefined;
   /** what the guest says of its GPUs; as good as the guest's own evidence */
   readonly guest?: GuestState | undefined;
   /** the vendors' own unless others are to be trusted, which tests alone do */
@@ -34,14 +41,39 @@ export interface EvidenceQuestion {
 
 /** Judges all evidence among the files; every piece must be accepted, and every file must be known. */
 export async function judgeEvidence(question: EvidenceQuestion): Promise<Judgement> {
-  const { evidence } = question.given;
+  const machines = machinesOf(question.given);
+  const judged: Judgement[] = [];
+  for (const { name, files } of machines) {
+    const { verdict, checks, claims } = await judgeMachine({ ...question, given: files });
+    const named = (one: Check): Check => (name === '' ? one : { ...one, detail: `${name}: ${one.detail}` });
+    judged.push({ verdict, checks: checks.map(named), claims });
+  }
+  const claims = judged.map((one) => one.claims);
+  return {
+    verdict: judged.every(({ verdict }) => verdict === 'accept') ? 'accept' : 'reject',
+    checks: judged.flatMap(({ checks }) => checks),
+    claims: claims.length > 1 ? claims : (claims[0] ?? null),
+  };
+}
+
+async function judgeMachine(question: EvidenceQuestion): Promise<Judgement> {
+  const { given } = question;
+  const { evidence } = given;
+  const facts = factsOf(question);
+  // A nonce that the CPU's report data binds is as good for devices as one that the verifier sent.
+  const nonce = question.nonce ?? (facts?.values.nonce && hex(facts.values.nonce));
   const withCpu = evidence.some(({ format }) => formatNamed(format)?.signedBy === 'cpu');
-  const parts = await judgeAll(evidence, { ...question, withCpu });
-  const files = checkFiles(question);
+  const parts = await judgeAll(evidence, { ...question, nonce, withCpu });
+  const asked = question.nonce === undefined ? undefined : fromHex(question.nonce);
+  const files = [
+    ...checkFiles(question, facts),
+    ...(facts === undefined ? [] : [checkBinding(parts, facts)]),
+    ...checkRuntimes(parts, { given, policy: question.policy, nonce: asked }),
+  ];
   const claims = parts.flatMap((part) => part.claims ?? []);
   return {
     verdict:
-      parts.every(({ verdict }) => verdict === 'accept') && files.every(({ status }) => status === 'pass')
+      parts.every(({ verdict }) => verdict === 'accept') && files.every(({ status }) => status !== 'fail')
         ? 'accept'
         : 'reject',
     checks: [...files, ...parts.flatMap(({ checks }) => checks)],
@@ -49,13 +81,32 @@ export async function judgeEvidence(question: EvidenceQuestion): Promise<Judgeme
   };
 }
 
+/** What the verifier names counts before what the file says, and his nonce before all. */
+function factsOf({ given, binding, nonce }: EvidenceQuestion): BoundFacts | undefined {
+  const recipe = binding?.recipe ?? given.facts?.recipe;
+  if (recipe === undefined) return undefined;
+  const { needs, may = [] }: Recipe = RECIPES[recipe];
+  const [key] = given.keys;
+  const values: FactValues = {
+    ...(key === undefined || given.keys.length > 1 ? {} : { key: key.spki }),
+    ...given.facts?.values,
+    ...binding?.values,
+    ...(nonce === undefined ? {} : { nonce: fromHex(nonce) }),
+  };
+  const named = new Set<string>([...needs, ...may]);
+  return { recipe, values: Object.fromEntries(Object.entries(values).filter(([name]) => named.has(name))) };
+}
+
+const skipped = (id: string, detail: string): Check => ({ id, status: 'skipped', detail });
+
 const check = (id: string, fault: string | undefined, done: string): Check =>
   fault === undefined
     ? { id, status: 'pass', detail: done }
     : { id, status: 'fail', code: 'evidence-rejected', detail: fault };
 
 /** What concerns the files as a whole. */
-function checkFiles({ given, nonce }: EvidenceQuestion): Check[] {
+function checkFiles(question: EvidenceQuestion, facts: BoundFacts | undefined): Check[] {
+  const { given } = question;
   const { evidence, manifests, eventLogs, pcrs, unknown } = given;
   const comparedWith = (what: Comparison): number =>
     evidence.filter(({ format }) => formatNamed(format)?.comparedWith.includes(what)).length;
@@ -74,11 +125,65 @@ function checkFiles({ given, nonce }: EvidenceQuestion): Check[] {
     const fault = `expected one TDX quote and one event log, got ${tds} and ${eventLogs.length}`;
     checks.push(check('evidence.event-log', fits ? undefined : fault, 'compared with the TDX quote'));
   }
-  if (nonce !== undefined && comparedWith('nonce') === 0) {
-    checks.push(check('evidence.nonce', 'a nonce was given, and no GPU or TPM evidence to answer it', ''));
+  checks.push(...checkNonce(question, facts), ...checkBound(question, facts));
+  const contradicted = comparedWith('pcrs') > 1 ? undefined : contradictedPcr(given);
+  if (contradicted !== undefined) {
+    checks.push(check('evidence.pcrs', `two files say different things of PCR ${contradicted}`, ''));
   }
   if (pcrs.length > 0 && comparedWith('pcrs') === 0) {
     checks.push(check('evidence.pcrs', 'PCR values were given, and no quote of them', ''));
   }
   return checks;
+}
+
+/** Which pieces answer a nonce, and which of these have to; a vTPM that a CPU vouches for is as fresh as the CPU. */
+function checkNonce(
+  { given, nonce, policy, binding }: EvidenceQuestion,
+  facts: BoundFacts | undefined,
+): Check[] {
+  const id = 'evidence.nonce';
+  const rows = given.evidence.flatMap(({ format }) => formatNamed(format) ?? []);
+  const answering = rows.filter(({ comparedWith }) => comparedWith.includes('nonce'));
+  const vouched = given.runtimes.length > 0;
+  const demanding = answering.filter(
+    ({ signedBy, age }) => age === undefined && !(vouched && signedBy === 'tpm'),
+  );
+  const bound =
+    facts?.values.nonce !== undefined ||
+    (nonce !== undefined &&
+      given.runtimes.some(({ userData }) => userData !== undefined && answers(userData, fromHex(nonce))));
+  if (nonce !== undefined && answering.length === 0 && !bound) {
+    return [check(id, 'a nonce was given, and nothing in the evidence to answer it', '')];
+  }
+  if (nonce === undefined && demanding.length > 0 && !bound) {
+    return [check(id, 'the evidence answers a nonce, and it was not said which: name it with --nonce', '')];
+  }
+  const silent = rows.some(
+    ({ signedBy, comparedWith }) => signedBy === 'cpu' && !comparedWith.includes('nonce'),
+  );
+  // What a file says of itself is no comparison: the verifier's own values are, or a vTPM that has a row of its own.
+  const compared = policy.reportData ?? binding ?? (nonce !== undefined && bound ? nonce : undefined);
+  if (!silent || compared !== undefined || (vouched && answering.length > 0)) return [];
+  const only = answering.length > 0 ? 'only GPUs and TPMs answer the nonce: ' : '';
+  const against = facts === undefined && !vouched ? 'nothing' : 'what came with it alone';
+  const what = `the report data of the CPU's evidence was compared with ${against}`;
+  return [skipped(id, `${only}${what}; a policy may name it as reportData`)];
+}
+
+/** Pieces that are judged side by side and might be of several machines: those that no CPU binds. */
+function checkBound({ given }: EvidenceQuestion, facts: BoundFacts | undefined): Check[] {
+  const devices = facts?.values.gpuEvidence !== undefined || facts?.values.deviceEvidence !== undefined;
+  const signers = given.evidence
+    .flatMap(({ format }) => formatNamed(format)?.signedBy ?? [])
+    .filter((signer) => !(signer === 'tpm' && given.runtimes.length > 0))
+    .filter((signer) => !((signer === 'gpu' || signer === 'switch') && devices));
+  const cpus = signers.filter((signer) => signer === 'cpu').length;
+  if (cpus < 2 && new Set(signers.map((signer) => (signer === 'switch' ? 'gpu' : signer))).size < 2)
+    return [];
+  return [
+    skipped(
+      'evidence.bound',
+      `${given.evidence.length} pieces judged side by side: files do not say whether they are of one machine, an evidence document does`,
+    ),
+  ];
 }

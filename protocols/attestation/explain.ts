@@ -1,14 +1,17 @@
 /** Says in plain words what a policy accepts: every demand that it makes, and what it leaves open. */
 import type {
+  BitDemand,
   GpuPolicy,
   HyperEnclavePolicy,
   IntelPolicy,
+  NitroPolicy,
   Registers,
   Section,
   SnpPolicy,
   TpmPolicy,
 } from './demands.ts';
 import { formatNamed } from './formats/registry.ts';
+import { SNP_FLOORS_DATE } from './judgement/amd-floors.ts';
 import { type EvidencePolicy, type Policy, sectionsOf } from './policy.ts';
 
 /** What stands under each section, in the order of the sections. */
@@ -17,6 +20,7 @@ const SECTIONS: { readonly [K in Section]: (policy: EvidencePolicy) => string[] 
   amd: ({ amd }) => explainSnp(amd),
   gpu: ({ gpu }) => explainGpu(gpu),
   tpm: ({ tpm }) => explainTpm(tpm),
+  nitro: ({ nitro }) => explainNitro(nitro),
   hyperenclave: ({ hyperenclave }) => explainHyperEnclave(hyperenclave),
 };
 
@@ -74,14 +78,21 @@ const explainBuild = (build: string | Registers): string =>
 
 const explainRevocation = (mode: 'required' | 'if-present', of: string): string =>
   mode === 'required'
-    ? `${of}: current revocation lists must be at hand; unknown revocation is a failure.`
-    : `${of}: revocation lists count where they are at hand; unknown revocation is accepted.`;
+    ? `${of}: current revocation lists or OCSP responses must be at hand; unknown revocation is a failure.`
+    : `${of}: revocation lists and OCSP responses count where they are at hand; unknown revocation is accepted.`;
+
+function explainBits(who: string, what: string, demand: BitDemand | undefined): string[] {
+  if (demand === undefined) return [];
+  return typeof demand === 'string'
+    ? [`${who}: ${what} must be ${demand}.`]
+    : [`${who}: ${what} must be ${demand.value} under ${demand.mask}; its other bits may be anything.`];
+}
 
 function explainIntel(policy: IntelPolicy, tdx: boolean): string[] {
   const { minimumSvns: least, serviceTds, advisories, platformIds } = policy;
   const svns = Object.entries(least).map(([name, svn]) => `${name} ${[svn].flat().join('.')}`);
   return [
-    `Intel: the platform, its TDX module and its quoting enclave must each be ${policy.tcbStatuses.join(' or ')}; a level that Intel does not list or has revoked is refused.`,
+    `Intel: the platform, its TDX module and its quoting enclave must each be ${policy.tcbStatuses.join(' or ')}; so must what they make together; a level that Intel does not list or has revoked is refused.`,
     policy.tcbStatuses.includes('OutOfDate')
       ? 'Intel: a level that is out of date is accepted, however old.'
       : policy.graceDays === 0
@@ -90,6 +101,9 @@ function explainIntel(policy: IntelPolicy, tdx: boolean): string[] {
     advisories === 'any'
       ? 'Intel: open advisories are reported, not refused.'
       : `Intel: open advisories accepted: ${list(advisories)}.`,
+    ...(policy.minimumTcbDate === undefined
+      ? []
+      : [`Intel: the platform must be at a level of ${policy.minimumTcbDate} or later.`]),
     `Intel: collateral must have evaluation number ${policy.minimumEvaluationNumber} or higher.`,
     ...(svns.length === 0 ? [] : [`Intel: security versions at least ${svns.join(', ')}.`]),
     ...(tdx
@@ -102,6 +116,10 @@ function explainIntel(policy: IntelPolicy, tdx: boolean): string[] {
             : `TDX: service TDs that may be bound: ${list(serviceTds)}.`,
         ]
       : []),
+    ...explainBits('TDX', 'TDATTRIBUTES', policy.tdAttributes),
+    ...explainBits('TDX', 'XFAM', policy.xfam),
+    ...explainBits('SGX', 'ATTRIBUTES', policy.sgxAttributes),
+    ...explainBits('SGX', 'XFRM', policy.sgxXfrm),
     platformIds === undefined
       ? 'Intel: any genuine platform is accepted, wherever it stands.'
       : `Intel: ${count(platformIds.length, 'platform')} accepted, by PPID.`,
@@ -111,8 +129,19 @@ function explainIntel(policy: IntelPolicy, tdx: boolean): string[] {
 
 function explainSnp(policy: SnpPolicy): string[] {
   const least = Object.entries(policy.minimumTcb).map(([name, level]) => `${name} ${level}`);
+  const { launch, current } = policy.mitigations;
+  const guest = Object.entries(policy.guestPolicy).map(([name, wanted]) =>
+    typeof wanted === 'boolean' ? `${name} ${wanted ? 'on' : 'off'}` : `an ABI of ${wanted} or later`,
+  );
+  const { idKeys = [], authorKeys = [], reportIds, reportIdMas } = policy;
   return [
     `AMD: patch levels at least ${list(least, 'as the certificate says, no others demanded')}, in the reported, the committed and the launch TCB.`,
+    policy.tcbFloors === 'bulletins'
+      ? `AMD: patch levels below what AMD's security bulletins up to ${SNP_FLOORS_DATE} call mitigated are refused; what came later is not known here.`
+      : 'AMD: patch levels with known flaws are accepted.',
+    ...(launch.length + current.length === 0
+      ? []
+      : [`AMD: mitigations that must be on: at launch bits ${list(launch)}, now bits ${list(current)}.`]),
     `AMD: firmware ${policy.minimumFirmware === undefined ? 'of any version' : `${policy.minimumFirmware} or later`}, ${policy.uncommittedFirmware ? 'committed or not: it may roll back' : 'committed, so that it cannot roll back'}.`,
     policy.maximumVmpl === 0
       ? 'AMD: only VMPL 0 may have asked for the report.'
@@ -122,6 +151,18 @@ function explainSnp(policy: SnpPolicy): string[] {
       : 'AMD: no migration agent may move the guest.',
     policy.smt ? 'AMD: the host may run two threads on a core.' : 'AMD: one thread on a core only.',
     ...(policy.platformFeatures.length === 0 ? [] : [`AMD: must be on: ${list(policy.platformFeatures)}.`]),
+    ...(guest.length === 0 ? [] : [`AMD: the guest's own policy must have ${list(guest)}.`]),
+    ...(policy.idBlock === 'any' && idKeys.length + authorKeys.length === 0
+      ? []
+      : [
+          idKeys.length + authorKeys.length === 0
+            ? 'AMD: the guest must have been launched with an ID block, by whatever key.'
+            : `AMD: the guest must have been launched with an ID block by one of ${count(idKeys.length, 'ID key')} or ${count(authorKeys.length, 'author key')}.`,
+        ]),
+    ...(reportIds === undefined ? [] : [`AMD: ${count(reportIds.length, 'guest')} accepted, by REPORT_ID.`]),
+    ...(reportIdMas === undefined
+      ? []
+      : [`AMD: ${count(reportIdMas.length, 'migration agent')} accepted, by REPORT_ID_MA.`]),
     policy.chipIds === undefined
       ? 'AMD: any genuine chip is accepted, wherever it stands.'
       : `AMD: ${count(policy.chipIds.length, 'chip')} accepted, by id.`,
@@ -164,6 +205,18 @@ function explainTpm(policy: TpmPolicy): string[] {
   return [
     ...explainKeys('TPM', policy),
     pcrs.length === 0 ? 'TPM: PCRs may have any values.' : `TPM: ${pcrs.join(', and ')}.`,
+  ];
+}
+
+function explainNitro({ pcrs, tpmPcrs, revocation }: NitroPolicy): string[] {
+  const named = (of: string, values: NitroPolicy['pcrs']) => {
+    const all = Object.entries(values).map(([index, accepted]) => `PCR ${index} is ${accepted.join(' or ')}`);
+    return `Nitro: ${of}: ${all.length === 0 ? 'PCRs may have any values' : all.join(', and ')}.`;
+  };
+  return [
+    named('enclaves', pcrs),
+    named('EC2 instances', tpmPcrs),
+    explainRevocation(revocation, 'Nitro, of regions and zones'),
   ];
 }
 

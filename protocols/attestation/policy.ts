@@ -12,6 +12,7 @@ import { FieldElement } from '../envelope.ts';
 import { VouchError } from '../errors.ts';
 import { SEALING_SUITES } from '../sealing.ts';
 import {
+  AcceptedStatus,
   type Demands,
   fingerprints,
   GpuPolicy,
@@ -19,6 +20,7 @@ import {
   hexOf,
   IntelPolicy,
   Measurement,
+  NitroPolicy,
   SECTIONS,
   type Section,
   SnpPolicy,
@@ -26,7 +28,6 @@ import {
   TpmPolicy,
 } from './demands.ts';
 import type { Format } from './formats/format.ts';
-import { TcbStatus } from './formats/intel-collateral.ts';
 import { FORMATS, HARDWARE, PLATFORMS, type Platform } from './formats/registry.ts';
 import { SIMULATED } from './formats/simulated.ts';
 
@@ -98,6 +99,7 @@ export const Policy = z
     amd: SnpPolicy.optional().describe('for `sev-snp`'),
     gpu: GpuPolicy.optional().describe('for `nvidia-gpu`'),
     tpm: TpmPolicy.optional().describe('for `tpm`'),
+    nitro: NitroPolicy.optional().describe('for `nitro` and `nitro-tpm`'),
     hyperenclave: HyperEnclavePolicy.optional().describe('for `hyperenclave`'),
   })
   .superRefine(({ platforms, minimumTcb }, context) => {
@@ -159,18 +161,19 @@ export const parseEvidencePolicy = (json: unknown): EvidencePolicy => completePo
 /**
  * `genuine`: real hardware signed this, its chains and collateral are valid at the time asked about, it does not
  * debug, and its vendor lists its TCB and has not revoked it. It says nothing about known flaws, and of AMD, NVIDIA
- * and TPMs it takes evidence without CRLs. `strict`: every default of the policy, so up to date, revocation known,
- * and with nothing open.
+ * and TPMs it takes evidence whose revocation is unknown. `strict`: every default of the policy, so up to date (for AMD:
+ * by the bulletins that this version of Vouch knows), revocation known, and with nothing open.
  */
 export const BUILT_IN = {
   genuine: parseEvidencePolicy({
     version: 1,
     intel: {
-      tcbStatuses: TcbStatus.options.filter((status) => status !== 'Revoked'),
+      tcbStatuses: AcceptedStatus.options,
       septVeDisable: false,
       serviceTds: 'any',
     },
     amd: {
+      tcbFloors: 'none',
       maximumVmpl: 3,
       migration: true,
       uncommittedFirmware: true,
@@ -185,6 +188,7 @@ export const BUILT_IN = {
       revocation: 'if-present',
     },
     tpm: { revocation: 'if-present' },
+    nitro: { revocation: 'if-present' },
   }),
   strict: parseEvidencePolicy({ version: 1 }),
 } as const;

@@ -25,6 +25,7 @@ import {
   gpuOf,
   isHardware,
   labelOf,
+  stapledOf,
 } from './document.ts';
 import {
   checkBinding,
@@ -183,12 +184,13 @@ function parseDocument(document: EvidenceDocument): ParsedDocument {
   const gpu = gpuOf(document);
   const certificates = cpu.certificates.map((der) => parseCertificate(der, 'evidence.cpu.certificates'));
   const binding = bindingOf(document);
-  return { document, cpu, certificates, gpu, binding, reportData: reportData(binding) };
+  const ocsp = stapledOf(document).map((response) => () => response);
+  return { document, cpu, certificates, gpu, ocsp, binding, reportData: reportData(binding) };
 }
 
 /** The CPU's own signatures and what the policy wants of them; nothing for a format that is not known. */
 async function judgeCpu(
-  { cpu, certificates }: ParsedDocument,
+  { cpu, certificates, ocsp }: ParsedDocument,
   question: DocumentQuestion,
   { record }: Checklist,
 ): Promise<Part | undefined> {
@@ -198,7 +200,7 @@ async function judgeCpu(
     record('evidence.format', false, 'evidence-rejected', `format ${format} is not known here`);
     return undefined;
   }
-  const given = { ...NO_FILES, certificates };
+  const given = { ...NO_FILES, certificates, ocsp };
   const part = onlyPart(
     await judgeAll([{ format, bytes: evidence }], { ...formatQuestion(question), given }),
   );
@@ -225,7 +227,7 @@ const formatQuestion = ({ policy, collateral = NO_FILES, now, roots }: DocumentQ
 /** The devices' own signatures; nothing when they are not all of formats that go together. */
 async function judgeDevices(
   { ccMode, ready, devices }: GpuState,
-  { binding }: ParsedDocument,
+  { binding, ocsp }: ParsedDocument,
   question: DocumentQuestion,
   { require, record }: Checklist,
 ): Promise<Part | undefined> {
@@ -245,6 +247,7 @@ async function judgeDevices(
   }));
   const parts = await judgeAll(evidence, {
     ...formatQuestion(question),
+    given: { ...NO_FILES, ocsp },
     nonce: hex(gpuNonce(binding)),
     guest: { ccMode, ready },
   });

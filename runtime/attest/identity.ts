@@ -3,6 +3,7 @@
  * one boot and are never stored. Who makes the evidence is the provider's matter (provider.ts).
  */
 import { bindGpu, type EvidenceDocument, evidenceDocument } from '../../protocols/attestation/document.ts';
+import { MAX_STAPLED } from '../../protocols/attestation/limits.ts';
 import { gpuNonce, reportData } from '../../protocols/attestation/report-data.ts';
 import { generateSigner, type Signer } from '../../protocols/cose.ts';
 import { fromHex, hex, randomBytes } from '../../protocols/encoding.ts';
@@ -62,8 +63,11 @@ export async function createIdentity(
       };
       const gpu = hasGpus?.() ? await provider.gpus.answer(gpuNonce(asked)) : undefined;
       const binding = bindGpu(asked, gpu);
-      const cpu = await provider.sign(reportData(binding), role);
-      return evidenceDocument({ cpu, gpu, collateral }, binding);
+      const [cpu, stapled] = await Promise.all([
+        provider.sign(reportData(binding), role),
+        gpu === undefined ? [] : provider.gpus.staple?.(gpu),
+      ]);
+      return evidenceDocument({ cpu, gpu, collateral, stapled: stapled?.slice(0, MAX_STAPLED) }, binding);
     },
   };
 }

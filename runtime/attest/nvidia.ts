@@ -1,7 +1,8 @@
 /**
  * Evidence of this machine's NVIDIA GPUs, through NVIDIA's own tools: `nvattest collect-evidence` (NVIDIA Attestation
- * CLI) for the signed reports, `nvidia-smi conf-compute` (the driver's) for CC mode and ready state. What they print is
- * not judged here; where they are missing, that is said.
+ * CLI) for the signed reports, `nvidia-smi conf-compute` (the driver's) for CC mode and ready state; and what NVIDIA's OCSP
+ * responder says of their certificates, where it can be reached. What they print is not judged here; where the tools are
+ * missing, that is said.
  */
 import { execFile } from 'node:child_process';
 import { promisify } from 'node:util';
@@ -10,6 +11,7 @@ import type { CcMode, GpuState } from '../../protocols/attestation/report-data.t
 import { hex, utf8 } from '../../protocols/encoding.ts';
 import { VouchError } from '../../protocols/errors.ts';
 import type { GpuProvider } from './provider.ts';
+import { type Ask, createStapler } from './revocation.ts';
 
 /** Runs a tool and returns what it prints; throws as `execFile` does. */
 export type RunTool = (tool: string, args: readonly string[]) => Promise<string>;
@@ -25,7 +27,8 @@ const MISSING: Readonly<Record<string, string>> = {
   'nvidia-smi': "NVIDIA's driver is not installed, so no NVIDIA GPU is usable here",
 };
 
-export function nvidiaGpus(run: RunTool = runTool): GpuProvider {
+export function nvidiaGpus(run: RunTool = runTool, ask?: Ask): GpuProvider {
+  const staple = createStapler(ask);
   const tool = async (name: string, ...args: string[]): Promise<string> => {
     try {
       return await run(name, args);
@@ -62,6 +65,7 @@ export function nvidiaGpus(run: RunTool = runTool): GpuProvider {
       }));
       return { ccMode, ready: ready === 'ready', devices } satisfies GpuState;
     },
+    staple: ({ devices }) => staple(devices.map(({ certificates }) => certificates)),
   };
 }
 

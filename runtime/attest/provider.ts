@@ -18,6 +18,8 @@ export interface Provider {
 export interface GpuProvider {
   /** What the GPUs of this host answer to a nonce of 32 bytes, and the state that their driver reports. */
   answer(nonce: Uint8Array): Promise<GpuState>;
+  /** What the vendor says of their certificates now, DER of OCSP responses, as far as it can be had. */
+  staple?(state: GpuState): Promise<readonly Uint8Array[]>;
 }
 
 export type ProviderName = 'simulated' | 'configfs-tsm';

@@ -83,7 +83,7 @@ export async function verifyService(
   const { manifest } = published;
   const nonce = freshNonce();
   const { body } = await ask(bus, [EvidenceRequest, EvidenceReply], {
-    subject: subjects.evidence(model),
+    subject: subjects.evidence(model, bus.id),
     source,
     body: { nonce },
   }).catch((error: unknown) => {

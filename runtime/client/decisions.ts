@@ -8,6 +8,8 @@
  *
  * Whoever removes a salt from `.salts`, or the file, erases the link: the receipt stays valid, and nobody can test a guess
  * of the application, or of the answer, against it any more.
+ *
+ * Not guaranteed: that the files are one's own. Who gets a folder from somebody else gets his word for the nonces.
  */
 import path from 'node:path';
 import { z } from 'zod';
@@ -28,7 +30,6 @@ import type { Inference, VerifiedService } from './client.ts';
 const MAX_BYTES = 4 * 1024 * 1024;
 const { row, requestSalt: Salt } = InferencePlaintext.shape;
 const { decision, label, scores } = AnswerPlaintext.shape;
-const Application = row;
 const Answer = z.object({ decision, label, scores });
 const Salts = z.strictObject({ request: Salt.optional(), response: Salt.optional() });
 const Kept = z.strictObject({
@@ -36,7 +37,7 @@ const Kept = z.strictObject({
   model: Id,
   nonce: Nonce,
   evidenceNonce: Nonce,
-  application: Application,
+  application: row,
   answer: Answer,
 });
 
@@ -89,14 +90,11 @@ export function keptReceipts(folder: string): string[] {
 export function readKept(folder: string, id: string, manifest: string | undefined): Known {
   const file = path.join(folder, `${id}.json`);
   const text = readTextIfThere(file, 'kept decision', MAX_BYTES);
-  const published = manifest === undefined ? undefined : path.join(folder, `${manifest}.manifest.json`);
-  const known = {
-    manifest: published === undefined ? undefined : manifestIfThere(published),
-  };
+  const known = { manifest: manifestIfThere(folder, manifest) };
   if (text === undefined) return known;
   const { nonce, evidenceNonce, application, answer } = parsed(Kept, text, file);
-  const salts = path.join(folder, `${id}.salts`);
-  return { ...known, nonce, evidenceNonce, ...tied(application, answer, saltsIfThere(salts)) };
+  const salts = saltsIfThere(path.join(folder, `${id}.salts`));
+  return { ...known, nonce, evidenceNonce, ...tied(application, answer, salts) };
 }
 
 /** The digests' other halves. A salt that is gone is an erasure. */
@@ -123,7 +121,9 @@ const saltsIfThere = (file: string): z.infer<typeof Salts> => {
   return text === undefined ? {} : parsed(Salts, text, file);
 };
 
-function manifestIfThere(file: string): VerifiedManifest | undefined {
+function manifestIfThere(folder: string, digest: string | undefined): VerifiedManifest | undefined {
+  if (digest === undefined) return undefined;
+  const file = path.join(folder, `${digest}.manifest.json`);
   const text = readTextIfThere(file, 'manifest', MAX_BYTES);
   return text === undefined ? undefined : verifyManifest(parsed(PublishedManifest.schema, text, file));
 }
@@ -149,7 +149,7 @@ export function tiedByHand(given: {
       'verify: expected --salts FILE beside --application and --answer: the digests in a receipt are keyed with them',
     );
   }
-  const application = memberOf(given.application, 'application', Application);
+  const application = memberOf(given.application, 'application', row);
   const answer = memberOf(given.answer, 'answer', Answer);
   return tied(application, answer, parsed(Salts, readText(salts, 'salts', MAX_BYTES), salts));
 }
@@ -164,7 +164,7 @@ function memberOf<T>(text: string | undefined, name: string, schema: z.ZodType<T
   const issue = result.error.issues[0];
   throw new VouchError(
     'bad-input',
-    `${['--', name].join('')}${issue?.path.map((part) => `.${String(part)}`).join('') ?? ''}: ${issue?.message ?? 'not as expected'}; expected JSON as vouch infer keeps it`,
+    `--${name}${issue?.path.map((part) => `.${String(part)}`).join('') ?? ''}: ${issue?.message ?? 'not as expected'}; expected JSON as vouch infer keeps it`,
   );
 }
 

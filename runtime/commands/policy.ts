@@ -57,7 +57,8 @@ export async function initPolicy(
   const question = readEvidence(files, options);
   const judge = (policy: EvidencePolicy) => judgeEvidence({ ...question, policy });
   const { claims, checks } = await judge(BUILT_IN.genuine);
-  const all = ([claims ?? []].flat() as Claims[]).filter(({ platform }) => platform !== undefined);
+  // Of several machines each has a list of its own.
+  const all = ([claims ?? []].flat(2) as Claims[]).filter(({ platform }) => platform !== undefined);
   if (all.length === 0) {
     const failed = checks.find(({ status }) => status === 'fail');
     throw new VouchError(
@@ -89,12 +90,21 @@ export function policyFrom(claims: readonly Claims[]): Policy {
     ...(intel === undefined ? {} : { intel }),
     ...(amd === undefined ? {} : { amd }),
     ...(gpus.length === 0 ? {} : { gpu: gpuFrom(gpus) }),
+    ...Object.fromEntries(of('nitro-tpm').map((claim) => ['nitro', { tpmPcrs: pinned(claim.pcrs) }])),
     ...Object.fromEntries(of('tpm').map((claim) => ['tpm', { keys: [claim.key], pcrs: claim.pcrs }])),
     ...Object.fromEntries(
       of('hyperenclave').map((claim) => ['hyperenclave', { keys: [claim.key], pcrs: claim.pcrs }]),
     ),
   });
 }
+
+/** PCRs of a boot: those that firmware and boot loader extend. */
+const pinned = (pcrs: unknown): Record<string, string[]> =>
+  Object.fromEntries(
+    Object.entries(pcrs as Readonly<Record<string, string>>)
+      .filter(([index, value]) => Number(index) < 16 && !isZero(value))
+      .map(([index, value]) => [index, [value]]),
+  );
 
 const isZero = (text: unknown): boolean => typeof text !== 'string' || /^0*$/.test(text);
 
@@ -112,6 +122,12 @@ function buildOf(claim: Claims): Registers[] {
     const build = named('measurement', 'hostData', 'familyId', 'imageId', 'idKeyDigest', 'authorKeyDigest');
     return [{ ...build, minimumGuestSvn: claim.guestSvn as number }];
   }
+  if (claim.platform === 'nitro') {
+    const pcrs = Object.entries(claim.pcrs as Readonly<Record<string, string>>);
+    const named = pcrs.filter(([index, value]) => ['0', '1', '2', '8'].includes(index) && !isZero(value));
+    return [Object.fromEntries(named.map(([index, value]) => [`pcr${index}`, value]))];
+  }
+  if (claim.platform === 'nitro-tpm') return [];
   const { isvProdId, isvSvn } = claim as unknown as { isvProdId: number; isvSvn: number };
   return [{ ...named('measurement', 'mrsigner'), isvProdId, minimumIsvSvn: isvSvn }];
 }

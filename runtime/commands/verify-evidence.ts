@@ -1,10 +1,20 @@
 /** `vouch verify evidence`: judges evidence that hardware signed, offline, and says every check. */
 import { existsSync } from 'node:fs';
-import type { Command } from '@commander-js/extra-typings';
+import { type Command, Option } from '@commander-js/extra-typings';
+import {
+  type BoundFacts,
+  FACTS,
+  type Fact,
+  RECIPE_NAMES,
+  RECIPES,
+  type Recipe,
+} from '../../protocols/attestation/binding-recipes.ts';
 import type { Verdict } from '../../protocols/attestation/checklist.ts';
-import { sortFiles } from '../../protocols/attestation/evidence-files.ts';
+import { FILE_KINDS, type FileKind, sortFiles } from '../../protocols/attestation/evidence-files.ts';
 import { type EvidenceQuestion, judgeEvidence } from '../../protocols/attestation/evidence-verdict.ts';
 import { completePolicy } from '../../protocols/attestation/policy.ts';
+import { bytesOfText } from '../../protocols/attestation/text-bytes.ts';
+import { UNREAD_FORMATS } from '../../protocols/attestation/unread-formats.ts';
 import { VouchError } from '../../protocols/errors.ts';
 import { collateralFolder, MAX_FILE_BYTES, readCollateral } from '../attest/collateral.ts';
 import { checkLines, notChecked, type PrintedCheck, skippedChecks } from '../client/checks.ts';
@@ -16,13 +26,44 @@ import { type Print, print } from './terminal.ts';
 /** What the options of `judging` say, and no more. */
 type Taken = OptionsOf<typeof judging>;
 
+const REFUSED = new Set(UNREAD_FORMATS.map(({ name }) => name));
+const titles = (kinds: readonly FileKind[]): string =>
+  [...new Set(kinds.map(({ title }) => `  ${title.replace(/: known here, and not read$/, '')}`))].join('\n');
+const HELP = `
+What each check means, what is not checked, what to bring and where to get it: docs/EVIDENCE.md.
+Read, on its own or beside other files:
+${titles(FILE_KINDS.filter(({ name }) => !REFUSED.has(name)))}
+Refused by name:
+${titles(UNREAD_FORMATS)}
+Rules for --binding:
+${RECIPE_NAMES.map((name) => `  ${name}: ${RECIPES[name].title} (${RECIPES[name].source})`).join('\n')}
+`;
+
 const declared = (command: Command) =>
   judging(command)
     .argument(
       '<files...>',
-      'the evidence and what belongs to it (certificates, keys, CRLs, TCB info, manifests, event log, PCR values), in any order',
+      'the evidence and what belongs to it (certificates, keys, CRLs, OCSP responses, TCB info, manifests, event log, PCR values), in any order; docs/EVIDENCE.md says what to bring for which platform',
     )
     .option('--policy <name>', 'what it has to satisfy: genuine, strict, or a file', 'strict')
+    .addOption(
+      new Option(
+        '--binding <rule>',
+        "by which rule the CPU's report data has to bind keys and nonce; default: that of the file of the evidence",
+      ).choices(RECIPE_NAMES),
+    )
+    .option(
+      '--bound <name=value>',
+      `what it has to bind, as hex or base64, once for each of ${Object.keys(FACTS).join(', ')}`,
+      (text: string, all: readonly string[]) => [...all, text],
+      [] as readonly string[],
+    )
+    .option(
+      '--gpus-ready',
+      'the guest of the GPUs, which you trust, states CC mode `on` and ready; evidence documents say it themselves',
+      false,
+    )
+    .addHelpText('after', HELP)
     .option('--json', 'print {verdict, checks, claims, notChecked} as JSON', false);
 
 export type EvidenceCommand = Partial<OptionsOf<typeof declared>>;
@@ -51,7 +92,9 @@ export async function verifyEvidenceFiles(
   print: Print,
 ): Promise<boolean> {
   const policy = completePolicy(readPolicy(options.policy ?? 'strict'));
-  const { verdict, checks, claims } = await judgeEvidence({ ...readEvidence(files, options), policy });
+  const guest = options.gpusReady ? { ccMode: 'on' as const, ready: true } : undefined;
+  const question = { ...readEvidence(files, options), policy, binding: bindingOf(options), guest };
+  const { verdict, checks, claims } = await judgeEvidence(question);
   printVerdict({ verdict, checks, claims }, options.json ?? false, print);
   return verdict === 'accept';
 }
@@ -69,6 +112,24 @@ export function printVerdict(
   const { verdict, checks } = judgement;
   const lines = [...checkLines(checks), `verdict: ${verdict}`, notChecked(checks)];
   for (const line of json ? [{ ...judgement, notChecked: skippedChecks(checks) }] : lines) print(line);
+}
+
+/** Throws `bad-input` for what is no fact, or none that the rule binds. */
+function bindingOf({ binding: recipe, bound = [] }: EvidenceCommand): BoundFacts | undefined {
+  const refuse = (reason: string): never => {
+    throw new VouchError('bad-input', `--bound: ${reason}`);
+  };
+  if (recipe === undefined) return bound.length > 0 ? refuse('expected --binding beside it') : undefined;
+  const { needs, may = [] }: Recipe = RECIPES[recipe];
+  const names: readonly string[] = [...needs, ...may];
+  const values = new Map<Fact, Uint8Array>();
+  for (const text of bound) {
+    const [, name = '', value = ''] = /^([A-Za-z]+)=(.+)$/.exec(text) ?? [];
+    if (!names.includes(name)) refuse(`${recipe} binds ${names.join(', ')}, got ${text.slice(0, 32)}`);
+    if (values.has(name as Fact)) refuse(`expected ${name} once`);
+    values.set(name as Fact, bytesOfText(value) ?? refuse(`${name}: expected hex or base64`));
+  }
+  return { recipe, values: Object.fromEntries(values) };
 }
 
 /** RFC 3339 or a date alone (its first moment); UTC where no offset is named. */

@@ -69,7 +69,7 @@ export function define(command: Command): void {
     command
       .command('evidence')
       .description(
-        'verify what hardware signed, offline: SGX, TDX and TPM quotes, SEV-SNP and NVIDIA GPU reports',
+        'verify what hardware signed, offline: SGX, TDX and TPM quotes, SEV-SNP and NVIDIA GPU reports, AWS Nitro documents, evidence of Azure, dstack, Phala and Tinfoil',
       ),
   );
 }
@@ -197,7 +197,7 @@ async function verifyFolder(directory: string, options: VerifyCommand, print: Pr
         `${one}  ${id}${failed.length > 0 ? `  failed: ${failed.join(', ')}` : ''}  not checked: ${left.join(', ') || 'nothing was left out'}`,
       );
     print(
-      `verdict: ${verdict}: ${accepted} of ${receipts.length} receipts hold${erased > 0 ? `; of ${erased} a salt was erased` : ''}`,
+      `verdict: ${verdict}: ${accepted} of ${receipts.length} receipts hold, with the nonces and salts that were kept beside them${erased > 0 ? `; of ${erased} a salt was erased` : ''}`,
     );
   }
   return verdict === 'accept';

@@ -14,7 +14,7 @@ import { issuePlatform, readPlatform } from '../attest/platform.ts';
 import { hasSimulatedRoot } from '../attest/simulated-root.ts';
 import { demandWritableFolder, entriesIn, readText, readTextIfThere, writeWhole } from '../home/files.ts';
 import { folder } from '../home/home.ts';
-import { identityOf } from '../nats/connect.ts';
+import { identityOf } from '../nats/creds-file.ts';
 import { type Authority, ensureAuthority } from './authority.ts';
 import { type PolicyName, policyFile, writePolicies } from './policies.ts';
 

@@ -15,6 +15,7 @@ import { icon, page, style } from './document.ts';
 import type { Hello } from './model.ts';
 import { emptyModel, reduce, toSnapshot } from './model.ts';
 import type { Observation } from './observation.ts';
+import { createWatchers } from './watchers.ts';
 
 export interface MonitorOptions {
   readonly feed: AsyncIterable<Observation>;
@@ -24,14 +25,17 @@ export interface MonitorOptions {
   readonly port?: number;
   /** milliseconds, the clock of the feed's `at`; default `monitorClock` */
   readonly clock?: () => number;
-  /** event streams at once; above it 503 */
+  /** event streams at once, and those of one address; above it the oldest of who has most is ended */
   readonly maxClients?: number;
+  readonly maxPerAddress?: number;
   /** bytes that may wait for one slow client before it is dropped */
   readonly maxQueueBytes?: number;
 }
 
 export interface Monitor {
   readonly url: string;
+  /** event streams that are open */
+  readonly watching: number;
   close(): Promise<void>;
 }
 
@@ -40,6 +44,10 @@ export const monitorClock = (): number => Math.round(performance.timeOrigin + pe
 
 /** Observations are gathered for this long, then reduced and sent together. */
 const BATCH_MS = 100;
+/** A page that reads nothing for so long is gone; one that has watched for so long connects anew. */
+const STALLED_MS = 30_000;
+const OPEN_MS = 30 * 60_000;
+const ASKING_MS = 10_000;
 /** The page takes three of these in silence for a lost connection. */
 const TICK_MS = 5_000;
 
@@ -68,9 +76,15 @@ const HEADERS = {
  */
 export async function startMonitor(options: MonitorOptions): Promise<Monitor> {
   const { feed, host = '127.0.0.1', port = 0, clock = monitorClock } = options;
-  const { maxClients = 32, maxQueueBytes = 4 * 1024 * 1024 } = options;
+  const { maxClients = 32, maxPerAddress = 8, maxQueueBytes = 4 * 1024 * 1024 } = options;
   const files = pageFiles();
   const clients = new Set<ServerResponse>();
+  const watchers = createWatchers({
+    streams: maxClients,
+    perAddress: maxPerAddress,
+    stalledMs: STALLED_MS,
+    openMs: OPEN_MS,
+  });
   let model = emptyModel;
   let batch: Observation[] = [];
   let flushTimer: NodeJS.Timeout | undefined;
@@ -111,7 +125,19 @@ export async function startMonitor(options: MonitorOptions): Promise<Monitor> {
   const stream = (response: ServerResponse): void => {
     response.writeHead(200, { ...HEADERS, 'Content-Type': 'text/event-stream' });
     clients.add(response);
-    response.on('close', () => clients.delete(response));
+    const gone = watchers.add(
+      {
+        get waiting() {
+          return response.writableLength;
+        },
+        end: () => response.destroy(),
+      },
+      response.socket?.remoteAddress,
+    );
+    response.on('close', () => {
+      clients.delete(response);
+      gone();
+    });
     const hello: Hello = { now: clock(), tickMs: TICK_MS, snapshot: toSnapshot(model) };
     send(response, 'hello', hello);
   };
@@ -122,22 +148,31 @@ export async function startMonitor(options: MonitorOptions): Promise<Monitor> {
       fail(response, ...refusal);
     } else if (pathOf(request) !== '/events') {
       serve(response, files.get(pathOf(request)), request.method === 'HEAD');
-    } else if (clients.size >= maxClients) {
-      fail(response, 503, 'too many pages watch already');
     } else {
       stream(response);
     }
   };
 
-  const server = createServer({ maxHeaderSize: 16 * 1024 }, answer);
+  // Whoever connects and asks nothing is gone soon.
+  const patience = { headersTimeout: ASKING_MS, requestTimeout: ASKING_MS, keepAliveTimeout: ASKING_MS / 2 };
+  const server = createServer(
+    { maxHeaderSize: 16 * 1024, connectionsCheckingInterval: ASKING_MS / 2, ...patience },
+    answer,
+  );
   server.maxConnections = 256;
   await listen(server, port, host);
 
   void watch();
-  const ticks = setInterval(() => broadcast('tick', clock()), TICK_MS);
+  const ticks = setInterval(() => {
+    watchers.sweep();
+    broadcast('tick', clock());
+  }, TICK_MS);
 
   return {
     url: urlOf(server.address() as AddressInfo),
+    get watching() {
+      return watchers.size;
+    },
     async close() {
       closed = true;
       clearInterval(ticks);

@@ -216,6 +216,17 @@ export async function getManifest(
       `blob ${digest}: expected at most ${options.maxBytes} bytes, it has ${total}`,
     );
   }
+  // Whoever reads a part finds it by dividing: uneven chunks would be one blob as a whole and another in parts.
+  const length = manifest.chunks[0]?.size ?? 0;
+  const uneven = manifest.chunks.findIndex(
+    ({ size }, index) => size > length || (size < length && index < manifest.chunks.length - 1),
+  );
+  if (uneven >= 0) {
+    throw new VouchError(
+      'bad-file',
+      `blob ${digest}: chunk ${uneven} has ${manifest.chunks[uneven]!.size} bytes, expected ${length} as all but the last`,
+    );
+  }
   return manifest;
 }
 

@@ -4,6 +4,8 @@
  *
  * It moves bytes: what they mean, and whether a message may be believed, is the business of the envelope codec.
  * A publish is not acknowledged by anybody; what must arrive is appended to a stream.
+ *
+ * One file, although it is long: nothing outside of it knows the library.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import {
@@ -16,9 +18,8 @@ import {
   NatsError,
   headers as newHeaders,
 } from 'nats';
-import { fromSeed } from 'nkeys.js';
-import { utf8 } from '../../protocols/encoding.ts';
 import { messageOf, VouchError } from '../../protocols/errors.ts';
+import { signWith } from './creds-file.ts';
 import { headerBytes } from './headers.ts';
 import { type Headers, type JetStream, jetStream, type Message, type RequestOptions } from './jetstream.ts';
 import { createPause } from './pause.ts';
@@ -162,14 +163,6 @@ async function open(
       `NATS at ${url}: cannot connect (${reason}); is a server running there?`,
     );
   }
-}
-
-/** The two parts of a `.creds` file. Throws `nats-credentials`. */
-function partsOf(creds: string): { jwt: string; seed: string } {
-  const [, jwt] = /BEGIN NATS USER JWT-+\s+(\S+)\s/.exec(creds) ?? [];
-  const [, seed] = /BEGIN USER NKEY SEED-+\s+(\S+)\s/.exec(creds) ?? [];
-  if (jwt !== undefined && seed !== undefined) return { jwt, seed };
-  throw new VouchError('nats-credentials', 'NATS credentials: expected a user JWT and its seed');
 }
 
 function busOver(nc: NatsConnection, { url, user, onError }: Link, current: { creds: string }): Bus {
@@ -323,8 +316,7 @@ function busOver(nc: NatsConnection, { url, user, onError }: Link, current: { cr
     sign(bytes) {
       if (user === undefined)
         throw new VouchError('nats-credentials', 'expected to be connected as somebody; use --creds');
-      const { jwt, seed } = partsOf(current.creds);
-      return { jwt, signature: fromSeed(utf8(seed)).sign(bytes) };
+      return signWith(current.creds, bytes);
     },
     async flush() {
       await Promise.race([nc.flush(), loss.promise]);

@@ -2,6 +2,7 @@
 import { VouchError } from '../../protocols/errors.ts';
 import type { Log } from '../home/log.ts';
 import { type Bus, openBus } from './bus.ts';
+import { identityOf } from './creds-file.ts';
 import { demandSound } from './server-program.ts';
 
 export interface BusOptions {
@@ -28,33 +29,8 @@ const RENEWAL = 1 / 3;
 /** A timer takes no more than 2^31 ms, and a clock may be set. */
 const LONGEST_WAIT_MS = 6 * 3_600_000;
 const SHORTEST_WAIT_MS = 500;
-
-/** Whose credentials these are; the text must be a `.creds` file. Throws `nats-credentials`. */
-export function identityOf(creds: string): {
-  id: string;
-  role: string | undefined;
-  expires: Date | undefined;
-} {
-  const jwt = /BEGIN NATS USER JWT-+\s+[\w-]+\.([\w-]+)\.[\w-]+\s/.exec(creds)?.[1];
-  try {
-    const claims = JSON.parse(Buffer.from(jwt ?? '', 'base64url').toString()) as {
-      name: string;
-      exp?: number;
-      nats: { tags?: string[] };
-    };
-    const role = claims.nats.tags?.find((tag) => tag.startsWith('role:'))?.slice('role:'.length);
-    return {
-      id: claims.name,
-      role,
-      expires: claims.exp === undefined ? undefined : new Date(claims.exp * 1000),
-    };
-  } catch {
-    throw new VouchError(
-      'nats-credentials',
-      'NATS credentials: expected the text of a .creds file (a user JWT and its seed), got something else',
-    );
-  }
-}
+/** Between two attempts that fail, at least. */
+const FAILED_WAIT_MS = 10_000;
 
 /**
  * Connects once, then stays connected: a lost connection is made again for ever. Throws `nats-unreachable` or
@@ -105,7 +81,7 @@ function keepRenewed(
       end = until;
       due = Date.now() + (end - Date.now()) * (1 - RENEWAL);
     } catch (error) {
-      due = Date.now() + Math.max((end - Date.now()) / 8, SHORTEST_WAIT_MS);
+      due = Date.now() + Math.max((end - Date.now()) / 8, FAILED_WAIT_MS);
       onError(error instanceof Error ? error : new Error(String(error)));
     }
   };

@@ -217,7 +217,12 @@ function featureError(error: unknown): never {
   throw error;
 }
 
-/** Throws `conflict` naming every setting that differs. A smaller reservation is accepted: see `ensureStream`. */
+const RAISABLE: ReadonlySet<string> = new Set(['max_msgs', 'max_msg_size']);
+
+/**
+ * Throws `conflict` naming every setting that differs. A smaller reservation is accepted (see `ensureStream`), and a limit
+ * that somebody has raised.
+ */
 function checkSame(what: string, wanted: Config, found: Config): void {
   const differences = Object.entries(wanted)
     .filter(([field, value]) => {
@@ -225,6 +230,8 @@ function checkSame(what: string, wanted: Config, found: Config): void {
       if (field === 'max_bytes' && (value as number) > 0) {
         return !(typeof other === 'number' && other >= Math.min(value as number, LEAST_RESERVATION));
       }
+      if (RAISABLE.has(field) && (value as number) > 0)
+        return !(typeof other === 'number' && other >= (value as number));
       return JSON.stringify(value) !== JSON.stringify(other);
     })
     .map(

@@ -99,7 +99,7 @@ const RIGHTS: Record<Role, Rights> = {
       ...reads(STREAMS.sealedModels),
       ...answersTo('client'),
     ],
-    subscribe: [subjects.evidence(ANY), subjects.infer(ANY, OWN, ANY)],
+    subscribe: [subjects.evidence(ANY, ANY), subjects.infer(ANY, OWN, ANY)],
   }),
   worker: all(actor('worker'), {
     publish: [
@@ -147,7 +147,7 @@ const RIGHTS: Record<Role, Rights> = {
   }),
   client: all(NONE, {
     publish: [
-      subjects.evidence(ANY),
+      subjects.evidence(ANY, OWN),
       subjects.infer(ANY, ANY, OWN),
       subjects.proofRequest(ANY, OWN, ANY),
       // Whoever knows a request's secret takes it back; the coordinator asks for it.

@@ -33,7 +33,14 @@ export async function ask<Request, Reply>(
 export function answer<Request, Reply>(
   bus: Bus,
   kinds: readonly [MessageType<Request>, MessageType<Reply>],
-  place: { subject: string; source: string; queue?: string; log: Log },
+  place: {
+    subject: string;
+    source: string;
+    queue?: string;
+    log: Log;
+    /** throws for a request that is not even to be read */
+    admit?: (received: Received) => unknown;
+  },
   handler: (request: Message<Request>) => Promise<Reply> | Reply,
 ): Subscription {
   return bus.subscribe(
@@ -41,6 +48,7 @@ export function answer<Request, Reply>(
     async (received) => {
       let cause: string | undefined;
       try {
+        place.admit?.(received);
         const request = decodeMessage(kinds[0], received.subject, received.data);
         cause = request.id;
         const body = await handler(request);

@@ -12,6 +12,7 @@ import type { ByteSource } from '../../circuits/groth16/source.ts';
 import { sha256Hex, utf8 } from '../../protocols/encoding.ts';
 import { VouchError } from '../../protocols/errors.ts';
 import type { TuningStore } from '../gpu/autotune.ts';
+import { keepWithin } from '../home/bounded-folder.ts';
 import { type FileSource, openFile } from '../home/file-source.ts';
 import { readTextIfThere, writeWhole } from '../home/files.ts';
 import { folder } from '../home/home.ts';
@@ -53,6 +54,15 @@ async function hashOf(source: ByteSource, signal: AbortSignal | undefined): Prom
     hash.update(part);
   }
   return hash.digest('hex');
+}
+
+/** Of each of the folders that requests fill: keys and test sets, compiled circuits, tables of keys' points. */
+const MAX_CACHE_BYTES = 16 * 1024 ** 3;
+
+/** After a request: whoever asks for one new circuit after another must not fill the disk. */
+export async function trimCaches(): Promise<void> {
+  for (const name of ['blobs', 'circuits', 'tables'])
+    await keepWithin(folder('cache', name), MAX_CACHE_BYTES);
 }
 
 /** Tables of proving keys' points, a file each. */

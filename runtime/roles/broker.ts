@@ -1,8 +1,8 @@
 /**
  * The key-broker: it holds model keys, or shares of them, and releases one only to evidence that satisfies that
  * model's policy and binds a nonce the broker has just issued. What it releases leaves sealed to the key in that
- * evidence, signed by the model's release key, after the audit record of the release is stored. A refusal is recorded before it is answered; where that
- * fails it is answered all the same, and the next record counts it.
+ * evidence and signed by the model's release key, after the audit record of the release is stored. A refusal is recorded
+ * before it is answered; where that fails it is answered all the same, and the next record counts it.
  */
 
 import type { PromiseActorLogic } from 'xstate';

@@ -41,6 +41,7 @@ import { createPool } from '../msm/threads/pool.ts';
 import type { PulledMessage } from '../nats/bus.ts';
 import { provisionMemoryStreams } from '../nats/provision.ts';
 import { respondError } from '../nats/service.ts';
+import { trimCaches } from '../prove/cache.ts';
 import { type EngineName, engineBeside } from '../prove/host-engine.ts';
 import { createFleet } from './fleet.ts';
 import type { StartRole } from './host.ts';
@@ -253,6 +254,7 @@ export const coordinatorRole =
           void job?.request.ack().catch((error: unknown) => log(`${source}: ${messageOf(error)}`));
           reportEnd(outcome, code ? 'failed' : 'published');
           drop(name);
+          void trimCaches();
         },
         nakRequest: (_, outcome) => {
           const { job: name, code, tries } = outcome;

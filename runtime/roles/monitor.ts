@@ -73,6 +73,9 @@ export async function startMonitorRole(options: MonitorRoleOptions): Promise<Mon
 
   return {
     url: monitor.url,
+    get watching() {
+      return monitor.watching;
+    },
     async close() {
       unfollow();
       for (const subscription of subscriptions) subscription.unsubscribe();

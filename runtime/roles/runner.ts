@@ -31,6 +31,7 @@ import { type ServedModel, serveModel } from '../inference/session.ts';
 import { type ObtainedModel, obtainModel } from '../models/obtain.ts';
 import type { Received } from '../nats/bus.ts';
 import { answer, respondError, wireError } from '../nats/service.ts';
+import { createBudget } from './client-budget.ts';
 import { hasTag, type StartRole } from './host.ts';
 import type { Neighbours } from './neighbours.ts';
 
@@ -38,6 +39,10 @@ import type { Neighbours } from './neighbours.ts';
 const MAX_EVIDENCE = 64 * 1024 * 1024;
 /** Rows on which the session is compared with the reference arithmetic before anything is served. */
 const PROBES = 32;
+/** Requests of one client in hand, and such that did not open, before it has to wait; each costs a millisecond or more. */
+const REQUESTS = { burst: 64, perSecond: 4 };
+/** Evidence costs a signature of the platform, and a client needs it once in some minutes. */
+const EVIDENCE = { burst: 64, perSecond: 1 };
 
 interface Request {
   readonly received: Received;
@@ -45,6 +50,8 @@ interface Request {
   /** whose request it is: by NATS' rights nobody else publishes on its subject */
   readonly client: string;
   readonly sealed: Uint8Array;
+  /** gives the client's token back: what it sent was in order */
+  inOrder(): void;
 }
 
 export const runnerRole =
@@ -52,6 +59,8 @@ export const runnerRole =
   async (context) => {
     const { id, bus, log, source, effect, fail } = context;
     const requests = new Map<string, Request>();
+    const budget = createBudget(REQUESTS);
+    const asking = createBudget(EVIDENCE);
     const evidence = new Map<string, { document: EvidenceDocument; bytes: number }>();
     let evidenceBytes = 0;
     let loaded: ObtainedModel | undefined;
@@ -162,7 +171,7 @@ export const runnerRole =
           async ({ input }) => {
             const request = requests.get(input.request);
             if (!request) return;
-            const { received, cause, client, sealed } = request;
+            const { received, cause, client, sealed, inOrder } = request;
             const settle = () => requests.delete(input.request);
             let opened: OpenedRequest;
             try {
@@ -188,6 +197,8 @@ export const runnerRole =
               send();
               if (error instanceof VouchError && error.code === 'device-lost') lose(error);
               throw error;
+            } finally {
+              inOrder();
             }
           },
           { ofRequest: true },
@@ -198,6 +209,7 @@ export const runnerRole =
           const pending = requests.get(request);
           requests.delete(request);
           if (!pending) return;
+          pending.inOrder();
           const error = new VouchError(
             code,
             `model ${modelName}: the runner does not take requests now (${code}); try again`,
@@ -219,7 +231,13 @@ export const runnerRole =
     answer(
       bus,
       [EvidenceRequest, EvidenceReply],
-      { subject: subjects.evidence(modelName), source, queue: 'runners', log },
+      {
+        subject: filters.evidenceOf(modelName),
+        source,
+        queue: 'runners',
+        log,
+        admit: ({ subject }) => asking.take(lastToken(subject)),
+      },
       async ({ body }) => {
         if (!loaded || !hasTag(actor, 'up')) {
           throw new VouchError('not-ready', `model ${modelName}: the runner is not ready; try again`);
@@ -233,21 +251,19 @@ export const runnerRole =
     bus.subscribe(filters.infersOf(modelName, id), (received) => {
       let cause: string | undefined;
       try {
-        const header = decodeHeader(InferRequest, received.subject, received.headers[ENVELOPE_HEADER]);
-        cause = header.id;
+        // The cheapest first: whose it is, how long it is, what it says of itself; only then is it opened.
+        const client = lastToken(received.subject);
+        const inOrder = budget.take(client);
         if (received.data.byteLength > MAX_SEALED_REQUEST_BYTES) {
           throw new VouchError(
             'too-large',
             `sealed request: expected at most ${MAX_SEALED_REQUEST_BYTES} bytes, got ${received.data.byteLength}`,
           );
         }
+        const header = decodeHeader(InferRequest, received.subject, received.headers[ENVELOPE_HEADER]);
+        cause = header.id;
         const request = crypto.randomUUID();
-        requests.set(request, {
-          received,
-          cause,
-          client: lastToken(received.subject),
-          sealed: received.data,
-        });
+        requests.set(request, { received, cause, client, sealed: received.data, inOrder });
         actor.send({ type: 'infer.request', request });
       } catch (error) {
         respondError(received, error, { source, cause, log });

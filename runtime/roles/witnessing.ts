@@ -35,8 +35,13 @@ import {
 import { grant } from './budget.ts';
 import { demandSoundKey } from './sound-key.ts';
 
-const MAX_TEST_SET_BYTES = 64 * 1024 * 1024;
+/** Of a test set as JSON: no number has more digits than this, sign and comma included. */
+const DIGITS = 12;
 const MAX_KEY_BYTES = 2 ** 31 - 1;
+
+/** Of a test set with so many rows, at most. */
+const testSetBytes = ({ layers }: Architecture, rows: number): number =>
+  1024 + rows * (layers[0]!.inputs + 2) * DIGITS;
 
 /** What a witness is made with. */
 export interface Witnessing {
@@ -101,7 +106,7 @@ export async function prepare(
     architecture,
     await getBlob(bus, { shelf: 'testSets', writer: client }, statement.testSet, {
       ...limits,
-      maxBytes: MAX_TEST_SET_BYTES,
+      maxBytes: testSetBytes(architecture, rows),
     }),
   );
   checkTestRows(manifest.terms, rowCounts(testSet), threshold);

@@ -25,7 +25,7 @@ import {
   ShardResult,
   shardContext,
 } from '../../protocols/msm.ts';
-import { type OpenedRequest, SEALING_INFO } from '../../protocols/sealing.ts';
+import { canHold, type OpenedRequest, SEALING_INFO } from '../../protocols/sealing.ts';
 import { STREAMS, shardConsumer } from '../../protocols/streams.ts';
 import { subjects } from '../../protocols/subjects.ts';
 import { createIdentity, freshNonce } from '../attest/identity.ts';
@@ -146,6 +146,12 @@ export const workerRole =
           async ({ input }) => {
             const work = current(input);
             const { job, shard, writer, chunks: digests, offset, count, section } = work.shard.body;
+            if (!canHold(work.message.data, count * SCALAR_BYTES)) {
+              throw new VouchError(
+                'bad-message',
+                `msm.shard: expected ${count} sealed scalars, got ${work.message.data.byteLength} bytes`,
+              );
+            }
             work.opened = await identity.sealing.openOnce(work.message.data, {
               info: SEALING_INFO.shard,
               aad: shardContext(job, shard, id, work.shard.epoch ?? 0),

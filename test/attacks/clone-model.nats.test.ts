@@ -4,7 +4,7 @@
  * features, and one more, give every further answer to the integer. The default terms give him the class alone, one bit or
  * less each; nothing stops him from asking, and SECURITY.md says so.
  */
-import { randomFeatures } from '../../circuits/model/quantise.ts';
+import { evaluate, randomFeatures } from '../../circuits/model/quantise.ts';
 import { DEFAULT_TERMS, type Terms } from '../../protocols/terms.ts';
 import { infer, verifyService } from '../../runtime/client/client.ts';
 import { folder } from '../../runtime/home/home.ts';
@@ -40,8 +40,10 @@ async function answersTo(t: TestContext, count: number, terms?: Terms) {
   const { inference: policy } = home.policies;
   const service = await verifyService(bus, SOURCE, name, policy);
   const made = [];
-  for (const row of randomFeatures(model.architecture, count))
-    made.push(await infer(bus, SOURCE, service, policy, [...row].map(String)));
+  for (const row of randomFeatures(model.architecture, count)) {
+    const { answer, receipt } = await infer(bus, SOURCE, service, policy, [...row].map(String));
+    made.push({ answer, receipt, logits: [...evaluate(model, row).logits] });
+  }
   return { model, made };
 }
 
@@ -63,8 +65,12 @@ test('120 answers under the default terms hold no logits', async (t) => {
 test('rounded answers hold whole percent of the range that the architecture allows, and the receipt says so', async (t) => {
   const { model, made } = await answersTo(t, 20, { ...DEFAULT_TERMS, answers: 'rounded' });
   const bound = model.architecture.layers.at(-1)!.output;
-  for (const { answer, receipt } of made) {
+  for (const { answer, receipt, logits } of made) {
     assert.is(receipt.claims?.answers, 'rounded');
+    assert.equal(
+      answer.scores,
+      logits.map((logit) => Math.round((50 * (logit + bound)) / bound)),
+    );
     assert.is(answer.scores!.length, model.architecture.classes.length);
     for (const score of answer.scores!) {
       assert.ok(Number.isInteger(score) && score >= 0 && score <= 100, `${score}`);
@@ -76,10 +82,9 @@ test('rounded answers hold whole percent of the range that the architecture allo
 
 test('exact answers hold the logits, because the vendor says so', async (t) => {
   const { made } = await answersTo(t, 3, { ...DEFAULT_TERMS, answers: 'exact' });
-  for (const { answer, receipt } of made) {
+  for (const { answer, receipt, logits } of made) {
     assert.is(receipt.claims?.answers, 'exact');
-    const { scores } = answer;
-    assert.is(answer.decision, scores!.indexOf(Math.max(...scores!)));
+    assert.equal(answer.scores, logits);
   }
 });
 

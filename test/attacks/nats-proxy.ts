@@ -118,6 +118,6 @@ export const edit = (message: Carried, change: (envelope: Record<string, unknown
   change(envelope);
   message.payload = Buffer.from(JSON.stringify(envelope));
 };
-/** A message of this type on its way to a client. */
-export const isOf = (message: Carried, type: string): boolean =>
-  !message.up && message.payload.includes(`"type":"${type}"`);
+/** A message of this type on its way to a client, or `up`, to the server. */
+export const isOf = (message: Carried, type: string, up = false): boolean =>
+  message.up === up && message.payload.includes(`"type":"${type}"`);

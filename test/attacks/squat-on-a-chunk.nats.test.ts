@@ -3,6 +3,7 @@
  * public, a proving key is made from public files. He wants their uploads to fail for ever, so he stores garbage under
  * those digests first; and he wants an upload to report success although what lies there is not what was uploaded.
  */
+import { STREAMS } from '../../protocols/streams.ts';
 import { subjects } from '../../protocols/subjects.ts';
 import { getBlob, manifestOf, putBlob } from '../../runtime/nats/blobs.ts';
 import { assert, suite } from '../harness.ts';
@@ -49,6 +50,18 @@ test('an upload over garbage does not say that it is stored: it is read back, an
     await getBlob(worker, { shelf: 'keys', writer: 'me' }, digest, { maxBytes: blob.length }),
     blob,
   );
+});
+
+test('what a client has spoilt for itself, the provisioner can clear away; the client cannot touch the stream', async (t) => {
+  const nats = await startFixture(t);
+  const client = await nats.bus('client', 'me');
+  const provisioner = await nats.bus('provisioner', 'p');
+  const subject = subjects.key('me', 'a'.repeat(64));
+  await client.append(subject, bytes('garbage'));
+  const { name } = STREAMS.keys;
+  assert.is(await codeOf(client.api(`STREAM.PURGE.${name}`, { filter: subject })), 'nats-credentials');
+  await provisioner.api(`STREAM.PURGE.${name}`, { filter: subject });
+  assert.is(await client.getLast(name, subject), undefined);
 });
 
 test('a sealed model is written by the provisioner alone', async (t) => {

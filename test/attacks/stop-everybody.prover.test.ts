@@ -8,7 +8,7 @@
 import { existsSync, readdirSync } from 'node:fs';
 import { emitQualityCircuit } from '../../circuits/model/emit.ts';
 import { decideMany } from '../../circuits/model/quantise.ts';
-import { encodeTestSet } from '../../circuits/model/test-set.ts';
+import { encodeTestSet, rowCounts, type TestSet } from '../../circuits/model/test-set.ts';
 import type { VouchError } from '../../protocols/errors.ts';
 import { cancelProof, type ProofTicket, requestProof } from '../../runtime/client/proof-request.ts';
 import { folder } from '../../runtime/home/home.ts';
@@ -17,19 +17,23 @@ import { circuitToolchain } from '../../runtime/prove/circuit-compiler.ts';
 import { coordinatorRole } from '../../runtime/roles/coordinator.ts';
 import { rowsFor } from '../circuits/model-fixture.ts';
 import { assert, suite } from '../harness.ts';
-import { logOf, until } from '../runtime/home/home-fixture.ts';
+import { logOf, requesters, until } from '../runtime/home/home-fixture.ts';
 import { smallSubject, startProving } from '../runtime/roles/proof-fixture.ts';
 
 const test = suite('attack: stop everybody, with a key', { timeoutMs: 120_000 });
 
 test('a client that leaves while its circuit is compiled takes the compiler along; the next is served', async (t) => {
   const fixture = await startProving(t);
-  const { client, policies, statement } = fixture;
-  const { model, shardPoints } = await smallSubject();
+  const { policies, statement } = fixture;
+  const { model, shardPoints, zkey, powers } = await smallSubject();
   await fixture.process('worker', 'w1');
-  await fixture.role('coordinator', 'c1', coordinatorRole({ workerPolicy: policies.worker, shardPoints }));
-  const features = rowsFor(model, 12);
-  const testSet = { features, labels: decideMany(model, features) };
+  const options = { requesters: await requesters(), workerPolicy: policies.worker, shardPoints };
+  await fixture.role('coordinator', 'c1', coordinatorRole(options));
+  let testSet: TestSet;
+  do {
+    const features = rowsFor(model, 12);
+    testSet = { features, labels: decideMany(model, features) };
+  } while (rowCounts(testSet).constant === 12 || rowCounts(testSet).distinct < 12);
   const circuit = emitQualityCircuit(model.architecture, testSet, await circuitToolchain());
   const mallory = await fixture.bus('client', 'mallory');
   let ticket: ProofTicket | undefined;
@@ -38,10 +42,12 @@ test('a client that leaves while its circuit is compiled takes the compiler alon
     'client.mallory',
     {
       ...statement,
-      threshold: 0,
+      threshold: 12,
       rows: 12,
-      testSet: (await putBlob(client, encodeTestSet(testSet))).digest,
+      testSet: (await putBlob(mallory, 'testSets', encodeTestSet(testSet))).digest,
       circuit: circuit.digest,
+      key: (await putBlob(mallory, 'keys', zkey)).digest,
+      powers: (await putBlob(mallory, 'keys', powers)).digest,
     },
     {
       onTicket: (made) => {

@@ -4,16 +4,31 @@
  * No driver manifest fits a report at hand, so that of another driver is verified beside the report and its vBIOS
  * manifest: the same document, signature and chain, only nothing to compare its measurements with.
  *
+ * Of AWS and Azure no evidence by real hardware is among them: documents and VMs are by made-up vendors that issue what
+ * these issue, the same keys and chains.
+ *
  * No hardware signed anything that binds a key of ours, so the composite receipt is by made-up vendors: a TD's quote, a
  * GPU's report, two manifests of 20 measurements each, collateral from files, the strict policy.
  */
 import { existsSync, readFileSync } from 'node:fs';
+import { type Certificate, parseCertificate } from '../../protocols/attestation/certificate.ts';
+import { verifyChain } from '../../protocols/attestation/chain.ts';
 import { type NamedBytes, sortFiles } from '../../protocols/attestation/evidence-files.ts';
 import { judgeEvidence } from '../../protocols/attestation/evidence-verdict.ts';
+import type { VendorRoots } from '../../protocols/attestation/formats/format.ts';
+import { parseOcspResponse } from '../../protocols/attestation/ocsp.ts';
+import { parsedOnce } from '../../protocols/attestation/parsed.ts';
 import { BUILT_IN } from '../../protocols/attestation/policy.ts';
 import { demandAccepted, verifyEvidence } from '../../protocols/attestation/verify.ts';
+import { hex } from '../../protocols/encoding.ts';
 import { type ReceiptReport, verifyReceipt } from '../../protocols/receipt.ts';
-import { composite, later, policyFor, questionFor, receiptBy } from '../protocols/composite-maker.ts';
+import { azureJson, azureVm } from '../protocols/azure-maker.ts';
+import { fingerprint } from '../protocols/certificate-maker.ts';
+import { composite, later, NOW, policyFor, questionFor, receiptBy } from '../protocols/composite-maker.ts';
+import { gpu, vendor } from '../protocols/gpu-maker.ts';
+import { nitroDocument, nitroVendor, SIGNED_AT } from '../protocols/nitro-maker.ts';
+import { arkDer, askDer } from '../protocols/snp-maker.ts';
+import { NONCE } from '../protocols/tpm-maker.ts';
 import { type BenchContext, type Row, row } from './result.ts';
 import { median, timed } from './statistics.ts';
 
@@ -58,7 +73,9 @@ export async function benchmarkAttestation({ say, signal }: BenchContext): Promi
   const rows: Row[] = [];
   const cases = [
     ...CASES.map(([what, pieces, must]) => [what, prepared(pieces), must] as const),
+    ...(await clouds()),
     ...(await receipts()),
+    ...(await revocation()),
   ];
   for (const [what, judge, must] of cases) {
     for (let i = 0; i < WARM_UP; i++) await judge();
@@ -81,6 +98,23 @@ export async function benchmarkAttestation({ say, signal }: BenchContext): Promi
   return rows;
 }
 
+/** Evidence as clouds hand it out, from its bytes. */
+async function clouds(): Promise<(readonly [string, () => Promise<void>, number])[]> {
+  const aws = await nitroVendor();
+  const vm = await azureVm();
+  const judge = (files: readonly Uint8Array[], nonce: string | undefined, roots: VendorRoots) => async () => {
+    const given = sortFiles(files.map((bytes, i) => ({ name: `${i}`, bytes })));
+    const policy = BUILT_IN.genuine;
+    const judged = await judgeEvidence({ given, store: sortFiles([]), policy, now: SIGNED_AT, nonce, roots });
+    demandAccepted(judged);
+  };
+  const amd = new Map([[fingerprint(arkDer), 'Turin' as const]]);
+  return [
+    ['AWS Nitro document', judge([await nitroDocument(aws)], undefined, { nitro: aws.roots }), 30],
+    ['Azure VM: HCL report, vTPM quote', judge([azureJson(vm), askDer, arkDer], hex(NONCE), { amd }), 30],
+  ];
+}
+
 /** A composite receipt from its bytes and those of the collateral, and the next receipt of the same session. */
 async function receipts(): Promise<(readonly [string, () => Promise<void>, number?])[]> {
   const made = await composite();
@@ -98,6 +132,30 @@ async function receipts(): Promise<(readonly [string, () => Promise<void>, numbe
     [
       'composite receipt, evidence accepted earlier in the session',
       demanding(() => verifyReceipt(bundle, { ...question, accepted })),
+    ],
+  ];
+}
+
+/** Three OCSP responses by responders of their own, read from their bytes and checked for a device's chain of five. */
+async function revocation(): Promise<(readonly [string, () => Promise<void>, number?])[]> {
+  const makers = await vendor();
+  const { chain, serial } = await gpu(makers);
+  const responses = [...makers.ocsp, await makers.answer(serial)];
+  const [leaf, ...others] = chain.map((der) => parseCertificate(der)) as [Certificate, ...Certificate[]];
+  return [
+    [
+      'OCSP responses about a GPU chain',
+      async () => {
+        const { passed, checks } = await verifyChain({
+          certificates: [leaf, ...others],
+          rootFingerprints: [leaf, ...others].slice(-1).map(({ fingerprint }) => fingerprint),
+          ocsp: responses.map((der) => parsedOnce(() => parseOcspResponse(der))),
+          revocation: 'required',
+          now: NOW,
+        });
+        if (!passed) throw new Error(`rejected: ${checks.find(({ status }) => status === 'fail')?.detail}`);
+      },
+      30,
     ],
   ];
 }

@@ -2,6 +2,7 @@ import { type CommittedModel, commit, randomSalt } from '../../circuits/model/co
 import { emitQualityCircuit, witnessInput } from '../../circuits/model/emit.ts';
 import { preprocess } from '../../circuits/model/preprocessing.ts';
 import { decideMany, quantise } from '../../circuits/model/quantise.ts';
+import { demandDomain, estimateConstraints } from '../../circuits/model/size.ts';
 import type { TestSet } from '../../circuits/model/test-set.ts';
 import { sampleData } from '../../runtime/demo/sample.ts';
 import { train } from '../../runtime/demo/trainer.ts';
@@ -68,6 +69,13 @@ for (const shape of shapes) {
     assert.equal(witness.slice(0, 3), [1n, commit(model), BigInt(ROWS - wrong)], 'public signals');
     assert.is(r1cs.publicInputs, 2);
     assert.is(r1cs.outputs, 0);
+    const { architecture } = model;
+    assert.ok(
+      r1cs.constraints <= estimateConstraints(architecture, ROWS),
+      'no larger than it was taken to be',
+    );
+    const domain = 2 ** Math.ceil(Math.log2(r1cs.constraints + 3));
+    demandDomain(domain, architecture, ROWS);
     await calculateWitness(wasm, witnessInput(model, 0));
     await rejected(calculateWitness(wasm, witnessInput(model, ROWS - wrong + 1)), 'one more than correct');
     await rejected(calculateWitness(wasm, witnessInput(model, ROWS + 1)), 'more than there are rows');

@@ -2,7 +2,7 @@ import { spawnSync } from 'node:child_process';
 import { mkdtempSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { readBinFile, writeBinFile } from '../../circuits/groth16/binfile.ts';
+import { writeBinFile } from '../../circuits/groth16/binfile.ts';
 import { elementBytes, Q, R, randomScalar, readElement, writeElement } from '../../circuits/groth16/field.ts';
 import {
   addPoints,
@@ -16,45 +16,20 @@ import {
   writeG1,
   writeG2,
 } from '../../circuits/groth16/point.ts';
-import { cutPowers, openPowers, openPowersOfTau, powersBytes } from '../../circuits/groth16/ptau.ts';
 import { readR1cs } from '../../circuits/groth16/r1cs.ts';
 import { setup } from '../../circuits/groth16/setup.ts';
 import { blobSource, bytesSource } from '../../circuits/groth16/source.ts';
 import { openWitness, readWitness, writeWitness } from '../../circuits/groth16/witness.ts';
 import { loadZkey, openZkey, readZkey, writeZkey } from '../../circuits/groth16/zkey.ts';
-import { VouchError } from '../../protocols/errors.ts';
 import { openFile } from '../../runtime/home/file-source.ts';
 import { createPool } from '../../runtime/msm/threads/pool.ts';
 import { assert, suite } from '../harness.ts';
+import { at, failureOf, isRefusal, patched, refuses, withSection } from './damaged-file.ts';
 import { randomCircuit } from './groth16-circuit.ts';
-import { hasProverData, PROVER_DATA } from './groth16-oracle.ts';
-import { powersOfTau } from './powers-of-tau.ts';
 import { strayPoint } from './stray-point.ts';
 
 const test = suite('groth16 files');
 
-/** Fails unless `run` throws `bad-file` with one sentence that matches. */
-function refuses(run: () => unknown, pattern: RegExp): void {
-  let error: unknown;
-  try {
-    run();
-  } catch (thrown) {
-    error = thrown;
-  }
-  isRefusal(error, pattern);
-}
-function isRefusal(error: unknown, pattern: RegExp): void {
-  assert.instance(error, VouchError, `expected an error that matches ${pattern}, got ${error}`);
-  const { code, message } = error as VouchError;
-  assert.is(code, 'bad-file');
-  assert.match(message, pattern);
-  assert.not.match(message, /\n/);
-}
-const failureOf = (work: Promise<unknown>) =>
-  work.then(
-    () => 'no error',
-    (error) => error,
-  );
 /** Fails unless a key is refused in memory, and when it is read piece by piece. */
 async function refusesKey(file: Uint8Array, pattern: RegExp): Promise<void> {
   refuses(() => readZkey(file), pattern);
@@ -68,31 +43,6 @@ async function refusesWitness(file: Uint8Array, pattern: RegExp): Promise<void> 
   };
   isRefusal(await failureOf(read()), pattern);
 }
-const patched = (file: Uint8Array, offset: number, bytes: ArrayLike<number>) => {
-  const copy = file.slice();
-  copy.set(bytes, offset);
-  return copy;
-};
-/** Offset of a section's bytes in a file. */
-const at = (file: Uint8Array, type: string, section: number) =>
-  readBinFile(file, type, 2).range(section).offset;
-/** The file with one section replaced. */
-function withSection(
-  file: Uint8Array,
-  type: string,
-  version: number,
-  id: number,
-  bytes: Uint8Array,
-): Uint8Array {
-  const sections = readBinFile(file, type, version);
-  const ids = Array.from({ length: 20 }, (_, index) => index).filter(sections.has);
-  return writeBinFile(
-    type,
-    version,
-    ids.map((each) => [each, each === id ? bytes : sections.section(each)] as const),
-  );
-}
-
 const circuit = randomCircuit({ constraints: 12, outputs: 1, publicInputs: 2, seed: 3 });
 const pool = await createPool({ threads: 1 });
 const key: Uint8Array = (await setup(circuit.r1cs, { field: pool, points: pool })).zkey;
@@ -294,73 +244,6 @@ test('witness files', async () => {
   refuses(() => writeWitness(new Uint8Array(0)), /multiple/);
   // The largest scalar is one.
   readWitness(patched(file, at(file, 'wtns', 2) + 64, elementBytes(R - 1n)));
-});
-
-test('powers of tau', async (t) => {
-  const file = powersOfTau(3);
-  const open = (bytes: Uint8Array) => openPowersOfTau(bytesSource(bytes));
-  assert.equal(await open(file), { power: 3, ceremonyPower: 28, prepared: true });
-  const unprepared = powersOfTau(3, { prepared: false });
-  assert.is((await open(unprepared)).prepared, false);
-
-  const header = at(file, 'ptau', 1);
-  for (const [bytes, pattern] of [
-    [file.subarray(0, 1000), /cut off/],
-    [key, /begin with "ptau"/],
-    [patched(file, 4, [2]), /version 2/],
-    [patched(file, header, [48]), /prime has 48 bytes/],
-    [patched(file, header + 4, elementBytes(R)), /not BN254's/],
-    [patched(file, header + 36, [4]), /section 2 has 960 bytes, expected 1984/],
-    [patched(file, header + 36, [0]), /power is 0 of 28/],
-    [patched(file, header + 36, [29]), /power is 29/],
-    [patched(file, header + 40, [2]), /power is 3 of 2/],
-    [withSection(file, 'ptau', 1, 14, new Uint8Array(64)), /section 14 has 64 bytes, expected 960/],
-    [withSection(file, 'ptau', 1, 6, new Uint8Array(64)), /section 6/],
-    [patched(file, at(file, 'ptau', 2), [0]), /G1 do not begin at the generator/],
-    [patched(file, at(file, 'ptau', 3), [0]), /G2 do not begin at the generator/],
-    [patched(file, at(file, 'ptau', 2) + 64, [1]), /tau in G1/],
-    [patched(file, at(file, 'ptau', 3) + 128, strayPoint()), /tau in G2/],
-  ] as const) {
-    isRefusal(await failureOf(open(bytes)), pattern);
-  }
-  if (!hasProverData) t.skip("no ../shared/prover here, so no file of snarkjs's");
-  await using snarkjs = await openFile(`${PROVER_DATA}test12.ptau`, 'powers of tau');
-  assert.equal(await openPowersOfTau(snarkjs), { power: 12, ceremonyPower: 12, prepared: true });
-});
-
-test("a key's powers are the beginning of such a file, prepared or not, and of no more than that", async () => {
-  const whole = powersOfTau(3);
-  const cut = (power: number, bytes: Uint8Array = whole) => cutPowers(bytesSource(bytes), power);
-  for (const power of [1, 2, 3]) {
-    const file = await cut(power);
-    assert.is(file.byteLength, powersBytes(2 ** power));
-    const { power: found, tau2, readG1 } = await openPowers(bytesSource(file));
-    assert.is(found, power);
-    const points = new Uint8Array((2 * 2 ** power - 1) * 64);
-    await readG1(points);
-    const g1 = at(whole, 'ptau', 2);
-    assert.is(Buffer.compare(points, whole.subarray(g1, g1 + points.byteLength)), 0);
-    const g2 = at(whole, 'ptau', 3) + 128;
-    assert.is(Buffer.compare(tau2, whole.subarray(g2, g2 + 128)), 0);
-    assert.instance(await failureOf(readG1(new Uint8Array(points.byteLength + 64))), RangeError);
-    // Cut again it is the same, and a ceremony's file it is not.
-    assert.is(Buffer.compare(await cut(power, file), file), 0);
-    isRefusal(
-      await failureOf(openPowersOfTau(bytesSource(file))),
-      power === 1 ? /section 4 is missing/ : /section 3/,
-    );
-  }
-  assert.is(Buffer.compare(await cut(2, powersOfTau(3, { prepared: false })), await cut(2)), 0);
-  isRefusal(await failureOf(cut(4)), /up to 2\^3 rows, expected 2\^4/);
-  const file = await cut(3);
-  isRefusal(
-    await failureOf(cut(3, withSection(file, 'ptau', 1, 3, new Uint8Array(128)))),
-    /section 3 has less than two/,
-  );
-  isRefusal(
-    await failureOf(cut(3, patched(file, at(file, 'ptau', 2), [0]))),
-    /do not begin at the generator/,
-  );
 });
 
 test('a file is opened once and read where it is needed', async () => {

@@ -46,7 +46,9 @@ test('raw evidence and what belongs to it, by name', () => {
   assert.equal(nameOf(json({ tcbInfo: {}, signature: '' })), ['collateral', 'intel-collateral']);
   assert.equal(nameOf(arkDer), ['collateral', 'certificates']);
   assert.equal(nameOf(arkCrl), ['collateral', 'crl']);
-  assert.equal(nameOf(made.files.at(-1)!.bytes), ['evidence', 'rim']);
+  assert.equal(nameOf(made.files.at(-1)!.bytes), ['collateral', 'ocsp']);
+  const manifests = made.files.filter(({ bytes }) => nameOf(bytes)[1] === 'rim');
+  assert.equal(nameOf(manifests[0]!.bytes), ['evidence', 'rim']);
 });
 
 test.run();

@@ -28,6 +28,7 @@ import {
   type Options,
   platformTcb,
   qeIdentity,
+  signedBy,
   tcbInfo,
 } from './intel-platform.ts';
 import {
@@ -351,16 +352,39 @@ test('a store fills in what was not given, and nothing else', async () => {
   );
 });
 
-test('of several statements the current one with the highest evaluation is used', async () => {
+test('of several statements the current one with the highest evaluation is used, in whatever order', async () => {
   const given = await intelCase();
-  const other = await intelCase({
-    tcbInfo: { nextUpdate: '2026-01-02T00:00:00Z', tcbEvaluationDataNumber: 99 },
-  });
-  const collateral = mergeCollateral(
-    { ...NO_COLLATERAL, tcbInfos: other.collateral.tcbInfos },
-    given.collateral,
-  );
-  assert.is((await judge({ ...given, collateral })).verdict, 'accept');
+  const [info] = given.collateral.tcbInfos;
+  const older = tcbInfo({ nextUpdate: '2026-01-02T00:00:00Z', tcbEvaluationDataNumber: 99 });
+  const expired = await signedBy(given.signers.signer, older, info!.chain!);
+  for (const tcbInfos of [
+    [expired, info!],
+    [info!, expired],
+  ]) {
+    const collateral = { ...given.collateral, tcbInfos };
+    assert.is((await judge({ ...given, collateral })).verdict, 'accept');
+  }
+});
+
+// Issue 11, 5: a tampered TCB info was passed over or not by the order of the files.
+test('a statement that nobody signed is a failure beside one that holds, in whatever order', async () => {
+  const given = await intelCase();
+  const [info] = given.collateral.tcbInfos;
+  const [identity] = given.collateral.qeIdentities;
+  for (const tampered of [
+    { ...info!, text: info!.text.replace('"UpToDate"', '"Revoked"') },
+    { ...info!, text: info!.text.replace('"tcbEvaluationDataNumber":18', '"tcbEvaluationDataNumber":19') },
+    { ...info!, signature: identity!.signature },
+  ]) {
+    for (const tcbInfos of [
+      [tampered, info!],
+      [info!, tampered],
+    ]) {
+      const report = await judge({ ...given, collateral: { ...given.collateral, tcbInfos } });
+      assert.is(report.verdict, 'reject');
+      assert.equal(failures(report), ['tdx.tcb-info-signature']);
+    }
+  }
 });
 
 test('a whole folder of collateral serves quotes of many platforms', async (t) => {

@@ -1,4 +1,4 @@
-/** Every byte of SEV-SNP, TPM and HyperEnclave evidence changed: each change rejects. Too long for every run. */
+/** Every byte of SEV-SNP, TPM and HyperEnclave evidence and of OCSP responses changed: each rejects. Too long for every run. */
 import { existsSync, readFileSync } from 'node:fs';
 import { splitCertificates } from '../../protocols/attestation/certificate.ts';
 import { TpmPolicy } from '../../protocols/attestation/demands.ts';
@@ -7,7 +7,8 @@ import { BUILT_IN, parseEvidencePolicy } from '../../protocols/attestation/polic
 import { suite, type TestContext } from '../harness.ts';
 import { AUTHORITY, certify, fingerprint, keyUsage, maker } from './certificate-maker.ts';
 import { everyByte } from './every-byte.ts';
-import { verifyHyperEnclave, verifySnp, verifyTpm } from './from-bytes.ts';
+import { verifyChain, verifyHyperEnclave, verifySnp, verifyTpm } from './from-bytes.ts';
+import { ocsp } from './ocsp-maker.ts';
 import { attest, ecdsaSignature, hyperEnclave, NONCE, PCR_TEXT } from './tpm-maker.ts';
 
 const test = suite('every byte of AMD, TPM and HyperEnclave evidence changed', { timeoutMs: 590_000 });
@@ -17,6 +18,26 @@ const need = (t: TestContext): void => {
   if (!existsSync(VECTORS)) t.skip('no ../shared/vectors');
 };
 const { amd } = BUILT_IN.genuine;
+
+test('OCSP responses', async () => {
+  const [root, leaf] = await Promise.all([maker('Root'), maker('Leaf')]);
+  const rootDer = await certify(root, root, { extensions: AUTHORITY });
+  const leafDer = await certify(root, leaf, { extensions: [keyUsage(0)], serial: 3 });
+  for (const options of [{}, { nonce: new Uint8Array(32).fill(1) }, { byKey: true }, { by: root }]) {
+    const response = await ocsp(root, 3, options);
+    await everyByte('response', response, async (bytes) => {
+      const { passed } = await verifyChain({
+        leaf: leafDer,
+        intermediates: [rootDer],
+        rootFingerprints: [fingerprint(rootDer)],
+        now: new Date('2026-01-10'),
+        revocation: 'required',
+        ocsp: [bytes],
+      });
+      return { verdict: passed ? 'accept' : 'reject' };
+    });
+  }
+});
 
 test('SEV-SNP reports, VCEK and VLEK', async (t) => {
   need(t);

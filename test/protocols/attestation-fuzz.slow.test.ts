@@ -1,4 +1,4 @@
-/** 10^5 inputs for each reader of AMD's, NVIDIA's, TPMs' and HyperEnclave's formats: see fuzzing.ts. */
+/** 10^5 inputs for each reader of AMD's, NVIDIA's, TPMs' and HyperEnclave's formats and of OCSP: see fuzzing.ts. */
 import {
   parseCertificate,
   parsePublicKey,
@@ -16,12 +16,14 @@ import {
 } from '../../protocols/attestation/formats/sev-snp-report.ts';
 import { parseTpmAttest, parseTpmSignature } from '../../protocols/attestation/formats/tpm-attest.ts';
 import { parsePcrs } from '../../protocols/attestation/formats/tpm-pcrs.ts';
+import { parseOcspResponse } from '../../protocols/attestation/ocsp.ts';
 import { utf8 } from '../../protocols/encoding.ts';
 import { VouchError } from '../../protocols/errors.ts';
 import { assert, suite } from '../harness.ts';
 import { AUTHORITY, certify, maker, revoke } from './certificate-maker.ts';
 import { fuzz } from './fuzzing.ts';
 import { gpu, report, rim, rimSigner, vendor } from './gpu-maker.ts';
+import { ocsp } from './ocsp-maker.ts';
 import { attest, ecdsaSignature, hyperEnclave, PCR_TEXT } from './tpm-maker.ts';
 
 const test = suite('readers of evidence under fuzzing', { timeoutMs: 590_000 });
@@ -33,10 +35,13 @@ snp.set([3], 0);
 snp.set([2], 0x0a);
 snp.set([1], 0x34);
 const signer = await rimSigner();
+/** The response, and the certificates in it, which are read when they are needed. */
+const readOcsp = (bytes: Uint8Array) => parseOcspResponse(bytes).certificates();
 const FORMATS: readonly (readonly [name: string, good: Uint8Array, parse: (bytes: Uint8Array) => unknown])[] =
   [
     ['certificate', await certify(key, key, { extensions: AUTHORITY }), parseCertificate],
     ['CRL', await revoke(key, [1, 2, 3]), parseRevocationList],
+    ['OCSP response', await ocsp(key, 3, { nonce: new Uint8Array(32) }), readOcsp],
     ['bundle', utf8('-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n'), splitCertificates],
     ['SNP report', snp, parseSnpReport],
     ['SNP certificate table', new Uint8Array(96), parseCertificateTable],

@@ -18,15 +18,21 @@ import {
 } from '../../protocols/attestation/formats/simulated.ts';
 import { parsedOnce } from '../../protocols/attestation/parsed.ts';
 import { BUILT_IN, Policy, parseEvidencePolicy } from '../../protocols/attestation/policy.ts';
+import { UNREAD_FORMATS } from '../../protocols/attestation/unread-formats.ts';
 import { base64url, concat, fromHex, hex, utf8 } from '../../protocols/encoding.ts';
 import { assert, suite } from '../harness.ts';
 import { projectFiles, read } from '../repo/sources.ts';
 import { attested } from './attested.ts';
+import { azureJson, azureVm, vtpmFile } from './azure-maker.ts';
 import { maker } from './certificate-maker.ts';
 import { gpu, report, rim, rimSigner, switchFields, vendor } from './gpu-maker.ts';
 import { intelCase } from './intel-platform.ts';
+import { nitroDocument, nitroVendor } from './nitro-maker.ts';
+import { ocsp } from './ocsp-maker.ts';
+import { json, LOG, pem as pemText, tinfoil } from './service-maker.ts';
 import { arkCrl, arkDer, snpReport, vcekDer } from './snp-maker.ts';
 import { attest, ecdsaSignature, hyperEnclave, PCR_JSON, PCR_TEXT } from './tpm-maker.ts';
+import { unreadSamples } from './unread-samples.ts';
 
 const test = suite('table of evidence formats', { timeoutMs: 60_000 });
 const rows = Object.entries<Format>(FORMATS);
@@ -34,6 +40,7 @@ const rows = Object.entries<Format>(FORMATS);
 const card = await gpu(await vendor());
 const simulated = await createSimulatedPlatform(await createSimulatedRoot());
 const tpmQuote = attest();
+const aws = await nitroVendor();
 /** One of each format, by made-up vendors. */
 const SAMPLES: Readonly<Record<keyof typeof FORMATS, Uint8Array>> = {
   simulated: (await attested()).evidence,
@@ -44,6 +51,8 @@ const SAMPLES: Readonly<Record<keyof typeof FORMATS, Uint8Array>> = {
   'nvidia-gpu': await report(card),
   'nvidia-switch': await report(card, { fields: switchFields(new Uint8Array(8).fill(1), []) }),
   tpm: tpmQuote,
+  nitro: await nitroDocument(aws),
+  'nitro-tpm': await nitroDocument(aws, { instance: true }),
   hyperenclave: (await hyperEnclave()).quote,
 };
 
@@ -57,8 +66,26 @@ const table = concat(
 );
 const base64 = (bytes: Uint8Array) => btoa(String.fromCharCode(...bytes));
 /** One of everything else, by the name of its kind; of some kinds several. */
+const tdxQuote = base64(SAMPLES.tdx);
+const vm = await azureVm();
+const response = new Uint8Array(4000);
+response.set([0xa0, 0x04], 4);
+response.set(SAMPLES['sev-snp'], 32);
+const dstack = concat(
+  fromHex('0003'),
+  Uint8Array.of(((1184 << 2) | 1) & 255, 1184 >> 6),
+  SAMPLES['sev-snp'],
+  // No certificates, no configuration, no events.
+  fromHex('000000'),
+  new Uint8Array(64),
+  fromHex('00'),
+);
 const OTHERS: readonly (readonly [name: string, bytes: Uint8Array])[] = [
   ['sev-snp-with-certificates', concat(SAMPLES['sev-snp'], table)],
+  ['sev-snp-response', response],
+  ['azure-hcl-report', vm.hcl],
+  ['azure-vtpm-quote', vtpmFile(vm)],
+  ['dstack-attestation', dstack],
   [
     'nvidia-evidence-file',
     utf8(
@@ -70,20 +97,44 @@ const OTHERS: readonly (readonly [name: string, bytes: Uint8Array])[] = [
       ]),
     ),
   ],
+  ['azure-evidence', azureJson(vm)],
+  ['azure-evidence', azureJson(vm, 0)],
+  ['azure-attestation-request', json({ quote: tdxQuote, runtimeData: { data: 'e30', dataType: 'JSON' } })],
+  ['azure-certificates', json({ vcekCert: pemText(vcekDer), certificateChain: pemText(arkDer) })],
+  ['tinfoil-bundle', json({ enclaveAttestationReport: tinfoil('tdx', SAMPLES.tdx) })],
+  ['tinfoil-document', json(tinfoil('tdx', SAMPLES.tdx))],
+  ['phala-report', json({ intel_quote: tdxQuote })],
+  [
+    'phala-report',
+    json({ all_attestations: [{ intel_quote: tdxQuote }, { intel_quote: base64(SAMPLES.sgx) }] }),
+  ],
+  [
+    'aci-report',
+    json({ api_version: 'aci/1', attestation: { evidence: { quote: tdxQuote }, report_data: '00' } }),
+  ],
+  ['dstack-attestation-in-json', json({ attestation: hex(dstack) })],
+  ['quote-in-json', json({ quote: tdxQuote, event_log: LOG })],
+  ['nitro-in-json', json({ document: base64(SAMPLES.nitro) })],
+  ['event-log', json(LOG)],
   ['event-log', concat(new Uint8Array(32), utf8('Spec ID Event03\0'), new Uint8Array(40))],
   ['ccel-table', concat(utf8('CCEL'), new Uint8Array(52))],
   ['sev-snp-certificates', table],
   ['tpm-signature', await ecdsaSignature(await maker('AK'), tpmQuote)],
   ['rim', await rim(await rimSigner())],
+  ['ocsp', await ocsp(await maker('CA'), 3)],
   ['crl', arkCrl],
   ['certificates', arkDer],
   ['certificates', concat(arkDer, vcekDer)],
+  ['public-key', (await maker('AK')).spki],
   ['pcrs', utf8(PCR_TEXT)],
   ['pcrs', utf8(PCR_JSON)],
   ['json', utf8('{"tcbInfo":{},"signature":"00"}')],
   ['pem', pem('CERTIFICATE', arkDer)],
   ['pem', pem('X509 CRL', arkCrl)],
+  ['rsa-signature', vm.signature],
+  ['pem', pem('OCSP RESPONSE', await ocsp(await maker('CA'), 3))],
 ];
+const UNREAD = unreadSamples(SAMPLES.tdx);
 
 test('every row recognises its own sample, and no other row does, as bytes, hex and base64', () => {
   assert.equal(Object.keys(SAMPLES), Object.keys(FORMATS));
@@ -97,7 +148,7 @@ test('every row recognises its own sample, and no other row does, as bytes, hex 
 });
 
 test('every file is of one kind, and every kind has a file', () => {
-  const all = [...Object.entries(SAMPLES), ...OTHERS];
+  const all = [...UNREAD, ...Object.entries(SAMPLES), ...OTHERS];
   for (const [name, bytes] of all) {
     const content = contentOf(bytes);
     const found = FILE_KINDS.filter(({ recognise }) => recognise(content)).map((kind) => kind.name);
@@ -115,13 +166,47 @@ test('what a file holds is sorted by the same rows', () => {
   const sorted = sortFiles(files);
   const fromFiles = rows.filter(([, { notInFiles }]) => notInFiles === undefined).map(([name]) => name);
   const found = sorted.evidence.map(({ format }) => format);
-  // Two came in containers.
-  assert.equal(found, [...fromFiles, 'sev-snp', 'nvidia-gpu']);
+  // These came in containers; those of whole machines are apart.
+  assert.equal(found, [...fromFiles, 'sev-snp', 'sev-snp', 'sev-snp', 'tpm', 'nvidia-gpu']);
+  assert.equal(
+    sorted.machines.flatMap(({ files: { evidence } }) => evidence.map(({ format }) => format)).sort(),
+    [
+      'nitro',
+      'sev-snp',
+      'sev-snp',
+      'sev-snp',
+      'sev-snp',
+      'sgx',
+      'tdx',
+      'tdx',
+      'tdx',
+      'tdx',
+      'tdx',
+      'tdx',
+      'tdx',
+      'tpm',
+      'tpm',
+    ],
+  );
   const reasons = new Map(sorted.unknown.map(({ name, reason }) => [name, reason]));
   for (const [name, { notInFiles }] of rows) assert.is(reasons.get(name), notInFiles, name);
-  assert.is(sorted.certificates.length, 6);
+  assert.is(sorted.certificates.length, 8);
   assert.is(sorted.crls.length, 2);
-  assert.is(sorted.manifests.length + sorted.tpmSignatures.length + sorted.eventLogs.length, 3);
+  assert.is(sorted.manifests.length + sorted.tpmSignatures.length + sorted.eventLogs.length, 6);
+});
+
+test('what is known and not read is refused by its name, with what to do instead', () => {
+  for (const [name, bytes] of UNREAD) {
+    const { unknown, evidence, machines } = sortFiles([{ name: 'file', bytes }]);
+    assert.is(evidence.length + machines.length, 0, name);
+    assert.match(unknown[0]!.reason, /^this is .+; it is not read here: .+/);
+  }
+  const ppid = UNREAD.find(([name]) => name === 'intel-quote-without-pck-chain')!;
+  assert.match(sortFiles([{ name: '', bytes: ppid[1] }]).unknown[0]!.reason, /pckcert/);
+  assert.equal(
+    [...new Set(UNREAD.map(([name]) => name))],
+    UNREAD_FORMATS.map(({ name }) => name),
+  );
 });
 
 test('policies name the platforms of the table, no more and no fewer', () => {
@@ -135,7 +220,15 @@ test('policies name the platforms of the table, no more and no fewer', () => {
     const [first] = explainPolicy(parseEvidencePolicy(policy));
     assert.ok(first?.includes(formatNamed(platform)!.title), first);
   }
-  assert.equal(BUILT_IN.strict.platforms, ['sgx', 'tdx', 'sev-snp', 'nvidia-gpu', 'tpm']);
+  assert.equal(BUILT_IN.strict.platforms, [
+    'sgx',
+    'tdx',
+    'sev-snp',
+    'nvidia-gpu',
+    'tpm',
+    'nitro',
+    'nitro-tpm',
+  ]);
 });
 
 test('every section of a policy is about a format, and is filled in for its platform', () => {
@@ -205,15 +298,22 @@ test('evidence of a format that no row names is a defect, never passed over', as
   }
 });
 
-test('nothing but the formats themselves asks for the name of one', () => {
-  // What travels in a container is named there; a TD's own demands are explained among those of Intel.
+test('nothing but the formats themselves and what a policy wants of each asks for the name of one', () => {
+  // What travels in a container is named there; a TD's own demands are explained among those of Intel, and its
+  // registers tell which log is whose.
   const allowed: Readonly<Record<string, readonly string[]>> = {
-    'protocols/attestation/evidence-files.ts': ['sev-snp', 'nvidia-gpu', 'nvidia-switch'],
+    'protocols/attestation/evidence-files.ts': ['sev-snp'],
+    'protocols/attestation/evidence-azure.ts': ['sev-snp', 'tpm'],
+    'protocols/attestation/evidence-verdict.ts': ['tpm'],
+    'protocols/attestation/json-fields.ts': ['tpm'],
     'protocols/attestation/explain.ts': ['tdx'],
+    'protocols/attestation/machines.ts': ['tdx', 'tpm'],
     'runtime/attest/collateral.ts': [],
   };
   const outside = projectFiles().filter(
-    (path) => /^protocols\/(?!attestation\/formats\/).*\.ts$/.test(path) || Object.hasOwn(allowed, path),
+    (path) =>
+      /^protocols\/(?!attestation\/(?:formats|judgement)\/).*\.ts$/.test(path) ||
+      Object.hasOwn(allowed, path),
   );
   assert.ok(outside.length > 20);
   for (const path of outside) {

@@ -8,7 +8,7 @@ import { canonicalXml, elementsIn, parseXml } from '../../protocols/attestation/
 import { utf8 } from '../../protocols/encoding.ts';
 import { VouchError } from '../../protocols/errors.ts';
 import { assert, suite } from '../harness.ts';
-import { flip, revoke } from './certificate-maker.ts';
+import { flip } from './certificate-maker.ts';
 import { type RimTrust, verifyRim } from './from-bytes.ts';
 import { measured, rim, rimSigner } from './gpu-maker.ts';
 
@@ -138,10 +138,12 @@ test('a manifest made here is accepted, and each fault is refused by its own che
   assert.equal(await failed(good, { roots: undefined }), ['rim.chain']);
   assert.equal(await failed(good, { now: new Date('2040-01-01') }), ['rim.chain-dates']);
   assert.equal(await failed(good, { revocation: 'required' }), ['rim.chain-revocation']);
-  const [root, middle] = signer.crlIssuers as [typeof signer.key, typeof signer.key];
-  const crls = [await revoke(root, []), await revoke(middle, [])];
-  assert.equal(await failed(good, { revocation: 'required', crls }), []);
-  assert.equal(await failed(good, { crls: [await revoke(middle, [3])] }), ['rim.chain-revocation']);
+  assert.equal(await failed(good, { revocation: 'required', ocsp: signer.ocsp }), []);
+  assert.equal(await failed(good, { revocation: 'required', ocsp: signer.ocsp.slice(1) }), [
+    'rim.chain-revocation',
+  ]);
+  const revoked = [await signer.answer(4, { status: 'revoked', reason: 1 })];
+  assert.equal(await failed(good, { ocsp: revoked }), ['rim.chain-revocation']);
   const changed = (from: string, to: string) => rim(signer, { after: (text) => text.replace(from, to) });
   assert.equal(await failed(await changed('name="m1"', 'name="m2"')), ['rim.digest']);
   assert.equal(await failed(await changed('index="60" active="False"', 'index="60" active="True"')), [

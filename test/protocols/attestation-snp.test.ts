@@ -53,6 +53,7 @@ const present = existsSync(VECTORS);
 /** What `genuine` demands: real hardware, in force, not debugged. */
 const GENUINE = SnpPolicy.parse({
   platformFeatures: [],
+  tcbFloors: 'none',
   maximumVmpl: 3,
   migration: true,
   uncommittedFirmware: true,
@@ -112,8 +113,6 @@ test('the certificates that AMD hands out with a VCEK serve as well as our own c
     const certificates = [...splitCertificates(read(file)), ...question.certificates];
     assert.is((await verifySnp({ ...question, certificates })).verdict, 'accept', file);
   }
-  const genoa = [...splitCertificates(read('roots/amd_genoa_ask_ark_asvk.pem')), ...question.certificates];
-  assert.equal(failed(await verifySnp({ ...question, certificates: genoa })), ['snp.chain']);
 });
 
 test('one changed byte anywhere in a report or a VCEK is refused', async (t) => {
@@ -133,7 +132,8 @@ test('one changed byte anywhere in a report or a VCEK is refused', async (t) => 
 // From here on reports are made here: own keys, own root.
 
 const NOW = new Date('2026-01-01');
-const STRICT = SnpPolicy.parse({ minimumTcb: { fmc: 1, snp: 4, microcode: 200 } });
+/** With least levels of its own; what AMD's bulletins say is attestation-genuine.test.ts's matter. */
+const STRICT = SnpPolicy.parse({ tcbFloors: 'none', minimumTcb: { fmc: 1, snp: 4, microcode: 200 } });
 const verify = async (report: Uint8Array, change: Partial<SnpQuestion> = {}, amd: Partial<SnpPolicy> = {}) =>
   verifySnp({
     report,
@@ -234,6 +234,7 @@ test('what a policy allows is accepted', async () => {
   const measured = { measurement: hex(concat(utf8('measurement'), new Uint8Array(37))), minimumGuestSvn: 0 };
   await accept(await snpReport(), { policy: { debug: false, measurements: [measured], amd: STRICT } });
   await accept(await snpReport({ version: 3 }));
+  await accept(await snpReport({ version: 4 }));
   await accept(await snpReport({ version: 2, cpuid: [] }));
 });
 
@@ -287,7 +288,7 @@ test('a VLEK vouches for a provider and names no chip', async () => {
 });
 
 test('versions, lengths and reserved fields are read strictly', async () => {
-  for (const version of [0, 1, 4, 6]) {
+  for (const version of [0, 1, 6, 7]) {
     assert.throws(
       () => parseSnpReport(flip(new Uint8Array(SNP_REPORT_BYTES), 0, version)),
       hasCode('bad-version'),

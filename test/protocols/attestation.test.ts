@@ -203,7 +203,7 @@ test('a document of another shape is refused with its field named', async () => 
     assertRejected(report, 'evidence.document');
     assert.match(report.checks[0]!.detail, detail);
   }
-  assertRejected(await ask({ ...document, cpu: { ...document.cpu, format: 'nitro' } }), 'evidence.format');
+  assertRejected(await ask({ ...document, cpu: { ...document.cpu, format: 'nitron' } }), 'evidence.format');
   assertRejected(await ask({ ...document, hardware: true }), 'evidence.hardware');
 });
 

@@ -31,8 +31,9 @@ export const octets = (bytes: Uint8Array): Part => der(0x04, bytes);
 const bits = (bytes: Uint8Array): Part => der(0x03, Uint8Array.of(0), bytes);
 const boolean = (value: boolean): Part => der(0x01, Uint8Array.of(value ? 0xff : 0));
 const nothing = der(0x05);
-const name = (common: string): Part => sequence(der(0x31, sequence(oid('2.5.4.3'), der(0x0c, utf8(common)))));
-const time = (date: Date): Part => der(0x18, utf8(date.toISOString().replaceAll(/[-:T]|\.\d+/g, '')));
+export const name = (common: string): Part =>
+  sequence(der(0x31, sequence(oid('2.5.4.3'), der(0x0c, utf8(common)))));
+export const time = (date: Date): Part => der(0x18, utf8(date.toISOString().replaceAll(/[-:T]|\.\d+/g, '')));
 
 export interface Extension {
   readonly id: string;
@@ -111,8 +112,9 @@ async function sign(issuer: Maker, body: Part): Promise<Part> {
   return sequence(number(raw.subarray(0, half)), number(raw.subarray(half)));
 }
 
-const signed = async (issuer: Maker, body: Part): Promise<Part> =>
-  sequence(body, algorithmOf(issuer), bits(await sign(issuer, body)));
+/** What is signed, and whatever comes after the signature. */
+export const signed = async (issuer: Maker, body: Part, ...after: readonly Uint8Array[]): Promise<Part> =>
+  sequence(body, algorithmOf(issuer), bits(await sign(issuer, body)), ...after);
 
 export interface CertificateOptions {
   readonly extensions?: readonly Extension[];

@@ -26,7 +26,7 @@ import { generateSigner, type Signer } from '../../protocols/cose.ts';
 import { hex, randomBytes, sha256Hex, utf8 } from '../../protocols/encoding.ts';
 import { encodeReceiptBundle, requestDigest, responseDigest, signReceipt } from '../../protocols/receipt.ts';
 import { generateSealingKeyPair, type SealingKeyPair } from '../../protocols/sealing.ts';
-import { fingerprint, revoke } from './certificate-maker.ts';
+import { fingerprint } from './certificate-maker.ts';
 import {
   type Gpu,
   gpu as makeGpu,
@@ -64,11 +64,13 @@ export const policyFor = (changes: Record<string, unknown> = {}): Policy =>
 const every = (first: number): Map<number, readonly Uint8Array[]> =>
   new Map(Array.from({ length: 20 }, (_, i) => [2 * i + first, [measured(2 * i + first)]]));
 
-/** A maker of GPUs, with manifests for what they measure and lists of nothing revoked. */
+/** Of the GPUs that a maker says anything about. */
+const SERIALS = [4, 5, 6, 7, 8, 9, 10, 11];
+
+/** A maker of GPUs, with manifests for what they measure and what it publishes about them. */
 async function gpuVendor() {
   const makers = await vendor();
   const signer = await rimSigner();
-  const issuers = [makers.root, makers.product, makers.provisioner, ...signer.crlIssuers];
   return {
     makers,
     // As many measurements as a real GPU has, half of them of the driver, half of the vBIOS.
@@ -76,11 +78,15 @@ async function gpuVendor() {
       await rim(signer, { active: every(0) }),
       await rim(signer, { version: VBIOS, active: every(1) }),
     ],
-    crls: await Promise.all(issuers.map((issuer) => revoke(issuer, []))),
+    ocsp: [...makers.ocsp, ...(await Promise.all(SERIALS.map((serial) => makers.answer(serial))))],
+    rimOcsp: signer.ocsp,
     roots: { device: [fingerprint(makers.rootDer)], rim: [signer.root] },
   };
 }
 const vendors = await gpuVendor();
+
+/** What the maker's responder says of a device. */
+export const answerAbout = vendors.makers.answer;
 
 export const makeCard = (serial = 4): Promise<Gpu> => makeGpu(vendors.makers, { serial });
 
@@ -97,6 +103,8 @@ export interface Variation {
   /** whether the report data leaves the GPUs out */
   readonly unbound?: boolean;
   readonly collateral?: readonly string[];
+  /** which of the vendor's answers the document brings along; default: none, they are collateral */
+  readonly stapled?: (answers: readonly Uint8Array[]) => readonly Uint8Array[];
 }
 
 export interface Composite {
@@ -139,12 +147,16 @@ export async function composite(variation: Variation = {}): Promise<Composite> {
   );
   const gpu = devices.length === 0 ? undefined : { ccMode: 'on' as const, ready: true, ...state, devices };
   const binding = bindGpu(asked, unbound ? undefined : gpu);
-  const { cpu, files, roots } = await (variation.cpu === 'sev-snp' ? signSnp : signTd)(
-    reportData(binding),
-    variation,
-  );
+  const {
+    cpu,
+    files: others,
+    roots,
+  } = await (variation.cpu === 'sev-snp' ? signSnp : signTd)(reportData(binding), variation);
+  // What NVIDIA says of the devices comes along with the document, or is collateral like the rest.
+  const stapled = variation.stapled?.(vendors.ocsp);
+  const files = [...others, ...(stapled === undefined ? named(vendors.ocsp) : [])];
   return {
-    document: evidenceDocument({ cpu, gpu, collateral: variation.collateral }, binding),
+    document: evidenceDocument({ cpu, gpu, collateral: variation.collateral, stapled }, binding),
     gpu,
     binding,
     signer,
@@ -184,12 +196,13 @@ const signSnp = async (data: Uint8Array, { snp }: Variation): Promise<SignedCpu>
     evidence: await snpReport({ reportData: data, ...snp }),
     certificates: [vcekDer, askDer, arkDer],
   },
-  files: named([arkCrl, ...vendors.crls, ...vendors.manifests]),
+  files: named([arkCrl, ...vendors.rimOcsp, ...vendors.manifests]),
   roots: { amd: new Map([[fingerprint(arkDer), 'Turin']]) },
 });
 
-const named = (all: readonly Uint8Array[]): NamedBytes[] =>
-  all.map((bytes, i) => ({ name: `collateral ${i}`, bytes }));
+function named(all: readonly Uint8Array[]): NamedBytes[] {
+  return all.map((bytes, i) => ({ name: `collateral ${i}`, bytes }));
+}
 
 /** Collateral as files: Intel's in the one JSON that PCCS clients keep, lists and manifests as they are. */
 function filesOf({ tcbInfos, qeIdentities, crls, crlChains }: IntelCollateral): NamedBytes[] {
@@ -205,7 +218,7 @@ function filesOf({ tcbInfos, qeIdentities, crls, crlChains }: IntelCollateral): 
     qe_identity: qe.text,
     qe_identity_signature: qe.signature,
   };
-  return named([utf8(JSON.stringify(combined)), ...vendors.crls, ...vendors.manifests]);
+  return named([utf8(JSON.stringify(combined)), ...vendors.rimOcsp, ...vendors.manifests]);
 }
 
 /** The question that accepts it. */

@@ -26,6 +26,7 @@ import { measure } from '../../runtime/attest/measurement.ts';
 import { simulatedProvider } from '../../runtime/attest/simulated-provider.ts';
 import { assert, suite } from '../harness.ts';
 import {
+  answerAbout,
   COMMITMENT,
   type Composite,
   composite,
@@ -349,6 +350,31 @@ test('a policy that demands X-Wing gets that key to seal to, and needs one', asy
   const classic = await composite({ cards: [card], binding: { xWingKey: undefined } });
   assertRejected(await judge(classic, { policy }), 'policy.sealing');
   assert.is((await judge(classic)).verdict, 'accept');
+});
+
+// Issue 11, 3: a host may bring the vendor's answers along; it cannot make them, nor hide behind old ones.
+test('answers about the GPUs may come along with the document, and are judged like any', async () => {
+  const whole = await composite({ stapled: (answers) => answers });
+  assert.is((await judge(whole)).verdict, 'accept');
+  assert.ok((whole.document.stapled?.length ?? 0) > 2);
+  assertRejected(await judge(await composite({ stapled: () => [] })), 'gpu.chain-revocation');
+  const stale = await answerAbout(4, { nextUpdate: later(-60) });
+  const others = (answers: readonly Uint8Array[]) => answers.slice(0, 2);
+  assertRejected(
+    await judge(await composite({ stapled: (answers) => [...others(answers), stale] })),
+    'gpu.chain-revocation',
+  );
+  const forged = await answerAbout(4, { responderExtensions: [], by: undefined, certificates: undefined });
+  assertRejected(
+    await judge(await composite({ stapled: (answers) => [...others(answers), forged] })),
+    'gpu.chain-revocation',
+  );
+  // What the verifier knows counts, however good what came along.
+  const revoked = await answerAbout(4, { status: 'revoked', reason: 1 });
+  const collateral = sortFiles([...whole.files, { name: 'answer', bytes: revoked }]);
+  assertRejected(await judge(whole, { collateral }), 'gpu.chain-revocation');
+  const garbage = { ...whole.document, stapled: ['AAAA'] };
+  assertRejected(await judge(whole, { document: garbage }), 'evidence.document', '*');
 });
 
 test('the receipt carries all of it, and verifies with nothing but policy and collateral', async () => {

@@ -40,6 +40,7 @@ import {
   ProofProgress,
   ProofRequest,
   PublishedProof,
+  REFUSAL,
 } from '../../protocols/proof.ts';
 import { signRelease } from '../../protocols/release.ts';
 import { subjects } from '../../protocols/subjects.ts';
@@ -230,7 +231,7 @@ export async function examples(): Promise<Record<string, string>> {
   const shardSubject = subjects.shard(WORKER, job, 'A-0');
   const resultSubject = subjects.shardResult(WORKER, job, 'A-0');
   const shardId = fixedId('msm.shard');
-  const evidenceSubject = subjects.evidence(MODEL);
+  const evidenceSubject = subjects.evidence(MODEL, CLIENT);
   const releaseSubject = subjects.release(MODEL);
   const brokerSubject = subjects.releaseFrom(MODEL, ENCLAVE);
   const pieces = piecesOf(modelKey);
@@ -240,7 +241,7 @@ export async function examples(): Promise<Record<string, string>> {
   const cancelSecret = fixed('cancel secret');
   return {
     'example error': message(ErrorReply, {
-      subject: subjects.evidence(MODEL),
+      subject: subjects.evidence(MODEL, CLIENT),
       source: runner,
       cause: fixedId('evidence.request'),
       body: {
@@ -439,7 +440,7 @@ export async function examples(): Promise<Record<string, string>> {
           total: 0,
           workers: [],
           phase: 'failed',
-          error: { code: 'statement-false', message: 'the model does not reach 6 of 6 rows' },
+          error: { code: 'proof-refused', message: REFUSAL },
         },
       }),
     ].join('\n\n'),

@@ -2,6 +2,7 @@
 import { readFileSync } from 'node:fs';
 import type { z } from 'zod';
 import { Architecture } from '../../circuits/model/architecture.ts';
+import { MAX_CONSTRAINTS } from '../../circuits/model/size.ts';
 import { EvidenceDocument } from '../../protocols/attestation/document.ts';
 import { CLOCK_SKEW_SECONDS } from '../../protocols/attestation/document-demands.ts';
 import { MAX_DOCUMENT_BYTES, MAX_EVIDENCE_BYTES } from '../../protocols/attestation/limits.ts';
@@ -238,6 +239,10 @@ const limitTable = (): string =>
       ['chunk of a blob: greatest length', bytes(MAX_CHUNK_BYTES)],
       ['points of a shard', `2^${Math.log2(jsonSchema(msm.Shard.schema).properties!.count!.maximum!)}`],
       ['rows of a test set', String(jsonSchema(proof.QualityStatement).properties!.rows!.maximum)],
+      [
+        'constraints of a circuit that is compiled for a request, by an estimate',
+        `2^${Math.log2(MAX_CONSTRAINTS)}`,
+      ],
       ["a signer's clock ahead of the verifier's", `${CLOCK_SKEW_SECONDS} s`],
     ],
   );
@@ -289,7 +294,7 @@ const infoTable = (): string =>
 const DOCUMENT_NOTES = {
   version: '',
   hardware: '`false` = SIMULATED, in whole or in part',
-  'cpu.format': '`simulated`, `sev-snp`, `tdx` or `sgx`: which format `evidence` has',
+  'cpu.format': '`simulated`, `sev-snp`, `tdx`, `sgx` or `nitro`: which format `evidence` has',
   'cpu.evidence': 'base64url of what the CPU signed',
   'cpu.certificates': "base64url of DER: the CPU's certificates, where the evidence does not hold them",
   gpu: '`null` where there is no GPU',
@@ -299,6 +304,8 @@ const DOCUMENT_NOTES = {
   'gpu.devices[].evidence': 'base64url of what the GPU signed',
   'gpu.devices[].certificates': "base64url of DER: the GPU's chain",
   gpuEvidence: 'GPU evidence digest that the report data binds; `null` where it binds none',
+  stapled:
+    'base64url of OCSP responses (RFC 6960, DER) about the certificates above; absent where there are none',
   collateral: 'digests of files with which the holder last verified this: a help, not a claim',
   time: "seconds since 1970 by the host's clock",
   nonce: "the verifier's",

@@ -25,6 +25,7 @@ import * as snp from '../../protocols/attestation/formats/sev-snp.ts';
 import { parseSnpReport } from '../../protocols/attestation/formats/sev-snp-report.ts';
 import { parseTpmAttest, parseTpmSignature } from '../../protocols/attestation/formats/tpm-attest.ts';
 import * as tpm from '../../protocols/attestation/formats/tpm-quote.ts';
+import { type OcspResponse, parseOcspResponse } from '../../protocols/attestation/ocsp.ts';
 import { type Parsed, parsedOnce } from '../../protocols/attestation/parsed.ts';
 import { VouchError } from '../../protocols/errors.ts';
 
@@ -33,6 +34,8 @@ type Bytes = Uint8Array;
 type FromBytes<Question, Changes> = Omit<Question, keyof Changes> & Changes;
 
 export const crlOf = (der: Bytes): Parsed<RevocationList> => parsedOnce(() => parseRevocationList(der));
+export const ocspResponseOf = (der: Bytes): Parsed<OcspResponse> => parsedOnce(() => parseOcspResponse(der));
+const ocspOf = (ders: readonly Bytes[] | undefined) => ders?.map(ocspResponseOf);
 const crlsOf = (ders: readonly Bytes[] | undefined) => ders?.map(crlOf);
 
 /** Those that can be read. */
@@ -48,7 +51,13 @@ const readable = (ders: readonly Bytes[]): Certificate[] =>
 
 export type ChainQuestion = FromBytes<
   Omit<chain.ChainQuestion, 'certificates'>,
-  { leaf: Bytes; intermediates: readonly Bytes[]; own?: readonly Bytes[]; crls?: readonly Bytes[] }
+  {
+    leaf: Bytes;
+    intermediates: readonly Bytes[];
+    own?: readonly Bytes[];
+    crls?: readonly Bytes[];
+    ocsp?: readonly Bytes[];
+  }
 >;
 /** Certificates that cannot be parsed fail the check that their caller makes of it. */
 export async function verifyChain({
@@ -56,6 +65,7 @@ export async function verifyChain({
   intermediates,
   own,
   crls,
+  ocsp,
   ...rest
 }: ChainQuestion): Promise<chain.ChainReport> {
   try {
@@ -64,11 +74,12 @@ export async function verifyChain({
       certificates: [parseCertificate(leaf), ...parseCertificates(intermediates)],
       own: own && parseCertificates(own),
       crls: crlsOf(crls),
+      ocsp: ocspOf(ocsp),
     });
   } catch (error) {
     if (!(error instanceof VouchError)) throw error;
     const check = { name: 'certificates', status: 'fail', detail: error.message } as const;
-    return { passed: false, checks: [check], path: [] };
+    return { passed: false, checks: [check], path: [], revoked: false };
   }
 }
 
@@ -121,7 +132,9 @@ export type GpuQuestion = FromBytes<
     gpus: readonly GpuEvidence[];
     switches?: readonly GpuEvidence[];
     rims: readonly Bytes[];
+    storedRims?: readonly Bytes[];
     crls?: readonly Bytes[];
+    ocsp?: readonly Bytes[];
   }
 >;
 const answerOf =
@@ -130,21 +143,32 @@ const answerOf =
     report: parsedOnce(() => parse(report)),
     certificates: parsedOnce(() => parseCertificates(certificates)),
   });
-export const verifyGpu = ({ gpus, switches, rims: manifests, crls, ...rest }: GpuQuestion) =>
+const rimOf = (bytes: Bytes): Parsed<rims.Rim> => parsedOnce(() => rims.parseRim(bytes));
+export const verifyGpu = ({
+  gpus,
+  switches,
+  rims: manifests,
+  storedRims,
+  crls,
+  ocsp,
+  ...rest
+}: GpuQuestion) =>
   nvidia.verifyGpu({
     ...rest,
     gpus: gpus.map(answerOf(parseGpuReport)),
     switches: switches?.map(answerOf(parseSwitchReport)),
-    rims: manifests.map((bytes) => parsedOnce(() => rims.parseRim(bytes))),
+    rims: manifests.map(rimOf),
+    storedRims: storedRims?.map(rimOf),
     crls: crlsOf(crls),
+    ocsp: ocspOf(ocsp),
   });
 
-export type RimTrust = FromBytes<rims.RimTrust, { crls?: readonly Bytes[] }>;
-export const verifyRim = (bytes: Bytes, { crls, ...rest }: RimTrust): Promise<rims.RimResult> =>
-  rims.verifyRim(
-    parsedOnce(() => rims.parseRim(bytes)),
-    { ...rest, crls: crlsOf(crls) },
-  );
+export type RimTrust = FromBytes<
+  rims.RimTrust,
+  { crls?: readonly Bytes[]; ocsp?: readonly Bytes[] | undefined }
+>;
+export const verifyRim = (bytes: Bytes, { crls, ocsp, ...rest }: RimTrust): Promise<rims.RimResult> =>
+  rims.verifyRim(rimOf(bytes), { ...rest, crls: crlsOf(crls), ocsp: ocspOf(ocsp) });
 
 export type IntelQuestion = FromBytes<Omit<intel.IntelQuestion, 'tee'>, { quote: Bytes }>;
 export const verifyIntelQuote = ({ quote, ...rest }: IntelQuestion): Promise<intel.IntelReport> =>

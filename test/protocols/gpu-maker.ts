@@ -1,4 +1,8 @@
-/** Makes GPU reports and manifests with keys of its own, in the formats that the product reads. */
+/**
+ * Makes GPU reports and manifests with keys of its own, in the formats that the product reads. What can be learnt of
+ * revocation is what NVIDIA publishes, and no more: lists of its two highest CAs, and answers by OCSP about every
+ * certificate but the roots and the attestation key's. A GH100's own certificate names no responder, a GB100's does.
+ */
 import { canonicalXml, elementsIn, parseXml } from '../../protocols/attestation/xml.ts';
 import { concat, hex, utf8 } from '../../protocols/encoding.ts';
 import {
@@ -13,9 +17,11 @@ import {
   maker,
   octets,
   oid,
+  revoke,
   sequence,
   signRaw,
 } from './certificate-maker.ts';
+import { crlAt, type OcspOptions, ocsp, ocspAt, responderOf } from './ocsp-maker.ts';
 
 const u16 = (value: number) => Uint8Array.of(value & 0xff, value >> 8);
 export const NONCE = new Uint8Array(32).fill(7);
@@ -35,6 +41,11 @@ export const FWID_OF_COMPOSITE = (fwid: Uint8Array): Extension => ({
   value: sequence(integer(1), sequence(), sequence(oid('2.16.840.1.101.3.4.2.2'), octets(fwid))),
 });
 
+const CRL = 'http://crl.ndis.nvidia.com/crl';
+
+/** Makes an answer about a certificate, by its serial number; signed for its issuer. */
+export type Answer = (serial: number, options?: OcspOptions) => Promise<Uint8Array>;
+
 export interface Vendor {
   readonly root: Maker;
   readonly rootDer: Uint8Array;
@@ -42,25 +53,36 @@ export interface Vendor {
   readonly productDer: Uint8Array;
   readonly provisioner: Maker;
   readonly provisionerDer: Uint8Array;
+  /** what is published about the two CAs below the root: answers by OCSP; their lists say the same */
+  readonly ocsp: readonly Uint8Array[];
+  readonly crls: readonly Uint8Array[];
+  /** about a device */
+  readonly answer: Answer;
 }
 
 export async function vendor(): Promise<Vendor> {
   const root = await maker('Device Root');
   const product = await maker('GB100 Identity');
   const provisioner = await maker('GB100 Provisioner');
+  const named = (list: string) => [...AUTHORITY, crlAt(`${CRL}/${list}.crl`), ocspAt()];
   return {
     root,
     product,
     provisioner,
     rootDer: await certify(root, root, { extensions: AUTHORITY, serial: 1 }),
-    productDer: await certify(root, product, { extensions: AUTHORITY, serial: 2 }),
-    provisionerDer: await certify(product, provisioner, { extensions: AUTHORITY, serial: 3 }),
+    productDer: await certify(root, product, { extensions: named('l1-root'), serial: 2 }),
+    provisionerDer: await certify(product, provisioner, { extensions: named('l2-gb100'), serial: 3 }),
+    ocsp: [await ocsp(root, 2), await ocsp(product, 3)],
+    crls: [await revoke(root, []), await revoke(product, [])],
+    answer: await responderOf(provisioner),
   };
 }
 
 export interface Gpu {
   readonly key: Maker;
   readonly chain: readonly Uint8Array[];
+  /** of its device certificate */
+  readonly serial: number;
 }
 
 export async function gpu(
@@ -70,9 +92,13 @@ export async function gpu(
   const { name = 'GB100 A01 GSP FMC', serial = 4, extensions = [FWID_OF_TCB_INFO(FWID)] } = options;
   const device = await maker(`GB100 A01 GSP BROM ${serial}`);
   const key = await maker(name);
-  const deviceDer = await certify(provisioner, device, { extensions: [AUTHORITY[0]!, keyUsage(5)], serial });
+  const places = name.startsWith('GB') ? [ocspAt()] : [];
+  const deviceDer = await certify(provisioner, device, {
+    extensions: [AUTHORITY[0]!, keyUsage(5), ...places],
+    serial,
+  });
   const keyDer = await certify(device, key, { extensions: [keyUsage(0), ...extensions] });
-  return { key, chain: [keyDer, deviceDer, provisionerDer, productDer, rootDer] };
+  return { key, serial, chain: [keyDer, deviceDer, provisionerDer, productDer, rootDer] };
 }
 
 /** What block `index` (from 0) measures unless told otherwise. */
@@ -132,17 +158,32 @@ export interface RimSigner {
   readonly root: string;
   readonly key: Maker;
   readonly chain: readonly Uint8Array[];
-  readonly crlIssuers: readonly Maker[];
+  /** what is published about the chain */
+  readonly ocsp: readonly Uint8Array[];
+  /** about the signer, whose number is 4 */
+  readonly answer: Answer;
 }
 
 export async function rimSigner(): Promise<RimSigner> {
   const root = await maker('RIM Root');
+  const ca = await maker('RIM CA');
   const middle = await maker('RIM L3');
   const key = await maker('RIM L4 Signer');
   const rootDer = await certify(root, root, { extensions: AUTHORITY, serial: 1 });
-  const middleDer = await certify(root, middle, { extensions: AUTHORITY, serial: 2 });
-  const keyDer = await certify(middle, key, { extensions: [keyUsage(0)], serial: 3 });
-  return { root: fingerprint(rootDer), key, chain: [keyDer, middleDer, rootDer], crlIssuers: [root, middle] };
+  const caDer = await certify(root, ca, {
+    extensions: [...AUTHORITY, crlAt(`${CRL}-corim/l1-corim`), ocspAt()],
+    serial: 2,
+  });
+  const middleDer = await certify(ca, middle, { extensions: [...AUTHORITY, ocspAt()], serial: 3 });
+  const keyDer = await certify(middle, key, { extensions: [keyUsage(0), ocspAt()], serial: 4 });
+  const answer = await responderOf(middle);
+  return {
+    root: fingerprint(rootDer),
+    key,
+    chain: [keyDer, middleDer, caDer, rootDer],
+    ocsp: [await ocsp(root, 2), await ocsp(ca, 3), await answer(4)],
+    answer,
+  };
 }
 
 const base64 = (bytes: Uint8Array): string => btoa(String.fromCharCode(...bytes));

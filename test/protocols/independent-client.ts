@@ -329,7 +329,8 @@ export async function findService(
 ): Promise<Service> {
   const { manifest, digest: manifestDigest } = await readManifest(nc, model, vendor);
   const nonce = randomBytes(32).toString('hex');
-  const question = envelope('evidence.request', `vouch.v1.evidence.${model}`, source, { nonce });
+  const place = `vouch.v1.evidence.${model}.${source.split('.')[1]}`;
+  const question = envelope('evidence.request', place, source, { nonce });
   const { document } = (await ask(nc, question, 'evidence.reply')) as unknown as { document: Document };
   const { commitment } = manifest;
   const evidenceDigest = verifyEvidence(document, policy, { nonce, commitment, at: new Date() });

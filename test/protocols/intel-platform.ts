@@ -3,7 +3,11 @@
  * exists for the cases that no real evidence at hand shows: revoked platforms, other TCB levels, forged roles.
  */
 
-import { type IntelCollateral, NO_COLLATERAL } from '../../protocols/attestation/formats/intel-collateral.ts';
+import {
+  type IntelCollateral,
+  NO_COLLATERAL,
+  type SignedText,
+} from '../../protocols/attestation/formats/intel-collateral.ts';
 import { BUILT_IN, type EvidencePolicy } from '../../protocols/attestation/policy.ts';
 import { concat, fromHex, hex, sha256, sha256Hex, utf8 } from '../../protocols/encoding.ts';
 import { crlOf, verifyIntelQuote } from './from-bytes.ts';
@@ -246,6 +250,12 @@ export interface Case {
   readonly signers: Record<'root' | 'pckCa' | 'pck' | 'signer', Signer>;
 }
 
+/** A statement as Intel signs them. */
+export async function signedBy(signer: Signer, content: object, chain: string): Promise<SignedText> {
+  const text = JSON.stringify(content);
+  return { text, signature: hex(await sign(signer.keys, utf8(text))), chain };
+}
+
 /** Everything fits and is current unless the options say otherwise. */
 export async function intelCase(options: Options = {}): Promise<Case> {
   const root = await certify('Intel SGX Root CA', undefined, ca(1));
@@ -265,10 +275,7 @@ export async function intelCase(options: Options = {}): Promise<Case> {
   const revoked = (names: ('pck' | 'pckCa' | 'signer')[]) =>
     (options.revoked ?? []).filter((name) => names.includes(name)).map((name) => signers[name]);
   const chain = options.signerBy === 'pckCa' ? pem(signer, pckCa, root) : pem(signer, root);
-  const signed = async (content: object) => {
-    const text = JSON.stringify(content);
-    return { text, signature: hex(await sign(signer.keys, utf8(text))), chain };
-  };
+  const signed = (content: object) => signedBy(signer, content, chain);
   const sgx = options.sgx ?? false;
   return {
     quote: await makeQuote(signers, options),
@@ -287,7 +294,11 @@ export async function intelCase(options: Options = {}): Promise<Case> {
   };
 }
 
-async function makeQuote({ root, pckCa, pck }: Case['signers'], options: Options): Promise<Uint8Array> {
+/** Another quote by the same platform. */
+export async function makeQuote(
+  { root, pckCa, pck }: Case['signers'],
+  options: Options,
+): Promise<Uint8Array> {
   const { sgx = false, td15ex = false, td15 = td15ex } = options;
   const version = options.version ?? (td15 ? 5 : sgx ? 3 : 4);
   const body = sgx ? enclaveReport() : tdReport(td15ex ? 885 : td15 ? 648 : 584);

@@ -87,7 +87,7 @@ test('it asks, opens, verifies, and is refused what it should be', async (t) => 
   assert.is(await codeOf(client.infer(nc, source, stranger, policy, rows[0]!)), 'evidence-rejected');
 
   // Unknown fields are ignored; the order of fields and white space do not matter.
-  const subject = `vouch.v1.evidence.${MODEL}`;
+  const subject = `vouch.v1.evidence.${MODEL}.${source.split('.')[1]}`;
   const question = client.envelope('evidence.request', subject, source, {
     nonce: randomBytes(16).toString('hex'),
     colour: 'blue',

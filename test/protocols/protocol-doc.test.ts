@@ -415,6 +415,8 @@ test('the proof verifies, is signed, and a change of it is refused', async () =>
   const { statement, publicSignals } = record;
   const recordDigest = digest(canonicalJson(record));
   assert.is(recordDigest, valuesOf('example proof')('record digest'));
+  const { nonce } = record;
+  assert.is(digest(`vouch/v1/proof-job\0${canonicalJson({ nonce, statement })}`), record.job);
   const { prover } = await policies();
   const question = { document: maker, policy: prover, now: new Date(record.time) };
   const evidence = await verifyEvidence({

@@ -2,11 +2,12 @@
  * Attestation keys that sign for a TPM: those at hand, and whether a policy trusts the one that signed, pinned by itself
  * or certified up to a root that the policy pins.
  */
-import { equal, sha256Hex } from '../../encoding.ts';
+import { equal, hex, sha256Hex } from '../../encoding.ts';
 import type { Certificate, RevocationList } from '../certificate.ts';
 import { chainCheckIds, recordChain, verifyChain } from '../chain.ts';
-import type { Checklist } from '../checklist.ts';
+import { type Checklist, createChecklist } from '../checklist.ts';
 import type { TpmPolicy } from '../demands.ts';
+import type { OcspResponse } from '../ocsp.ts';
 import type { Parsed } from '../parsed.ts';
 import type { PublicKey } from '../signature.ts';
 
@@ -28,7 +29,9 @@ export function attestationKeys(
   certificates: readonly Certificate[],
   keys: readonly PublicKey[],
 ): AttestationKey[] {
-  const pool = certificates.slice(0, MAX_CERTIFICATES);
+  const pool = certificates
+    .toSorted((a, b) => (a.fingerprint < b.fingerprint ? -1 : 1))
+    .slice(0, MAX_CERTIFICATES);
   const certified = pool
     .filter(({ authority }) => !authority)
     .slice(0, MAX_KEYS)
@@ -38,7 +41,8 @@ export function attestationKeys(
       certificate: leaf,
       others: issuersOf(leaf, pool),
     }));
-  const bare = keys.slice(0, MAX_KEYS).map((key) => {
+  const named = keys.toSorted((a, b) => (hex(a.spki) < hex(b.spki) ? -1 : 1));
+  const bare = named.slice(0, MAX_KEYS).map((key) => {
     return { key, name: `key ${sha256Hex(key.spki).slice(0, 16)}`, others: [] };
   });
   return [...certified, ...bare];
@@ -56,13 +60,34 @@ function issuersOf(leaf: Certificate, pool: readonly Certificate[]): Certificate
   return [...found].slice(0, MAX_ISSUERS);
 }
 
+/** Whose keys a policy trusts, and by what is known of revocation. */
+export type KeyTrust = Pick<TpmPolicy, 'roots' | 'keys' | 'revocation'> & {
+  readonly crls?: readonly Parsed<RevocationList>[] | undefined;
+  readonly ocsp?: readonly Parsed<OcspResponse>[] | undefined;
+  readonly now: Date;
+};
+
+/**
+ * Of several certificates of the key that signed, one that the policy trusts; where it trusts none, any, to be refused
+ * by its own checks. The order in which they came decides nothing.
+ */
+export async function pickSigner(
+  signers: readonly AttestationKey[],
+  trust: KeyTrust,
+): Promise<AttestationKey | undefined> {
+  if (signers.length < 2) return signers[0];
+  for (const signer of signers) {
+    const list = createChecklist(['any.key']);
+    await checkSigner(signer, trust, 'any', list);
+    if (list.result('').verdict === 'accept') return signer;
+  }
+  return signers[0];
+}
+
 /** Records `<prefix>.key`: pinned by itself, or certified up to a root that the policy pins. */
 export async function checkSigner(
   signer: AttestationKey,
-  trust: Pick<TpmPolicy, 'roots' | 'keys' | 'revocation'> & {
-    readonly crls?: readonly Parsed<RevocationList>[] | undefined;
-    readonly now: Date;
-  },
+  trust: KeyTrust,
   prefix: string,
   { record, require }: Pick<Checklist, 'record' | 'require'>,
 ): Promise<void> {
@@ -87,6 +112,7 @@ export async function checkSigner(
     certificates: [certificate, ...signer.others],
     rootFingerprints: trust.roots,
     crls: trust.crls,
+    ocsp: trust.ocsp,
     revocation: trust.revocation,
     now: trust.now,
   });

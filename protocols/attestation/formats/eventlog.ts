@@ -5,13 +5,18 @@
  * replay to the registers of a verified quote, and what makes its texts evidence is that they hash to its
  * digests. Events whose digest covers something that lies outside the log stay opaque: their descriptions prove
  * nothing.
+ *
+ * Two more forms: what dstack makes of such a log, a JSON array (eventlog-json.ts), and events of Confidential
+ * Containers' attestation agent (AAEL), which stand in the log as tagged events after those of the firmware.
  */
 import { sha384 } from '@noble/hashes/sha2.js';
 import { concat, equal, hex } from '../../encoding.ts';
 import { VouchError } from '../../errors.ts';
+import { printable } from '../../printable.ts';
 import type { Recorder } from '../checklist.ts';
 import { MAX_EVENT_LOG_BYTES } from '../limits.ts';
 import { createReader, type Reader } from '../reader.ts';
+import { type LoggedEvent, parseJsonLog } from './eventlog-json.ts';
 import { isZero, type TdReport } from './intel-quote.ts';
 
 const MAX_EVENTS = 16_384;
@@ -26,6 +31,7 @@ const EVENT = {
   noAction: 0x3,
   action: 0x5,
   crtmVersion: 0x8,
+  tag: 0x6,
   ipl: 0xd,
   variableDriverConfig: 0x80000001,
   variableBoot: 0x80000002,
@@ -50,14 +56,6 @@ const OF_PAYLOAD: readonly number[] = [
 /** What GRUB puts in front of the text that it measures. */
 const GRUB_PREFIXES = ['grub_cmd: ', 'kernel_cmdline: ', 'module_cmdline: '];
 
-export interface LoggedEvent {
-  /** 0 to 3 = RTMR; undefined = MRTD, which a replay cannot reach */
-  readonly rtmr: number | undefined;
-  readonly type: number;
-  readonly digest: Uint8Array;
-  readonly payload: Uint8Array;
-}
-
 /** Throws `bad-file` or `too-large` for a log that is not well-formed. */
 export function parseEventLog(bytes: Uint8Array): LoggedEvent[] {
   if (bytes.length > MAX_EVENT_LOG_BYTES) {
@@ -66,6 +64,7 @@ export function parseEventLog(bytes: Uint8Array): LoggedEvent[] {
       `event log: expected at most ${MAX_EVENT_LOG_BYTES} bytes, got ${bytes.length}`,
     );
   }
+  if (!looksLikeEventLog(bytes)) return parseJsonLog(bytes);
   const log = createReader(bytes, 'event log');
   const sizes = readHeader(log);
   const events: LoggedEvent[] = [];
@@ -141,13 +140,23 @@ export function replay(events: readonly LoggedEvent[]): Uint8Array[] {
  * `payload`: the digest is that of the payload. `differs`: it should be, and is not. `opaque`: it covers what is
  * not in the log.
  */
-export function judgeEvent({ type, digest, payload }: LoggedEvent): 'payload' | 'differs' | 'opaque' {
+export function judgeEvent({
+  type,
+  digest,
+  payload,
+  expected,
+}: LoggedEvent): 'payload' | 'differs' | 'opaque' {
+  if (expected !== undefined) return expected.some((one) => equal(one, digest)) ? 'payload' : 'differs';
+  if (payload === undefined) return 'opaque';
   const hashes = (part: Uint8Array | undefined) => part !== undefined && equal(sha384(part), digest);
   if (OF_PAYLOAD.includes(type)) return hashes(payload) ? 'payload' : 'differs';
   // The variable's value alone; some firmware hashes the whole structure.
   if (type === EVENT.variableBoot) {
     return hashes(variableValue(payload)) || hashes(payload) ? 'payload' : 'differs';
   }
+  const tagged = type === EVENT.tag ? taggedData(payload) : undefined;
+  if (tagged !== undefined && (hashes(payload) || hashes(tagged.data))) return 'payload';
+  if (type === EVENT.tag) return tagged?.id === AAEL ? 'differs' : 'opaque';
   if (type !== EVENT.ipl) return 'opaque';
   // Boot loaders measure either the text they log, or a file that they name.
   const text = grubText(payload);
@@ -165,6 +174,17 @@ function variableValue(payload: Uint8Array): Uint8Array | undefined {
   if (BigInt(variable.left()) !== name + size) return undefined;
   variable.take(Number(name));
   return variable.take(Number(size));
+}
+
+/** "AAEL" (github.com/confidential-containers/guest-components, attestation agent's event log). */
+const AAEL = 0x4141454c;
+
+/** TCG_PCClientTaggedEvent: u32 id, u32 bytes of data, data. */
+function taggedData(payload: Uint8Array): { id: number; data: Uint8Array } | undefined {
+  if (payload.length < 8) return undefined;
+  const event = createReader(payload, 'tagged event');
+  const id = event.uint(4);
+  return event.uint(4) === event.left() ? { id, data: event.take(event.left()) } : undefined;
 }
 
 function grubText(payload: Uint8Array): Uint8Array | undefined {
@@ -186,7 +206,12 @@ export function checkEventLog(bytes: Uint8Array, { rtmrs }: TdReport, record: Re
     record('tdx.event-log', false, 'evidence-rejected', error.message);
     return;
   }
-  record('tdx.event-log', true, 'evidence-rejected', `${events.length} events`);
+  record(
+    'tdx.event-log',
+    true,
+    'evidence-rejected',
+    [`${events.length} events`, ...named(events)].join(', '),
+  );
   const judged = events.filter(({ type }) => type !== EVENT.noAction).map(judgeEvent);
   const count = (kind: string) => judged.filter((one) => one === kind).length;
   record(
@@ -198,15 +223,36 @@ export function checkEventLog(bytes: Uint8Array, { rtmrs }: TdReport, record: Re
       : `event ${judged.indexOf('differs') + 1}: the digest is not that of its payload`,
   );
   const replayed = replay(events);
-  const wrong = replayed.flatMap((register, i) => (equal(register, rtmrs[i]!) ? [] : [i]));
+  const silent = looksLikeEventLog(bytes) ? [] : leftOut(events);
+  const wrong = replayed.flatMap((register, i) =>
+    silent.includes(i) || equal(register, rtmrs[i]!) ? [] : [i],
+  );
+  const covered = replayed.flatMap((_, i) => (silent.includes(i) ? [] : [`RTMR${i}`]));
   record(
     'tdx.rtmr-replay',
     wrong.length === 0,
     'evidence-rejected',
     wrong.length === 0
-      ? 'RTMR0 to RTMR3 are as the log says'
-      : wrong.map((i) => `RTMR${i} is ${short(rtmrs[i]!)}, the log says ${short(replayed[i]!)}`).join('; '),
+      ? silent.length === 0
+        ? 'RTMR0 to RTMR3 are as the log says'
+        : `${covered.join(', ')} as the log says, which leaves the others out`
+      : wrong.map((i) => `RTMR${i} is ${hex(rtmrs[i]!)}, the log says ${hex(replayed[i]!)}`).join('; '),
   );
 }
 
-const short = (bytes: Uint8Array): string => hex(bytes).slice(0, 16);
+/**
+ * Registers of the boot that dstack leaves out of its log, whole or but for digests of ACPI tables. Never RTMR3: the
+ * log is there to say what it holds.
+ */
+const leftOut = (events: readonly LoggedEvent[]): number[] =>
+  [0, 1, 2].filter((i) => events.every(({ rtmr, name }) => rtmr !== i || name?.startsWith('acpi-') === true));
+
+/** What runtime events say, in the order in which they came; as good as the replay. */
+const named = (events: readonly LoggedEvent[]): string[] =>
+  events
+    .flatMap(({ name, payload }) =>
+      name === undefined || payload === undefined || payload.length > 48
+        ? []
+        : [`${printable(name).slice(0, 64)} ${hex(payload)}`.trim()],
+    )
+    .slice(0, 16);

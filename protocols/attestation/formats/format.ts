@@ -34,6 +34,8 @@ export interface Format {
   readonly notInFiles?: string;
   /** what evidence of this format is compared with when it is at hand; its measurement and report data always are */
   readonly comparedWith: readonly Comparison[];
+  /** where its age stands, when no nonce is compared; absent: it is worth nothing without one */
+  readonly age?: 'signed time';
   /** the section of a policy that is about it */
   readonly section?: Section;
   /** Whether bytes have its outer form. Never throws, and only one format says so of the same bytes. */
@@ -60,6 +62,7 @@ export interface VendorRoots {
   /** -> the product whose root it is */
   readonly amd?: ReadonlyMap<string, AmdProduct> | undefined;
   readonly gpu?: { readonly device: readonly string[]; readonly rim: readonly string[] } | undefined;
+  readonly nitro?: readonly string[] | undefined;
 }
 
 /** What a guest says of its GPUs; as good as the guest's own evidence. */

@@ -11,13 +11,14 @@ import { concat, equal, fromHex, hex, sha256Hex } from '../../encoding.ts';
 import { VouchError } from '../../errors.ts';
 import { type Certificate, fromBase64, type RevocationList } from '../certificate.ts';
 import { attempting, type Check, createChecklist, type Verdict } from '../checklist.ts';
-import { certificatesOf, crlsOf, pcrsOf } from '../collateral.ts';
+import { certificatesOf, crlsOf, ocspOf, pcrsOf } from '../collateral.ts';
 import { type Demands, measurementAccepted } from '../demands.ts';
 import { readDer, textOf } from '../der.ts';
+import type { OcspResponse } from '../ocsp.ts';
 import type { Parsed } from '../parsed.ts';
 import type { PublicKey } from '../signature.ts';
 import { sm2Digest, sm3, verifySm2 } from '../sm2.ts';
-import { attestationKeys, checkSigner } from './attestation-key.ts';
+import { attestationKeys, checkSigner, pickSigner } from './attestation-key.ts';
 import { type Part, type Piece, type Question, withPlatform } from './format.ts';
 import { type HyperEnclaveQuote, VERSION } from './hyperenclave-quote.ts';
 import type { SgxReport } from './intel-quote.ts';
@@ -45,6 +46,7 @@ export interface HyperEnclaveQuestion {
   readonly pcrs: PcrValues;
   readonly policy: HyperEnclaveDemands;
   readonly crls?: readonly Parsed<RevocationList>[] | undefined;
+  readonly ocsp?: readonly Parsed<OcspResponse>[] | undefined;
   readonly now: Date;
 }
 
@@ -81,7 +83,7 @@ const REQUIRED = [
 
 /** Never throws for what the evidence holds: that is a failed check. */
 export async function verifyHyperEnclave(question: HyperEnclaveQuestion): Promise<HyperEnclaveResult> {
-  const { policy, crls, now } = question;
+  const { policy, crls, ocsp, now } = question;
   const list = createChecklist(REQUIRED);
   const record = (
     name: string,
@@ -106,14 +108,16 @@ export async function verifyHyperEnclave(question: HyperEnclaveQuestion): Promis
   );
   const certificates = [...ownCertificate(quote), ...question.certificates];
   const digest = sm2Digest(hypervisorKey, attest.bytes, undefined);
-  const signer = attestationKeys(certificates, question.keys).find(
+  const trust = { ...policy.hyperenclave, crls, ocsp, now };
+  const signers = attestationKeys(certificates, question.keys).filter(
     ({ key }) =>
       key.type === 'EC' && key.curve === 'SM2' && verifySm2(key.point, digest, quote.attestSignature),
   );
+  const signer = await pickSigner(signers, trust);
   const by = signer === undefined ? 'by none of the keys at hand' : `by ${signer.name}`;
   record('platform-signature', signer !== undefined, by, 'signature-rejected');
   if (signer !== undefined) {
-    await checkSigner(signer, { ...policy.hyperenclave, crls, now }, 'hyperenclave', list);
+    await checkSigner(signer, trust, 'hyperenclave', list);
   }
 
   // TPM2B_DATA with the hash's algorithm in front, as a TPMT_HA.
@@ -240,6 +244,7 @@ export async function judgeHyperEnclave(
       pcrs: pcrsOf(given),
       policy,
       crls: crlsOf('other', question),
+      ocsp: ocspOf(question),
       now,
     });
     parts.push(withPlatform(result, 'hyperenclave', 'hyperenclave', policy));

@@ -17,8 +17,8 @@ import type { IntelQuote } from './intel-quote.ts';
 const PCK_NAME = 'Intel SGX PCK Certificate';
 const PCK_ISSUERS = ['Intel SGX PCK Processor CA', 'Intel SGX PCK Platform CA'];
 const CRL_ISSUERS = ['Intel SGX Root CA', ...PCK_ISSUERS];
-/** Current CRLs of one issuer that are looked at. */
-const MAX_LISTS = 4;
+/** Current CRLs of one issuer that are looked at, the latest. */
+const MAX_LISTS = 8;
 
 /** What every step of a verification needs. */
 export interface IntelContext {
@@ -35,8 +35,11 @@ export interface IntelContext {
   readonly pool: Parsed<readonly Certificate[]>;
 }
 
-/** The keys from the quote's signature up to Intel's root. */
-export async function checkKeys(quote: IntelQuote, context: IntelContext): Promise<PckPlatform | undefined> {
+/** The keys from the quote's signature up to Intel's root: which platform they say it is, and whether it is revoked. */
+export async function checkKeys(
+  quote: IntelQuote,
+  context: IntelContext,
+): Promise<{ readonly pck?: PckPlatform; readonly revoked: boolean }> {
   const { tee, record } = context;
   const { attestationKey, qeReport, qeAuthData } = quote;
   const signed = await verifyEcdsa(p256Key(attestationKey), 'SHA-256', quote.signature, quote.signed);
@@ -61,12 +64,12 @@ export async function checkKeys(quote: IntelQuote, context: IntelContext): Promi
     certificates = quote.pckChain();
   } catch (error) {
     record(`${tee}.pck-chain`, false, 'evidence-rejected', asEvidence(error));
-    return undefined;
+    return { revoked: false };
   }
   const [leaf, ...others] = certificates;
   if (leaf === undefined) {
     record(`${tee}.pck-chain`, false, 'evidence-rejected', 'the quote holds no certificate');
-    return undefined;
+    return { revoked: false };
   }
   const chain = await chainOf([leaf, ...others], context);
   recordChain(chain, `${tee}.pck-chain`, record);
@@ -86,7 +89,7 @@ export async function checkKeys(quote: IntelQuote, context: IntelContext): Promi
       'evidence-rejected',
       `expected ${PCK_NAME} by a PCK CA by the root, got ${leaf.subjectName} by ${issuer || 'nobody known'}`,
     );
-    return undefined;
+    return { revoked: chain.revoked };
   }
   try {
     const platform = pckPlatform(leaf);
@@ -96,10 +99,10 @@ export async function checkKeys(quote: IntelQuote, context: IntelContext): Promi
       'evidence-rejected',
       `by ${issuer}, FMSPC ${hex(platform.fmspc)}, PCE ${platform.pceSvn}`,
     );
-    return platform;
+    return { pck: platform, revoked: chain.revoked };
   } catch (error) {
     record(`${tee}.pck-certificate`, false, 'evidence-rejected', asEvidence(error));
-    return undefined;
+    return { revoked: chain.revoked };
   }
 }
 
@@ -175,8 +178,11 @@ export function pickRevocationLists(
     }
   }
   const picked = [...byIssuer.values()].flatMap((lists) => {
-    const current = lists.filter(({ thisUpdate, nextUpdate }) => thisUpdate <= now && now <= nextUpdate);
-    const latest = lists.toSorted((a, b) => b.thisUpdate.getTime() - a.thisUpdate.getTime());
+    const latest = lists.toSorted(
+      (a, b) =>
+        b.thisUpdate.getTime() - a.thisUpdate.getTime() || (hex(a.signature) < hex(b.signature) ? -1 : 1),
+    );
+    const current = latest.filter(({ thisUpdate, nextUpdate }) => thisUpdate <= now && now <= nextUpdate);
     return current.length > 0 ? current.slice(0, MAX_LISTS) : latest.slice(0, 1);
   });
   return [...picked.map((list) => () => list), ...unreadable.slice(0, 1)];

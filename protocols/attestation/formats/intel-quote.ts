@@ -94,6 +94,14 @@ export interface TdExtension {
   /** of the service TDs bound when the TD was made, and now; zero when there are none */
   readonly initServiceTd: Uint8Array;
   readonly currentServiceTd: Uint8Array;
+  /** SERVTD_ATTR of both, 8 bytes: which of a service TD's fields may differ */
+  readonly initServiceTdAttributes: Uint8Array;
+  readonly currentServiceTdAttributes: Uint8Array;
+  /** the TCB of the platform that the TD was made on: CPU SVN and TEE_TCB_SVN, 16 bytes each */
+  readonly initCpuSvn: Uint8Array;
+  readonly initTeeTcbSvn: Uint8Array;
+  /** that platform's FMSPC, 12 bytes as the module writes it: not the 6 bytes of a PCK certificate */
+  readonly initFmspc: Uint8Array;
 }
 
 export type QuoteBody =
@@ -151,7 +159,8 @@ export function parseIntelQuote(bytes: Uint8Array): IntelQuote {
   const quote = createReader(bytes, 'quote');
   const version = quote.uint(2);
   if (version !== 3 && version !== 4 && version !== 5) {
-    throw malformed(`version: expected 3, 4 or 5, got ${version}`);
+    const newer = version > 5 ? ', which is newer than those read here' : '';
+    throw malformed(`version: expected 3, 4 or 5, got ${version}${newer}`);
   }
   const keyType = quote.uint(2);
   if (keyType !== ECDSA_P256) {
@@ -207,6 +216,11 @@ function typedBodySize(quote: Reader, tee: number): number {
   const type = quote.uint(2);
   const declared = quote.uint(4);
   const [bodyTee, size] = BODIES.get(type) ?? [];
+  if (type > BODIES.size) {
+    throw malformed(
+      `body type: expected 1 to ${BODIES.size}, got ${type}, which is newer than those read here`,
+    );
+  }
   if (bodyTee !== tee || size === undefined) {
     throw malformed(`body type: expected one that fits TEE type ${tee}, got ${type}`);
   }
@@ -298,9 +312,22 @@ function parseExtension({ take, uint }: Reader): TdExtension {
   const tdId = take(32);
   const devInfo = take(48);
   const initServiceTd = take(48);
-  // Attributes of those service TDs, and the TCB and FMSPC of the platform that the TD was made on.
-  take(8 + 16 + 16 + 12);
+  const initServiceTdAttributes = take(8);
+  const initCpuSvn = take(16);
+  const initTeeTcbSvn = take(16);
+  const initFmspc = take(12);
   const currentServiceTd = take(48);
-  take(8);
-  return { vmid, tdId, devInfo, initServiceTd, currentServiceTd };
+  const currentServiceTdAttributes = take(8);
+  return {
+    vmid,
+    tdId,
+    devInfo,
+    initServiceTd,
+    currentServiceTd,
+    initServiceTdAttributes,
+    currentServiceTdAttributes,
+    initCpuSvn,
+    initTeeTcbSvn,
+    initFmspc,
+  };
 }

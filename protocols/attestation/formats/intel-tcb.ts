@@ -55,6 +55,10 @@ export function platformLevel(info: TcbInfo, pck: PckPlatform, td?: TdReport): T
 
 const moduleVersion = ({ teeTcbSvn }: TdReport): number => teeTcbSvn[1]!;
 
+const moduleName = (version: number): string => `TDX_${version.toString(16).padStart(2, '0')}`;
+const identityOf = ({ tdxModuleIdentities }: TcbInfo, version: number) =>
+  tdxModuleIdentities.find(({ id }) => id.toLowerCase() === moduleName(version).toLowerCase());
+
 export interface ModuleMatch {
   /** what the module was compared with */
   readonly name: string;
@@ -66,8 +70,8 @@ export interface ModuleMatch {
 /** The TDX module's identity; undefined when the TCB info has none for it. */
 export function matchModule(info: TcbInfo, td: TdReport): ModuleMatch | undefined {
   const version = moduleVersion(td);
-  const name = `TDX_${version.toString(16).padStart(2, '0')}`;
-  const identity = info.tdxModuleIdentities.find(({ id }) => id.toLowerCase() === name.toLowerCase());
+  const name = moduleName(version);
+  const identity = identityOf(info, version);
   const expected = version === 0 ? info.tdxModule : identity;
   if (expected === undefined) return undefined;
   return {
@@ -98,6 +102,37 @@ export const qeLevel = (identity: QeIdentity, { isvSvn }: SgxReport): TcbLevel |
 
 /** Intel's expected value is what remains after the mask. */
 const masked = (bytes: Uint8Array, mask: Uint8Array): Uint8Array => bytes.map((byte, i) => byte & mask[i]!);
+
+/** What Intel's library says of a TD that runs on a module updated since: only a relaunch makes it up to date. */
+export type RelaunchStatus = 'TDRelaunchAdvised' | 'TDRelaunchAdvisedConfigurationNeeded';
+
+/**
+ * Whether a TD is out of date only because it was launched under an older module than the one that runs now, by its
+ * TEE_TCB_SVN2 (Intel SGX and TDX DCAP Quote Verification Library, TDRelaunchCheck). Bodies of TD 1.0 do not tell.
+ */
+export function relaunchStatus(
+  info: TcbInfo,
+  pck: PckPlatform,
+  td: TdReport,
+  {
+    level,
+    module,
+    qe,
+  }: { level?: TcbLevel | undefined; module?: TcbLevel | undefined; qe?: TcbLevel | undefined },
+): RelaunchStatus | undefined {
+  const now = td.teeTcbSvn2;
+  const sgx = platformLevel(info, pck)?.status;
+  const latest = info.tcbLevels[0]?.tdx;
+  if (now === undefined || sgx === undefined || level === undefined || latest === undefined) return undefined;
+  if (qe === undefined || qe.status === 'OutOfDate' || qe.status === 'Revoked') return undefined;
+  if (sgx.startsWith('OutOfDate') || sgx === 'Revoked' || module?.status !== 'OutOfDate') return undefined;
+  const tdx = converge(level.status, [module.status]);
+  if (!tdx.startsWith('OutOfDate')) return undefined;
+  const best = now[1] === 0 ? latest[0] : identityOf(info, now[1]!)?.tcbLevels[0]?.tcb.isvsvn;
+  if (best === undefined || now[0]! < best || now[2]! < latest[2]!) return undefined;
+  const configure = [sgx, tdx].some((status) => status.includes('Configuration'));
+  return configure ? 'TDRelaunchAdvisedConfigurationNeeded' : 'TDRelaunchAdvised';
+}
 
 const RANK: readonly TcbStatus[] = TcbStatus.options;
 

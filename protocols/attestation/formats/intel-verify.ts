@@ -12,12 +12,19 @@ import { hex } from '../../encoding.ts';
 import { chainCheckIds } from '../chain.ts';
 import { type Check, createChecklist, type Verdict } from '../checklist.ts';
 import type { Demands } from '../demands.ts';
+import {
+  ENCLAVE_DEMANDS,
+  type EnclaveQuoteClaims,
+  intelDemands,
+  judgeIntelClaims,
+  TD_DEMANDS,
+  type TdQuoteClaims,
+} from '../judgement/intel.ts';
 import { type Parsed, parsedOnce } from '../parsed.ts';
 import { rememberSignatures, type SignatureVerifier } from '../signature.ts';
 import { checkEventLog, EVENT_LOG_CHECKS } from './eventlog.ts';
 import type { Part, Piece, Question } from './format.ts';
 import { type IntelCollateral, mergeCollateral, NO_COLLATERAL } from './intel-collateral.ts';
-import { checkDemands, checkPlatform } from './intel-demands.ts';
 import {
   asEvidence,
   certificatesAtHand,
@@ -28,10 +35,10 @@ import {
 } from './intel-keys.ts';
 import type { PckPlatform } from './intel-pck.ts';
 import { type IntelQuote, isZero, teeOf } from './intel-quote.ts';
-import { checkQeIdentity, checkTcbInfo } from './intel-statements.ts';
-import { converge, type TcbLevel } from './intel-tcb.ts';
-import { checkEnclave, enclaveClaims, SGX_CHECKS } from './sgx.ts';
-import { checkTd, TDX_CHECKS, tdClaims } from './tdx.ts';
+import { checkQeIdentity, checkStatus, checkTcbInfo } from './intel-statements.ts';
+import { converge, type RelaunchStatus, type TcbLevel } from './intel-tcb.ts';
+import { checkReserved as checkReservedOfEnclave, enclaveClaims } from './sgx.ts';
+import { checkReserved as checkReservedOfTd, tdClaims } from './tdx.ts';
 
 /** SHA-256 of the certificate "Intel SGX Root CA". */
 export const INTEL_ROOT = '44a0196b2b99f889b8e149e95b807a350e7424964399e885a7cbb8ccfab674d3';
@@ -54,12 +61,8 @@ export interface IntelQuestion {
   readonly verify?: SignatureVerifier;
 }
 
-export type IntelClaims = {
-  readonly platform: 'sgx' | 'tdx';
-  readonly hardware: true;
-  readonly measurement: string;
-  readonly debug: boolean;
-} & Readonly<Record<string, unknown>>;
+export type IntelClaims = (TdQuoteClaims | EnclaveQuoteClaims) &
+  Readonly<Record<string, unknown>> & { readonly hardware: true };
 
 export interface IntelReport {
   readonly verdict: Verdict;
@@ -90,7 +93,9 @@ const required = (tee: 'sgx' | 'tdx'): string[] => [
   `${tee}.qe-identity`,
   `${tee}.qe-evaluation`,
   `${tee}.qe-tcb-level`,
-  ...(tee === 'tdx' ? TDX_CHECKS : SGX_CHECKS),
+  `${tee}.tcb-status`,
+  `${tee}.reserved-bits`,
+  ...(tee === 'tdx' ? TD_DEMANDS : ENCLAVE_DEMANDS),
 ];
 
 /** Never throws for what quote and collateral hold: that is a failed check. */
@@ -119,13 +124,13 @@ export async function verifyIntelQuote(question: IntelQuestion): Promise<IntelRe
     'policy-rejected',
     `the policy accepts ${policy.platforms.join(', ')}`,
   );
-  if (quote.body.tee === 'tdx') checkTd(quote.body.report, policy, record);
-  else checkEnclave(quote.body.report, policy, record);
+  if (quote.body.tee === 'tdx') checkReservedOfTd(quote.body.report, record);
+  else checkReservedOfEnclave(quote.body.report, record);
   if (question.eventLog !== undefined && quote.body.tee === 'tdx') {
     list.require(EVENT_LOG_CHECKS);
     checkEventLog(question.eventLog, quote.body.report, record);
   }
-  checkDemands(quote, policy, list, tee);
+  list.require(intelDemands(tee, policy));
 
   const store = question.store ?? NO_COLLATERAL;
   const context: IntelContext = {
@@ -138,10 +143,11 @@ export async function verifyIntelQuote(question: IntelQuestion): Promise<IntelRe
     crls: pickRevocationLists(collateral.crls, store.crls, question.now),
     pool: parsedOnce(() => certificatesAtHand(mergeCollateral(collateral, store), quote.pckChain)),
   };
-  const pck = await checkKeys(quote, context);
-  checkPlatform(quote, pck, policy, list, tee);
-  const tcb = await checkTcbInfo(quote, pck, context);
+  if (policy.intel.minimumTcbDate !== undefined) list.require([`${tee}.tcb-date`]);
+  const { pck, revoked } = await checkKeys(quote, context);
   const qe = await checkQeIdentity(quote, context);
+  const tcb = await checkTcbInfo(quote, pck, qe.level, context);
+  checkStatus({ ...tcb, qe: qe.level }, context);
   if (collateral.crlChains.length > 0) {
     list.require([`${tee}.crl-issuer`]);
     await checkCrlIssuers(context);
@@ -151,13 +157,24 @@ export async function verifyIntelQuote(question: IntelQuestion): Promise<IntelRe
   const passed = (id: string) => result.checks.some((check) => check.id === id && check.status === 'pass');
   const signed = ['quote-signature', 'attestation-key', 'qe-report-signature', 'pck-chain'];
   if (!signed.every((name) => passed(`${tee}.${name}`))) return result;
-  // A level says something only when Intel signed it.
-  const stated = ['tcb-info-signature', 'qe-identity-signature'].every((name) => passed(`${tee}.${name}`));
+  // A level says something only when Intel signed it, by a key that it has not revoked.
+  const stated = [
+    'tcb-info-signature',
+    'qe-identity-signature',
+    'tcb-signing-chain',
+    'qe-signing-chain',
+  ].every((name) => passed(`${tee}.${name}`));
   const evaluations = [tcb.evaluationNumber, qe.evaluationNumber].flatMap((number) => number ?? []);
   const statements = stated
-    ? { levels: [tcb.platform, tcb.module, qe.level], evaluationNumber: Math.min(...evaluations) }
+    ? {
+        levels: [tcb.platform, tcb.module, qe.level],
+        relaunch: tcb.relaunch,
+        evaluationNumber: Math.min(...evaluations),
+      }
     : { levels: [] };
-  return { ...result, claims: claimsOf(quote, pck, statements) };
+  const claims = claimsOf(quote, pck, { ...statements, revoked });
+  judgeIntelClaims(claims, policy, list);
+  return { ...list.result(''), claims };
 }
 
 function claimsOf(
@@ -165,18 +182,26 @@ function claimsOf(
   pck: PckPlatform | undefined,
   {
     levels: [own, ...others],
+    relaunch,
     evaluationNumber,
-  }: { levels: readonly (TcbLevel | undefined)[]; evaluationNumber?: number },
+    revoked,
+  }: {
+    levels: readonly (TcbLevel | undefined)[];
+    relaunch?: RelaunchStatus | undefined;
+    evaluationNumber?: number;
+    revoked: boolean;
+  },
 ): IntelClaims {
   const { body } = quote;
   const parts = others.filter((level) => level !== undefined);
   const advisories = [...(own?.advisories ?? []), ...parts.flatMap((level) => level.advisories)];
   return {
-    platform: body.tee,
+    ...(body.tee === 'tdx'
+      ? { platform: body.tee, ...tdClaims(body.report) }
+      : { platform: body.tee, ...enclaveClaims(body.report) }),
     hardware: true,
     quoteVersion: quote.version,
     qeIsvSvn: quote.qeReport.isvSvn,
-    ...(body.tee === 'tdx' ? tdClaims(body.report) : enclaveClaims(body.report)),
     ...(pck === undefined
       ? {}
       : {
@@ -189,10 +214,14 @@ function claimsOf(
     ...(own === undefined
       ? {}
       : {
-          tcbStatus: converge(
-            own.status,
-            parts.map(({ status }) => status),
-          ),
+          // Whatever its level, a revoked platform is not up to date.
+          tcbStatus: revoked
+            ? 'Revoked'
+            : (relaunch ??
+              converge(
+                own.status,
+                parts.map(({ status }) => status),
+              )),
           tcbDate: own.date.toISOString().slice(0, 10),
         }),
     ...(evaluationNumber === undefined ? {} : { evaluationNumber }),

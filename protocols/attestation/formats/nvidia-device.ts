@@ -1,18 +1,19 @@
 /**
  * What NVIDIA's GPUs and NVSwitches have in common as devices that attest: a chain of five certificates up to NVIDIA's
- * root, a signature over request and response, the nonce, the firmware id, and measurements that signed manifests list.
+ * root, a signature over request and response, the nonce and the firmware id. What signed manifests say of a device's
+ * measurements is nvidia-manifests.ts's matter.
  */
 import { equal, hex } from '../../encoding.ts';
 import { messageOf, VouchError } from '../../errors.ts';
-import type { Certificate, RevocationList } from '../certificate.ts';
+import { type Certificate, fromBase64, parseCertificate, type RevocationList } from '../certificate.ts';
 import { chainCheckIds, recordChain, verifyChain } from '../chain.ts';
 import { attempting, type Recorder } from '../checklist.ts';
 import type { GpuPolicy } from '../demands.ts';
+import type { OcspResponse } from '../ocsp.ts';
 import type { Parsed } from '../parsed.ts';
-import { NVIDIA_DEVICE_ROOTS } from '../roots/nvidia.ts';
+import { NVIDIA_DEVICE_ROOT_CERTIFICATE, NVIDIA_DEVICE_ROOTS } from '../roots/nvidia.ts';
 import { type SignatureVerifier, verifyEcdsa } from '../signature.ts';
 import { certificateFwid } from './nvidia-report.ts';
-import { checkRim, type Rim, rimCheckIds } from './rim.ts';
 import type { SpdmExchange } from './spdm.ts';
 
 /** The device's chain: attestation key, device, provisioner, product, root. */
@@ -31,6 +32,7 @@ export interface DeviceTrust {
   readonly policy: GpuPolicy;
   readonly now: Date;
   readonly crls?: readonly Parsed<RevocationList>[] | undefined;
+  readonly ocsp?: readonly Parsed<OcspResponse>[] | undefined;
   /** the 32 bytes that the verifier asked with; without it nothing is accepted */
   readonly nonce?: Uint8Array | undefined;
   /** fingerprints; NVIDIA's own unless others are to be trusted */
@@ -57,39 +59,54 @@ export interface Device {
   readonly held: boolean;
 }
 
+/** The certificates of a device. */
+export interface DeviceCertificates {
+  /** those that came with its report, in any order: every one has to be part of its chain, the root may be left out */
+  readonly certificates: Parsed<readonly Certificate[]>;
+  /** others at hand that may complete the chain */
+  readonly pool?: readonly Certificate[] | undefined;
+}
+
 /** Undefined when the certificates are not a chain of one device. */
 export async function checkDevice(
   kind: DeviceKind,
   report: SpdmExchange & { readonly fwid?: Uint8Array },
-  certificates: Parsed<readonly Certificate[]>,
+  { certificates, pool = [] }: DeviceCertificates,
   trust: DeviceTrust,
   list: DeviceList,
 ): Promise<Device | undefined> {
-  const { policy, now, crls, nonce, roots, verify } = trust;
+  const { policy, now, crls, ocsp, nonce, roots, verify } = trust;
   const { record } = list;
   const ordered = attempting(record)(
     `${kind}.certificates`,
-    () => orderChain(certificates()),
+    () => leafOf(certificates()),
     ({ leaf }) => leaf.subjectName,
   );
   if (ordered === undefined) return undefined;
   const { leaf, others } = ordered;
   const chain = await verifyChain({
     certificates: [leaf, ...others],
+    own: [...pool, parseCertificate(fromBase64(NVIDIA_DEVICE_ROOT_CERTIFICATE, 'device root'))],
     exact: true,
     rootFingerprints: roots?.device ?? NVIDIA_DEVICE_ROOTS,
     crls,
+    ocsp,
     revocation: policy.revocation,
     now,
     verify,
   });
   recordChain(chain, `${kind}.chain`, record);
+  const complete = chain.checks.every(({ name, status }) => name !== 'path' || status === 'pass');
+  if (complete && chain.path.length !== CHAIN_LENGTH) {
+    const found = `expected a chain of ${CHAIN_LENGTH} certificates, got ${chain.path.length}`;
+    record(`${kind}.certificates`, false, 'evidence-rejected', found);
+  }
   const signed = await verifyEcdsa(leaf.key, 'SHA-384', report.signature, report.signed);
   record(`${kind}.signature`, signed, 'signature-rejected', `${signed ? '' : 'not '}by ${leaf.subjectName}`);
   if (nonce !== undefined) {
     const fresh = equal(nonce, report.requestNonce);
-    const found = hex(report.requestNonce).slice(0, 16);
-    const detail = fresh ? found : `expected ${hex(nonce).slice(0, 16)}, got ${found}`;
+    const found = hex(report.requestNonce);
+    const detail = fresh ? found.slice(0, 16) : `expected ${hex(nonce)}, got ${found}`;
     record(`${kind}.nonce`, fresh, 'evidence-rejected', detail);
   }
   checkFwid(kind, report.fwid, leaf, policy, list);
@@ -98,16 +115,16 @@ export async function checkDevice(
     leaf,
     chip: chipOf(leaf.subjectName) ?? chipOf(device?.subjectName ?? '') ?? '',
     fingerprint: device?.fingerprint ?? '',
-    held: signed && chain.checks.every(({ name, status }) => name !== 'path' || status === 'pass'),
+    held: signed && complete,
   };
 }
 
-/** Five certificates of which one is no authority; throws `bad-file` or `evidence-rejected`. */
-function orderChain(certificates: readonly Certificate[]): { leaf: Certificate; others: Certificate[] } {
+/** One certificate that is no authority, and the others; throws `evidence-rejected`. */
+function leafOf(certificates: readonly Certificate[]): { leaf: Certificate; others: Certificate[] } {
   const refuse = (reason: string): never => {
     throw new VouchError('evidence-rejected', reason);
   };
-  if (certificates.length !== CHAIN_LENGTH) {
+  if (certificates.length > CHAIN_LENGTH) {
     return refuse(`expected a chain of ${CHAIN_LENGTH} certificates, got ${certificates.length}`);
   }
   const leaves = certificates.filter(({ authority }) => !authority);
@@ -141,108 +158,12 @@ function checkFwid(
   try {
     const certified = certificateFwid(leaf);
     const matches = certified !== undefined && equal(certified, reported);
-    const found =
-      certified === undefined ? 'the certificate states none' : `certified ${hex(certified).slice(0, 16)}`;
-    record(id, matches, 'evidence-rejected', `reported ${hex(reported).slice(0, 16)}, ${found}`);
+    // Whole where they differ: two that begin alike would print alike.
+    const shown = (value: Uint8Array) => hex(value).slice(0, matches ? 16 : undefined);
+    const found = certified === undefined ? 'the certificate states none' : `certified ${shown(certified)}`;
+    record(id, matches, 'evidence-rejected', `reported ${shown(reported)}, ${found}`);
   } catch (error) {
     if (!(error instanceof VouchError)) throw error;
     record(id, false, 'evidence-rejected', messageOf(error));
   }
-}
-
-/** What a device runs: the prefix of a manifest's checks, which kind of manifest it is, and for which version. */
-export interface Firmware {
-  readonly id: string;
-  readonly kind: Rim['kind'];
-  readonly version: string;
-}
-
-/** Checks the manifests of a device's firmware, and its measurements against them. */
-export async function checkManifests(
-  kind: DeviceKind,
-  { measurements, nvdec0 }: Pick<SpdmExchange, 'measurements'> & { readonly nvdec0?: boolean },
-  firmware: readonly Firmware[],
-  chip: string,
-  rims: readonly Rim[],
-  { policy, crls, now, roots, verify }: DeviceTrust,
-  list: DeviceList,
-): Promise<void> {
-  const used: Rim[] = [];
-  for (const { id, kind: wanted, version } of firmware) {
-    const candidates = rims.filter(
-      (rim) => rim.kind === wanted && (kind === 'gpu' || sameFamily(rim.product, chip)),
-    );
-    if (candidates.length === 0 && policy.rims === 'if-present') {
-      list.omit(`${id}.version`, `no manifest for ${version} at hand, none demanded`);
-      continue;
-    }
-    list.require([`${id}.version`, `${id}.product`, ...rimCheckIds(id)]);
-    const fitting = candidates.filter((rim) => rim.version.toUpperCase() === version);
-    const rim = fitting.find(({ product }) => sameFamily(product, chip)) ?? fitting[0];
-    const others = candidates.map((candidate) => candidate.version).join(', ') || 'none';
-    const detail = rim === undefined ? `expected a manifest for ${version}, got ${others}` : `for ${version}`;
-    list.record(`${id}.version`, rim !== undefined, 'evidence-rejected', detail);
-    if (rim === undefined) continue;
-    list.record(
-      `${id}.product`,
-      sameFamily(rim.product, chip),
-      'evidence-rejected',
-      `for ${rim.product} on ${chip}`,
-    );
-    const trust = { crls, revocation: policy.revocation, now, roots: roots?.rim, verify };
-    await checkRim(rim, trust, id, list.record);
-    used.push(rim);
-  }
-  const without = kind === 'gpu' && nvdec0 === false ? NVDEC0_INDEX : undefined;
-  if (used.length > 0) checkMeasurements(kind, measurements, used, without, list);
-  else if (policy.rims === 'if-present')
-    list.omit(`${kind}.measurements`, 'no manifest at hand, none demanded');
-  else list.require([`${kind}.measurements`]);
-}
-
-/** GH100 and GH100; GB202 and GB20X: manifests name a family by its first digit. */
-const sameFamily = (product: string, chip: string): boolean =>
-  chip !== '' && product.slice(0, 3).toUpperCase() === chip.slice(0, 3);
-
-/** Index of the measurement that only counts while the first video decoder is in use. */
-const NVDEC0_INDEX = 35;
-
-/** Every active index of the manifests must be measured, with one of its values; none may be active in two. */
-function checkMeasurements(
-  kind: DeviceKind,
-  measurements: SpdmExchange['measurements'],
-  rims: readonly Rim[],
-  without: number | undefined,
-  list: DeviceList,
-): void {
-  list.require([`${kind}.measurement-indices`, `${kind}.measurements`]);
-  const expected = new Map<number, readonly string[]>();
-  const twice: number[] = [];
-  for (const rim of rims) {
-    for (const [index, { active, values }] of rim.measurements) {
-      if (!active) continue;
-      if (expected.has(index)) twice.push(index);
-      expected.set(index, values);
-    }
-  }
-  list.record(
-    `${kind}.measurement-indices`,
-    twice.length === 0 && expected.size > 0,
-    'evidence-rejected',
-    twice.length === 0 ? `${expected.size} active` : `${twice.join(', ')} active in both manifests`,
-  );
-  const skipped = without !== undefined && expected.delete(without);
-  const wrong = [...expected].filter(([index, values]) => {
-    // A manifest counts from 0, SPDM from 1.
-    const measured = measurements.get(index + 1);
-    return measured === undefined || !values.includes(hex(measured.value));
-  });
-  const matching = `${expected.size - wrong.length} of ${expected.size} match`;
-  const names = wrong.slice(0, 16).map(([index]) => index);
-  list.record(
-    `${kind}.measurements`,
-    wrong.length === 0 && expected.size > 0,
-    'evidence-rejected',
-    `${matching}${wrong.length === 0 ? '' : `, not ${names.join(', ')}`}${skipped ? ', NVDEC0 is off' : ''}`,
-  );
 }

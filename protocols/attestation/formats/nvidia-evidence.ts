@@ -5,13 +5,13 @@
 import { equal, fromHex } from '../../encoding.ts';
 import { VouchError } from '../../errors.ts';
 import type { Certificate } from '../certificate.ts';
-import { certificatesOf, crlsOf, type Manifest } from '../collateral.ts';
+import { certificatesOf, crlsOf, type Manifest, ocspOf } from '../collateral.ts';
 import type { Parsed } from '../parsed.ts';
-import { verifyEcdsa } from '../signature.ts';
+import { verifyEcdsa, verifySignature } from '../signature.ts';
 import { type Part, type Piece, type Question, withPlatform } from './format.ts';
 import { type Answer, verifyGpu } from './nvidia-gpu.ts';
 import type { GpuReport, SwitchReport } from './nvidia-report.ts';
-import { verifyRim } from './rim.ts';
+import { type RimTrust, verifyRim } from './rim.ts';
 
 type Report = GpuReport | SwitchReport;
 
@@ -21,7 +21,13 @@ export async function judgeNvidia(pieces: readonly Piece<Report>[], question: Qu
   const { gpu } = policy;
   const missing = withCpu && policy.platforms.includes('nvidia-gpu') && gpu.count !== undefined;
   if (pieces.length > 0 || missing) return [await judgeDevices(pieces, question)];
-  const trust = { crls: crlsOf('other', question), revocation: gpu.revocation, now: question.now };
+  const trust: RimTrust = {
+    crls: crlsOf('other', question),
+    ocsp: ocspOf(question),
+    revocation: gpu.revocation,
+    now: question.now,
+    roots: question.roots?.gpu?.rim,
+  };
   const parts: Part[] = [];
   for (const manifest of given.manifests) parts.push(await judgeManifest(manifest, trust));
   return parts;
@@ -29,23 +35,29 @@ export async function judgeNvidia(pieces: readonly Piece<Report>[], question: Qu
 
 async function judgeDevices(pieces: readonly Piece<Report>[], question: Question): Promise<Part> {
   const { given, store, policy, now, nonce, guest, roots } = question;
-  const named = chainsOf(certificatesOf('other', given));
-  const chains = named.length > 0 ? named : chainsOf(certificatesOf('other', store));
-  const versions = new Set(pieces.flatMap(firmwareOf));
+  const named = certificatesOf('other', given);
+  const kept = certificatesOf('other', store);
+  const pool = [...named, ...kept].filter(({ authority }) => authority);
   const gpus: Answer<GpuReport>[] = [];
   const switches: Answer<SwitchReport>[] = [];
   for (const piece of pieces) {
-    const certificates = piece.certificates ?? (await signerOf(piece, chains));
+    const own = piece.certificates;
+    const certificates =
+      own === undefined
+        ? { certificates: await signerOf(piece, [named, kept], pool), pool }
+        : { certificates: own };
     if (piece.format === 'nvidia-switch') {
-      switches.push({ certificates, report: () => expect('switch', piece.parsed()) });
-    } else gpus.push({ certificates, report: () => expect('gpu', piece.parsed()) });
+      switches.push({ ...certificates, report: () => expect('switch', piece.parsed()) });
+    } else gpus.push({ ...certificates, report: () => expect('gpu', piece.parsed()) });
   }
   const result = await verifyGpu({
     gpus,
     switches,
-    rims: [...given.manifests, ...store.manifests.filter((manifest) => isFor(manifest, versions))],
+    rims: given.manifests,
+    storedRims: store.manifests,
     nonce: nonce === undefined ? undefined : fromHex(nonce),
     crls: crlsOf('other', question),
+    ocsp: ocspOf(question),
     policy: policy.gpu,
     now,
     guest,
@@ -75,50 +87,43 @@ function read<T>(parsed: Parsed<T>): T | undefined {
   }
 }
 
-/** The versions that a device's manifests have to be for; none when its report cannot be read. */
-function firmwareOf({ parsed }: Piece<Report>): string[] {
-  const report = read(parsed);
-  if (report === undefined) return [];
-  return report.device === 'switch' ? [report.biosVersion] : [report.driverVersion, report.vbiosVersion];
-}
-
-/** Whether a manifest in store is for one of these versions; others are other machines' matter. */
-function isFor(manifest: Manifest, versions: ReadonlySet<string>): boolean {
-  const rim = read(manifest);
-  return rim !== undefined && versions.has(rim.version.toUpperCase());
-}
-
-/** From every end entity up, by names alone. */
-function chainsOf(certificates: readonly Certificate[]): Certificate[][] {
-  return certificates
-    .filter(({ authority }) => !authority)
-    .map((leaf) => {
-      const chain = [leaf];
-      for (let last = leaf; !equal(last.subject, last.issuer); last = chain.at(-1)!) {
-        const issuer = certificates.find((one) => equal(one.subject, last.issuer) && !chain.includes(one));
-        if (issuer === undefined) break;
-        chain.push(issuer);
-      }
-      return chain;
-    });
-}
-
-/** The chain whose key signed the report; the first one, to be refused by its own checks, when none did. */
+/**
+ * The certificate of the key that signed a report: of those given, else of those in store. Where several are of that key,
+ * one that some issuer at hand signed; where none is, any, to be refused by its own checks.
+ */
 async function signerOf(
   { parsed }: Piece<Report>,
-  chains: readonly Certificate[][],
+  sources: readonly (readonly Certificate[])[],
+  pool: readonly Certificate[],
 ): Promise<Parsed<readonly Certificate[]>> {
-  let signer = chains[0] ?? [];
+  const leaves = sources.map((all) =>
+    all.filter(({ authority }) => !authority).sort((a, b) => (a.fingerprint < b.fingerprint ? -1 : 1)),
+  );
   const report = read(parsed);
   if (report !== undefined) {
-    for (const chain of chains) {
-      if (await verifyEcdsa(chain[0]!.key, 'SHA-384', report.signature, report.signed)) signer = chain;
+    for (const some of leaves) {
+      const signers: Certificate[] = [];
+      for (const leaf of some) {
+        if (await verifyEcdsa(leaf.key, 'SHA-384', report.signature, report.signed)) signers.push(leaf);
+      }
+      if (signers.length === 0) continue;
+      for (const leaf of signers) if (await isCertified(leaf, pool)) return () => [leaf];
+      return () => signers.slice(0, 1);
     }
   }
-  return () => signer;
+  const [any] = leaves.flat();
+  return () => (any === undefined ? [] : [any]);
 }
 
-async function judgeManifest(manifest: Manifest, trust: Parameters<typeof verifyRim>[1]): Promise<Part> {
+async function isCertified(leaf: Certificate, pool: readonly Certificate[]): Promise<boolean> {
+  for (const { subject, key } of pool) {
+    if (!equal(subject, leaf.issuer)) continue;
+    if (await verifySignature(key, leaf.algorithm, leaf.signature, leaf.signed)) return true;
+  }
+  return false;
+}
+
+async function judgeManifest(manifest: Manifest, trust: RimTrust): Promise<Part> {
   const { rim, ...part } = await verifyRim(manifest, trust);
   if (rim === undefined) return part;
   const { kind, version, product } = rim;

@@ -8,8 +8,6 @@
  * own evidence has to bind it), and CC mode, which only a measured guest can state.
  */
 import { hex } from '../../encoding.ts';
-import { messageOf, VouchError } from '../../errors.ts';
-import type { Certificate } from '../certificate.ts';
 import { attempting, type Check, createChecklist, type Recorder, type Verdict } from '../checklist.ts';
 import type { GpuArchitecture, GpuPolicy } from '../demands.ts';
 import { MAX_DEVICES } from '../limits.ts';
@@ -18,20 +16,25 @@ import { rememberSignatures, type SignatureVerifier } from '../signature.ts';
 import type { GuestState } from './format.ts';
 import {
   checkDevice,
-  checkManifests,
+  type DeviceCertificates,
   type DeviceKind,
   type DeviceList,
   type DeviceTrust,
   deviceCheckIds,
 } from './nvidia-device.ts';
+import {
+  checkManifests,
+  checkUnclaimed,
+  claimedBy,
+  type Measured,
+  readManifests,
+} from './nvidia-manifests.ts';
 import type { GpuMode, GpuReport, SwitchReport } from './nvidia-report.ts';
 import type { Rim } from './rim.ts';
 
 /** What a device answered, and its certificates. */
-export interface Answer<Report> {
+export interface Answer<Report> extends DeviceCertificates {
   readonly report: Parsed<Report>;
-  /** in any order */
-  readonly certificates: Parsed<readonly Certificate[]>;
 }
 
 export interface GpuQuestion extends Omit<DeviceTrust, 'verify'> {
@@ -39,8 +42,10 @@ export interface GpuQuestion extends Omit<DeviceTrust, 'verify'> {
   readonly verify?: SignatureVerifier | undefined;
   readonly gpus: readonly Answer<GpuReport>[];
   readonly switches?: readonly Answer<SwitchReport>[] | undefined;
-  /** manifests, in any order; those of other versions are not used */
+  /** manifests given for these devices, in any order */
   readonly rims: readonly Parsed<Rim>[];
+  /** manifests in store, used where none was given */
+  readonly storedRims?: readonly Parsed<Rim>[] | undefined;
   readonly guest?: GuestState | undefined;
 }
 
@@ -98,7 +103,8 @@ export async function verifyGpu(question: GpuQuestion): Promise<GpuResult> {
   const { gpus, switches = [], policy } = question;
   const list = createChecklist([]);
   const trust: DeviceTrust = { ...question, verify: question.verify ?? rememberSignatures() };
-  const rims = readManifests(question.rims, list.record);
+  const manifests = readManifests(question.rims, question.storedRims ?? [], list.record);
+  const measured: Reading[] = [];
   const gpuResults: GpuOutcome[] = [];
   const switchResults: SwitchOutcome[] = [];
   if (gpus.length > 0 || switches.length === 0 || policy.count !== undefined) {
@@ -106,16 +112,30 @@ export async function verifyGpu(question: GpuQuestion): Promise<GpuResult> {
     for (const [i, evidence] of gpus.slice(0, MAX_DEVICES).entries()) {
       const own = numbered(list, 'gpu', i);
       own.require(EACH_GPU);
-      const result = await checkGpu(evidence, rims, trust, own);
-      if (result !== undefined) gpuResults.push(result);
+      const result = await checkGpu(evidence, trust, own);
+      if (result === undefined) continue;
+      gpuResults.push(result);
+      measured.push({ ...result, list: own });
     }
     if (gpuResults.length === gpus.length && gpus.length > 0) checkTogether(gpuResults, list);
   }
   for (const [i, evidence] of switches.slice(0, MAX_DEVICES).entries()) {
     const own = numbered(list, 'switch', i);
     own.require(EACH_SWITCH);
-    const result = await checkSwitch(evidence, rims, trust, own);
-    if (result !== undefined) switchResults.push(result);
+    const result = await checkSwitch(evidence, trust, own);
+    if (result === undefined) continue;
+    switchResults.push(result);
+    measured.push({ ...result, list: own });
+  }
+  if (manifests !== undefined) {
+    const claimed = claimedBy(
+      measured.map(({ device }) => device),
+      manifests,
+    );
+    for (const { device, report, list: own } of measured) {
+      await checkManifests(device, report, manifests, claimed, trust, own);
+    }
+    await checkUnclaimed(manifests, claimed, trust, list);
   }
   if (switches.length > MAX_DEVICES)
     list.record('switch.count', false, 'policy-rejected', `over ${MAX_DEVICES}`);
@@ -162,6 +182,10 @@ function checkWhole({ gpus, policy, guest }: GpuQuestion, list: DeviceList): voi
   if (guest === undefined && policy.guestState === 'if-present') {
     list.omit('gpu.cc-mode', 'not stated by a guest, not demanded');
   } else list.require(['gpu.cc-mode', 'gpu.ready']);
+  if (guest === undefined && policy.guestState === 'required' && gpus.length > 0) {
+    const unsaid = 'no guest states it: an evidence document does, and --gpus-ready beside files';
+    list.record('gpu.cc-mode', false, 'policy-rejected', unsaid);
+  }
   if (guest !== undefined) {
     list.record('gpu.cc-mode', guest.ccMode === 'on', 'policy-rejected', `CC mode is ${guest.ccMode}`);
     list.record(
@@ -173,15 +197,23 @@ function checkWhole({ gpus, policy, guest }: GpuQuestion, list: DeviceList): voi
   }
 }
 
+/** A device whose measurements are to be compared with manifests, and where that is recorded. */
+interface Reading {
+  readonly device: Measured;
+  readonly report: GpuReport | SwitchReport;
+  readonly list: DeviceList;
+}
+
 interface GpuOutcome {
   readonly report: GpuReport;
   readonly claims: GpuClaims | undefined;
-  readonly device: string;
+  readonly fingerprint: string;
+  readonly device: Measured;
 }
 
 /** Different ones, in one mode. */
 function checkTogether(results: readonly GpuOutcome[], { record }: DeviceList): void {
-  const devices = new Set(results.map(({ device }) => device));
+  const devices = new Set(results.map(({ fingerprint }) => fingerprint));
   record(
     'gpu.distinct',
     devices.size === results.length,
@@ -248,7 +280,6 @@ function topologyFault(
 
 async function checkGpu(
   evidence: Answer<GpuReport>,
-  rims: readonly Rim[] | undefined,
   trust: DeviceTrust,
   list: DeviceList,
 ): Promise<GpuOutcome | undefined> {
@@ -260,9 +291,9 @@ async function checkGpu(
     ({ measurements }) => `SPDM 1.1, ${measurements.size} measurements`,
   );
   if (report === undefined) return undefined;
-  const signer = await checkDevice('gpu', report, evidence.certificates, trust, list);
+  const signer = await checkDevice('gpu', report, evidence, trust, list);
   if (signer === undefined) return undefined;
-  const { leaf, chip, fingerprint: device } = signer;
+  const { leaf, chip, fingerprint } = signer;
   const architecture = architectureOf(chip);
   record(
     'gpu.architecture',
@@ -274,21 +305,21 @@ async function checkGpu(
   checkVersion('gpu.driver', report.driverVersion, policy.drivers, list);
   checkVersion('gpu.vbios', report.vbiosVersion, policy.vbioses, list);
   if (policy.devices !== undefined) {
-    const found = `device ${device.slice(0, 16)}`;
-    record('gpu.device-allowed', policy.devices.includes(device), 'policy-rejected', found);
+    const found = `device ${fingerprint.slice(0, 16)}`;
+    record('gpu.device-allowed', policy.devices.includes(fingerprint), 'policy-rejected', found);
   }
   const firmware = [
     { id: 'rim.driver', kind: 'driver', version: report.driverVersion },
     { id: 'rim.vbios', kind: 'vbios', version: report.vbiosVersion },
   ] as const;
-  if (rims !== undefined) await checkManifests('gpu', report, firmware, chip, rims, trust, list);
+  const device: Measured = { kind: 'gpu', firmware, reportedChip: report.chip, certifiedChip: chip };
   const claims: GpuClaims | undefined =
     signer.held && architecture !== undefined
       ? {
           platform: 'nvidia-gpu',
           architecture,
-          chip,
-          device,
+          chip: report.chip || chip,
+          device: fingerprint,
           serial: leaf.serial,
           driverVersion: report.driverVersion,
           vbiosVersion: report.vbiosVersion,
@@ -301,7 +332,7 @@ async function checkGpu(
           ...(report.fwid === undefined ? {} : { fwid: hex(report.fwid) }),
         }
       : undefined;
-  return { report, claims, device };
+  return { report, claims, fingerprint, device };
 }
 
 function architectureOf(chip: string): GpuArchitecture | undefined {
@@ -322,11 +353,11 @@ function checkVersion(
 interface SwitchOutcome {
   readonly report: SwitchReport;
   readonly claims: SwitchClaims | undefined;
+  readonly device: Measured;
 }
 
 async function checkSwitch(
   evidence: Answer<SwitchReport>,
-  rims: readonly Rim[] | undefined,
   trust: DeviceTrust,
   list: DeviceList,
 ): Promise<SwitchOutcome | undefined> {
@@ -336,23 +367,17 @@ async function checkSwitch(
     ({ measurements }) => `SPDM 1.1, ${measurements.size} measurements`,
   );
   if (report === undefined) return undefined;
-  const found = await checkDevice('switch', report, evidence.certificates, trust, list);
+  const found = await checkDevice('switch', report, evidence, trust, list);
   if (found === undefined) return undefined;
-  const { chip, fingerprint: device, held } = found;
+  const { chip, fingerprint, held } = found;
   list.record('switch.architecture', chip === SWITCH_CHIP, 'policy-rejected', `chip ${chip || 'not named'}`);
   const firmware = [{ id: 'rim.switch', kind: 'vbios', version: report.biosVersion }] as const;
-  if (rims !== undefined) await checkManifests('switch', report, firmware, chip, rims, trust, list);
   const { biosVersion, pdi, gpus } = report;
-  const claims = held ? { chip, device, biosVersion, pdi, gpus, nonce: hex(report.requestNonce) } : undefined;
-  return { report, claims };
-}
-
-function readManifests(manifests: readonly Parsed<Rim>[], record: Recorder): Rim[] | undefined {
-  try {
-    return manifests.map((parsed) => parsed());
-  } catch (error) {
-    if (!(error instanceof VouchError)) throw error;
-    record('rim.document', false, 'evidence-rejected', messageOf(error));
-    return undefined;
-  }
+  const nonce = hex(report.requestNonce);
+  const claims = held ? { chip, device: fingerprint, biosVersion, pdi, gpus, nonce } : undefined;
+  return {
+    report,
+    claims,
+    device: { kind: 'switch', firmware, reportedChip: '', certifiedChip: chip },
+  };
 }

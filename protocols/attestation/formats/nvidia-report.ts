@@ -29,6 +29,7 @@ const FIELD = {
   protectedPcie: 21,
   switchPdis: 22,
   opaqueVersion: 34,
+  chip: 35,
   featureFlag: 36,
 } as const;
 const ENABLED = 0xaa;
@@ -50,6 +51,8 @@ export interface GpuReport extends SpdmExchange {
   readonly project: string;
   readonly projectSku: string;
   readonly chipSku: string;
+  /** such as GB100; '' where the driver does not state it */
+  readonly chip: string;
   /** whether the first video decoder is in use; undefined = not stated */
   readonly nvdec0?: boolean;
   /** SHA-384 of the firmware, where the driver reports it */
@@ -110,6 +113,7 @@ export function parseGpuReport(bytes: Uint8Array): GpuReport {
     project: label(FIELD.project),
     projectSku: label(FIELD.projectSku),
     chipSku: label(FIELD.chipSku),
+    chip: label(FIELD.chip),
     ...(nvdec0 === undefined ? {} : { nvdec0 }),
     ...(fwid === undefined ? {} : { fwid }),
     mode,
@@ -186,19 +190,35 @@ export function parseSwitchReport(bytes: Uint8Array): SwitchReport {
   };
 }
 
-/** Whether bytes look like a switch's report, in binary or as hex text: by the fields that it has. */
+/**
+ * Whether bytes look like a switch's report, in binary or as hex text: by the fields that it has; in one that is damaged,
+ * by those before the damage, or by its BIOS version, which a GPU does not state as text.
+ */
 export function isSwitchReport(bytes: Uint8Array): boolean {
   const binary = fromHexText(bytes) ?? bytes;
   if (!isSpdmExchange(binary)) return false;
-  const opaque = opaqueIn(binary);
-  if (opaque === undefined) return false;
-  try {
-    const fields = opaqueFields(opaque, 'opaque data');
-    return fields.has(SWITCH_FIELD.gpuPdis) && !fields.has(FIELD.driverVersion);
-  } catch (error) {
-    if (!(error instanceof VouchError)) throw error;
-    return false;
+  const types = new Set(fieldTypes(opaqueIn(binary) ?? new Uint8Array(0)));
+  if (types.has(FIELD.driverVersion)) return false;
+  return types.has(SWITCH_FIELD.gpuPdis) || BIOS_TEXT.test(new TextDecoder('latin1').decode(binary));
+}
+
+const BIOS_TEXT = /(?<![0-9A-Fa-f])[0-9A-Fa-f]{2}(?:\.[0-9A-Fa-f]{2}){4}(?![0-9A-Fa-f])/;
+
+/** Types of the fields up to the first that does not lie inside. */
+function fieldTypes(opaque: Uint8Array): number[] {
+  const types: number[] = [];
+  for (let at = 0; at + 4 <= opaque.length; ) {
+    const [low, high, short, long] = opaque.subarray(at, at + 4) as unknown as [
+      number,
+      number,
+      number,
+      number,
+    ];
+    at += 4 + short + 256 * long;
+    if (at > opaque.length) break;
+    types.push(low + 256 * high);
   }
+  return types;
 }
 
 /** Hex text, in one or more lines, as bytes; undefined for anything else. */

@@ -3,8 +3,8 @@
  * it may stand, and who verifies it. Files, documents, policies and, through them, the command line read it.
  *
  * A new platform is one file beside this one (parse, verify, judge) and one row here, with a sample in the table's test.
- * What a policy may demand of it and of no other is a section of demands.ts; what comes beside it in files is a row of
- * evidence-files.ts. Nothing else asks for the name of a platform.
+ * What a policy may demand of it and of no other is a section of demands.ts, judged by its claims in judgement/; what
+ * comes beside it in files is a row of evidence-files.ts. Nothing else asks for the name of a platform.
  *
  * Rows of one family are verified together. The order of families is the order of their checks.
  */
@@ -13,6 +13,8 @@ import { judgeHyperEnclave } from './hyperenclave.ts';
 import { isHyperEnclaveQuote, parseHyperEnclaveQuote } from './hyperenclave-quote.ts';
 import { looksLikeQuote, parseIntelQuote } from './intel-quote.ts';
 import { judgeQuotes } from './intel-verify.ts';
+import { judgeNitro } from './nitro.ts';
+import { isNitroDocument, isNitroTpm, parseNitroDocument } from './nitro-document.ts';
 import { judgeNvidia } from './nvidia-evidence.ts';
 import { isGpuReport, isSwitchReport, parseGpuReport, parseSwitchReport } from './nvidia-report.ts';
 import { judgeSnp } from './sev-snp.ts';
@@ -154,6 +156,36 @@ const tpm = family(
   judgeTpm,
 );
 
+const nitro = family(
+  {
+    nitro: {
+      platform: 'nitro',
+      title: 'AWS Nitro Enclaves',
+      hardware: true,
+      signedBy: 'cpu',
+      inDocuments: true,
+      comparedWith: ['nonce'],
+      age: 'signed time',
+      section: 'nitro',
+      recognise: (bytes) => isNitroDocument(bytes) && !isNitroTpm(bytes),
+      parse: parseNitroDocument,
+    },
+    'nitro-tpm': {
+      platform: 'nitro-tpm',
+      title: 'EC2 instances with NitroTPM',
+      hardware: true,
+      signedBy: 'tpm',
+      inDocuments: false,
+      comparedWith: ['nonce'],
+      age: 'signed time',
+      section: 'nitro',
+      recognise: (bytes) => isNitroDocument(bytes) && isNitroTpm(bytes),
+      parse: parseNitroDocument,
+    },
+  },
+  judgeNitro,
+);
+
 const hyperenclave = family(
   {
     hyperenclave: {
@@ -179,12 +211,13 @@ export const FORMATS = {
   ...amd.formats,
   ...nvidia.formats,
   ...tpm.formats,
+  ...nitro.formats,
   ...hyperenclave.formats,
 } as const;
 export type FormatName = keyof typeof FORMATS;
 export type Platform = (typeof FORMATS)[FormatName]['platform'];
 
-const FAMILIES: readonly Family[] = [simulated, simulatedGpus, intel, amd, nvidia, tpm, hyperenclave];
+const FAMILIES: readonly Family[] = [simulated, simulatedGpus, intel, amd, nvidia, tpm, nitro, hyperenclave];
 const BY_NAME: ReadonlyMap<string, Format> = new Map(Object.entries(FORMATS));
 const ROWS = Object.values(FORMATS);
 

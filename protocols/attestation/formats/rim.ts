@@ -16,6 +16,7 @@ import {
 } from '../certificate.ts';
 import { chainCheckIds, recordChain, verifyChain } from '../chain.ts';
 import { attempting, type Check, createChecklist, type Recorder, type Verdict } from '../checklist.ts';
+import type { OcspResponse } from '../ocsp.ts';
 import { type Parsed, parsedOnce } from '../parsed.ts';
 import { NVIDIA_RIM_ROOT_CERTIFICATE, NVIDIA_RIM_ROOTS } from '../roots/nvidia.ts';
 import { type Hash, type SignatureVerifier, verifyEcdsa } from '../signature.ts';
@@ -55,8 +56,10 @@ export interface Rim {
   /** by the form of its version: 550.90.07, or 96.00.5E.00.01 */
   readonly kind: 'driver' | 'vbios';
   readonly version: string;
-  /** the chip, such as GH100 */
+  /** the chip, such as GH100, or a family of chips, such as GB20X */
   readonly product: string;
+  /** whether it is about a switch, by its edition or its chip */
+  readonly ofSwitch: boolean;
   /** by index, from 0 */
   readonly measurements: ReadonlyMap<number, RimMeasurement>;
   readonly signature: {
@@ -149,10 +152,12 @@ export function parseRim(bytes: Uint8Array, what = 'RIM'): Rim {
   if (certificates.length === 0 || certificates.length > MAX_CERTIFICATES) {
     refuse(`expected 1 to ${MAX_CERTIFICATES} certificates, got ${certificates.length}`);
   }
+  const product = attribute(meta, 'product');
   return {
     kind,
     version,
-    product: attribute(meta, 'product'),
+    product,
+    ofSwitch: attributeOf(meta, 'edition')?.toUpperCase() === 'SWITCH' || /^LS_?[0-9]/i.test(product),
     measurements,
     signature: {
       signed: utf8(canonicalXml(info)),
@@ -177,6 +182,7 @@ function kindOf(version: string): Rim['kind'] | undefined {
 
 export interface RimTrust {
   readonly crls?: readonly Parsed<RevocationList>[] | undefined;
+  readonly ocsp?: readonly Parsed<OcspResponse>[] | undefined;
   readonly revocation: 'required' | 'if-present';
   readonly now: Date;
   /** fingerprints; NVIDIA's own unless others are to be trusted */
@@ -212,13 +218,14 @@ export async function checkRim(
   const certificates = attempting(record)(`${prefix}.chain`, signature.certificates, () => '');
   const [leaf, ...others] = certificates ?? [];
   if (leaf === undefined) return;
-  const { roots = NVIDIA_RIM_ROOTS, crls, revocation, now, verify } = trust;
+  const { roots = NVIDIA_RIM_ROOTS, crls, ocsp, revocation, now, verify } = trust;
   const chain = await verifyChain({
     certificates: [leaf, ...others],
     own: [parseCertificate(fromBase64(NVIDIA_RIM_ROOT_CERTIFICATE, 'RIM root'))],
     exact: true,
     rootFingerprints: roots,
     crls,
+    ocsp,
     revocation,
     now,
     verify,

@@ -12,7 +12,7 @@ import { type SnpReport, TCB_LAYOUT, type TcbComponent } from './sev-snp-report.
 export interface Endorsement {
   readonly key: 'VCEK' | 'VLEK';
   readonly certificate: Certificate;
-  /** who may stand above it: given ones, else AMD's own as Vouch keeps them */
+  /** who may stand above it: those at hand, and AMD's own as Vouch keeps them */
   readonly authorities: readonly Certificate[];
   readonly productName: string;
   readonly product: AmdProduct;
@@ -57,7 +57,6 @@ export function endorsementOf(report: SnpReport, certificates: readonly Certific
   if (signingKey === 'none') return refuse('the report is not signed');
   if (signingKey === 'VCEK' && report.maskChipKey)
     return refuse('MASK_CHIP_KEY is set: a VCEK cannot have signed');
-  if (certificates.length > 16) return refuse(`expected at most 16 certificates, got ${certificates.length}`);
   const found = certificates.filter(({ subjectName }) => subjectName === `SEV-${signingKey}`);
   const [certificate] = found;
   if (certificate === undefined) return refuse(`expected a ${signingKey} certificate, got none`);
@@ -86,12 +85,12 @@ export function endorsementOf(report: SnpReport, certificates: readonly Certific
 
   const hwId = signingKey === 'VCEK' ? unwrapped(value(OID.hwId)) : undefined;
   if (signingKey === 'VLEK' && extensions.has(OID.hwId)) return refuse('VLEK: expected no chip id');
-  const others = certificates.filter(({ fingerprint }) => fingerprint !== certificate.fingerprint);
-  const own = () => parseCertificates(AMD_CERTIFICATES[product].map((der) => fromBase64(der, product)));
+  const others = certificates.filter(({ authority }) => authority);
+  const own = parseCertificates(AMD_CERTIFICATES[product].map((der) => fromBase64(der, product)));
   return {
     key: signingKey,
     certificate,
-    authorities: others.length > 0 ? others : own(),
+    authorities: [...others, ...own],
     productName,
     product,
     structVersion: number(OID.structVersion),

@@ -1,7 +1,9 @@
 /**
- * Reads SEV-SNP attestation reports of versions 2, 3 and 5: ATTESTATION_REPORT of the SEV Secure Nested Paging
- * Firmware ABI Specification (AMD 56860, revisions 1.51 to 1.58). Other versions, other lengths and reserved
- * fields that are not zero are refused. Nothing is verified here.
+ * Reads SEV-SNP attestation reports of versions 2 to 5: ATTESTATION_REPORT of the SEV Secure Nested Paging Firmware ABI
+ * Specification (AMD 56860, revisions 1.51 to 1.58). No revision describes version 4, which firmware 1.55.31 and later
+ * sends all the same: it has the fields of version 3 (google/go-sev-guest #158, virtee/sev #307), and the bytes that
+ * hold mitigation vectors from version 5 on mean nothing in it. Newer versions, other lengths and reserved fields that
+ * are not zero are refused. Nothing is verified here.
  */
 import { concat, hex } from '../../encoding.ts';
 import { VouchError } from '../../errors.ts';
@@ -12,7 +14,8 @@ import type { AmdProduct } from '../roots/amd.ts';
 export const SNP_REPORT_BYTES = 1184;
 /** What the signature covers. */
 const SIGNED_BYTES = 0x2a0;
-const VERSIONS = [2, 3, 5];
+const VERSIONS = [2, 3, 4, 5];
+const NEWEST = 5;
 const ECDSA_P384_SHA384 = 1;
 const SCALAR_BYTES = 48;
 
@@ -47,7 +50,7 @@ export interface SnpGuestPolicy {
 }
 
 export interface SnpReport {
-  readonly version: 2 | 3 | 5;
+  readonly version: 2 | 3 | 4 | 5;
   readonly guestSvn: number;
   readonly policy: SnpGuestPolicy;
   /** 16 bytes each */
@@ -109,11 +112,18 @@ export function parseSnpReport(bytes: Uint8Array): SnpReport {
   const { take, uint, uint64, zeros, end } = createReader(bytes, what);
   const version = uint(4);
   if (!VERSIONS.includes(version)) {
-    throw new VouchError('bad-version', `${what}: expected version 2, 3 or 5, got ${version}`);
+    throw new VouchError(
+      'bad-version',
+      version > NEWEST
+        ? `${what}: version ${version} is newer than those read here: expected 2 to ${NEWEST}`
+        : `${what}: expected version 2 to ${NEWEST}, got ${version}`,
+    );
   }
   const guestSvn = uint(4);
   const policy = uint64();
-  if (policy >> POLICY_BITS !== 0n) refuse('expected zeros in the reserved bits of the guest policy');
+  if (policy >> POLICY_BITS !== 0n) {
+    refuse(`guest policy 0x${policy.toString(16)}: bits from ${POLICY_BITS} on are not known here`);
+  }
   if (!bit(policy, POLICY.reservedOne)) refuse('expected bit 17 of the guest policy to be set');
   const familyId = take(16);
   const imageId = take(16);
@@ -150,7 +160,9 @@ export function parseSnpReport(bytes: Uint8Array): SnpReport {
   const launchTcb = take(8);
   let mitigations: SnpReport['mitigations'];
   if (version >= 5) mitigations = { launch: uint64(), current: uint64() };
-  zeros(version >= 5 ? 152 : 168);
+  else if (version === 4) take(16);
+  else zeros(16);
+  zeros(152);
   // Both numbers have 72 bytes, little-endian; a curve of 384 bits fills 48.
   const scalar = () => {
     const value = take(SCALAR_BYTES).toReversed();
@@ -245,14 +257,22 @@ export function tcbOf(product: AmdProduct, bytes: Uint8Array): SnpTcb {
   return Object.fromEntries(layout.map(([component, at]) => [component, bytes[at]!]));
 }
 
+/** Patch levels, for people. */
+export const describeTcb = (tcb: SnpTcb): string =>
+  TCB_COMPONENTS.flatMap((component) =>
+    tcb[component] === undefined ? [] : `${component} ${tcb[component]}`,
+  ).join(' ');
+
 /** What a host hands out with a report (GHCB specification 56421, section 4.1.8.1): GUID -> what it names. */
-const TABLE_GUIDS: Readonly<Record<string, 'certificate' | 'crl'>> = {
+const TABLE_GUIDS: Readonly<Record<string, 'certificate' | 'crl' | 'endorsement'>> = {
   // VCEK, VLEK, ASK, ARK
   '63da758de6644564adc5f4b93be8accd': 'certificate',
   a8074bc2a25a483eaae639c045a0b8a1: 'certificate',
   '4ab7b379bbac4fe4a02f05aef327c782': 'certificate',
   c0b406a4a803495297433fb6014cd0ae: 'certificate',
   '92f81bc358114d3d97ffd19f88dc67ea': 'crl',
+  // Google's endorsement of its firmware, which is passed over: its root is not among those pinned here.
+  '9f4116cdc5034f5a8f6ffb68882f4ce2': 'endorsement',
 };
 const ENTRY_BYTES = 24;
 

@@ -1,59 +1,35 @@
 /**
  * Verifies SEV-SNP attestation reports: the report's signature, the chain VCEK or VLEK -> ASK or ASVK -> ARK, and
  * that certificate and report speak of the same product, chip and TCB (AMD 56860 and 57230); what a policy demands is
- * sev-snp-demands.ts's matter. Pure: clock, certificates and CRLs are arguments.
+ * judgement/amd.ts's matter. Pure: clock, certificates and CRLs are arguments.
  *
  * Not guaranteed: that the chip was not opened, that the measured code is good, and, for a VLEK, which chip it was.
  */
 import { equal, hex } from '../../encoding.ts';
+import { VouchError } from '../../errors.ts';
 import type { Certificate, RevocationList } from '../certificate.ts';
 import { chainCheckIds, recordChain, verifyChain } from '../chain.ts';
 import { attempting, type Check, createChecklist, type Recorder, type Verdict } from '../checklist.ts';
 import { certificatesOf, crlsOf } from '../collateral.ts';
+import { judgeSnpClaims, SNP_DEMANDS, type SnpDemands } from '../judgement/amd.ts';
 import type { Parsed } from '../parsed.ts';
 import { AMD_ROOTS, type AmdProduct } from '../roots/amd.ts';
 import { verifyEcdsa } from '../signature.ts';
 import { type Part, type Piece, type Question, withPlatform } from './format.ts';
-import { checkDemands, describeTcb, registersOf, type SnpDemands } from './sev-snp-demands.ts';
+import type { SnpClaims } from './sev-snp-claims.ts';
 import { type Endorsement, endorsementOf, issuerOf } from './sev-snp-endorsement.ts';
-import { productOf, type SnpReport, type SnpTcb, tcbOf } from './sev-snp-report.ts';
+import { describeTcb, productOf, type SnpReport, tcbOf } from './sev-snp-report.ts';
 
 export interface SnpQuestion {
   /** as the firmware returned it */
   readonly report: Parsed<SnpReport>;
-  /** in any order: the VCEK or VLEK, and its CA certificates unless Vouch's own copies are to be used */
+  /** in any order: the VCEK or VLEK, and CA certificates beside Vouch's own copies */
   readonly certificates: Parsed<readonly Certificate[]>;
   readonly crls?: readonly Parsed<RevocationList>[] | undefined;
   readonly policy: SnpDemands;
   readonly now: Date;
   /** fingerprint of a root -> its product; AMD's own unless others are to be trusted */
   readonly roots?: ReadonlyMap<string, AmdProduct> | undefined;
-}
-
-/** What a report says. Bytes are lower-case hex. */
-export interface SnpClaims {
-  readonly platform: 'sev-snp';
-  readonly product: AmdProduct;
-  readonly reportVersion: number;
-  readonly measurement: string;
-  readonly reportData: string;
-  readonly hostData: string;
-  readonly familyId: string;
-  readonly imageId: string;
-  readonly idKeyDigest: string;
-  readonly authorKeyDigest: string;
-  readonly guestSvn: number;
-  readonly vmpl: number;
-  readonly debug: boolean;
-  readonly guestPolicy: SnpReport['policy'];
-  readonly platformInfo: string;
-  readonly signingKey: 'VCEK' | 'VLEK' | 'none';
-  /** absent where the signing key names no chip */
-  readonly chipId?: string;
-  /** the provider that a VLEK was made for */
-  readonly provider?: string;
-  readonly tcb: Readonly<Record<'reported' | 'committed' | 'launch' | 'current', SnpTcb>>;
-  readonly firmware: string;
 }
 
 export interface SnpResult {
@@ -72,12 +48,7 @@ const REQUIRED = [
   'snp.signature',
   'snp.chip-id',
   'snp.tcb',
-  'snp.minimum-tcb',
-  'snp.firmware',
-  'snp.debug',
-  'snp.migration',
-  'snp.vmpl',
-  'snp.platform',
+  ...SNP_DEMANDS,
 ] as const;
 
 /** Verifies a report. Never throws for what the evidence holds: that is a failed check. */
@@ -97,7 +68,8 @@ export async function verifySnp(question: SnpQuestion): Promise<SnpResult> {
   if (endorsement !== undefined) {
     const { certificate, authorities } = endorsement;
     const chain = await verifyChain({
-      certificates: [certificate, ...authorities],
+      certificates: [certificate],
+      own: authorities,
       rootFingerprints: [...roots.keys()],
       crls: question.crls,
       revocation: policy.amd.revocation,
@@ -119,9 +91,10 @@ export async function verifySnp(question: SnpQuestion): Promise<SnpResult> {
     const signed = await verifyEcdsa(certificate.key, 'SHA-384', report.signature, report.signed);
     record('snp.signature', signed, 'signature-rejected', signed ? 'by that key' : 'not by that key');
     checkCertificate(report, endorsement, root, record);
-    checkDemands(report, endorsement.product, policy, record);
     if (signed && root !== undefined) {
-      return { ...list.result(''), claims: claimsOf(report, endorsement) };
+      const claims = claimsOf(report, endorsement);
+      judgeSnpClaims(claims, policy, record);
+      return { ...list.result(''), claims };
     }
   }
   return list.result('');
@@ -153,9 +126,7 @@ function checkCertificate(
       'snp.chip-id',
       !masked && equal(expected, chipId) && rest.every((byte) => byte === 0),
       'evidence-rejected',
-      masked
-        ? 'the host masks the chip id'
-        : `${key} for ${hex(chipId).slice(0, 16)}, report by ${hex(expected).slice(0, 16)}`,
+      masked ? 'the host masks the chip id' : `${key} for ${hex(chipId)}, report by ${hex(expected)}`,
     );
   }
   record(
@@ -168,17 +139,27 @@ function checkCertificate(
 
 const chipIdBytes = (product: AmdProduct): number => (product === 'Turin' ? 8 : 64);
 
+const vector = (bits: bigint): string => bits.toString(16).padStart(16, '0');
+
 function claimsOf(report: SnpReport, { product, chipId, provider }: Endorsement): SnpClaims {
   return {
     platform: 'sev-snp',
     product,
     reportVersion: report.version,
-    ...registersOf(report),
+    ...(report.cpuid === undefined ? {} : { cpuid: report.cpuid }),
+    measurement: hex(report.measurement),
     reportData: hex(report.reportData),
+    hostData: hex(report.hostData),
+    familyId: hex(report.familyId),
+    imageId: hex(report.imageId),
+    idKeyDigest: hex(report.idKeyDigest),
+    authorKeyDigest: hex(report.authorKeyDigest),
+    authorKeyEnabled: report.authorKeyEnabled,
+    guestSvn: report.guestSvn,
     vmpl: report.vmpl,
     debug: report.policy.debug,
     guestPolicy: report.policy,
-    platformInfo: report.platformInfo.toString(16).padStart(16, '0'),
+    platformInfo: vector(report.platformInfo),
     signingKey: report.signingKey,
     ...(chipId === undefined ? {} : { chipId: hex(chipId) }),
     ...(provider === undefined ? {} : { provider }),
@@ -189,24 +170,67 @@ function claimsOf(report: SnpReport, { product, chipId, provider }: Endorsement)
       current: tcbOf(product, report.currentTcb),
     },
     firmware: report.currentVersion,
+    committedFirmware: report.committedVersion,
+    ...(report.mitigations === undefined
+      ? {}
+      : {
+          mitigations: {
+            launch: vector(report.mitigations.launch),
+            current: vector(report.mitigations.current),
+          },
+        }),
+    reportId: hex(report.reportId),
+    reportIdMa: hex(report.reportIdMa),
   };
 }
 
-/** With the certificates given; without a VCEK or VLEK among them, with the one in store that fits. */
+/**
+ * With the certificate of the key that signed it, among those given, else among those in store. Where several are of
+ * that key all have to hold; where none is, any of the right kind is taken, to be refused by its own checks.
+ */
 async function judgeReport({ parsed }: Piece<SnpReport>, question: Question): Promise<SnpResult> {
   const { given, store, policy, now, roots } = question;
-  const own = certificatesOf('amd', given);
+  const named = certificatesOf('amd', given);
+  const kept = certificatesOf('amd', store);
   const crls = crlsOf('amd', question);
-  const verify = (all: readonly Certificate[]) =>
-    verifySnp({ report: parsed, certificates: () => all, crls, policy, now, roots: roots?.amd });
-  if (own.every(({ authority }) => authority)) {
-    const leaves = certificatesOf('amd', store).filter(({ authority }) => !authority);
-    for (const leaf of leaves) {
-      const result = await verify([leaf, ...own]);
-      if (result.claims !== undefined) return result;
+  const authorities = [...named, ...kept].filter(({ authority }) => authority);
+  const verify = (leaves: readonly Certificate[]) =>
+    verifySnp({
+      report: parsed,
+      certificates: () => [...leaves, ...authorities],
+      crls,
+      policy,
+      now,
+      roots: roots?.amd,
+    });
+  const report = readOrNone(parsed);
+  if (report === undefined) return verify([]);
+  for (const all of [named, kept]) {
+    let best: SnpResult | undefined;
+    for (const leaf of leavesOf(all, report)) {
+      if (!(await verifyEcdsa(leaf.key, 'SHA-384', report.signature, report.signed))) continue;
+      const result = await verify([leaf]);
+      if (best === undefined || result.verdict === 'reject') best = result;
     }
+    if (best !== undefined) return best;
   }
-  return verify(own);
+  return verify([...leavesOf(named, report), ...leavesOf(kept, report)].slice(0, 1));
+}
+
+/** The certificates of the kind of key that signs the report, in an order of their own. */
+const leavesOf = (certificates: readonly Certificate[], { signingKey }: SnpReport): Certificate[] =>
+  certificates
+    .filter(({ subjectName }) => subjectName === `SEV-${signingKey}`)
+    .sort((a, b) => (a.fingerprint < b.fingerprint ? -1 : 1));
+
+/** Undefined for what is no report, which its checks say. */
+function readOrNone(parsed: Parsed<SnpReport>): SnpReport | undefined {
+  try {
+    return parsed();
+  } catch (error) {
+    if (!(error instanceof VouchError)) throw error;
+    return undefined;
+  }
 }
 
 /** Each report by itself. */

@@ -1,10 +1,10 @@
 /**
  * What an SGX enclave's report says of the enclave itself (Intel SDM volume 3D, section 34.7.1 ATTRIBUTES and
- * section 34.16 REPORT). The signatures on it are `intel-verify.ts`'s matter.
+ * section 34.16 REPORT). The signatures on it are `intel-verify.ts`'s matter, what a
+ * policy wants of it is judgement/intel.ts's.
  */
 import { hex } from '../../encoding.ts';
 import type { Recorder } from '../checklist.ts';
-import type { Demands } from '../demands.ts';
 import { bitField, describeBits, type SgxReport } from './intel-quote.ts';
 
 const ATTRIBUTE = {
@@ -19,17 +19,9 @@ const ATTRIBUTE = {
 } as const;
 const KNOWN = Object.values(ATTRIBUTE).reduce((all, bit) => all | bit, 0n);
 
-export const SGX_CHECKS = ['sgx.debug', 'sgx.reserved-bits'] as const;
-
-export function checkEnclave(report: SgxReport, policy: Demands, record: Recorder): void {
+/** Records `sgx.reserved-bits`: an enclave that was initialised, with nothing set that is not known here. */
+export function checkReserved(report: SgxReport, record: Recorder): void {
   const flags = bitField(report.attributes.subarray(0, 8));
-  const debug = (flags & ATTRIBUTE.DEBUG) !== 0n;
-  record(
-    'sgx.debug',
-    !debug || policy.debug,
-    'policy-rejected',
-    `debug mode is ${debug ? 'on: the host can read the enclave' : 'off'}`,
-  );
   const unknown = flags & ~KNOWN;
   const initialised = (flags & ATTRIBUTE.INIT) !== 0n;
   record(
@@ -37,7 +29,7 @@ export function checkEnclave(report: SgxReport, policy: Demands, record: Recorde
     unknown === 0n && report.reservedZero && initialised,
     'evidence-rejected',
     unknown !== 0n
-      ? `attributes: reserved ${describeBits(unknown)} set`
+      ? `attributes: ${describeBits(unknown)} set, reserved or newer than what is read here`
       : !report.reservedZero
         ? 'reserved fields of the report are not zero'
         : initialised
@@ -52,6 +44,8 @@ export const enclaveRegisters = (report: SgxReport) => ({
   mrsigner: hex(report.mrSigner),
   isvProdId: report.isvProdId,
   isvSvn: report.isvSvn,
+  configId: hex(report.configId),
+  configSvn: report.configSvn,
 });
 
 export const enclaveClaims = (report: SgxReport) => ({

@@ -6,10 +6,12 @@
  * or whoever pins it in a policy, has to have seen that; and a discrete TPM's bus can be tapped.
  */
 import { concat, equal, fromHex, hex, sha256Hex } from '../../encoding.ts';
+import { VouchError } from '../../errors.ts';
 import type { Certificate, RevocationList } from '../certificate.ts';
 import { attempting, type Check, createChecklist, type Verdict } from '../checklist.ts';
-import { certificatesOf, crlsOf, pcrsOf } from '../collateral.ts';
+import { type Collateral, certificatesOf, crlsOf, ocspOf, pcrsOf } from '../collateral.ts';
 import type { PcrBank, TpmPolicy } from '../demands.ts';
+import type { OcspResponse } from '../ocsp.ts';
 import type { Parsed } from '../parsed.ts';
 import {
   COORDINATE_BYTES,
@@ -20,7 +22,7 @@ import {
   verifyRsa,
 } from '../signature.ts';
 import { sm2Digest, verifySm2 } from '../sm2.ts';
-import { type AttestationKey, attestationKeys, checkSigner } from './attestation-key.ts';
+import { type AttestationKey, attestationKeys, checkSigner, pickSigner } from './attestation-key.ts';
 import { type Part, type Piece, type Question, withPlatform } from './format.ts';
 import type { TpmAttest, TpmSignature } from './tpm-attest.ts';
 import { BANK_BYTES, checkPcrs, type PcrValues, pcrDigest, quotedValues } from './tpm-pcrs.ts';
@@ -38,11 +40,14 @@ export interface TpmQuestion {
   readonly certificates: readonly Certificate[];
   /** attestation keys that came without a certificate */
   readonly keys: readonly PublicKey[];
+  /** those that a CPU vouches for: whoever asks has to see that its evidence binds them (machines.ts) */
+  readonly boundKeys?: readonly PublicKey[] | undefined;
   readonly pcrs: PcrValues;
   readonly policy: TpmPolicy;
   /** what the verifier asked with; without it nothing is accepted */
   readonly nonce?: Uint8Array | undefined;
   readonly crls?: readonly Parsed<RevocationList>[] | undefined;
+  readonly ocsp?: readonly Parsed<OcspResponse>[] | undefined;
   readonly now: Date;
 }
 
@@ -78,7 +83,7 @@ const REQUIRED = [
 
 /** Never throws for what the evidence holds: that is a failed check. */
 export async function verifyTpm(question: TpmQuestion): Promise<TpmResult> {
-  const { policy, nonce, now, crls } = question;
+  const { policy, nonce, now, crls, ocsp } = question;
   const list = createChecklist(REQUIRED);
   const { record } = list;
   const attempt = attempting(record);
@@ -92,18 +97,23 @@ export async function verifyTpm(question: TpmQuestion): Promise<TpmResult> {
   );
   if (attest === undefined || signature === undefined) return list.result('');
 
-  const signer = await signerOf(attest.bytes, signature, question);
+  const trust = { ...policy, crls, ocsp, now };
+  const signer = await pickSigner(await signersOf(attest.bytes, signature, question), trust);
   record(
     'tpm.signature',
     signer !== undefined,
     'signature-rejected',
     signer === undefined ? 'by none of the keys at hand' : `by ${signer.name}`,
   );
-  if (signer !== undefined) await checkSigner(signer, { ...policy, crls, now }, 'tpm', list);
-  if (nonce !== undefined) {
+  const bound = question.boundKeys?.some(({ spki }) => signer !== undefined && equal(spki, signer.key.spki));
+  if (bound) record('tpm.key', true, 'evidence-rejected', "the vTPM's, as azure.runtime-data says");
+  else if (signer !== undefined) await checkSigner(signer, trust, 'tpm', list);
+  if (nonce === undefined && bound) {
+    list.omit('tpm.nonce', 'none was given to compare with: the quote may be old');
+  } else if (nonce !== undefined) {
     const fresh = equal(nonce, attest.extraData);
-    const answered = hex(attest.extraData).slice(0, 16);
-    const detail = fresh ? answered : `expected ${hex(nonce).slice(0, 16)}, got ${answered || 'none'}`;
+    const answered = hex(attest.extraData);
+    const detail = fresh ? answered.slice(0, 16) : `expected ${hex(nonce)}, got ${answered || 'none'}`;
     record('tpm.nonce', fresh, 'evidence-rejected', detail);
   }
   const values = quotedValues(attest, question.pcrs);
@@ -143,15 +153,16 @@ export async function verifyTpm(question: TpmQuestion): Promise<TpmResult> {
   };
 }
 
-async function signerOf(
+async function signersOf(
   data: Uint8Array,
   signature: TpmSignature,
-  { certificates, keys }: TpmQuestion,
-): Promise<AttestationKey | undefined> {
-  for (const candidate of attestationKeys(certificates, keys)) {
-    if (await signed(candidate.key, signature, data)) return candidate;
+  { certificates, keys, boundKeys = [] }: Pick<TpmQuestion, 'certificates' | 'keys' | 'boundKeys'>,
+): Promise<AttestationKey[]> {
+  const found: AttestationKey[] = [];
+  for (const candidate of attestationKeys(certificates, [...boundKeys, ...keys])) {
+    if (await signed(candidate.key, signature, data)) found.push(candidate);
   }
-  return undefined;
+  return found;
 }
 
 async function signed(
@@ -184,28 +195,75 @@ function fixedParts(parts: readonly Uint8Array[], curve: Curve): Uint8Array | un
   return concat(...parts.map((part) => concat(new Uint8Array(bytes - part.length), part)));
 }
 
-/** One quote and its signature, which do not say to each other that they belong together. */
+/**
+ * Quotes and their signatures, which do not say to each other that they belong together: of several, each quote takes
+ * the signature that holds over it, and the PCR values that it covers.
+ */
 export async function judgeTpm(quotes: readonly Piece<TpmAttest>[], question: Question): Promise<Part[]> {
   const { given, store, policy, now, nonce } = question;
   const { tpmSignatures } = given;
   if (quotes.length + tpmSignatures.length === 0) return [];
-  const [quote, ...moreQuotes] = quotes;
-  const [signature, ...moreSignatures] = tpmSignatures;
-  if (quote === undefined || signature === undefined || moreQuotes.length + moreSignatures.length > 0) {
-    const detail = `expected one TPM quote and one signature, got ${quotes.length} and ${tpmSignatures.length}`;
+  if (quotes.length !== tpmSignatures.length) {
+    const detail = `expected a signature for each TPM quote, got ${quotes.length} quotes and ${tpmSignatures.length} signatures`;
     const check: Check = { id: 'evidence.tpm', status: 'fail', code: 'evidence-rejected', detail };
     return [{ verdict: 'reject', checks: [check] }];
   }
-  const result = await verifyTpm({
-    attest: quote.parsed,
-    signature,
+  const signers = {
     certificates: [...certificatesOf('other', given), ...certificatesOf('other', store)],
     keys: given.keys,
-    pcrs: pcrsOf(given),
-    policy: policy.tpm,
-    nonce: nonce === undefined ? undefined : fromHex(nonce),
-    crls: crlsOf('other', question),
-    now,
-  });
-  return [withPlatform(result, 'tpm', 'tpm', policy)];
+    boundKeys: given.runtimes.flatMap(({ key }) => key ?? []),
+  };
+  const left = [...tpmSignatures];
+  const parts: Part[] = [];
+  for (const { parsed } of quotes) {
+    const own = left.length === 1 ? 0 : await indexThat(left, (one) => holds(parsed, one, signers));
+    const [signature] = left.splice(Math.max(own, 0), 1);
+    const result = await verifyTpm({
+      ...signers,
+      attest: parsed,
+      signature: signature!,
+      pcrs: pcrsFor(parsed, signature!, given),
+      policy: policy.tpm,
+      nonce: nonce === undefined ? undefined : fromHex(nonce),
+      crls: crlsOf('other', question),
+      ocsp: ocspOf(question),
+      now,
+    });
+    parts.push(withPlatform(result, 'tpm', 'tpm', policy));
+  }
+  return parts;
+}
+
+async function indexThat<T>(items: readonly T[], test: (item: T) => Promise<boolean>): Promise<number> {
+  for (const [i, item] of items.entries()) if (await test(item)) return i;
+  return -1;
+}
+
+/** What `test` gives; undefined where a piece cannot be read, which its own checks say. */
+function readable<T>(test: () => T): T | undefined {
+  try {
+    return test();
+  } catch (error) {
+    if (!(error instanceof VouchError)) throw error;
+    return undefined;
+  }
+}
+
+async function holds(
+  attest: Parsed<TpmAttest>,
+  signature: Parsed<TpmSignature>,
+  signers: Parameters<typeof signersOf>[2],
+): Promise<boolean> {
+  const read = readable(() => ({ data: attest().bytes, signature: signature() }));
+  return read !== undefined && (await signersOf(read.data, read.signature, signers)).length > 0;
+}
+
+/** Those of one file whose digest was quoted; of all files where none are. */
+function pcrsFor(attest: Parsed<TpmAttest>, signature: Parsed<TpmSignature>, given: Collateral): PcrValues {
+  const quoted = (pcrs: PcrValues): boolean | undefined =>
+    readable(() => {
+      const values = quotedValues(attest(), pcrs);
+      return values !== undefined && equal(pcrDigest(signature().hash, values), attest().pcrDigest);
+    });
+  return given.pcrs.length < 2 ? pcrsOf(given) : (given.pcrs.find((pcrs) => quoted(pcrs)) ?? pcrsOf(given));
 }

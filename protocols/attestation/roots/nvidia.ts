@@ -1,13 +1,24 @@
 /**
  * Roots of NVIDIA, as data: the device identity root that GPUs' certificate chains end in, and the root of
  * those who sign reference integrity manifests (github.com/NVIDIA/nvtrust, verifier_device_root.pem and
- * verifier_RIM_root.pem). Trusted by fingerprint; the second is here in full for manifests that leave it out.
+ * verifier_RIM_root.pem). Trusted by fingerprint; both are here in full for chains that leave them out.
  */
 
 /** SHA-256 of the DER of "NVIDIA Device Identity CA". */
 export const NVIDIA_DEVICE_ROOTS: readonly string[] = [
   '102bf659d5419614c9d8e6aecebc80454eb26b1df6a769ac720b9a690b167b48',
 ];
+
+/** Base64 of DER, with line breaks. */
+export const NVIDIA_DEVICE_ROOT_CERTIFICATE = `
+MIICCzCCAZCgAwIBAgIQLTZwscoQBBHB/sDoKgZbVDAKBggqhkjOPQQDAzA1MSIwIAYDVQQDDBlOVklESUEgRGV2aWNlIElkZW50
+aXR5IENBMQ8wDQYDVQQKDAZOVklESUEwIBcNMjExMTA1MDAwMDAwWhgPOTk5OTEyMzEyMzU5NTlaMDUxIjAgBgNVBAMMGU5WSURJ
+QSBEZXZpY2UgSWRlbnRpdHkgQ0ExDzANBgNVBAoMBk5WSURJQTB2MBAGByqGSM49AgEGBSuBBAAiA2IABA5MFKM7+KViZljbQSlg
+fky/RRnEQScW9NDZF8SXgAW96r6u/Ve8ZggtcYpPi2BS4VFu6KfEIrhN6FcHG7WP05W+oM+hxj7nyA1r1jkB2Ry70YfThX3Ba1zO
+ryOP+MJ9vaNjMGEwDwYDVR0TAQH/BAUwAwEB/zAOBgNVHQ8BAf8EBAMCAQYwHQYDVR0OBBYEFFeF/4PyY8xlfWi3Olv0jUrL+0lf
+MB8GA1UdIwQYMBaAFFeF/4PyY8xlfWi3Olv0jUrL+0lfMAoGCCqGSM49BAMDA2kAMGYCMQCPeFM3TASsKQVaT+8S0sO9u97PVGCp
+E9d/I42IT7k3UUOLSR/qvJynVOD1vQKVXf0CMQC+EY55WYoDBvs2wPAH1Gw4LbcwUN8QCff8bFmV4ZxjCRr4WXTLFHBKjbfneGSB
+WwA=`;
 
 /** SHA-256 of the DER of "NVIDIA CoRIM signing Root CA". */
 export const NVIDIA_RIM_ROOTS: readonly string[] = [

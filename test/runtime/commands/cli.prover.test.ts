@@ -6,9 +6,10 @@
 import { existsSync, readdirSync, readFileSync, statSync, truncateSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { join, resolve } from 'node:path';
-import { onnxFromNetwork } from '../../../circuits/model/network.ts';
-import { writeOnnx } from '../../../circuits/model/onnx.ts';
+import { networkFromOnnx, onnxFromNetwork } from '../../../circuits/model/network.ts';
+import { readOnnx, writeOnnx } from '../../../circuits/model/onnx.ts';
 import { preprocess } from '../../../circuits/model/preprocessing.ts';
+import { decideMany, quantise } from '../../../circuits/model/quantise.ts';
 import { EvidenceReply, EvidenceRequest } from '../../../protocols/enclave.ts';
 import { canonicalJson } from '../../../protocols/encoding.ts';
 import { decodeMessage, ENVELOPE_HEADER, ErrorReply, encodeMessage } from '../../../protocols/envelope.ts';
@@ -23,7 +24,12 @@ import { verifyCommand } from '../../../runtime/commands/verify.ts';
 import { sampleData } from '../../../runtime/demo/sample.ts';
 import { train } from '../../../runtime/demo/trainer.ts';
 import { readPolicy } from '../../../runtime/installation/policies.ts';
-import { creditPreprocessing, readCreditData, split } from '../../../runtime/models/credit-data.ts';
+import {
+  CREDIT_CLASSES,
+  creditPreprocessing,
+  readCreditData,
+  split,
+} from '../../../runtime/models/credit-data.ts';
 import { connect } from '../../../runtime/nats/connect.ts';
 import { powersOfTau } from '../../circuits/powers-of-tau.ts';
 import { assert, suite, type TestContext } from '../../harness.ts';
@@ -247,13 +253,13 @@ test('bad messages get error replies, and the runner stays ready', async (t) => 
   const garbled = await bus.request(subject, bytes('x'), { headers: { [ENVELOPE_HEADER]: '{"type":' } });
   assert.is(codeIn(garbled.data), 'bad-message');
 
-  const ask = (data: Uint8Array) => bus.request(subjects.evidence(MODEL), data);
+  const ask = (data: Uint8Array) => bus.request(subjects.evidence(MODEL, bus.id), data);
   assert.is(codeIn((await ask(bytes('{"garbage'))).data), 'bad-message');
   assert.is(codeIn((await ask(new Uint8Array())).data), 'bad-message');
   const nonce = service.nonce;
   const envelope = JSON.parse(
     new TextDecoder().decode(
-      encodeMessage(EvidenceRequest, { subject: subjects.evidence(MODEL), source, body: { nonce } }),
+      encodeMessage(EvidenceRequest, { subject: subjects.evidence(MODEL, bus.id), source, body: { nonce } }),
     ),
   ) as { version: number };
   assert.is(codeIn((await ask(bytes(JSON.stringify({ ...envelope, version: 99 })))).data), 'bad-version');
@@ -470,14 +476,25 @@ test('a client, a monitor and a coordinator on other hosts', async (t) => {
   );
 });
 
-test('a model of one’s own: added, served, and refused when it is damaged', async (t) => {
-  const data = join(home, 'own.data');
-  writeFileSync(data, sampleData(2));
+/** A vendor's data, the network that it trained, and that as integers: what `vouch model add` makes of it. */
+function ownModel() {
   const { train: training } = split(readCreditData(sampleData(2)), 1);
   const spec = creditPreprocessing(training);
   const features = training.map(({ cells }) => preprocess(spec, cells));
   const network = train({ features, labels: training.map(({ label }) => label) }, 2, { seed: 5, hidden: 2 });
   const onnx = writeOnnx(onnxFromNetwork(network));
+  const integers = quantise(networkFromOnnx(readOnnx(onnx)), {
+    preprocessing: spec,
+    classes: CREDIT_CLASSES,
+    calibration: features,
+  });
+  return { onnx, spec, integers };
+}
+
+test('a model of one’s own: added, served, and refused when it is damaged', async (t) => {
+  const data = join(home, 'own.data');
+  writeFileSync(data, sampleData(2));
+  const { onnx } = ownModel();
   const file = join(home, 'own.onnx');
 
   const damaged: [Uint8Array, RegExp][] = [
@@ -529,8 +546,14 @@ test('a model of one’s own: added, served, and refused when it is damaged', as
 test('setup --ptau: the ceremony path', async (t) => {
   const tiny = join(home, 'tiny.data');
   const kept = lines(readFileSync(join(home, 'models', 'own.test.data'), 'utf8'));
-  // Two of each class: three right are more than a constant answer gets.
-  const ofClass = (label: string) => kept.filter((row) => row.endsWith(` ${label}`)).slice(0, 2);
+  // Two of each class that the model decides right: three are more than a constant answer gets.
+  const { spec, integers } = ownModel();
+  const decided = decideMany(
+    integers,
+    kept.map((row) => preprocess(spec, row.split(' ').slice(0, -1))),
+  );
+  const ofClass = (label: string) =>
+    kept.filter((row, i) => row.endsWith(` ${label}`) && decided[i] === Number(label) - 1).slice(0, 2);
   writeFileSync(tiny, `${[...ofClass('1'), ...ofClass('2')].join('\n')}\n`);
   const setup = (ptau: string) =>
     vouch(home, ['setup', '--ptau', ptau, '--model', 'own', '--test-set', tiny]);

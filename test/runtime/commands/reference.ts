@@ -33,6 +33,8 @@ vouch vendor show                             # the key that signs your models: 
 vouch model add NAME FILE.onnx --data ROWS --brokers 2/3   # any two of three key-brokers give its key back
 vouch start broker --id broker-2              # one of them, here or where .vouch/broker/broker-2 was carried
 vouch audit                                   # what key-brokers released and refused, each link checked
+vouch creds auditor --id a1 --out DIR         # so that somebody elsewhere may read those records, and nothing else
+vouch revoke w7                               # its credentials are void, at once on the running server
 vouch setup --ptau FILE                       # the real ceremony path, with snarkjs
 \`\`\`
 
@@ -46,6 +48,7 @@ vouch verify proof.json --test-set FILE                  # a proof, and the rows
 vouch verify QUOTE COLLATERAL... --at TIME               # raw evidence: SEV-SNP, TDX, SGX, NVIDIA GPU, TPM 2.0
 vouch evidence --nonce HEX                               # what this host can attest to: its TEE, or SIMULATED
 vouch collateral add FILE...                             # keep collateral, by digest
+vouch collateral fetch EVIDENCE MANIFEST...              # ask vendors what they have revoked, and keep it
 vouch policy init QUOTE COLLATERAL... --out FILE         # a strict policy that this evidence meets
 vouch policy explain FILE                                # what it accepts, in plain words
 vouch groth16 prove KEY.zkey WITNESS.wtns                # and fullprove, verify: as snarkjs's g16p, g16f, g16v
@@ -56,12 +59,12 @@ vouch wtns calculate CIRCUIT.wasm INPUT.json             # and check; vouch r1cs
 vouch zkey verify C.r1cs FILE.ptau KEY.zkey              # the whole key, against circuit and powers of tau
 \`\`\`
 
-- Evidence files are recognised by content, in any order. \`--policy\` takes \`genuine\`, \`strict\` or a file everywhere; a policy
-  is one JSON file ([policy.schema.json](policy.schema.json)). A required check that could not be made is a failure.
+- Evidence files are recognised by content, in any order: [EVIDENCE.md](EVIDENCE.md) has a table of platforms.
+  \`--policy\` takes \`genuine\`, \`strict\` or a file everywhere; a policy is one JSON file ([policy.schema.json](policy.schema.json)). A required check that could not be made is a failure.
 - \`--vendor\` takes a public key or fingerprint as \`vendor show\` prints them. Without it the vendor seen first under a model's
   name is remembered in \`.vouch/vendors.json\`; another one is refused until \`--vendor\` names it.
 - \`infer\` keeps each decision in \`.vouch/receipts\` or \`--receipts\`, mode 0600: \`<id>.cose\` the receipt, \`<id>.json\` application,
-  answer and nonces, \`<id>.salts\` the salts. Deleting a salt erases the link between the receipt and the application.
+  answer and nonces, \`<id>.salts\` the salts. \`verify DIR\` believes what lies there as your own. Deleting a salt erases the link between the receipt and the application.
 - What a verdict could not compare is \`skipped\`, never \`pass\`, and named in its last line, \`not checked\`.
 - \`--terms\` is JSON, whose members docs/PROTOCOL.md lists in section 10; what it leaves out is the default.
 - \`infer\` reads lines of cells separated by commas or spaces, with or without a header and the label column, or JSON: an

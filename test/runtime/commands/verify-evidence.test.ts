@@ -110,8 +110,8 @@ test('the table has one row for each check, and the verdict', async (t) => {
     lines.push(String(line)),
   );
   assert.is(accepted, true);
-  assert.equal(lines.slice(-2), ['verdict: accept', 'not checked: nothing was left out']);
-  assert.ok(lines.slice(0, -2).every((line) => /^pass {5}[a-z.-]+ +\S/.test(line)));
+  assert.equal(lines.slice(-2), ['verdict: accept', 'not checked: evidence.nonce']);
+  assert.ok(lines.slice(0, -2).every((line) => /^(?:pass {5}|skipped {2})[a-z.-]+ +\S/.test(line)));
   assert.ok(lines.some((line) => /^pass +tdx\.quote-signature /.test(line)));
 });
 
@@ -396,6 +396,22 @@ test('sorting never throws, whatever a file holds', () => {
   ];
   const sorted = sortFiles(bytes.map((one, i) => ({ name: String(i), bytes: Uint8Array.from(one) })));
   assert.is(sorted.unknown.length + sorted.evidence.length, bytes.length);
+});
+
+// Issue 11, 3: no file says in which mode a GPU's guest runs it; documents do, and whoever trusts the guest may.
+test('what a guest states of its GPUs, `strict` takes from its owner where no document says it', async (t) => {
+  need(t);
+  folderOf(t);
+  const files = [
+    at('nvidia/reports/sdk_hopper_535.86.09.hex'),
+    at('nvidia/reports/sdk_hopper_535.86.09.chain.pem'),
+  ];
+  const rows = async (options: Partial<EvidenceCommand>) => {
+    const { checks } = await run(files, { at: '2024-01-01', ...options });
+    return checks.filter(({ id }) => /^gpu\.(cc-mode|ready)$/.test(id)).map(({ status }) => status);
+  };
+  assert.equal(await rows({}), ['fail', 'skipped']);
+  assert.equal(await rows({ gpusReady: true }), ['pass', 'pass']);
 });
 
 test('whatever is damaged in whichever file, there is a verdict', async (t) => {

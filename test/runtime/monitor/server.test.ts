@@ -170,16 +170,22 @@ test('a feed that ends or fails leaves the monitor up and says so', async (t) =>
   assert.is((await fetch(url)).status, 200);
 });
 
-test('the number of event streams is bounded', async (t) => {
-  const { url } = await started(t, { maxClients: 2 });
-  await events(t, url).next();
-  await events(t, url).next();
-  const response = await fetch(`${url}events`);
-  assert.is(response.status, 503);
+test('the number of event streams is bounded: the newest stay', async (t) => {
+  const { url, monitor, feed } = await started(t, { maxClients: 2 });
+  const [first, second, third] = [events(t, url), events(t, url), events(t, url)];
+  for (const stream of [first, second, third]) await stream.next();
+  assert.is(monitor.watching, 2);
+  const ended = await first.next().then(
+    () => false,
+    () => true,
+  );
+  assert.ok(ended, 'the oldest is ended');
+  feed.push(transition(1, 'idle'));
+  for (const stream of [second, third]) assert.is((await stream.next()).value!.event, 'observations');
 });
 
 test('a client that does not read is dropped, others go on', async (t) => {
-  const { feed, url } = await started(t, { maxClients: 2, maxQueueBytes: 8 * 1024 * 1024 });
+  const { feed, url, monitor } = await started(t, { maxClients: 2, maxQueueBytes: 8 * 1024 * 1024 });
   const { hostname, port } = new URL(url);
   const slow = connect(Number(port), hostname);
   t.defer(() => slow.destroy());
@@ -197,17 +203,10 @@ test('a client that does not read is dropped, others go on', async (t) => {
       heard = Math.max(heard, ...(value!.data as { seq: number }[]).map((observation) => observation.seq));
     }
   };
-  /** Whether there is room for one more: two are connected, so only when one of them was dropped. */
-  const hasRoom = async () => {
-    const abort = new AbortController();
-    const { status } = await fetch(`${url}events`, { signal: abort.signal });
-    abort.abort();
-    return status === 200;
-  };
   // Rounds of about 6 MB, so that the reader, who takes each before the next, never has more than may wait for it.
   const counts = Object.fromEntries(Array.from({ length: 26 ** 3 }, (_, i) => [letters(i), i]));
   let seq = 0;
-  while (!(await hasRoom())) {
+  while (monitor.watching === 2) {
     for (let i = 0; i < 20; i++) feed.push({ ...transition(++seq, 'idle'), counts } as Observation);
     await hear(seq);
   }

@@ -122,6 +122,22 @@ test('what is missing, wrong or too large is refused', async (t) => {
   );
   await client.append(subjects.key('me', sha256(lie)), lie);
   assert.is(await codeOf(getBlob(client, MINE, sha256(lie), { maxBytes: 100 })), 'bad-file');
+  // Chunks of other lengths than the first, but for a shorter last one.
+  for (const [sizes, code] of [
+    [[9, 9, 4], 'read'],
+    [[9, 9], 'read'],
+    [[9, 4, 9], 'bad-file'],
+    [[9, 10], 'bad-file'],
+    [[9, 9, 10], 'bad-file'],
+  ] as const) {
+    const size = sizes.reduce((sum: number, each) => sum + each, 0);
+    const chunks = sizes.map((each) => ({ sha256: '2'.repeat(64), size: each }));
+    const cut = bytes(JSON.stringify({ type: 'vouch.blob', version: 1, size, chunks }));
+    await client.append(subjects.key('me', sha256(cut)), cut);
+    const reading = getManifest(client, MINE, sha256(cut), { maxBytes: 100 });
+    if (code === 'read') await reading;
+    else assert.is(await codeOf(reading), code, sizes.join());
+  }
 });
 
 test.run();

@@ -1,7 +1,8 @@
 import { BUCKETS, STREAMS } from '../../../protocols/streams.ts';
 import { subjects } from '../../../protocols/subjects.ts';
 import { ensureAuthority } from '../../../runtime/installation/authority.ts';
-import { connect, identityOf } from '../../../runtime/nats/connect.ts';
+import { connect } from '../../../runtime/nats/connect.ts';
+import { identityOf } from '../../../runtime/nats/creds-file.ts';
 import { assert, suite } from '../../harness.ts';
 import { bytes, codeOf, startFixture, temporaryFolder, text, until } from './nats-fixture.ts';
 

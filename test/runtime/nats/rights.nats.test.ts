@@ -106,7 +106,9 @@ test('what each role needs works', async (t) => {
   // Core requests within and across the accounts.
   broker.subscribe(subjects.release('m'), (message) => message.respond(bytes('key')), { queue: 'q' });
   broker.subscribe(subjects.releaseFrom('m', 'b1'), (message) => message.respond(bytes('share')));
-  runner.subscribe(subjects.evidence('m'), (message) => message.respond(bytes('evidence')), { queue: 'q' });
+  runner.subscribe(subjects.evidence('m', 'me'), (message) => message.respond(bytes('evidence')), {
+    queue: 'q',
+  });
   runner.subscribe(subjects.infer('m', 'r1', 'me'), (message) => message.respond(bytes('answer')));
   worker.subscribe(subjects.control('worker', 'w1', 'attest'), (message) => message.respond(bytes('quote')));
   coordinator.subscribe(subjects.control('coordinator', 'c1', 'drain'), (message) =>
@@ -117,7 +119,7 @@ test('what each role needs works', async (t) => {
   assert.is(text((await coordinator.request(subjects.release('m'), EMPTY)).data), 'key');
   for (const bus of [runner, coordinator])
     assert.is(text((await bus.request(subjects.releaseFrom('m', 'b1'), EMPTY)).data), 'share');
-  assert.is(text((await client.request(subjects.evidence('m'), EMPTY)).data), 'evidence');
+  assert.is(text((await client.request(subjects.evidence('m', 'me'), EMPTY)).data), 'evidence');
   assert.is(text((await client.request(subjects.infer('m', 'r1', 'me'), EMPTY)).data), 'answer');
   assert.is(
     text((await coordinator.request(subjects.control('worker', 'w1', 'attest'), EMPTY)).data),
@@ -269,7 +271,13 @@ test('a role may not publish or listen where it has no business', async (t) => {
     ],
     [
       'client',
-      ['vouch.v1.infer.>', 'vouch.v1.evidence.*', 'vouch.v1.receipt.>', '_INBOX.*.*.>', 'vouch.v1.release.*'],
+      [
+        'vouch.v1.infer.>',
+        'vouch.v1.evidence.*.*',
+        'vouch.v1.receipt.>',
+        '_INBOX.*.*.>',
+        'vouch.v1.release.*',
+      ],
     ],
     ['monitor', ['>', 'vouch.v1.infer.>', 'vouch.v1.work.>', 'vouch.v1.result.>', '_INBOX.>', '$JS.>']],
     ['runner', ['vouch.v1.infer.m.other', 'vouch.v1.release.*', 'vouch.v1.release.m.b1']],
@@ -299,7 +307,7 @@ test('the monitor writes nothing', async (t) => {
     subjects.beat('worker', 'w1'),
     subjects.control('worker', 'w1', 'drain'),
     subjects.infer('m', 'e', 'me'),
-    subjects.evidence('m'),
+    subjects.evidence('m', 'me'),
     subjects.release('m'),
     '$KV.vouch_leases.j',
     ...[

@@ -16,6 +16,7 @@ import {
   type ProofTicket,
   questionOf,
   requestProof,
+  signedBy,
 } from '../../../runtime/client/proof-request.ts';
 import { folder } from '../../../runtime/home/home.ts';
 import { manifestOf, putBlob, type Shelf } from '../../../runtime/nats/blobs.ts';
@@ -93,7 +94,7 @@ test('what can never be proved ends with a code and a sentence, and leaves the q
     return (await failureOf(done)).code;
   };
   assert.is(await broken('quality', utf8('{')), 'bad-message');
-  const another = questionOf(statement);
+  const another = signedBy(client, questionOf(statement));
   const subject = subjects.proofRequest('quality', client.id, another.job);
   const foreign = { subject, source: 'client.test', body: another };
   assert.is(await broken('quality', encodeMessage(ProofRequest, foreign)), 'bad-message');

@@ -1,0 +1,216 @@
+/**
+ * Verifies attestation documents of AWS Nitro Enclaves and NitroTPM: the signature, the chain up to AWS's root at the
+ * time at which the document was signed, and what the policy wants of it (AWS Nitro Enclaves user guide, "Verifying
+ * the root of trust"). Pure: clock and CRLs are arguments.
+ *
+ * Certificates of these documents live for hours, so their dates are judged at the document's own time; whether any of
+ * them is revoked is judged by the verifier's clock. AWS names CRLs in the certificates of regions and zones alone.
+ *
+ * Not guaranteed: when the document was made, unless it answers the verifier's nonce; and that AWS, which runs the
+ * hypervisor and signs, did not look inside.
+ */
+import { equal, fromHex, hex } from '../../encoding.ts';
+import { type Certificate, parseCertificates, type RevocationList } from '../certificate.ts';
+import { chainCheckIds, recordChain, verifyChain } from '../chain.ts';
+import { attempting, type Check, createChecklist, type Recorder, type Verdict } from '../checklist.ts';
+import { crlsOf, ocspOf } from '../collateral.ts';
+import { type Demands, measurementAccepted } from '../demands.ts';
+import type { OcspResponse } from '../ocsp.ts';
+import type { Parsed } from '../parsed.ts';
+import { AWS_NITRO_ROOTS } from '../roots/aws.ts';
+import { verifyEcdsa } from '../signature.ts';
+import { type Part, type Piece, type Question, withPlatform } from './format.ts';
+import { isZero } from './intel-quote.ts';
+import type { NitroDocument } from './nitro-document.ts';
+
+/** Seconds by which AWS's clock may be ahead of the verifier's. */
+const CLOCK_SKEW_SECONDS = 60;
+
+export interface NitroQuestion {
+  readonly document: Parsed<NitroDocument>;
+  readonly policy: Pick<Demands, 'debug' | 'measurements' | 'reportData' | 'nitro'>;
+  /** what the verifier asked with; absent: whatever the document answers is taken */
+  readonly nonce?: Uint8Array | undefined;
+  readonly crls?: readonly Parsed<RevocationList>[] | undefined;
+  readonly ocsp?: readonly Parsed<OcspResponse>[] | undefined;
+  readonly now: Date;
+  /** fingerprints; AWS's own unless others are to be trusted */
+  readonly roots?: readonly string[] | undefined;
+}
+
+/** What a document says. Bytes are lower-case hex. */
+export interface NitroClaims {
+  readonly platform: 'nitro' | 'nitro-tpm';
+  /** of an enclave PCR0, its image; of an instance '', because no single register is its measurement */
+  readonly measurement: string;
+  readonly pcrs: Readonly<Record<string, string>>;
+  readonly debug: boolean;
+  readonly moduleId: string;
+  /** when AWS signed it */
+  readonly time: string;
+  readonly publicKey?: string;
+  readonly userData?: string;
+  readonly nonce?: string;
+}
+
+export interface NitroResult {
+  readonly verdict: Verdict;
+  readonly checks: readonly Check[];
+  /** present when signature and chain hold, whatever the verdict */
+  readonly claims?: NitroClaims;
+}
+
+const REQUIRED = [
+  'nitro.document',
+  'nitro.certificates',
+  ...chainCheckIds('nitro.chain'),
+  'nitro.signature',
+  'nitro.time',
+  'nitro.debug',
+  'nitro.pcrs',
+] as const;
+
+/** Never throws for what the document holds: that is a failed check. */
+export async function verifyNitro(question: NitroQuestion): Promise<NitroResult> {
+  const { policy, nonce, now, crls, roots = AWS_NITRO_ROOTS } = question;
+  const list = createChecklist(REQUIRED);
+  const { record } = list;
+  const attempt = attempting(record);
+  const document = attempt('nitro.document', question.document, ({ of, moduleId, unknown }) => {
+    const rest = unknown.length === 0 ? '' : `; not read: ${unknown.join(', ')}`;
+    return `${of} ${moduleId}${rest}`;
+  });
+  if (document === undefined) return list.result('');
+  const certificates = attempt(
+    'nitro.certificates',
+    () => parseCertificates(document.certificates),
+    ({ length }) => `${length} in the document`,
+  );
+  if (certificates === undefined) return list.result('');
+  const [leaf, ...others] = certificates as [Certificate, ...Certificate[]];
+  const chain = await verifyChain({
+    certificates: [leaf, ...others],
+    rootFingerprints: roots,
+    now: document.time,
+    crls,
+    ocsp: question.ocsp,
+    revocation: policy.nitro.revocation === 'required' ? 'where-named' : 'if-present',
+    revokedBy: now,
+  });
+  recordChain(chain, 'nitro.chain', record);
+  const signed = await verifyEcdsa(leaf.key, 'SHA-384', document.signature, document.signed);
+  record('nitro.signature', signed, 'signature-rejected', signed ? 'by that key' : 'not by that key');
+  checkTime(document.time, now, record);
+  if (nonce === undefined)
+    list.omit('nitro.nonce', 'none was given to compare with: the document may be old');
+  else {
+    list.require(['nitro.nonce']);
+    const answered = document.nonce === undefined ? 'none' : hex(document.nonce);
+    const fresh = document.nonce !== undefined && equal(document.nonce, nonce);
+    const detail = fresh ? answered : `expected ${hex(nonce)}, got ${answered}`;
+    record('nitro.nonce', fresh, 'evidence-rejected', detail);
+  }
+  const claims = claimsOf(document);
+  checkDemands(document, claims, policy, record);
+  return signed && chain.passed ? { ...list.result(''), claims } : list.result('');
+}
+
+// Written so that an invalid `now` (NaN) fails.
+function checkTime(time: Date, now: Date, record: Recorder): void {
+  const age = Math.round((now.getTime() - time.getTime()) / 1000);
+  const detail = `signed at ${time.toISOString()}, ${Math.abs(age)} s ${age < 0 ? 'from now' : 'ago'}`;
+  record('nitro.time', age >= -CLOCK_SKEW_SECONDS, 'evidence-rejected', detail);
+}
+
+function checkDemands(
+  { of, pcrs, userData }: NitroDocument,
+  { debug, measurement, pcrs: values }: NitroClaims,
+  { debug: allowed, measurements, reportData, nitro }: NitroQuestion['policy'],
+  record: Recorder,
+): void {
+  const mode = debug ? 'on: PCR0 is zero, and the host can read the console' : 'off';
+  record('nitro.debug', !debug || allowed, 'policy-rejected', `debug mode is ${mode}`);
+  const wrong = Object.entries(of === 'enclave' ? nitro.pcrs : nitro.tpmPcrs).filter(
+    ([index, accepted]) => !accepted?.includes(values[index] ?? ''),
+  );
+  record(
+    'nitro.pcrs',
+    wrong.length === 0,
+    'policy-rejected',
+    wrong.length === 0
+      ? `${pcrs.size} PCRs, as demanded`
+      : `not as demanded: ${wrong.map(([index]) => `PCR${index}`).join(', ')}`,
+  );
+  if (measurements !== undefined) {
+    const accepted = measurementAccepted(measurements, registersOf({ measurement, pcrs: values }, of));
+    record(
+      'nitro.measurement',
+      accepted,
+      'policy-rejected',
+      measurement || 'an instance has no PCR0 of an image',
+    );
+  }
+  if (reportData !== undefined) {
+    const found = userData === undefined ? 'none' : hex(userData);
+    record('nitro.report-data', found === reportData, 'policy-rejected', `user data ${found}`);
+  }
+}
+
+/** What a policy may name: PCRs of an enclave. Those of an instance count other things and have other names. */
+const registersOf = (
+  { measurement, pcrs }: Pick<NitroClaims, 'measurement' | 'pcrs'>,
+  of: NitroDocument['of'],
+): { measurement: string } & Record<string, string> => ({
+  measurement,
+  ...(of === 'enclave'
+    ? Object.fromEntries(Object.entries(pcrs).map(([index, value]) => [`pcr${index}`, value]))
+    : {}),
+});
+
+function claimsOf(document: NitroDocument): NitroClaims {
+  const { of, pcrs, moduleId, time, publicKey, userData, nonce } = document;
+  const image = pcrs.get(0);
+  const enclave = of === 'enclave';
+  return {
+    platform: enclave ? 'nitro' : 'nitro-tpm',
+    measurement: enclave && image !== undefined ? hex(image) : '',
+    pcrs: Object.fromEntries([...pcrs].map(([index, value]) => [index, hex(value)])),
+    // Enclaves that run in debug mode attest to zeros (user guide, "Getting an enclave's measurements").
+    debug: enclave && (image === undefined || isZero(image)),
+    moduleId,
+    time: time.toISOString(),
+    ...(publicKey === undefined ? {} : { publicKey: hex(publicKey) }),
+    ...(userData === undefined ? {} : { userData: hex(userData) }),
+    ...(nonce === undefined ? {} : { nonce: hex(nonce) }),
+  };
+}
+
+/** Each document by itself. */
+export async function judgeNitro(
+  pieces: readonly Piece<NitroDocument>[],
+  question: Question,
+): Promise<Part[]> {
+  const { policy, now, nonce, roots } = question;
+  const parts: Part[] = [];
+  for (const { parsed } of pieces) {
+    const result = await verifyNitro({
+      document: parsed,
+      policy,
+      nonce: nonce === undefined ? undefined : fromHex(nonce),
+      crls: crlsOf('other', question),
+      ocsp: ocspOf(question),
+      now,
+      roots: roots?.nitro,
+    });
+    const { claims } = result;
+    const part = withPlatform(result, claims?.platform ?? 'nitro', 'nitro', policy);
+    if (claims === undefined) parts.push(part);
+    else {
+      const { platform, measurement, debug } = claims;
+      const { of, userData = new Uint8Array(0) } = parsed();
+      const registers = registersOf(claims, of);
+      parts.push({ ...part, cpu: { platform, measurement, registers, debug, reportData: userData } });
+    }
+  }
+  return parts;
+}

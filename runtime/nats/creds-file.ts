@@ -1,0 +1,40 @@
+/** What a `.creds` file says and can do: a NATS user's JWT, and the seed of the key that signs for him. */
+import { fromSeed } from 'nkeys.js';
+import { utf8 } from '../../protocols/encoding.ts';
+import { VouchError } from '../../protocols/errors.ts';
+
+/** Whose credentials these are; the text must be a `.creds` file. Throws `nats-credentials`. */
+export function identityOf(creds: string): {
+  id: string;
+  role: string | undefined;
+  expires: Date | undefined;
+} {
+  const jwt = /BEGIN NATS USER JWT-+\s+[\w-]+\.([\w-]+)\.[\w-]+\s/.exec(creds)?.[1];
+  try {
+    const claims = JSON.parse(Buffer.from(jwt ?? '', 'base64url').toString()) as {
+      name: string;
+      exp?: number;
+      nats: { tags?: string[] };
+    };
+    const role = claims.nats.tags?.find((tag) => tag.startsWith('role:'))?.slice('role:'.length);
+    return {
+      id: claims.name,
+      role,
+      expires: claims.exp === undefined ? undefined : new Date(claims.exp * 1000),
+    };
+  } catch {
+    throw new VouchError(
+      'nats-credentials',
+      'NATS credentials: expected the text of a .creds file (a user JWT and its seed), got something else',
+    );
+  }
+}
+
+/** The user's JWT, and his key's Ed25519 signature. Throws `nats-credentials`. */
+export function signWith(creds: string, bytes: Uint8Array): { jwt: string; signature: Uint8Array } {
+  const [, jwt] = /BEGIN NATS USER JWT-+\s+(\S+)\s/.exec(creds) ?? [];
+  const [, seed] = /BEGIN USER NKEY SEED-+\s+(\S+)\s/.exec(creds) ?? [];
+  if (jwt === undefined || seed === undefined)
+    throw new VouchError('nats-credentials', 'NATS credentials: expected a user JWT and its seed');
+  return { jwt, signature: fromSeed(utf8(seed)).sign(bytes) };
+}
