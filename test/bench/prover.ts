@@ -29,10 +29,12 @@ import { folder } from '../../runtime/home/home.ts';
 import { createPool, type Pool } from '../../runtime/msm/threads/pool.ts';
 import { hasProverData, openOracle, PROVER_DATA } from '../circuits/groth16-oracle.ts';
 import { circuitOf } from './circuit.ts';
+import { benchmarkCold } from './cold.ts';
 import { repeated } from './inputs.ts';
 import type { LargeProof } from './large-proof.ts';
 import { type BenchContext, type Row, RUNS, row } from './result.ts';
 import { median, timed } from './statistics.ts';
+import { alternate } from './turns.ts';
 
 const SUMS = [
   { group: 'G1', bits: 14, must: 4, aim: 6 },
@@ -81,6 +83,7 @@ export async function benchmarkProver(context: BenchContext): Promise<Row[]> {
     if (hasProverData) rows.push(...(await benchmarkProof(proof, context)));
     else context.say(`no ../shared/prover here: no proof of ${proof.name}`);
   }
+  rows.push(...(await benchmarkCold(context)));
   for (const setupRow of SETUPS) {
     if (context.wants(setupName(setupRow.bits))) rows.push(await benchmarkSetup(setupRow, context));
   }
@@ -332,29 +335,6 @@ function createLogger(times: Map<string, number>): Logger {
     }
   };
   return { debug, info: debug, warn: debug, error: debug };
-}
-
-/** Medians of `RUNS` runs of each in turns, after one of each that does not count; each pair's results are checked. */
-async function alternate<A, B>(
-  name: string,
-  ours: () => Promise<A>,
-  theirs: () => Promise<B>,
-  check: (ours: A, theirs: B) => boolean | Promise<boolean>,
-  { say, signal }: BenchContext,
-): Promise<{ ours: number; theirs: number }> {
-  const samples = { ours: [] as number[], theirs: [] as number[] };
-  for (let run = 0; run <= RUNS; run++) {
-    signal.throwIfAborted();
-    const mine = await timed(ours);
-    const its = await timed(theirs);
-    if (!(await check(mine.value, its.value))) throw new Error(`${name}: the result is wrong`);
-    if (run === 0) continue;
-    samples.ours.push(mine.ms);
-    samples.theirs.push(its.ms);
-  }
-  const result = { ours: median(samples.ours), theirs: median(samples.theirs) };
-  say(`${name}: ${result.ours.toFixed(0)} ms, ${result.theirs.toFixed(0)} ms`);
-  return result;
 }
 
 async function repeat<T>(

@@ -9,10 +9,13 @@
 export type Type = 'i32' | 'i64' | 'f64' | 'v128';
 const TYPE_CODE = { i32: 0x7f, i64: 0x7e, f64: 0x7c, v128: 0x7b } as const satisfies Record<Type, number>;
 
-/** An expression: the bytes that leave one value of this type on the stack. */
+/** Bytes, in parts that are put together once, when the module is whole: copying them at every step took most of the time. */
+type Code = number | Uint8Array | readonly Code[];
+
+/** An expression: the code that leaves one value of this type on the stack. */
 export interface Value<T extends Type> {
   readonly type: T;
-  readonly bytes: readonly number[];
+  readonly code: Code;
 }
 export interface Local<T extends Type> extends Value<T> {
   readonly index: number;
@@ -52,7 +55,7 @@ function signed(value: bigint): number[] {
 }
 
 function value<T extends Type>(type: T, code: readonly number[], ...operands: Value<Type>[]): Value<T> {
-  return { type, bytes: [...operands.flatMap(({ bytes }) => bytes), ...code] };
+  return { type, code: [...operands.map((operand) => operand.code), code] };
 }
 const unary =
   <T extends Type, A extends Type>(type: T, _operand: A, ...code: number[]) =>
@@ -259,7 +262,7 @@ export interface ModuleBuilder {
 }
 
 export function createModule(): ModuleBuilder {
-  const functions: { type: number[]; code: number[]; name: string | undefined }[] = [];
+  const functions: { type: Code; code: Code; name: string | undefined }[] = [];
 
   function func<P extends readonly Type[], R extends Type | undefined>(
     name: string | undefined,
@@ -267,16 +270,14 @@ export function createModule(): ModuleBuilder {
     build: (body: Body, ...params: Params<P>) => void,
     result?: R,
   ): Func<P, R> {
-    const code: number[] = [];
+    const code: Code[] = [];
     const locals: Type[] = [];
     const local = <T extends Type>(type: T, index: number): Local<T> => ({
       type,
       index,
-      bytes: [0x20, ...unsigned(index)],
+      code: [0x20, unsigned(index)],
     });
-    const emit = (bytes: readonly number[]) => {
-      for (const byte of bytes) code.push(byte);
-    };
+    const emit = (...parts: Code[]) => void code.push(...parts);
     const body: Body = {
       local(type, initial) {
         const made = local(type, params.length + locals.length);
@@ -285,96 +286,100 @@ export function createModule(): ModuleBuilder {
         return made;
       },
       set(target, to) {
-        emit([...to.bytes, 0x21, ...unsigned(target.index)]);
+        emit(to.code, 0x21, unsigned(target.index));
       },
       store(what, address, offset = 0) {
-        emit([...address.bytes, ...what.bytes, ...STORE[what.type], 0, ...unsigned(offset)]);
+        emit(address.code, what.code, STORE[what.type], 0, unsigned(offset));
       },
       store16(what, address, offset = 0) {
-        emit([...address.bytes, ...what.bytes, 0x3b, 0, ...unsigned(offset)]);
+        emit(address.code, what.code, 0x3b, 0, unsigned(offset));
       },
       call(target, ...args) {
-        for (const { bytes } of args as unknown as Value<Type>[]) emit(bytes);
-        emit([0x10, ...unsigned(target.index)]);
+        for (const arg of args as unknown as Value<Type>[]) emit(arg.code);
+        emit(0x10, unsigned(target.index));
       },
       clear(address, bytes) {
-        emit([...address.bytes, ...i32.const(0).bytes, ...bytes.bytes, 0xfc, 11, 0]);
+        emit(address.code, i32.const(0).code, bytes.code, 0xfc, 11, 0);
       },
       if(condition, then, otherwise) {
-        emit([...condition.bytes, IF, NO_RESULT]);
+        emit(condition.code, IF, NO_RESULT);
         then();
         if (otherwise) {
-          emit([ELSE]);
+          emit(ELSE);
           otherwise();
         }
-        emit([END]);
+        emit(END);
       },
       while(condition, inner) {
-        emit([BLOCK, NO_RESULT, LOOP, NO_RESULT, ...i32.eqz(condition).bytes, BR_IF, 1]);
+        emit(BLOCK, NO_RESULT, LOOP, NO_RESULT, i32.eqz(condition).code, BR_IF, 1);
         inner();
-        emit([BR, 0, END, END]);
+        emit(BR, 0, END, END);
       },
-      return: () => emit([0x0f]),
-      result: ({ bytes }) => emit(bytes),
+      return: () => emit(0x0f),
+      result: (what) => emit(what.code),
     };
     const parameters = params.map((type, index) => local(type, index)) as unknown as Params<P>;
     build(body, ...parameters);
     functions.push({
       name,
-      type: [
-        0x60,
-        ...vector(params.map((type) => [TYPE_CODE[type]])),
-        ...vector(result ? [[TYPE_CODE[result]]] : []),
-      ],
-      code: sized([...vector(locals.map((type) => [1, TYPE_CODE[type]])), ...code, END]),
+      type: [0x60, vector(params.map((type) => TYPE_CODE[type])), vector(result ? [TYPE_CODE[result]] : [])],
+      code: sized(assembled([vector(locals.map((type) => [1, TYPE_CODE[type]])), code, END])),
     });
     return { index: functions.length - 1, params, result: result as R };
   }
 
-  const data: number[][] = [];
+  const data: Code[] = [];
   return {
     func,
     data(address, bytes) {
-      data.push([0x00, ...i32.const(address).bytes, END, ...sized([...bytes])]);
+      data.push([0x00, i32.const(address).code, END, sized(bytes)]);
     },
     bytes(minPages, { shared = false } = {}) {
       const env = text('env');
       // A shared memory has to name its maximum: all that 32 bits address.
-      const limits = shared
-        ? [0x03, ...unsigned(minPages), ...unsigned(65_536)]
-        : [0x00, ...unsigned(minPages)];
-      const memory = [...env, ...text('memory'), 0x02, ...limits];
-      const constant = [...env, ...text('base'), 0x03, TYPE_CODE.i32, 0x00];
-      return Uint8Array.from([
-        ...[0x00, 0x61, 0x73, 0x6d, 0x01, 0x00, 0x00, 0x00],
-        ...section(1, vector(functions.map(({ type }) => type))),
-        ...section(2, vector([memory, constant])),
-        ...section(3, vector(functions.map((_, index) => unsigned(index)))),
-        ...section(
-          7,
-          vector(
-            functions.flatMap(({ name }, index) =>
-              name === undefined ? [] : [[...text(name), 0x00, ...unsigned(index)]],
-            ),
-          ),
-        ),
-        ...section(10, vector(functions.map(({ code }) => code))),
-        ...section(11, vector(data)),
+      const limits = shared ? [0x03, unsigned(minPages), unsigned(65_536)] : [0x00, unsigned(minPages)];
+      const memory = [env, text('memory'), 0x02, limits];
+      const constant = [env, text('base'), 0x03, TYPE_CODE.i32, 0x00];
+      const exported = functions.flatMap(({ name }, index) =>
+        name === undefined ? [] : [[text(name), 0x00, unsigned(index)]],
+      );
+      return assembled([
+        [0x00, 0x61, 0x73, 0x6d, 0x01, 0x00, 0x00, 0x00],
+        section(1, vector(functions.map(({ type }) => type))),
+        section(2, vector([memory, constant])),
+        section(3, vector(functions.map((_, index) => unsigned(index)))),
+        section(7, vector(exported)),
+        section(10, vector(functions.map(({ code }) => code))),
+        section(11, vector(data)),
       ]);
     },
   };
 }
 
-function vector(items: readonly (readonly number[])[]): number[] {
-  return [...unsigned(items.length), ...items.flat()];
+function lengthOf(code: Code): number {
+  if (typeof code === 'number') return 1;
+  if (code instanceof Uint8Array) return code.byteLength;
+  let length = 0;
+  // Counted loops, here and below: this runs before anything is compiled well.
+  for (let part = 0; part < code.length; part++) length += lengthOf(code[part]!);
+  return length;
 }
-function sized(bytes: readonly number[]): number[] {
-  // Not a spread into a call: a body has more bytes than a call may have arguments.
-  return unsigned(bytes.length).concat(bytes);
+
+function assembled(code: Code): Uint8Array<ArrayBuffer> {
+  const bytes = new Uint8Array(lengthOf(code));
+  let at = 0;
+  const put = (part: Code): void => {
+    if (typeof part === 'number') bytes[at++] = part;
+    else if (part instanceof Uint8Array) {
+      bytes.set(part, at);
+      at += part.byteLength;
+    } else for (let inner = 0; inner < part.length; inner++) put(part[inner]!);
+  };
+  put(code);
+  return bytes;
 }
-function section(id: number, content: readonly number[]): number[] {
-  return [id].concat(sized(content));
-}
-function text(name: string): number[] {
-  return sized([...new TextEncoder().encode(name)]);
-}
+
+const vector = (items: readonly Code[]): Code => [unsigned(items.length), items];
+const sized = (code: Code): Code => [unsigned(lengthOf(code)), code];
+const section = (id: number, content: Code): Code => [id, sized(assembled(content))];
+const text = (name: string): Code => sized(new TextEncoder().encode(name));
