@@ -78,6 +78,44 @@ export function registersOf(log: readonly LogEvent[]): Uint8Array[] {
   return registers;
 }
 
+const le = (value: number, bytes: number): Uint8Array =>
+  Uint8Array.from({ length: bytes }, (_, i) => Math.floor(value / 256 ** i) % 256);
+
+/** A crypto agile log (TCG PC Client Platform Firmware Profile) with SHA-384 alone: register, type, payload each. */
+export function binaryLog(
+  events: readonly { register: number; type: number; payload: Uint8Array; digest?: Uint8Array }[],
+): Uint8Array {
+  const header = concat(
+    utf8('Spec ID Event03\0'),
+    le(0, 4),
+    Uint8Array.of(0, 2, 0, 2),
+    le(1, 4),
+    le(0x0c, 2),
+    le(48, 2),
+    Uint8Array.of(0),
+  );
+  return concat(
+    le(1, 4),
+    le(3, 4),
+    new Uint8Array(20),
+    le(header.length, 4),
+    header,
+    ...events.flatMap(({ register, type, payload, digest = sha384(payload) }) => [
+      le(register, 4),
+      le(type, 4),
+      le(1, 4),
+      le(0x0c, 2),
+      digest,
+      le(payload.length, 4),
+      payload,
+    ]),
+    new Uint8Array(64).fill(0xff),
+  );
+}
+
+/** An event of Confidential Containers' attestation agent: EV_EVENT_TAG with the id "AAEL". */
+export const aael = (text: string): Uint8Array => concat(le(0x4141454c, 4), le(text.length, 4), utf8(text));
+
 const reporting = (reportData: Uint8Array, log: readonly LogEvent[]): Options => ({
   report: (body) => {
     body.set(concat(...registersOf(log)), 328);
