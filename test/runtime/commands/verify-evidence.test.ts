@@ -370,6 +370,14 @@ test('wrong use is an error that names the option or the file', async (t) => {
     [[QUOTE], { at: '2025-02-31T00:00:00' }, '--at'],
     [[QUOTE], { nonce: 'xyz' }, '--nonce'],
     [[QUOTE], { policy: '/no/such/policy' }, '/no/such/policy'],
+    [[QUOTE], { bound: ['data=00'] }, '--binding'],
+    ...[['key=00'], ['data'], ['data=!'], ['data=00', 'data=00']].map(
+      (bound): [string[], Partial<EvidenceCommand>, string] => [
+        [QUOTE],
+        { binding: 'dstack', bound },
+        '--bound',
+      ],
+    ),
   ];
   for (const [files, options, named] of cases) {
     try {
@@ -382,6 +390,25 @@ test('wrong use is an error that names the option or the file', async (t) => {
   }
   const nonce = await run([QUOTE, COLLATERAL], { at: THEN, nonce: '00' });
   assert.equal(failed(nonce), ['evidence.nonce']);
+});
+
+test('a rule named by --binding is held to what --bound and --nonce say', async (t) => {
+  need(t);
+  const reportData = readFileSync(QUOTE).subarray(568, 632);
+  const ask = async (options: Partial<EvidenceCommand>) => {
+    const { verdict, checks } = await run([QUOTE, COLLATERAL], { policy: 'genuine', at: THEN, ...options });
+    return [verdict, checks.find(({ id }) => id.startsWith('binding.'))?.status];
+  };
+  const data = `data=0x${reportData.toString('hex')}`;
+  assert.equal(await ask({ binding: 'dstack', bound: [data] }), ['accept', 'pass']);
+  assert.equal(await ask({ binding: 'dstack', bound: [`data=${reportData.toString('base64')}`] }), [
+    'accept',
+    'pass',
+  ]);
+  assert.equal(await ask({ binding: 'dstack', bound: ['data=00'] }), ['reject', 'fail']);
+  assert.equal(await ask({ binding: 'dstack' }), ['reject', 'fail']);
+  assert.equal(await ask({ binding: 'nonce', nonce: reportData.toString('hex') }), ['accept', 'pass']);
+  assert.equal(await ask({ binding: 'nonce', nonce: '00' }), ['reject', 'fail']);
 });
 
 test('sorting never throws, whatever a file holds', () => {
