@@ -35,6 +35,14 @@ import {
 } from './formats/sev-snp-report.ts';
 import { isTpmSignature, parseTpmSignature } from './formats/tpm-attest.ts';
 import { isPcrText, parsePcrs } from './formats/tpm-pcrs.ts';
+import {
+  looksLikeKeySet,
+  looksLikeNrasTokens,
+  parseKeySet,
+  parseNrasTokens,
+  type SecondOpinion,
+  type ServiceKey,
+} from './nras.ts';
 import { looksLikeOcspResponse, type OcspResponse, parseOcspResponse } from './ocsp.ts';
 import { type Parsed, parsedOnce } from './parsed.ts';
 
@@ -46,6 +54,9 @@ export interface NamedBytes {
 /** Files by what they hold, in the order in which they came. */
 export interface SortedFiles extends Collateral {
   readonly evidence: readonly Evidence[];
+  /** what NVIDIA's service found, and the keys that it signs with */
+  readonly opinions: readonly Parsed<SecondOpinion>[];
+  readonly serviceKeys: readonly ServiceKey[];
   /** what is neither evidence nor belongs to it, and why */
   readonly unknown: readonly { readonly name: string; readonly reason: string }[];
 }
@@ -172,6 +183,23 @@ const collateral: readonly FileKind[] = [
     read: ({ bytes }) => readCertificates(splitCertificates(bytes), []),
   },
   {
+    name: 'nras-tokens',
+    evidence: false,
+    title: "what NVIDIA's attestation service found: a second opinion beside reports of GPUs",
+    recognise: ({ text }) => looksLikeNrasTokens(text() ?? ''),
+    read: ({ text }) => {
+      const opinion = parseNrasTokens(text() ?? '');
+      return { opinions: [() => opinion] };
+    },
+  },
+  {
+    name: 'jwk-set',
+    evidence: false,
+    title: 'keys that an attestation service signs with',
+    recognise: ({ text }) => looksLikeKeySet(text() ?? ''),
+    read: ({ text }) => ({ serviceKeys: parseKeySet(text() ?? '') }),
+  },
+  {
     name: 'pcrs',
     evidence: false,
     title: 'PCR values',
@@ -182,7 +210,8 @@ const collateral: readonly FileKind[] = [
     name: 'json',
     evidence: false,
     title: "JSON, of which Intel's statements about platforms are read",
-    recognise: ({ text }) => text()?.startsWith('{') === true && !isPcrText(text() ?? ''),
+    recognise: ({ text }) =>
+      text()?.startsWith('{') === true && !isPcrText(text() ?? '') && !looksLikeKeySet(text() ?? ''),
     read: ({ text }) => {
       const intel = readIntelCollateral(text() ?? '');
       if (intel === undefined) throw new VouchError('bad-input', 'JSON that is no collateral known here');
@@ -226,6 +255,8 @@ export function sortFiles(files: readonly NamedBytes[]): SortedFiles {
   const intel = all.flatMap((contents) => contents.intel ?? []);
   return {
     evidence: all.flatMap((contents) => contents.evidence ?? []),
+    opinions: all.flatMap((contents) => contents.opinions ?? []),
+    serviceKeys: all.flatMap((contents) => contents.serviceKeys ?? []),
     certificates,
     crls,
     ocsp: all.flatMap((contents) => contents.ocsp ?? []),

@@ -10,7 +10,9 @@ import type { Check, Verdict } from './checklist.ts';
 import { type Collateral, contradictedPcr } from './collateral.ts';
 import type { SortedFiles } from './evidence-files.ts';
 import type { Comparison, GuestState, VendorRoots } from './formats/format.ts';
+import { isGpuClaims } from './formats/nvidia-gpu.ts';
 import { formatNamed, judgeAll } from './formats/registry.ts';
+import { judgeOpinions } from './nras.ts';
 import type { EvidencePolicy } from './policy.ts';
 
 export interface Judgement {
@@ -38,8 +40,8 @@ export async function judgeEvidence(question: EvidenceQuestion): Promise<Judgeme
   const { evidence } = question.given;
   const withCpu = evidence.some(({ format }) => formatNamed(format)?.signedBy === 'cpu');
   const parts = await judgeAll(evidence, { ...question, withCpu });
-  const files = checkFiles(question);
   const claims = parts.flatMap((part) => part.claims ?? []);
+  const files = [...checkFiles(question), ...(await checkOpinions(question, claims))];
   return {
     verdict:
       parts.every(({ verdict }) => verdict === 'accept') && files.every(({ status }) => status !== 'fail')
@@ -48,6 +50,16 @@ export async function judgeEvidence(question: EvidenceQuestion): Promise<Judgeme
     checks: [...files, ...parts.flatMap(({ checks }) => checks)],
     claims: claims.length > 1 ? claims : (claims[0] ?? null),
   };
+}
+
+/** What NVIDIA's service found, beside the reports that were judged here. */
+function checkOpinions(
+  { given, policy, now }: EvidenceQuestion,
+  claims: readonly unknown[],
+): Promise<readonly Check[]> {
+  const gpus = claims.filter(isGpuClaims);
+  const demanded = policy.gpu?.secondOpinionKeys;
+  return judgeOpinions({ opinions: given.opinions, keys: given.serviceKeys, demanded, gpus, now });
 }
 
 const skipped = (id: string, detail: string): Check => ({ id, status: 'skipped', detail });
