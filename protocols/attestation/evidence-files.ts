@@ -103,7 +103,8 @@ const containers: readonly FileKind[] = [
     title: 'an SNP report followed by its certificates, as a guest gets them when it asks for both',
     recognise: ({ bytes }) =>
       isSnpReport(bytes.subarray(0, SNP_REPORT_BYTES)) &&
-      isCertificateTable(bytes.subarray(SNP_REPORT_BYTES)),
+      (isCertificateTable(bytes.subarray(SNP_REPORT_BYTES)) ||
+        isEmptyTable(bytes.subarray(SNP_REPORT_BYTES))),
     read: ({ bytes }) => ({
       ...readTable(bytes.subarray(SNP_REPORT_BYTES)),
       evidence: [{ format: 'sev-snp', bytes: bytes.subarray(0, SNP_REPORT_BYTES) }],
@@ -301,7 +302,8 @@ function readOcsp(ders: readonly Uint8Array[]): { ocsp: readonly Parsed<OcspResp
 
 function readTable(bytes: Uint8Array): Contents {
   const { certificates, crls } = parseCertificateTable(bytes);
-  return readCertificates(certificates, crls);
+  // A host may have none, and what else it hands out is passed over.
+  return certificates.length + crls.length === 0 ? {} : readCertificates(certificates, crls);
 }
 
 /** Every one of them has to be well-formed. */
@@ -336,6 +338,10 @@ function textOf(bytes: Uint8Array): string | undefined {
 }
 
 const CCEL_TABLE_BYTES = 56;
+
+/** A host that hands out no certificates ends its table where it starts. */
+const isEmptyTable = (bytes: Uint8Array): boolean =>
+  bytes.length >= 24 && bytes.length % 8 === 0 && bytes.every((byte) => byte === 0);
 
 const startsWith = (bytes: Uint8Array, text: string): boolean =>
   String.fromCharCode(...bytes.subarray(0, text.length)) === text;
