@@ -13,8 +13,10 @@ import type { Check, Verdict } from './checklist.ts';
 import { type Collateral, contradictedPcr } from './collateral.ts';
 import type { SortedFiles } from './evidence-files.ts';
 import type { Comparison, GuestState, VendorRoots } from './formats/format.ts';
+import { isGpuClaims } from './formats/nvidia-gpu.ts';
 import { formatNamed, judgeAll } from './formats/registry.ts';
 import { answers, checkBinding, checkRuntimes, machinesOf } from './machines.ts';
+import { judgeOpinions } from './nras.ts';
 import type { EvidencePolicy } from './policy.ts';
 
 export interface Judgement {
@@ -65,12 +67,13 @@ async function judgeMachine(question: EvidenceQuestion): Promise<Judgement> {
   const withCpu = evidence.some(({ format }) => formatNamed(format)?.signedBy === 'cpu');
   const parts = await judgeAll(evidence, { ...question, nonce, withCpu });
   const asked = question.nonce === undefined ? undefined : fromHex(question.nonce);
+  const claims = parts.flatMap((part) => part.claims ?? []);
   const files = [
     ...checkFiles(question, facts),
     ...(facts === undefined ? [] : [checkBinding(parts, facts)]),
     ...checkRuntimes(parts, { given, policy: question.policy, nonce: asked }),
+    ...(await checkOpinions(question, claims)),
   ];
-  const claims = parts.flatMap((part) => part.claims ?? []);
   return {
     verdict:
       parts.every(({ verdict }) => verdict === 'accept') && files.every(({ status }) => status !== 'fail')
@@ -95,6 +98,16 @@ function factsOf({ given, binding, nonce }: EvidenceQuestion): BoundFacts | unde
   };
   const named = new Set<string>([...needs, ...may]);
   return { recipe, values: Object.fromEntries(Object.entries(values).filter(([name]) => named.has(name))) };
+}
+
+/** What NVIDIA's service found, beside the reports that were judged here. */
+function checkOpinions(
+  { given, policy, now }: EvidenceQuestion,
+  claims: readonly unknown[],
+): Promise<readonly Check[]> {
+  const gpus = claims.filter(isGpuClaims);
+  const demanded = policy.gpu?.secondOpinionKeys;
+  return judgeOpinions({ opinions: given.opinions, keys: given.serviceKeys, demanded, gpus, now });
 }
 
 const skipped = (id: string, detail: string): Check => ({ id, status: 'skipped', detail });

@@ -127,6 +127,9 @@ const OTHERS: readonly (readonly [name: string, bytes: Uint8Array])[] = [
   ['certificates', arkDer],
   ['certificates', concat(arkDer, vcekDer)],
   ['public-key', (await maker('AK')).spki],
+  // Tokens whose parts are no claims yet: the outer form is what counts here.
+  ['nras-tokens', utf8('[["JWT", "e30.e30.AAAA"], {"GPU-0": "e30.e30.AAAA"}]')],
+  ['jwk-set', utf8('{"keys": [{"kty": "RSA", "n": "AQAB", "e": "AQAB"}]}')],
   ['pcrs', utf8(PCR_TEXT)],
   ['pcrs', utf8(PCR_JSON)],
   ['json', utf8('{"tcbInfo":{},"signature":"00"}')],

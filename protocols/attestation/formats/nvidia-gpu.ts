@@ -70,6 +70,9 @@ export interface GpuClaims {
   readonly fwid?: string;
 }
 
+/** Whether some format's claims are a GPU's. */
+export const isGpuClaims = (claims: unknown): claims is GpuClaims => Object(claims).platform === 'nvidia-gpu';
+
 /** What a switch's report says. Bytes are lower-case hex. */
 export interface SwitchClaims {
   readonly chip: string;

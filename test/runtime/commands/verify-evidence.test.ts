@@ -174,6 +174,15 @@ test('an SNP report with the certificates that came with it in one file', async 
   assert.is((await judge(report, table, vcek)).verdict, 'accept');
   assert.is((await judge(report, table, vcek.subarray(1))).verdict, 'reject');
   assert.is((await judge(report, Buffer.alloc(48))).verdict, 'reject');
+  // A host that hands out none, and Compute Engine's, which hands out its firmware's endorsement (google/gce-tcb-verifier).
+  const other = Buffer.from(table);
+  other.write('9f4116cdc5034f5a8f6ffb68882f4ce2', 'hex');
+  const options = { at: '2024-01-01', policy: 'genuine' };
+  for (const rest of [[Buffer.alloc(24)], [Buffer.alloc(2912)], [other, vcek]]) {
+    await judge(report, ...rest);
+    const beside = await run([file, at('amd/certs/trustee_vcek.der')], options);
+    assert.is(beside.verdict, 'accept', JSON.stringify(beside.checks.slice(0, 2)));
+  }
 });
 
 test('a folder of collateral fills in what the files lack', async (t) => {
