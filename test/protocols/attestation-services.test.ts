@@ -42,6 +42,10 @@ test("dstack's quote and event log: boot registers, runtime events of both versi
   const { checks } = await ask([machine], [quoteJson(machine, data)]);
   const log = checks.find(({ id }) => id === 'tdx.event-log')!;
   assert.match(log.detail, new RegExp(`compose-hash ${hex(COMPOSE)}, app-id`));
+  // A rule of the verifier's own comes beside that of the file, never in its place.
+  const both = { binding: { recipe: 'nonce' as const, values: { nonce: data } } };
+  assert.equal(await failing([machine], [quoteJson(machine, data)], both), []);
+  assert.equal(await failing([machine], [quoteJson(machine, flip(data, 1))], both), ['binding.dstack']);
   // What the file says of itself is not what the verifier asked for.
   const { status, detail } = checks.find(({ id }) => id === 'evidence.nonce')!;
   assert.is(status, 'skipped');
