@@ -10,7 +10,7 @@ import type { Check, Verdict } from './checklist.ts';
 import { type Collateral, contradictedPcr } from './collateral.ts';
 import type { SortedFiles } from './evidence-files.ts';
 import type { Comparison, GuestState, VendorRoots } from './formats/format.ts';
-import { isGpuClaims } from './formats/nvidia-gpu.ts';
+import { isGpuClaims } from './formats/nvidia-claims.ts';
 import { formatNamed, judgeAll } from './formats/registry.ts';
 import { judgeOpinions } from './nras.ts';
 import type { EvidencePolicy } from './policy.ts';
