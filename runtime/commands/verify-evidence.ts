@@ -16,6 +16,19 @@ import { type Print, print } from './terminal.ts';
 /** What the options of `judging` say, and no more. */
 type Taken = OptionsOf<typeof judging>;
 
+/** In short what docs/EVIDENCE.md says at length. */
+const PLATFORMS = `
+Platform        Bring beside the quote or report (strict wants all of it)
+  Intel TDX     TCB info, QE identity, both CRLs; event log to compare with RTMRs
+  Intel SGX     TCB info, QE identity, both CRLs
+  AMD SEV-SNP   VCEK or VLEK; CRL of the ARK
+  NVIDIA GPU    five certificates, --nonce; both manifests, OCSP responses
+                (vouch collateral fetch), --gpus-ready; NRAS tokens and JWK set
+  NVSwitch      certificates, --nonce; manifest
+  TPM 2.0       signature, key or certificates, PCR values, --nonce
+  HyperEnclave  certificates, PCR values
+Not checked: who has physical access, and whether files are of one machine.`;
+
 const declared = (command: Command) =>
   judging(command)
     .argument(
@@ -28,7 +41,8 @@ const declared = (command: Command) =>
       'the guest of the GPUs, which you trust, states CC mode `on` and ready; evidence documents say it themselves',
       false,
     )
-    .option('--json', 'print {verdict, checks, claims} as JSON', false);
+    .option('--json', 'print {verdict, checks, claims} as JSON', false)
+    .addHelpText('after', PLATFORMS);
 
 export type EvidenceCommand = Partial<OptionsOf<typeof declared>>;
 
