@@ -24,7 +24,7 @@ export interface Judgement {
 
 export interface EvidenceQuestion {
   readonly given: SortedFiles;
-  readonly store: Collateral;
+  readonly store: Collateral & Partial<Pick<SortedFiles, 'serviceKeys'>>;
   readonly policy: EvidencePolicy;
   readonly now: Date;
   /** what GPUs have to answer, lower-case hex */
@@ -54,12 +54,13 @@ export async function judgeEvidence(question: EvidenceQuestion): Promise<Judgeme
 
 /** What NVIDIA's service found, beside the reports that were judged here. */
 function checkOpinions(
-  { given, policy, now }: EvidenceQuestion,
+  { given, store, policy, now }: EvidenceQuestion,
   claims: readonly unknown[],
 ): Promise<readonly Check[]> {
   const gpus = claims.filter(isGpuClaims);
   const demanded = policy.gpu?.secondOpinionKeys;
-  return judgeOpinions({ opinions: given.opinions, keys: given.serviceKeys, demanded, gpus, now });
+  const keys = [...given.serviceKeys, ...(store.serviceKeys ?? [])];
+  return judgeOpinions({ opinions: given.opinions, keys, demanded, gpus, now });
 }
 
 const skipped = (id: string, detail: string): Check => ({ id, status: 'skipped', detail });

@@ -73,9 +73,9 @@ export async function addCollateral(
   directory = collateralFolder(),
 ): Promise<string[]> {
   const read = files.map((name) => ({ name, bytes: readNamed(name, 'collateral', MAX_FILE_BYTES) }));
-  const { unknown, evidence, eventLogs, tpmSignatures } = sortFiles(read);
-  // An event log and a TPM's signature go with one piece of evidence.
-  const count = evidence.length + eventLogs.length + tpmSignatures.length;
+  const { unknown, evidence, eventLogs, tpmSignatures, opinions } = sortFiles(read);
+  // An event log, a TPM's signature and a second opinion go with one piece of evidence.
+  const count = evidence.length + eventLogs.length + tpmSignatures.length + opinions.length;
   const wrong = unknown[0] ?? (count > 0 ? { name: 'files', reason: `${count} of evidence` } : undefined);
   if (wrong !== undefined) {
     throw new VouchError('bad-input', `${wrong.name}: expected collateral, got ${wrong.reason}`);
