@@ -13,7 +13,7 @@ import type { Check, Verdict } from './checklist.ts';
 import { type Collateral, contradictedPcr } from './collateral.ts';
 import type { SortedFiles } from './evidence-files.ts';
 import type { Comparison, GuestState, VendorRoots } from './formats/format.ts';
-import { isGpuClaims } from './formats/nvidia-gpu.ts';
+import { isGpuClaims } from './formats/nvidia-claims.ts';
 import { formatNamed, judgeAll } from './formats/registry.ts';
 import { answers, checkBinding, checkRuntimes, machinesOf } from './machines.ts';
 import { judgeOpinions } from './nras.ts';
@@ -28,7 +28,7 @@ export interface Judgement {
 
 export interface EvidenceQuestion {
   readonly given: SortedFiles;
-  readonly store: Collateral;
+  readonly store: Collateral & Partial<Pick<SortedFiles, 'serviceKeys'>>;
   readonly policy: EvidencePolicy;
   readonly now: Date;
   /** what GPUs have to answer, lower-case hex */
@@ -104,12 +104,13 @@ function bindingsOf({ given, binding, nonce }: EvidenceQuestion): BoundFacts[] {
 
 /** What NVIDIA's service found, beside the reports that were judged here. */
 function checkOpinions(
-  { given, policy, now }: EvidenceQuestion,
+  { given, store, policy, now }: EvidenceQuestion,
   claims: readonly unknown[],
 ): Promise<readonly Check[]> {
   const gpus = claims.filter(isGpuClaims);
   const demanded = policy.gpu?.secondOpinionKeys;
-  return judgeOpinions({ opinions: given.opinions, keys: given.serviceKeys, demanded, gpus, now });
+  const keys = [...given.serviceKeys, ...(store.serviceKeys ?? [])];
+  return judgeOpinions({ opinions: given.opinions, keys, demanded, gpus, now });
 }
 
 const skipped = (id: string, detail: string): Check => ({ id, status: 'skipped', detail });

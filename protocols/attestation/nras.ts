@@ -10,7 +10,7 @@ import { z } from 'zod';
 import { concat, fromBase64url, fromHex, fromUtf8, hex, sha256, utf8 } from '../encoding.ts';
 import { messageOf, VouchError } from '../errors.ts';
 import type { Check } from './checklist.ts';
-import type { GpuClaims } from './formats/nvidia-gpu.ts';
+import type { GpuClaims } from './formats/nvidia-claims.ts';
 import { MAX_DEVICES, MAX_NRAS_CHARACTERS } from './limits.ts';
 import type { Parsed } from './parsed.ts';
 import { type PublicKey, verifyEcdsa } from './signature.ts';

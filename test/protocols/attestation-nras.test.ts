@@ -97,11 +97,12 @@ const policy = (keys?: string[]) =>
       ...(keys === undefined ? {} : { secondOpinionKeys: keys }),
     }),
   });
-const judge = async (texts: readonly string[], keys?: string[]) => {
-  const given = sortFiles(texts.map((text, i) => ({ name: String(i), bytes: utf8(text) })));
+const judge = async (texts: readonly string[], keys?: string[], stored: readonly string[] = []) => {
+  const sorted = (some: readonly string[]) =>
+    sortFiles(some.map((text, i) => ({ name: String(i), bytes: utf8(text) })));
   const { verdict, checks } = await judgeEvidence({
-    given,
-    store: sortFiles([]),
+    given: sorted(texts),
+    store: sorted(stored),
     policy: policy(keys),
     now: NOW,
     nonce: hex(NONCE),
@@ -141,6 +142,7 @@ test('whatever does not hold is a failure by its name', async () => {
   assert.equal(await failures({ device: { 'x-nvidia-gpu-driver-version': '1.2.3' } }), ['nras.devices']);
   assert.equal(await failures({ device: { 'x-nvidia-gpu-vbios-version': '97.00' } }), ['nras.devices']);
   assert.equal((await judge([evidence, await tokens()])).failed, ['nras.signature'], 'without the keys');
+  assert.equal((await judge([evidence, await tokens()], undefined, [keySet])).failed, [], 'keys in store');
 });
 
 test('a token never stands instead of the report', async () => {
