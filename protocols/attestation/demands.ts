@@ -275,6 +275,14 @@ export const GpuPolicy = z.strictObject({
   guestState: Presence.default('required').describe('CC mode `on` and ready, as the measured guest states'),
   revocation: Revocation.default('required'),
   devices: z.array(Digest).min(1).max(4096).optional().describe('GPUs accepted, by device certificate'),
+  secondOpinionKeys: z
+    .array(Digest)
+    .min(1)
+    .max(64)
+    .optional()
+    .describe(
+      "NVIDIA's attestation service has to have found the same: tokens about every GPU, by one of these keys (RFC 7638 thumbprints, SHA-256)",
+    ),
 });
 export type GpuPolicy = z.infer<typeof GpuPolicy>;
 

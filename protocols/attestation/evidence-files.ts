@@ -38,6 +38,7 @@ import {
   parseCertificateTable,
   SNP_REPORT_BYTES,
 } from './formats/sev-snp-report.ts';
+import { isSnpResponse, reportInResponse } from './formats/sev-snp-response.ts';
 import { isPcrText, parsePcrs } from './formats/tpm-pcrs.ts';
 import {
   isQuoteSignature,
@@ -46,6 +47,14 @@ import {
   rawRsaSignature,
 } from './formats/tpm-signature.ts';
 import { joined } from './json-fields.ts';
+import {
+  looksLikeKeySet,
+  looksLikeNrasTokens,
+  parseKeySet,
+  parseNrasTokens,
+  type SecondOpinion,
+  type ServiceKey,
+} from './nras.ts';
 import { looksLikeOcspResponse, type OcspResponse, parseOcspResponse } from './ocsp.ts';
 import { type Parsed, parsedOnce } from './parsed.ts';
 import { isUnread, UNREAD_FORMATS } from './unread-formats.ts';
@@ -59,6 +68,9 @@ export interface SortedFiles extends Collateral {
   readonly facts?: BoundFacts | undefined;
   /** machines whose evidence came in one file, each with what belongs to it */
   readonly machines: readonly { readonly name: string; readonly files: SortedFiles }[];
+  /** what NVIDIA's service found, and the keys that it signs with */
+  readonly opinions: readonly Parsed<SecondOpinion>[];
+  readonly serviceKeys: readonly ServiceKey[];
   /** what is neither evidence nor belongs to it, and why */
   readonly unknown: readonly { readonly name: string; readonly reason: string }[];
 }
@@ -74,19 +86,6 @@ const formats: readonly FileKind[] = Object.entries<Format>(FORMATS).map(([forma
   },
 }));
 
-/** In front of a report in the answer of /dev/sev-guest: status, size and reserved bytes (struct snp_report_resp). */
-const SNP_RESPONSE_BYTES = 32;
-const MAX_SNP_RESPONSE_BYTES = 4096;
-const reportInResponse = (bytes: Uint8Array): Uint8Array =>
-  bytes.subarray(SNP_RESPONSE_BYTES, SNP_RESPONSE_BYTES + SNP_REPORT_BYTES);
-const isSnpResponse = (bytes: Uint8Array): boolean =>
-  bytes.length >= SNP_RESPONSE_BYTES + SNP_REPORT_BYTES &&
-  bytes.length <= MAX_SNP_RESPONSE_BYTES &&
-  bytes[4]! + 256 * bytes[5]! === SNP_REPORT_BYTES &&
-  bytes.subarray(0, SNP_RESPONSE_BYTES).every((byte, at) => byte === 0 || at === 4 || at === 5) &&
-  bytes.subarray(SNP_RESPONSE_BYTES + SNP_REPORT_BYTES).every((byte) => byte === 0) &&
-  isSnpReport(reportInResponse(bytes));
-
 /** What evidence travels in. */
 const containers: readonly FileKind[] = [
   {
@@ -95,7 +94,8 @@ const containers: readonly FileKind[] = [
     title: 'an SNP report followed by its certificates, as a guest gets them when it asks for both',
     recognise: ({ bytes }) =>
       isSnpReport(bytes.subarray(0, SNP_REPORT_BYTES)) &&
-      isCertificateTable(bytes.subarray(SNP_REPORT_BYTES)),
+      (isCertificateTable(bytes.subarray(SNP_REPORT_BYTES)) ||
+        isEmptyTable(bytes.subarray(SNP_REPORT_BYTES))),
     read: ({ bytes }) => ({
       ...readTable(bytes.subarray(SNP_REPORT_BYTES)),
       evidence: [{ format: 'sev-snp', bytes: bytes.subarray(0, SNP_REPORT_BYTES) }],
@@ -214,6 +214,23 @@ const collateral: readonly FileKind[] = [
     read: ({ bytes }) => ({ keys: [parsePublicKey(bytes)] }),
   },
   {
+    name: 'nras-tokens',
+    evidence: false,
+    title: "what NVIDIA's attestation service found: a second opinion beside reports of GPUs",
+    recognise: ({ text }) => looksLikeNrasTokens(text() ?? ''),
+    read: ({ text }) => {
+      const opinion = parseNrasTokens(text() ?? '');
+      return { opinions: [() => opinion] };
+    },
+  },
+  {
+    name: 'jwk-set',
+    evidence: false,
+    title: 'keys that an attestation service signs with',
+    recognise: ({ text }) => looksLikeKeySet(text() ?? ''),
+    read: ({ text }) => ({ serviceKeys: parseKeySet(text() ?? '') }),
+  },
+  {
     name: 'pcrs',
     evidence: false,
     title: 'PCR values',
@@ -227,6 +244,7 @@ const collateral: readonly FileKind[] = [
     recognise: (content) =>
       content.text()?.startsWith('{') === true &&
       !isPcrText(content.text() ?? '') &&
+      !looksLikeKeySet(content.text() ?? '') &&
       !isEvidenceJson(content) &&
       !isDeviceEvidence(content.json()) &&
       !isUnread(content),
@@ -305,6 +323,8 @@ function collected(contents: Contents): SortedFiles {
   const { crls = [], certificates = [], intel = NO_COLLATERAL } = contents;
   return {
     evidence: [],
+    opinions: [],
+    serviceKeys: [],
     ocsp: [],
     keys: [],
     pcrs: [],
@@ -346,7 +366,8 @@ function readOcsp(ders: readonly Uint8Array[]): { ocsp: readonly Parsed<OcspResp
 
 function readTable(bytes: Uint8Array): Contents {
   const { certificates, crls } = parseCertificateTable(bytes);
-  return readCertificates(certificates, crls);
+  // A host may have none, and what else it hands out is passed over.
+  return certificates.length + crls.length === 0 ? {} : readCertificates(certificates, crls);
 }
 
 /** Every one of them has to be well-formed. */
@@ -361,6 +382,10 @@ function readCertificates(ders: readonly Uint8Array[], lists: readonly Uint8Arra
 }
 
 const CCEL_TABLE_BYTES = 56;
+
+/** A host that hands out no certificates ends its table where it starts. */
+const isEmptyTable = (bytes: Uint8Array): boolean =>
+  bytes.length >= 24 && bytes.length % 8 === 0 && bytes.every((byte) => byte === 0);
 
 const startsWith = (bytes: Uint8Array, text: string): boolean =>
   String.fromCharCode(...bytes.subarray(0, text.length)) === text;

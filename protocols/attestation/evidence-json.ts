@@ -11,6 +11,7 @@ import { readTinfoil, readTinfoilBundle, TINFOIL } from './evidence-tinfoil.ts';
 import type { Content, Contents, FileKind } from './file-kinds.ts';
 import { isNitroDocument } from './formats/nitro-document.ts';
 import { deviceEvidenceIn } from './formats/nvidia-evidence-list.ts';
+import { isSnpJson, snpReportOf } from './formats/sev-snp-json.ts';
 import {
   bytesIn,
   certificatesIn,
@@ -40,6 +41,28 @@ function readQuoteJson(fields: Fields): Contents {
     eventLogIn(fields.event_log, `${what}: event_log`),
     eventLogIn(fields.cc_eventlog, `${what}: cc_eventlog`),
     stated === undefined ? {} : facts('dstack', { data: stated }),
+  );
+}
+
+/** github.com/confidential-containers/guest-components, attester for SNP: {attestation_report, cert_chain}. */
+function readSnpJson({ attestation_report: report, cert_chain: chain }: Fields): Contents {
+  const what = 'SNP report in JSON';
+  if (!isAbsent(chain) && !Array.isArray(chain)) return refuse(what, 'cert_chain: expected a list');
+  const entries = ((chain ?? []) as unknown[]).map(
+    (entry) => fieldsOf(entry) ?? refuse(what, 'expected cert_type and data'),
+  );
+  // What has no type of AMD's is somebody else's.
+  const own = entries.filter(
+    ({ cert_type: type }) => typeof type === 'string' && /^(?:VCEK|VLEK|ASK|ARK)$/i.test(type),
+  );
+  return machine(
+    { evidence: [cpuEvidence(snpReportOf(report), what)] },
+    ...own.map(({ data }) =>
+      certificatesIn(
+        textOrBytes(bytesOfJson(data, MAX_EVIDENCE_BYTES) ?? refuse(what, 'data: expected bytes')),
+        what,
+      ),
+    ),
   );
 }
 
@@ -217,6 +240,13 @@ const ROWS: readonly Row[] = [
     title: "dstack's own attestation in JSON",
     fits: (fields) => attestationIn(fields) !== undefined,
     read: (fields) => dstackContents(attestationIn(fields)!),
+  },
+  {
+    name: 'sev-snp-in-json',
+    evidence: true,
+    title: 'an SEV-SNP report in fields of JSON, as the attester of Confidential Containers hands it on',
+    fits: ({ attestation_report: report }) => isSnpJson(report),
+    read: readSnpJson,
   },
   {
     name: 'quote-in-json',

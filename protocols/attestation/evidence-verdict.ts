@@ -13,8 +13,10 @@ import type { Check, Verdict } from './checklist.ts';
 import { type Collateral, contradictedPcr } from './collateral.ts';
 import type { SortedFiles } from './evidence-files.ts';
 import type { Comparison, GuestState, VendorRoots } from './formats/format.ts';
+import { isGpuClaims } from './formats/nvidia-claims.ts';
 import { formatNamed, judgeAll } from './formats/registry.ts';
 import { answers, checkBinding, checkRuntimes, machinesOf } from './machines.ts';
+import { judgeOpinions } from './nras.ts';
 import type { EvidencePolicy } from './policy.ts';
 
 export interface Judgement {
@@ -26,7 +28,7 @@ export interface Judgement {
 
 export interface EvidenceQuestion {
   readonly given: SortedFiles;
-  readonly store: Collateral;
+  readonly store: Collateral & Partial<Pick<SortedFiles, 'serviceKeys'>>;
   readonly policy: EvidencePolicy;
   readonly now: Date;
   /** what GPUs have to answer, lower-case hex */
@@ -59,18 +61,20 @@ export async function judgeEvidence(question: EvidenceQuestion): Promise<Judgeme
 async function judgeMachine(question: EvidenceQuestion): Promise<Judgement> {
   const { given } = question;
   const { evidence } = given;
-  const facts = factsOf(question);
+  const bindings = bindingsOf(question);
+  const facts: FactValues = Object.assign({}, ...bindings.map(({ values }) => values));
   // A nonce that the CPU's report data binds is as good for devices as one that the verifier sent.
-  const nonce = question.nonce ?? (facts?.values.nonce && hex(facts.values.nonce));
+  const nonce = question.nonce ?? (facts.nonce && hex(facts.nonce));
   const withCpu = evidence.some(({ format }) => formatNamed(format)?.signedBy === 'cpu');
   const parts = await judgeAll(evidence, { ...question, nonce, withCpu });
   const asked = question.nonce === undefined ? undefined : fromHex(question.nonce);
+  const claims = parts.flatMap((part) => part.claims ?? []);
   const files = [
     ...checkFiles(question, facts),
-    ...(facts === undefined ? [] : [checkBinding(parts, facts)]),
+    ...bindings.map((binding) => checkBinding(parts, binding)),
     ...checkRuntimes(parts, { given, policy: question.policy, nonce: asked }),
+    ...(await checkOpinions(question, claims)),
   ];
-  const claims = parts.flatMap((part) => part.claims ?? []);
   return {
     verdict:
       parts.every(({ verdict }) => verdict === 'accept') && files.every(({ status }) => status !== 'fail')
@@ -81,20 +85,32 @@ async function judgeMachine(question: EvidenceQuestion): Promise<Judgement> {
   };
 }
 
-/** What the verifier names counts before what the file says, and his nonce before all. */
-function factsOf({ given, binding, nonce }: EvidenceQuestion): BoundFacts | undefined {
-  const recipe = binding?.recipe ?? given.facts?.recipe;
-  if (recipe === undefined) return undefined;
-  const { needs, may = [] }: Recipe = RECIPES[recipe];
+/** The rule that the verifier names and that of the file: his values count before the file's, his nonce before all. */
+function bindingsOf({ given, binding, nonce }: EvidenceQuestion): BoundFacts[] {
+  const recipes = new Set([binding?.recipe, given.facts?.recipe].filter((name) => name !== undefined));
   const [key] = given.keys;
-  const values: FactValues = {
-    ...(key === undefined || given.keys.length > 1 ? {} : { key: key.spki }),
-    ...given.facts?.values,
-    ...binding?.values,
-    ...(nonce === undefined ? {} : { nonce: fromHex(nonce) }),
-  };
-  const named = new Set<string>([...needs, ...may]);
-  return { recipe, values: Object.fromEntries(Object.entries(values).filter(([name]) => named.has(name))) };
+  return [...recipes].map((recipe) => {
+    const { needs, may = [] }: Recipe = RECIPES[recipe];
+    const all: FactValues = {
+      ...(key === undefined || given.keys.length > 1 ? {} : { key: key.spki }),
+      ...(given.facts?.recipe === recipe ? given.facts.values : {}),
+      ...(binding?.recipe === recipe ? binding.values : {}),
+      ...(nonce === undefined ? {} : { nonce: fromHex(nonce) }),
+    };
+    const named = new Set<string>([...needs, ...may]);
+    return { recipe, values: Object.fromEntries(Object.entries(all).filter(([name]) => named.has(name))) };
+  });
+}
+
+/** What NVIDIA's service found, beside the reports that were judged here. */
+function checkOpinions(
+  { given, store, policy, now }: EvidenceQuestion,
+  claims: readonly unknown[],
+): Promise<readonly Check[]> {
+  const gpus = claims.filter(isGpuClaims);
+  const demanded = policy.gpu?.secondOpinionKeys;
+  const keys = [...given.serviceKeys, ...(store.serviceKeys ?? [])];
+  return judgeOpinions({ opinions: given.opinions, keys, demanded, gpus, now });
 }
 
 const skipped = (id: string, detail: string): Check => ({ id, status: 'skipped', detail });
@@ -105,7 +121,7 @@ const check = (id: string, fault: string | undefined, done: string): Check =>
     : { id, status: 'fail', code: 'evidence-rejected', detail: fault };
 
 /** What concerns the files as a whole. */
-function checkFiles(question: EvidenceQuestion, facts: BoundFacts | undefined): Check[] {
+function checkFiles(question: EvidenceQuestion, facts: FactValues): Check[] {
   const { given } = question;
   const { evidence, manifests, eventLogs, pcrs, unknown } = given;
   const comparedWith = (what: Comparison): number =>
@@ -137,10 +153,7 @@ function checkFiles(question: EvidenceQuestion, facts: BoundFacts | undefined): 
 }
 
 /** Which pieces answer a nonce, and which of these have to; a vTPM that a CPU vouches for is as fresh as the CPU. */
-function checkNonce(
-  { given, nonce, policy, binding }: EvidenceQuestion,
-  facts: BoundFacts | undefined,
-): Check[] {
+function checkNonce({ given, nonce, policy, binding }: EvidenceQuestion, facts: FactValues): Check[] {
   const id = 'evidence.nonce';
   const rows = given.evidence.flatMap(({ format }) => formatNamed(format) ?? []);
   const answering = rows.filter(({ comparedWith }) => comparedWith.includes('nonce'));
@@ -149,7 +162,7 @@ function checkNonce(
     ({ signedBy, age }) => age === undefined && !(vouched && signedBy === 'tpm'),
   );
   const bound =
-    facts?.values.nonce !== undefined ||
+    facts.nonce !== undefined ||
     (nonce !== undefined &&
       given.runtimes.some(({ userData }) => userData !== undefined && answers(userData, fromHex(nonce))));
   if (nonce !== undefined && answering.length === 0 && !bound) {
@@ -165,14 +178,14 @@ function checkNonce(
   const compared = policy.reportData ?? binding ?? (nonce !== undefined && bound ? nonce : undefined);
   if (!silent || compared !== undefined || (vouched && answering.length > 0)) return [];
   const only = answering.length > 0 ? 'only GPUs and TPMs answer the nonce: ' : '';
-  const against = facts === undefined && !vouched ? 'nothing' : 'what came with it alone';
+  const against = given.facts === undefined && !vouched ? 'nothing' : 'what came with it alone';
   const what = `the report data of the CPU's evidence was compared with ${against}`;
   return [skipped(id, `${only}${what}; a policy may name it as reportData`)];
 }
 
 /** Pieces that are judged side by side and might be of several machines: those that no CPU binds. */
-function checkBound({ given }: EvidenceQuestion, facts: BoundFacts | undefined): Check[] {
-  const devices = facts?.values.gpuEvidence !== undefined || facts?.values.deviceEvidence !== undefined;
+function checkBound({ given }: EvidenceQuestion, facts: FactValues): Check[] {
+  const devices = facts.gpuEvidence !== undefined || facts.deviceEvidence !== undefined;
   const signers = given.evidence
     .flatMap(({ format }) => formatNamed(format)?.signedBy ?? [])
     .filter((signer) => !(signer === 'tpm' && given.runtimes.length > 0))

@@ -187,6 +187,11 @@ function explainGpu(policy: GpuPolicy): string[] {
     policy.devices === undefined
       ? 'GPU: any genuine device is accepted, wherever it stands.'
       : `GPU: ${count(policy.devices.length, 'device')} accepted, by certificate.`,
+    ...(policy.secondOpinionKeys === undefined
+      ? []
+      : [
+          `GPU: beside the report, tokens of NVIDIA's attestation service about every GPU, by ${count(policy.secondOpinionKeys.length, 'key')}.`,
+        ]),
     explainRevocation(policy.revocation, 'GPU'),
   ];
 }

@@ -3,6 +3,7 @@ import { VouchError } from '../errors.ts';
 import type { BoundFacts } from './binding-recipes.ts';
 import type { Collateral } from './collateral.ts';
 import type { Evidence } from './formats/format.ts';
+import type { SecondOpinion, ServiceKey } from './nras.ts';
 import { type Parsed, parsedOnce } from './parsed.ts';
 import { base64Bytes, hexBytes } from './text-bytes.ts';
 
@@ -14,6 +15,8 @@ export interface NamedBytes {
 /** What one file holds, as lists to be joined. */
 export type Contents = Partial<Omit<Collateral, 'digests'>> & {
   readonly evidence?: readonly Evidence[];
+  readonly opinions?: readonly Parsed<SecondOpinion>[];
+  readonly serviceKeys?: readonly ServiceKey[];
   /** what the file says that the CPU's report data binds */
   readonly facts?: BoundFacts;
   /** evidence of whole machines, each with what belongs to it and to no other */

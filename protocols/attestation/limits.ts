@@ -11,6 +11,8 @@ export const MAX_CRL_BYTES = 4 * 1024 * 1024;
 export const MAX_COLLATERAL_BYTES = 4 * 1024 * 1024;
 /** An OCSP response: some kilobytes with its responder's certificates. */
 export const MAX_OCSP_BYTES = 64 * 1024;
+/** Tokens of NVIDIA's attestation service, or its keys: some kilobytes a device. */
+export const MAX_NRAS_CHARACTERS = 256 * 1024;
 /** The buffer that firmware reserves for a TD's event log. */
 export const MAX_EVENT_LOG_BYTES = 4 * 1024 * 1024;
 /** One certificate, wherever it comes from; those that travel inside a document are smaller. */

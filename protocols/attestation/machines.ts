@@ -67,6 +67,8 @@ const sharedOf = (loose: SortedFiles): SortedFiles => ({
 function merged(a: SortedFiles, b: SortedFiles): SortedFiles {
   return {
     evidence: [...a.evidence, ...b.evidence],
+    opinions: [...a.opinions, ...b.opinions],
+    serviceKeys: [...a.serviceKeys, ...b.serviceKeys],
     certificates: [...a.certificates, ...b.certificates],
     crls: [...a.crls, ...b.crls],
     ocsp: [...a.ocsp, ...b.ocsp],

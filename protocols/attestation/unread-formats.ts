@@ -171,15 +171,6 @@ const ROWS: readonly Unread[] = [
       'its rule of what report data binds is not kept here; bring quote and GPU evidence in files of their own',
     recognise: ({ json }) => (Object(json()) as { attestation_type?: unknown }).attestation_type === 'chutes',
   },
-  {
-    name: 'sev-snp-in-json',
-    title:
-      'an SEV-SNP report taken apart into fields of JSON, as the attester of Confidential Containers hands it on',
-    instead: 'bring its 1184 bytes as the firmware gave them',
-    recognise: (content) =>
-      has(content, 'attestation_report') &&
-      Object.hasOwn(inside(content, 'attestation_report'), 'reported_tcb'),
-  },
 ];
 
 /** In a JSON document these sit beside what is read; the row is asked first. */

@@ -239,6 +239,15 @@ async function judgeDevices(
     signers.every((signer) => signer === 'gpu' || signer === 'switch');
   require(['gpu.format']);
   record('gpu.format', known, 'evidence-rejected', `GPU evidence of format ${formats.join(' and ')}`);
+  if (question.policy.gpu?.secondOpinionKeys !== undefined) {
+    require(['nras.devices']);
+    record(
+      'nras.devices',
+      false,
+      'policy-rejected',
+      'documents bring no second opinion, the policy demands one',
+    );
+  }
   if (!known) return undefined;
   const evidence = devices.map(({ format, evidence: bytes, certificates }) => ({
     format,

@@ -73,9 +73,9 @@ export async function addCollateral(
   directory = collateralFolder(),
 ): Promise<string[]> {
   const read = files.map((name) => ({ name, bytes: readNamed(name, 'collateral', MAX_FILE_BYTES) }));
-  const { unknown, evidence, machines, eventLogs, tpmSignatures, runtimes } = sortFiles(read);
-  // An event log, a TPM's signature and what a VM's CPU binds go with one piece of evidence.
-  const lists = [evidence, machines, eventLogs, tpmSignatures, runtimes];
+  const { unknown, evidence, machines, eventLogs, tpmSignatures, runtimes, opinions } = sortFiles(read);
+  // An event log, a TPM's signature, a second opinion and what a VM's CPU binds go with one piece of evidence.
+  const lists = [evidence, machines, eventLogs, tpmSignatures, runtimes, opinions];
   const count = lists.reduce((sum, { length }) => sum + length, 0);
   const wrong = unknown[0] ?? (count > 0 ? { name: 'files', reason: `${count} of evidence` } : undefined);
   if (wrong !== undefined) {

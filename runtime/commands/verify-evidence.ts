@@ -10,7 +10,7 @@ import {
   type Recipe,
 } from '../../protocols/attestation/binding-recipes.ts';
 import type { Verdict } from '../../protocols/attestation/checklist.ts';
-import { FILE_KINDS, type FileKind, sortFiles } from '../../protocols/attestation/evidence-files.ts';
+import { sortFiles } from '../../protocols/attestation/evidence-files.ts';
 import { type EvidenceQuestion, judgeEvidence } from '../../protocols/attestation/evidence-verdict.ts';
 import { completePolicy } from '../../protocols/attestation/policy.ts';
 import { bytesOfText } from '../../protocols/attestation/text-bytes.ts';
@@ -26,15 +26,26 @@ import { type Print, print } from './terminal.ts';
 /** What the options of `judging` say, and no more. */
 type Taken = OptionsOf<typeof judging>;
 
-const REFUSED = new Set(UNREAD_FORMATS.map(({ name }) => name));
-const titles = (kinds: readonly FileKind[]): string =>
-  [...new Set(kinds.map(({ title }) => `  ${title.replace(/: known here, and not read$/, '')}`))].join('\n');
-const HELP = `
-What each check means, what is not checked, what to bring and where to get it: docs/EVIDENCE.md.
-Read, on its own or beside other files:
-${titles(FILE_KINDS.filter(({ name }) => !REFUSED.has(name)))}
-Refused by name:
-${titles(UNREAD_FORMATS)}
+/** In short what docs/EVIDENCE.md says at length. */
+const PLATFORMS = `
+Platform        Bring beside the quote or report (strict wants all of it)
+  Intel TDX     TCB info, QE identity, both CRLs; event log to compare with RTMRs
+  Intel SGX     TCB info, QE identity, both CRLs
+  AMD SEV-SNP   VCEK or VLEK; CRL of the ARK
+  NVIDIA GPU    five certificates, --nonce; both manifests, OCSP responses
+                (vouch collateral fetch), --gpus-ready; NRAS tokens and JWK set
+  NVSwitch      certificates, --nonce; manifest
+  TPM 2.0       signature, key or certificates, PCR values, --nonce
+  HyperEnclave  certificates, PCR values
+  AWS Nitro     both CRLs that its certificates name; --nonce
+  Azure VM      HCL report, vTPM quote, signature, PCR values; VCEK or TD quote;
+                or one JSON that has them all; --nonce
+  dstack, Phala, Tinfoil, Confidential Containers
+                the JSON as it came; what its CPU and GPUs need; --nonce or
+                --binding
+Not checked: who has physical access, and whether files are of one machine.
+Known and refused by name:
+${UNREAD_FORMATS.map(({ title }) => `  ${title.split(': known')[0]}`).join('\n')}
 Rules for --binding:
 ${RECIPE_NAMES.map((name) => `  ${name}: ${RECIPES[name].title} (${RECIPES[name].source})`).join('\n')}
 `;
@@ -63,8 +74,8 @@ const declared = (command: Command) =>
       'the guest of the GPUs, which you trust, states CC mode `on` and ready; evidence documents say it themselves',
       false,
     )
-    .addHelpText('after', HELP)
-    .option('--json', 'print {verdict, checks, claims, notChecked} as JSON', false);
+    .option('--json', 'print {verdict, checks, claims, notChecked} as JSON', false)
+    .addHelpText('after', PLATFORMS);
 
 export type EvidenceCommand = Partial<OptionsOf<typeof declared>>;
 

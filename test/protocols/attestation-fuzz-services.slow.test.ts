@@ -6,7 +6,7 @@ import { BUILT_IN } from '../../protocols/attestation/policy.ts';
 import { concat, fromHex, utf8 } from '../../protocols/encoding.ts';
 import { assert, suite } from '../harness.ts';
 import { fuzz } from './fuzzing.ts';
-import { base64, device, json, nvidiaEntry, td, tinfoil } from './service-maker.ts';
+import { base64, device, json, nvidiaEntry, snpJson, td, tinfoil } from './service-maker.ts';
 import { snpReport } from './snp-maker.ts';
 import { unreadSamples } from './unread-samples.ts';
 
@@ -24,6 +24,7 @@ const FILES: readonly (readonly [name: string, good: Uint8Array])[] = [
     json({ intel_quote: base64(quote), nvidia_payload: JSON.stringify({ evidence_list: [entry] }) }),
   ],
   ['Tinfoil document', json(tinfoil('sev-snp', report))],
+  ['SNP report in JSON', json({ attestation_report: snpJson(report), cert_chain: null })],
 ];
 
 for (const [name, good] of FILES) {

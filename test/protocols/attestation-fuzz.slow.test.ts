@@ -16,6 +16,7 @@ import {
 } from '../../protocols/attestation/formats/sev-snp-report.ts';
 import { parseTpmAttest, parseTpmSignature } from '../../protocols/attestation/formats/tpm-attest.ts';
 import { parsePcrs } from '../../protocols/attestation/formats/tpm-pcrs.ts';
+import { parseKeySet, parseNrasTokens } from '../../protocols/attestation/nras.ts';
 import { parseOcspResponse } from '../../protocols/attestation/ocsp.ts';
 import { utf8 } from '../../protocols/encoding.ts';
 import { VouchError } from '../../protocols/errors.ts';
@@ -49,6 +50,16 @@ const FORMATS: readonly (readonly [name: string, good: Uint8Array, parse: (bytes
     ['GPU evidence file', utf8('[{"evidence":"AAAA","certificate":"AAAA"}]'), parseGpuEvidenceFile],
     ['RIM', await rim(signer), parseRim],
     ['public key', key.spki, parsePublicKey],
+    [
+      'NRAS tokens',
+      utf8('[["JWT","e30.e30.AAAA"],{"GPU-0":"e30.e30.AAAA"}]'),
+      (bytes) => parseNrasTokens(new TextDecoder().decode(bytes)),
+    ],
+    [
+      'JWK set',
+      utf8('{"keys":[{"kty":"EC","crv":"P-384","x":"AAAA","y":"AAAA"}]}'),
+      (bytes) => parseKeySet(new TextDecoder().decode(bytes)),
+    ],
     ['TPM quote', attest(), parseTpmAttest],
     ['TPM signature', await ecdsaSignature(key, attest()), parseTpmSignature],
     ['PCR values', utf8(PCR_TEXT), (bytes) => parsePcrs(new TextDecoder().decode(bytes))],

@@ -4,6 +4,7 @@
  */
 import { kindOf } from '../../protocols/attestation/evidence-files.ts';
 import { deviceEvidenceIn } from '../../protocols/attestation/formats/nvidia-evidence-list.ts';
+import { snpReportOf } from '../../protocols/attestation/formats/sev-snp-json.ts';
 import { gunzip } from '../../protocols/attestation/inflate.ts';
 import { BUILT_IN, parseEvidencePolicy } from '../../protocols/attestation/policy.ts';
 import { base64url, concat, hex, sha256, utf8 } from '../../protocols/encoding.ts';
@@ -18,6 +19,7 @@ import {
   LOG,
   nvidiaEntry,
   runtimeEvent,
+  snpJson,
   td,
   tdBeside,
 } from './service-maker.ts';
@@ -125,6 +127,39 @@ test('a quote with what tpm2-tools write: keys and signatures as DER or bare, PE
   const structure = await rsa.sign(own);
   for (const signature of [structure, structure.subarray(6)]) {
     assert.equal(await failing([], [own, signature, rsa.spki, utf8(PCR_TEXT)], pinned(rsa.spki)), []);
+  }
+});
+
+test('an SNP report that was taken apart into JSON is put together again, byte for byte', async () => {
+  const report = await snpReport();
+  const fields = snpJson(report);
+  assert.equal(snpReportOf(fields), report);
+  const certificates = [vcekDer, askDer, arkDer].map((der, i) => ({
+    cert_type: ['VCEK', 'ASK', 'ARK'][i],
+    data: [...der],
+  }));
+  const evidence = (changes: object = {}) =>
+    json({ attestation_report: { ...fields, ...changes }, cert_chain: certificates });
+  assert.equal(await failing([], [evidence(), arkCrl]), []);
+  assert.equal(
+    await failing(
+      [],
+      [json({ attestation_report: fields, cert_chain: null }), vcekDer, askDer, arkDer, arkCrl],
+    ),
+    [],
+  );
+  assert.ok((await failing([], [evidence({ guest_svn: 1 }), arkCrl])).includes('snp.signature'));
+  for (const wrong of [
+    { policy: -1 },
+    { vmpl: 2 ** 33 },
+    { chip_id: [1] },
+    { signature: null },
+    { current: null },
+  ]) {
+    assert.throws(
+      () => snpReportOf({ ...fields, ...wrong }),
+      (error: unknown) => error instanceof VouchError,
+    );
   }
 });
 

@@ -29,7 +29,7 @@ import { gpu, report, rim, rimSigner, switchFields, vendor } from './gpu-maker.t
 import { intelCase } from './intel-platform.ts';
 import { nitroDocument, nitroVendor } from './nitro-maker.ts';
 import { ocsp } from './ocsp-maker.ts';
-import { json, LOG, pem as pemText, tinfoil } from './service-maker.ts';
+import { json, LOG, pem as pemText, snpJson, tinfoil } from './service-maker.ts';
 import { arkCrl, arkDer, snpReport, vcekDer } from './snp-maker.ts';
 import { attest, ecdsaSignature, hyperEnclave, PCR_JSON, PCR_TEXT } from './tpm-maker.ts';
 import { unreadSamples } from './unread-samples.ts';
@@ -113,6 +113,7 @@ const OTHERS: readonly (readonly [name: string, bytes: Uint8Array])[] = [
     json({ api_version: 'aci/1', attestation: { evidence: { quote: tdxQuote }, report_data: '00' } }),
   ],
   ['dstack-attestation-in-json', json({ attestation: hex(dstack) })],
+  ['sev-snp-in-json', json({ attestation_report: snpJson(SAMPLES['sev-snp']), cert_chain: null })],
   ['quote-in-json', json({ quote: tdxQuote, event_log: LOG })],
   ['nitro-in-json', json({ document: base64(SAMPLES.nitro) })],
   ['event-log', json(LOG)],
@@ -126,6 +127,9 @@ const OTHERS: readonly (readonly [name: string, bytes: Uint8Array])[] = [
   ['certificates', arkDer],
   ['certificates', concat(arkDer, vcekDer)],
   ['public-key', (await maker('AK')).spki],
+  // Tokens whose parts are no claims yet: the outer form is what counts here.
+  ['nras-tokens', utf8('[["JWT", "e30.e30.AAAA"], {"GPU-0": "e30.e30.AAAA"}]')],
+  ['jwk-set', utf8('{"keys": [{"kty": "RSA", "n": "AQAB", "e": "AQAB"}]}')],
   ['pcrs', utf8(PCR_TEXT)],
   ['pcrs', utf8(PCR_JSON)],
   ['json', utf8('{"tcbInfo":{},"signature":"00"}')],
@@ -172,6 +176,7 @@ test('what a file holds is sorted by the same rows', () => {
     sorted.machines.flatMap(({ files: { evidence } }) => evidence.map(({ format }) => format)).sort(),
     [
       'nitro',
+      'sev-snp',
       'sev-snp',
       'sev-snp',
       'sev-snp',

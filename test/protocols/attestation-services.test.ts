@@ -3,12 +3,15 @@
  * forms of tools. Sources: those named in protocols/attestation/evidence-json.ts and binding-recipes.ts; issue 11, "What
  * real users bring".
  */
+import { createHash } from 'node:crypto';
 import { FACTS, RECIPE_NAMES, RECIPES, type Recipe } from '../../protocols/attestation/binding-recipes.ts';
-import { base64url, concat, hex, sha256, sha512, utf8 } from '../../protocols/encoding.ts';
+import { base64url, concat, fromHex, hex, sha256, sha512, utf8 } from '../../protocols/encoding.ts';
 import { assert, suite } from '../harness.ts';
 import { flip } from './certificate-maker.ts';
 import {
+  aael,
   base64,
+  binaryLog,
   bootEvent,
   COMPOSE,
   device,
@@ -26,6 +29,7 @@ import { ask, failing, quoteJson } from './service-question.ts';
 import { arkCrl, arkDer, askDer, snpReport, vcekDer } from './snp-maker.ts';
 
 const test = suite('evidence in the JSON of services', { timeoutMs: 120_000 });
+const sha384Hex = (bytes: Uint8Array): string => createHash('sha384').update(bytes).digest('hex');
 const zeros = (bytes: Uint8Array, length: number) => concat(bytes, new Uint8Array(length - bytes.length));
 const NONCE = new Uint8Array(32).fill(0x5a);
 const ADDRESS = new Uint8Array(20).fill(0xad);
@@ -38,6 +42,10 @@ test("dstack's quote and event log: boot registers, runtime events of both versi
   const { checks } = await ask([machine], [quoteJson(machine, data)]);
   const log = checks.find(({ id }) => id === 'tdx.event-log')!;
   assert.match(log.detail, new RegExp(`compose-hash ${hex(COMPOSE)}, app-id`));
+  // A rule of the verifier's own comes beside that of the file, never in its place.
+  const both = { binding: { recipe: 'nonce' as const, values: { nonce: data } } };
+  assert.equal(await failing([machine], [quoteJson(machine, data)], both), []);
+  assert.equal(await failing([machine], [quoteJson(machine, flip(data, 1))], both), ['binding.dstack']);
   // What the file says of itself is not what the verifier asked for.
   const { status, detail } = checks.find(({ id }) => id === 'evidence.nonce')!;
   assert.is(status, 'skipped');
@@ -73,6 +81,21 @@ test('a log that was changed, cut or reordered does not replay', async () => {
   assert.equal(await judged([...runtime, runtimeEvent('compose-hash', new Uint8Array(32))]), [
     'tdx.rtmr-replay',
   ]);
+});
+
+test("events of Confidential Containers' attestation agent are those of their texts", async () => {
+  const texts = ['coco.com launch image', 'coco.com run {"a":1}'];
+  const events = texts.map((text) => ({ register: 4, type: 6, payload: aael(text) }));
+  const rtmr3 = events.map(({ payload }) => ({ ...bootEvent(3, ''), digest: sha384Hex(payload) }));
+  const machine = await td(new Uint8Array(64), rtmr3);
+  const coco = (log: Uint8Array) => json({ quote: base64(machine.quote), cc_eventlog: base64(log) });
+  assert.equal(await failing([machine], [coco(binaryLog(events))]), []);
+  assert.equal(await failing([machine], [machine.quote, binaryLog(events)]), []);
+  assert.equal(await failing([machine], [coco(binaryLog(events.slice(1)))]), ['tdx.rtmr-replay']);
+  // The digest as it was measured, under another text.
+  const digest = fromHex(sha384Hex(events[0]!.payload));
+  const forged = [{ ...events[0]!, payload: aael('coco.com launch other'), digest }, events[1]!];
+  assert.equal(await failing([machine], [coco(binaryLog(forged))]), ['tdx.event-digests']);
 });
 
 test("Phala's report: quote, GPUs and the key that signs answers are bound to each other", async () => {

@@ -328,6 +328,10 @@ test('the certificate table of a host is read within its bounds', () => {
   const { certificates, crls } = parseCertificateTable(good);
   assert.equal([certificates.length, certificates[0]?.length, crls[0]?.length], [1, 10, 5]);
   assert.is(kindOf(good)?.name, 'sev-snp-certificates');
+  // google/gce-tcb-verifier: Compute Engine's table starts with its firmware's endorsement, or holds nothing else.
+  const google = table(['9f4116cdc5034f5a8f6ffb68882f4ce2', 120, 10], [VCEK, 130, 10]);
+  assert.is(kindOf(google)?.name, 'sev-snp-certificates');
+  assert.is(parseCertificateTable(google).certificates.length, 1);
   for (const bad of [
     table([VCEK, 0, 10]),
     table([VCEK, 195, 10]),

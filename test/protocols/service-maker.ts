@@ -78,6 +78,44 @@ export function registersOf(log: readonly LogEvent[]): Uint8Array[] {
   return registers;
 }
 
+const le = (value: number, bytes: number): Uint8Array =>
+  Uint8Array.from({ length: bytes }, (_, i) => Math.floor(value / 256 ** i) % 256);
+
+/** A crypto agile log (TCG PC Client Platform Firmware Profile) with SHA-384 alone: register, type, payload each. */
+export function binaryLog(
+  events: readonly { register: number; type: number; payload: Uint8Array; digest?: Uint8Array }[],
+): Uint8Array {
+  const header = concat(
+    utf8('Spec ID Event03\0'),
+    le(0, 4),
+    Uint8Array.of(0, 2, 0, 2),
+    le(1, 4),
+    le(0x0c, 2),
+    le(48, 2),
+    Uint8Array.of(0),
+  );
+  return concat(
+    le(1, 4),
+    le(3, 4),
+    new Uint8Array(20),
+    le(header.length, 4),
+    header,
+    ...events.flatMap(({ register, type, payload, digest = sha384(payload) }) => [
+      le(register, 4),
+      le(type, 4),
+      le(1, 4),
+      le(0x0c, 2),
+      digest,
+      le(payload.length, 4),
+      payload,
+    ]),
+    new Uint8Array(64).fill(0xff),
+  );
+}
+
+/** An event of Confidential Containers' attestation agent: EV_EVENT_TAG with the id "AAEL". */
+export const aael = (text: string): Uint8Array => concat(le(0x4141454c, 4), le(text.length, 4), utf8(text));
+
 const reporting = (reportData: Uint8Array, log: readonly LogEvent[]): Options => ({
   report: (body) => {
     body.set(concat(...registersOf(log)), 328);
@@ -122,3 +160,49 @@ export const tinfoil = (kind: 'tdx' | 'sev-snp', evidence: Uint8Array, packed = 
   format: `https://tinfoil.sh/predicate/${kind}-guest/v2`,
   body: base64(packed ? new Uint8Array(gzipSync(evidence)) : evidence),
 });
+
+/** A report by a Turin, of version 5, as Confidential Containers' attester takes it apart. */
+export function snpJson(report: Uint8Array): Record<string, unknown> {
+  const bytes = (at: number, length: number) => [...report.subarray(at, at + length)];
+  const number = (at: number, length: number) =>
+    bytes(at, length).reduceRight((sum, byte) => sum * 256 + byte, 0);
+  const tcb = (at: number) => {
+    const [fmc, bootloader, tee, snp, , , , microcode] = bytes(at, 8);
+    return { fmc, bootloader, tee, snp, microcode };
+  };
+  const firmware = (at: number) => {
+    const [build, minor, major] = bytes(at, 3);
+    return { major, minor, build };
+  };
+  return {
+    version: number(0, 4),
+    guest_svn: number(4, 4),
+    policy: number(8, 8),
+    family_id: bytes(0x10, 16),
+    image_id: bytes(0x20, 16),
+    vmpl: number(0x30, 4),
+    sig_algo: number(0x34, 4),
+    current_tcb: tcb(0x38),
+    plat_info: number(0x40, 8),
+    key_info: number(0x48, 4),
+    report_data: bytes(0x50, 64),
+    measurement: bytes(0x90, 48),
+    host_data: bytes(0xc0, 32),
+    id_key_digest: bytes(0xe0, 48),
+    author_key_digest: bytes(0x110, 48),
+    report_id: bytes(0x140, 32),
+    report_id_ma: bytes(0x160, 32),
+    reported_tcb: tcb(0x180),
+    cpuid_fam_id: number(0x188, 1),
+    cpuid_mod_id: number(0x189, 1),
+    cpuid_step: number(0x18a, 1),
+    chip_id: bytes(0x1a0, 64),
+    committed_tcb: tcb(0x1e0),
+    current: firmware(0x1e8),
+    committed: firmware(0x1ec),
+    launch_tcb: tcb(0x1f0),
+    launch_mit_vector: number(0x1f8, 8),
+    current_mit_vector: number(0x200, 8),
+    signature: { r: bytes(0x2a0, 72), s: bytes(0x2a0 + 72, 72) },
+  };
+}

@@ -48,6 +48,5 @@ export const unreadSamples = (quote: Uint8Array): readonly (readonly [name: stri
     ['dstack-attestation-1', packed],
     ['dstack-attestation-1', json({ attestation: hex(packed) })],
     ['chutes-report', json({ attestation_type: 'chutes', all_attestations: [{ intel_quote: 'AA' }] })],
-    ['sev-snp-in-json', json({ attestation_report: { reported_tcb: {} }, cert_chain: null })],
   ];
 };

@@ -10,10 +10,12 @@
 import { hex } from '../../encoding.ts';
 import { attempting, type Check, createChecklist, type Recorder, type Verdict } from '../checklist.ts';
 import type { GpuArchitecture, GpuPolicy } from '../demands.ts';
+import { GPU_DEMANDS, judgeGpuClaims } from '../judgement/nvidia.ts';
 import { MAX_DEVICES } from '../limits.ts';
 import type { Parsed } from '../parsed.ts';
 import { rememberSignatures, type SignatureVerifier } from '../signature.ts';
 import type { GuestState } from './format.ts';
+import type { GpuClaims } from './nvidia-claims.ts';
 import {
   checkDevice,
   type DeviceCertificates,
@@ -29,7 +31,7 @@ import {
   type Measured,
   readManifests,
 } from './nvidia-manifests.ts';
-import type { GpuMode, GpuReport, SwitchReport } from './nvidia-report.ts';
+import type { GpuReport, SwitchReport } from './nvidia-report.ts';
 import type { Rim } from './rim.ts';
 
 /** What a device answered, and its certificates. */
@@ -47,27 +49,6 @@ export interface GpuQuestion extends Omit<DeviceTrust, 'verify'> {
   /** manifests in store, used where none was given */
   readonly storedRims?: readonly Parsed<Rim>[] | undefined;
   readonly guest?: GuestState | undefined;
-}
-
-/** What a GPU's report says. Bytes are lower-case hex. */
-export interface GpuClaims {
-  readonly platform: 'nvidia-gpu';
-  readonly architecture: GpuArchitecture;
-  /** such as GH100 */
-  readonly chip: string;
-  /** SHA-256 fingerprint of the device's own certificate, the same under every firmware */
-  readonly device: string;
-  /** serial number of the attestation key's certificate */
-  readonly serial: string;
-  readonly driverVersion: string;
-  readonly vbiosVersion: string;
-  readonly project: string;
-  readonly projectSku: string;
-  readonly chipSku: string;
-  readonly mode: GpuMode;
-  readonly switches: readonly string[];
-  readonly nonce: string;
-  readonly fwid?: string;
 }
 
 /** What a switch's report says. Bytes are lower-case hex. */
@@ -90,7 +71,7 @@ export interface GpuResult {
   readonly switches: readonly SwitchClaims[];
 }
 
-const EACH_GPU = ['gpu.report', ...deviceCheckIds('gpu'), 'gpu.architecture', 'gpu.mode'] as const;
+const EACH_GPU = ['gpu.report', ...deviceCheckIds('gpu'), ...GPU_DEMANDS] as const;
 const EACH_SWITCH = ['switch.report', ...deviceCheckIds('switch'), 'switch.architecture'] as const;
 /** NVSwitch 3 of Hopper's boards. */
 const SWITCH_CHIP = 'LS10';
@@ -283,7 +264,6 @@ async function checkGpu(
   trust: DeviceTrust,
   list: DeviceList,
 ): Promise<GpuOutcome | undefined> {
-  const { policy } = trust;
   const { record } = list;
   const report = attempting(record)(
     'gpu.report',
@@ -295,18 +275,9 @@ async function checkGpu(
   if (signer === undefined) return undefined;
   const { leaf, chip, fingerprint } = signer;
   const architecture = architectureOf(chip);
-  record(
-    'gpu.architecture',
-    architecture !== undefined && policy.architectures.includes(architecture),
-    'policy-rejected',
-    `${chip || leaf.subjectName} is ${architecture ?? 'of no known architecture'}`,
-  );
-  record('gpu.mode', policy.modes.includes(report.mode), 'policy-rejected', `mode ${report.mode}`);
-  checkVersion('gpu.driver', report.driverVersion, policy.drivers, list);
-  checkVersion('gpu.vbios', report.vbiosVersion, policy.vbioses, list);
-  if (policy.devices !== undefined) {
-    const found = `device ${fingerprint.slice(0, 16)}`;
-    record('gpu.device-allowed', policy.devices.includes(fingerprint), 'policy-rejected', found);
+  if (architecture === undefined) {
+    const found = `${chip || leaf.subjectName} is of no known architecture`;
+    record('gpu.architecture', false, 'policy-rejected', found);
   }
   const firmware = [
     { id: 'rim.driver', kind: 'driver', version: report.driverVersion },
@@ -332,22 +303,13 @@ async function checkGpu(
           ...(report.fwid === undefined ? {} : { fwid: hex(report.fwid) }),
         }
       : undefined;
+  if (claims !== undefined) judgeGpuClaims(claims, trust.policy, record);
   return { report, claims, fingerprint, device };
 }
 
 function architectureOf(chip: string): GpuArchitecture | undefined {
   if (chip.startsWith('GH')) return 'hopper';
   return chip.startsWith('GB') ? 'blackwell' : undefined;
-}
-
-function checkVersion(
-  id: string,
-  version: string,
-  allowed: readonly string[] | undefined,
-  list: DeviceList,
-): void {
-  if (allowed === undefined) return;
-  list.record(id, allowed.includes(version), 'policy-rejected', `version ${version}`);
 }
 
 interface SwitchOutcome {

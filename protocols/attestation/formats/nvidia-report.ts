@@ -292,9 +292,3 @@ export function parseGpuEvidenceFile(bytes: Uint8Array): GpuEvidence[] {
     return { report: fromBase64(evidence, what), certificates: readPem(pem, 'CERTIFICATE', what) };
   });
 }
-
-/** Whether bytes look like such a file. */
-export const isGpuEvidenceFile = (bytes: Uint8Array): boolean => {
-  const text = new TextDecoder('latin1').decode(bytes.subarray(0, MAX_EVIDENCE_BYTES));
-  return /^\s*\[\s*\{/.test(text) && text.includes('"evidence"') && text.includes('"certificate"');
-};

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { explainPolicy } from '../../../protocols/attestation/explain.ts';
 import { BUILT_IN, parseEvidencePolicy, parsePolicy } from '../../../protocols/attestation/policy.ts';
-import { initPolicy } from '../../../runtime/commands/policy.ts';
+import { initPolicy, policyFrom } from '../../../runtime/commands/policy.ts';
 import { verifyEvidenceFiles } from '../../../runtime/commands/verify-evidence.ts';
 import { assert, suite, type TestContext } from '../../harness.ts';
 
@@ -147,6 +147,25 @@ test('explain names every demand and every hole', () => {
     assert.ok(warnings.includes(part), part);
   }
   assert.not.ok(warnings.includes('AMD'), 'platforms that are not accepted need no words');
+});
+
+test('a Nitro document writes the registers of its image, an instance those of its boot', () => {
+  const pcr = (byte: string) => byte.repeat(48);
+  const pcrs = {
+    0: pcr('0a'),
+    1: pcr('0b'),
+    2: pcr('0c'),
+    3: pcr('00'),
+    4: pcr('0d'),
+    8: pcr('00'),
+    16: pcr('0e'),
+  };
+  const enclave = policyFrom([{ platform: 'nitro', measurement: pcr('0a'), pcrs }]);
+  assert.equal(enclave.measurements, [{ pcr0: pcr('0a'), pcr1: pcr('0b'), pcr2: pcr('0c') }]);
+  assert.equal(enclave.platforms, ['nitro']);
+  const instance = policyFrom([{ platform: 'nitro-tpm', measurement: '', pcrs }]);
+  assert.is(instance.measurements, undefined);
+  assert.equal(instance.nitro?.tpmPcrs, { 0: [pcr('0a')], 1: [pcr('0b')], 2: [pcr('0c')], 4: [pcr('0d')] });
 });
 
 test('the JSON Schema in docs is the one of this code', () => {

@@ -174,6 +174,15 @@ test('an SNP report with the certificates that came with it in one file', async 
   assert.is((await judge(report, table, vcek)).verdict, 'accept');
   assert.is((await judge(report, table, vcek.subarray(1))).verdict, 'reject');
   assert.is((await judge(report, Buffer.alloc(48))).verdict, 'reject');
+  // A host that hands out none, and Compute Engine's, which hands out its firmware's endorsement (google/gce-tcb-verifier).
+  const other = Buffer.from(table);
+  other.write('9f4116cdc5034f5a8f6ffb68882f4ce2', 'hex');
+  const options = { at: '2024-01-01', policy: 'genuine' };
+  for (const rest of [[Buffer.alloc(24)], [Buffer.alloc(2912)], [other, vcek]]) {
+    await judge(report, ...rest);
+    const beside = await run([file, at('amd/certs/trustee_vcek.der')], options);
+    assert.is(beside.verdict, 'accept', JSON.stringify(beside.checks.slice(0, 2)));
+  }
 });
 
 test('a folder of collateral fills in what the files lack', async (t) => {
@@ -370,6 +379,14 @@ test('wrong use is an error that names the option or the file', async (t) => {
     [[QUOTE], { at: '2025-02-31T00:00:00' }, '--at'],
     [[QUOTE], { nonce: 'xyz' }, '--nonce'],
     [[QUOTE], { policy: '/no/such/policy' }, '/no/such/policy'],
+    [[QUOTE], { bound: ['data=00'] }, '--binding'],
+    ...[['key=00'], ['data'], ['data=!'], ['data=00', 'data=00']].map(
+      (bound): [string[], Partial<EvidenceCommand>, string] => [
+        [QUOTE],
+        { binding: 'dstack', bound },
+        '--bound',
+      ],
+    ),
   ];
   for (const [files, options, named] of cases) {
     try {
@@ -382,6 +399,25 @@ test('wrong use is an error that names the option or the file', async (t) => {
   }
   const nonce = await run([QUOTE, COLLATERAL], { at: THEN, nonce: '00' });
   assert.equal(failed(nonce), ['evidence.nonce']);
+});
+
+test('a rule named by --binding is held to what --bound and --nonce say', async (t) => {
+  need(t);
+  const reportData = readFileSync(QUOTE).subarray(568, 632);
+  const ask = async (options: Partial<EvidenceCommand>) => {
+    const { verdict, checks } = await run([QUOTE, COLLATERAL], { policy: 'genuine', at: THEN, ...options });
+    return [verdict, checks.find(({ id }) => id.startsWith('binding.'))?.status];
+  };
+  const data = `data=0x${reportData.toString('hex')}`;
+  assert.equal(await ask({ binding: 'dstack', bound: [data] }), ['accept', 'pass']);
+  assert.equal(await ask({ binding: 'dstack', bound: [`data=${reportData.toString('base64')}`] }), [
+    'accept',
+    'pass',
+  ]);
+  assert.equal(await ask({ binding: 'dstack', bound: ['data=00'] }), ['reject', 'fail']);
+  assert.equal(await ask({ binding: 'dstack' }), ['reject', 'fail']);
+  assert.equal(await ask({ binding: 'nonce', nonce: reportData.toString('hex') }), ['accept', 'pass']);
+  assert.equal(await ask({ binding: 'nonce', nonce: '00' }), ['reject', 'fail']);
 });
 
 test('sorting never throws, whatever a file holds', () => {
