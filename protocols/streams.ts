@@ -118,14 +118,14 @@ export const STREAMS = {
     ...kept,
     name: 'VOUCH_PROOFS',
     subjects: [filters.proofs],
-    maxBytes: 2 * GIB,
+    maxBytes: GIB,
     maxMessageBytes: MAX_MESSAGE_BYTES + HEADERS,
   },
   receipts: {
     ...kept,
     name: 'VOUCH_RECEIPTS',
     subjects: [filters.receipts],
-    maxBytes: 16 * GIB,
+    maxBytes: 8 * GIB,
     maxMessageBytes: MAX_BUNDLE_BYTES + HEADERS,
   },
   audits: {
@@ -137,12 +137,12 @@ export const STREAMS = {
   },
   // Chunks: whoever may write one may write it again, so that what was damaged is mended by storing it once more.
   keys: { ...chunks, name: 'VOUCH_KEYS', subjects: [filters.keys], maxBytes: 64 * GIB },
-  testSets: { ...chunks, name: 'VOUCH_TEST_SETS', subjects: [filters.testSets], maxBytes: 2 * GIB },
+  testSets: { ...chunks, name: 'VOUCH_TEST_SETS', subjects: [filters.testSets], maxBytes: GIB },
   sealedModels: {
     ...chunks,
     name: 'VOUCH_SEALED_MODELS',
     subjects: [filters.sealedModels],
-    maxBytes: 4 * GIB,
+    maxBytes: GIB,
   },
   states: {
     ...base,

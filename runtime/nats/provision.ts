@@ -23,7 +23,10 @@ import { atLeast } from './server-program.ts';
 
 const OLDEST_SERVER = '2.9.0';
 const NANOS = 1e9;
-/** Streams reserve their size; a large one takes half, and half of that, down to this where the server has no more. */
+/**
+ * Streams reserve their size. One that does not fit takes a quarter, and a quarter of that, down to this: so that those that
+ * are still to be made find some room.
+ */
 const LEAST_RESERVATION = 256 * 1024 * 1024;
 
 /** The names of what was made; empty when everything was there. */
@@ -155,7 +158,7 @@ async function ensureStream(bus: Bus, config: Config, { tighten = false } = {}):
     if (Object.keys(limits).length > 0) await bus.api(`STREAM.UPDATE.${name}`, wanted);
     return false;
   }
-  for (let maxBytes = config.max_bytes as number; ; maxBytes = Math.floor(maxBytes / 2)) {
+  for (let maxBytes = config.max_bytes as number; ; maxBytes = Math.floor(maxBytes / 4)) {
     try {
       await bus.api(`STREAM.CREATE.${name}`, { ...config, max_bytes: maxBytes });
       return true;

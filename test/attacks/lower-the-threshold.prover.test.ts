@@ -1,17 +1,21 @@
 /**
- * Attacker: whoever operates the NATS server. He holds no key and no credentials, and reads, changes and drops what passes.
- * He wants a client to believe that a model reaches a threshold that it does not reach: he lowers the threshold in the
+ * Attacker: whoever operates the NATS server. He reads, changes and drops what passes, and in the second half he has the
+ * authority's keys as well, so that he can sign as any client. He wants a client to believe that a model reaches a threshold that it does not reach: he lowers the threshold in the
  * request on its way, and brings back the genuine, signed, verifying proof of the lower one.
  */
-import { canonicalJson } from '../../protocols/encoding.ts';
+import { encodeTestSet } from '../../circuits/model/test-set.ts';
+import { base64url, canonicalJson } from '../../protocols/encoding.ts';
 import type { VouchError } from '../../protocols/errors.ts';
 import { jobOf, type QualityStatement } from '../../protocols/proof.ts';
+import { signedRequest } from '../../protocols/requester.ts';
 import { requestProof } from '../../runtime/client/proof-request.ts';
 import { folder } from '../../runtime/home/home.ts';
-import { credentials } from '../../runtime/installation/credentials.ts';
+import { authority, credentials } from '../../runtime/installation/credentials.ts';
+import { putBlob } from '../../runtime/nats/blobs.ts';
 import { connect } from '../../runtime/nats/connect.ts';
+import { signWith } from '../../runtime/nats/creds-file.ts';
 import { assert, suite, type TestContext } from '../harness.ts';
-import { type ProofFixture, startProving } from '../runtime/roles/proof-fixture.ts';
+import { type ProofFixture, smallSubject, startProving } from '../runtime/roles/proof-fixture.ts';
 import { type Meddle, startProxy } from './nats-proxy.ts';
 
 const test = suite('attack: lower the threshold', { timeoutMs: 120_000 });
@@ -37,15 +41,20 @@ async function askThrough(
 test('a request that was changed in flight is refused; one changed consistently brings nothing back that is believed', async (t) => {
   const fixture = await startProving(t);
   await Promise.all([fixture.process('coordinator', 'c1'), fixture.process('worker', 'w1')]);
-  const lower = (text: string) => text.replace('"threshold":8', '"threshold":0');
+  const lower = (text: string) => text.replace('"threshold":8', '"threshold":7');
+  const { testSet, zkey, powers } = await smallSubject();
+  const victim = await fixture.bus('client', 'victim');
+  await putBlob(victim, 'testSets', encodeTestSet(testSet));
+  for (const bytes of [zkey, powers]) await putBlob(victim, 'keys', bytes);
+  const stolen = await (await authority()).mintUser('client', 'victim');
 
   // The model classifies 7 of 8 rows correctly; all 8 are asked for.
   const plain = await askThrough(t, fixture, { threshold: 8 }, (message) => {
     if (message.up && message.subject.startsWith('vouch.v1.work.proof.'))
       message.payload = Buffer.from(lower(message.payload.toString()));
   });
-  assert.is(plain.code, 'bad-message', plain.message);
-  assert.match(plain.message, /job is not the digest of its nonce and statement/);
+  assert.is(plain.code, 'signature-rejected', plain.message);
+  assert.match(plain.message, /victim has not signed this very request/);
 
   // The request becomes another, right in itself, and every answer to it is brought to the client as his.
   let [asked, other] = ['', ''];
@@ -55,7 +64,9 @@ test('a request that was changed in flight is refused; one changed consistently 
       const envelope = JSON.parse(lower(message.payload.toString()));
       asked = envelope.body.job;
       other = jobOf(envelope.body.nonce, envelope.body.statement);
-      envelope.body.job = other;
+      const { requester: _, ...body } = { ...envelope.body, job: other };
+      const { jwt, signature } = signWith(stolen, signedRequest(body));
+      envelope.body = { ...body, requester: { jwt, signature: base64url(signature) } };
       envelope.subject = envelope.subject.replace(asked, other);
       message.payload = Buffer.from(JSON.stringify(envelope));
       message.headers = message.headers.replace(asked, other);
@@ -70,9 +81,9 @@ test('a request that was changed in flight is refused; one changed consistently 
       message.payload = Buffer.from(JSON.stringify(envelope));
     }
   });
-  assert.match(proved, /"threshold":0/, 'the proof of the lower one was made, and brought');
+  assert.match(proved, /"threshold":7/, 'the proof of the lower one was made, and brought');
   assert.is(clever.code, 'proof-rejected', clever.message);
-  assert.match(clever.message, /answers another question: .*threshold 0 instead of 8.*job /);
+  assert.match(clever.message, /answers another question: .*threshold 7 instead of 8.*job /);
 });
 
 test.run();

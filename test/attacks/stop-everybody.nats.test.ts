@@ -71,7 +71,8 @@ test('a request of megabytes, and more requests than there is room for: refused 
   const client = await bus('client', 'mallory');
   const place = () => subjects.proofRequest('quality', client.id, questionOf(EXAMPLE).job);
   const send = (bytes: number) => refusal(client.append(place(), new Uint8Array(bytes)));
-  assert.match(await send(7 * 2 ** 20), /^too-large: .*maximum/);
+  assert.match(await send(7 * 2 ** 20), /^too-large: .*at most 2097152 /);
+  assert.match(await send(2 ** 20), /^too-large: .*maximum/);
   assert.match(await send(64 * 1024 + 1), /^too-large/);
   for (let i = 0; i < STREAMS.proofRequests.maxMessages; i++) client.publish(place(), utf8('{}'));
   await client.flush();

@@ -49,7 +49,7 @@ test('a stream of an older version gets the limits that it lacks, and loses noth
   const older = { name, subjects, storage: 'file', retention: 'workqueue', discard: 'new' };
   await bus.api(`STREAM.CREATE.${name}`, { ...older, max_bytes: -1 });
   const client = await nats.bus('client', 'c');
-  await client.append('vouch.v1.work.proof.quality.a', new Uint8Array(1024));
+  await client.append('vouch.v1.work.proof.quality.c.a', new Uint8Array(1024));
   await provision(bus);
   const info = () =>
     bus.api<{ config: Record<string, unknown>; state: { messages: number } }>(`STREAM.INFO.${name}`);
@@ -63,7 +63,7 @@ test('a stream of an older version gets the limits that it lacks, and loses noth
   // What would not fit is left alone and named.
   await bus.api(`STREAM.UPDATE.${name}`, { ...config, max_msgs: -1 });
   for (let i = 0; i <= STREAMS.proofRequests.maxMessages; i++)
-    client.publish(`vouch.v1.work.proof.quality.b${i}`, bytes('{}'));
+    client.publish(`vouch.v1.work.proof.quality.c.b${i}`, bytes('{}'));
   await until(async () => (await info()).state.messages > STREAMS.proofRequests.maxMessages);
   await conflictIn(provision(bus), /VOUCH_PROOF_REQUESTS.*max_msgs is -1, expected 1000/);
   assert.ok((await info()).state.messages > STREAMS.proofRequests.maxMessages);
