@@ -61,9 +61,12 @@ async function open(address: string, what: string): Promise<ByteSource & AsyncDi
 /** Digests of keys that passed in this page. */
 const passed = new Set<string>();
 
-/** Undefined where the page's context is not secure, so that there is no hash; then a key is checked each time. */
+/** What is hashed is in memory whole. */
+const MAX_HASHED_BYTES = 2 ** 29;
+
+/** Undefined for large keys, and where the page's context is not secure, so that there is no hash: these are checked each time. */
 async function digestOf(key: ByteSource): Promise<string | undefined> {
-  if (!globalThis.crypto?.subtle) return undefined;
+  if (!globalThis.crypto?.subtle || key.byteLength > MAX_HASHED_BYTES) return undefined;
   const bytes = new Uint8Array(key.byteLength);
   await key.read(0, bytes);
   return new Uint8Array(await crypto.subtle.digest('SHA-256', bytes)).join();

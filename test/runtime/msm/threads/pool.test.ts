@@ -173,9 +173,11 @@ test('cancelling rejects at once and the pool goes on', async () => {
   // Tasks are taken in order: when this one is done, a thread has begun with the next.
   await before;
   abort.abort();
-  for (const call of await Promise.allSettled(calls)) {
-    assert.is(call.status === 'rejected' && call.reason.code, 'cancelled');
-  }
+  const settled = await Promise.allSettled(calls);
+  // On a busy machine one thread may have done the first of them while the other still began.
+  for (const call of settled) assert.ok(call.status === 'fulfilled' || call.reason.code === 'cancelled');
+  const last = settled.at(-1)!;
+  assert.is(last.status === 'rejected' && last.reason.code, 'cancelled');
   equal(await other, reference('G1', 9n), 'a call of somebody else');
   const late = await pool.msm('G1', new Uint8Array(0), new Uint8Array(0), { signal: abort.signal });
   assert.is(late.byteLength, 64);
