@@ -214,7 +214,11 @@ export interface ProofReport {
  */
 export async function verifyProof(
   { record, signature, maker }: PublishedProof,
-  { policy, modelCommitment }: { policy: Policy; modelCommitment?: string | undefined },
+  {
+    policy,
+    modelCommitment,
+    job: asked,
+  }: { policy: Policy; modelCommitment?: string | undefined; job?: string | undefined },
 ): Promise<ProofReport> {
   const checks: ProofCheck[] = [];
   const note = (id: string, passed: boolean | undefined, detail: string) =>
@@ -228,7 +232,16 @@ export async function verifyProof(
   };
   const { job, nonce, statement } = record;
   const bytes = utf8(canonicalJson(record));
-  note('proof.job', job === jobOf(nonce, statement), `job ${job} is the digest of nonce and statement`);
+  const ofItself = job === jobOf(nonce, statement);
+  note(
+    'proof.job',
+    ofItself && asked === undefined ? undefined : ofItself && job === asked,
+    !ofItself
+      ? 'the job is not the digest of nonce and statement'
+      : asked === undefined
+        ? 'not compared: which job was asked for is not known here'
+        : `the job that was asked for, ${asked}, is the digest of nonce and statement`,
+  );
   const key = record.verificationKey as unknown as VerificationKey;
   // Two verifiers, because each has faults of its own: ours looks at every point's curve and subgroup, snarkjs is old.
   await attempt('proof.groth16', 'the points are of their groups and the pairing equation holds', () =>

@@ -92,22 +92,22 @@ export async function prepareStatement(
   return { statement, circuit, key };
 }
 
-/** Asks for the proof of a statement and waits for it. Nothing is checked yet. */
+/** Asks for the proof of a statement and waits for it. Answers with the job that was asked for; nothing else is checked yet. */
 export async function awaitStatement(
   bus: Bus,
   source: string,
   { statement }: PreparedStatement,
   { progress, ...cancellation }: Watched,
-): Promise<PublishedProof> {
+): Promise<{ readonly published: PublishedProof; readonly job: string }> {
   const show = showProof(progress);
-  let job: string | undefined;
+  let job = '';
   const quiet = setTimeout(() => {
     progress.line(
       '    no coordinator has taken the request yet; it waits (vouch start coordinator starts one)',
     );
   }, QUIET_MS);
   try {
-    return await requestProof(bus, source, statement, {
+    const published = await requestProof(bus, source, statement, {
       ...cancellation,
       onTicket: async (ticket) => {
         job = ticket.job;
@@ -118,9 +118,10 @@ export async function awaitStatement(
         show(news);
       },
     });
+    return { published, job };
   } finally {
     clearTimeout(quiet);
-    if (job !== undefined) await dropTicket(job);
+    if (job !== '') await dropTicket(job);
   }
 }
 
@@ -154,6 +155,8 @@ export interface ProofQuestion {
   /** what the maker's evidence has to satisfy */
   readonly policy: Policy;
   readonly modelCommitment?: string | undefined;
+  /** the job that was asked for */
+  readonly job?: string | undefined;
   /** the rows that the proof is to be about, for the architecture that it names; without them the check fails */
   readonly testSet?: ((architecture: Architecture) => TestSet) | undefined;
   /** digest of a verification key that is trusted although nobody here knows where it comes from */
@@ -163,9 +166,9 @@ export interface ProofQuestion {
 /** Everything that can be checked about a published proof, offline. */
 export async function judgeProof(
   published: PublishedProof,
-  { policy, modelCommitment, testSet, trustKey }: ProofQuestion,
+  { policy, modelCommitment, job, testSet, trustKey }: ProofQuestion,
 ): Promise<ProofVerdict> {
-  const { checks } = await verifyProof(published, { policy, modelCommitment });
+  const { checks } = await verifyProof(published, { policy, modelCommitment, job });
   const { statement, verificationKey } = published.record;
   const all: ProofCheck[] = [...checks];
   const note = (id: string, passed: boolean, detail: string) =>

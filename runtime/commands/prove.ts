@@ -71,10 +71,11 @@ export async function proveCommand(
     const progress = createProgress();
     try {
       const prepared = await prepareStatement(bus, { manifest, testSet, threshold }, { progress, signal });
-      const proof = await awaitStatement(bus, source, prepared, { progress, signal });
+      const { published: proof, job } = await awaitStatement(bus, source, prepared, { progress, signal });
       const verdict = await judgeProof(proof, {
         policy,
         modelCommitment: manifest.commitment,
+        job,
         testSet: () => testSet,
       });
       const file = await saveProof(proof, options.out);

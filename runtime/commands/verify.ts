@@ -44,6 +44,7 @@ const declared = (command: Command) =>
       "what evidence has to satisfy: genuine, strict or a file; default: this installation's where it has one, else strict",
     )
     .option('--test-set <file>', 'for a proof: the labelled rows that it is about')
+    .option('--job <id>', 'for a proof: the job that was asked for')
     .option(
       '--trust-key <digest>',
       "for a proof whose key's origin is unproven: accept the verification key with this digest",
@@ -230,7 +231,7 @@ async function judgeDocument(json: unknown, options: VerifyCommand): Promise<Jud
 }
 
 async function judgeProofFile(file: string, json: unknown, options: VerifyCommand): Promise<Judgement> {
-  const { testSet, trustKey } = options;
+  const { testSet, trustKey, job } = options;
   const published = readProof(file, json);
   const rows = testSet === undefined ? undefined : readRows(testSet);
   const policy = policyFor('prover', options);
@@ -240,6 +241,7 @@ async function judgeProofFile(file: string, json: unknown, options: VerifyComman
     const { accepted, checks, key } = await judgeProof(published, {
       policy,
       modelCommitment: vendor.status === 'pass' ? manifest?.manifest.commitment : policy.commitment,
+      job,
       testSet: rows && ((architecture) => testSetOf(rows, architecture)),
       trustKey,
     });

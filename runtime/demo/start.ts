@@ -270,10 +270,12 @@ export async function runDemo(options: DemoOptions): Promise<{ result: DemoResul
     const { published, verified } = await report.step(
       'Proof: how many test rows are classified correctly',
       async ({ detail, progress }) => {
-        const made = await awaitStatement(client, SOURCE, prepared, { progress: progress(), signal });
+        const answered = await awaitStatement(client, SOURCE, prepared, { progress: progress(), signal });
+        const { published: made, job } = answered;
         const verdict = await judgeProof(made, {
           policy: policies.prover,
           modelCommitment: service.manifest.commitment,
+          job,
           testSet: () => vendor.testSet,
         });
         const [count, ...all] = judged(verdict, verbose);

@@ -180,17 +180,21 @@ test('the saved receipt of a stranger: what only its client knows is skipped', a
   for (const id of known) assert.ok(ids(checks, 'skipped').includes(id), id);
 });
 
-test('the saved proof: which model it is about is a pass only for who expects one', async (t) => {
+test('the saved proof: which model and which job it is about is a pass only for who expects them', async (t) => {
   t.defer(() => closeSnarkjs());
   const { prover: policy } = await policies();
   const record = savedProof();
   const published = await publish({ ...record, time: STORY_NOW.toISOString() });
   const { commitment } = record.statement;
-  const judge = async (modelCommitment?: string) => {
-    const { checks } = await verifyProof(published, { policy, modelCommitment });
-    return checks.find(({ id }) => id === 'proof.model-commitment')?.status;
+  const statusOf = async (id: string, question: { modelCommitment?: string; job?: string }) => {
+    const { checks } = await verifyProof(published, { policy, ...question });
+    return checks.find((check) => check.id === id)?.status;
   };
-  assert.equal([await judge(), await judge(commitment), await judge('1')], ['skipped', 'pass', 'fail']);
+  const model = (modelCommitment?: string) =>
+    statusOf('proof.model-commitment', modelCommitment === undefined ? {} : { modelCommitment });
+  assert.equal([await model(), await model(commitment), await model('1')], ['skipped', 'pass', 'fail']);
+  const job = (asked?: string) => statusOf('proof.job', asked === undefined ? {} : { job: asked });
+  assert.equal([await job(), await job(record.job), await job('0'.repeat(64))], ['skipped', 'pass', 'fail']);
 });
 
 test.run();
