@@ -24,7 +24,8 @@ const ROUNDS = 32;
 const Stored = z.strictObject({
   version: z.literal(1),
   recent: z.array(z.strictObject({ job: Id, requester: Id, time: z.number() })),
-  before: z.record(Id, z.int().min(1)),
+  // Pairs, because a record would lose a requester who is called `__proto__`.
+  before: z.array(z.tuple([Id, z.int().min(1)])),
 });
 
 /** Counts one more proof of a model. Throws `terms-refused` when it would be too many, `bad-file`, `busy`. */
@@ -36,7 +37,11 @@ export async function grant(bus: Bus, model: string, terms: Terms, granted: Gran
     const spent = entry === undefined ? NOTHING_SPENT : read(entry.value, model);
     checkBudget(terms, spent, granted);
     const { recent, before } = addGranted(spent, granted);
-    const stored: z.infer<typeof Stored> = { version: 1, recent: [...recent], before };
+    const stored: z.infer<typeof Stored> = {
+      version: 1,
+      recent: [...recent],
+      before: Object.entries(before),
+    };
     const value = utf8(JSON.stringify(stored));
     try {
       await (entry === undefined ? bucket.create(key, value) : bucket.update(key, value, entry.revision));
@@ -50,7 +55,8 @@ export async function grant(bus: Bus, model: string, terms: Terms, granted: Gran
 
 function read(value: Uint8Array, model: string): Spent {
   try {
-    return parse(Stored, JSON.parse(fromUtf8(value)), 'budget');
+    const { recent, before } = parse(Stored, JSON.parse(fromUtf8(value)), 'budget');
+    return { recent, before: Object.fromEntries(before) };
   } catch (error) {
     throw new VouchError(
       'bad-file',

@@ -32,6 +32,21 @@ test('of ten requests at once at two coordinators as many are granted as the bud
   await grant(first!, 'marketing', terms, asked('bank', 'other'));
 });
 
+test('what is older than a day is counted for ever, whatever the requester is called', async (t) => {
+  const { bus } = await startFixture(t);
+  const coordinator = await bus('coordinator', 'a');
+  const once: Terms = { ...DEFAULT_TERMS, requester: { ever: 1 }, all: {} };
+  const day = 86_400_000;
+  for (const requester of ['bank', '__proto__', 'constructor']) {
+    const at = (job: string, time: number) => grant(coordinator, requester, once, { requester, job, time });
+    await at('first', 0);
+    assert.is(await codeOf(at('second', 2 * day)), 'terms-refused', requester);
+    // Another's proof moves the first into what is only counted.
+    await grant(coordinator, requester, once, { requester: 'other', job: 'third', time: 2 * day });
+    assert.is(await codeOf(at('fourth', 2 * day)), 'terms-refused', requester);
+  }
+});
+
 test('a count that is damaged grants nothing', async (t) => {
   const { bus } = await startFixture(t);
   const coordinator = await bus('coordinator', 'a');
