@@ -76,8 +76,6 @@ export interface VerifiedManifest extends PublishedManifest {
   readonly vendor: string;
 }
 
-export const manifestDigest = (manifest: ModelManifest): string => sha256Hex(utf8(canonicalJson(manifest)));
-
 /** Of a vendor's key, 32 bytes. */
 export const vendorFingerprint = (key: Uint8Array): string => sha256Hex(key);
 

@@ -165,7 +165,6 @@ export const STREAMS = {
     maxMessageBytes: 64 * KIB,
   },
 } as const satisfies Record<string, StreamSpec>;
-export type StreamKey = keyof typeof STREAMS;
 
 export const BUCKETS = { leases: 'vouch_leases', budgets: 'vouch_budgets' } as const;
 /**

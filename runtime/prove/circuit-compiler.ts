@@ -1,6 +1,6 @@
 /**
  * Compiles circuits with circom (npm `circom2`: the compiler as WebAssembly) in a process of its own, with limits to its
- * time and memory, caches the results by the circuit's digest, and computes witnesses in a worker thread.
+ * time and memory, and caches the results by the circuit's digest.
  *
  * A cached result is trusted as far as the cache folder is: who can write there can swap a circuit. Whoever
  * has to rely on a circuit compiles it (or has compiled it) itself.
@@ -9,12 +9,9 @@ import { spawn } from 'node:child_process';
 import { mkdir, mkdtemp, open, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
-import { fileURLToPath } from 'node:url';
-import { Worker } from 'node:worker_threads';
-import type { CircuitInput, EmittedCircuit, Toolchain } from '../../circuits/model/emit.ts';
+import type { EmittedCircuit, Toolchain } from '../../circuits/model/emit.ts';
 import { VouchError } from '../../protocols/errors.ts';
 import { fileError, makeFolder } from '../home/files.ts';
-import type { WitnessResult } from './witness-thread.ts';
 
 /** Removes linear constraints: on the demonstration's circuit 50,826 of 62,672 remain, in the same time as --O1. */
 const OPTIONS = ['--O2'];
@@ -187,43 +184,3 @@ async function runCompiler(
 const OUT_OF_MEMORY = /out of memory|memory allocation of|RuntimeError: unreachable|RangeError: WebAssembly/;
 const tooLarge = (took: string): VouchError =>
   new VouchError('too-large', `the circuit is too large: compiling it took ${took}; ask about fewer rows`);
-
-/**
- * The witness of a compiled circuit: wires x 32 bytes, little-endian standard form, in the order of the
- * .r1cs; wire 0 is 1, then the public signals. `wasm`: circom's witness calculator. Runs in a thread of its
- * own that ends with the call. Throws `witness-rejected` when the inputs do not satisfy the circuit, or are
- * not the circuit's inputs (its message holds template names and lines, never a value), `bad-file` when `wasm` is
- * not such a module.
- */
-export async function calculateWitness(
-  wasm: Uint8Array,
-  input: CircuitInput,
-  { signal }: { readonly signal?: AbortSignal } = {},
-): Promise<Uint8Array> {
-  const file = fileURLToPath(
-    new URL(`./witness-thread${import.meta.url.endsWith('.ts') ? '.ts' : '.js'}`, import.meta.url),
-  );
-  const worker = new Worker(file, { workerData: { wasm, input } });
-  const stop = (): void => void worker.terminate();
-  signal?.addEventListener('abort', stop, { once: true });
-  try {
-    return await new Promise<Uint8Array>((resolve, reject) => {
-      worker.once('message', (result: WitnessResult) => {
-        if ('witness' in result) resolve(result.witness);
-        else reject(new VouchError(result.code, result.message));
-      });
-      worker.once('error', reject);
-      worker.once('exit', () => {
-        reject(
-          signal?.aborted
-            ? new VouchError('cancelled', 'computing the witness was cancelled')
-            : new VouchError('internal', 'the witness thread ended without a result'),
-        );
-      });
-      if (signal?.aborted) stop();
-    });
-  } finally {
-    signal?.removeEventListener('abort', stop);
-    await worker.terminate();
-  }
-}

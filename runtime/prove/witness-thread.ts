@@ -3,9 +3,7 @@ import { parentPort, workerData } from 'node:worker_threads';
 import { type CalculatorInput, type CalculatorReply, calculate } from '../../circuits/groth16/calculator.ts';
 import { VouchError } from '../../protocols/errors.ts';
 
-/** What the thread posts. Lines of a circuit's log come only where they are asked for: ours log nothing but secrets. */
-export type WitnessResult = Exclude<CalculatorReply, { readonly log: string }>;
-
+// Lines of a circuit's log are posted only where they are asked for: ours log nothing but secrets.
 const { wasm, input, logs } = workerData as {
   wasm: Uint8Array<ArrayBuffer>;
   input: CalculatorInput;

@@ -26,12 +26,8 @@ import { obtainModel, readManifest } from '../models/obtain.ts';
 import type { Pool } from '../msm/threads/pool.ts';
 import { blobSource, getBlob, getManifest, type Manifest, type Place } from '../nats/blobs.ts';
 import type { Bus } from '../nats/bus.ts';
-import {
-  type CompiledCircuit,
-  calculateWitness,
-  circuitToolchain,
-  compileCircuit,
-} from '../prove/circuit-compiler.ts';
+import { type CompiledCircuit, circuitToolchain, compileCircuit } from '../prove/circuit-compiler.ts';
+import { calculateWitness } from '../prove/witness-calculator.ts';
 import { grant } from './budget.ts';
 import { demandSoundKey } from './sound-key.ts';
 

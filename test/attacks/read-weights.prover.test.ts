@@ -18,8 +18,8 @@ import type { QualityStatement } from '../../protocols/proof.ts';
 import { subjects } from '../../protocols/subjects.ts';
 import { createPool } from '../../runtime/msm/threads/pool.ts';
 import { putBlob } from '../../runtime/nats/blobs.ts';
-import { calculateWitness } from '../../runtime/prove/circuit-compiler.ts';
 import { prepareCircuit, prepareKey } from '../../runtime/prove/setup.ts';
+import { calculateWitness } from '../../runtime/prove/witness-calculator.ts';
 import { assert, suite, type TestContext } from '../harness.ts';
 import { type ProofFixture, smallSubject, startProving } from '../runtime/roles/proof-fixture.ts';
 

@@ -3,11 +3,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { circuitDigest, type EmittedCircuit } from '../../circuits/model/emit.ts';
 import { VouchError } from '../../protocols/errors.ts';
-import {
-  type CompilerLimits,
-  calculateWitness,
-  compileCircuit,
-} from '../../runtime/prove/circuit-compiler.ts';
+import { type CompilerLimits, compileCircuit } from '../../runtime/prove/circuit-compiler.ts';
+import { calculateWitness } from '../../runtime/prove/witness-calculator.ts';
 import { assert, suite, type TestContext } from '../harness.ts';
 import { templateCircuit, testToolchain } from './model-fixture.ts';
 

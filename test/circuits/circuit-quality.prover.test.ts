@@ -12,7 +12,7 @@ import {
   readCreditData,
   split,
 } from '../../runtime/models/credit-data.ts';
-import { calculateWitness } from '../../runtime/prove/circuit-compiler.ts';
+import { calculateWitness } from '../../runtime/prove/witness-calculator.ts';
 import { assert, suite, type TestContext } from '../harness.ts';
 import {
   compiled,

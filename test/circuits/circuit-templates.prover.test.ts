@@ -1,6 +1,6 @@
 import { R } from '../../circuits/groth16/field.ts';
 import { poseidon, poseidonChain } from '../../circuits/model/poseidon.ts';
-import { calculateWitness } from '../../runtime/prove/circuit-compiler.ts';
+import { calculateWitness } from '../../runtime/prove/witness-calculator.ts';
 import { assert, suite } from '../harness.ts';
 import { compiled, templateCircuit, violations, wires } from './model-fixture.ts';
 

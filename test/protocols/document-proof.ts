@@ -15,7 +15,8 @@ import { hex } from '../../protocols/encoding.ts';
 import { jobOf, ProofRecord } from '../../protocols/proof.ts';
 import { createPool } from '../../runtime/msm/threads/pool.ts';
 import { manifestOf } from '../../runtime/nats/blobs.ts';
-import { calculateWitness, circuitToolchain, compileCircuit } from '../../runtime/prove/circuit-compiler.ts';
+import { circuitToolchain, compileCircuit } from '../../runtime/prove/circuit-compiler.ts';
+import { calculateWitness } from '../../runtime/prove/witness-calculator.ts';
 import { fixed, model, NOW, PROOF_FILE, statement, THRESHOLD, testSet, WORKER } from './document-scenario.ts';
 
 export async function makeProof(): Promise<void> {
