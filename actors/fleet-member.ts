@@ -1,9 +1,9 @@
 /**
  * One worker as its coordinator knows it, from the first heartbeat of a boot to the last.
  *
- *   waiting (offers nothing yet) -> attesting -> placing (its queue is made) -> ready
+ *   waiting (offers nothing yet) -> attesting -> placing (convicted by nobody) -> ready
  *   attesting, placing -> retrying -> waiting   when the effect fails: after a second, doubled each time, at most a minute
- *   any -> cutOff -> waiting                    on `link.lost` and `link.back`: its queue may be gone, its evidence holds
+ *   any -> cutOff -> waiting                    on `link.lost` and `link.back`: what it holds is lost, its evidence holds
  *   any -> gone                                 on `worker.left`, or when its heartbeat is older than it promised
  *   any -> banned                               on `worker.banned`
  *
@@ -18,15 +18,15 @@ import { Id } from '../protocols/envelope.ts';
 import { Count, Failure, Millis, rejection, type StateTag } from './context.ts';
 import { effect } from './effect.ts';
 
-/** A worker that promises more cannot hold on to more than this. */
-const MAX_CREDIT = 16;
+/** Bytes: a worker that promises more cannot hold on to more than this. */
+const MAX_CREDIT = 256 * 1024 * 1024;
 const MAX_LEASE_MS = 30_000;
 const RETRY_MS = 1_000;
 const MAX_RETRY_MS = 60_000;
 
 export const FleetMemberContext = z.strictObject({
   id: Id,
-  /** shards that it is ready to hold now, within our bounds */
+  /** bytes of shards that it is ready to hold, within our bounds */
   credit: Count,
   /** how long a heartbeat of its counts, within our bounds */
   leaseMs: Millis,

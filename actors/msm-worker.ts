@@ -1,7 +1,9 @@
 /**
- * A worker that multiplies: it proves to itself that it computes right, then takes one shard at a time.
+ * A worker that multiplies: it proves to itself that it computes right, then takes one shard after the other. What it was
+ * sent beside the one in work is fetched and opened meanwhile, by its role.
  *
  *   joining -> selfTesting -> idle -> fetching (base points) -> computing -> idle
+ *   fetching, computing -> idle on `shard.dropped`              when nobody needs the shard any more
  *   selfTesting -> suspended    on a wrong result; and from anywhere on `worker.suspend`: it never computes again
  *   any but suspended -> draining -> stopped    on `worker.drain`; a shard in computation may finish, for a while
  *   joining, idle -> failed                     when their effect fails for good
@@ -15,16 +17,14 @@
 import { assign, type ErrorActorEvent, raise, setup } from 'xstate';
 import { z } from 'zod';
 import { Id } from '../protocols/envelope.ts';
-import { SECTIONS } from '../protocols/msm.ts';
 import { Count, Failure, failure, failureOf, hardwareCount, rejection, type StateTag } from './context.ts';
 import { backOffMs, effect } from './effect.ts';
 
 const ShardRef = z.strictObject({
   job: Id,
   shard: Id,
-  section: z.enum(SECTIONS),
-  /** number of points */
-  count: Count,
+  /** base points, of all sections */
+  points: Count,
 });
 export type ShardRef = z.infer<typeof ShardRef>;
 
@@ -35,6 +35,7 @@ export const MsmWorkerContext = z.strictObject({
   shard: ShardRef.nullable(),
   done: Count,
   refused: Count,
+  dropped: Count,
   /** points multiplied so far */
   points: Count,
   /** pulls that failed in a row */
@@ -47,7 +48,11 @@ export interface MsmWorkerInput {
   readonly id: string;
 }
 
-export type MsmWorkerEvent = { type: 'worker.suspend' } | { type: 'worker.drain' };
+export type MsmWorkerEvent =
+  | { type: 'worker.suspend' }
+  | { type: 'worker.drain' }
+  /** the shard in work is needed no more */
+  | { type: 'shard.dropped' };
 
 type Internal =
   | { type: 'pull.again' }
@@ -77,6 +82,8 @@ const worker = setup({
   actions: {
     /** Provided by the role: tells the coordinator that the shard is free again. */
     refuseShard: (_, _params: ShardRefusal) => {},
+    /** Provided by the role: forgets the shard in work. */
+    dropShard: () => {},
     fail: assign({ failure: (_, params: Failure) => params }),
     /** What computes wrongly once is not believed again. */
     suspend: assign({ failure: (_, { code }: Failure) => ({ code, retryable: false }) }),
@@ -102,12 +109,18 @@ const handBack = (code?: Failure['code']) =>
     enqueue.assign({ shard: null, refused: context.refused + 1 });
   });
 
+const drop = worker.enqueueActions(({ context, enqueue }) => {
+  enqueue.stopChild('compute');
+  enqueue({ type: 'dropShard' });
+  enqueue.assign({ shard: null, dropped: context.dropped + 1 });
+});
+
 const finish = worker.enqueueActions(({ context, enqueue }) => {
   enqueue.stopChild('compute');
   enqueue.assign({
     shard: null,
     done: context.done + 1,
-    points: context.points + (context.shard?.count ?? 0),
+    points: context.points + (context.shard?.points ?? 0),
   });
 });
 
@@ -121,6 +134,7 @@ export const msmWorkerMachine = worker.createMachine({
     shard: null,
     done: 0,
     refused: 0,
+    dropped: 0,
     points: 0,
     misses: 0,
     failure: null,
@@ -132,6 +146,8 @@ export const msmWorkerMachine = worker.createMachine({
       actions: [{ type: 'suspend', params: failure('shard-rejected') }, handBack('shard-rejected')],
     },
     'worker.drain': '.draining',
+    // It ended before this could arrive.
+    'shard.dropped': {},
     // A computation that ends after it was cut off has nothing left to say.
     'xstate.done.actor.compute': {},
     'xstate.error.actor.compute': {},
@@ -167,8 +183,7 @@ export const msmWorkerMachine = worker.createMachine({
             shard: ({ event: { output } }) => ({
               job: output.job,
               shard: output.shard,
-              section: output.section,
-              count: output.count,
+              points: output.points,
             }),
             misses: 0,
           }),
@@ -194,7 +209,10 @@ export const msmWorkerMachine = worker.createMachine({
         onDone: 'computing',
         onError: { target: 'idle', actions: handBack() },
       },
-      on: { 'worker.drain': { target: 'draining', actions: handBack('cancelled') } },
+      on: {
+        'worker.drain': { target: 'draining', actions: handBack('cancelled') },
+        'shard.dropped': { target: 'idle', actions: drop },
+      },
     },
     computing: {
       tags: 'up',
@@ -204,6 +222,7 @@ export const msmWorkerMachine = worker.createMachine({
         input: ({ context }) => context.shard as ShardRef,
       }),
       on: {
+        'shard.dropped': { target: 'idle', actions: drop },
         'xstate.done.actor.compute': { target: 'idle', actions: finish },
         'xstate.error.actor.compute': [
           { guard: lostDevice, target: 'selfTesting', actions: handBack() },
@@ -214,6 +233,7 @@ export const msmWorkerMachine = worker.createMachine({
     draining: {
       on: {
         'worker.drain': {},
+        'shard.dropped': { actions: drop },
         'xstate.done.actor.compute': { actions: finish },
         'xstate.error.actor.compute': { actions: handBack() },
       },
@@ -230,6 +250,7 @@ export const msmWorkerMachine = worker.createMachine({
 export const msmWorkerCounts = (context: MsmWorkerContext) => ({
   done: context.done,
   refused: context.refused,
+  dropped: context.dropped,
   points: context.points,
   ...hardwareCount(context),
 });

@@ -1,7 +1,8 @@
 /**
  * One proof, from request to publication.
  *
- *   queued (lease) -> witnessing -> transforming -> planning -> dispatching -> assembling -> verifying
+ *   queued (lease) -> witnessing -> planning -> transforming -> dispatching -> assembling -> verifying
+ *   shards of the wires leave from planning on, those of the quotient after transforming; dispatching waits for the last
  *   verifying -> publishing -> published        only when `verify` says `verified: true`
  *   queued -> published                         when the lease shows that the proof is out already
  *   any but published -> failed                 on a failed effect, `lease.lost`, or before publishing on `job.cancel`
@@ -16,7 +17,6 @@
 import { assign, raise, setup } from 'xstate';
 import { z } from 'zod';
 import { Id } from '../protocols/envelope.ts';
-import type { Section } from '../protocols/msm.ts';
 import { PHASES, type Phase } from '../protocols/proof.ts';
 import { Count, Failure, failure, Millis, rejection, type StateTag } from './context.ts';
 import { effect } from './effect.ts';
@@ -54,13 +54,13 @@ type Internal = { type: 'job.expired' };
 
 interface ShardNews {
   readonly worker: string;
-  readonly section: Section;
 }
 
 export type ProofJobEvent =
   | { type: 'lease.lost' }
   | { type: 'job.cancel' }
-  | ({ type: 'shard.assigned' } & ShardNews)
+  /** `total`: shards so far, and those that are not cut yet as a guess */
+  | ({ type: 'shard.assigned'; total: number } & ShardNews)
   | ({ type: 'shard.done' } & ShardNews)
   | ({ type: 'shard.refused' } & ShardNews);
 
@@ -85,12 +85,22 @@ const took = (phase: Phase) =>
     type: 'took',
     params: ({ event }: { event: { output: Timed } }) => ({ phase, millis: event.output?.millis ?? 0 }),
   }) as const;
+/** What may be heard of shards while any are out. */
 const count = (field: 'assigned' | 'done' | 'refused') => ({
   actions: {
     type: 'count',
-    params: ({ event }: { event: ShardNews }) => ({ worker: event.worker, field }),
+    params: ({ event }: { event: ShardNews & { total?: number } }) => ({
+      worker: event.worker,
+      field,
+      ...(event.total === undefined ? {} : { total: event.total }),
+    }),
   } as const,
 });
+const shardNews = {
+  'shard.assigned': count('assigned'),
+  'shard.done': count('done'),
+  'shard.refused': count('refused'),
+} as const;
 
 export const proofJobMachine = setup({
   types: {} as {
@@ -119,12 +129,15 @@ export const proofJobMachine = setup({
       }),
     }),
     count: assign(
-      ({ context }, { worker, field }: { worker: string; field: 'assigned' | 'done' | 'refused' }) => {
+      (
+        { context },
+        { worker, field, total }: { worker: string; field: 'assigned' | 'done' | 'refused'; total?: number },
+      ) => {
         const { shards, workers } = context;
         const known = Object.hasOwn(workers, worker) ? workers[worker] : undefined;
         const share = known ?? { assigned: 0, done: 0, refused: 0 };
         return {
-          shards: { ...shards, [field]: shards[field] + 1 },
+          shards: { ...shards, [field]: shards[field] + 1, total: total ?? shards.total },
           ...(known === undefined && Object.keys(workers).length >= MAX_WORKERS
             ? {}
             : { workers: { ...workers, [worker]: { ...share, [field]: share[field] + 1 } } }),
@@ -185,15 +198,7 @@ export const proofJobMachine = setup({
       invoke: {
         src: 'witness',
         input: job,
-        onDone: { target: 'transforming', actions: took('witnessing') },
-        onError: close,
-      },
-    },
-    transforming: {
-      invoke: {
-        src: 'transform',
-        input: job,
-        onDone: { target: 'planning', actions: took('transforming') },
+        onDone: { target: 'planning', actions: took('witnessing') },
         onError: close,
       },
     },
@@ -202,7 +207,7 @@ export const proofJobMachine = setup({
         src: 'plan',
         input: job,
         onDone: {
-          target: 'dispatching',
+          target: 'transforming',
           actions: [
             took('planning'),
             assign({ shards: ({ context, event }) => ({ ...context.shards, total: event.output.shards }) }),
@@ -210,6 +215,16 @@ export const proofJobMachine = setup({
         },
         onError: close,
       },
+      on: shardNews,
+    },
+    transforming: {
+      invoke: {
+        src: 'transform',
+        input: job,
+        onDone: { target: 'dispatching', actions: took('transforming') },
+        onError: close,
+      },
+      on: shardNews,
     },
     dispatching: {
       invoke: {
@@ -218,11 +233,7 @@ export const proofJobMachine = setup({
         onDone: { target: 'assembling', actions: took('dispatching') },
         onError: close,
       },
-      on: {
-        'shard.assigned': count('assigned'),
-        'shard.done': count('done'),
-        'shard.refused': count('refused'),
-      },
+      on: shardNews,
     },
     assembling: {
       invoke: {

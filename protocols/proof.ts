@@ -8,8 +8,8 @@ import { Requester } from './requester.ts';
 export const PHASES = [
   'queued',
   'witnessing',
-  'transforming',
   'planning',
+  'transforming',
   'dispatching',
   'assembling',
   'verifying',
@@ -112,6 +112,11 @@ export const ProofRecord = z.strictObject({
   domain: z.int().min(2).describe('size of the evaluation domain, a power of two'),
   phases: z.partialRecord(z.enum(PHASES), z.int().min(0)).describe('milliseconds by phase'),
   workers: z.array(WorkerShare).max(MAX_WORKERS).describe('whose results went in, by id'),
+  convicted: z
+    .array(Id)
+    .max(MAX_WORKERS)
+    .optional()
+    .describe('workers whose sums were wrong; the maker has made all sums again itself'),
   time: z.iso.datetime().describe("by the coordinator's clock; not trusted"),
 });
 export type ProofRecord = z.infer<typeof ProofRecord>;

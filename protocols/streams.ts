@@ -91,29 +91,6 @@ export const STREAMS = {
     maxMessages: 1000,
     maxMessageBytes: 64 * KIB,
   },
-  shards: {
-    ...base,
-    name: 'VOUCH_SHARDS',
-    subjects: [filters.shards],
-    storage: 'memory',
-    retention: 'workqueue',
-    maxAge: 3600,
-    maxBytes: 2 * GIB,
-    maxMessageBytes: 64 * MIB,
-    allowDirect: false,
-  },
-  // Coordinators hear results as they come; a worker that floods the stream must not have others' refused.
-  shardResults: {
-    ...base,
-    name: 'VOUCH_SHARD_RESULTS',
-    subjects: [filters.shardResults],
-    storage: 'memory',
-    discard: 'old',
-    maxAge: 3600,
-    maxBytes: 256 * MIB,
-    maxMessageBytes: 128 * KIB,
-    allowDirect: false,
-  },
   proofs: {
     ...kept,
     name: 'VOUCH_PROOFS',
@@ -166,20 +143,20 @@ export const STREAMS = {
   },
 } as const satisfies Record<string, StreamSpec>;
 
-export const BUCKETS = { leases: 'vouch_leases', budgets: 'vouch_budgets' } as const;
+export const BUCKETS = {
+  leases: 'vouch_leases',
+  budgets: 'vouch_budgets',
+  convictions: 'vouch_convictions',
+} as const;
 /**
  * Seconds that a key of a bucket is kept after it was last written; 0 = for ever. A lease is renewed every few seconds: what
- * is a day old was given back or forgotten. What was spent of a budget is never forgotten.
+ * is a day old was given back or forgotten. What was spent of a budget, and who computed wrongly, is never forgotten.
  */
 export const BUCKET_AGES: Record<(typeof BUCKETS)[keyof typeof BUCKETS], number> = {
   vouch_leases: DAY,
   vouch_budgets: 0,
+  vouch_convictions: 0,
 };
 
 /** The durable pull consumer on VOUCH_PROOF_REQUESTS that all coordinators share. */
 export const PROOF_REQUEST_CONSUMER = 'coordinator';
-/**
- * The durable pull consumer on VOUCH_SHARDS that belongs to one worker: named like it, because a permission
- * template replaces whole tokens only.
- */
-export const shardConsumer = (worker: string): string => worker;

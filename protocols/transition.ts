@@ -71,7 +71,18 @@ export const Heartbeat = messageType(
       .object({
         class: z.enum(['attested', 'masked']).describe('what it may see of scalars'),
         engine: z.string().max(40).describe('what it computes with'),
-        credit: z.int().min(0).max(1024).describe('shards that it is ready to hold now'),
+        credit: z
+          .int()
+          .min(0)
+          .max(2 ** 30)
+          .describe('bytes of sealed shards that it is ready to hold, those in hand included'),
+        inHand: z
+          .array(z.string().max(64))
+          .max(64)
+          .describe("ids of the shards' messages that it has, oldest first: what is not here did not arrive"),
+        rates: z
+          .object({ g1: z.number().positive().max(1e12), g2: z.number().positive().max(1e12) })
+          .describe('points per second, with scalars of 254 bits, as it has measured itself'),
         resident: z
           .array(z.string().regex(/^[0-9a-f]{16}$/))
           .max(1024)

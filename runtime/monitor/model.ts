@@ -22,8 +22,8 @@ import { isEnd } from './states.ts';
 export const PHASES: typeof ProofPhases = [
   'queued',
   'witnessing',
-  'transforming',
   'planning',
+  'transforming',
   'dispatching',
   'assembling',
   'verifying',
@@ -306,7 +306,7 @@ type Shards = Pick<Job, 'done' | 'total' | 'workers'>;
  * of the plan that failed; and nobody has done more than there is to do, whatever he says.
  */
 function planned(phase: Phase, { done, total, workers }: Shards): Shards {
-  if (PHASES.indexOf(phase) < PHASES.indexOf('dispatching')) return { done: 0, total: 0, workers: [] };
+  if (PHASES.indexOf(phase) < PHASES.indexOf('planning')) return { done: 0, total: 0, workers: [] };
   if (total <= 0) return { done, total: 0, workers };
   return {
     done: Math.min(done, total),

@@ -13,7 +13,6 @@ import {
   PROOF_REQUEST_CONSUMER,
   STREAMS,
   type StreamSpec,
-  shardConsumer,
 } from '../../protocols/streams.ts';
 import { filters } from '../../protocols/subjects.ts';
 import type { Bus } from './bus.ts';
@@ -65,17 +64,6 @@ export async function provisionMemoryStreams(bus: Bus): Promise<Provisioned> {
   for (const spec of smallestFirst(memoryStreams()))
     if (await ensureStream(bus, streamConfig(spec))) created.push(spec.name);
   return { created };
-}
-
-/** The pull consumer from which one worker takes its shards; one at a time may be on loan, plus one prefetched. */
-export async function ensureShardConsumer(bus: Bus, worker: string): Promise<boolean> {
-  return ensureConsumer(bus, STREAMS.shards.name, {
-    durable_name: shardConsumer(worker),
-    filter_subject: filters.shardsOf(worker),
-    ack_wait: 30 * NANOS,
-    max_deliver: 20,
-    max_ack_pending: 64,
-  });
 }
 
 /** A stream reserves its size, the largest perhaps all that is left, and then no other can be made. */

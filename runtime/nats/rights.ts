@@ -18,13 +18,7 @@
  * No role has `allow_responses`: it would ignore these lists. Whoever answers may publish to the inboxes of those
  * who may ask.
  */
-import {
-  BUCKETS,
-  PROOF_REQUEST_CONSUMER,
-  STREAMS,
-  type StreamSpec,
-  shardConsumer,
-} from '../../protocols/streams.ts';
+import { BUCKETS, PROOF_REQUEST_CONSUMER, STREAMS, type StreamSpec } from '../../protocols/streams.ts';
 import { ACTOR_ROLES, filters, type Role, subjects } from '../../protocols/subjects.ts';
 
 export interface Rights {
@@ -104,11 +98,10 @@ const RIGHTS: Record<Role, Rights> = {
   worker: all(actor('worker'), {
     publish: [
       subjects.shardResult(OWN, ANY, ANY),
-      ...pulls(STREAMS.shards, shardConsumer(OWN)),
       // Public key material, whoever stored it, and nothing else.
       ...reads(STREAMS.keys),
     ],
-    subscribe: [],
+    subscribe: [filters.shardsOf(OWN)],
   }),
   coordinator: all(actor('coordinator'), {
     publish: [
@@ -121,8 +114,6 @@ const RIGHTS: Record<Role, Rights> = {
       subjects.shard(ANY, ANY, ANY),
       subjects.proof(ANY, ANY),
       ...pulls(STREAMS.proofRequests, PROOF_REQUEST_CONSUMER),
-      api(`CONSUMER.CREATE.${STREAMS.shards.name}.>`),
-      api(`CONSUMER.INFO.${STREAMS.shards.name}.*`),
       ...memoryStreams().flatMap((stream) => [innerInfo(stream), api(`STREAM.CREATE.${stream.name}`)]),
       ...reads(STREAMS.keys),
       ...reads(STREAMS.testSets),
@@ -200,7 +191,6 @@ export function crossings(): Crossings {
     .filter((subject) => subject.startsWith('$JS.'));
   const stored = [
     STREAMS.states,
-    STREAMS.shardResults,
     STREAMS.receipts,
     STREAMS.audits,
     STREAMS.proofRequests,
@@ -208,7 +198,12 @@ export function crossings(): Crossings {
     STREAMS.testSets,
     STREAMS.dead,
   ];
-  const heard = [subjects.beat('worker', ANY), subjects.control('coordinator', ANY, ANY), filters.cancels];
+  const heard = [
+    filters.shardResults,
+    subjects.beat('worker', ANY),
+    subjects.control('coordinator', ANY, ANY),
+    filters.cancels,
+  ];
   const inward = [...asks, ...stored.flatMap((stream) => stream.subjects), ...heard.map(template)];
   const of = (kind: string) => [subjects.state(kind, ANY), subjects.beat(kind, ANY)];
   return {
@@ -219,9 +214,14 @@ export function crossings(): Crossings {
     asked: [subjects.release(ANY), subjects.releaseFrom(ANY, ANY), subjects.control('worker', ANY, ANY)].map(
       template,
     ),
-    seen: [...of('coordinator'), ...of('proof-job'), filters.progresses, filters.proofs, MAX_DELIVERIES].map(
-      template,
-    ),
+    seen: [
+      ...of('coordinator'),
+      ...of('proof-job'),
+      filters.progresses,
+      filters.proofs,
+      filters.shards,
+      MAX_DELIVERIES,
+    ].map(template),
   };
 }
 

@@ -3,6 +3,7 @@
  * each was measured to do (msm/split.ts), and the threads take over when the GPU fails for good.
  */
 import {
+  type CurveEngine,
   type EngineOptions,
   type ProverEngine,
   type ReadyKey,
@@ -11,6 +12,7 @@ import {
   type Sums,
 } from '../../circuits/groth16/engine.ts';
 import { elementBytes, randomScalar } from '../../circuits/groth16/field.ts';
+import { G1, G2, writeG1, writeG2 } from '../../circuits/groth16/point.ts';
 import { witnessScalars } from '../../circuits/groth16/prove.ts';
 import type { ProvingKey } from '../../circuits/groth16/zkey.ts';
 import type { Capability } from '../../protocols/device.ts';
@@ -159,16 +161,22 @@ function readyOnBoth(both: Omit<Both, 'threads'>): ProverEngine['ready'] {
     );
 }
 
-/** Distinct points that the threads' rates are measured with. */
-const DISTINCT = 1024;
+/** Distinct points that rates are measured with. */
+const DISTINCT = 256;
 
-async function ratesOf(pool: Pool): Promise<Rates> {
+/** Points per second of an engine, warm, with uniform scalars. */
+export async function ratesOf({ msm }: Pick<CurveEngine, 'msm'>): Promise<Rates> {
+  const multiples = <P extends { add(other: P): P }>(base: P, write: (point: P) => Uint8Array) => {
+    const points = [base];
+    while (points.length < DISTINCT) points.push(points.at(-1)!.add(base));
+    return concat(...points.map(write));
+  };
   const scalars = concat(...Array.from({ length: DISTINCT }, () => elementBytes(randomScalar())));
-  const points = { G1: await pool.multiples('G1', scalars), G2: await pool.multiples('G2', scalars) };
+  const points = { G1: multiples(G1.BASE, writeG1), G2: multiples(G2.BASE, writeG2) };
   return measureRates((group, bits) => {
     const repeated = (bytes: Uint8Array) =>
       concat(...new Array<Uint8Array>(2 ** bits / DISTINCT).fill(bytes));
-    return pool.msm(group, repeated(points[group]), repeated(scalars));
+    return msm(group, repeated(points[group]), repeated(scalars));
   });
 }
 

@@ -43,6 +43,7 @@ import { provisionMemoryStreams } from '../nats/provision.ts';
 import { respondError } from '../nats/service.ts';
 import { trimCaches } from '../prove/cache.ts';
 import { type EngineName, engineBeside } from '../prove/host-engine.ts';
+import { createDispatcher } from './dispatch.ts';
 import { createFleet } from './fleet.ts';
 import type { StartRole } from './host.ts';
 import { forget, type Job, proofJobLogic } from './proof-job.ts';
@@ -51,6 +52,8 @@ import { createShares } from './requester-share.ts';
 /** A third of the request consumer's ack wait (runtime/nats/provision.ts); progress is told as often. */
 const WORKING_MS = 4_000;
 const RETRY_MS = 1_000;
+/** Jobs at once: one computes while the shards of others are out. Each has a key and a witness in memory. */
+const JOBS = 3;
 /** Of one requester. */
 const LIMITS = { jobs: 2, millis: 30 * 60_000 };
 /** Cancelled requests that are remembered until they are pulled. */
@@ -69,7 +72,9 @@ export interface CoordinatorOptions {
   readonly gpuBytes?: number | undefined;
   /** default: one of this installation's own */
   readonly provider?: Provider | undefined;
-  /** points of a shard at most; by default as few shards as keep the workers evenly busy */
+  /** jobs at once */
+  readonly jobs?: number | undefined;
+  /** scalars of a shard at most; by default as few shards as keep the workers evenly busy */
   readonly shardPoints?: number | undefined;
   /** Fixed r and s, for tests that compare proofs. A proof made with known r and s hides nothing. */
   readonly insecureBlinding?: { readonly r: bigint; readonly s: bigint } | undefined;
@@ -104,6 +109,8 @@ export const coordinatorRole =
       },
     });
     context.onStop(() => fleet.close());
+    const dispatcher = createDispatcher({ bus, source, log, fleet });
+    context.onStop(() => dispatcher.close());
 
     const jobs = new Map<string, Job>();
     const shares = createShares(LIMITS);
@@ -119,7 +126,7 @@ export const coordinatorRole =
       bus.publishLossy(subject, encodeMessage(ProofProgress, { subject, source, ...under, body }));
     };
     const shardsOf = (job: Job | undefined) =>
-      job && 'ledger' in job.work ? job.work.ledger.counts() : { total: 0, done: 0, workers: [] };
+      job && 'distribution' in job.work ? job.work.distribution.counts() : { total: 0, done: 0, workers: [] };
     /** Where a job is, by its own actor. */
     const report = (name: string) => {
       const now = actorOf(name)?.getSnapshot();
@@ -232,6 +239,7 @@ export const coordinatorRole =
           pool,
           engine,
           fleet,
+          dispatcher,
           shardPoints: options.shardPoints,
           insecureBlinding: options.insecureBlinding,
           jobNamed: (name) => {
@@ -272,7 +280,7 @@ export const coordinatorRole =
       kind: 'coordinator',
       id,
       machine,
-      input: { id },
+      input: { id, maxJobs: options.jobs ?? JOBS },
       countsOf: proofCoordinatorCounts,
       child: (src, child) =>
         src === 'proofJob'

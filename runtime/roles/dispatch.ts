@@ -1,139 +1,353 @@
 /**
- * The distributed part of a proof: seals each shard to a worker, hands it out by the credit that workers announce,
- * and checks what comes back, until every shard has a point. The ledger (runtime/msm/shards/plan.ts) knows what is
- * outstanding; the queues only carry, and may be lost at any time.
+ * The distributed part of all proofs of a coordinator: seals each shard to a worker, hands it out as the ledgers say
+ * (runtime/msm/shards/ledger.ts), and checks what comes back, until every shard of a proof has its points.
  *
- * A result counts when it answers a message of this very dispatch (its cause and epoch), comes on the subject that
- * only its worker may publish to, opens with that message's key and is a point of the group. That it is the *right*
- * point is not known here: the proof shows it (runtime/msm/shards/sums.ts).
+ * Shards and results are plain messages on the worker's own subjects, which may be lost at any time: a shard that its
+ * worker's heartbeat does not name, or that is late, goes to somebody else, as often as it takes. Jobs share the workers:
+ * whose client was served least comes first.
+ *
+ * A result counts when it answers a message of this very dispatch (its cause and epoch), comes on the subject that only its
+ * worker may publish to, opens with that message's key and is as many points of their curves as it should be. That these
+ * are the *right* points is not known here: the proof shows it (runtime/msm/shards/sums.ts). A worker that gets nothing any
+ * more, because it was late too often, is tested with a shard whose result is known.
  *
  * In memory: the scalars, which the caller holds, and one sealed shard for each that is on its way to the server.
  */
 import type { ProofJobEvent } from '../../actors/proof-job.ts';
 import { SECTION_GROUP } from '../../circuits/groth16/engine.ts';
-import { checkPoint } from '../../circuits/groth16/point.ts';
+import { firstOffCurve } from '../../circuits/groth16/point.ts';
+import type { KeyShape, ProvingKey } from '../../circuits/groth16/zkey.ts';
+import { SCALAR_BYTES } from '../../protocols/bn254.ts';
+import { ControlReply } from '../../protocols/enclave.ts';
+import { equal } from '../../protocols/encoding.ts';
 import { decodeHeader, ENVELOPE_HEADER, encodeHeader } from '../../protocols/envelope.ts';
 import { messageOf, VouchError } from '../../protocols/errors.ts';
-import { decodeShardAnswer, Shard, ShardRefused, ShardResult, shardContext } from '../../protocols/msm.ts';
-import { SEALING_INFO, sealTo } from '../../protocols/sealing.ts';
+import {
+  decodeShardAnswer,
+  packedBytes,
+  packScalars,
+  pointBytes,
+  Shard,
+  ShardRefused,
+  ShardResult,
+  ShardsDropped,
+  shardContext,
+} from '../../protocols/msm.ts';
+import { SEAL_OVERHEAD_BYTES, SEALING_INFO, sealTo } from '../../protocols/sealing.ts';
 import { filters, subjects } from '../../protocols/subjects.ts';
 import type { Log } from '../home/log.ts';
-import type { Ledger, PlannedShard } from '../msm/shards/plan.ts';
-import { type PartialSum, type SectionScalars, scalarsOf } from '../msm/shards/sums.ts';
+import { createLedger, type Ledger } from '../msm/shards/ledger.ts';
+import { type PartialSum, pointRanges } from '../msm/shards/sums.ts';
+import {
+  cellRowsOf,
+  type Part,
+  type PartShape,
+  type Piece,
+  quotientShape,
+  wiresShape,
+} from '../msm/shards/work.ts';
+import type { Manifest } from '../nats/blobs.ts';
 import type { Bus, Received } from '../nats/bus.ts';
-import type { Fleet } from './fleet.ts';
+import { ask } from '../nats/service.ts';
+import type { Fleet, Node } from './fleet.ts';
 
-/** How often the ledger is looked at when nothing happens. */
-const TICK_MS = 500;
-/** An idle worker gets a second copy of a shard that has been out for this long. */
-const STRAGGLER_MS = 15_000;
+/** How often the ledgers are looked at when nothing happens. */
+const TICK_MS = 250;
+/** What a heartbeat does not name although it was sent so long ago, beyond the time that it travels, did not arrive. */
+const LOST_AFTER_MS = 2_000;
 /** How long nobody may be there to work. */
 const LONELY_MS = 60_000;
 /** Shards in a row that could not be sent. */
 const MAX_UNSENT = 20;
 /** How often everybody may refuse all that is left. */
 const MAX_REFUSALS = 5;
+/** Beside its own time, what a test may take. */
+const TEST_SLACK_MS = 2_000;
+/** Room in a message for headers. */
+const HEADER_BYTES = 64 * 1024;
 
-export interface Dispatch {
+export interface DispatchedJob {
   readonly job: string;
-  /** who stored the key that the shards are of */
+  /** who stored the key that the shards are of, and is served */
   readonly client: string;
   /** the lease's; what another epoch sent is ignored */
   readonly epoch: number;
-  readonly ledger: Ledger;
-  readonly scalars: SectionScalars;
-  readonly signal: AbortSignal;
+  readonly key: KeyShape & Pick<ProvingKey, 'range'>;
+  readonly manifest: Manifest;
+  /** Do the constraints make this wire a bit? */
+  isBit(wire: number): boolean;
+  /** scalars of a shard at most; by default as many as the server takes */
+  readonly maxRows?: number | undefined;
   onNews(news: Extract<ProofJobEvent, { worker: string; code?: string }>): void;
 }
-export interface Dispatcher {
+
+/** The shards of one proof. */
+export interface Distribution {
+  /** The scalars of a part are there: its shards leave from now on. The caller wipes them, after `finished` or `stop`. */
+  add(part: Part, scalars: Uint8Array): void;
+  /**
+   * Resolves with checked points for every shard of both parts. Rejects with `cancelled` when stopped, `not-ready` when no
+   * worker is there for a minute, `shard-rejected` when all workers keep refusing, and what the bus throws when it keeps
+   * failing.
+   */
+  readonly finished: Promise<readonly PartialSum[]>;
+  counts(): ReturnType<Ledger['counts']>;
+  /** Tells the workers that nobody needs their shards any more. */
+  stop(): void;
+}
+
+interface Sent {
+  readonly work: Work;
+  readonly piece: Piece;
+  readonly worker: string;
+  readonly bytes: number;
+  readonly predictedMs: number;
+  readonly sentAt: number;
+  /** it had nothing else to do */
+  readonly idle: boolean;
+  /** what a test has to answer, and until when */
+  readonly test?: { readonly points: readonly Uint8Array[]; readonly deadline: number } | undefined;
+  openReply?: (reply: Uint8Array) => Promise<Uint8Array>;
+}
+
+/** One job with its ledger. */
+interface Work extends DispatchedJob {
+  readonly ledger: Ledger;
+  readonly scalars: Map<Part, Uint8Array>;
+  readonly shapes: Readonly<Record<Part, PartShape>>;
+  readonly results: Map<string, PartialSum>;
+  unsent: number;
+  refusals: number;
+  aloneSince: number;
+  settle(error?: unknown): void;
+}
+
+export interface DispatcherOptions {
   readonly bus: Bus;
   readonly source: string;
   readonly log: Log;
   readonly fleet: Fleet;
 }
 
-interface Sent {
-  readonly shard: PlannedShard;
-  readonly worker: string;
-  openReply(reply: Uint8Array): Promise<Uint8Array>;
+export interface Dispatcher {
+  open(job: DispatchedJob): Distribution;
+  close(): void;
 }
 
-/**
- * Resolves with one checked point per shard. Throws `cancelled` when aborted, `not-ready` when no worker is there
- * for a minute, `shard-rejected` when all workers keep refusing, and what the bus throws when it keeps failing.
- */
-export async function dispatch(dispatcher: Dispatcher, work: Dispatch): Promise<Map<string, PartialSum>> {
-  const { bus, source, log, fleet } = dispatcher;
-  const { job, client, epoch, ledger, scalars, signal, onNews } = work;
-  const results = new Map<string, PartialSum>();
-  /** by the id of the shard's message; holds no more than the ledger has assigned */
+export function createDispatcher({ bus, source, log, fleet }: DispatcherOptions): Dispatcher {
+  const works = new Set<Work>();
+  /** by the id of the shard's message */
   const out = new Map<string, Sent>();
-  const { promise: finished, resolve, reject } = Promise.withResolvers<void>();
-  let unsent = 0;
-  let refusals = 0;
-  let aloneSince = performance.now();
+  /** predicted milliseconds that each client's shards have had, of those that have a job now */
+  const served = new Map<string, number>();
 
-  const forget = (test: (sent: Sent) => boolean) => {
-    for (const [message, sent] of out) if (test(sent)) out.delete(message);
+  const forget = (message: string): Sent | undefined => {
+    const sent = out.get(message);
+    if (!sent) return undefined;
+    out.delete(message);
+    fleet.carry(sent.worker, -sent.bytes);
+    return sent;
   };
-  const send = async (shard: PlannedShard, worker: string, message: string) => {
-    const { id, section, count, chunks, offset } = shard;
-    const subject = subjects.shard(worker, job, id);
-    const { sealed, openReply } = await sealTo(fleet.sealingKey(worker), scalarsOf(scalars, shard), {
-      info: SEALING_INFO.shard,
-      aad: shardContext(job, id, worker, epoch),
+  /** Those are needed no more: their workers are told. */
+  const drop = (test: (sent: Sent) => boolean) => {
+    const byWorker = new Map<string, string[]>();
+    for (const [message, sent] of out) {
+      if (!test(sent)) continue;
+      forget(message);
+      byWorker.set(sent.worker, [...(byWorker.get(sent.worker) ?? []), message]);
+    }
+    for (const [worker, shards] of byWorker) {
+      const subject = subjects.control('worker', worker, 'drop');
+      ask(bus, [ShardsDropped, ControlReply], {
+        subject,
+        source,
+        body: { shards: shards.slice(0, 1024) },
+      }).catch(
+        // It computes for nothing, and finds out by itself.
+        () => {},
+      );
+    }
+  };
+
+  const basesOf = ({ key, manifest }: Work, piece: Piece) => {
+    const chunkBytes = manifest.chunks[0]?.size ?? 1;
+    return pointRanges(key, piece).map(({ section, from, count }) => {
+      const start = key.range(section).offset + from * pointBytes(section);
+      const first = Math.floor(start / chunkBytes);
+      const last = Math.floor((start + count * pointBytes(section) - 1) / chunkBytes);
+      const chunks = manifest.chunks.slice(first, last + 1).map(({ sha256 }) => sha256);
+      return { section, count, chunks, offset: start - first * chunkBytes };
     });
-    // The worker may have gone while this was sealed.
-    if (signal.aborted || !ledger.expects(id, worker)) return;
-    out.set(message, { shard, worker, openReply });
-    const body: Shard = {
-      job,
-      shard: id,
-      worker,
-      section,
-      count,
-      writer: client,
-      chunks: [...chunks],
-      offset,
+  };
+  const formOf = ({ isBit }: Work, { part, from, count, bits }: Piece) => {
+    let wide = count;
+    if (part === 'wires') for (let row = from; row < from + count; row++) if (isBit(row)) wide--;
+    return { count, wide, bits };
+  };
+
+  const send = (work: Work, piece: Piece, node: Node, computeMs: number, test?: Sent['test']): void => {
+    const message = crypto.randomUUID();
+    const { job, client, epoch, ledger } = work;
+    const form = formOf(work, piece);
+    const bytes = packedBytes(form) + SEAL_OVERHEAD_BYTES;
+    const idle = ![...out.values()].some(({ worker }) => worker === node.id);
+    const sent: Sent = {
+      work,
+      piece,
+      worker: node.id,
+      bytes,
+      predictedMs: computeMs,
+      sentAt: performance.now(),
+      idle,
+      test,
     };
-    const header = encodeHeader(Shard, { subject, source, epoch, body, id: message });
-    await bus.append(subject, sealed, {
-      headers: { [ENVELOPE_HEADER]: header },
-      msgId: message,
-      signal,
-    });
-    unsent = 0;
-    onNews({ type: 'shard.assigned', worker, section });
-  };
-  const step = () => {
-    if (ledger.isDone()) return resolve();
-    if (signal.aborted || bus.state !== 'connected') return;
-    for (const { shard, worker } of ledger.assign(fleet.ready(), performance.now(), STRAGGLER_MS)) {
-      const message = crypto.randomUUID();
-      send(shard, worker, message).catch((error: unknown) => {
-        out.delete(message);
-        ledger.release(shard.id, worker);
-        if (signal.aborted) return;
-        log(`${source}: shard ${shard.id} did not reach ${worker}: ${messageOf(error)}`);
-        unsent += 1;
-        if (unsent >= MAX_UNSENT) reject(error);
+    out.set(message, sent);
+    fleet.carry(node.id, bytes);
+    const seal = async () => {
+      const scalars = work.scalars
+        .get(piece.part)!
+        .subarray(piece.from * SCALAR_BYTES, (piece.from + piece.count) * SCALAR_BYTES);
+      const packed = packScalars(scalars, (index) => !work.isBit(piece.from + index), form);
+      const { sealed, openReply } = await sealTo(fleet.sealingKey(node.id), packed, {
+        info: SEALING_INFO.shard,
+        aad: shardContext(job, piece.id, node.id, epoch),
       });
+      packed.fill(0);
+      // The worker may have gone while this was sealed.
+      if (out.get(message) !== sent) return;
+      sent.openReply = openReply;
+      const subject = subjects.shard(node.id, job, piece.id);
+      const body: Shard = {
+        job,
+        shard: piece.id,
+        worker: node.id,
+        ...form,
+        writer: client,
+        bases: basesOf(work, piece),
+      };
+      const header = encodeHeader(Shard, { subject, source, epoch, body, id: message });
+      bus.publish(subject, sealed, { headers: { [ENVELOPE_HEADER]: header } });
+      work.unsent = 0;
+      if (!test) work.onNews({ type: 'shard.assigned', worker: node.id, total: ledger.counts().total });
+    };
+    seal().catch((error: unknown) => {
+      forget(message);
+      if (!works.has(work)) return;
+      if (!test) ledger.release(piece.id, node.id);
+      log(`${source}: shard ${piece.id} did not reach ${node.id}: ${messageOf(error)}`);
+      work.unsent += 1;
+      if (work.unsent >= MAX_UNSENT) work.settle(error);
+    });
+  };
+
+  /** Has a worker all base points of these rows? */
+  const residentIn = (work: Work, held: ReadonlySet<string>) => (part: Part, from: number, count: number) =>
+    basesOf(work, { id: '', part, from, count, bits: { from: 0, count: 256 } }).every(({ chunks }) =>
+      chunks.every((digest) => held.has(digest.slice(0, 16))),
+    );
+  const offerTo = (work: Work, node: Node, now: number) => {
+    let [pieces, ms] = [0, 0];
+    for (const other of works) {
+      if (other === work) continue;
+      const load = other.ledger.load(node.id, now);
+      pieces += load.pieces;
+      ms += load.ms;
+    }
+    const elsewhere = { pieces, ms };
+    return { ...node, elsewhere, resident: residentIn(work, node.resident) };
+  };
+
+  /** Gives out what there is to give. */
+  const pump = () => {
+    if (bus.state !== 'connected' || works.size === 0) return;
+    for (let gave = true; gave; ) {
+      gave = false;
+      const now = performance.now();
+      for (const { id } of fleet.ready()) {
+        // What it holds changes with everything that is given.
+        const nodes = fleet.ready();
+        const node = nodes.find((other) => other.id === id);
+        if (!node) continue;
+        const inOrder = [...works].toSorted(
+          (a, b) => (served.get(a.client) ?? 0) - (served.get(b.client) ?? 0),
+        );
+        for (const work of inOrder) {
+          const offers = nodes.map((other) => offerTo(work, other, now));
+          const own = offers.find((offer) => offer.id === id)!;
+          const given = work.ledger.next(own, offers, now);
+          if (!given) continue;
+          served.set(work.client, (served.get(work.client) ?? 0) + given.computeMs);
+          send(work, given.piece, node, given.computeMs);
+          gave = true;
+          break;
+        }
+      }
+    }
+    for (const work of works) if (work.ledger.isDone()) work.settle();
+  };
+
+  const reportLate = (worker: string, what: string, now: number) => {
+    const standing = fleet.records.missed(worker, now);
+    log(
+      `${source}: ${worker} did not answer for ${what} in time; it gets ${standing === 'none' ? 'nothing' : standing}`,
+    );
+    fleet.tell(worker);
+  };
+  /** A worker that gets little or nothing gets a shard whose result is known, to show that it is itself again. */
+  const testWorkers = (now: number) => {
+    for (const node of fleet.ready()) {
+      if (!fleet.records.testDue(node.id, now)) continue;
+      if ([...out.values()].some(({ worker, test }) => worker === node.id && test)) continue;
+      for (const work of works) {
+        const known = [...work.results.values()]
+          .filter(({ worker }) => worker !== node.id)
+          .sort((a, b) => a.piece.count - b.piece.count)[0];
+        if (!known) continue;
+        const { g1, g2 } = work.shapes[known.piece.part].work(
+          known.piece.from,
+          known.piece.from + known.piece.count,
+          known.piece.bits,
+        );
+        const ms = 1000 * (g1 / node.rates.g1 + g2 / node.rates.g2);
+        fleet.records.tested(node.id, now);
+        send(work, known.piece, node, ms, { points: known.points, deadline: now + TEST_SLACK_MS + 3 * ms });
+        break;
+      }
     }
   };
   const tick = () => {
     const now = performance.now();
-    const workers = fleet.ready();
-    if (workers.length > 0 || bus.state !== 'connected') aloneSince = now;
-    else if (now - aloneSince > LONELY_MS)
-      return reject(new VouchError('not-ready', 'no MSM worker is there; start one: vouch start worker'));
-    step();
-    if (!ledger.stuck(workers)) return;
-    refusals += 1;
-    if (refusals > MAX_REFUSALS)
-      return reject(new VouchError('shard-rejected', 'every worker refuses the shards that are left'));
-    ledger.forgive();
+    const nodes = fleet.ready();
+    for (const work of [...works]) {
+      const lateOnes = new Map(work.ledger.late(now).map(({ node, piece }) => [node, piece]));
+      for (const [worker, piece] of lateOnes) reportLate(worker, `shard ${piece.id} of ${work.job}`, now);
+      const usable = nodes.some(({ standing }) => standing !== 'none');
+      if (usable || bus.state !== 'connected') work.aloneSince = now;
+      else if (now - work.aloneSince > LONELY_MS)
+        work.settle(
+          new VouchError(
+            'not-ready',
+            nodes.length === 0
+              ? 'no MSM worker is there; start one: vouch start worker'
+              : 'no MSM worker answers; start another one: vouch start worker',
+          ),
+        );
+      if (!work.ledger.stuck(nodes.map((node) => offerTo(work, node, now)))) continue;
+      work.refusals += 1;
+      if (work.refusals > MAX_REFUSALS)
+        work.settle(new VouchError('shard-rejected', 'every worker refuses the shards that are left'));
+      else work.ledger.forgive();
+    }
+    for (const [message, { test, worker }] of [...out]) {
+      if (!test || now <= test.deadline) continue;
+      forget(message);
+      reportLate(worker, 'a test', now);
+    }
+    testWorkers(now);
+    pump();
   };
-  const receive = async ({ subject, headers, data }: Received) => {
+
+  const receive = async (work: Work, { subject, headers, data }: Received) => {
     const text = headers[ENVELOPE_HEADER];
     const refused = text?.includes(`"type":"${ShardRefused.type}"`) ?? false;
     const result = decodeHeader<{ job: string; shard: string; worker: string; code?: string }>(
@@ -141,78 +355,172 @@ export async function dispatch(dispatcher: Dispatcher, work: Dispatch): Promise<
       subject,
       text,
     );
-    const { shard: id, worker } = result.body;
+    const { shard: id, worker, job } = result.body;
     const cause = result.cause ?? '';
     const sent = out.get(cause);
     // NATS rights say that the worker in the subject sent it; the cause says which of our messages it answers.
     if (
       subject !== subjects.shardResult(worker, job, id) ||
-      result.body.job !== job ||
-      result.epoch !== epoch ||
-      sent?.worker !== worker ||
-      sent.shard.id !== id ||
-      !ledger.expects(id, worker)
+      job !== work.job ||
+      result.epoch !== work.epoch ||
+      sent?.work !== work ||
+      sent.worker !== worker ||
+      sent.piece.id !== id ||
+      !sent.openReply
     )
       return;
-    out.delete(cause);
-    const { shard } = sent;
-    const { section } = shard;
+    const { ledger, results } = work;
+    const { piece, test, openReply } = sent;
     if (refused) {
-      ledger.refuse(id, worker);
+      forget(cause);
       if (result.body.code === 'seal-rejected') fleet.reattest(worker);
-      onNews({ type: 'shard.refused', worker, section });
-      return step();
+      if (test) return;
+      // Busy with somebody else's: not a word about this shard.
+      if (result.body.code === 'busy' || result.body.code === 'not-ready') ledger.release(id, worker);
+      else ledger.refuse(id, worker);
+      work.onNews({ type: 'shard.refused', worker });
+      // Not at once: it would be as busy.
+      return;
     }
+    const elapsedMs = performance.now() - sent.sentAt;
     try {
-      const { millis, point } = decodeShardAnswer(await sent.openReply(data));
-      checkPoint(SECTION_GROUP[section], point, `shard ${id}`);
-      if (!ledger.complete(id, worker)) return;
-      results.set(id, { shard, point, worker, millis });
-      forget((other) => other.shard.id === id);
-      onNews({ type: 'shard.done', worker, section });
+      const ranges = pointRanges(work.key, piece);
+      const { millis, points } = decodeShardAnswer(
+        await openReply(data),
+        ranges.map(({ section }) => section),
+      );
+      for (const [i, { section }] of ranges.entries())
+        if (firstOffCurve(SECTION_GROUP[section], points[i]!) >= 0)
+          throw new VouchError(
+            'shard-rejected',
+            `shard ${id}: its sum over ${section} is no point of the curve`,
+          );
+      if (!forget(cause)) return;
+      if (test) {
+        if (!points.every((point, i) => equal(point, test.points[i]!)))
+          throw new VouchError('shard-rejected', `shard ${id}: another worker's result differs`);
+        log(`${source}: ${worker} has passed its test, and gets ${fleet.records.passed(worker)}`);
+        fleet.tell(worker);
+        return pump();
+      }
+      if (!ledger.complete(id, worker, performance.now())) return;
+      results.set(id, { piece, points, worker, millis });
+      fleet.records.punctual(worker, {
+        predictedMs: sent.predictedMs,
+        computeMs: millis,
+        elapsedMs: sent.idle ? elapsedMs : undefined,
+        bytes: sent.bytes,
+      });
+      drop((other) => other.work === work && other.piece.id === id && !other.test);
+      work.onNews({ type: 'shard.done', worker });
     } catch (error) {
       // Only the worker itself could publish that.
+      forget(cause);
       log(`${source}: ${worker} answered wrongly and gets no more work: ${messageOf(error)}`);
-      onNews({ type: 'shard.refused', worker, section });
-      fleet.ban(worker);
+      work.onNews({ type: 'shard.refused', worker });
+      fleet.ban(worker, work.job);
     }
-    step();
+    pump();
   };
 
   const stops = [
     bus.onState((state) => {
       if (state !== 'disconnected') return;
-      // Results may pass unheard from here on, and the queues may be gone when we are back.
-      out.clear();
-      ledger.reset();
+      // Results may pass unheard from here on, and shards may be lost.
+      for (const message of [...out.keys()]) forget(message);
+      for (const { ledger } of works) ledger.reset();
     }),
-    fleet.onChange(({ type, worker }) => {
-      if (type === 'gone') {
-        forget((sent) => sent.worker === worker);
-        ledger.gone(worker);
+    fleet.onChange((event) => {
+      const { worker } = event;
+      if (event.type === 'gone') {
+        for (const [message, sent] of [...out]) if (sent.worker === worker) forget(message);
+        for (const { ledger } of works) ledger.gone(worker);
       }
-      step();
+      if (event.type === 'heard') {
+        const now = performance.now();
+        const { bytesPerSecond } = fleet.records.link(worker);
+        const graceMs = LOST_AFTER_MS + (2_000 * bytesTo(worker)) / bytesPerSecond;
+        for (const { ledger } of works)
+          for (const { id } of ledger.holds(worker, piecesOf(event.inHand), now - graceMs)) {
+            log(`${source}: shard ${id} did not arrive at ${worker}`);
+            for (const [message, sent] of [...out])
+              if (sent.worker === worker && sent.piece.id === id && !sent.test) forget(message);
+          }
+      }
+      pump();
     }),
   ];
-  const subscription = bus.subscribe(filters.shardResultsOf(job), (received) =>
-    receive(received).catch((error: unknown) =>
-      log(`${source}: a result was not understood: ${messageOf(error)}`),
-    ),
-  );
-  const abort = () => reject(new VouchError('cancelled', `job ${job} was stopped`));
-  signal.addEventListener('abort', abort, { once: true });
+  const bytesTo = (worker: string): number =>
+    [...out.values()].reduce((sum, sent) => sum + (sent.worker === worker ? sent.bytes : 0), 0);
+  const piecesOf = (messages: ReadonlySet<string>): ReadonlySet<string> =>
+    new Set([...messages].flatMap((message) => out.get(message)?.piece.id ?? []));
   const timer = setInterval(tick, TICK_MS);
-  try {
-    // The first result must find us listening. Where NATS is away, a reconnect does the same.
-    await bus.flush().catch(() => {});
-    if (signal.aborted) abort();
-    step();
-    await finished;
-    return results;
-  } finally {
-    clearInterval(timer);
-    signal.removeEventListener('abort', abort);
-    subscription.unsubscribe();
-    for (const stop of stops) stop();
-  }
+  timer.unref();
+
+  return {
+    open(job) {
+      const { promise: finished, resolve, reject } = Promise.withResolvers<readonly PartialSum[]>();
+      // Whoever waits hears of it; a job that is stopped before has nobody who waits.
+      finished.catch(() => {});
+      const { variables: rows, publics, domainSize } = job.key;
+      const { isBit, maxRows = Number.POSITIVE_INFINITY } = job;
+      const room = bus.server.maxPayload - HEADER_BYTES - SEAL_OVERHEAD_BYTES;
+      const maxPieceBytes = Math.min(maxRows * SCALAR_BYTES, room);
+      const cellRows = (length: number) => Math.min(maxRows, cellRowsOf(length));
+      const shapes = {
+        wires: wiresShape({ rows, cellRows: cellRows(rows), privateFrom: publics + 1, isBit }),
+        quotient: quotientShape({ rows: domainSize, cellRows: cellRows(domainSize) }),
+      };
+      const ledger = createLedger({ maxPieceBytes });
+      const subscription = bus.subscribe(filters.shardResultsOf(job.job), (received) =>
+        receive(work, received).catch((error: unknown) =>
+          log(`${source}: a result was not understood: ${messageOf(error)}`),
+        ),
+      );
+      const work: Work = {
+        ...job,
+        ledger,
+        shapes,
+        scalars: new Map(),
+        results: new Map(),
+        unsent: 0,
+        refusals: 0,
+        aloneSince: performance.now(),
+        settle(error) {
+          if (!works.delete(work)) return;
+          subscription.unsubscribe();
+          drop((sent) => sent.work === work);
+          if (![...works].some(({ client }) => client === job.client)) served.delete(job.client);
+          if (error === undefined) resolve([...work.results.values()]);
+          else reject(error);
+        },
+      };
+      works.add(work);
+      // Who comes later is served as one who had as much as the others.
+      served.set(job.client, Math.max(served.get(job.client) ?? 0, Math.min(...served.values(), 0)));
+      ledger.announce(shapes.wires);
+      ledger.announce(shapes.quotient);
+      return {
+        add(part, scalars) {
+          if (!works.has(work)) return;
+          work.scalars.set(part, scalars);
+          ledger.add(shapes[part]);
+          if (work.scalars.size === Object.keys(shapes).length) ledger.close();
+          // The first result must find us listening. Where NATS is away, a reconnect does the same.
+          bus
+            .flush()
+            .catch(() => {})
+            .then(pump);
+        },
+        finished,
+        counts: () => ledger.counts(),
+        stop: () => work.settle(new VouchError('cancelled', `job ${job.job} was stopped`)),
+      };
+    },
+    close() {
+      clearInterval(timer);
+      for (const stop of stops) stop();
+      for (const work of [...works]) work.settle(new VouchError('cancelled', `job ${work.job} was stopped`));
+    },
+  };
 }

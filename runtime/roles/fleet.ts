@@ -1,9 +1,10 @@
 /**
- * The workers that a coordinator can use: heard lately, with evidence that its policy accepts, and with a queue of
- * their own. What becomes of each is decided by its actor (actors/fleet-member.ts), a child of the coordinator's; here
- * heartbeats become its events, and its effects are done.
+ * The workers that a coordinator can use: heard lately, with evidence that its policy accepts, and never convicted of a
+ * wrong result. What becomes of each is decided by its actor (actors/fleet-member.ts), a child of the coordinator's; here
+ * heartbeats become its events, and its effects are done. How fast and how punctual each is, is remembered over its boots
+ * (track-record.ts).
  *
- * Not guaranteed: that a worker computes right; whoever uses a result checks it, and bans its maker.
+ * Not guaranteed: that a worker computes right; whoever uses a result checks it, and convicts its maker.
  */
 import type { ActorRefFrom, AnyActorRef } from 'xstate';
 import { fleetMemberMachine } from '../../actors/fleet-member.ts';
@@ -12,23 +13,32 @@ import { memberActorId, type ProofCoordinatorEvent } from '../../actors/proof-co
 import { ControlReply, ControlRequest, EvidenceReply, EvidenceRequest } from '../../protocols/enclave.ts';
 import { decodeMessage } from '../../protocols/envelope.ts';
 import { messageOf, VouchError } from '../../protocols/errors.ts';
+import { WorkerStanding } from '../../protocols/msm.ts';
 import { filters, lastToken, subjects } from '../../protocols/subjects.ts';
 import { Heartbeat } from '../../protocols/transition.ts';
 import { freshNonce } from '../attest/identity.ts';
-import type { WorkerOffer } from '../msm/shards/plan.ts';
+import type { NodeOffer } from '../msm/shards/ledger.ts';
 import type { Bus } from '../nats/bus.ts';
-import { ensureShardConsumer, provisionMemoryStreams } from '../nats/provision.ts';
+import { provisionMemoryStreams } from '../nats/provision.ts';
 import { ask } from '../nats/service.ts';
+import { convict, convictionOf } from './convictions.ts';
 import { type RoleContext, statesTagged } from './host.ts';
+import { createTrackRecords, type TrackRecords } from './track-record.ts';
 
 /** A worker in one of these has handed back what it had. */
 const OVER = statesTagged(msmWorkerMachine, 'settled');
+
+/** What a heartbeat says that a worker offers. */
+type Offer = NonNullable<Heartbeat['worker']>;
 
 /** What is known of a worker beside the state of its actor, for one boot of it. */
 interface Member {
   readonly boot: string;
   /** what it offers; replaced as a whole by every heartbeat */
-  offer: WorkerOffer;
+  offer: Offer;
+  resident: ReadonlySet<string>;
+  /** sealed bytes that are on the way to it or in its hands */
+  outBytes: number;
   /** whether it may see plaintext scalars */
   trusted: boolean;
   /** HPKE key in its accepted evidence */
@@ -41,7 +51,16 @@ export interface FleetOptions extends Pick<RoleContext, 'source' | 'log' | 'effe
   verify(document: unknown, nonce: string): Promise<Uint8Array>;
 }
 
-export type FleetEvent = { readonly type: 'ready' | 'gone'; readonly worker: string };
+export type FleetEvent =
+  | { readonly type: 'ready' | 'gone'; readonly worker: string }
+  /** it was heard, and names the messages that it has */
+  | { readonly type: 'heard'; readonly worker: string; readonly inHand: ReadonlySet<string> };
+
+/** A worker that may get shards now. */
+export interface Node extends Omit<NodeOffer, 'resident'> {
+  /** 16-digit prefixes of the digests of chunks that it holds */
+  readonly resident: ReadonlySet<string>;
+}
 
 export interface Fleet {
   /** The logic of one worker's actor, for the coordinator's machine. */
@@ -49,13 +68,20 @@ export interface Fleet {
   /** Begins to listen for workers; the coordinator's actor is told of them. */
   follow(coordinator: AnyActorRef): void;
   /** Workers that may get shards now. Only class `attested` may see plaintext scalars. */
-  ready(): WorkerOffer[];
+  ready(): Node[];
+  /** Keeps count of what a worker holds; negative when it holds so much less. */
+  carry(worker: string, bytes: number): void;
+  readonly records: TrackRecords;
+  /** Tells a worker how it stands now. */
+  tell(worker: string): void;
   /** The key to seal a worker's shards to. Throws `not-ready` when it is gone. */
   sealingKey(worker: string): Uint8Array;
   /** A worker could not open what was sealed to the key that we know: it may have newer ones, so it is asked. */
   reattest(worker: string): void;
-  /** A worker that was convicted of a wrong result is told so and gets nothing more until the coordinator restarts. */
-  ban(worker: string): void;
+  /** A worker was convicted of a wrong result: it is told so and gets nothing more, from any coordinator, for good. */
+  ban(worker: string, job: string): void;
+  /** Bans those that another coordinator has convicted since. */
+  recheck(): Promise<void>;
   /** Tells a worker that it was convicted. */
   suspend(worker: string): void;
   /** Returns a function that ends it. */
@@ -64,6 +90,7 @@ export interface Fleet {
 }
 
 export function createFleet({ bus, source, log, effect, verify }: FleetOptions): Fleet {
+  const records = createTrackRecords();
   const members = new Map<string, Member>();
   const listeners = new Set<(event: FleetEvent) => void>();
   const announce = (event: FleetEvent) => {
@@ -88,6 +115,17 @@ export function createFleet({ bus, source, log, effect, verify }: FleetOptions):
     const known = members.get(id);
     if (known) known.sealingKey = sealingKey;
   };
+  /** Whether somebody has convicted it: then it gets nothing here either. */
+  const banned = async (id: string): Promise<boolean> => {
+    const conviction = await convictionOf(bus, id);
+    if (!conviction) return false;
+    const { coordinator, job, time } = conviction;
+    log(
+      `${source}: worker ${id} gets nothing: ${coordinator} convicted it of a wrong result in ${job}, ${time}`,
+    );
+    send({ type: 'worker.banned', id });
+    return true;
+  };
   /** asked again now */
   const renewing = new Set<string>();
 
@@ -98,7 +136,7 @@ export function createFleet({ bus, source, log, effect, verify }: FleetOptions):
         'place',
         async ({ input: { id } }) => {
           await provisionMemoryStreams(bus);
-          await ensureShardConsumer(bus, id);
+          if (await banned(id)) throw new VouchError('shard-rejected', `worker ${id} was convicted`);
         },
         { ofRequest: true },
       ),
@@ -115,19 +153,17 @@ export function createFleet({ bus, source, log, effect, verify }: FleetOptions):
   const hear = (received: { subject: string; data: Uint8Array }) => {
     const { body } = decodeMessage(Heartbeat, received.subject, received.data);
     const { id, boot, state, leaseMs, worker: offer } = body;
-    if (id !== lastToken(received.subject) || !offer) return;
+    if (id !== lastToken(received.subject)) return;
     const known = members.get(id);
     // A new boot has new keys: what the old one held is lost.
     if (known && (OVER.has(state) || known.boot !== boot)) send({ type: 'worker.left', id });
-    if (OVER.has(state)) return;
-    const latest = {
-      offer: { id, credit: offer.credit, resident: new Set(offer.resident) },
-      trusted: offer.class === 'attested',
-    };
+    if (OVER.has(state) || !offer) return;
+    const latest = { offer, resident: new Set(offer.resident), trusted: offer.class === 'attested' };
     const same = members.get(id);
     if (same) Object.assign(same, latest);
-    else members.set(id, { boot, ...latest });
+    else members.set(id, { boot, outBytes: 0, ...latest });
     send({ type: 'worker.heard', id, credit: offer.credit, leaseMs });
+    announce({ type: 'heard', worker: id, inHand: new Set(offer.inHand) });
     // The machine keeps no more workers than it can, and none that is banned.
     if (!actorOf(id)) members.delete(id);
   };
@@ -150,11 +186,33 @@ export function createFleet({ bus, source, log, effect, verify }: FleetOptions):
       stops.push(() => beats.unsubscribe(), unwatch);
     },
     ready: () =>
-      [...members].flatMap(([id, { offer, trusted }]) => {
+      [...members].flatMap(([id, { offer, trusted, resident, outBytes }]) => {
         const now = actorOf(id)?.getSnapshot();
-        // What it promises counts within the bounds of its actor.
-        return trusted && now?.hasTag('up') ? [{ ...offer, credit: now.context.credit }] : [];
+        if (!trusted || !now?.hasTag('up')) return [];
+        return [
+          {
+            id,
+            rates: records.rates(id, offer.rates),
+            ...records.link(id),
+            // What it promises counts within the bounds of its actor.
+            freeBytes: Math.max(0, now.context.credit - outBytes),
+            standing: records.standing(id),
+            resident,
+          },
+        ];
       }),
+    carry(worker, bytes) {
+      const known = members.get(worker);
+      if (known) known.outBytes = Math.max(0, known.outBytes + bytes);
+    },
+    records,
+    tell(worker) {
+      const subject = subjects.control('worker', worker, 'standing');
+      const body = { standing: records.standing(worker), late: records.late(worker) };
+      ask(bus, [WorkerStanding, ControlReply], { subject, source, body }).catch((error: unknown) =>
+        log(`${source}: worker ${worker} did not hear how it stands: ${messageOf(error)}`),
+      );
+    },
     sealingKey(worker) {
       const key = members.get(worker)?.sealingKey;
       if (!key) throw new VouchError('not-ready', `worker ${worker} is gone`);
@@ -169,7 +227,22 @@ export function createFleet({ bus, source, log, effect, verify }: FleetOptions):
         )
         .finally(() => renewing.delete(worker));
     },
-    ban: (id) => send({ type: 'worker.banned', id }),
+    ban(worker, job) {
+      send({ type: 'worker.banned', id: worker });
+      const coordinator = bus.id;
+      convict(bus, { worker, job, coordinator, time: new Date().toISOString() }).catch((error: unknown) =>
+        log(`${source}: the conviction of worker ${worker} was not stored: ${messageOf(error)}`),
+      );
+    },
+    async recheck() {
+      await Promise.all(
+        [...members.keys()].map((id) =>
+          banned(id).catch((error: unknown) =>
+            log(`${source}: convictions were not read: ${messageOf(error)}`),
+          ),
+        ),
+      );
+    },
     suspend(worker) {
       const subject = subjects.control('worker', worker, 'suspend');
       ask(bus, [ControlRequest, ControlReply], { subject, source, body: {} }).catch((error: unknown) =>

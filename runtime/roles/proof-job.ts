@@ -7,12 +7,10 @@
  */
 import type { AnyActorRef, PromiseActorLogic } from 'xstate';
 import { type ProofJobEvent, proofJobMachine, type Timed } from '../../actors/proof-job.ts';
-import { type ProverEngine, SECTIONS } from '../../circuits/groth16/engine.ts';
+import type { ProverEngine } from '../../circuits/groth16/engine.ts';
 import { randomScalar } from '../../circuits/groth16/field.ts';
 import { assemble, type Proof, transform } from '../../circuits/groth16/prove.ts';
 import { verificationKey } from '../../circuits/groth16/verify.ts';
-import { sectionCounts } from '../../circuits/groth16/zkey.ts';
-import { SCALAR_BYTES } from '../../protocols/bn254.ts';
 import { signStatement } from '../../protocols/cose.ts';
 import { base64url, canonicalJson, sha256, sha256Hex, utf8 } from '../../protocols/encoding.ts';
 import { encodeMessage } from '../../protocols/envelope.ts';
@@ -26,33 +24,18 @@ import {
   REFUSAL,
 } from '../../protocols/proof.ts';
 import type { RequesterAuthority } from '../../protocols/requester.ts';
-import { SEAL_OVERHEAD_BYTES } from '../../protocols/sealing.ts';
 import { STREAMS } from '../../protocols/streams.ts';
 import { subjects } from '../../protocols/subjects.ts';
 import type { Identity } from '../attest/identity.ts';
-import { createLedger, type Ledger, planShards, workOf } from '../msm/shards/plan.ts';
-import {
-  type PartialSum,
-  type SectionScalars,
-  sectionSums,
-  sharesOf,
-  wrongSums,
-} from '../msm/shards/sums.ts';
+import { blame, type PartialSum, type SectionScalars, sectionSums, sharesOf } from '../msm/shards/sums.ts';
 import type { Pool } from '../msm/threads/pool.ts';
 import type { PulledMessage } from '../nats/bus.ts';
 import { acquire, type Lease } from '../nats/lease.ts';
 import { verifyWithSnarkjs } from '../prove/snarkjs.ts';
-import { dispatch } from './dispatch.ts';
+import type { Dispatcher, Distribution } from './dispatch.ts';
 import type { Fleet } from './fleet.ts';
 import type { RoleContext } from './host.ts';
 import { prepare, type Witnessed, witnessOf } from './witnessing.ts';
-
-/** Shards per worker: enough to even out, few enough that each is worth a trip. Their size is in points of A (plan.ts). */
-const SHARDS_PER_WORKER = 8;
-const MIN_SHARD_POINTS = 2048;
-const MAX_SHARD_POINTS = 131_072;
-/** Room in a message for headers. */
-const HEADER_BYTES = 64 * 1024;
 
 /** What there is of a proof, stage by stage; each stage has all that the one before it has. */
 interface Stages {
@@ -60,14 +43,15 @@ interface Stages {
   /** secret */
   witnessed: Witnessed;
   /** secret */
-  transformed: Stages['witnessed'] & {
+  planned: Stages['witnessed'] & { readonly distribution: Distribution };
+  /** secret */
+  transformed: Stages['planned'] & {
     readonly scalars: SectionScalars;
     readonly publicSignals: readonly string[];
   };
-  planned: Stages['transformed'] & { readonly ledger: Ledger };
   /** checked points by shard */
-  summed: Stages['planned'] & { readonly parts: Map<string, PartialSum> };
-  assembled: Stages['summed'] & { readonly proof: Proof };
+  summed: Stages['transformed'] & { readonly parts: readonly PartialSum[] };
+  assembled: Stages['summed'] & { readonly proof: Proof; readonly convicted: readonly string[] };
 }
 type Stage = keyof Stages;
 type Work = { [S in Stage]: { readonly stage: S } & Stages[S] }[Stage];
@@ -101,6 +85,7 @@ export function forget({ work, working, close, lease }: Job): void {
   clearInterval(working);
   close();
   // The other sections' scalars are views of the witness.
+  if ('distribution' in work) work.distribution.stop();
   if ('witness' in work) work.witness.fill(0);
   if ('scalars' in work) work.scalars.H.fill(0);
   void lease?.release().catch(() => {});
@@ -112,7 +97,8 @@ export interface ProofJobOptions extends Pick<RoleContext, 'id' | 'bus' | 'log' 
   readonly pool: Pool;
   readonly engine: ProverEngine;
   readonly fleet: Fleet;
-  /** points of a shard at most */
+  readonly dispatcher: Dispatcher;
+  /** scalars of a shard at most */
   readonly shardPoints?: number | undefined;
   readonly insecureBlinding?: { readonly r: bigint; readonly s: bigint } | undefined;
   /** Throws `cancelled` for a job that is no longer here. */
@@ -127,7 +113,7 @@ export interface ProofJobOptions extends Pick<RoleContext, 'id' | 'bus' | 'log' 
 
 /** The logic of one proof's actor, with its effects. */
 export function proofJobLogic(options: ProofJobOptions) {
-  const { id, bus, log, source, effect, identity, requesters, pool, engine, fleet } = options;
+  const { id, bus, log, source, effect, identity, requesters, pool, engine, fleet, dispatcher } = options;
   const { jobNamed, actorOf, report } = options;
 
   /** An effect of one phase, on work that has come as far as `stage`. Its output gets the time that it took. */
@@ -162,6 +148,14 @@ export function proofJobLogic(options: ProofJobOptions) {
   const verifies = ({ zkey, publicSignals }: Stages['transformed'], proof: Proof) =>
     verifyWithSnarkjs(verificationKey(zkey), publicSignals, proof);
 
+  /** What takes all threads is done by one job at a time. */
+  let turn: Promise<unknown> = Promise.resolve();
+  const inTurn = <T>(run: () => Promise<T>): Promise<T> => {
+    const mine = turn.then(run);
+    turn = mine.catch(() => {});
+    return mine;
+  };
+
   return proofJobMachine.provide({
     actors: {
       acquireLease: phase('queued', 'requested', async (_, { job, input, signal }) => {
@@ -179,82 +173,68 @@ export function proofJobLogic(options: ProofJobOptions) {
       witness: phase('witnessing', 'requested', async (_, { job, signal }) => {
         const prepared = await prepare({ bus, source, identity, requesters, pool, engine }, job, signal);
         job.closed = true;
-        job.work = { stage: 'witnessed', ...(await witnessOf(prepared, signal)) };
+        const witnessed = await inTurn(() => witnessOf(prepared, signal));
+        job.work = { stage: 'witnessed', ...witnessed };
         return {};
       }),
 
-      transform: phase('transforming', 'witnessed', async (work, { job, signal }) => {
-        const ready = await engine.ready(work.zkey, { signal });
-        try {
-          const { scalars, publicSignals } = await transform(work.zkey, work.witness, ready, { signal });
-          job.work = { ...work, stage: 'transformed', scalars, publicSignals: publicSignals.map(String) };
-        } finally {
-          ready.release();
-        }
-        return {};
-      }),
-
-      plan: phase('planning', 'transformed', async (work, { job }) => {
-        const { zkey, key } = work;
-        const counts = sectionCounts(zkey);
-        const layout = SECTIONS.map((section) => ({
-          section,
-          offset: zkey.range(section).offset,
-          count: counts[section],
-        }));
-        const blob = {
-          chunks: key.chunks.map(({ sha256: digest }) => digest),
-          chunkBytes: key.chunks[0]?.size ?? 1,
-        };
-        const share = Math.ceil(workOf(layout) / (SHARDS_PER_WORKER * Math.max(2, fleet.ready().length)));
-        const size = Math.min(
-          Math.max(share, MIN_SHARD_POINTS),
-          options.shardPoints ?? MAX_SHARD_POINTS,
-          Math.floor((bus.server.maxPayload - HEADER_BYTES - SEAL_OVERHEAD_BYTES) / SCALAR_BYTES),
-        );
-        const ledger = createLedger(planShards(layout, blob, size));
-        job.work = { ...work, stage: 'planned', ledger };
-        return { shards: ledger.counts().total };
-      }),
-
-      dispatch: phase('dispatching', 'planned', async (work, { job, input, signal }) => {
-        const parts = await dispatch(
-          { bus, source, log, fleet },
-          {
-            job: input.job,
-            client: job.client,
-            epoch: input.epoch,
-            ledger: work.ledger,
-            scalars: work.scalars,
-            signal,
-            onNews: (news) => {
-              actorOf(input.job)?.send(news);
-              report(input.job);
-            },
+      plan: phase('planning', 'witnessed', async (work, { job, input }) => {
+        await fleet.recheck();
+        const { zkey, key, witness, bits } = work;
+        const distribution = dispatcher.open({
+          job: input.job,
+          client: job.client,
+          epoch: input.epoch,
+          key: zkey,
+          manifest: key,
+          isBit: (wire) => ((bits[wire >> 3]! >> (wire & 7)) & 1) === 1,
+          maxRows: options.shardPoints,
+          onNews: (news) => {
+            actorOf(input.job)?.send(news);
+            report(input.job);
           },
-        );
-        job.work = { ...work, stage: 'summed', parts };
+        });
+        job.work = { ...work, stage: 'planned', distribution };
+        distribution.add('wires', witness);
+        return { shards: distribution.counts().total };
+      }),
+
+      transform: phase('transforming', 'planned', async (work, { job, signal }) => {
+        const { scalars, publicSignals } = await inTurn(async () => {
+          const ready = await engine.ready(work.zkey, { signal });
+          try {
+            return await transform(work.zkey, work.witness, ready, { signal });
+          } finally {
+            ready.release();
+          }
+        });
+        job.work = { ...work, stage: 'transformed', scalars, publicSignals: publicSignals.map(String) };
+        work.distribution.add('quotient', scalars.H);
+        return {};
+      }),
+
+      dispatch: phase('dispatching', 'transformed', async (work, { job }) => {
+        job.work = { ...work, stage: 'summed', parts: await work.distribution.finished };
         return {};
       }),
 
       assemble: phase('assembling', 'summed', async (work, { job, input, signal }) => {
         const { r, s } = options.insecureBlinding ?? { r: randomScalar(), s: randomScalar() };
         const { zkey, parts, scalars } = work;
-        const assembled = () => assemble(zkey, sectionSums(parts.values()), r, s, engine);
-        let proof = await assembled();
-        if (!(await verifies(work, proof))) {
-          let wrong = 0;
-          for await (const { part, right } of wrongSums(parts.values(), { zkey, scalars }, engine, signal)) {
-            const { shard, worker } = part;
-            log(`${source}: job ${input.job}: ${worker} computed ${shard.id} wrongly; it gets no more work`);
-            fleet.ban(worker);
-            parts.set(shard.id, { shard, point: right, worker: id, millis: 0 });
-            wrong += 1;
+        let convicted: readonly string[] = [];
+        let proof = await assemble(zkey, sectionSums(zkey, parts), r, s, engine).catch(() => undefined);
+        if (!proof || !(await verifies(work, proof))) {
+          const { sums, liars } = await inTurn(() => blame(parts, zkey, scalars, engine, { signal }));
+          for (const worker of liars) {
+            log(`${source}: job ${input.job}: ${worker} computed wrongly; it gets no more work`);
+            fleet.ban(worker, input.job);
           }
-          if (wrong === 0) job.reason = 'the proof does not verify, although every sum is right: see the key';
-          proof = await assembled();
+          if (liars.length === 0)
+            job.reason = 'the proof does not verify, although every sum is right: see the key';
+          convicted = liars;
+          proof = await assemble(zkey, sums, r, s, engine);
         }
-        job.work = { ...work, stage: 'assembled', proof };
+        job.work = { ...work, stage: 'assembled', proof, convicted };
         return {};
       }),
 
@@ -265,7 +245,7 @@ export function proofJobLogic(options: ProofJobOptions) {
       }),
 
       publish: phase('publishing', 'assembled', async (work, { job, input: { job: name, epoch } }) => {
-        const { zkey, architecture, constraints, proof, publicSignals, parts } = work;
+        const { zkey, architecture, constraints, proof, publicSignals, parts, convicted } = work;
         const record: ProofRecord = {
           job: name,
           nonce: job.asked.nonce,
@@ -277,7 +257,8 @@ export function proofJobLogic(options: ProofJobOptions) {
           constraints,
           domain: zkey.domainSize,
           phases: options.millisOf(name),
-          workers: sharesOf(parts.values()),
+          workers: sharesOf(parts.filter(({ worker }) => !convicted.includes(worker))),
+          ...(convicted.length === 0 ? {} : { convicted: [...convicted] }),
           time: new Date().toISOString(),
         };
         const bytes = utf8(canonicalJson(record));

@@ -7,7 +7,9 @@
  * most MAX_KEY_BYTES, its size in the statement's blob), the witness (32 bytes for each wire) and the test set.
  */
 import { readFile } from 'node:fs/promises';
+import { bitWires } from '../../circuits/groth16/bit-wires.ts';
 import type { ProverEngine } from '../../circuits/groth16/engine.ts';
+import { readR1cs } from '../../circuits/groth16/r1cs.ts';
 import { openZkey, readZkey, type Zkey } from '../../circuits/groth16/zkey.ts';
 import { type Architecture, parseArchitecture } from '../../circuits/model/architecture.ts';
 import type { CommittedModel } from '../../circuits/model/commit.ts';
@@ -59,11 +61,14 @@ export interface Prepared {
   readonly zkey: Zkey;
   /** which chunks the key consists of */
   readonly key: Manifest;
+  readonly bits: Uint8Array;
 }
 
 export interface Witnessed extends Pick<Prepared, 'zkey' | 'key'> {
   /** secret */
   readonly witness: Uint8Array;
+  /** which wires are bits, by the circuit's constraints (`bitWires`) */
+  readonly bits: Uint8Array;
   readonly architecture: Architecture;
   readonly constraints: number;
 }
@@ -127,7 +132,18 @@ export async function prepare(
   const { model, manifest: served } = await obtainModel(bus, source, identity, statement.model, asked);
   if (served.commitment !== statement.commitment)
     throw new VouchError('commitment-mismatch', `model ${statement.model}: it was published anew meanwhile`);
-  return { statement, model, testSet, compiled, zkey, key };
+  return { statement, model, testSet, compiled, zkey, key, bits: await bitsOf(compiled) };
+}
+
+/** Of the circuits that were proved last. */
+const known = new Map<string, Uint8Array>();
+const MAX_KNOWN = 16;
+async function bitsOf({ r1csPath }: CompiledCircuit): Promise<Uint8Array> {
+  const bits = known.get(r1csPath) ?? bitWires(readR1cs(await readFile(r1csPath)));
+  known.delete(r1csPath);
+  known.set(r1csPath, bits);
+  for (const oldest of known.keys()) if (known.size > MAX_KNOWN) known.delete(oldest);
+  return bits;
 }
 
 /**
@@ -135,7 +151,7 @@ export async function prepare(
  * not for the requester.
  */
 export async function witnessOf(
-  { statement, model, testSet, compiled, zkey, key }: Prepared,
+  { statement, model, testSet, compiled, zkey, key, bits }: Prepared,
   signal: AbortSignal,
 ): Promise<Witnessed> {
   const { rows, threshold } = statement;
@@ -151,5 +167,5 @@ export async function witnessOf(
   const witness = await calculateWitness(await readFile(compiled.wasmPath), witnessInput(model, threshold), {
     signal,
   });
-  return { witness, zkey, key, architecture: model.architecture, constraints: compiled.constraints };
+  return { witness, bits, zkey, key, architecture: model.architecture, constraints: compiled.constraints };
 }

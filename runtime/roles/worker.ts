@@ -1,12 +1,14 @@
 /**
  * An MSM worker of class `attested`: it opens the shards sealed to it, multiplies, and seals one point back to
- * whoever sealed the shard. Scalars live in this file's closures, for the length of one shard; base points are
- * public and are kept by digest.
+ * whoever sealed the shard. While it multiplies one, the next are opened and their base points fetched. Scalars live in
+ * this file's closures, for as long as a shard is in hand; base points are public and are kept by digest.
+ *
+ * Shards and results are plain messages, which may be lost: the heartbeat names what is in hand, and the coordinator asks
+ * again, here or elsewhere, for what it misses.
  *
  * Its keys live for one boot, so what was sealed to an earlier boot cannot be opened: such a shard is handed back at
  * once, before anything is fetched for it, and the coordinator, which knows of the new boot, takes no notice.
  */
-import { setTimeout as sleep } from 'node:timers/promises';
 import { msmWorkerCounts, msmWorkerMachine, type ShardRef } from '../../actors/msm-worker.ts';
 import { SECTION_GROUP } from '../../circuits/groth16/engine.ts';
 import { elementBytes, R } from '../../circuits/groth16/field.ts';
@@ -15,43 +17,60 @@ import { isHardware } from '../../protocols/attestation/document.ts';
 import { SCALAR_BYTES } from '../../protocols/bn254.ts';
 import { ControlReply, ControlRequest, EvidenceReply, EvidenceRequest } from '../../protocols/enclave.ts';
 import { concat, equal } from '../../protocols/encoding.ts';
-import { decodeHeader, ENVELOPE_HEADER, encodeHeader, type Message } from '../../protocols/envelope.ts';
+import {
+  decodeHeader,
+  ENVELOPE_HEADER,
+  encodeHeader,
+  type Message,
+  type MessageType,
+} from '../../protocols/envelope.ts';
 import { messageOf, VouchError } from '../../protocols/errors.ts';
 import {
   encodeShardAnswer,
+  packedBytes,
   pointBytes,
   Shard,
   ShardRefused,
   ShardResult,
+  ShardsDropped,
+  type Standing,
   shardContext,
+  unpackScalars,
+  WorkerStanding,
 } from '../../protocols/msm.ts';
 import { canHold, type OpenedRequest, SEALING_INFO } from '../../protocols/sealing.ts';
-import { STREAMS, shardConsumer } from '../../protocols/streams.ts';
-import { subjects } from '../../protocols/subjects.ts';
+import { filters, subjects } from '../../protocols/subjects.ts';
 import { createIdentity, freshNonce } from '../attest/identity.ts';
 import type { Provider } from '../attest/provider.ts';
+import type { Rates } from '../msm/split.ts';
 import { getChunk } from '../nats/blobs.ts';
-import type { PulledMessage } from '../nats/bus.ts';
+import type { Received } from '../nats/bus.ts';
 import { answer } from '../nats/service.ts';
-import { type EngineName, type HostEngine, openHostEngine } from '../prove/host-engine.ts';
+import { type EngineName, type HostEngine, openHostEngine, ratesOf } from '../prove/host-engine.ts';
 import { type StartRole, statesTagged } from './host.ts';
 
-/** One shard in work, one waiting. */
-const CREDIT = 2;
-const PULL_MS = 5_000;
-/** A queue that is not there yet, or not any more, is looked for this often. */
-const NO_QUEUE_MS = 250;
-/** A third of the consumer's ack wait (runtime/nats/provision.ts). */
-const WORKING_MS = 10_000;
+/** Sealed shards that it holds at once: one in work, others opened and fetched for meanwhile. */
+const CAPACITY_BYTES = 32 * 1024 * 1024;
 const CACHE_BYTES = 512 * 1024 * 1024;
+/** As many as a heartbeat names. */
+const MAX_IN_HAND = 64;
 
-interface Held {
-  readonly message: PulledMessage;
-  readonly shard: Message<Shard>;
-  readonly heartbeat: NodeJS.Timeout;
-  bases?: Uint8Array;
-  opened?: OpenedRequest;
+/** What a shard needs to be computed. Secret. */
+interface Opened {
+  readonly request: OpenedRequest;
+  /** 32 bytes each */
+  readonly scalars: Uint8Array;
+  /** of each of the shard's `bases` */
+  readonly points: readonly Uint8Array[];
 }
+
+interface InHand {
+  readonly shard: Message<Shard>;
+  readonly bytes: number;
+  readonly opened: Promise<Opened>;
+}
+/** Said while nothing was measured; it has no credit then. */
+const UNKNOWN_RATES = { g1: 1, g2: 1 };
 /** The states in which it takes shards. */
 const WORKING = statesTagged(msmWorkerMachine, 'up');
 
@@ -77,31 +96,105 @@ export const workerRole =
     context.onStop(() => multiplier.close());
     const identity = await createIdentity('worker', id, { provider });
     const chunks = createChunkCache(CACHE_BYTES);
-    let held: Held | undefined;
+    /** in the order in which they came; the machine has the first one, when it has one */
+    const hand: InHand[] = [];
+    let current: InHand | undefined;
+    let rates: Rates | undefined;
+    let arrived = Promise.withResolvers<void>();
 
-    const current = (ref: ShardRef): Held => {
-      if (!held || held.shard.body.shard !== ref.shard || held.shard.body.job !== ref.job) {
+    const inWork = (ref: ShardRef): InHand => {
+      if (current?.shard.body.shard !== ref.shard || current.shard.body.job !== ref.job)
         throw new VouchError('internal', `shard ${ref.shard} of ${ref.job} is not the one in hand`);
-      }
-      return held;
+      return current;
     };
-    const letGo = () => {
-      clearInterval(held?.heartbeat);
-      held?.opened?.plaintext.fill(0);
-      held = undefined;
+    const letGo = (gone: InHand) => {
+      const at = hand.indexOf(gone);
+      if (at >= 0) hand.splice(at, 1);
+      if (current === gone) current = undefined;
+      gone.opened.then(
+        ({ request, scalars }) => {
+          request.plaintext.fill(0);
+          scalars.fill(0);
+        },
+        () => {},
+      );
     };
-    context.onStop(letGo);
-    /** The next message of this worker's queue; the coordinator makes the queue once it knows the worker. */
-    const nextMessage = async (signal: AbortSignal): Promise<PulledMessage | undefined> => {
+    context.onStop(() => {
+      for (const held of [...hand]) letGo(held);
+    });
+
+    /** Opens the scalars, then has the base points here. */
+    const openShard = async (shard: Message<Shard>, sealed: Uint8Array): Promise<Opened> => {
+      const { job, shard: name, writer, bases } = shard.body;
+      const expected = packedBytes(shard.body);
+      if (!canHold(sealed, expected))
+        throw new VouchError(
+          'bad-message',
+          `msm.shard: expected ${expected} sealed bytes of scalars, got ${sealed.byteLength}`,
+        );
+      const request = await identity.sealing.openOnce(sealed, {
+        info: SEALING_INFO.shard,
+        aad: shardContext(job, name, id, shard.epoch ?? 0),
+      });
+      const scalars = unpackScalars(request.plaintext, shard.body);
+      const points = await Promise.all(
+        bases.map(async ({ section, count, chunks: digests, offset }) => {
+          const parts = await Promise.all(
+            digests.map((digest) =>
+              chunks.get(digest, () => getChunk(bus, { shelf: 'keys', writer }, digest)),
+            ),
+          );
+          const bytes = count * pointBytes(section);
+          const all = parts.length === 1 ? parts[0]! : concat(...parts);
+          if (offset + bytes > all.byteLength)
+            throw new VouchError(
+              'bad-message',
+              `msm.shard: its chunks hold ${all.byteLength} bytes, expected ${offset + bytes}`,
+            );
+          return all.subarray(offset, offset + bytes);
+        }),
+      );
+      return { request, scalars, points };
+    };
+
+    const reply = <Body extends { job: string; shard: string }>(
+      kind: MessageType<Body>,
+      shard: Message<Shard>,
+      body: Body,
+      sealed: Uint8Array = new Uint8Array(),
+    ) => {
+      const subject = subjects.shardResult(id, body.job, body.shard);
+      const header = encodeHeader(kind, { subject, source, cause: shard.id, epoch: shard.epoch, body });
+      // While the connection is lost it waits; whoever misses it asks somebody else meanwhile.
+      bus.publish(subject, sealed, { headers: { [ENVELOPE_HEADER]: header } });
+    };
+    const refuse = (shard: Message<Shard>, code: string) => {
+      const { job, shard: name } = shard.body;
+      log(`${source}: shard ${name} of ${job} handed back: ${code}`);
+      reply(ShardRefused, shard, { job, shard: name, worker: id, code });
+    };
+    /** A shard was sent: taken when there is room for it. */
+    const receive = ({ subject, headers, data }: Received) => {
       try {
-        return await bus.next(STREAMS.shards.name, shardConsumer(id), { expiresMs: PULL_MS, signal });
+        const shard = decodeHeader(Shard, subject, headers[ENVELOPE_HEADER]);
+        const { job, shard: name, worker } = shard.body;
+        if (worker !== id || subject !== subjects.shard(id, job, name))
+          throw new VouchError('bad-message', 'msm.shard: it is addressed to another worker');
+        if (!WORKING.has(String(actor.getSnapshot().value))) return refuse(shard, 'not-ready');
+        const bytes = hand.reduce((sum, held) => sum + held.bytes, 0);
+        // One that is larger than all there is room for is taken alone.
+        if (hand.length >= MAX_IN_HAND || (hand.length > 0 && bytes + data.byteLength > CAPACITY_BYTES))
+          return refuse(shard, 'busy');
+        const opened = openShard(shard, data);
+        // Heard when its turn comes.
+        opened.catch(() => {});
+        hand.push({ shard, bytes: data.byteLength, opened });
+        arrived.resolve();
       } catch (error) {
-        if (!(error instanceof VouchError && error.code === 'no-responder')) throw error;
-        await sleep(NO_QUEUE_MS);
-        return undefined;
+        // Nobody can make sense of it.
+        log(`${source}: dropped a shard: ${messageOf(error)}`);
       }
     };
-    const resultSubject = ({ body }: Message<Shard>) => subjects.shardResult(id, body.job, body.shard);
 
     const machine = msmWorkerMachine.provide({
       actors: {
@@ -116,124 +209,56 @@ export const workerRole =
               throw new VouchError('shard-rejected', `self-test: the ${group} engine computes wrongly`);
             }
           }
+          rates ??= await ratesOf(multiplier);
         }),
         pull: effect('pull', async ({ signal }) => {
-          for (;;) {
-            const message = await nextMessage(signal);
-            if (signal.aborted) {
-              message?.nak();
-              throw new VouchError('cancelled', 'no longer taking shards');
-            }
-            if (!message) continue;
-            try {
-              const shard = decodeHeader(Shard, message.subject, message.headers[ENVELOPE_HEADER]);
-              const { job, shard: name, section, count, worker } = shard.body;
-              if (worker !== id || message.subject !== subjects.shard(id, job, name)) {
-                throw new VouchError('bad-message', 'msm.shard: it is addressed to another worker');
-              }
-              held = { message, shard, heartbeat: setInterval(() => message.working(), WORKING_MS) };
-              return { job, shard: name, section, count };
-            } catch (error) {
-              // Nobody can make sense of it: not worth another delivery.
-              log(`${source}: dropped a shard: ${messageOf(error)}`);
-              message.term();
-            }
+          signal.addEventListener('abort', () => arrived.resolve(), { once: true });
+          while (hand.length === 0) {
+            arrived = Promise.withResolvers();
+            await arrived.promise;
+            if (signal.aborted) throw new VouchError('cancelled', 'no longer taking shards');
           }
+          current = hand[0]!;
+          const { job, shard, bases } = current.shard.body;
+          return { job, shard, points: bases.reduce((sum, { count }) => sum + count, 0) };
         }),
         // A shard is a request of its coordinator's: what is wrong with one is no reason to stop.
-        fetchBases: effect(
+        fetchBases: effect<void, ShardRef>(
           'fetchBases',
           async ({ input }) => {
-            const work = current(input);
-            const { job, shard, writer, chunks: digests, offset, count, section } = work.shard.body;
-            if (!canHold(work.message.data, count * SCALAR_BYTES)) {
-              throw new VouchError(
-                'bad-message',
-                `msm.shard: expected ${count} sealed scalars, got ${work.message.data.byteLength} bytes`,
-              );
-            }
-            work.opened = await identity.sealing.openOnce(work.message.data, {
-              info: SEALING_INFO.shard,
-              aad: shardContext(job, shard, id, work.shard.epoch ?? 0),
-            });
-            const { byteLength } = work.opened.plaintext;
-            if (byteLength !== count * SCALAR_BYTES) {
-              throw new VouchError(
-                'bad-message',
-                `msm.shard: expected ${count} scalars, got ${byteLength} bytes`,
-              );
-            }
-            const parts = await Promise.all(
-              digests.map((digest) =>
-                chunks.get(digest, () => getChunk(bus, { shelf: 'keys', writer }, digest)),
-              ),
-            );
-            const bytes = count * pointBytes(section);
-            const all = concat(...parts);
-            if (offset + bytes > all.byteLength) {
-              throw new VouchError(
-                'bad-message',
-                `msm.shard: its chunks hold ${all.byteLength} bytes, expected ${offset + bytes}`,
-              );
-            }
-            work.bases = all.subarray(offset, offset + bytes);
+            await inWork(input).opened;
           },
           { ofRequest: true },
         ),
         compute: effect(
           'compute',
           async ({ input, signal }) => {
-            const { message, shard, bases, opened } = current(input);
-            const { job, shard: name, section } = shard.body;
-            if (!bases || !opened)
-              throw new VouchError('internal', `shard ${name} of ${job} was not fetched`);
+            const work = inWork(input);
+            const { request, scalars, points } = await work.opened;
+            const { job, shard: name, count, bases } = work.shard.body;
             const began = performance.now();
-            const point = await multiplier.msm(SECTION_GROUP[section], bases, opened.plaintext, { signal });
+            const sums: Uint8Array[] = [];
+            for (const [i, { section, count: own }] of bases.entries()) {
+              const last = scalars.subarray((count - own) * SCALAR_BYTES);
+              sums.push(await multiplier.msm(SECTION_GROUP[section], points[i]!, last, { signal }));
+            }
             const millis = Math.round(performance.now() - began);
-            const subject = resultSubject(shard);
-            const header = encodeHeader(ShardResult, {
-              subject,
-              source,
-              cause: shard.id,
-              epoch: shard.epoch,
-              body: { job, shard: name, worker: id, section },
-            });
-            await bus.append(subject, await opened.sealReply(encodeShardAnswer(millis, point)), {
-              headers: { [ENVELOPE_HEADER]: header },
-              msgId: `${shard.id}.result`,
-              retryMs: 10_000,
-              signal,
-            });
-            // The result is stored: the shard is done, and a second delivery would change nothing.
-            await message.ack().catch((error: unknown) => log(`${source}: ${messageOf(error)}`));
-            letGo();
+            const sealed = await request.sealReply(encodeShardAnswer(millis, sums));
+            if (signal.aborted) return;
+            reply(ShardResult, work.shard, { job, shard: name, worker: id }, sealed);
+            letGo(work);
           },
           { ofRequest: true },
         ),
       },
       actions: {
-        refuseShard: (_, { code, job, shard: name }) => {
-          if (!held) return;
-          const { message, shard } = held;
-          letGo();
-          const subject = resultSubject(shard);
-          const header = encodeHeader(ShardRefused, {
-            subject,
-            source,
-            cause: shard.id,
-            epoch: shard.epoch,
-            body: { job, shard: name, worker: id, code },
-          });
-          log(`${source}: shard ${name} of ${job} handed back: ${code}`);
-          message.term();
-          void bus
-            .append(subject, new Uint8Array(), {
-              headers: { [ENVELOPE_HEADER]: header },
-              msgId: `${shard.id}.refused`,
-              // Unheard, the coordinator would go on waiting for us.
-              retryMs: 60_000,
-            })
-            .catch((error: unknown) => log(`${source}: ${messageOf(error)}`));
+        refuseShard: (_, { code }) => {
+          if (!current) return;
+          refuse(current.shard, code);
+          letGo(current);
+        },
+        dropShard: () => {
+          if (current) letGo(current);
         },
       },
     });
@@ -247,11 +272,22 @@ export const workerRole =
         worker: {
           class: 'attested',
           engine: multiplier.label ?? 'by hand',
-          credit: WORKING.has(state) ? CREDIT : 0,
+          credit: rates && WORKING.has(state) ? CAPACITY_BYTES : 0,
+          inHand: hand.map(({ shard }) => shard.id),
+          rates: rates ? { g1: rates.G1, g2: rates.G2 } : UNKNOWN_RATES,
           resident: chunks.resident(),
         },
       }),
     });
+    // What waits when it takes no more is somebody else's at once.
+    actor.subscribe((snapshot) => {
+      if (WORKING.has(String(snapshot.value))) return;
+      for (const held of hand.filter((held) => held !== current)) {
+        refuse(held.shard, 'not-ready');
+        letGo(held);
+      }
+    });
+    bus.subscribe(filters.shardsOf(id), receive);
     answer(
       bus,
       [EvidenceRequest, EvidenceReply],
@@ -274,8 +310,38 @@ export const workerRole =
         return { state: String(actor.getSnapshot().value) };
       },
     );
+    answer(
+      bus,
+      [ShardsDropped, ControlReply],
+      { subject: subjects.control('worker', id, 'drop'), source, log },
+      ({ body }) => {
+        const dropped = new Set(body.shards);
+        for (const held of [...hand]) {
+          if (!dropped.has(held.shard.id)) continue;
+          if (held === current) actor.send({ type: 'shard.dropped' });
+          else letGo(held);
+        }
+        return { state: String(actor.getSnapshot().value) };
+      },
+    );
+    answer(
+      bus,
+      [WorkerStanding, ControlReply],
+      { subject: subjects.control('worker', id, 'standing'), source, log },
+      ({ body: { standing, late }, source: from }) => {
+        log(`${source}: ${from} gives this worker ${STANDING_WORDS[standing]} (${late} shards late)`);
+        return { state: String(actor.getSnapshot().value) };
+      },
+    );
     return { actor, drain: { type: 'worker.drain' } };
   };
+
+const STANDING_WORDS: Record<Standing, string> = {
+  full: 'as much as it can do',
+  less: 'one shard at a time',
+  copies: 'only copies of what others have, too',
+  none: 'a test now and then, until one comes back right and in time',
+};
 
 /** A small sum whose value is known: 1*G + 2*(2G) + (r-1)*(3G) = (1 + 4 - 3)*G. */
 function knownSum(group: 'G1' | 'G2'): [Uint8Array, Uint8Array, Uint8Array] {

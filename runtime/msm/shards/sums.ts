@@ -1,63 +1,179 @@
 /**
- * What comes back from workers: one point per shard, added up to the five sums of a proof, and the search for the
- * wrong ones when the proof of those sums does not verify. A point here has been checked to be one of its group,
- * and nothing more.
+ * What comes back from workers: the sums of each shard, put together to the five sums of a proof, and the search for who
+ * computed wrongly when the proof of those does not verify. A point here has been checked to lie on its curve, and
+ * nothing more.
+ *
+ * Blame is cheap because only totals count: all sums are made again once, on all threads, which is what one local proof
+ * takes and already gives the right proof; then each worker's total over the sections that were wrong. Errors of one worker
+ * that cancel each other are not found, and do no harm. (Random weights would find them, too: but weights make every
+ * scalar a uniform one, where most wires are bits.)
  */
-import { type CurveEngine, SECTION_GROUP, SECTIONS, type Section } from '../../../circuits/groth16/engine.ts';
-import { addPoints, POINT_BYTES } from '../../../circuits/groth16/point.ts';
-import type { Zkey } from '../../../circuits/groth16/zkey.ts';
+import {
+  type CurveEngine,
+  type EngineOptions,
+  SECTION_GROUP,
+  SECTIONS,
+  type Section,
+  type Sums,
+} from '../../../circuits/groth16/engine.ts';
+import { G1, G2, knownG1, knownG2, POINT_BYTES, writeG1, writeG2 } from '../../../circuits/groth16/point.ts';
+import { type KeyShape, type ProvingKey, sectionCounts } from '../../../circuits/groth16/zkey.ts';
 import { SCALAR_BYTES } from '../../../protocols/bn254.ts';
-import { equal } from '../../../protocols/encoding.ts';
-import type { PlannedShard } from './plan.ts';
+import { concat, equal } from '../../../protocols/encoding.ts';
+import { ALL_BITS, type Extent, type Part, type Piece } from './work.ts';
 
 /** Scalars of the five sections, 32 bytes each. Secret. */
 export type SectionScalars = Readonly<Record<Section, Uint8Array>>;
 
+/** The sections that the scalars of a part are multiplied with, in the order of a result's points. */
+export const SECTIONS_OF: Readonly<Record<Part, readonly Section[]>> = {
+  wires: ['A', 'B1', 'B2', 'C'],
+  quotient: ['H'],
+};
+
+/** Base points of one section, by number. */
+export interface PointRange {
+  readonly section: Section;
+  readonly from: number;
+  readonly count: number;
+}
+
+/**
+ * The base points that a piece's scalars are multiplied with. C has none for the constant and the public signals, so its
+ * points belong to the last scalars; a section without any is left out.
+ */
+export function pointRanges(
+  { publics }: Pick<KeyShape, 'publics'>,
+  { part, from, count }: Pick<Piece, 'part' | 'from' | 'count'>,
+): PointRange[] {
+  return SECTIONS_OF[part].flatMap((section) => {
+    const skipped = section === 'C' ? publics + 1 : 0;
+    const first = Math.max(from, skipped);
+    const own = from + count - first;
+    return own > 0 ? [{ section, from: first - skipped, count: own }] : [];
+  });
+}
+
 export interface PartialSum {
-  readonly shard: PlannedShard;
-  /** affine, in zkey form */
-  readonly point: Uint8Array;
+  readonly piece: Piece;
+  /** one for each of the piece's `pointRanges`, affine, in zkey form */
+  readonly points: readonly Uint8Array[];
   /** who computed it, and for how long */
   readonly worker: string;
   readonly millis: number;
 }
 
-/** The scalars of one shard: a view. */
-export const scalarsOf = (
-  scalars: SectionScalars,
-  { section, from, count }: Pick<PlannedShard, 'section' | 'from' | 'count'>,
-): Uint8Array => scalars[section].subarray(from * SCALAR_BYTES, (from + count) * SCALAR_BYTES);
-
-/** Adds up each section; a section without shards is the point at infinity. */
-export function sectionSums(parts: Iterable<PartialSum>): Record<Section, Uint8Array> {
-  const points = [...parts];
+/** Adds up each section, the sums over higher bits doubled as often as needed; a section without shards is infinity. */
+export function sectionSums(shape: Pick<KeyShape, 'publics'>, parts: Iterable<PartialSum>): Sums {
+  const all = [...parts];
   return Object.fromEntries(
     SECTIONS.map((section) => [
       section,
-      addPoints(
-        SECTION_GROUP[section],
-        points.filter(({ shard }) => shard.section === section).map(({ point }) => point),
-        `section ${section}`,
+      totalOf(
+        section,
+        all.flatMap(({ piece, points }) => {
+          const at = pointRanges(shape, piece).findIndex((range) => range.section === section);
+          return at < 0 ? [] : [{ point: points[at]!, doublings: piece.bits.from }];
+        }),
       ),
     ]),
   ) as Record<Section, Uint8Array>;
 }
 
-/** Computes every shard again and yields the wrong ones, with the right point: as much work as all workers did. */
-export async function* wrongSums(
-  parts: Iterable<PartialSum>,
-  { zkey, scalars }: { readonly zkey: Zkey; readonly scalars: SectionScalars },
-  engine: Pick<CurveEngine, 'msm'>,
-  signal: AbortSignal,
-): AsyncGenerator<{ readonly part: PartialSum; readonly right: Uint8Array }> {
-  for (const part of parts) {
-    const { section, from, count } = part.shard;
-    const group = SECTION_GROUP[section];
-    const size = POINT_BYTES[group];
-    const bases = zkey.points[section].subarray(from * size, (from + count) * size);
-    const right = await engine.msm(group, bases, scalarsOf(scalars, part.shard), { signal });
-    if (!equal(right, part.point)) yield { part, right };
+function totalOf(section: Section, terms: readonly { point: Uint8Array; doublings: number }[]): Uint8Array {
+  const what = `section ${section}`;
+  if (SECTION_GROUP[section] === 'G1')
+    return writeG1(
+      sumOf(
+        terms.map(({ point, doublings }) => ({ point: knownG1(point, what), doublings })),
+        G1.ZERO,
+      ),
+    );
+  return writeG2(
+    sumOf(
+      terms.map(({ point, doublings }) => ({ point: knownG2(point, what), doublings })),
+      G2.ZERO,
+    ),
+  );
+}
+
+/** Horner's way: the highest bits first. */
+function sumOf<P extends { add(other: P): P; double(): P }>(
+  terms: readonly { readonly point: P; readonly doublings: number }[],
+  zero: P,
+): P {
+  let sum = zero;
+  let at = Math.max(0, ...terms.map(({ doublings }) => doublings));
+  for (const { point, doublings } of terms.toSorted((a, b) => b.doublings - a.doublings)) {
+    for (; at > doublings; at--) sum = sum.double();
+    sum = sum.add(point);
   }
+  for (; at > 0; at--) sum = sum.double();
+  return sum;
+}
+
+export interface Blame {
+  /** the right sums, whoever made what */
+  readonly sums: Sums;
+  readonly liars: readonly string[];
+}
+
+/** Makes the sums again, and finds whose were not right. Throws `cancelled` when aborted. */
+export async function blame(
+  parts: Iterable<PartialSum>,
+  key: ProvingKey,
+  scalars: SectionScalars,
+  engine: Pick<CurveEngine, 'msm'>,
+  options: EngineOptions,
+): Promise<Blame> {
+  const all = [...parts];
+  const counts = sectionCounts(key);
+  /** The sum over ranges of a section's points, each with the bits of its scalars that a piece covers. */
+  const sumOver = async (
+    section: Section,
+    ranges: readonly { readonly from: number; readonly count: number; readonly bits: Extent }[],
+  ): Promise<Uint8Array> => {
+    const size = POINT_BYTES[SECTION_GROUP[section]];
+    const terms: { point: Uint8Array; doublings: number }[] = [];
+    for (const own of Map.groupBy(ranges, ({ bits }) => `${bits.from}/${bits.count}`).values()) {
+      const { bits } = own[0]!;
+      const points = own.reduce((sum, { count }) => sum + count, 0);
+      const bases = new Uint8Array(points * size);
+      const cut = new Uint8Array(points * SCALAR_BYTES);
+      let at = 0;
+      for (const { from, count } of own) {
+        await key.read(section, bases.subarray(at * size, (at + count) * size), from * size);
+        for (let i = 0; i < count; i++, at++) {
+          const start = (from + i) * SCALAR_BYTES + bits.from / 8;
+          cut.set(scalars[section].subarray(start, start + bits.count / 8), at * SCALAR_BYTES);
+        }
+      }
+      terms.push({
+        point: await engine.msm(SECTION_GROUP[section], bases, cut, options),
+        doublings: bits.from,
+      });
+      cut.fill(0);
+    }
+    return totalOf(section, terms);
+  };
+  const claimed = sectionSums(key, all);
+  const liars = new Set<string>();
+  const sums: Partial<Record<Section, Uint8Array>> = {};
+  for (const section of SECTIONS) {
+    const right = await sumOver(section, [{ from: 0, count: counts[section], bits: ALL_BITS }]);
+    sums[section] = right;
+    if (equal(right, claimed[section])) continue;
+    for (const [worker, own] of Map.groupBy(all, ({ worker }) => worker)) {
+      if (liars.has(worker)) continue;
+      const ranges = own.flatMap(({ piece }) =>
+        pointRanges(key, piece)
+          .filter((range) => range.section === section)
+          .map(({ from, count }) => ({ from, count, bits: piece.bits })),
+      );
+      if (!equal(sectionSums(key, own)[section], await sumOver(section, ranges))) liars.add(worker);
+    }
+  }
+  return { sums: sums as Sums, liars: [...liars] };
 }
 
 /** Whose points went in: shards and milliseconds per worker, by id. */

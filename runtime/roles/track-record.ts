@@ -1,0 +1,111 @@
+/**
+ * What a coordinator remembers of a worker beyond its boots: how fast it really is against what it says, and whether it
+ * answers in time. Who is late gets less, then only second copies, then nothing but a test now and then; every answer in
+ * time makes up for one that was late. Pure: the time is passed in.
+ *
+ * A worker may say any rate and any time that it took. What it gains by lying is a shard or two that come late.
+ */
+import type { Standing } from '../../protocols/msm.ts';
+import type { Rates } from '../msm/shards/work.ts';
+
+/** How far one measurement may be from what was expected and still be believed. */
+const MAX_STEP = 4;
+/** A rate that was measured at the start may be off by this much, and no more. */
+const MAX_FACTOR = 64;
+/** How many are remembered: those of the fleet, and some that were here. */
+const MAX_RECORDS = 4096;
+const FIRST_TEST_MS = 5_000;
+const LAST_TEST_MS = 10 * 60_000;
+/** A late worker more or less says nothing. */
+const MAX_LATE = 4;
+const STANDING: readonly Standing[] = ['full', 'less', 'copies', 'none'];
+/** Until something was measured: a local network. */
+const FIRST_LINK = { bytesPerSecond: 100e6, roundTripMs: 5 };
+
+interface Entry {
+  /** real rate over the one that it says */
+  factor: number;
+  late: number;
+  bytesPerSecond: number;
+  roundTripMs: number;
+  /** when a worker that gets nothing may be tested again */
+  nextTest: number;
+  testEveryMs: number;
+}
+
+/** One shard that came back right and in time, all in milliseconds. */
+export interface Punctual {
+  readonly predictedMs: number;
+  /** as the worker says */
+  readonly computeMs: number;
+  /** between sending and receiving; undefined when it had others in hand */
+  readonly elapsedMs: number | undefined;
+  readonly bytes: number;
+}
+
+export function createTrackRecords() {
+  const entries = new Map<string, Entry>();
+  const of = (worker: string): Entry => {
+    const known = entries.get(worker);
+    if (known) return known;
+    for (const oldest of entries.keys()) if (entries.size >= MAX_RECORDS) entries.delete(oldest);
+    const entry = { factor: 1, late: 0, ...FIRST_LINK, nextTest: 0, testEveryMs: FIRST_TEST_MS };
+    entries.set(worker, entry);
+    return entry;
+  };
+  const standing = (worker: string): Standing => STANDING[Math.min(of(worker).late, STANDING.length - 1)]!;
+  return {
+    standing,
+    /** shards that it did not answer in time, less those that it did since */
+    late: (worker: string): number => of(worker).late,
+    /** What it says it does, corrected by what it did. */
+    rates(worker: string, said: Rates): Rates {
+      const { factor } = of(worker);
+      return { g1: said.g1 * factor, g2: said.g2 * factor };
+    },
+    link(worker: string): { bytesPerSecond: number; roundTripMs: number } {
+      const { bytesPerSecond, roundTripMs } = of(worker);
+      return { bytesPerSecond, roundTripMs };
+    },
+    punctual(worker: string, { predictedMs, computeMs, elapsedMs, bytes }: Punctual): void {
+      const entry = of(worker);
+      entry.late = Math.max(0, entry.late - 1);
+      entry.testEveryMs = FIRST_TEST_MS;
+      // Half of the difference: a single shard may be an odd one.
+      const step = clamp(predictedMs / Math.max(computeMs, 1), 1 / MAX_STEP, MAX_STEP);
+      if (predictedMs > 1) entry.factor = clamp(entry.factor * Math.sqrt(step), 1 / MAX_FACTOR, MAX_FACTOR);
+      if (elapsedMs === undefined) return;
+      const onTheWay = Math.max(elapsedMs - computeMs, 0.1);
+      entry.roundTripMs = Math.min(entry.roundTripMs * 1.1, (entry.roundTripMs + onTheWay) / 2);
+      const measured = bytes / (onTheWay / 1000);
+      entry.bytesPerSecond = clamp(Math.sqrt(entry.bytesPerSecond * measured), 1e4, 1e10);
+    },
+    /** Returns its standing from now on. */
+    missed(worker: string, now: number): Standing {
+      const entry = of(worker);
+      entry.late = Math.min(entry.late + 1, MAX_LATE);
+      if (entry.late > 1) {
+        entry.nextTest = now + entry.testEveryMs;
+        entry.testEveryMs = Math.min(entry.testEveryMs * 2, LAST_TEST_MS);
+      }
+      return standing(worker);
+    },
+    /** Whether it gets copies only or nothing, and is to be tested now. */
+    testDue: (worker: string, now: number): boolean => of(worker).late > 1 && now >= of(worker).nextTest,
+    /** A test is out: the next one is later. */
+    tested(worker: string, now: number): void {
+      const entry = of(worker);
+      entry.nextTest = now + entry.testEveryMs;
+    },
+    /** It came back right and in time. */
+    passed(worker: string): Standing {
+      const entry = of(worker);
+      entry.late = 1;
+      entry.testEveryMs = FIRST_TEST_MS;
+      return standing(worker);
+    },
+  };
+}
+export type TrackRecords = ReturnType<typeof createTrackRecords>;
+
+const clamp = (value: number, low: number, high: number): number => Math.min(Math.max(value, low), high);
