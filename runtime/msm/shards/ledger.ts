@@ -60,6 +60,9 @@ export interface LedgerOptions {
   readonly deadlineSlackMs?: number;
 }
 
+const sumOf = (nodes: readonly NodeOffer[]) =>
+  nodes.reduce((sum, { rates: { g1, g2 } }) => ({ g1: sum.g1 + g1, g2: sum.g2 + g2 }), { g1: 0, g2: 0 });
+
 /** Would so many nodes share this vector's sums badly by rows alone? */
 const sharesWindows = (shape: PartShape, nodes: number): boolean =>
   efficiency(shape.work(0, shape.rows).g1 / shape.sums.g1, nodes) < WINDOWS_BELOW;
@@ -150,6 +153,8 @@ export function createLedger(options: LedgerOptions) {
     return predict(last.piece).end - now < CLEARLY_EARLIER * (last.end - now) ? last.piece : undefined;
   };
 
+  const nothingOpen = () => regions.all().length === 0 && ![...refused.values()].some(isOpen);
+
   return {
     /** A part whose scalars are there. Throws RangeError when not even a cell of it fits a piece. */
     add(shape: PartShape): void {
@@ -185,71 +190,58 @@ export function createLedger(options: LedgerOptions) {
       if (inHand > 0 && carefully) return undefined;
       if (inHand >= PIECES_IN_HAND && own.freeAt - now > 2 * node.roundTripMs) return undefined;
 
+      const overdue = [...out.values()].filter((held) => isOverdue(held, now));
+      if (overdue.length === 0 && nothingOpen()) {
+        const copy = announced.size === 0 && inHand === 0 ? copyFor(own, now) : undefined;
+        return copy && give(own, copy, now);
+      }
       const others = fleet.filter((other) => other.id !== node.id && counts(other, now));
       const rest = others.map((other) => hands.outlook(other, now));
       const work = left(now);
       const timed = (outlooks: readonly Outlook[]) =>
         outlooks.map(({ offer, freeAt }) => ({ freeAt, ms: aloneMs(work, offer) }));
       const restEnd = fleetEnd(timed(rest));
-      const budgetMs = Math.max(SHARE * (fleetEnd(timed([...rest, own])) - own.freeAt), LEAST_PIECE_MS);
+      const inTime = (piece: Rectangle, limit: number) =>
+        own.predict(piece).end - now <= (limit - now) * (1 + TOLERANCE);
+      /** Is nobody else done with it before? Somebody has to do it. */
+      const isFirst = (piece: Rectangle, able: (other: Outlook) => boolean = () => true) =>
+        rest.every((other) => !able(other) || inTime(piece, other.predict(piece).end));
       const isWorth = (piece: Rectangle): boolean => {
-        const { end, ownMs } = own.predict(piece);
         const shape = shapeOf(piece.part);
-        // The rest would not do it without the buckets of such pieces, either.
-        const theirEnd = now + (restEnd - now) * Math.max(1, ownMs / idealMs(shape, piece, node));
-        const inTime = (limit: number) => end - now <= (limit - now) * (1 + TOLERANCE);
-        if (inTime(theirEnd)) return true;
-        // Somebody has to do it: whoever is done with it first.
-        return piece.count <= shape.cellRows && rest.every((other) => inTime(other.predict(piece).end));
+        // The rest would not do everything without the buckets of such pieces, either.
+        const buckets = Math.max(1, own.predict(piece).ownMs / idealMs(shape, piece, node));
+        if (inTime(piece, now + (restEnd - now) * buckets)) return true;
+        return piece.count <= shape.cellRows && isFirst(piece);
       };
-      const isFirst = (piece: Piece): boolean =>
-        rest.every(
-          (other) =>
-            refusedBy(piece.id, other.offer.id) ||
-            own.predict(piece).end - now <= (other.predict(piece).end - now) * (1 + TOLERANCE),
-        );
+      /** As it is cut already. */
+      const takes = (piece: Piece): boolean =>
+        bytesOf(piece) <= node.freeBytes &&
+        !refusedBy(piece.id, node.id) &&
+        (isWorth(piece) || isFirst(piece, ({ offer }) => !refusedBy(piece.id, offer.id)));
 
       // What is overdue has been waited for longest.
-      for (const held of [...out.values()].filter((held) => isOverdue(held, now))) {
-        const { piece } = held;
-        if (refusedBy(piece.id, node.id)) continue;
-        if (bytesOf(piece) <= node.freeBytes) {
-          if (isWorth(piece) || isFirst(piece)) return give(own, piece, now);
-        } else if (rest.length === 0 && inHand === 0) {
-          // Nobody is left who could hold it as it is: it is cut anew.
-          for (const holder of [...held.holders]) release(piece.id, holder);
-        }
+      for (const { piece, holders } of overdue) {
+        if (takes(piece)) return give(own, piece, now);
+        // Where nobody is left who could hold it as it is, it is cut anew.
+        if (rest.length === 0 && inHand === 0 && bytesOf(piece) > node.freeBytes)
+          for (const holder of [...holders]) release(piece.id, holder);
       }
-      if ((node.standing !== 'copies' && !missed) || others.length === 0) {
-        for (const { piece, by, open } of refused.values())
-          if (
-            open &&
-            !by.has(node.id) &&
-            bytesOf(piece) <= node.freeBytes &&
-            (isWorth(piece) || isFirst(piece))
-          )
-            return give(own, piece, now);
-        const fleetRates = [node, ...others].reduce(
-          (sum, { rates }) => ({ g1: sum.g1 + rates.g1, g2: sum.g2 + rates.g2 }),
-          { g1: 0, g2: 0 },
-        );
-        const everybody = { ...node, rates: fleetRates };
-        const advantage = (shape: PartShape) => {
-          const all = { ...shape.work(0, shape.rows), bytes: 0 };
-          return aloneMs(all, node) / aloneMs(all, everybody);
-        };
-        // Each node does what it is best at against the others; the wires first where it makes no difference.
-        for (const shape of [...shapes.values()].sort((a, b) => advantage(a) - advantage(b))) {
-          const room = Math.min(maxPieceBytes, node.freeBytes);
-          const demand = { budgetMs, room, windows: sharesWindows(shape, others.length + 1), isWorth };
-          const cut = cutFor(own, shape, regions.all(), demand);
-          if (cut) return give(own, regions.cut(cut.region, cut.from, cut.to, cut.bitCount), now);
-        }
+      if ((node.standing === 'copies' || missed) && others.length > 0) return undefined;
+      for (const { piece, open } of refused.values()) if (open && takes(piece)) return give(own, piece, now);
+      const budgetMs = Math.max(SHARE * (fleetEnd(timed([...rest, own])) - own.freeAt), LEAST_PIECE_MS);
+      const room = Math.min(maxPieceBytes, node.freeBytes);
+      // Each node does what it is best at against the others; the wires first where it makes no difference.
+      const together = { ...node, rates: sumOf([node, ...others]) };
+      const disadvantage = (shape: PartShape) => {
+        const whole = { part: shape.part, from: 0, count: shape.rows, bits: ALL_BITS };
+        return idealMs(shape, whole, node) / idealMs(shape, whole, together);
+      };
+      for (const shape of [...shapes.values()].sort((a, b) => disadvantage(a) - disadvantage(b))) {
+        const windows = sharesWindows(shape, others.length + 1);
+        const cut = cutFor(own, shape, regions.all(), { budgetMs, room, windows, isWorth });
+        if (cut) return give(own, regions.cut(cut.region, cut.from, cut.to, cut.bitCount), now);
       }
-      const nothingOpen =
-        announced.size === 0 && regions.all().length === 0 && ![...refused.values()].some(isOpen);
-      const copy = nothingOpen && inHand === 0 ? copyFor(own, now) : undefined;
-      return copy && give(own, copy, now);
+      return undefined;
     },
 
     /** Is this node expected to answer for this piece? A result from anyone else is refused. */
@@ -319,8 +311,7 @@ export function createLedger(options: LedgerOptions) {
       for (const { piece, open } of refused.values()) if (open) regions.putBack(piece);
       refused.clear();
     },
-    isDone: (): boolean =>
-      closed && out.size === 0 && regions.all().length === 0 && ![...refused.values()].some(isOpen),
+    isDone: (): boolean => closed && out.size === 0 && nothingOpen(),
     /** Pieces that are done, by whom. */
     results: (): readonly { readonly piece: Piece; readonly node: string }[] => [...done.values()],
     /** Pieces and who has them. What is not cut yet counts as one for each rectangle: `total` grows. */
