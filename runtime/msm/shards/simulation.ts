@@ -2,8 +2,8 @@
  * A fleet that exists in numbers only: the ledger's own decisions, played through with what nodes, links, the server and the
  * coordinator can do. Pure and repeatable. What comes out is a model, not a measurement.
  *
- * A coordinator has one thread that seals, a server one rate at which bytes cross it (each crosses twice), a node one link
- * and one engine; each takes one thing after the other, and they overlap. A node sums as `computeMs` counts, slower by
+ * A coordinator has one thread that seals and sends, a server one rate at which it carries, a node one link and one engine;
+ * each takes one thing after the other, and they overlap. A node sums as `computeMs` counts, slower by
  * `slowdown` where its rates are not true.
  */
 import type { NodeOffer } from './hands.ts';
@@ -37,7 +37,7 @@ export interface SimulatedFleet {
   readonly parts: readonly SimulatedPart[];
   readonly nodes: readonly SimulatedNode[];
   readonly maxPieceBytes: number;
-  /** how fast the coordinator seals, and how fast the server carries, in bytes a second; by default neither takes time */
+  /** how fast the coordinator seals and sends, and how fast the server carries, in bytes a second; by default neither takes time */
   readonly sealBytesPerSecond?: number;
   readonly serverBytesPerSecond?: number;
   /** after this the simulation gives up */
@@ -134,6 +134,8 @@ export function simulate(fleet: SimulatedFleet): SimulatedRun {
     nodes.map((node) => [node.id, { node, linkFreeAt: 0, engineFreeAt: 0, held: 0, gone: false }]),
   );
   let bytes = 0;
+  /** when the sealing is done that is waited for */
+  let lookAt = 0;
 
   const offers = (now: number): NodeOffer[] =>
     [...machines.values()]
@@ -156,7 +158,7 @@ export function simulate(fleet: SimulatedFleet): SimulatedRun {
     const shape = shapes.get(piece.part)!;
     const size = shape.bytes(piece.from, piece.from + piece.count, piece.bits);
     const sealing = fleet.sealBytesPerSecond ? (1000 * size) / fleet.sealBytesPerSecond : 0;
-    const carrying = fleet.serverBytesPerSecond ? (2000 * size) / fleet.serverBytesPerSecond : 0;
+    const carrying = fleet.serverBytesPerSecond ? (1000 * size) / fleet.serverBytesPerSecond : 0;
     const resident = node.resident?.(piece.part, piece.from, piece.count) ?? true;
     const sending = transferMs(shape, piece, { bytesPerSecond: node.bytesPerSecond, resident });
     const summing = computeMs(shape, piece, node.rates) * (node.slowdown ?? 1);
@@ -192,7 +194,10 @@ export function simulate(fleet: SimulatedFleet): SimulatedRun {
         }
       }
     }
-    if (free.seal > now) agenda.add({ at: free.seal, type: 'look' });
+    if (free.seal > now && free.seal !== lookAt) {
+      lookAt = free.seal;
+      agenda.add({ at: lookAt, type: 'look' });
+    }
   };
 
   for (const { shape, readyAt } of fleet.parts) {
