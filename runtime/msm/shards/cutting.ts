@@ -40,22 +40,42 @@ export function fleetEnd(nodes: readonly { readonly freeAt: number; readonly ms:
   return end;
 }
 
+/** By how much a piece costs a node more than its share of a large sum: buckets, and what has to be sent. */
+export function costOf(
+  shape: PartShape,
+  piece: Rectangle,
+  { offer, predict }: Pick<Outlook, 'offer' | 'predict'>,
+): number {
+  const { ownMs, sendMs } = predict(piece);
+  return Math.max(ownMs, sendMs) / idealMs(shape, piece, offer);
+}
+
 export const firstCell = ({ rows, cellRows }: PartShape): number => Math.min(rows, cellRows);
 
-/** Where a node could begin in a part: in what is cut up already first, and at the first bases of it that it has. */
-function starts(
-  regions: readonly Region[],
-  { part, cellRows }: PartShape,
-  { resident }: NodeOffer,
-): { readonly region: Region; readonly from: number; readonly resident: boolean }[] {
+/** Where a node could begin in a part, and how far it could go. */
+interface Start {
+  readonly region: Region;
+  readonly from: number;
+  readonly limit: number;
+  readonly resident: boolean;
+}
+
+/** In what is cut up already first, and before all at bases that the node has: then it goes no further than they do. */
+function starts(regions: readonly Region[], { part, cellRows }: PartShape, { resident }: NodeOffer): Start[] {
+  const has = ({ to }: Region, from: number) =>
+    resident !== undefined && from < to && resident(part, from, Math.min(cellRows, to - from));
   return regions
     .filter((region) => region.part === part)
     .toSorted((a, b) => a.bits.count - b.bits.count)
-    .map((region) => {
-      for (let from = region.from; resident && from < region.to; from += cellRows)
-        if (resident(part, from, Math.min(cellRows, region.to - from)))
-          return { region, from, resident: true };
-      return { region, from: region.from, resident: false };
+    .map((region): Start => {
+      const whole = { region, from: region.from, limit: region.to, resident: false };
+      if (!resident) return whole;
+      let from = region.from;
+      while (from < region.to && !has(region, from)) from += cellRows;
+      if (from >= region.to) return whole;
+      let limit = from;
+      while (has(region, limit)) limit = Math.min(region.to, limit + cellRows);
+      return { region, from, limit, resident: true };
     })
     .toSorted((a, b) => Number(b.resident) - Number(a.resident));
 }
@@ -86,11 +106,12 @@ export function cutFor(
   { budgetMs, room, windows, isWorth }: CutDemand,
 ): Cut | undefined {
   const { part, cellRows } = shape;
+  // Bases are fetched once, so that they do not count for how much is given at a time.
   const takes = (piece: Rectangle) => {
-    const { ownMs, sendMs } = predict(piece);
-    return Math.max(ownMs, sendMs);
+    const { ownMs, scalarsMs } = predict(piece);
+    return Math.max(ownMs, scalarsMs);
   };
-  for (const { region, from } of starts(regions, shape, offer)) {
+  for (const { region, from, limit } of starts(regions, shape, offer)) {
     const rectangle = (to: number, bitCount: number): Rectangle => ({
       part,
       from,
@@ -107,13 +128,13 @@ export function cutFor(
         const piece = rectangle(to, bitCount);
         return fits(piece) && takes(piece) <= budgetMs;
       };
-      const oneCell = Math.min(region.to, from + cellRows);
+      const oneCell = Math.min(limit, from + cellRows);
       const to =
-        largestEnd(shape, from, region.to, isWithin) ??
+        largestEnd(shape, from, limit, isWithin) ??
         largestEnd(shape, from, oneCell, (end) => fits(rectangle(end, bitCount)));
       if (to === undefined) continue;
       const piece = rectangle(to, bitCount);
-      const cost = takes(piece) / idealMs(shape, piece, offer);
+      const cost = costOf(shape, piece, { offer, predict });
       if (!best || cost < best.cost * (1 - LEAST_GAIN)) best = { to, bitCount, cost };
     }
     if (!best) continue;

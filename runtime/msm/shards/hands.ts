@@ -60,6 +60,8 @@ interface Hand {
 }
 
 export interface Forecast {
+  /** until the scalars are there, and with the bases that the node has not got */
+  readonly scalarsMs: number;
   readonly sendMs: number;
   readonly ownMs: number;
   readonly arrivesAt: number;
@@ -110,11 +112,13 @@ export function createHands(shapeOf: (part: Part) => PartShape) {
     const predict = (piece: Rectangle): Forecast => {
       const shape = shapeOf(piece.part);
       const resident = offer.resident?.(piece.part, piece.from, piece.count) ?? true;
-      const sendMs = transferMs(shape, piece, { bytesPerSecond: offer.bytesPerSecond, resident });
+      const { bytesPerSecond } = offer;
+      const scalarsMs = transferMs(shape, piece, { bytesPerSecond, resident: true });
+      const sendMs = resident ? scalarsMs : transferMs(shape, piece, { bytesPerSecond, resident });
       const ownMs = computeMs(shape, piece, offer.rates);
       const arrivesAt = linkFreeAt + sendMs + backMs;
       const begins = Math.max(arrivesAt, freeAt);
-      return { sendMs, ownMs, arrivesAt, backMs, begins, end: begins + ownMs + backMs };
+      return { scalarsMs, sendMs, ownMs, arrivesAt, backMs, begins, end: begins + ownMs + backMs };
     };
     return { offer, freeAt, predict };
   };

@@ -11,7 +11,7 @@
  * Not guaranteed: that rates are true. A node that is slower than it says costs what it held, once, until its deadline;
  * after that it gets copies only, until a result of its comes.
  */
-import { aloneMs, cutFor, firstCell, fleetEnd, idealMs, type Work } from './cutting.ts';
+import { aloneMs, costOf, cutFor, firstCell, fleetEnd, idealMs, type Work } from './cutting.ts';
 import { createHands, type Load, type NodeOffer, type Outlook } from './hands.ts';
 import { createRegions } from './regions.ts';
 import {
@@ -208,9 +208,10 @@ export function createLedger(options: LedgerOptions) {
         rest.every((other) => !able(other) || inTime(piece, other.predict(piece).end));
       const isWorth = (piece: Rectangle): boolean => {
         const shape = shapeOf(piece.part);
-        // The rest would not do everything without the buckets of such pieces, either.
-        const buckets = Math.max(1, own.predict(piece).ownMs / idealMs(shape, piece, node));
-        if (inTime(piece, now + (restEnd - now) * buckets)) return true;
+        const soon = (cost: number) => inTime(piece, now + (restEnd - now) * Math.max(1, cost));
+        if (soon(own.predict(piece).ownMs / idealMs(shape, piece, node))) return true;
+        // The rest would not do everything for less than this costs the best of them: buckets, bases that nobody has yet.
+        if (soon(Math.min(...rest.map((other) => costOf(shape, piece, other))))) return true;
         return piece.count <= shape.cellRows && isFirst(piece);
       };
       /** As it is cut already. */

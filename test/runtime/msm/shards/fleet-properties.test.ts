@@ -119,6 +119,35 @@ test('all but one mute: twice the time of that one alone, and one deadline', () 
   }
 });
 
+test('bases that nobody has yet are fetched in large pieces; those that a node has go to it', () => {
+  const shapes = shapesOf(18, randomOf(11));
+  const fleet = (resident?: SimulatedNode['resident']) =>
+    Array.from({ length: 4 }, (_, i) => node(`n${i}`, 3e5, resident ? { resident } : {}));
+  const known = run(shapes, fleet());
+  const unknown = run(
+    shapes,
+    fleet(() => false),
+  );
+  assert.ok(unknown.pieces.length <= 3 * known.pieces.length, `${unknown.pieces.length} pieces`);
+  // Each has had a quarter before: nearly all of it goes there again, whoever else is there now.
+  const owner = (shape: PartShape, from: number) => Math.floor((4 * from) / shape.rows);
+  const nodes = Array.from({ length: 4 }, (_, i) =>
+    node(`n${i}`, 3e5, {
+      resident: (part, from, count) => {
+        const shape = shapes.find((each) => each.part === part)!;
+        return owner(shape, from) === i && owner(shape, from + count - 1) === i;
+      },
+    }),
+  );
+  const again = run(shapes, nodes);
+  const held = again.results.filter(({ piece, node }) => {
+    const shape = shapes.find(({ part }) => part === piece.part)!;
+    return node === `n${owner(shape, piece.from)}`;
+  });
+  const rowsOf = (results: typeof held) => results.reduce((sum, { piece }) => sum + piece.count, 0);
+  assert.ok(rowsOf(held) / rowsOf([...again.results]) > 0.85, `${rowsOf(held) / rowsOf([...again.results])}`);
+});
+
 test('32 unequal nodes are busy nearly all the time', () => {
   const shapes = shapesOf(20, randomOf(7));
   const nodes = Array.from({ length: 32 }, (_, i) => node(`n${i}`, 3e4 * (1 + (i % 5))));
