@@ -33,7 +33,7 @@ const Node = z.strictObject({
   memoryMiB: rate('that sealed pieces may take of it').default(256),
 });
 const Coordinator = z.strictObject({
-  constraintsPerSecond: rate('of the witness').default(300_000),
+  constraintsPerSecond: rate('of the witness').default(1_000_000),
   transformRowsPerSecond: rate('at 2^16').default(500_000),
   sealMegabytesPerSecond: rate('sealed and sent').default(200),
   finishMs: z.number().min(0).max(60_000).default(130).describe('to assemble and verify'),
