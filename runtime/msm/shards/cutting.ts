@@ -70,6 +70,7 @@ function starts(regions: readonly Region[], { part, cellRows }: PartShape, { res
     .map((region): Start => {
       const whole = { region, from: region.from, limit: region.to, resident: false };
       if (!resident) return whole;
+      if (resident(part, region.from, region.to - region.from)) return { ...whole, resident: true };
       let from = region.from;
       while (from < region.to && !has(region, from)) from += cellRows;
       if (from >= region.to) return whole;
@@ -90,8 +91,9 @@ export interface Cut {
 export interface CutDemand {
   /** about how long the piece may take */
   readonly budgetMs: number;
-  /** bytes of its scalars at most */
+  /** bytes of its scalars, and rows, at most */
   readonly room: number;
+  readonly rows: number;
   /** Are windows cut as well as rows? */
   readonly windows: boolean;
   /** Would this node do it before others would? Holds for every range of rows that is in one for which it holds. */
@@ -103,7 +105,7 @@ export function cutFor(
   { offer, predict }: Outlook,
   shape: PartShape,
   regions: readonly Region[],
-  { budgetMs, room, windows, isWorth }: CutDemand,
+  { budgetMs, room, rows, windows, isWorth }: CutDemand,
 ): Cut | undefined {
   const { part, cellRows } = shape;
   // Bases are fetched once, so that they do not count for how much is given at a time.
@@ -118,7 +120,8 @@ export function cutFor(
       count: to - from,
       bits: { from: region.bits.from, count: bitCount },
     });
-    const fits = ({ from, count, bits }: Rectangle) => shape.bytes(from, from + count, bits) <= room;
+    const fits = ({ from, count, bits }: Rectangle) =>
+      count <= rows && shape.bytes(from, from + count, bits) <= room;
     const widths = new Set(
       BIT_COUNTS.map((width) => Math.min(windows ? width : SCALAR_BITS, region.bits.count)),
     );

@@ -55,6 +55,8 @@ export interface Assignment {
 export interface LedgerOptions {
   /** of the scalars of one piece */
   readonly maxPieceBytes: number;
+  /** by default as many as a message can name (protocols/msm.ts) */
+  readonly maxPieceRows?: number;
   /** A piece is late after what waits before it, `factor` times its own time, and this. */
   readonly deadlineFactor?: number;
   readonly deadlineSlackMs?: number;
@@ -68,7 +70,7 @@ const sharesWindows = (shape: PartShape, nodes: number): boolean =>
   efficiency(shape.work(0, shape.rows).g1 / shape.sums.g1, nodes) < WINDOWS_BELOW;
 
 export function createLedger(options: LedgerOptions) {
-  const { maxPieceBytes, deadlineFactor = 3, deadlineSlackMs = 1000 } = options;
+  const { maxPieceBytes, maxPieceRows = 2 ** 20, deadlineFactor = 3, deadlineSlackMs = 1000 } = options;
   const shapes = new Map<Part, PartShape>();
   /** parts that will come: their work counts, but cannot be given out */
   const announced = new Map<Part, PartShape>();
@@ -239,7 +241,8 @@ export function createLedger(options: LedgerOptions) {
       };
       for (const shape of [...shapes.values()].sort((a, b) => disadvantage(a) - disadvantage(b))) {
         const windows = sharesWindows(shape, others.length + 1);
-        const cut = cutFor(own, shape, regions.all(), { budgetMs, room, windows, isWorth });
+        const demand = { budgetMs, room, rows: maxPieceRows, windows, isWorth };
+        const cut = cutFor(own, shape, regions.all(), demand);
         if (cut) return give(own, regions.cut(cut.region, cut.from, cut.to, cut.bitCount), now);
       }
       return undefined;

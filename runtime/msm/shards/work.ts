@@ -184,9 +184,12 @@ export function wiresShape(options: WiresOptions): PartShape {
       const inGroup = (group: number) => whole * sum(group, from, to) + bit * sum(OF_BITS + group, from, to);
       return { g1: inGroup(G1), g2: inGroup(G2) };
     },
-    bytes: (from, to, bits = ALL_BITS) =>
-      Math.ceil((sum(ROWS, from, to) * bits.count) / 8) +
-      (bits.from === 0 ? Math.ceil(sum(OF_BITS + ROWS, from, to) / 8) : 0),
+    // As protocols/msm.ts packs them: which are wide, the bits, the wide ones.
+    bytes: (from, to, bits = ALL_BITS) => {
+      const [wide, narrow] = [sum(ROWS, from, to), sum(OF_BITS + ROWS, from, to)];
+      const map = narrow > 0 ? Math.ceil((to - from) / 8) : 0;
+      return map + (bits.from === 0 ? Math.ceil(narrow / 8) : 0) + (wide * bits.count) / 8;
+    },
   };
 }
 

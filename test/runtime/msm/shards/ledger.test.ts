@@ -48,6 +48,9 @@ test('a piece fits the server, the memory of its node, and the grid', () => {
   assert.is(ledger.next(small, [small], 0)?.piece.count, 768);
   const full = offer('full', { freeBytes: 100 });
   assert.is(ledger.next(full, [full], 0), undefined);
+  const few = createLedger({ maxPieceBytes: 1e9, maxPieceRows: 1024 });
+  few.add(wiresShape({ rows: 2 ** 14, privateFrom: 0, isBit: () => true }));
+  assert.is(few.next(a, [a], 0)?.piece.count, 1024);
   const tight = createLedger({ maxPieceBytes: 100 });
   assert.throws(() => tight.add(quotientShape({ rows: 1000 })), /expected a cell of up to 100 bytes/);
 });
