@@ -36,6 +36,11 @@ const COMMANDS: readonly Entry[] = [
     load: () => import('./prove.ts'),
   },
   {
+    name: 'plan',
+    description: 'what a proof would take on given machines, and what bounds it: a model, nothing is started',
+    load: () => import('./plan.ts'),
+  },
+  {
     name: 'cancel',
     description: 'take back a proof that was demanded from here',
     load: () => import('./cancel.ts'),

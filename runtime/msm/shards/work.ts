@@ -29,6 +29,8 @@ export interface Extent {
 /** Bits of a scalar as it travels; the topmost two are always 0. */
 export const SCALAR_BITS = 256;
 const FIELD_BITS = 254;
+/** Of a base as it is stored. */
+const POINT_BYTES = { g1: 64, g2: 128 } as const;
 export const ALL_BITS: Extent = { from: 0, count: SCALAR_BITS };
 
 export interface Piece {
@@ -40,6 +42,9 @@ export interface Piece {
   /** which bits of the scalars: all of them, unless so many nodes share the sum that windows are cut as well */
   readonly bits: Extent;
 }
+
+/** A piece that has no name yet. */
+export type Rectangle = Omit<Piece, 'id'>;
 
 /** The same rectangle of the same part has the same name, whoever cuts it and when. */
 export const pieceOf = (part: Part, from: number, count: number, bits: Extent = ALL_BITS): Piece => {
@@ -120,23 +125,31 @@ export interface WiresOptions {
   readonly inA?: (row: number) => boolean;
 }
 
-/** Sums over cells, so that a range costs two look-ups. */
-function prefixSums(rows: number, cellRows: number, valueOf: (row: number) => number) {
+/**
+ * Sums over cells, so that a range costs two look-ups. `count` adds what a row has to `totals`, one after the other; the
+ * result says how much of the n-th total a range has.
+ */
+function prefixSums(
+  { rows, cellRows }: Pick<PartShape, 'rows' | 'cellRows'>,
+  totals: number,
+  count: (row: number, totals: Float64Array) => void,
+) {
   const cells = Math.ceil(rows / cellRows);
-  const sums = new Float64Array(cells + 1);
+  const sums = new Float64Array((cells + 1) * totals);
+  const running = new Float64Array(totals);
   for (let cell = 0; cell < cells; cell++) {
-    let sum = 0;
-    for (let row = cell * cellRows; row < Math.min(rows, (cell + 1) * cellRows); row++) sum += valueOf(row);
-    sums[cell + 1] = sums[cell]! + sum;
+    const end = Math.min(rows, (cell + 1) * cellRows);
+    for (let row = cell * cellRows; row < end; row++) count(row, running);
+    sums.set(running, (cell + 1) * totals);
   }
-  return (from: number, to: number): number => sums[cellAt(to)]! - sums[cellAt(from)]!;
-
-  function cellAt(row: number): number {
+  const cellAt = (row: number): number => {
     if (row === rows) return cells;
     if (!(row >= 0 && row < rows) || row % cellRows !== 0)
       throw new RangeError(`row: expected a multiple of ${cellRows} up to ${rows}, got ${row}`);
     return row / cellRows;
-  }
+  };
+  return (index: number, from: number, to: number): number =>
+    sums[cellAt(to) * totals + index]! - sums[cellAt(from) * totals + index]!;
 }
 
 const checkRows = (rows: number, cellRows: number) => {
@@ -150,28 +163,33 @@ export function wiresShape(options: WiresOptions): PartShape {
   const { rows, privateFrom, isBit = () => false, inA = () => true, inB = () => true } = options;
   const cellRows = options.cellRows ?? cellRowsOf(rows);
   checkRows(rows, cellRows);
-  const g1 = (row: number) => Number(inA(row)) + Number(inB(row)) + Number(row >= privateFrom);
-  const g2 = (row: number) => Number(inB(row));
-  const where = (bit: boolean, value: (row: number) => number) =>
-    prefixSums(rows, cellRows, (row) => (isBit(row) === bit ? value(row) : 0));
-  const whole = { g1: where(false, g1), g2: where(false, g2), rows: where(false, () => 1) };
-  const bit = { g1: where(true, g1), g2: where(true, g2), rows: where(true, () => 1) };
+  // Bases in G1, bases in G2, rows: of wires that are not bits, then of those that are.
+  const [G1, G2, ROWS, OF_BITS] = [0, 1, 2, 3];
+  const sum = prefixSums({ rows, cellRows }, 6, (row, totals) => {
+    const kind = isBit(row) ? OF_BITS : 0;
+    const b = Number(inB(row));
+    totals[kind + G1]! += Number(inA(row)) + b + Number(row >= privateFrom);
+    totals[kind + G2]! += b;
+    totals[kind + ROWS]! += 1;
+  });
   return {
     part: 'wires',
     rows,
     cellRows,
     sums: { g1: 3, g2: 1 },
-    baseBytes: 3 * 64 + 128,
+    baseBytes: 3 * POINT_BYTES.g1 + POINT_BYTES.g2,
     work: (from, to, bits = ALL_BITS) => {
-      const [share, low] = [widthOf(bits) / FIELD_BITS, bits.from === 0 ? BIT_COST : 0];
-      return {
-        g1: share * whole.g1(from, to) + low * bit.g1(from, to),
-        g2: share * whole.g2(from, to) + low * bit.g2(from, to),
-      };
+      const whole = widthOf(bits) / FIELD_BITS;
+      const bit = bits.from === 0 ? BIT_COST : 0;
+      const inGroup = (group: number) => whole * sum(group, from, to) + bit * sum(OF_BITS + group, from, to);
+      return { g1: inGroup(G1), g2: inGroup(G2) };
     },
-    bytes: (from, to, bits = ALL_BITS) =>
-      Math.ceil((whole.rows(from, to) * bits.count) / 8) +
-      (bits.from === 0 ? Math.ceil(bit.rows(from, to) / 8) : 0),
+    // As protocols/msm.ts packs them: which are wide, the bits, the wide ones.
+    bytes: (from, to, bits = ALL_BITS) => {
+      const [wide, narrow] = [sum(ROWS, from, to), sum(OF_BITS + ROWS, from, to)];
+      const map = narrow > 0 ? Math.ceil((to - from) / 8) : 0;
+      return map + (bits.from === 0 ? Math.ceil(narrow / 8) : 0) + (wide * bits.count) / 8;
+    },
   };
 }
 
@@ -180,15 +198,17 @@ export function quotientShape(options: { readonly rows: number; readonly cellRow
   const { rows } = options;
   const cellRows = options.cellRows ?? cellRowsOf(rows);
   checkRows(rows, cellRows);
-  const between = prefixSums(rows, cellRows, () => 1);
+  const sum = prefixSums({ rows, cellRows }, 1, (_, totals) => {
+    totals[0]! += 1;
+  });
   return {
     part: 'quotient',
     rows,
     cellRows,
     sums: { g1: 1, g2: 0 },
-    baseBytes: 64,
-    work: (from, to, bits = ALL_BITS) => ({ g1: between(from, to) * (widthOf(bits) / FIELD_BITS), g2: 0 }),
-    bytes: (from, to, bits = ALL_BITS) => Math.ceil((between(from, to) * bits.count) / 8),
+    baseBytes: POINT_BYTES.g1,
+    work: (from, to, bits = ALL_BITS) => ({ g1: sum(0, from, to) * (widthOf(bits) / FIELD_BITS), g2: 0 }),
+    bytes: (from, to, bits = ALL_BITS) => Math.ceil((sum(0, from, to) * bits.count) / 8),
   };
 }
 
@@ -198,7 +218,7 @@ const widthOf = ({ from, count }: Extent): number => Math.max(0, Math.min(count,
 /** How long a node computes a range: the additions that it takes, by the node's rates. */
 export function computeMs(
   shape: PartShape,
-  { from, count, bits }: Pick<Piece, 'from' | 'count' | 'bits'>,
+  { from, count, bits }: Omit<Rectangle, 'part'>,
   rates: Rates,
 ): number {
   const width = widthOf(bits);
@@ -215,7 +235,7 @@ export function computeMs(
 /** How long the scalars are on their way, and the bases where the node has none yet. */
 export const transferMs = (
   shape: PartShape,
-  { from, count, bits }: Pick<Piece, 'from' | 'count' | 'bits'>,
+  { from, count, bits }: Omit<Rectangle, 'part'>,
   { bytesPerSecond, resident }: { readonly bytesPerSecond: number; readonly resident: boolean },
 ): number =>
   (1000 * (shape.bytes(from, from + count, bits) + (resident ? 0 : count * shape.baseBytes))) /

@@ -56,6 +56,7 @@ vouch groth16 prove KEY.zkey WITNESS.wtns --tables 768   # MiB of tables, kept: 
 vouch groth16 prove KEY.zkey WITNESS.wtns --engine auto  # on the GPU and on threads at once; webgpu, wasm
 vouch zkey export verificationkey KEY.zkey VK.json       # and solidityverifier, soliditycalldata: zkev, zkesv, zkesc
 vouch wtns calculate CIRCUIT.wasm INPUT.json             # and check; vouch r1cs info: wc, wchk, ri
+vouch plan --workers FILE --domain 2^22                  # MODELLED: what a proof would take on these machines
 vouch zkey verify C.r1cs FILE.ptau KEY.zkey              # the whole key, against circuit and powers of tau
 \`\`\`
 
