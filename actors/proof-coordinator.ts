@@ -9,7 +9,7 @@
  * starts nothing. A failed coordinator stops its jobs and hands their requests back; a new actor takes its place.
  *
  * A worker that was convicted of a wrong result is banned: it is told to stop (`suspendWorker`), gets nothing more, and
- * is not heard again by this coordinator.
+ * is not heard again by this coordinator, unless it is pardoned.
  *
  * The child of a job is `children[jobActorId(job)]`, that of a worker `children[memberActorId(id)]`; both are injected
  * by name.
@@ -76,6 +76,8 @@ export type ProofCoordinatorEvent =
   | { type: 'worker.heard'; id: string; credit: number; leaseMs: number }
   | { type: 'worker.left'; id: string }
   | { type: 'worker.banned'; id: string }
+  /** somebody has taken its conviction back */
+  | { type: 'worker.pardoned'; id: string }
   | { type: 'link.lost' }
   | { type: 'link.back' }
   | { type: 'job.cancel'; job: string }
@@ -244,6 +246,10 @@ const ban = coordinator.enqueueActions(({ context, event, enqueue }) => {
   enqueue({ type: 'suspendWorker', params: { id } });
 });
 
+const pardon = coordinator.assign(({ context, event }) =>
+  event.type === 'worker.pardoned' ? { banned: context.banned.filter((id) => id !== event.id) } : {},
+);
+
 /** What concerns the connection concerns every worker. */
 const passToAll = coordinator.enqueueActions(({ context, event, enqueue }) => {
   if (event.type !== 'link.lost' && event.type !== 'link.back') return;
@@ -287,6 +293,7 @@ export const proofCoordinatorMachine = coordinator.createMachine({
     ],
     'worker.left': { guard: aboutWorker, actions: passOn },
     'worker.banned': { actions: ban },
+    'worker.pardoned': { actions: pardon },
     'link.lost': { actions: passToAll },
     'link.back': { actions: passToAll },
     'job.cancel': { actions: cancelJob },

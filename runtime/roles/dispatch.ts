@@ -36,6 +36,7 @@ import {
 import { SEAL_OVERHEAD_BYTES, SEALING_INFO, sealTo } from '../../protocols/sealing.ts';
 import { filters, subjects } from '../../protocols/subjects.ts';
 import type { Log } from '../home/log.ts';
+import { createFairShare } from '../msm/shards/fair.ts';
 import { createLedger, type Ledger } from '../msm/shards/ledger.ts';
 import { type PartialSum, pointRanges } from '../msm/shards/sums.ts';
 import {
@@ -135,11 +136,10 @@ export interface Dispatcher {
 }
 
 export function createDispatcher({ bus, source, log, fleet }: DispatcherOptions): Dispatcher {
-  const works = new Set<Work>();
+  const works = new Map<string, Work>();
   /** by the id of the shard's message */
   const out = new Map<string, Sent>();
-  /** predicted milliseconds that each client's shards have had, of those that have a job now */
-  const served = new Map<string, number>();
+  const share = createFairShare();
 
   const forget = (message: string): Sent | undefined => {
     const sent = out.get(message);
@@ -232,7 +232,7 @@ export function createDispatcher({ bus, source, log, fleet }: DispatcherOptions)
     };
     seal().catch((error: unknown) => {
       forget(message);
-      if (!works.has(work)) return;
+      if (works.get(work.job) !== work) return;
       if (!test) ledger.release(piece.id, node.id);
       log(`${source}: shard ${piece.id} did not reach ${node.id}: ${messageOf(error)}`);
       work.unsent += 1;
@@ -247,7 +247,7 @@ export function createDispatcher({ bus, source, log, fleet }: DispatcherOptions)
     );
   const offerTo = (work: Work, node: Node, now: number) => {
     let [pieces, ms] = [0, 0];
-    for (const other of works) {
+    for (const other of works.values()) {
       if (other === work) continue;
       const load = other.ledger.load(node.id, now);
       pieces += load.pieces;
@@ -268,22 +268,21 @@ export function createDispatcher({ bus, source, log, fleet }: DispatcherOptions)
         const nodes = fleet.ready();
         const node = nodes.find((other) => other.id === id);
         if (!node) continue;
-        const inOrder = [...works].toSorted(
-          (a, b) => (served.get(a.client) ?? 0) - (served.get(b.client) ?? 0),
-        );
-        for (const work of inOrder) {
+        for (const job of share.order()) {
+          const work = works.get(job);
+          if (!work) continue;
           const offers = nodes.map((other) => offerTo(work, other, now));
           const own = offers.find((offer) => offer.id === id)!;
           const given = work.ledger.next(own, offers, now);
           if (!given) continue;
-          served.set(work.client, (served.get(work.client) ?? 0) + given.computeMs);
+          share.served(job, given.computeMs);
           send(work, given.piece, node, given.computeMs);
           gave = true;
           break;
         }
       }
     }
-    for (const work of works) if (work.ledger.isDone()) work.settle();
+    for (const work of [...works.values()]) if (work.ledger.isDone()) work.settle();
   };
 
   const reportLate = (worker: string, what: string, now: number) => {
@@ -298,7 +297,7 @@ export function createDispatcher({ bus, source, log, fleet }: DispatcherOptions)
     for (const node of fleet.ready()) {
       if (!fleet.records.testDue(node.id, now)) continue;
       if ([...out.values()].some(({ worker, test }) => worker === node.id && test)) continue;
-      for (const work of works) {
+      for (const work of works.values()) {
         const known = [...work.results.values()]
           .filter(({ worker }) => worker !== node.id)
           .sort((a, b) => a.piece.count - b.piece.count)[0];
@@ -318,7 +317,7 @@ export function createDispatcher({ bus, source, log, fleet }: DispatcherOptions)
   const tick = () => {
     const now = performance.now();
     const nodes = fleet.ready();
-    for (const work of [...works]) {
+    for (const work of [...works.values()]) {
       const lateOnes = new Map(work.ledger.late(now).map(({ node, piece }) => [node, piece]));
       for (const [worker, piece] of lateOnes) reportLate(worker, `shard ${piece.id} of ${work.job}`, now);
       const usable = nodes.some(({ standing }) => standing !== 'none');
@@ -428,19 +427,19 @@ export function createDispatcher({ bus, source, log, fleet }: DispatcherOptions)
       if (state !== 'disconnected') return;
       // Results may pass unheard from here on, and shards may be lost.
       for (const message of [...out.keys()]) forget(message);
-      for (const { ledger } of works) ledger.reset();
+      for (const { ledger } of works.values()) ledger.reset();
     }),
     fleet.onChange((event) => {
       const { worker } = event;
       if (event.type === 'gone') {
         for (const [message, sent] of [...out]) if (sent.worker === worker) forget(message);
-        for (const { ledger } of works) ledger.gone(worker);
+        for (const { ledger } of works.values()) ledger.gone(worker);
       }
       if (event.type === 'heard') {
         const now = performance.now();
         const { bytesPerSecond } = fleet.records.link(worker);
         const graceMs = LOST_AFTER_MS + (2_000 * bytesTo(worker)) / bytesPerSecond;
-        for (const { ledger } of works)
+        for (const { ledger } of works.values())
           for (const { id } of ledger.holds(worker, piecesOf(event.inHand), now - graceMs)) {
             log(`${source}: shard ${id} did not arrive at ${worker}`);
             for (const [message, sent] of [...out])
@@ -487,22 +486,22 @@ export function createDispatcher({ bus, source, log, fleet }: DispatcherOptions)
         refusals: 0,
         aloneSince: performance.now(),
         settle(error) {
-          if (!works.delete(work)) return;
+          if (works.get(job.job) !== work) return;
+          works.delete(job.job);
           subscription.unsubscribe();
           drop((sent) => sent.work === work);
-          if (![...works].some(({ client }) => client === job.client)) served.delete(job.client);
+          share.leave(job.job);
           if (error === undefined) resolve([...work.results.values()]);
           else reject(error);
         },
       };
-      works.add(work);
-      // Who comes later is served as one who had as much as the others.
-      served.set(job.client, Math.max(served.get(job.client) ?? 0, Math.min(...served.values(), 0)));
+      works.set(job.job, work);
+      share.enter({ id: job.job, tenant: job.client });
       ledger.announce(shapes.wires);
       ledger.announce(shapes.quotient);
       return {
         add(part, scalars) {
-          if (!works.has(work)) return;
+          if (works.get(work.job) !== work) return;
           work.scalars.set(part, scalars);
           ledger.add(shapes[part]);
           if (work.scalars.size === Object.keys(shapes).length) ledger.close();
@@ -520,7 +519,8 @@ export function createDispatcher({ bus, source, log, fleet }: DispatcherOptions)
     close() {
       clearInterval(timer);
       for (const stop of stops) stop();
-      for (const work of [...works]) work.settle(new VouchError('cancelled', `job ${work.job} was stopped`));
+      for (const work of [...works.values()])
+        work.settle(new VouchError('cancelled', `job ${work.job} was stopped`));
     },
   };
 }

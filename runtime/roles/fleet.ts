@@ -115,6 +115,8 @@ export function createFleet({ bus, source, log, effect, verify }: FleetOptions):
     const known = members.get(id);
     if (known) known.sealingKey = sealingKey;
   };
+  /** Boots of banned workers that were heard: a new one is a reason to ask whether it was pardoned. */
+  const bannedBoots = new Map<string, string>();
   /** Whether somebody has convicted it: then it gets nothing here either. */
   const banned = async (id: string): Promise<boolean> => {
     const conviction = await convictionOf(bus, id);
@@ -123,8 +125,20 @@ export function createFleet({ bus, source, log, effect, verify }: FleetOptions):
     log(
       `${source}: worker ${id} gets nothing: ${coordinator} convicted it of a wrong result in ${job}, ${time}`,
     );
+    bannedBoots.set(id, members.get(id)?.boot ?? '');
     send({ type: 'worker.banned', id });
     return true;
+  };
+  const hearBanned = (id: string, boot: string) => {
+    if (bannedBoots.get(id) === boot) return;
+    bannedBoots.set(id, boot);
+    convictionOf(bus, id)
+      .then((conviction) => {
+        if (conviction) return fleet.suspend(id);
+        bannedBoots.delete(id);
+        send({ type: 'worker.pardoned', id });
+      })
+      .catch((error: unknown) => log(`${source}: convictions were not read: ${messageOf(error)}`));
   };
   /** asked again now */
   const renewing = new Set<string>();
@@ -165,10 +179,12 @@ export function createFleet({ bus, source, log, effect, verify }: FleetOptions):
     send({ type: 'worker.heard', id, credit: offer.credit, leaseMs });
     announce({ type: 'heard', worker: id, inHand: new Set(offer.inHand) });
     // The machine keeps no more workers than it can, and none that is banned.
-    if (!actorOf(id)) members.delete(id);
+    if (actorOf(id)) return;
+    members.delete(id);
+    if (coordinator?.getSnapshot().context.banned.includes(id)) hearBanned(id, boot);
   };
 
-  return {
+  const fleet: Fleet = {
     member,
     follow(ref) {
       coordinator = ref;
@@ -228,6 +244,7 @@ export function createFleet({ bus, source, log, effect, verify }: FleetOptions):
         .finally(() => renewing.delete(worker));
     },
     ban(worker, job) {
+      bannedBoots.set(worker, members.get(worker)?.boot ?? '');
       send({ type: 'worker.banned', id: worker });
       const coordinator = bus.id;
       convict(bus, { worker, job, coordinator, time: new Date().toISOString() }).catch((error: unknown) =>
@@ -257,4 +274,5 @@ export function createFleet({ bus, source, log, effect, verify }: FleetOptions):
       for (const stop of stops.splice(0)) stop();
     },
   };
+  return fleet;
 }

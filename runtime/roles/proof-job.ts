@@ -113,7 +113,7 @@ export interface ProofJobOptions extends Pick<RoleContext, 'id' | 'bus' | 'log' 
 
 /** The logic of one proof's actor, with its effects. */
 export function proofJobLogic(options: ProofJobOptions) {
-  const { id, bus, log, source, effect, identity, requesters, pool, engine, fleet, dispatcher } = options;
+  const { bus, log, source, effect, identity, requesters, pool, engine, fleet, dispatcher } = options;
   const { jobNamed, actorOf, report } = options;
 
   /** An effect of one phase, on work that has come as far as `stage`. Its output gets the time that it took. */

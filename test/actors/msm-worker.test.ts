@@ -11,7 +11,7 @@ import { reachable, settle, stage, statesOf, type Walk } from './fixture.ts';
 
 const test = suite('actors/msm-worker');
 
-const SHARD: ShardRef = { job: 'j1', shard: 's1', section: 'A', count: 64 };
+const SHARD: ShardRef = { job: 'j1', shard: 's1', points: 64 };
 const computed = { type: 'xstate.done.actor.compute', actorId: 'compute', output: undefined };
 const computeFailed = (code: 'internal' | 'device-lost') => ({
   type: 'xstate.error.actor.compute',

@@ -27,11 +27,7 @@ const walk: Walk = {
     plan: [{ shards: 3 }],
     verify: [{ verified: true }, { verified: false }],
   },
-  events: [
-    { type: 'lease.lost' },
-    { type: 'job.cancel' },
-    { type: 'shard.done', worker: 'w1', section: 'A' },
-  ],
+  events: [{ type: 'lease.lost' }, { type: 'job.cancel' }, { type: 'shard.done', worker: 'w1' }],
 };
 
 function queue() {
@@ -169,7 +165,7 @@ test('ends for good when it takes too long with its lease, unless it is being pu
 
 test('counts what happens to shards', async () => {
   const { actor, fx, until, context } = queue();
-  actor.send({ type: 'shard.done', worker: 'w1', section: 'A' });
+  actor.send({ type: 'shard.done', worker: 'w1' });
   assert.equal(context().workers, {});
   await until('dispatch');
   for (const [type, worker] of [
@@ -180,21 +176,21 @@ test('counts what happens to shards', async () => {
     ['shard.done', 'w1'],
     ['shard.done', '__proto__'],
   ] as const) {
-    actor.send({ type, worker, section: 'B2' });
+    actor.send(type === 'shard.assigned' ? { type, worker, total: 5 } : { type, worker });
   }
-  assert.equal(context().shards, { total: 3, assigned: 3, done: 2, refused: 1 });
+  assert.equal(context().shards, { total: 5, assigned: 3, done: 2, refused: 1 });
   assert.equal(context().workers.w1, { assigned: 2, done: 1, refused: 0 });
   assert.equal(context().workers.w2, { assigned: 1, done: 0, refused: 1 });
   assert.is(Object.keys(context().workers).length, 3);
   await fx.last('dispatch').resolve();
-  actor.send({ type: 'shard.done', worker: 'w1', section: 'A' });
+  actor.send({ type: 'shard.done', worker: 'w1' });
   assert.is(context().shards.done, 2);
 });
 
 test('keeps the time of each phase, as its effect says it, rounded', async () => {
   const { until, context, output } = queue();
   await until('published');
-  const phases = ['queued', 'witnessing', 'transforming', 'planning', 'dispatching', 'assembling'];
+  const phases = ['queued', 'witnessing', 'planning', 'transforming', 'dispatching', 'assembling'];
   assert.equal(
     context().millis,
     Object.fromEntries([...phases, 'verifying', 'publishing'].map((phase) => [phase, 10])),
@@ -212,7 +208,7 @@ test('keeps the time of each phase, as its effect says it, rounded', async () =>
 test('the context is its schema, and nothing else', async () => {
   const { context, until, actor } = queue();
   await until('dispatch');
-  actor.send({ type: 'shard.assigned', worker: 'w1', section: 'A' });
+  actor.send({ type: 'shard.assigned', worker: 'w1', total: 40 });
   assert.equal(ProofJobContext.parse(JSON.parse(JSON.stringify(context()))), context());
 });
 

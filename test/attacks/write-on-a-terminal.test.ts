@@ -96,7 +96,14 @@ test("the monitor's page", () => {
     state: 'idle',
     leaseMs: 3000,
     counts: {},
-    worker: { class: 'attested' as const, engine: EVIL.slice(0, 40), credit: 1, resident: [] },
+    worker: {
+      class: 'attested' as const,
+      engine: EVIL.slice(0, 40),
+      credit: 1,
+      inHand: [],
+      rates: { g1: 50_000, g2: 15_000 },
+      resident: [],
+    },
     failure: { code: 'x', message: LINE, errorId: EVIL.slice(0, 40) },
   };
   const subject = subjects.beat('worker', 'w1');

@@ -227,9 +227,9 @@ export async function examples(): Promise<Record<string, string>> {
     workers: [{ id: WORKER, assigned: 2, done: 3 }],
     phases: { queued: 3, witnessing: 210, transforming: 12, planning: 1 },
   };
-  const shard = { job, shard: 'A-0', worker: WORKER, section: 'A' as const };
-  const shardSubject = subjects.shard(WORKER, job, 'A-0');
-  const resultSubject = subjects.shardResult(WORKER, job, 'A-0');
+  const shard = { job, shard: 'wires-0-420', worker: WORKER };
+  const shardSubject = subjects.shard(WORKER, job, 'wires-0-420');
+  const resultSubject = subjects.shardResult(WORKER, job, 'wires-0-420');
   const shardId = fixedId('msm.shard');
   const evidenceSubject = subjects.evidence(MODEL, CLIENT);
   const releaseSubject = subjects.release(MODEL);
@@ -461,9 +461,17 @@ export async function examples(): Promise<Record<string, string>> {
         body: {
           ...shard,
           count: 420,
+          wide: 180,
+          bits: { from: 0, count: 256 },
           writer: CLIENT,
-          chunks: [fixed('chunk 0'), fixed('chunk 1')].map(hex),
-          offset: 498176,
+          bases: [
+            {
+              section: 'A',
+              count: 420,
+              chunks: [fixed('chunk 0'), fixed('chunk 1')].map(hex),
+              offset: 498176,
+            },
+          ],
         },
       }),
       message(ShardResult, {
@@ -478,7 +486,7 @@ export async function examples(): Promise<Record<string, string>> {
         source: worker,
         cause: shardId,
         epoch: 1,
-        body: { job, shard: 'A-0', worker: WORKER, code: 'bad-file' },
+        body: { job, shard: 'wires-0-420', worker: WORKER, code: 'bad-file' },
       }),
     ].join('\n\n'),
     'example actors': [
@@ -510,7 +518,9 @@ export async function examples(): Promise<Record<string, string>> {
           worker: {
             class: 'attested',
             engine: 'wasm x1',
-            credit: 2,
+            credit: 33554432,
+            inHand: [shardId],
+            rates: { g1: 50_000, g2: 15_000 },
             resident: [hex(fixed('chunk 0')).slice(0, 16)],
           },
         },

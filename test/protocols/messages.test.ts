@@ -215,16 +215,27 @@ test('statements and records are bounded, and the statement of a request is as s
 
 test('a shard is bounded before anything is fetched or allocated', () => {
   const shard = exampleOf(Shard);
+  const bases = shard.bases[0]!;
   for (const wrong of [
     { count: 0 },
     { count: 2 ** 20 + 1 },
-    { chunks: [] },
-    { chunks: Array(257).fill(shard.chunks[0]) },
-    { chunks: ['../../etc/passwd'] },
-    { offset: -1 },
-    { offset: 8 * 2 ** 20 },
-    { section: 'D' },
+    { wide: shard.count + 1 },
+    { wide: -1 },
+    { bits: { from: 4, count: 8 } },
+    { bits: { from: 8, count: 0 } },
+    { bits: { from: 8, count: 256 } },
+    { bases: [] },
+    { bases: Array(6).fill(bases) },
     { worker: 'w.x' },
+    ...[
+      { count: shard.count + 1 },
+      { chunks: [] },
+      { chunks: Array(257).fill(bases.chunks[0]) },
+      { chunks: ['../../etc/passwd'] },
+      { offset: -1 },
+      { offset: 8 * 2 ** 20 },
+      { section: 'D' },
+    ].map((part) => ({ bases: [{ ...bases, ...part }] })),
   ])
     refused(Shard.schema, { ...shard, ...wrong }, JSON.stringify(wrong).slice(0, 60));
   assert.equal(SECTIONS.map(pointBytes), [64, 64, 128, 64, 64]);

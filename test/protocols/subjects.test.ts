@@ -1,5 +1,5 @@
 import { VouchError } from '../../protocols/errors.ts';
-import { BUCKETS, STREAMS, shardConsumer } from '../../protocols/streams.ts';
+import { BUCKETS, STREAMS } from '../../protocols/streams.ts';
 import { ACTOR_KINDS, filters, lastToken, PREFIX, ROLES, subjects, token } from '../../protocols/subjects.ts';
 import { seededRandom } from '../../runtime/models/random.ts';
 import { assert, suite } from '../harness.ts';
@@ -72,8 +72,6 @@ test('every stored subject belongs to one stream, and no stream takes another ki
   const place: Record<string, keyof typeof STREAMS> = {
     model: 'models',
     proofRequest: 'proofRequests',
-    shard: 'shards',
-    shardResult: 'shardResults',
     proof: 'proofs',
     receipt: 'receipts',
     audit: 'audits',
@@ -136,7 +134,6 @@ test('names of roles, kinds, streams, buckets and consumers are legal tokens', (
     ...ACTOR_KINDS,
     ...Object.values(STREAMS).map(({ name }) => name),
     ...Object.values(BUCKETS),
-    shardConsumer('worker-1'),
   ];
   for (const name of names) token(name);
   assert.is(new Set(Object.values(STREAMS).map(({ name }) => name)).size, Object.keys(STREAMS).length);

@@ -19,7 +19,7 @@ import {
 import { G1, G2, knownG1, knownG2, POINT_BYTES, writeG1, writeG2 } from '../../../circuits/groth16/point.ts';
 import { type KeyShape, type ProvingKey, sectionCounts } from '../../../circuits/groth16/zkey.ts';
 import { SCALAR_BYTES } from '../../../protocols/bn254.ts';
-import { concat, equal } from '../../../protocols/encoding.ts';
+import { equal } from '../../../protocols/encoding.ts';
 import { ALL_BITS, type Extent, type Part, type Piece } from './work.ts';
 
 /** Scalars of the five sections, 32 bytes each. Secret. */

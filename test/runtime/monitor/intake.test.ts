@@ -36,7 +36,14 @@ test('a valid message of each kind becomes an observation', () => {
     leaseMs: 3_000,
     counts: {},
   } as const;
-  const worker = { class: 'masked' as const, engine: 'webgpu', credit: 1, resident: ['0123456789abcdef'] };
+  const worker = {
+    class: 'masked' as const,
+    engine: 'webgpu',
+    credit: 1,
+    inHand: [],
+    rates: { g1: 50_000, g2: 15_000 },
+    resident: ['0123456789abcdef'],
+  };
   const beatData = encodeMessage(Heartbeat, {
     subject: beatSubject,
     source: SOURCE,

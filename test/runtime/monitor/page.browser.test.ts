@@ -131,19 +131,40 @@ function busyHost(feed: Feed): void {
   beats(feed, 'worker', 'worker-3', 'idle', 3, {
     at: minuteAgo,
     leaseMs: 10_000,
-    worker: { class: 'masked', engine: 'webgpu', credit: 4, resident: [] },
+    worker: {
+      class: 'masked',
+      engine: 'webgpu',
+      credit: 4,
+      inHand: [],
+      rates: { g1: 50_000, g2: 15_000 },
+      resident: [],
+    },
   });
   const resident = Array.from({ length: 42 }, (_, i) => i.toString(16).padStart(16, '0'));
   moves(feed, 'worker', 'worker-1', ['joining', 'selfTesting', 'idle', 'fetching', 'computing']);
   beats(feed, 'worker', 'worker-1', 'computing', 5, {
     counts: { shards: 11, refused: 0, hardware: 1 },
-    worker: { class: 'attested', engine: 'wasm, 1 thread', credit: 1, resident },
+    worker: {
+      class: 'attested',
+      engine: 'wasm, 1 thread',
+      credit: 1,
+      inHand: [],
+      rates: { g1: 50_000, g2: 15_000 },
+      resident,
+    },
   });
   moves(feed, 'worker', 'worker-2', ['joining', 'selfTesting', 'failed'], { boot: 'crashed' });
   moves(feed, 'worker', 'worker-2', ['joining', 'selfTesting', 'idle', 'computing']);
   beats(feed, 'worker', 'worker-2', 'computing', 4, {
     counts: { shards: 9, refused: 1 },
-    worker: { class: 'attested', engine: 'wasm, 1 thread', credit: 2, resident: resident.slice(9) },
+    worker: {
+      class: 'attested',
+      engine: 'wasm, 1 thread',
+      credit: 2,
+      inHand: [],
+      rates: { g1: 50_000, g2: 15_000 },
+      resident: resident.slice(9),
+    },
   });
   moves(feed, 'proof-job', 'quality-a41c', [
     'queued',

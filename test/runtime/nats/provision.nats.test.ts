@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { BUCKETS, STREAMS } from '../../../protocols/streams.ts';
 import type { Bus } from '../../../runtime/nats/bus.ts';
 import { connect } from '../../../runtime/nats/connect.ts';
-import { ensureShardConsumer, provision, provisionMemoryStreams } from '../../../runtime/nats/provision.ts';
+import { provision, provisionMemoryStreams } from '../../../runtime/nats/provision.ts';
 import { findNatsServer } from '../../../runtime/nats/server-program.ts';
 import { assert, suite, type TestContext } from '../../harness.ts';
 import { BIN_DIR, bytes, codeOf, startFixture, temporaryFolder, until } from './nats-fixture.ts';
@@ -20,9 +20,6 @@ test('makes everything once and changes nothing the second time', async (t) => {
   assert.is(created.length, Object.keys(STREAMS).length + Object.keys(BUCKETS).length + 1);
   assert.equal((await provision(bus)).created, []);
   assert.equal((await provisionMemoryStreams(bus)).created, []);
-  const coordinator = await nats.bus('coordinator', 'c');
-  assert.ok(await ensureShardConsumer(coordinator, 'w1'));
-  assert.not(await ensureShardConsumer(coordinator, 'w1'));
 });
 
 test('names what differs and leaves it alone', async (t) => {

@@ -5,10 +5,9 @@
  * One file, although it is long: what a role can do and what it cannot belong side by side.
  */
 import { connect as connectNats, credsAuthenticator, type NatsConnection } from 'nats';
-import { STREAMS, shardConsumer } from '../../../protocols/streams.ts';
-import { ROLES, type Role, subjects } from '../../../protocols/subjects.ts';
+import { PROOF_REQUEST_CONSUMER, STREAMS } from '../../../protocols/streams.ts';
+import { filters, ROLES, type Role, subjects } from '../../../protocols/subjects.ts';
 import type { Bus } from '../../../runtime/nats/bus.ts';
-import { ensureShardConsumer } from '../../../runtime/nats/provision.ts';
 import { inboxPrefix } from '../../../runtime/nats/rights.ts';
 import { assert, suite, type TestContext } from '../../harness.ts';
 import { bytes, codeOf, type NatsFixture, startFixture, text, until } from './nats-fixture.ts';
@@ -67,19 +66,26 @@ test('what each role needs works', async (t) => {
   const monitor = await nats.bus('monitor', 'm1');
   const supervisor = await nats.bus('supervisor', 's1');
 
-  // A shard goes out, is pulled, acknowledged, and its result comes back.
-  await ensureShardConsumer(coordinator, 'w1');
-  await coordinator.append(subjects.shard('w1', 'j', '0'), bytes('shard'));
-  const shard = await worker.next(STREAMS.shards.name, shardConsumer('w1'));
-  assert.is(shard?.subject, subjects.shard('w1', 'j', '0'));
-  assert.is(text(shard!.data), 'shard');
-  shard!.working();
-  await shard!.ack();
-  assert.is(await worker.next(STREAMS.shards.name, shardConsumer('w1'), { expiresMs: 100 }), undefined);
-  assert.is(
-    (await worker.append(subjects.shardResult('w1', 'j', '0'), bytes('point'))).stream,
-    STREAMS.shardResults.name,
+  // A shard goes out to its worker alone, and its result comes back.
+  const heard: string[] = [];
+  worker.subscribe(
+    filters.shardsOf('w1'),
+    ({ subject, data }) => void heard.push(`${subject} ${text(data)}`),
   );
+  coordinator.subscribe(
+    filters.shardResultsOf('j'),
+    ({ subject, data }) => void heard.push(`${subject} ${text(data)}`),
+  );
+  await Promise.all([worker.flush(), coordinator.flush()]);
+  coordinator.publish(subjects.shard('w2', 'j', '0'), bytes("another's"));
+  coordinator.publish(subjects.shard('w1', 'j', '0'), bytes('shard'));
+  await until(() => heard.length === 1);
+  worker.publish(subjects.shardResult('w1', 'j', '0'), bytes('points'));
+  await until(() => heard.length === 2);
+  assert.equal(heard, [
+    `${subjects.shard('w1', 'j', '0')} shard`,
+    `${subjects.shardResult('w1', 'j', '0')} points`,
+  ]);
 
   // Chunks: the client writes, and reads its own; the worker reads keys, the coordinator test sets, too.
   const [key, testSet, sealed] = [
@@ -176,9 +182,6 @@ test('what each role needs works', async (t) => {
 test('a role may not publish or listen where it has no business', async (t) => {
   const nats = await startFixture(t);
   const provisioner = await nats.bus('provisioner', 'p');
-  const coordinator = await nats.bus('coordinator', 'c1');
-  for (const worker of ['w1', 'w2']) await ensureShardConsumer(coordinator, worker);
-  await coordinator.append(subjects.shard('w2', 'j', '0'), bytes('shard'));
   const before = await census(provisioner);
 
   const forbidden: Partial<Record<Role, string[]>> = {
@@ -192,11 +195,11 @@ test('a role may not publish or listen where it has no business', async (t) => {
       subjects.key('mallory', digest('a')),
       subjects.release('m'),
       subjects.control('worker', 'w2', 'drain'),
-      `$JS.API.CONSUMER.MSG.NEXT.${STREAMS.shards.name}.w2`,
-      `$JS.ACK.${STREAMS.shards.name}.w2.1.1.1.1.0`,
-      `$JS.API.CONSUMER.CREATE.${STREAMS.shards.name}`,
-      `$JS.API.CONSUMER.CREATE.${STREAMS.shards.name}.x.y`,
-      `$JS.API.CONSUMER.DURABLE.CREATE.${STREAMS.shards.name}.x`,
+      subjects.shard('w2', 'j', '1'),
+      `$JS.API.CONSUMER.CREATE.${STREAMS.keys.name}`,
+      `$JS.API.CONSUMER.CREATE.${STREAMS.keys.name}.x.y`,
+      `$JS.API.CONSUMER.DURABLE.CREATE.${STREAMS.keys.name}.x`,
+      '$KV.vouch_convictions.w2',
       '$JS.API.STREAM.CREATE.X',
       '$JS.API.INFO',
       '$KV.vouch_leases.j',
@@ -347,13 +350,9 @@ test('an answer of JetStream cannot be sent where the asker may not publish', as
   const nats = await startFixture(t);
   const provisioner = await nats.bus('provisioner', 'p');
   const coordinator = await nats.bus('coordinator', 'c1');
-  for (const worker of ['w1', 'w2']) await ensureShardConsumer(coordinator, worker);
-  for (const worker of ['w1', 'w2']) {
-    await coordinator.append(subjects.shard(worker, 'j', '0'), bytes('shard'));
-    await coordinator.append(subjects.shard(worker, 'j', '1'), bytes('shard'));
-  }
-  const victim = await nats.bus('worker', 'w2');
-  const lent = await victim.next(STREAMS.shards.name, 'w2');
+  const asker = await nats.bus('client', 'me');
+  await asker.append(subjects.proofRequest('quality', 'me', 'asked'), bytes('request'));
+  const lent = await coordinator.next(STREAMS.proofRequests.name, PROOF_REQUEST_CONSUMER);
 
   const client = await bareClient(t, nats, 'client', 'mallory');
   const worker = await bareClient(t, nats, 'worker', 'w1');
@@ -369,7 +368,7 @@ test('an answer of JetStream cannot be sent where the asker may not publish', as
   );
   const before = await census(provisioner);
 
-  const ackOfVictim = `$JS.ACK.${STREAMS.shards.name}.w2.1.${lent!.sequence}.1.1.0`;
+  const ackOfVictim = `$JS.ACK.${STREAMS.proofRequests.name}.${PROOF_REQUEST_CONSUMER}.1.${lent!.sequence}.1.1.0`;
   const targets = [
     subjects.proof('me', 'j'),
     subjects.receipt('m', 'me', 'id'),
@@ -384,10 +383,10 @@ test('an answer of JetStream cannot be sent where the asker may not publish', as
     '$KV.vouch_leases.j',
     ackOfVictim,
     '$JS.API.STREAM.CREATE.EVIL',
-    `$JS.API.STREAM.DELETE.${STREAMS.shards.name}`,
-    `$JS.API.STREAM.PURGE.${STREAMS.shards.name}`,
-    `$JS.API.CONSUMER.MSG.NEXT.${STREAMS.shards.name}.w2`,
-    `$JS.API.CONSUMER.DELETE.${STREAMS.shards.name}.w2`,
+    `$JS.API.STREAM.DELETE.${STREAMS.proofRequests.name}`,
+    `$JS.API.STREAM.PURGE.${STREAMS.proofRequests.name}`,
+    `$JS.API.CONSUMER.MSG.NEXT.${STREAMS.proofRequests.name}.${PROOF_REQUEST_CONSUMER}`,
+    `$JS.API.CONSUMER.DELETE.${STREAMS.proofRequests.name}.${PROOF_REQUEST_CONSUMER}`,
   ];
   // The server may cut off a client that names a reserved answer address.
   const send = (nc: NatsConnection, subject: string, data: Uint8Array | string, reply: string) =>
@@ -401,7 +400,6 @@ test('an answer of JetStream cannot be sent where the asker may not publish', as
       send(nc, `$JS.API.DIRECT.GET.${STREAMS.keys.name}.${subjects.key('mallory', digest('0'))}`, '', reply);
     }
     send(client, `$JS.VOUCH.STREAM.INFO.${STREAMS.keys.name}`, '', reply);
-    send(worker, `$JS.API.CONSUMER.MSG.NEXT.${STREAMS.shards.name}.w1`, '{"batch":1,"no_wait":true}', reply);
     // An acknowledgement of one's own message, answered elsewhere.
     send(client, subjects.key('mallory', forged), 'again', reply);
   }
@@ -412,12 +410,12 @@ test('an answer of JetStream cannot be sent where the asker may not publish', as
   const names = await provisioner.api<{ streams: string[] }>('STREAM.NAMES', {});
   assert.not(names.streams.includes('EVIL'));
   const consumer = await provisioner.api<{ num_ack_pending: number; delivered: { consumer_seq: number } }>(
-    `CONSUMER.INFO.${STREAMS.shards.name}.w2`,
+    `CONSUMER.INFO.${STREAMS.proofRequests.name}.${PROOF_REQUEST_CONSUMER}`,
   );
   assert.is(
     consumer.num_ack_pending,
     1,
-    'the shard lent to w2 is neither acknowledged nor joined by another',
+    'the request lent to c1 is neither acknowledged nor joined by another',
   );
   await lent!.ack();
 });

@@ -1,7 +1,7 @@
 /** A message that nobody can handle ends as a pointer in the stream of dead letters. */
 import { decodeMessage } from '../../../protocols/envelope.ts';
-import { STREAMS } from '../../../protocols/streams.ts';
-import { subjects } from '../../../protocols/subjects.ts';
+import { PROOF_REQUEST_CONSUMER, STREAMS } from '../../../protocols/streams.ts';
+import { filters, subjects } from '../../../protocols/subjects.ts';
 import { DeadLetter } from '../../../protocols/transition.ts';
 import { recordDeadLetters } from '../../../runtime/roles/dead-letters.ts';
 import { assert, suite } from '../../harness.ts';
@@ -19,28 +19,30 @@ test('a message delivered too often is recorded once, by two supervisors', async
   }
   const provisioner = await bus('provisioner', 'p1');
   const coordinator = await bus('coordinator', 'c1');
-  const stream = STREAMS.shards.name;
-  await provisioner.api(`CONSUMER.CREATE.${stream}.w1.vouch.v1.work.msm.w1.>`, {
+  const stream = STREAMS.proofRequests.name;
+  const consumer = PROOF_REQUEST_CONSUMER;
+  await provisioner.api(`CONSUMER.DELETE.${stream}.${consumer}`);
+  await provisioner.api(`CONSUMER.CREATE.${stream}.${consumer}.${filters.proofRequests}`, {
     stream_name: stream,
     config: {
-      durable_name: 'w1',
-      filter_subject: subjects.shard('w1', 'j', 's').replace('.j.s', '.>'),
+      durable_name: consumer,
+      filter_subject: filters.proofRequests,
       ack_policy: 'explicit',
       max_deliver: 2,
       ack_wait: 1e9,
     },
   });
-  const stored = await coordinator.append(subjects.shard('w1', 'j', 's'), new Uint8Array(3));
-  const worker = await bus('worker', 'w1');
+  const client = await bus('client', 'me');
+  const stored = await client.append(subjects.proofRequest('quality', 'me', 'j'), new Uint8Array(3));
   // The third time there is nothing to deliver, and the server says why.
-  for (let i = 0; i < 2; i++) (await worker.next(stream, 'w1', { expiresMs: 20_000 }))?.nak();
-  await worker.next(stream, 'w1', { expiresMs: 1_000 });
+  for (let i = 0; i < 2; i++) (await coordinator.next(stream, consumer, { expiresMs: 20_000 }))?.nak();
+  await coordinator.next(stream, consumer, { expiresMs: 1_000 });
 
-  const subject = subjects.dead(stream, 'w1');
+  const subject = subjects.dead(stream, consumer);
   await until(() => provisioner.getLast(STREAMS.dead.name, subject));
   const found = await provisioner.getLast(STREAMS.dead.name, subject);
   const { body } = decodeMessage(DeadLetter, subject, found!.data);
-  assert.equal(body, { stream, consumer: 'w1', sequence: stored.sequence, deliveries: 2 });
+  assert.equal(body, { stream, consumer, sequence: stored.sequence, deliveries: 2 });
   assert.is((await provisioner.subjectsOf(STREAMS.dead.name, subject)).get(subject), 1);
   assert.ok(
     lines.every((line) => line.includes('was delivered 2 times')),

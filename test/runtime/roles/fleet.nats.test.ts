@@ -3,11 +3,11 @@ import { proofCoordinatorMachine } from '../../../actors/proof-coordinator.ts';
 import { ControlReply, ControlRequest, EvidenceReply, EvidenceRequest } from '../../../protocols/enclave.ts';
 import { encodeMessage } from '../../../protocols/envelope.ts';
 import { VouchError } from '../../../protocols/errors.ts';
-import { STREAMS, shardConsumer } from '../../../protocols/streams.ts';
 import { subjects } from '../../../protocols/subjects.ts';
 import { Heartbeat } from '../../../protocols/transition.ts';
 import { createIdentity } from '../../../runtime/attest/identity.ts';
 import { answer } from '../../../runtime/nats/service.ts';
+import { convictionOf, pardon } from '../../../runtime/roles/convictions.ts';
 import { createEffects } from '../../../runtime/roles/effects.ts';
 import { createFleet, type FleetEvent } from '../../../runtime/roles/fleet.ts';
 import { assert, suite, type TestContext } from '../../harness.ts';
@@ -77,25 +77,33 @@ async function speaker(nats: NatsFixture, id: string) {
   await bus.flush();
   const beat = ({ boot = 'b1', state = 'idle', leaseMs = 60_000, credit = 2, ...offer }: Beat = {}) => {
     const subject = subjects.beat('worker', id);
-    const worker = { class: 'attested' as const, engine: 'none', credit, resident: [], ...offer };
+    const worker = {
+      class: 'attested' as const,
+      engine: 'none',
+      credit,
+      inHand: [],
+      rates: { g1: 50_000, g2: 15_000 },
+      resident: [],
+      ...offer,
+    };
     const body: Heartbeat = { kind: 'worker', id, boot, seq: 1, state, leaseMs, counts: {}, worker };
     bus.publishLossy(subject, encodeMessage(Heartbeat, { subject, source: `worker.${id}`, body }));
   };
-  const pull = () => bus.next(STREAMS.shards.name, shardConsumer(id), { expiresMs: 100 });
-  return { bus, beat, pull, controls };
+  return { bus, beat, controls };
 }
 
-test('a worker is ready once its evidence is accepted and its queue is there; its credit is bounded', async (t) => {
+test('a worker is ready once its evidence is accepted; its credit is bounded', async (t) => {
   const nats = await startFixture(t);
   const { fleet, verified, ready } = await watch(t, nats);
   const worker = await speaker(nats, 'w1');
   worker.beat({ credit: 0 });
-  worker.beat({ credit: 1024 });
+  worker.beat({ credit: 2 ** 30 });
   await until(() => ready().includes('w1'));
   assert.equal(verified, ['w1']);
-  assert.is(fleet.ready()[0]!.credit, 16);
+  assert.is(fleet.ready()[0]!.freeBytes, 2 ** 28);
+  fleet.carry('w1', 2 ** 27);
+  assert.is(fleet.ready()[0]!.freeBytes, 2 ** 27);
   assert.is(fleet.sealingKey('w1').length, 43);
-  assert.is(await worker.pull(), undefined, 'an empty queue, not a missing one');
   assert.throws(() => fleet.sealingKey('w2'), /w2 is gone/);
 });
 
@@ -130,12 +138,37 @@ test('silence, its own word and a ban each end a membership; only a ban is for g
   await until(() => events.some(({ type, worker }) => type === 'gone' && worker === 'silent'));
   stopped.beat({ state: 'stopped' });
   await until(() => !ready().includes('stopped'));
-  fleet.ban('liar');
+  fleet.ban('liar', 'j1');
   assert.equal(ready(), []);
   await until(() => liar.controls.length === 1);
   for (const worker of [silent, stopped, liar]) worker.beat({ boot: 'b2' });
   await until(() => ready().length === 2);
   assert.not(ready().includes('liar'));
+});
+
+test('a conviction holds for every coordinator and outlives them, until somebody takes it back', async (t) => {
+  const nats = await startFixture(t);
+  const first = await watch(t, nats);
+  const liar = await speaker(nats, 'liar');
+  liar.beat();
+  await until(() => first.ready().length === 1);
+  first.fleet.ban('liar', 'j1');
+  const provisioner = await nats.bus('provisioner', 'p');
+  await until(async () => (await convictionOf(provisioner, 'liar')) !== undefined);
+  const { worker, job, coordinator } = (await convictionOf(provisioner, 'liar'))!;
+  assert.equal([worker, job, coordinator], ['liar', 'j1', 'c1']);
+  const second = await watch(t, nats);
+  liar.beat({ boot: 'b2' });
+  await until(() => liar.controls.length >= 2);
+  assert.equal([first.ready(), second.ready()], [[], []]);
+  await pardon(provisioner, 'liar');
+  await pardon(provisioner, 'liar').then(
+    () => assert.unreachable('pardoned twice'),
+    (error: VouchError) => assert.is(error.code, 'bad-input'),
+  );
+  const timer = setInterval(() => liar.beat({ boot: 'b3' }), 50);
+  t.defer(() => clearInterval(timer));
+  await until(() => first.ready().includes('liar') && second.ready().includes('liar'));
 });
 
 test('evidence that is not accepted, or a class that may not see scalars, gets nothing; it is not asked all the time', async (t) => {
@@ -159,7 +192,7 @@ test('evidence that is not accepted, or a class that may not see scalars, gets n
   assert.equal(lenient.ready(), ['w1']);
 });
 
-test('after nats-server was killed a worker is ready only when its queue is there again; its evidence still counts', async (t) => {
+test('after nats-server was killed a worker is ready when it is heard again; its evidence still counts', async (t) => {
   const nats = await startFixture(t);
   const { verified, ready, events } = await watch(t, nats);
   const worker = await speaker(nats, 'w1');
@@ -170,8 +203,6 @@ test('after nats-server was killed a worker is ready only when its queue is ther
   await until(() => ready().length === 1);
   assert.is(verified.length, 1);
   assert.is(events.filter(({ type }) => type === 'gone').length, 0);
-  await until(() => worker.bus.state === 'connected');
-  assert.is(await worker.pull(), undefined);
 });
 
 test.run();

@@ -23,7 +23,14 @@ function moves(bus: Bus, id: string, seq: number, to: string, boot = 'b1'): void
 
 function beats(bus: Bus, id: string, seq: number, state: string): void {
   const subject = subjects.beat('worker', id);
-  const worker = { class: 'attested' as const, engine: 'wasm', credit: 1, resident: [] };
+  const worker = {
+    class: 'attested' as const,
+    engine: 'wasm',
+    credit: 1,
+    inHand: [],
+    rates: { g1: 1, g2: 1 },
+    resident: [],
+  };
   const body: Heartbeat = { kind: 'worker', id, boot: 'b1', seq, state, leaseMs: 60_000, counts: {}, worker };
   bus.publishLossy(subject, encodeMessage(Heartbeat, { subject, source: `worker.${id}`, body }));
 }

@@ -145,7 +145,14 @@ test('closing publishes what waits, and then nothing', () => {
 test('a heartbeat carries the state, the latest sequence number and a worker offer', () => {
   const { actor, tapped } = watch();
   actor.send({ type: 'lamp.switch' });
-  const worker = { class: 'attested' as const, engine: 'wasm', credit: 1, resident: [] };
+  const worker = {
+    class: 'attested' as const,
+    engine: 'wasm',
+    credit: 1,
+    inHand: [],
+    rates: { g1: 1, g2: 1 },
+    resident: [],
+  };
   const beats = tapped.heartbeats(3000, { worker });
   assert.is(beats.length, 1);
   assert.equal(parse(Heartbeat.schema, beats[0], 'heartbeat'), {
