@@ -95,7 +95,7 @@ export const subjects = {
   state: (kind: string, id: string) => join('state', t(kind, 'actor kind'), t(id, 'actor id')),
   /** `vouch.v1.beat.<kind>.<id>` heartbeat */
   beat: (kind: string, id: string) => join('beat', t(kind, 'actor kind'), t(id, 'actor id')),
-  /** `vouch.v1.ctl.<kind>.<id>.<verb>` control: drain, attest, suspend, cancel */
+  /** `vouch.v1.ctl.<kind>.<id>.<verb>` control: drain, attest, suspend, drop, standing, cancel */
   control: (role: string, id: string, verb: string) =>
     join('ctl', t(role, 'role'), t(id, 'actor id'), t(verb, 'verb')),
   /** `vouch.v1.progress.<client>.<job>` phases and shards of one proof for that client, lossy */

@@ -169,6 +169,8 @@ const RIGHTS: Record<Role, Rights> = {
       api('STREAM.>'),
       api('CONSUMER.>'),
       api('DIRECT.GET.>'),
+      // To take convictions back.
+      `$KV.${BUCKETS.convictions}.>`,
     ],
     subscribe: [],
   },

@@ -64,10 +64,10 @@ test('is attested once it offers something, and once only', async () => {
 });
 
 test('is bounded in what it promises', () => {
-  const { context, actor } = meet(9_999, 9_999_999);
-  assert.equal([context().credit, context().leaseMs], [16, 30_000]);
-  actor.send(heard(17, 31_000));
-  assert.equal([context().credit, context().leaseMs], [16, 30_000]);
+  const { context, actor } = meet(2 ** 30, 9_999_999);
+  assert.equal([context().credit, context().leaseMs], [2 ** 28, 30_000]);
+  actor.send(heard(2 ** 28 + 1, 31_000));
+  assert.equal([context().credit, context().leaseMs], [2 ** 28, 30_000]);
 });
 
 test('an admission that fails is tried again, later each time', async () => {

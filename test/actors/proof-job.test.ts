@@ -11,7 +11,7 @@ import { reachable, stage, statesOf, type Walk } from './fixture.ts';
 
 const test = suite('actors/proof-job');
 
-const STEPS = ['witness', 'transform', 'plan', 'dispatch', 'assemble', 'verify', 'publish'] as const;
+const STEPS = ['witness', 'plan', 'transform', 'dispatch', 'assemble', 'verify', 'publish'] as const;
 const TOOK = { millis: 12.4 };
 const OUTPUTS = {
   acquireLease: { epoch: 7, published: false, ...TOOK },

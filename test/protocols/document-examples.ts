@@ -33,7 +33,7 @@ import {
 import { ErrorReply, encodeHeader, type MessageType, type Outgoing } from '../../protocols/envelope.ts';
 import { InferReply, InferRequest } from '../../protocols/inference.ts';
 import { PublishedManifest } from '../../protocols/manifest.ts';
-import { Shard, ShardRefused, ShardResult } from '../../protocols/msm.ts';
+import { Shard, ShardRefused, ShardResult, ShardsDropped, WorkerStanding } from '../../protocols/msm.ts';
 import {
   ProofCancel,
   ProofCancelled,
@@ -487,6 +487,16 @@ export async function examples(): Promise<Record<string, string>> {
         cause: shardId,
         epoch: 1,
         body: { job, shard: 'wires-0-420', worker: WORKER, code: 'bad-file' },
+      }),
+      message(ShardsDropped, {
+        subject: subjects.control('worker', WORKER, 'drop'),
+        source: coordinator,
+        body: { shards: [shardId] },
+      }),
+      message(WorkerStanding, {
+        subject: subjects.control('worker', WORKER, 'standing'),
+        source: coordinator,
+        body: { standing: 'less', late: 1 },
       }),
     ].join('\n\n'),
     'example actors': [

@@ -25,7 +25,14 @@ const heartbeat = {
   leaseMs: 3000,
   counts: { shards: 2 },
 };
-const worker = { class: 'attested' as const, engine: 'wasm x1', credit: 2, resident: ['0123456789abcdef'] };
+const worker = {
+  class: 'attested' as const,
+  engine: 'wasm x1',
+  credit: 2,
+  inHand: [],
+  rates: { g1: 1, g2: 1 },
+  resident: ['0123456789abcdef'],
+};
 
 const refused = (kind: typeof Transition | typeof Heartbeat, body: object) =>
   assert.throws(
@@ -74,7 +81,11 @@ test('a heartbeat cannot claim to be good for ever, nor more credit than there i
     refused(Heartbeat, { ...heartbeat, leaseMs });
   for (const wrong of [
     { credit: -1 },
-    { credit: 1025 },
+    { credit: 2 ** 30 + 1 },
+    { inHand: ['a'] },
+    { inHand: Array(65).fill(crypto.randomUUID()) },
+    { rates: { g1: 0, g2: 1 } },
+    { rates: { g1: 1, g2: Number.POSITIVE_INFINITY } },
     { credit: 0.5 },
     { class: 'trusted' },
     { engine: 'x'.repeat(41) },

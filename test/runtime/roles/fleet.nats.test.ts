@@ -46,7 +46,7 @@ async function watch(t: TestContext, nats: NatsFixture, { accepts = true } = {})
   const coordinator = createActor(machine, { input: { id: 'c1' } }).start();
   t.defer(() => coordinator.stop());
   fleet.follow(coordinator);
-  fleet.onChange((event) => events.push(event));
+  fleet.onChange((event) => event.type !== 'heard' && events.push(event));
   await bus.flush();
   const ready = () => fleet.ready().map(({ id }) => id);
   return { fleet, events, verified, ready };
