@@ -213,7 +213,7 @@ export const ShardRefused = messageType(
 export const ShardsDropped = messageType(
   'msm.dropped',
   1,
-  z.object({ shards: z.array(z.uuid()).min(1).max(1024).describe("ids of the shards' messages") }),
+  z.object({ shards: z.array(z.guid()).min(1).max(1024).describe("ids of the shards' messages") }),
 );
 
 /** What a coordinator thinks of a worker's punctuality, and what it gives it therefore. */

@@ -77,7 +77,7 @@ export const Heartbeat = messageType(
           .max(2 ** 30)
           .describe('bytes of sealed shards that it is ready to hold, those in hand included'),
         inHand: z
-          .array(z.uuid())
+          .array(z.guid())
           .max(64)
           .describe("ids of the shards' messages that it has, oldest first: what is not here did not arrive"),
         rates: z
