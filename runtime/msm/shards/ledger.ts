@@ -11,7 +11,7 @@
  * Not guaranteed: that rates are true. A node that is slower than it says costs what it held, once, until its deadline;
  * after that it gets copies only, until a result of its comes.
  */
-import { aloneMs, costOf, cutFor, firstCell, fleetEnd, idealMs, type Work } from './cutting.ts';
+import { aloneMs, cutFor, firstCell, fleetEnd, idealMs, type Work } from './cutting.ts';
 import { createHands, type Load, type NodeOffer, type Outlook } from './hands.ts';
 import { createRegions } from './regions.ts';
 import {
@@ -36,6 +36,8 @@ const LEAST_PIECE_MS = 40;
 const WINDOWS_BELOW = 0.85;
 /** A copy is made of a piece that is not late when this node needs this much less than the holder still does. */
 const CLEARLY_EARLIER = 1 / 2;
+/** By how much the rest is thought to need longer than for one large sum, because it has buckets for each piece. */
+const BUCKETS = 1.2;
 /** Two ends that differ by less than this part are the same. */
 const TOLERANCE = 0.02;
 
@@ -211,9 +213,11 @@ export function createLedger(options: LedgerOptions) {
       const isWorth = (piece: Rectangle): boolean => {
         const shape = shapeOf(piece.part);
         const soon = (cost: number) => inTime(piece, now + (restEnd - now) * Math.max(1, cost));
-        if (soon(own.predict(piece).ownMs / idealMs(shape, piece, node))) return true;
-        // The rest would not do everything for less than this costs the best of them: buckets, bases that nobody has yet.
-        if (soon(Math.min(...rest.map((other) => costOf(shape, piece, other))))) return true;
+        const cost = own.predict(piece).ownMs / idealMs(shape, piece, node);
+        if (soon(Math.min(cost, BUCKETS))) return true;
+        // Bases that nobody has yet have to be fetched by the rest, too.
+        const fetched = rest.map((other) => other.predict(piece).sendMs / idealMs(shape, piece, other.offer));
+        if (soon(Math.min(...fetched))) return true;
         return piece.count <= shape.cellRows && isFirst(piece);
       };
       /** As it is cut already. */
