@@ -38,6 +38,8 @@ const WINDOWS_BELOW = 0.85;
 const CLEARLY_EARLIER = 1 / 2;
 /** By how much the rest is thought to need longer than for one large sum, because it has buckets for each piece. */
 const BUCKETS = 1.2;
+/** How long a node may go on without naming a piece that it should have. */
+const UNNAMED_MS = 2000;
 /** Two ends that differ by less than this part are the same. */
 const TOLERANCE = 0.02;
 
@@ -150,7 +152,13 @@ export function createLedger(options: LedgerOptions) {
       .filter(({ piece }) => bytesOf(piece) <= offer.freeBytes)
       .map(({ piece, holders }) => ({
         piece,
-        end: Math.min(...[...holders].map((node) => hands.endsOf(node, now).get(piece.id)!)),
+        end: Math.min(
+          ...[...holders].map((node) =>
+            hands.isDoubted(node, piece.id)
+              ? Number.POSITIVE_INFINITY
+              : hands.endsOf(node, now).get(piece.id)!,
+          ),
+        ),
       }))
       .sort((a, b) => b.end - a.end)[0];
     if (!last) return undefined;
@@ -282,13 +290,14 @@ export function createLedger(options: LedgerOptions) {
       for (const { piece } of hands.of(node)) release(piece.id, node);
       hands.forget(node);
     },
-    /** What a node said at a time after `sentBefore` that it holds: what it was sent before and does not name, it has not. */
+    /**
+     * What a node's heartbeat names, which could have named what was sent before `sentBefore`. What it does not name an idle
+     * node may copy; what it does not name for two seconds more has not arrived, is open again, and is returned.
+     */
     holds(node: string, pieceIds: ReadonlySet<string>, sentBefore: number): Piece[] {
-      const lost = hands
-        .of(node)
-        .filter(({ piece, sentAt }) => sentAt < sentBefore && !pieceIds.has(piece.id));
-      for (const { piece } of lost) release(piece.id, node);
-      return lost.map(({ piece }) => piece);
+      const lost = hands.unnamed(node, pieceIds, sentBefore, UNNAMED_MS);
+      for (const { id } of lost) release(id, node);
+      return lost;
     },
     /** Who has passed a deadline since the last call, each piece of each node once. */
     late: hands.late,
