@@ -89,6 +89,9 @@ const ratedPoints = (points: number, bits: number): number =>
 const LEAST_COST = 1 / 32;
 /** A point with scalars of so many bits, in points with whole ones. */
 const costOf = (width: number): number => LEAST_COST + (1 - LEAST_COST) * (width / FIELD_BITS);
+/** What points are worth of which so many have scalars of `width` bits, the others bits. */
+export const worthOf = (wide: number, narrow: number, width: number): number =>
+  costOf(width) * wide + LEAST_COST * narrow;
 
 /** One vector of scalars with its bases. Ranges begin and end on the grid, or at the end. */
 export interface PartShape {
@@ -182,7 +185,7 @@ export function wiresShape(options: WiresOptions): PartShape {
     baseBytes: 3 * POINT_BYTES.g1 + POINT_BYTES.g2,
     work: (from, to, bits = ALL_BITS) => {
       const inGroup = (group: number) =>
-        costOf(widthOf(bits)) * sum(group, from, to) + LEAST_COST * sum(OF_BITS + group, from, to);
+        worthOf(sum(group, from, to), sum(OF_BITS + group, from, to), widthOf(bits));
       return { g1: inGroup(G1), g2: inGroup(G2) };
     },
     // As protocols/msm.ts packs them: which are wide, the bits, the wide ones.
@@ -214,7 +217,15 @@ export function quotientShape(options: { readonly rows: number; readonly cellRow
 }
 
 /** Bits of the range that a scalar of the field can have set. */
-const widthOf = ({ from, count }: Extent): number => Math.max(0, Math.min(count, FIELD_BITS - from));
+export const widthOf = ({ from, count }: Extent): number => Math.max(0, Math.min(count, FIELD_BITS - from));
+
+/** How long one sum takes that is worth so many points with whole scalars, its own being `width` bits wide. */
+export function sumMs(points: number, width: number, rate: number): number {
+  if (points === 0 || width <= 0) return 0;
+  // As many points with scalars of this width would be worth the same; the buckets of its windows come on top.
+  const short = points / costOf(width);
+  return (1000 * (LEAST_COST * short + (1 - LEAST_COST) * ratedPoints(short, width))) / rate;
+}
 
 /** How long a node computes a range: the additions that it takes, by the node's rates. */
 export function computeMs(
@@ -224,13 +235,8 @@ export function computeMs(
 ): number {
   const width = widthOf(bits);
   const work = shape.work(from, from + count, bits);
-  const inGroup = (points: number, sums: number, rate: number) => {
-    if (points === 0 || width === 0) return 0;
-    // As many points with scalars of this width would be worth the same; the buckets of its windows come on top.
-    const short = points / costOf(width) / sums;
-    const read = LEAST_COST * short;
-    return (1000 * sums * (read + (1 - LEAST_COST) * ratedPoints(short, width))) / rate;
-  };
+  const inGroup = (points: number, sums: number, rate: number) =>
+    sums === 0 ? 0 : sums * sumMs(points / sums, width, rate);
   return inGroup(work.g1, shape.sums.g1, rates.g1) + inGroup(work.g2, shape.sums.g2, rates.g2);
 }
 
