@@ -21,9 +21,11 @@ export function aloneMs(
   return Math.max(inGroup(g1, rates.g1) + inGroup(g2, rates.g2), (1000 * bytes) / bytesPerSecond);
 }
 
-/** What a rectangle of this shape would take a node without the buckets that come on top of small pieces, and without its link. */
-export const idealMs = (shape: PartShape, { from, count, bits }: Rectangle, offer: NodeOffer): number =>
-  aloneMs({ ...shape.work(from, from + count, bits), bytes: 0 }, offer);
+/** A rectangle's part of one large sum, without what comes on top: buckets, bases that are read again, its link. */
+export function idealMs(shape: PartShape, { from, count, bits }: Rectangle, offer: NodeOffer): number {
+  const { g1, g2 } = shape.work(from, from + count);
+  return aloneMs({ g1, g2, bytes: 0 }, offer) * (bits.count / SCALAR_BITS);
+}
 
 /** When a fleet is done with something that takes its node n alone `ms[n]`, each node free at `freeAt[n]`. */
 export function fleetEnd(nodes: readonly { readonly freeAt: number; readonly ms: number }[]): number {
@@ -38,16 +40,6 @@ export function fleetEnd(nodes: readonly { readonly freeAt: number; readonly ms:
     end = (1 + done) / speed;
   }
   return end;
-}
-
-/** By how much a piece costs a node more than its share of a large sum: buckets, and what has to be sent. */
-export function costOf(
-  shape: PartShape,
-  piece: Rectangle,
-  { offer, predict }: Pick<Outlook, 'offer' | 'predict'>,
-): number {
-  const { ownMs, sendMs } = predict(piece);
-  return Math.max(ownMs, sendMs) / idealMs(shape, piece, offer);
 }
 
 export const firstCell = ({ rows, cellRows }: PartShape): number => Math.min(rows, cellRows);
@@ -137,7 +129,8 @@ export function cutFor(
         largestEnd(shape, from, oneCell, (end) => fits(rectangle(end, bitCount)));
       if (to === undefined) continue;
       const piece = rectangle(to, bitCount);
-      const cost = costOf(shape, piece, { offer, predict });
+      const { ownMs, sendMs } = predict(piece);
+      const cost = Math.max(ownMs, sendMs) / idealMs(shape, piece, offer);
       if (!best || cost < best.cost * (1 - LEAST_GAIN)) best = { to, bitCount, cost };
     }
     if (!best) continue;

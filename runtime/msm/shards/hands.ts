@@ -46,6 +46,8 @@ export interface Holding {
   readonly deadline: number;
   /** Has it been said that it is late? */
   reported: boolean;
+  /** The node was heard without naming it, in a heartbeat that could have named what was sent before this. */
+  unnamedAt?: number;
 }
 
 interface Hand {
@@ -171,6 +173,22 @@ export function createHands(shapeOf: (part: Part) => PartShape) {
           }
       return late;
     },
+    /**
+     * What a node does not name although it was sent before `sentBefore`: doubted at first, because a busy node hears of it
+     * later than it sends heartbeats; returned when it is not named for `patienceMs` more.
+     */
+    unnamed(node: string, named: ReadonlySet<string>, sentBefore: number, patienceMs: number): Piece[] {
+      const lost: Piece[] = [];
+      for (const holding of hands.get(node)?.holdings.values() ?? []) {
+        if (named.has(holding.piece.id)) delete holding.unnamedAt;
+        else if (holding.unnamedAt !== undefined && sentBefore > holding.unnamedAt + patienceMs)
+          lost.push(holding.piece);
+        else if (holding.sentAt < sentBefore) holding.unnamedAt ??= sentBefore;
+      }
+      return lost;
+    },
+    isDoubted: (node: string, pieceId: string): boolean =>
+      hands.get(node)?.holdings.get(pieceId)?.unnamedAt !== undefined,
     endsOf,
     outlook(offer: NodeOffer, now: number): Outlook {
       const { version } = handOf(offer.id);

@@ -11,7 +11,7 @@
  * Not guaranteed: that rates are true. A node that is slower than it says costs what it held, once, until its deadline;
  * after that it gets copies only, until a result of its comes.
  */
-import { aloneMs, costOf, cutFor, firstCell, fleetEnd, idealMs, type Work } from './cutting.ts';
+import { aloneMs, cutFor, firstCell, fleetEnd, idealMs, type Work } from './cutting.ts';
 import { createHands, type Load, type NodeOffer, type Outlook } from './hands.ts';
 import { createRegions } from './regions.ts';
 import {
@@ -36,6 +36,10 @@ const LEAST_PIECE_MS = 40;
 const WINDOWS_BELOW = 0.85;
 /** A copy is made of a piece that is not late when this node needs this much less than the holder still does. */
 const CLEARLY_EARLIER = 1 / 2;
+/** By how much the rest is thought to need longer than for one large sum, because it has buckets for each piece. */
+const BUCKETS = 1.2;
+/** How long a node may go on without naming a piece that it should have. */
+const UNNAMED_MS = 2000;
 /** Two ends that differ by less than this part are the same. */
 const TOLERANCE = 0.02;
 
@@ -148,7 +152,13 @@ export function createLedger(options: LedgerOptions) {
       .filter(({ piece }) => bytesOf(piece) <= offer.freeBytes)
       .map(({ piece, holders }) => ({
         piece,
-        end: Math.min(...[...holders].map((node) => hands.endsOf(node, now).get(piece.id)!)),
+        end: Math.min(
+          ...[...holders].map((node) =>
+            hands.isDoubted(node, piece.id)
+              ? Number.POSITIVE_INFINITY
+              : hands.endsOf(node, now).get(piece.id)!,
+          ),
+        ),
       }))
       .sort((a, b) => b.end - a.end)[0];
     if (!last) return undefined;
@@ -211,9 +221,11 @@ export function createLedger(options: LedgerOptions) {
       const isWorth = (piece: Rectangle): boolean => {
         const shape = shapeOf(piece.part);
         const soon = (cost: number) => inTime(piece, now + (restEnd - now) * Math.max(1, cost));
-        if (soon(own.predict(piece).ownMs / idealMs(shape, piece, node))) return true;
-        // The rest would not do everything for less than this costs the best of them: buckets, bases that nobody has yet.
-        if (soon(Math.min(...rest.map((other) => costOf(shape, piece, other))))) return true;
+        const cost = own.predict(piece).ownMs / idealMs(shape, piece, node);
+        if (soon(Math.min(cost, BUCKETS))) return true;
+        // Bases that nobody has yet have to be fetched by the rest, too.
+        const fetched = rest.map((other) => other.predict(piece).sendMs / idealMs(shape, piece, other.offer));
+        if (soon(Math.min(...fetched))) return true;
         return piece.count <= shape.cellRows && isFirst(piece);
       };
       /** As it is cut already. */
@@ -278,13 +290,14 @@ export function createLedger(options: LedgerOptions) {
       for (const { piece } of hands.of(node)) release(piece.id, node);
       hands.forget(node);
     },
-    /** What a node said at a time after `sentBefore` that it holds: what it was sent before and does not name, it has not. */
+    /**
+     * What a node's heartbeat names, which could have named what was sent before `sentBefore`. What it does not name an idle
+     * node may copy; what it does not name for two seconds more has not arrived, is open again, and is returned.
+     */
     holds(node: string, pieceIds: ReadonlySet<string>, sentBefore: number): Piece[] {
-      const lost = hands
-        .of(node)
-        .filter(({ piece, sentAt }) => sentAt < sentBefore && !pieceIds.has(piece.id));
-      for (const { piece } of lost) release(piece.id, node);
-      return lost.map(({ piece }) => piece);
+      const lost = hands.unnamed(node, pieceIds, sentBefore, UNNAMED_MS);
+      for (const { id } of lost) release(id, node);
+      return lost;
     },
     /** Who has passed a deadline since the last call, each piece of each node once. */
     late: hands.late,

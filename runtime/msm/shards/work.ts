@@ -83,10 +83,15 @@ const ratedPoints = (points: number, bits: number): number =>
   additions(points, Math.min(bits, FIELD_BITS)) / RATED_ADDITIONS;
 
 /**
- * A point whose scalar is one bit: half of them are added once, against some 20 additions for a uniform scalar; and it
- * is looked at.
+ * What every point costs, in points with a whole scalar, however short its scalar is: its base is read and converted (3 % of
+ * a sum, docs/BENCHMARKS.md). A scalar that is a bit costs hardly more: half of them are added once, against some 20 times.
  */
-const BIT_COST = 1 / 32;
+const LEAST_COST = 1 / 32;
+/** A point with scalars of so many bits, in points with whole ones. */
+const costOf = (width: number): number => LEAST_COST + (1 - LEAST_COST) * (width / FIELD_BITS);
+/** What points are worth of which so many have scalars of `width` bits, the others bits. */
+export const worthOf = (wide: number, narrow: number, width: number): number =>
+  costOf(width) * wide + LEAST_COST * narrow;
 
 /** One vector of scalars with its bases. Ranges begin and end on the grid, or at the end. */
 export interface PartShape {
@@ -179,9 +184,8 @@ export function wiresShape(options: WiresOptions): PartShape {
     sums: { g1: 3, g2: 1 },
     baseBytes: 3 * POINT_BYTES.g1 + POINT_BYTES.g2,
     work: (from, to, bits = ALL_BITS) => {
-      const whole = widthOf(bits) / FIELD_BITS;
-      const bit = bits.from === 0 ? BIT_COST : 0;
-      const inGroup = (group: number) => whole * sum(group, from, to) + bit * sum(OF_BITS + group, from, to);
+      const inGroup = (group: number) =>
+        worthOf(sum(group, from, to), sum(OF_BITS + group, from, to), widthOf(bits));
       return { g1: inGroup(G1), g2: inGroup(G2) };
     },
     // As protocols/msm.ts packs them: which are wide, the bits, the wide ones.
@@ -207,13 +211,21 @@ export function quotientShape(options: { readonly rows: number; readonly cellRow
     cellRows,
     sums: { g1: 1, g2: 0 },
     baseBytes: POINT_BYTES.g1,
-    work: (from, to, bits = ALL_BITS) => ({ g1: sum(0, from, to) * (widthOf(bits) / FIELD_BITS), g2: 0 }),
+    work: (from, to, bits = ALL_BITS) => ({ g1: sum(0, from, to) * costOf(widthOf(bits)), g2: 0 }),
     bytes: (from, to, bits = ALL_BITS) => Math.ceil((sum(0, from, to) * bits.count) / 8),
   };
 }
 
 /** Bits of the range that a scalar of the field can have set. */
-const widthOf = ({ from, count }: Extent): number => Math.max(0, Math.min(count, FIELD_BITS - from));
+export const widthOf = ({ from, count }: Extent): number => Math.max(0, Math.min(count, FIELD_BITS - from));
+
+/** How long one sum takes that is worth so many points with whole scalars, its own being `width` bits wide. */
+export function sumMs(points: number, width: number, rate: number): number {
+  if (points === 0 || width <= 0) return 0;
+  // As many points with scalars of this width would be worth the same; the buckets of its windows come on top.
+  const short = points / costOf(width);
+  return (1000 * (LEAST_COST * short + (1 - LEAST_COST) * ratedPoints(short, width))) / rate;
+}
 
 /** How long a node computes a range: the additions that it takes, by the node's rates. */
 export function computeMs(
@@ -223,12 +235,8 @@ export function computeMs(
 ): number {
   const width = widthOf(bits);
   const work = shape.work(from, from + count, bits);
-  const inGroup = (points: number, sums: number, rate: number) => {
-    if (points === 0 || width === 0) return 0;
-    // `points` are whole ones, of which this range of bits is a share; the buckets of its windows come on top.
-    const whole = (points * FIELD_BITS) / (width * sums);
-    return (1000 * sums * ratedPoints(whole, width)) / rate;
-  };
+  const inGroup = (points: number, sums: number, rate: number) =>
+    sums === 0 ? 0 : sums * sumMs(points / sums, width, rate);
   return inGroup(work.g1, shape.sums.g1, rates.g1) + inGroup(work.g2, shape.sums.g2, rates.g2);
 }
 

@@ -159,18 +159,31 @@ test('stuck: everybody has refused what is left; forgiven, they are asked again'
   assert.ok(ledger.next(fleet[0]!, fleet, 1));
 });
 
-test('what a heartbeat does not name is lost, unless it was sent after it', () => {
+test('what heartbeats do not name is copied by who is idle, and lost when they go on so; its result counts until then', () => {
   const ledger = ledgerOf();
   const a = offer('a');
   const first = ledger.next(a, [a], 10)!;
   const second = ledger.next(a, [a], 20)!;
   assert.equal(ledger.holds('a', new Set(), 10), []);
-  assert.equal(ledger.holds('a', new Set([first.piece.id]), 20), []);
-  assert.equal(ledger.holds('a', new Set([first.piece.id]), 30), [second.piece]);
+  const named = new Set([first.piece.id]);
+  assert.equal(ledger.holds('a', named, 30), [], 'a busy node may not have read it yet');
+  assert.ok(ledger.expects(second.piece.id, 'a'));
+  assert.equal(ledger.holds('a', new Set([first.piece.id, second.piece.id]), 2000), [], 'it had come');
+  assert.equal(ledger.holds('a', named, 2500), []);
+  assert.equal(ledger.holds('a', named, 4000), []);
+  assert.equal(ledger.holds('a', named, 4501), [second.piece]);
   assert.not.ok(ledger.expects(second.piece.id, 'a'));
   assert.ok(ledger.expects(first.piece.id, 'a'));
   ledger.reset();
   assert.is(ledger.load('a', 30).pieces, 0);
+
+  const small = ledgerOf(256);
+  const fleet = [a, offer('b')];
+  const { piece } = small.next(a, fleet, 0)!;
+  assert.is(small.next(fleet[1]!, fleet, 1), undefined);
+  small.holds('a', new Set(), 1);
+  assert.is(small.next(fleet[1]!, fleet, 2)?.piece.id, piece.id, 'an idle node copies what is in doubt');
+  assert.ok(small.complete(piece.id, 'a', 3));
 });
 
 test('bases that a node has decide where its piece begins', () => {

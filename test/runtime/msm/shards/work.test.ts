@@ -40,7 +40,7 @@ test('a range of bits costs its share, and the buckets of its windows', () => {
   const halves = [0, 128].map((from) =>
     computeMs(shape, pieceOf('quotient', 0, 2 ** 16, { from, count: 128 }), rates),
   );
-  assert.ok(halves[0]! + halves[1]! >= whole * 0.98 && halves[0]! + halves[1]! < whole * 1.15);
+  assert.ok(halves[0]! + halves[1]! >= whole && halves[0]! + halves[1]! < whole * 1.15);
   const small = computeMs(shape, pieceOf('quotient', 0, 256), rates);
   assert.ok(small > 256 * 1.5, 'a small piece has as many buckets for fewer points');
   assert.is(computeMs(shape, pieceOf('quotient', 0, 256, { from: 255, count: 1 }), rates), 0);
@@ -52,7 +52,10 @@ test('wires that are bits weigh and travel as bits, in the lowest range alone; p
   assert.equal(shape.work(0, 100), { g1: 200, g2: 100 });
   assert.equal(shape.work(100, 200), { g1: 300, g2: 100 });
   assert.ok(shape.work(900, 1000).g1 < 300 / 16);
-  assert.is(shape.work(900, 1000, { from: 128, count: 128 }).g1, 0);
+  assert.ok(
+    shape.work(0, 100, { from: 128, count: 128 }).g1 < 101 + 200 / 32,
+    'half of it, and the bases are read',
+  );
   assert.is(shape.bytes(0, 100), 3200);
   assert.is(shape.bytes(0, 100, { from: 0, count: 64 }), 800);
   assert.is(shape.bytes(900, 1000), 26, 'which are wide, and the bits');
