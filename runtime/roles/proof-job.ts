@@ -7,7 +7,7 @@
  */
 import type { AnyActorRef, PromiseActorLogic } from 'xstate';
 import { type ProofJobEvent, proofJobMachine, type Timed } from '../../actors/proof-job.ts';
-import { type ProverEngine, SECTIONS } from '../../circuits/groth16/engine.ts';
+import { SECTIONS } from '../../circuits/groth16/engine.ts';
 import { randomScalar } from '../../circuits/groth16/field.ts';
 import { assemble, type Proof, transform } from '../../circuits/groth16/prove.ts';
 import { verificationKey } from '../../circuits/groth16/verify.ts';
@@ -45,6 +45,7 @@ import { verifyWithSnarkjs } from '../prove/snarkjs.ts';
 import { dispatch } from './dispatch.ts';
 import type { Fleet } from './fleet.ts';
 import type { RoleContext } from './host.ts';
+import type { KeptCircuits } from './kept-circuits.ts';
 import { prepare, type Witnessed, witnessOf } from './witnessing.ts';
 
 /** Shards per worker: enough to even out, few enough that each is worth a trip. Their size is in points of A (plan.ts). */
@@ -110,7 +111,7 @@ export interface ProofJobOptions extends Pick<RoleContext, 'id' | 'bus' | 'log' 
   readonly identity: Identity;
   readonly requesters: RequesterAuthority;
   readonly pool: Pool;
-  readonly engine: ProverEngine;
+  readonly engine: KeptCircuits;
   readonly fleet: Fleet;
   /** points of a shard at most */
   readonly shardPoints?: number | undefined;
@@ -179,7 +180,7 @@ export function proofJobLogic(options: ProofJobOptions) {
       witness: phase('witnessing', 'requested', async (_, { job, signal }) => {
         const prepared = await prepare({ bus, source, identity, requesters, pool, engine }, job, signal);
         job.closed = true;
-        job.work = { stage: 'witnessed', ...(await witnessOf(prepared, signal)) };
+        job.work = { stage: 'witnessed', ...(await witnessOf({ engine }, prepared, signal)) };
         return {};
       }),
 

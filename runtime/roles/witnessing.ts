@@ -4,10 +4,10 @@
  * it, is one and the same to the requester (roles/proof-job.ts).
  *
  * Nothing of the requester's is computed with before it is checked. In memory, for as long as a proof takes: the key (at
- * most MAX_KEY_BYTES, its size in the statement's blob), the witness (32 bytes for each wire) and the test set.
+ * most MAX_KEY_BYTES, its size in the statement's blob; longer where it is kept), the witness (32 bytes for each wire) and
+ * the test set.
  */
 import { readFile } from 'node:fs/promises';
-import type { ProverEngine } from '../../circuits/groth16/engine.ts';
 import { openZkey, readZkey, type Zkey } from '../../circuits/groth16/zkey.ts';
 import { type Architecture, parseArchitecture } from '../../circuits/model/architecture.ts';
 import type { CommittedModel } from '../../circuits/model/commit.ts';
@@ -27,8 +27,8 @@ import type { Pool } from '../msm/threads/pool.ts';
 import { blobSource, getBlob, getManifest, type Manifest, type Place } from '../nats/blobs.ts';
 import type { Bus } from '../nats/bus.ts';
 import { type CompiledCircuit, circuitToolchain, compileCircuit } from '../prove/circuit-compiler.ts';
-import { calculateWitness } from '../prove/witness-calculator.ts';
 import { grant } from './budget.ts';
+import type { KeptCircuits } from './kept-circuits.ts';
 import { demandSoundKey } from './sound-key.ts';
 
 /** Of a test set as JSON: no number has more digits than this, sign and comma included. */
@@ -46,7 +46,7 @@ export interface Witnessing {
   readonly identity: Identity;
   readonly requesters: RequesterAuthority;
   readonly pool: Pool;
-  readonly engine: ProverEngine;
+  readonly engine: KeptCircuits;
 }
 
 /** A statement whose public parts are all checked. */
@@ -116,13 +116,19 @@ export async function prepare(
   const circuit = emitQualityCircuit(architecture, testSet, toolchain);
   if (circuit.digest !== statement.circuit) throw otherCircuit();
 
-  const zkey = readZkey(await getBlob(bus, keys, statement.key, { ...limits, maxBytes: MAX_KEY_BYTES }));
+  const name = `${statement.circuit}/${statement.key}/${statement.powers}`;
+  const kept = engine.kept(name);
+  const zkey =
+    kept ?? readZkey(await getBlob(bus, keys, statement.key, { ...limits, maxBytes: MAX_KEY_BYTES }));
   const compiled = await compileCircuit(circuit, toolchain, {
     cacheDir: folder('cache', 'circuits'),
     signal,
   });
-  const found = { statement, keys, zkey, r1csPath: compiled.r1csPath };
-  await demandSoundKey({ bus, pool, engine }, found, signal);
+  if (!kept) {
+    const found = { statement, keys, zkey, r1csPath: compiled.r1csPath };
+    await demandSoundKey({ bus, pool, engine }, found, signal);
+    engine.keep(name, zkey, key.size);
+  }
   await grant(bus, manifest.name, manifest.terms, { job: asked.job, requester: client, time: Date.now() });
   const { model, manifest: served } = await obtainModel(bus, source, identity, statement.model, asked);
   if (served.commitment !== statement.commitment)
@@ -135,6 +141,7 @@ export async function prepare(
  * not for the requester.
  */
 export async function witnessOf(
+  { engine }: Pick<Witnessing, 'engine'>,
   { statement, model, testSet, compiled, zkey, key }: Prepared,
   signal: AbortSignal,
 ): Promise<Witnessed> {
@@ -148,8 +155,7 @@ export async function witnessOf(
       `the model does not classify ${threshold} of ${rows} rows correctly`,
     );
   }
-  const witness = await calculateWitness(await readFile(compiled.wasmPath), witnessInput(model, threshold), {
-    signal,
-  });
+  const calculator = { name: statement.circuit, read: () => readFile(compiled.wasmPath) };
+  const witness = await engine.calculators.calculate(calculator, witnessInput(model, threshold), { signal });
   return { witness, zkey, key, architecture: model.architecture, constraints: compiled.constraints };
 }

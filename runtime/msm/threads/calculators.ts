@@ -10,14 +10,13 @@ import {
   isWiped,
   runCalculator,
 } from '../../../circuits/groth16/calculator.ts';
-import { hex, unshared } from '../../../protocols/encoding.ts';
 import { messageOf, VouchError } from '../../../protocols/errors.ts';
 import { withFasterField } from '../wasm/circom-module.ts';
 
 /** What a thread is asked, one after the other. */
 export interface CalculatorQuestion {
   /** The file, or what was compiled from it. */
-  readonly code: Uint8Array<ArrayBuffer> | WebAssembly.Module;
+  readonly code: Uint8Array | WebAssembly.Module;
   readonly input: CalculatorInput;
   /** Lines of a circuit's log are posted only where they are asked for: ours log nothing but secrets. */
   readonly logs: boolean;
@@ -134,7 +133,7 @@ export function createCalculators(start: StartCalculatorThread): Calculators {
       // The thread's code loads meanwhile.
       const name = 'name' in file ? file.name : await digestOf(file);
       module = name === undefined ? undefined : modules.get(name);
-      const code = module ?? unshared('name' in file ? await file.read() : file);
+      const code = module ?? ('name' in file ? await file.read() : file);
       if (closed || signal?.aborted) throw cancelled();
       worker.thread.post({ code, input, logs: onLog !== undefined });
       const witness = await promise;
@@ -172,7 +171,7 @@ export function createCalculators(start: StartCalculatorThread): Calculators {
 /** Undefined in a page whose context is not secure, so that there is no hash; nothing is kept then. */
 async function digestOf(wasm: Uint8Array): Promise<string | undefined> {
   if (!globalThis.crypto?.subtle) return undefined;
-  return hex(new Uint8Array(await crypto.subtle.digest('SHA-256', unshared(wasm))));
+  return new Uint8Array(await crypto.subtle.digest('SHA-256', wasm as Uint8Array<ArrayBuffer>)).join();
 }
 
 /** What a thread does with a question. Whatever it throws ends the thread with that error. */
@@ -183,11 +182,9 @@ export async function answerQuestion(
   try {
     let module = code as WebAssembly.Module;
     if (code instanceof Uint8Array) {
-      const faster = withFasterField(code);
-      // The engine may know less than the faster functions need.
-      module = await (faster === code
-        ? compileCalculator(code)
-        : compileCalculator(faster).catch(() => compileCalculator(code)));
+      // What came by a message is in memory of its own.
+      const wasm = code as Uint8Array<ArrayBuffer>;
+      module = await compileCalculator(await withFasterField(wasm));
       post({ module }, []);
     }
     const onLog = logs ? (log: string) => post({ log }, []) : undefined;

@@ -14,7 +14,6 @@ import {
   readElement,
   writeElement,
 } from '../../../circuits/groth16/field.ts';
-import { concat, sha256Hex } from '../../../protocols/encoding.ts';
 import { type CircomFunction, FIELD_FUNCTIONS, fasterBodies, REPLACED } from './circom-field.ts';
 
 type Bytes = Uint8Array<ArrayBuffer>;
@@ -29,9 +28,9 @@ const FUNCTION = 0;
 const MEMORY = 2;
 
 /** The same bytes where the module's field is not the known one, or the faster one is not right here. */
-export function withFasterField(wasm: Bytes): Bytes {
+export async function withFasterField(wasm: Bytes): Promise<Bytes> {
   const found = findField(wasm);
-  if (!found) return wasm;
+  if (!found || (await digestOf(found.known)) !== KNOWN_FIELD) return wasm;
   bodies ??= fasterBodies(IMPORTS);
   isRight ??= agree(fieldAlone(wasm, found), fieldAlone(wasm, found, bodies));
   if (!isRight) return wasm;
@@ -52,6 +51,8 @@ interface Range {
   readonly end: number;
 }
 interface FoundField {
+  /** All of the field functions. */
+  readonly known: Bytes;
   readonly types: Range;
   readonly imports: Range;
   readonly code: Range;
@@ -62,7 +63,7 @@ interface FoundField {
   readonly typesOf: readonly number[];
 }
 
-/** Undefined where it is not a module with the known field. */
+/** Undefined where it is not a module, or has less. */
 function findField(wasm: Bytes): FoundField | undefined {
   let at = HEADER_BYTES;
   /** Unsigned LEB128 of at most 32 bits. */
@@ -108,8 +109,7 @@ function findField(wasm: Bytes): FoundField | undefined {
     return { at: from, end: at };
   });
   if (!(count > FIELD_FUNCTIONS && at <= code.end)) return undefined;
-  if (sha256Hex(wasm.subarray(first, at)) !== KNOWN_FIELD) return undefined;
-  return { types, imports, code, count, functions, typesOf };
+  return { known: wasm.subarray(first, at), types, imports, code, count, functions, typesOf };
 }
 
 /** The field functions one after the other, those that have new bodies with these. */
@@ -245,12 +245,28 @@ function randomNumber(): Uint8Array {
   return numberOf(readElement(bytes), LONG | (bytes[0]! & 1 ? MONTGOMERY : 0));
 }
 
+/** Undefined where there is no hash: in a page whose context is not secure. */
+async function digestOf(bytes: Bytes): Promise<string | undefined> {
+  const digest = await globalThis.crypto?.subtle?.digest('SHA-256', bytes);
+  return digest && Array.from(new Uint8Array(digest), (byte) => byte.toString(16).padStart(2, '0')).join('');
+}
+
 function unsigned(value: number): Uint8Array {
   const bytes: number[] = [];
   for (let rest = value; ; rest = Math.floor(rest / 128)) {
     if (rest < 128) return Uint8Array.from([...bytes, rest]);
     bytes.push((rest % 128) | 0x80);
   }
+}
+/** Not protocols/encoding.ts: a thread's code has no dependencies. */
+function concat(...parts: readonly Uint8Array[]): Bytes {
+  const all = new Uint8Array(parts.reduce((sum, { byteLength }) => sum + byteLength, 0));
+  let at = 0;
+  for (const part of parts) {
+    all.set(part, at);
+    at += part.byteLength;
+  }
+  return all;
 }
 const sized = (bytes: Uint8Array): Bytes => concat(unsigned(bytes.byteLength), bytes);
 const section = (id: number, ...content: readonly Uint8Array[]): Bytes =>

@@ -2,7 +2,7 @@ import { ENTRY_BYTES, R, writeElement } from '../../../../circuits/groth16/field
 import { quotient } from '../../../../circuits/groth16/quotient.ts';
 import { setup } from '../../../../circuits/groth16/setup.ts';
 import { readZkey, type Zkey } from '../../../../circuits/groth16/zkey.ts';
-import { compressRows } from '../../../../runtime/msm/programs/quotient.ts';
+import { compressRows } from '../../../../runtime/msm/programs/rows.ts';
 import { createPool, type Pool } from '../../../../runtime/msm/threads/pool.ts';
 import { generator, randomCircuit, wide } from '../../../circuits/groth16-circuit.ts';
 import { assert, suite } from '../../../harness.ts';
