@@ -27,7 +27,7 @@ interface Entry {
 }
 
 /** An engine that makes kept keys ready once. It stays its caller's to close, after this. */
-export function keepCircuits<E extends ProverEngine>(engine: E, maxBytes = KEPT_BYTES): E & KeptCircuits {
+export function keepCircuits(engine: ProverEngine, maxBytes = KEPT_BYTES): KeptCircuits {
   /** The last used one last. */
   const entries = new Map<string, Entry>();
   const calculators = openCalculators();
@@ -65,7 +65,9 @@ export function keepCircuits<E extends ProverEngine>(engine: E, maxBytes = KEPT_
   }
 
   return {
-    ...engine,
+    msm: engine.msm,
+    pairingsCancel: engine.pairingsCancel,
+    firstOffCurve: engine.firstOffCurve,
     ready,
     calculators,
     kept: (name) => touch(name)?.key,

@@ -32,7 +32,12 @@ export async function withFasterField(wasm: Bytes): Promise<Bytes> {
   const found = findField(wasm);
   if (!found || (await digestOf(found.known)) !== KNOWN_FIELD) return wasm;
   bodies ??= fasterBodies(IMPORTS);
-  isRight ??= agree(fieldAlone(wasm, found), fieldAlone(wasm, found, bodies));
+  try {
+    isRight ??= agree(fieldAlone(wasm, found), fieldAlone(wasm, found, bodies));
+  } catch {
+    // Its types are not those of its functions: no module, as compiling it will say.
+    return wasm;
+  }
   if (!isRight) return wasm;
   const { code, functions, count } = found;
   const rest = wasm.subarray(functions.at(-1)!.end, code.end);
@@ -43,7 +48,7 @@ export async function withFasterField(wasm: Bytes): Promise<Bytes> {
   );
 }
 let bodies: ReturnType<typeof fasterBodies> | undefined;
-/** Of this process: that the known functions are right is no secret of a module. */
+/** Of this thread: the functions are the same in all modules that come this far. */
 let isRight: boolean | undefined;
 
 interface Range {
