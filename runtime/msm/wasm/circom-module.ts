@@ -1,7 +1,7 @@
 /**
- * The module of a circom 2 witness calculator with faster field functions (circom-field.ts) in place of its own: only where its
- * own are, byte for byte, those that the faster ones were written for, and where old and new agree here on values that both are
- * tried with. Any other module stays as it is.
+ * The module of a circom 2 witness calculator with faster field functions (circom-field.ts) in place of its own, and copies of
+ * constants joined (circom-copies.ts): only where its own functions are, byte for byte, those that the faster ones were written
+ * for, and where old and new agree here on values that both are tried with. Any other module stays as it is.
  *
  * Reads as much of the binary format (WebAssembly core specification, section 5) as finding the functions takes. Whether the
  * whole is a module is for `WebAssembly.compile` to say.
@@ -14,6 +14,7 @@ import {
   readElement,
   writeElement,
 } from '../../../circuits/groth16/field.ts';
+import { joinCopies } from './circom-copies.ts';
 import { type CircomFunction, FIELD_FUNCTIONS, fasterBodies, REPLACED } from './circom-field.ts';
 
 type Bytes = Uint8Array<ArrayBuffer>;
@@ -21,6 +22,8 @@ type Bytes = Uint8Array<ArrayBuffer>;
 /** SHA-256 of the field functions over BN254 in a module that imports as many functions as circom's have since 2.0.7. */
 const KNOWN_FIELD = '0a27d6c381678f36bb8eb5f48a2170a62fc0dd8c1c66898c7b496e98cb39676a';
 const IMPORTS = 4;
+/** The number of Fr_copy, which has five loads and stores, among them. */
+const COPY = 33;
 
 const HEADER_BYTES = 8;
 const SECTION = { types: 1, imports: 2, functions: 3, memory: 5, exports: 7, code: 10 } as const;
@@ -39,11 +42,10 @@ export async function withFasterField(wasm: Bytes): Promise<Bytes> {
     return wasm;
   }
   if (!isRight) return wasm;
-  const { code, functions, count } = found;
-  const rest = wasm.subarray(functions.at(-1)!.end, code.end);
+  const { code, count } = found;
   return concat(
     wasm.subarray(0, code.at),
-    section(SECTION.code, unsigned(count), ...fieldBodies(wasm, found, bodies), rest),
+    section(SECTION.code, unsigned(count), ...fieldBodies(wasm, found, bodies), ...templates(wasm, found)),
     wasm.subarray(code.end),
   );
 }
@@ -65,6 +67,8 @@ interface FoundField {
   readonly count: number;
   /** Of the field functions: their bodies with the lengths in front, and the types' numbers. */
   readonly functions: readonly Range[];
+  /** The other functions' bodies; from `content` on without the length. */
+  readonly rest: readonly (Range & { readonly content: number })[];
   readonly typesOf: readonly number[];
 }
 
@@ -107,14 +111,21 @@ function findField(wasm: Bytes): FoundField | undefined {
   at = code.content;
   const count = number();
   const first = at;
-  const functions = Array.from({ length: FIELD_FUNCTIONS }, () => {
+  const next = () => {
     const from = at;
     const length = number();
+    const content = at;
     at += length;
-    return { at: from, end: at };
-  });
+    return { at: from, content, end: at };
+  };
+  const functions = Array.from({ length: FIELD_FUNCTIONS }, next);
   if (!(count > FIELD_FUNCTIONS && at <= code.end)) return undefined;
-  return { known: wasm.subarray(first, at), types, imports, code, count, functions, typesOf };
+  const known = wasm.subarray(first, at);
+  const rest: ReturnType<typeof next>[] = [];
+  while (at < code.end) rest.push(next());
+  // Also where a length is no number.
+  if (at !== code.end || functions.length + rest.length !== count) return undefined;
+  return { known, types, imports, code, count, functions, rest, typesOf };
 }
 
 /** The field functions one after the other, those that have new bodies with these. */
@@ -123,6 +134,15 @@ function fieldBodies(wasm: Bytes, { functions }: FoundField, replaced?: typeof b
   for (const [name, index] of Object.entries(replaced ? REPLACED : {}))
     own[index] = sized(replaced![name as CircomFunction]);
   return own;
+}
+
+/** All other functions, with their copies joined. */
+function templates(wasm: Bytes, { rest }: FoundField): Uint8Array[] {
+  return rest.map(({ at, content, end }) => {
+    const body = wasm.subarray(content, end);
+    const shorter = joinCopies(body, IMPORTS + COPY);
+    return shorter === body ? wasm.subarray(at, end) : sized(shorter);
+  });
 }
 
 type Field = Readonly<Record<CircomFunction, (...addresses: number[]) => void>> & {

@@ -76,6 +76,23 @@ test('random circuits of every operator: the witness of the module’s own field
   }
 });
 
+test('tables of constants are copied at once, also where some of them repeat', async () => {
+  const random = generator(11);
+  const constants = Array.from({ length: 90 }, (_, i) => (i % 9 === 4 ? 7n : wide(random) % R));
+  const wasm = compile(`function table() { return [${constants}]; }
+template Tables() {
+  signal input in; signal output out[90]; var t[90] = table(); var u[90] = [${constants.toReversed()}];
+  for (var i = 0; i < 90; i++) { out[i] <== t[i] * in + u[(i * 7) % 90]; }
+} component main = Tables();`);
+  const faster = await withFasterField(wasm);
+  // Calls of Fr_copy, which is function 37.
+  const copies = (bytes: Uint8Array) =>
+    bytes.reduce((count, byte, at) => count + (byte === 0x10 && bytes[at + 1] === 37 ? 1 : 0), 0);
+  assert.ok(copies(faster) < copies(wasm) - 100, `${copies(wasm)} copies became ${copies(faster)}`);
+  for (const value of [0n, 1n, R - 1n, wide(random) % R])
+    assert.ok(equal(await witnessOf(faster, { in: value }), await witnessOf(wasm, { in: value })));
+});
+
 const BITS = `template Bits() {
   signal input in; signal output bit[70]; var sum = 0;
   for (var i = 0; i < 70; i++) { bit[i] <-- (in >> i) & 1; bit[i] * (bit[i] - 1) === 0; sum += bit[i] * (1 << i); }
