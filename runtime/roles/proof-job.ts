@@ -180,7 +180,7 @@ export function proofJobLogic(options: ProofJobOptions) {
       witness: phase('witnessing', 'requested', async (_, { job, signal }) => {
         const prepared = await prepare({ bus, source, identity, requesters, pool, engine }, job, signal);
         job.closed = true;
-        job.work = { stage: 'witnessed', ...(await witnessOf({ engine }, prepared, signal)) };
+        job.work = { stage: 'witnessed', ...(await witnessOf({ engine, pool }, prepared, signal)) };
         return {};
       }),
 

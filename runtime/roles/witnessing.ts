@@ -8,6 +8,9 @@
  * the test set.
  */
 import { readFile } from 'node:fs/promises';
+import type { ReadyKey } from '../../circuits/groth16/engine.ts';
+import { entriesOfC, qapOf } from '../../circuits/groth16/qap.ts';
+import { firstBroken, readR1cs } from '../../circuits/groth16/r1cs.ts';
 import { openZkey, readZkey, type Zkey } from '../../circuits/groth16/zkey.ts';
 import { type Architecture, parseArchitecture } from '../../circuits/model/architecture.ts';
 import type { CommittedModel } from '../../circuits/model/commit.ts';
@@ -141,7 +144,7 @@ export async function prepare(
  * not for the requester.
  */
 export async function witnessOf(
-  { engine }: Pick<Witnessing, 'engine'>,
+  { engine, pool }: Pick<Witnessing, 'engine' | 'pool'>,
   { statement, model, testSet, compiled, zkey, key }: Prepared,
   signal: AbortSignal,
 ): Promise<Witnessed> {
@@ -157,5 +160,41 @@ export async function witnessOf(
   }
   const calculator = { name: statement.circuit, read: () => readFile(compiled.wasmPath) };
   const witness = await engine.calculators.calculate(calculator, witnessInput(model, threshold), { signal });
+  try {
+    await demandSatisfied({ engine, pool }, { zkey, compiled }, witness, signal);
+  } catch (error) {
+    witness.fill(0);
+    throw error;
+  }
   return { witness, zkey, key, architecture: model.architecture, constraints: compiled.constraints };
+}
+
+/**
+ * Throws `witness-rejected` unless the witness satisfies every constraint: what a proof hides holds for true witnesses only
+ * (check-key.ts), and a calculator, which has checked them on its way, is a program of its own.
+ */
+async function demandSatisfied(
+  { engine, pool }: Pick<Witnessing, 'engine' | 'pool'>,
+  { zkey, compiled }: Pick<Prepared, 'zkey' | 'compiled'>,
+  witness: Uint8Array,
+  signal: AbortSignal,
+): Promise<void> {
+  const circuit = async () => readR1cs(await readFile(compiled.r1csPath));
+  const products = async () => {
+    const r1cs = await circuit();
+    return entriesOfC(r1cs, await qapOf(r1cs, pool));
+  };
+  const check = async (ready: ReadyKey) => {
+    try {
+      return await ready.satisfied?.(witness, products, { signal });
+    } finally {
+      ready.release();
+    }
+  };
+  // Threads can where a GPU cannot, but for the smallest circuits.
+  const satisfied =
+    (await check(await engine.ready(zkey, { signal }))) ??
+    (await check(await pool.ready(zkey, { signal }))) ??
+    firstBroken(await circuit(), witness) < 0;
+  if (!satisfied) throw new VouchError('witness-rejected', 'the witness breaks a constraint of its circuit');
 }

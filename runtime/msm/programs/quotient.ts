@@ -17,6 +17,8 @@ export const MIN_DOMAIN_BITS = 6;
 /** Rows of a block at most, as a power of two, and what a sweep over columns may touch at once: both stay in a core's cache. */
 const BLOCK_BITS = 10;
 const SWEEP_BYTES = 2 ** 18;
+/** Where threads say that something differs. */
+const FLAG_BYTES = 16;
 
 /** Rows of A and B as lists of terms, and the coefficients that occur. */
 export interface Matrices {
@@ -81,9 +83,17 @@ export function createQuotient(
   }
 
   async function loadMatrices(key: ProvingKey, options: EngineOptions): Promise<Matrices> {
-    const { domainSize } = key;
     const entries = new Uint8Array(key.range('entries').length);
     await key.read('entries', entries);
+    return loadEntries(entries, key.domainSize, options);
+  }
+
+  /** `entries` are moved to a thread. */
+  async function loadEntries(
+    entries: Uint8Array<ArrayBuffer>,
+    domainSize: number,
+    options: EngineOptions,
+  ): Promise<Matrices> {
     const { starts, terms, coefficients } = await compress(entries, domainSize, entryBytes, options);
     const regions: Region[] = [];
     const keep = (region: Region) => {
@@ -224,5 +234,58 @@ export function createQuotient(
     }
   }
 
-  return { powersOf, loadMatrices, quotient };
+  /** Is each row of A times B that of `products`, as its first matrix, for a witness in memory? */
+  async function satisfied(
+    matrices: Matrices,
+    products: Matrices,
+    witness: Region,
+    options: EngineOptions,
+  ): Promise<boolean> {
+    const half = matrices.size / 2;
+    const pieces = [...ranges(half)];
+    const longest = Math.max(...pieces.map(([, count]) => count));
+    // A thread's own: three arrays for each of the two, the constant, and what differs.
+    const bytes = 6 * longest * pairBytes + pairBytes + FLAG_BYTES;
+    return using(threads * bytes, async ({ at }) => {
+      const places = (thread: number) => {
+        const arrays = Array.from({ length: 6 }, (_, i) => at + thread * bytes + i * longest * pairBytes);
+        const one = at + thread * bytes + 6 * longest * pairBytes;
+        return { arrays, one, flag: one + pairBytes };
+      };
+      const flags = Array.from({ length: threads }, (_, thread) => places(thread).flag);
+      for (let thread = 0; thread < threads; thread++) {
+        writeConstant(places(thread).one, [1n, 1n]);
+        for (let byte = 0; byte < FLAG_BYTES; byte++) view().setUint8(flags[thread]! + byte, 0);
+      }
+      await all(
+        pieces.map(([from, count]) =>
+          run((thread) => {
+            const { arrays, one, flag } = places(thread);
+            const rows = ({ starts, table }: Matrices, [a, b, c]: readonly number[]): Call => [
+              'rows',
+              starts.at + 4 * from,
+              half,
+              count,
+              witness.at,
+              table.at,
+              a!,
+              b!,
+              c!,
+            ];
+            return [
+              rows(matrices, arrays.slice(0, 3)),
+              rows(products, arrays.slice(3)),
+              ['differ', arrays[2]!, arrays[3]!, count, one, flag],
+            ];
+          }, options),
+        ),
+      );
+      return flags.every((flag) => {
+        for (let byte = 0; byte < FLAG_BYTES; byte++) if (view().getUint8(flag + byte) !== 0) return false;
+        return true;
+      });
+    });
+  }
+
+  return { powersOf, loadMatrices, loadEntries, quotient, satisfied };
 }
