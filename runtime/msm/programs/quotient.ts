@@ -17,6 +17,8 @@ export const MIN_DOMAIN_BITS = 6;
 /** Rows of a block at most, as a power of two, and what a sweep over columns may touch at once: both stay in a core's cache. */
 const BLOCK_BITS = 10;
 const SWEEP_BYTES = 2 ** 18;
+/** Pairs of rows that a thread compares at a time: 2 MiB of its arrays. */
+const COMPARED = 2 ** 12;
 /** Where threads say that something differs. */
 const FLAG_BYTES = 16;
 
@@ -242,7 +244,7 @@ export function createQuotient(
     options: EngineOptions,
   ): Promise<boolean> {
     const half = matrices.size / 2;
-    const pieces = [...ranges(half)];
+    const pieces = [...ranges(half, COMPARED)];
     const longest = Math.max(...pieces.map(([, count]) => count));
     // A thread's own: three arrays for each of the two, the constant, and what differs.
     const bytes = 6 * longest * pairBytes + pairBytes + FLAG_BYTES;

@@ -16,7 +16,7 @@ import { withFasterField } from '../wasm/circom-module.ts';
 /** What a thread is asked, one after the other. */
 export interface CalculatorQuestion {
   /** The file, or what was compiled from it. */
-  readonly code: Uint8Array | WebAssembly.Module;
+  readonly code: Uint8Array<ArrayBuffer> | WebAssembly.Module;
   readonly input: CalculatorInput;
   /** Lines of a circuit's log are posted only where they are asked for: ours log nothing but secrets. */
   readonly logs: boolean;
@@ -131,9 +131,9 @@ export function createCalculators(start: StartCalculatorThread): Calculators {
     try {
       promise.catch(() => {});
       // The thread's code loads meanwhile.
-      const name = 'name' in file ? file.name : await digestOf(file);
+      const name = 'name' in file ? file.name : await digestOf(own(file));
       module = name === undefined ? undefined : modules.get(name);
-      const code = module ?? ('name' in file ? await file.read() : file);
+      const code = module ?? own('name' in file ? await file.read() : file);
       if (closed || signal?.aborted) throw cancelled();
       worker.thread.post({ code, input, logs: onLog !== undefined });
       const witness = await promise;
@@ -168,10 +168,16 @@ export function createCalculators(start: StartCalculatorThread): Calculators {
   return { calculate, close, [Symbol.asyncDispose]: close };
 }
 
+/** In memory that is neither shared nor more: a message would carry all of it. */
+const own = (bytes: Uint8Array): Uint8Array<ArrayBuffer> =>
+  bytes.buffer instanceof ArrayBuffer && bytes.byteLength === bytes.buffer.byteLength
+    ? (bytes as Uint8Array<ArrayBuffer>)
+    : new Uint8Array(bytes);
+
 /** Undefined in a page whose context is not secure, so that there is no hash; nothing is kept then. */
-async function digestOf(wasm: Uint8Array): Promise<string | undefined> {
+async function digestOf(wasm: Uint8Array<ArrayBuffer>): Promise<string | undefined> {
   if (!globalThis.crypto?.subtle) return undefined;
-  return new Uint8Array(await crypto.subtle.digest('SHA-256', wasm as Uint8Array<ArrayBuffer>)).join();
+  return new Uint8Array(await crypto.subtle.digest('SHA-256', wasm)).join();
 }
 
 /** What a thread does with a question. Whatever it throws ends the thread with that error. */
@@ -182,9 +188,7 @@ export async function answerQuestion(
   try {
     let module = code as WebAssembly.Module;
     if (code instanceof Uint8Array) {
-      // What came by a message is in memory of its own.
-      const wasm = code as Uint8Array<ArrayBuffer>;
-      module = await compileCalculator(await withFasterField(wasm));
+      module = await compileCalculator(await withFasterField(code));
       post({ module }, []);
     }
     const onLog = logs ? (log: string) => post({ log }, []) : undefined;

@@ -220,7 +220,8 @@ export function fasterBodies(imports: number): Readonly<Record<CircomFunction, U
     body.if(i32.eqz(isSet(flags, LONG)), () =>
       storeShort(body, body.local('i64', i64.extendS(i32.load(element))), element),
     );
-    setFlagsOver(body, element, flags);
+    // It stays what it is: long, or short with its long form beside it.
+    body.store(i32.or(isSet(flags, LONG), i32.const(MONTGOMERY)), element, FLAGS_AT);
     const words = load(body, element, LONG_AT);
     body.if(equals(words, 1n), () => {
       storeWords(body, constants(MONTGOMERY_R), element, LONG_AT);
@@ -228,10 +229,6 @@ export function fasterBodies(imports: number): Readonly<Record<CircomFunction, U
     });
     body.call(multiply, long(element), i32.const(R2_AT), long(element));
   });
-  /** Keeps what it is, long or short with its long form beside it. */
-  function setFlagsOver(body: Body, element: I32, flags: I32): void {
-    body.store(i32.or(isSet(flags, LONG), i32.const(MONTGOMERY)), element, FLAGS_AT);
-  }
 
   define('mul', ['i32', 'i32', 'i32'], (body, to, a, b) => {
     const [flagsA, flagsB] = [a, b].map((element) => body.local('i32', i32.load(element, FLAGS_AT))) as [
