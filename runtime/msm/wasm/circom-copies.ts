@@ -26,7 +26,8 @@ export function joinCopies(body: Uint8Array, copyFunction: number): Uint8Array {
   const number = (isSigned: boolean): number => {
     let value = 0;
     for (let shift = 0; ; shift += 7) {
-      const byte = body[at++]!;
+      // Behind the end all is zero: the function is left as it is then.
+      const byte = body[at++] ?? 0;
       if (shift < 32) value |= (byte & 0x7f) << shift;
       if (byte < 0x80) return isSigned && shift < 25 && byte & 0x40 ? value | (-1 << (shift + 7)) : value;
     }
@@ -49,7 +50,7 @@ export function joinCopies(body: Uint8Array, copyFunction: number): Uint8Array {
 
   const parts: Uint8Array[] = [];
   let done = 0;
-  for (let groups = number(false); groups > 0; groups--) {
+  for (let groups = number(false); groups > 0 && at < body.byteLength; groups--) {
     number(false);
     at++;
   }

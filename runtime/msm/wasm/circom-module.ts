@@ -25,6 +25,9 @@ const IMPORTS = 4;
 /** The number of Fr_copy, which has five loads and stores, among them. */
 const COPY = 33;
 
+/** Two for each template; a module of more stays as it is. */
+const MAX_FUNCTIONS = 2 ** 17;
+
 const HEADER_BYTES = 8;
 const SECTION = { types: 1, imports: 2, functions: 3, memory: 5, exports: 7, code: 10 } as const;
 const FUNCTION = 0;
@@ -119,10 +122,10 @@ function findField(wasm: Bytes): FoundField | undefined {
     return { at: from, content, end: at };
   };
   const functions = Array.from({ length: FIELD_FUNCTIONS }, next);
-  if (!(count > FIELD_FUNCTIONS && at <= code.end)) return undefined;
+  if (!(count > FIELD_FUNCTIONS && count <= MAX_FUNCTIONS && at <= code.end)) return undefined;
   const known = wasm.subarray(first, at);
   const rest: ReturnType<typeof next>[] = [];
-  while (at < code.end) rest.push(next());
+  while (at < code.end && rest.length < MAX_FUNCTIONS) rest.push(next());
   // Also where a length is no number.
   if (at !== code.end || functions.length + rest.length !== count) return undefined;
   return { known, types, imports, code, count, functions, rest, typesOf };

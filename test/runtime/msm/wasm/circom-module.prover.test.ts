@@ -144,4 +144,18 @@ test('what is no module, or half of one, stays as it is', async () => {
   }
 });
 
+test('a module with other templates than circom’s is as valid as it was', async () => {
+  const wasm = compile(BITS);
+  const faster = await withFasterField(wasm);
+  const behindField = wasm.findIndex((byte, at) => byte !== faster[at]) + 23_700;
+  assert.ok(behindField < wasm.byteLength - 2000);
+  const random = generator(5);
+  for (let run = 0; run < 300; run++) {
+    const noise = wasm.slice();
+    for (let change = 0; change <= run % 3; change++)
+      noise[behindField + (random() % (wasm.byteLength - behindField))] = random();
+    assert.is(WebAssembly.validate(await withFasterField(noise)), WebAssembly.validate(noise), `run ${run}`);
+  }
+});
+
 test.run();
