@@ -17,12 +17,6 @@ export interface CalculatorOptions {
   readonly onLog?: ((line: string) => void) | undefined;
 }
 
-/** What the thread that runs a calculator posts: lines of the circuit's log, then one of the others. */
-export type CalculatorReply =
-  | { readonly log: string }
-  | { readonly witness: Uint8Array<ArrayBuffer> }
-  | { readonly code: 'witness-rejected' | 'bad-file'; readonly message: string };
-
 const WORDS = ELEMENT_BYTES / 4;
 const REASONS: Record<number, string> = {
   1: 'an input has no signal of its name',
@@ -36,20 +30,12 @@ const rejected = (why: string) =>
   new VouchError('witness-rejected', `the circuit rejects its inputs: ${why}`);
 const bad = (why: string) => new VouchError('bad-file', `witness calculator: ${why}`);
 
-/**
- * The witness: wires x 32 bytes, little-endian standard form. `witness-rejected` when the inputs are not the circuit's or
- * do not satisfy it (with template names and lines, never a value), `bad-file` when this is no calculator over BN254.
- */
-export async function calculate(
-  wasm: Uint8Array<ArrayBuffer>,
-  input: CalculatorInput,
-  { onLog = () => {} }: CalculatorOptions = {},
-): Promise<Uint8Array<ArrayBuffer>> {
-  try {
+/** `bad-file` when it is damaged, or none of circom's. */
+export function compileCalculator(wasm: Uint8Array<ArrayBuffer>): Promise<WebAssembly.Module> {
+  return naming(async () => {
     const module = await WebAssembly.compile(wasm);
     const imports = WebAssembly.Module.imports(module);
-    const isFirst = imports.some(({ module: from, name }) => from === 'env' && name === 'memory');
-    const runtime = isFirst ? CIRCOM_1 : CIRCOM_2;
+    const runtime = runtimeOf(module);
     for (const { module: from, name } of imports) {
       if (runtime.imports.includes(`${from}.${name}`)) continue;
       throw bad(`it imports ${from}.${name}, which circom's modules do not; it is not one that circom made`);
@@ -57,7 +43,34 @@ export async function calculate(
     const names = WebAssembly.Module.exports(module).map(({ name }) => name);
     const missing = runtime.exports.find((name) => !names.includes(name));
     if (missing !== undefined) throw bad(`it has no function ${missing}; it is not one that circom made`);
-    return runtime.run(module, input, onLog);
+    return module;
+  });
+}
+
+/**
+ * The witness by a calculator that was compiled: wires x 32 bytes, little-endian standard form. `witness-rejected` when the
+ * inputs are not the circuit's or do not satisfy it (with template names and lines, never a value), `bad-file` when this is no
+ * calculator over BN254. The calculator's memory is wiped where `isWiped` says so.
+ */
+export const runCalculator = (
+  module: WebAssembly.Module,
+  input: CalculatorInput,
+  { onLog = () => {} }: CalculatorOptions = {},
+): Promise<Uint8Array<ArrayBuffer>> => naming(async () => runtimeOf(module).run(module, input, onLog));
+
+/** Is nothing left in a calculator's memory? What else there is of secrets ends with the thread. */
+export const isWiped = (module: WebAssembly.Module): boolean =>
+  WebAssembly.Module.exports(module).some(({ name, kind }) => name === 'memory' && kind === 'memory');
+
+const runtimeOf = (module: WebAssembly.Module): Runtime =>
+  WebAssembly.Module.imports(module).some(({ module: from, name }) => from === 'env' && name === 'memory')
+    ? CIRCOM_1
+    : CIRCOM_2;
+
+/** What a module's faults are in our words. */
+async function naming<T>(work: () => Promise<T>): Promise<T> {
+  try {
+    return await work();
   } catch (error) {
     if (error instanceof VouchError) throw error;
     if (error instanceof WebAssembly.CompileError || error instanceof WebAssembly.LinkError)
@@ -168,52 +181,60 @@ const CIRCOM_2: Runtime = {
       log: () => {},
     };
     circuit = new WebAssembly.Instance(module, { runtime }).exports as unknown as Circom2;
-    if (circuit.getVersion() !== 2) throw bad(`it is of circom ${circuit.getVersion()}, expected 1 or 2`);
-    circuit.getRawPrime();
-    demandPrime(readShared());
-
-    // 1: check every constraint on the way.
-    circuit.init(1);
-    let set = 0;
-    for (const [name, given] of Object.entries(input)) {
-      const [high, low] = hashOf(name);
-      const values = flat(given);
-      const size = circuit.getInputSignalSize?.(high, low) ?? values.length;
-      if (size !== values.length) {
-        throw rejected(
-          size < 1
-            ? `it has no input ${name}`
-            : `input ${name}: expected ${size} values, got ${values.length}`,
-        );
-      }
-      for (const [i, value] of values.entries()) {
-        let rest = residue(value);
-        for (let word = 0; word < WORDS; word++) {
-          circuit.writeSharedRWMemory(word, Number(rest & 0xffffffffn));
-          rest >>= 32n;
-        }
-        circuit.setInputSignal(high, low, i);
-        set++;
-      }
+    try {
+      return witnessOf(circuit, input, readShared);
+    } finally {
+      if (circuit.memory) new Uint8Array(circuit.memory.buffer).fill(0);
     }
-    const expected = circuit.getInputSize?.() ?? set;
-    if (set !== expected) throw rejected(`expected ${expected} input values, got ${set}`);
-
-    const size = circuit.getWitnessSize();
-    const words = new Uint32Array(size * WORDS);
-    const start = circuit.memory && circuit.getSharedRWMemoryStart?.();
-    // Straight out of the module's memory, which is little-endian: a call for each word takes several times as long.
-    const shared = start === undefined ? undefined : new Uint32Array(circuit.memory!.buffer, start, WORDS);
-    for (let wire = 0; wire < size; wire++) {
-      circuit.getWitness(wire);
-      if (shared) words.set(shared, wire * WORDS);
-      else
-        for (let word = 0; word < WORDS; word++)
-          words[wire * WORDS + word] = circuit.readSharedRWMemory(word);
-    }
-    return new Uint8Array(words.buffer);
   },
 };
+
+function witnessOf(
+  circuit: Circom2,
+  input: CalculatorInput,
+  readShared: () => bigint,
+): Uint8Array<ArrayBuffer> {
+  if (circuit.getVersion() !== 2) throw bad(`it is of circom ${circuit.getVersion()}, expected 1 or 2`);
+  circuit.getRawPrime();
+  demandPrime(readShared());
+
+  // 1: check every constraint on the way.
+  circuit.init(1);
+  let set = 0;
+  for (const [name, given] of Object.entries(input)) {
+    const [high, low] = hashOf(name);
+    const values = flat(given);
+    const size = circuit.getInputSignalSize?.(high, low) ?? values.length;
+    if (size !== values.length) {
+      throw rejected(
+        size < 1 ? `it has no input ${name}` : `input ${name}: expected ${size} values, got ${values.length}`,
+      );
+    }
+    for (const [i, value] of values.entries()) {
+      let rest = residue(value);
+      for (let word = 0; word < WORDS; word++) {
+        circuit.writeSharedRWMemory(word, Number(rest & 0xffffffffn));
+        rest >>= 32n;
+      }
+      circuit.setInputSignal(high, low, i);
+      set++;
+    }
+  }
+  const expected = circuit.getInputSize?.() ?? set;
+  if (set !== expected) throw rejected(`expected ${expected} input values, got ${set}`);
+
+  const size = circuit.getWitnessSize();
+  const words = new Uint32Array(size * WORDS);
+  const start = circuit.memory && circuit.getSharedRWMemoryStart?.();
+  // Straight out of the module's memory, which is little-endian: a call for each word takes several times as long.
+  const shared = start === undefined ? undefined : new Uint32Array(circuit.memory!.buffer, start, WORDS);
+  for (let wire = 0; wire < size; wire++) {
+    circuit.getWitness(wire);
+    for (let word = 0; word < WORDS; word++)
+      words[wire * WORDS + word] = shared ? shared[word]! : circuit.readSharedRWMemory(word);
+  }
+  return new Uint8Array(words.buffer);
+}
 
 interface Circom1 {
   /** Bytes of a number in memory. */

@@ -44,6 +44,15 @@ export interface ReadyKey extends MsmEngine {
    * key's H divides out already, `domainSize` elements in standard form. Secret.
    */
   quotient(witness: Uint8Array, options?: QuotientOptions): Promise<Uint8Array>;
+  /**
+   * Does a witness satisfy every constraint? A key has no matrix C: `products` gives its entries (`entriesOfC`), which are
+   * moved, once for a key. Where an engine can.
+   */
+  satisfied?(
+    witness: Uint8Array,
+    products: () => Promise<Uint8Array<ArrayBuffer>>,
+    options?: EngineOptions,
+  ): Promise<boolean>;
   /** All five sums of a proof; H's scalars do not leave the engine. */
   sums(witness: Uint8Array, options?: SumsOptions): Promise<Sums>;
   /**

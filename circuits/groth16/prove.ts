@@ -159,24 +159,32 @@ export async function prove(
   options: ProveOptions = {},
 ): Promise<Proved> {
   // Before the engine takes the key: a witness of another circuit costs nothing then.
-  publicSignalsOf(zkey, witness);
+  const signals = publicSignalsOf(zkey, witness);
   const key = await engine.ready(zkey, { signal: options.signal });
   try {
-    return await proveReady(zkey, witness, key, engine, options);
+    return await proveChecked(zkey, witness, signals, key, engine, options);
   } finally {
     key.release();
   }
 }
 
 /** As `prove`, with a key that an engine holds ready. */
-export async function proveReady(
+export const proveReady = async (
   zkey: ProvingKey,
   witness: Uint8Array,
   key: Pick<ReadyKey, 'sums'>,
   curve: CurveEngine,
-  { r, s, onPhase, signal }: ProveOptions = {},
+  options: ProveOptions = {},
+): Promise<Proved> => proveChecked(zkey, witness, publicSignalsOf(zkey, witness), key, curve, options);
+
+async function proveChecked(
+  zkey: ProvingKey,
+  witness: Uint8Array,
+  signals: readonly bigint[],
+  key: Pick<ReadyKey, 'sums'>,
+  curve: CurveEngine,
+  { r, s, onPhase, signal }: ProveOptions,
 ): Promise<Proved> {
-  const signals = publicSignalsOf(zkey, witness);
   const sums = await key.sums(witness, { signal, onPhase });
   onPhase?.('assembling');
   const points = await blind(zkey, sums, r ?? randomScalar(), s ?? randomScalar(), curve);

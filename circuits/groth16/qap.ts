@@ -69,7 +69,7 @@ export async function qapOf(r1cs: R1cs, field: FieldEngine, options: EngineOptio
 }
 
 /** The entries of the matrix C, as matrix 0: a key has none, because its prover needs none. */
-export function entriesOfC({ terms }: R1cs, { values }: Qap): Uint8Array {
+export function entriesOfC({ terms }: R1cs, { values }: Qap): Uint8Array<ArrayBuffer> {
   const count = terms.matrix.reduce((sum, matrix) => sum + (matrix === 2 ? 1 : 0), 0);
   const entries = createEntries(count, values);
   for (let term = 0; term < terms.count; term++)

@@ -37,7 +37,11 @@ const declared = (command: Command) =>
     .argument('<roles...>', 'one or several roles, for example: worker, or: enclave gpu runner')
     .option('--id <id>', "the actors' id, as in their credentials; default: theirs, else local-1")
     .option('--model <name>', 'the model that a runner serves')
-    .option('--threads <n>', "threads of a worker's or coordinator's pool", whole(1, 64))
+    .option(
+      '--threads <n>',
+      "threads of a coordinator (default: the machine's cores) or of a worker (default 1)",
+      whole(1, 64),
+    )
     .addOption(
       engineOption(
         'what a worker multiplies with (default: auto, the GPU where there is one), and a coordinator transforms with (default: wasm)',

@@ -165,7 +165,8 @@ export function createDropIn(host: DropInHost) {
     async calculate(input: Input, wasm: FileInput, target: FileOutput, ...options: Options): Promise<void> {
       const { signal, onLog } = readOptions(options);
       const code = await bytesOf(wasm, 'witness calculator');
-      const witness = await host.calculateWitness(code, signalsOf(input), { signal, onLog });
+      await using calculators = host.openCalculators();
+      const witness = await calculators.calculate(code, signalsOf(input), { signal, onLog });
       const file = writeWitness(witness);
       witness.fill(0);
       if (typeof target === 'string') await host.write(target, file);

@@ -21,6 +21,7 @@ import { type ByteSource, blobSource, bytesSource } from '../../circuits/groth16
 import { openWitness } from '../../circuits/groth16/witness.ts';
 import { openZkey } from '../../circuits/groth16/zkey.ts';
 import { VouchError } from '../../protocols/errors.ts';
+import type { Calculators } from './threads/calculators.ts';
 import { createPool, type Pool, type PoolOptions } from './threads/pool.ts';
 
 /** A file: its name, its bytes, or its bytes as snarkjs wraps them. */
@@ -37,12 +38,8 @@ export interface ProverHost {
   checkOnce(key: ByteSource, check: () => Promise<void>, options: EngineOptions): Promise<void>;
   /** Where a key's tables stay, and the digest by which they are found there. */
   keptTables(key: ByteSource, options: EngineOptions): Promise<NonNullable<TabulateOptions['kept']>>;
-  /** As `calculate` in circuits/groth16/calculator.ts, in a thread of its own that ends with the call or its signal. */
-  calculateWitness(
-    wasm: Uint8Array,
-    input: Readonly<Record<string, bigint | readonly bigint[]>>,
-    options: EngineOptions & CalculatorOptions,
-  ): Promise<Uint8Array>;
+  /** Threads that compute witnesses. */
+  openCalculators(): Calculators;
 }
 
 export interface ProgressOptions extends EngineOptions {
@@ -92,6 +89,11 @@ export async function createProverOn(
     await pool.close();
     throw error;
   });
+  let opened: Calculators | undefined;
+  const calculators = () => {
+    opened ??= host.openCalculators();
+    return opened;
+  };
   const loaded = new Set<() => Promise<void>>();
   let closed = false;
 
@@ -168,7 +170,7 @@ export async function createProverOn(
               return bytes;
             });
             const { signal: proofSignal, onLog } = proofOptions;
-            return host.calculateWitness(code, signalsOf(input), { signal: proofSignal, onLog });
+            return calculators().calculate(code, signalsOf(input), { signal: proofSignal, onLog });
           };
           return proveValues(values, proofOptions);
         },
@@ -188,6 +190,7 @@ export async function createProverOn(
 
   const close = async () => {
     closed = true;
+    await opened?.close();
     await engine?.close();
     await pool.close();
     await Promise.all([...loaded].map((release) => release()));

@@ -7,7 +7,6 @@
  * key's points are checked once for each page that loads it; nothing is kept from page to page.
  */
 
-import type { CalculatorReply } from '../../circuits/groth16/calculator.ts';
 import type { Proved } from '../../circuits/groth16/prove.ts';
 import { type ByteSource, blobSource } from '../../circuits/groth16/source.ts';
 import type { VerificationKey } from '../../circuits/groth16/verify.ts';
@@ -15,9 +14,9 @@ import { messageOf, VouchError } from '../../protocols/errors.ts';
 import { createDropIn } from './drop-in.ts';
 import { type ProverOptions, readProverOptions } from './options.ts';
 import { createProverOn, type FileInput, type Prover, type ProverHost } from './prover.ts';
+import { type CalculatorReply, type Calculators, createCalculators } from './threads/calculators.ts';
 import { THREAD_SOURCES } from './threads/sources.ts';
 import { startWebThread } from './threads/web-thread.ts';
-import type { WitnessQuestion } from './threads/web-witness.ts';
 
 export type { CircuitInfo, FileOutput, Proof, ProofLike, Verdict, VerifyOptions } from './drop-in.ts';
 export type { Logger, ProveOptions, ProverOptions } from './options.ts';
@@ -72,26 +71,16 @@ async function digestOf(key: ByteSource): Promise<string | undefined> {
   return new Uint8Array(await crypto.subtle.digest('SHA-256', bytes)).join();
 }
 
-const calculateWitness: ProverHost['calculateWitness'] = (wasm, input, { signal, onLog }) =>
-  new Promise((resolve, reject) => {
+const openCalculators = (): Calculators =>
+  createCalculators(({ onReply, onFailure }) => {
     const worker = new Worker(addressOf('witness', THREAD_SOURCES.webWitness), { type: 'module' });
-    const end = (settle: () => void) => {
-      worker.terminate();
-      signal?.removeEventListener('abort', stop);
-      settle();
+    worker.addEventListener('message', ({ data }: MessageEvent<CalculatorReply>) => onReply(data));
+    worker.addEventListener('error', ({ message }) => onFailure(new Error(message)));
+    return {
+      post: (question) => worker.postMessage(question),
+      rest: () => {},
+      terminate: async () => worker.terminate(),
     };
-    const stop = () => end(() => reject(new VouchError('cancelled', 'computing the witness was cancelled')));
-    signal?.addEventListener('abort', stop, { once: true });
-    if (signal?.aborted) return stop();
-    worker.addEventListener('message', ({ data }: MessageEvent<CalculatorReply>) => {
-      if ('log' in data) onLog?.(data.log);
-      else if ('witness' in data) end(() => resolve(data.witness));
-      else end(() => reject(new VouchError(data.code, data.message)));
-    });
-    worker.addEventListener('error', ({ message }) =>
-      end(() => reject(new VouchError('bad-file', `witness calculator: its thread failed (${message})`))),
-    );
-    worker.postMessage({ wasm: new Uint8Array(wasm), input } satisfies WitnessQuestion);
   });
 
 const host: ProverHost = {
@@ -103,7 +92,7 @@ const host: ProverHost = {
     if (digest !== undefined) passed.add(digest);
   },
   keptTables: async () => ({ digest: '', store: { read: async () => false, write: async () => {} } }),
-  calculateWitness,
+  openCalculators,
 };
 
 /** Threads that stay until `close`, for many proofs. */

@@ -18,7 +18,7 @@ import { createDropIn } from '../msm/drop-in.ts';
 import { type ProverOptions, readProverOptions } from '../msm/options.ts';
 import { createProverOn, type FileInput, type Prover, type ProverHost } from '../msm/prover.ts';
 import { checkOnce, digestOf, tableStore } from './cache.ts';
-import { calculateWitness } from './witness-calculator.ts';
+import { openCalculators } from './witness-calculator.ts';
 
 export type { CircuitInfo, FileOutput, Proof, ProofLike, Verdict, VerifyOptions } from '../msm/drop-in.ts';
 export type { Logger, ProveOptions, ProverOptions } from '../msm/options.ts';
@@ -29,7 +29,7 @@ const node: ProverHost = {
   open: openFile,
   checkOnce: async (key, check, { signal }) => checkOnce(`points of ${await digestOf(key, signal)}`, check),
   keptTables: async (key, { signal }) => ({ digest: await digestOf(key, signal), store: tableStore }),
-  calculateWitness,
+  openCalculators,
 };
 
 /** Threads that stay until `close`, for many proofs. `bad-input` names an option that is wrong. */

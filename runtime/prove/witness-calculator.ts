@@ -1,58 +1,49 @@
-/** Computes witnesses in threads of Node, one for each call, because a calculator may run for ever. */
+/** Witness calculators in threads of Node. */
 import { Worker } from 'node:worker_threads';
-import type {
-  CalculatorInput,
-  CalculatorOptions,
-  CalculatorReply,
-} from '../../circuits/groth16/calculator.ts';
-import { messageOf, VouchError } from '../../protocols/errors.ts';
+import type { CalculatorInput } from '../../circuits/groth16/calculator.ts';
+import {
+  type CalculateOptions,
+  type CalculatorReply,
+  type Calculators,
+  createCalculators,
+} from '../msm/threads/calculators.ts';
 import { THREAD_SOURCES } from '../msm/threads/sources.ts';
 
 /** The built package has `.js` files only. */
 const ownFile = () =>
   new URL(`./witness-thread.${import.meta.url.endsWith('.ts') ? 'ts' : 'js'}`, import.meta.url);
 
-export interface CalculateOptions extends CalculatorOptions {
-  readonly signal?: AbortSignal | undefined;
-}
+/** Whose threads stay until `close`; an idle one does not keep the process alive. */
+export const openCalculators = (): Calculators =>
+  createCalculators(({ onReply, onFailure }) => {
+    const { nodeWitness: source } = THREAD_SOURCES;
+    const worker = new Worker(source ?? ownFile(), {
+      eval: source !== undefined,
+      // Of the process's own flags some (--input-type, --inspect-brk) would keep a thread from starting.
+      execArgv: [],
+    });
+    worker.on('message', (reply: CalculatorReply) => onReply(reply));
+    worker.on('error', onFailure);
+    worker.on('exit', (code) => onFailure(new Error(`the thread ended with code ${code}`)));
+    return {
+      post(question) {
+        worker.ref();
+        worker.postMessage(question);
+      },
+      rest: () => worker.unref(),
+      async terminate() {
+        worker.removeAllListeners('exit');
+        await worker.terminate();
+      },
+    };
+  });
 
-/** As `calculate`, and `cancelled` when aborted. */
+/** One witness, in a thread that ends with it. */
 export async function calculateWitness(
   wasm: Uint8Array,
   input: CalculatorInput,
-  { signal, onLog }: CalculateOptions = {},
+  options: CalculateOptions = {},
 ): Promise<Uint8Array> {
-  const { nodeWitness: source } = THREAD_SOURCES;
-  const worker = new Worker(source ?? ownFile(), {
-    eval: source !== undefined,
-    workerData: { wasm, input, logs: onLog !== undefined },
-    // Of the process's own flags some (--input-type, --inspect-brk) would keep a thread from starting.
-    execArgv: [],
-  });
-  const stop = (): void => void worker.terminate();
-  signal?.addEventListener('abort', stop, { once: true });
-  try {
-    return await new Promise<Uint8Array>((resolve, reject) => {
-      worker.on('message', (reply: CalculatorReply) => {
-        if ('log' in reply) onLog?.(reply.log);
-        else if ('witness' in reply) resolve(reply.witness);
-        else reject(new VouchError(reply.code, reply.message));
-      });
-      worker.once('error', (error) =>
-        // Its memory ran out, or its stack: what a calculator does is its maker's.
-        reject(new VouchError('bad-file', `witness calculator: its thread failed (${messageOf(error)})`)),
-      );
-      worker.once('exit', () => {
-        reject(
-          signal?.aborted
-            ? new VouchError('cancelled', 'computing the witness was cancelled')
-            : new VouchError('internal', 'the witness thread ended without a result'),
-        );
-      });
-      if (signal?.aborted) stop();
-    });
-  } finally {
-    signal?.removeEventListener('abort', stop);
-    await worker.terminate();
-  }
+  await using calculators = openCalculators();
+  return await calculators.calculate(wasm, input, options);
 }

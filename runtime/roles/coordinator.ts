@@ -46,6 +46,7 @@ import { type EngineName, engineBeside } from '../prove/host-engine.ts';
 import { createDispatcher } from './dispatch.ts';
 import { createFleet } from './fleet.ts';
 import type { StartRole } from './host.ts';
+import { keepCircuits } from './kept-circuits.ts';
 import { forget, type Job, proofJobLogic } from './proof-job.ts';
 import { createShares } from './requester-share.ts';
 
@@ -64,7 +65,7 @@ export interface CoordinatorOptions {
   readonly requesters: RequesterAuthority;
   /** what a worker's evidence has to satisfy */
   readonly workerPolicy: Policy;
-  /** threads for transforms and checks, default 1 */
+  /** threads for transforms and checks, default: the machine's cores */
   readonly threads?: number | undefined;
   /** who makes transforms and sums of its own; `wasm` by default, because a GPU would see the whole witness */
   readonly engine?: EngineName | undefined;
@@ -84,10 +85,12 @@ export const coordinatorRole =
   (options: CoordinatorOptions): StartRole =>
   async (context) => {
     const { id, bus, log, source, effect } = context;
-    const pool = await createPool({ threads: options.threads ?? 1 });
+    const pool = await createPool({ threads: options.threads });
     context.onStop(() => pool.close());
     const { engine: name = 'wasm', gpuBytes } = options;
-    const engine = await engineBeside(pool, { engine: name, gpuBytes, log });
+    const host = await engineBeside(pool, { engine: name, gpuBytes, log });
+    context.onStop(() => host.close());
+    const engine = keepCircuits(host);
     context.onStop(() => engine.close());
     const identity = await createIdentity('coordinator', id, { provider: options.provider });
 

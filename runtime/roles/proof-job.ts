@@ -7,7 +7,6 @@
  */
 import type { AnyActorRef, PromiseActorLogic } from 'xstate';
 import { type ProofJobEvent, proofJobMachine, type Timed } from '../../actors/proof-job.ts';
-import type { ProverEngine } from '../../circuits/groth16/engine.ts';
 import { randomScalar } from '../../circuits/groth16/field.ts';
 import { assemble, type Proof, transform } from '../../circuits/groth16/prove.ts';
 import { verificationKey } from '../../circuits/groth16/verify.ts';
@@ -35,6 +34,7 @@ import { verifyWithSnarkjs } from '../prove/snarkjs.ts';
 import type { Dispatcher, Distribution } from './dispatch.ts';
 import type { Fleet } from './fleet.ts';
 import type { RoleContext } from './host.ts';
+import type { KeptCircuits } from './kept-circuits.ts';
 import { prepare, type Witnessed, witnessOf } from './witnessing.ts';
 
 /** What there is of a proof, stage by stage; each stage has all that the one before it has. */
@@ -95,7 +95,7 @@ export interface ProofJobOptions extends Pick<RoleContext, 'id' | 'bus' | 'log' 
   readonly identity: Identity;
   readonly requesters: RequesterAuthority;
   readonly pool: Pool;
-  readonly engine: ProverEngine;
+  readonly engine: KeptCircuits;
   readonly fleet: Fleet;
   readonly dispatcher: Dispatcher;
   /** scalars of a shard at most */
@@ -173,7 +173,7 @@ export function proofJobLogic(options: ProofJobOptions) {
       witness: phase('witnessing', 'requested', async (_, { job, signal }) => {
         const prepared = await prepare({ bus, source, identity, requesters, pool, engine }, job, signal);
         job.closed = true;
-        const witnessed = await inTurn(() => witnessOf(prepared, signal));
+        const witnessed = await inTurn(() => witnessOf({ engine, pool }, prepared, signal));
         job.work = { stage: 'witnessed', ...witnessed };
         return {};
       }),

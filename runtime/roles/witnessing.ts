@@ -4,12 +4,14 @@
  * it, is one and the same to the requester (roles/proof-job.ts).
  *
  * Nothing of the requester's is computed with before it is checked. In memory, for as long as a proof takes: the key (at
- * most MAX_KEY_BYTES, its size in the statement's blob), the witness (32 bytes for each wire) and the test set.
+ * most MAX_KEY_BYTES, its size in the statement's blob; longer where it is kept), the witness (32 bytes for each wire) and
+ * the test set.
  */
 import { readFile } from 'node:fs/promises';
 import { bitWires } from '../../circuits/groth16/bit-wires.ts';
-import type { ProverEngine } from '../../circuits/groth16/engine.ts';
-import { readR1cs } from '../../circuits/groth16/r1cs.ts';
+import type { ReadyKey } from '../../circuits/groth16/engine.ts';
+import { entriesOfC, qapOf } from '../../circuits/groth16/qap.ts';
+import { firstBroken, readR1cs } from '../../circuits/groth16/r1cs.ts';
 import { openZkey, readZkey, type Zkey } from '../../circuits/groth16/zkey.ts';
 import { type Architecture, parseArchitecture } from '../../circuits/model/architecture.ts';
 import type { CommittedModel } from '../../circuits/model/commit.ts';
@@ -29,8 +31,8 @@ import type { Pool } from '../msm/threads/pool.ts';
 import { blobSource, getBlob, getManifest, type Manifest, type Place } from '../nats/blobs.ts';
 import type { Bus } from '../nats/bus.ts';
 import { type CompiledCircuit, circuitToolchain, compileCircuit } from '../prove/circuit-compiler.ts';
-import { calculateWitness } from '../prove/witness-calculator.ts';
 import { grant } from './budget.ts';
+import type { KeptCircuits } from './kept-circuits.ts';
 import { demandSoundKey } from './sound-key.ts';
 
 /** Of a test set as JSON: no number has more digits than this, sign and comma included. */
@@ -48,7 +50,7 @@ export interface Witnessing {
   readonly identity: Identity;
   readonly requesters: RequesterAuthority;
   readonly pool: Pool;
-  readonly engine: ProverEngine;
+  readonly engine: KeptCircuits;
 }
 
 /** A statement whose public parts are all checked. */
@@ -121,13 +123,19 @@ export async function prepare(
   const circuit = emitQualityCircuit(architecture, testSet, toolchain);
   if (circuit.digest !== statement.circuit) throw otherCircuit();
 
-  const zkey = readZkey(await getBlob(bus, keys, statement.key, { ...limits, maxBytes: MAX_KEY_BYTES }));
+  const name = `${statement.circuit}/${statement.key}/${statement.powers}`;
+  const kept = engine.kept(name);
+  const zkey =
+    kept ?? readZkey(await getBlob(bus, keys, statement.key, { ...limits, maxBytes: MAX_KEY_BYTES }));
   const compiled = await compileCircuit(circuit, toolchain, {
     cacheDir: folder('cache', 'circuits'),
     signal,
   });
-  const found = { statement, keys, zkey, r1csPath: compiled.r1csPath };
-  await demandSoundKey({ bus, pool, engine }, found, signal);
+  if (!kept) {
+    const found = { statement, keys, zkey, r1csPath: compiled.r1csPath };
+    await demandSoundKey({ bus, pool, engine }, found, signal);
+    engine.keep(name, zkey, key.size);
+  }
   await grant(bus, manifest.name, manifest.terms, { job: asked.job, requester: client, time: Date.now() });
   const { model, manifest: served } = await obtainModel(bus, source, identity, statement.model, asked);
   if (served.commitment !== statement.commitment)
@@ -151,6 +159,7 @@ async function bitsOf({ r1csPath }: CompiledCircuit): Promise<Uint8Array> {
  * not for the requester.
  */
 export async function witnessOf(
+  { engine, pool }: Pick<Witnessing, 'engine' | 'pool'>,
   { statement, model, testSet, compiled, zkey, key, bits }: Prepared,
   signal: AbortSignal,
 ): Promise<Witnessed> {
@@ -164,8 +173,43 @@ export async function witnessOf(
       `the model does not classify ${threshold} of ${rows} rows correctly`,
     );
   }
-  const witness = await calculateWitness(await readFile(compiled.wasmPath), witnessInput(model, threshold), {
-    signal,
-  });
+  const calculator = { name: statement.circuit, read: () => readFile(compiled.wasmPath) };
+  const witness = await engine.calculators.calculate(calculator, witnessInput(model, threshold), { signal });
+  try {
+    await demandSatisfied({ engine, pool }, { zkey, compiled }, witness, signal);
+  } catch (error) {
+    witness.fill(0);
+    throw error;
+  }
   return { witness, bits, zkey, key, architecture: model.architecture, constraints: compiled.constraints };
+}
+
+/**
+ * Throws `witness-rejected` unless the witness satisfies every constraint: what a proof hides holds for true witnesses only
+ * (check-key.ts), and a calculator, which has checked them on its way, is a program of its own.
+ */
+async function demandSatisfied(
+  { engine, pool }: Pick<Witnessing, 'engine' | 'pool'>,
+  { zkey, compiled }: Pick<Prepared, 'zkey' | 'compiled'>,
+  witness: Uint8Array,
+  signal: AbortSignal,
+): Promise<void> {
+  const circuit = async () => readR1cs(await readFile(compiled.r1csPath));
+  const products = async () => {
+    const r1cs = await circuit();
+    return entriesOfC(r1cs, await qapOf(r1cs, pool));
+  };
+  const check = async (ready: ReadyKey) => {
+    try {
+      return await ready.satisfied?.(witness, products, { signal });
+    } finally {
+      ready.release();
+    }
+  };
+  // Threads can where a GPU cannot, but for the smallest circuits.
+  const satisfied =
+    (await check(await engine.ready(zkey, { signal }))) ??
+    (await check(await pool.ready(zkey, { signal }))) ??
+    firstBroken(await circuit(), witness) < 0;
+  if (!satisfied) throw new VouchError('witness-rejected', 'the witness breaks a constraint of its circuit');
 }

@@ -35,6 +35,7 @@ import type { LargeProof } from './large-proof.ts';
 import { type BenchContext, type Row, RUNS, row } from './result.ts';
 import { median, timed } from './statistics.ts';
 import { alternate } from './turns.ts';
+import { benchmarkWitness } from './witness.ts';
 
 const SUMS = [
   { group: 'G1', bits: 14, must: 4, aim: 6 },
@@ -83,6 +84,7 @@ export async function benchmarkProver(context: BenchContext): Promise<Row[]> {
     if (hasProverData) rows.push(...(await benchmarkProof(proof, context)));
     else context.say(`no ../shared/prover here: no proof of ${proof.name}`);
   }
+  rows.push(...(await benchmarkWitness(context)));
   rows.push(...(await benchmarkCold(context)));
   for (const setupRow of SETUPS) {
     if (context.wants(setupName(setupRow.bits))) rows.push(await benchmarkSetup(setupRow, context));

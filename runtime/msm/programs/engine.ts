@@ -17,7 +17,7 @@ import type { SharedKernel } from '../wasm/kernel.ts';
 import { MAX_BYTES, type Region } from './arena.ts';
 import { createMsm, type Points, tablesOf } from './msm.ts';
 import { createMultiples } from './multiples.ts';
-import { createQuotient, type Matrices, MIN_DOMAIN_BITS } from './quotient.ts';
+import { type Compress, createQuotient, type Matrices, MIN_DOMAIN_BITS } from './quotient.ts';
 import { createWorkshop, degreeOf, type Run } from './workshop.ts';
 
 /** Sections in the order in which a proof adds them up: H waits for the quotient, B2 takes longest. */
@@ -28,13 +28,13 @@ const SHARE = { A: 0.25, B1: 0.25, B2: 0.5, C: 0.25, H: 0.5 } as const satisfies
 /** As many tables as there are windows of the widest kind. */
 const MAX_LEVELS = 16;
 
-export function createWasmEngine(kernel: SharedKernel, threads: number, run: Run) {
+export function createWasmEngine(kernel: SharedKernel, threads: number, run: Run, compress: Compress) {
   const workshop = createWorkshop(kernel, threads, run);
   const { arena, layout, putting } = workshop;
   const msm = createMsm(workshop);
   const { loadPoints, recode, sum, sumOf } = msm;
   const { firstOffCurve, multiples } = createMultiples(workshop, msm);
-  const { powersOf, loadMatrices, quotient } = createQuotient(workshop);
+  const { powersOf, loadMatrices, loadEntries, quotient, satisfied } = createQuotient(workshop, compress);
 
   /** A key whose points, rows and powers come into memory when they are first needed, and stay. */
   async function ready(key: ProvingKey, options: EngineOptions = {}): Promise<ReadyKey> {
@@ -64,13 +64,11 @@ export function createWasmEngine(kernel: SharedKernel, threads: number, run: Run
     let points: Partial<Record<Section, Promise<Points>>> = {};
     /** Tables of each section. */
     let levels = 1;
+    const regionsOf = ({ starts, terms, table }: Matrices) => [starts, terms, table];
     let quotientParts: { readonly matrices: Promise<Matrices>; readonly powers: Promise<Region> } | undefined;
     const partsOfQuotient = () => {
       quotientParts ??= {
-        matrices: loading(
-          () => loadMatrices(key, options),
-          ({ starts, terms, table }) => [starts, terms, table],
-        ),
+        matrices: loading(() => loadMatrices(key, options), regionsOf),
         powers: loading(
           () => powersOf(key.domainSize, options),
           (region) => [region],
@@ -78,6 +76,7 @@ export function createWasmEngine(kernel: SharedKernel, threads: number, run: Run
       };
       return quotientParts;
     };
+    let products: Promise<Matrices> | undefined;
     const free = async () => {
       await before;
       if (released && users === 0) for (const region of regions) drop(region);
@@ -131,6 +130,22 @@ export function createWasmEngine(kernel: SharedKernel, threads: number, run: Run
               arena.release(values);
             }
           });
+        }),
+      satisfied: (witness, entriesOfProducts, engineOptions = {}) =>
+        entering(async () => {
+          demand(witness, key.variables);
+          products ??= loading(
+            async () => loadEntries(await entriesOfProducts(), key.domainSize, options),
+            regionsOf,
+          );
+          const rows = products;
+          // Whoever asks again may have them.
+          rows.catch(() => {
+            if (products === rows) products = undefined;
+          });
+          return putting(witness, async (source) =>
+            satisfied(await partsOfQuotient().matrices, await rows, source, engineOptions),
+          );
         }),
       sums: (witness, { onPhase, ...engineOptions } = {}) =>
         entering(async ({ pointsOf, widthOf }) => {

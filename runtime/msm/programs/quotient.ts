@@ -3,12 +3,13 @@
  * sweeps over it.
  */
 import type { EngineOptions, QuotientOptions } from '../../../circuits/groth16/engine.ts';
-import { ENTRY_BYTES, MONTGOMERY_R2, power, R, rootOfUnity } from '../../../circuits/groth16/field.ts';
+import { MONTGOMERY_R2, power, R, rootOfUnity } from '../../../circuits/groth16/field.ts';
 import type { ProvingKey } from '../../../circuits/groth16/zkey.ts';
 import { SCALAR_BYTES } from '../../../protocols/bn254.ts';
 import type { Call } from '../wasm/kernel.ts';
 import { TERM_BYTES } from '../wasm/quotient.ts';
 import type { Region } from './arena.ts';
+import type { CompressedRows } from './rows.ts';
 import { all, type Workshop } from './workshop.ts';
 
 /** The fewest bits of a domain that has blocks and columns. */
@@ -16,6 +17,10 @@ export const MIN_DOMAIN_BITS = 6;
 /** Rows of a block at most, as a power of two, and what a sweep over columns may touch at once: both stay in a core's cache. */
 const BLOCK_BITS = 10;
 const SWEEP_BYTES = 2 ** 18;
+/** Pairs of rows that a thread compares at a time: 2 MiB of its arrays. */
+const COMPARED = 2 ** 12;
+/** Where threads say that something differs. */
+const FLAG_BYTES = 16;
 
 /** Rows of A and B as lists of terms, and the coefficients that occur. */
 export interface Matrices {
@@ -25,7 +30,18 @@ export interface Matrices {
   readonly table: Region;
 }
 
-export function createQuotient({ scalar, threads, arena, run, view, using, put, putting, ranges }: Workshop) {
+/** `compressRows` in a thread; `entries` move there. */
+export type Compress = (
+  entries: Uint8Array<ArrayBuffer>,
+  rows: number,
+  coefficientBytes: number,
+  options: EngineOptions,
+) => Promise<CompressedRows>;
+
+export function createQuotient(
+  { scalar, threads, arena, run, view, using, put, putting, ranges }: Workshop,
+  compress: Compress,
+) {
   /** Both lanes of an element in Fr. */
   function writeConstant(at: number, values: readonly [bigint, bigint]): void {
     const data = view();
@@ -69,10 +85,18 @@ export function createQuotient({ scalar, threads, arena, run, view, using, put, 
   }
 
   async function loadMatrices(key: ProvingKey, options: EngineOptions): Promise<Matrices> {
-    const { domainSize } = key;
     const entries = new Uint8Array(key.range('entries').length);
     await key.read('entries', entries);
-    const { starts, terms, coefficients } = compressRows(entries, domainSize, entryBytes);
+    return loadEntries(entries, key.domainSize, options);
+  }
+
+  /** `entries` are moved to a thread. */
+  async function loadEntries(
+    entries: Uint8Array<ArrayBuffer>,
+    domainSize: number,
+    options: EngineOptions,
+  ): Promise<Matrices> {
+    const { starts, terms, coefficients } = await compress(entries, domainSize, entryBytes, options);
     const regions: Region[] = [];
     const keep = (region: Region) => {
       regions.push(region);
@@ -212,83 +236,58 @@ export function createQuotient({ scalar, threads, arena, run, view, using, put, 
     }
   }
 
-  return { powersOf, loadMatrices, quotient };
-}
-
-/**
- * The entries of a zkey's section 4 by rows: for each matrix the N + 1 places in `terms` at which its rows begin and end,
- * terms of {byte offset of the wire's 32-byte value, byte offset of the coefficient}, and the coefficients that occur, 32
- * bytes each, zero first. `entries` begin at a multiple of 4.
- */
-export function compressRows(
-  entries: Uint8Array<ArrayBuffer>,
-  rows: number,
-  coefficientBytes: number,
-): {
-  starts: Uint32Array<ArrayBuffer>;
-  terms: Uint8Array<ArrayBuffer>;
-  coefficients: Uint8Array<ArrayBuffer>;
-} {
-  const words = new Uint32Array(entries.buffer, entries.byteOffset, entries.byteLength / 4);
-  const stride = ENTRY_BYTES / 4;
-  const count = words.length / stride;
-  const starts = new Uint32Array(2 * (rows + 1));
-  for (let at = 0; at < words.length; at += stride) {
-    const slot = words[at]! * (rows + 1) + words[at + 1]! + 1;
-    starts[slot]!++;
-  }
-  for (let slot = 1; slot <= rows; slot++) starts[slot]! += starts[slot - 1]!;
-  starts[rows + 1] = starts[rows]!;
-  for (let slot = rows + 2; slot < starts.length; slot++) starts[slot]! += starts[slot - 1]!;
-
-  const known = createDictionary(words, count);
-  const next = starts.slice();
-  const terms = new Uint32Array(2 * count);
-  for (let at = 0; at < words.length; at += stride) {
-    const slot = words[at]! * (rows + 1) + words[at + 1]!;
-    const term = 2 * next[slot]!++;
-    terms[term] = words[at + 2]! * SCALAR_BYTES;
-    terms[term + 1] = known.indexOf(at + 3) * coefficientBytes;
-  }
-  return { starts, terms: new Uint8Array(terms.buffer), coefficients: known.bytes() };
-}
-
-/** Places of its table that are looked at: a key made to collide loses compression, not time. */
-const MAX_PROBES = 32;
-
-/** The different 8-word values among the entries, few of them perhaps twice; 0 is the zero. */
-function createDictionary(words: Uint32Array, count: number) {
-  const size = 2 ** Math.ceil(Math.log2(2 * count + 2));
-  const table = new Int32Array(size);
-  /** where each value was met first */
-  const places: number[] = [-1];
-  const same = (place: number, at: number) => {
-    for (let word = 0; word < 8; word++) if (words[place + word] !== words[at + word]) return false;
-    return true;
-  };
-  return {
-    indexOf(at: number): number {
-      let hash = 0;
-      for (let word = 0; word < 8; word++)
-        hash = Math.imul(hash ^ words[at + word]!, 0x9e3779b1) ^ (hash >>> 15);
-      for (let probe = 0; probe < MAX_PROBES; probe++) {
-        const slot = (hash + probe) & (size - 1);
-        const index = table[slot]!;
-        if (index === 0) {
-          table[slot] = places.push(at) - 1;
-          return table[slot]!;
-        }
-        if (same(places[index]!, at)) return index;
+  /** Is each row of A times B that of `products`, as its first matrix, for a witness in memory? */
+  async function satisfied(
+    matrices: Matrices,
+    products: Matrices,
+    witness: Region,
+    options: EngineOptions,
+  ): Promise<boolean> {
+    const half = matrices.size / 2;
+    const pieces = [...ranges(half, COMPARED)];
+    const longest = Math.max(...pieces.map(([, count]) => count));
+    // A thread's own: three arrays for each of the two, the constant, and what differs.
+    const bytes = 6 * longest * pairBytes + pairBytes + FLAG_BYTES;
+    return using(threads * bytes, async ({ at }) => {
+      const places = (thread: number) => {
+        const arrays = Array.from({ length: 6 }, (_, i) => at + thread * bytes + i * longest * pairBytes);
+        const one = at + thread * bytes + 6 * longest * pairBytes;
+        return { arrays, one, flag: one + pairBytes };
+      };
+      const flags = Array.from({ length: threads }, (_, thread) => places(thread).flag);
+      for (let thread = 0; thread < threads; thread++) {
+        writeConstant(places(thread).one, [1n, 1n]);
+        for (let byte = 0; byte < FLAG_BYTES; byte++) view().setUint8(flags[thread]! + byte, 0);
       }
-      return places.push(at) - 1;
-    },
-    /** An even number of values. */
-    bytes(): Uint8Array<ArrayBuffer> {
-      const values = new Uint32Array(8 * Math.ceil(places.length / 2) * 2);
-      places.forEach((place, index) => {
-        if (place >= 0) values.set(words.subarray(place, place + 8), 8 * index);
+      await all(
+        pieces.map(([from, count]) =>
+          run((thread) => {
+            const { arrays, one, flag } = places(thread);
+            const rows = ({ starts, table }: Matrices, [a, b, c]: readonly number[]): Call => [
+              'rows',
+              starts.at + 4 * from,
+              half,
+              count,
+              witness.at,
+              table.at,
+              a!,
+              b!,
+              c!,
+            ];
+            return [
+              rows(matrices, arrays.slice(0, 3)),
+              rows(products, arrays.slice(3)),
+              ['differ', arrays[2]!, arrays[3]!, count, one, flag],
+            ];
+          }, options),
+        ),
+      );
+      return flags.every((flag) => {
+        for (let byte = 0; byte < FLAG_BYTES; byte++) if (view().getUint8(flag + byte) !== 0) return false;
+        return true;
       });
-      return new Uint8Array(values.buffer);
-    },
-  };
+    });
+  }
+
+  return { powersOf, loadMatrices, loadEntries, quotient, satisfied };
 }

@@ -2,13 +2,18 @@
  * What a pool's thread can be asked: programs of our own engine (wasm/kernel.ts) on the memory that all threads share, and
  * single operations (fallback.ts).
  */
+import { compressRows } from '../programs/rows.ts';
 import { createSharedKernel, instantiateKernel, type Program, type SharedKernel } from '../wasm/kernel.ts';
 import { createFallback, curveModule, type Fallback } from './fallback.ts';
+
+type Bytes = Uint8Array<ArrayBuffer>;
 
 /** Names and signatures of what a thread can be asked. */
 export interface Kernel extends Fallback {
   /** TypeError where the pool has no shared kernel. */
   program(program: Program): void;
+  /** `compressRows`: where rows start (u32 each), terms, coefficients. */
+  rows(entries: Bytes, rows: number, coefficientBytes: number): [Bytes, Bytes, Bytes];
 }
 
 export interface KernelModules {
@@ -33,6 +38,10 @@ export function createKernel(modules: KernelModules): Kernel {
       if (!modules.shared) throw new TypeError('there is no shared kernel');
       programs ??= instantiateKernel(modules.shared, modules.thread);
       programs(program);
+    },
+    rows(entries, rows, coefficientBytes) {
+      const { starts, terms, coefficients } = compressRows(entries, rows, coefficientBytes);
+      return [new Uint8Array(starts.buffer), terms, coefficients];
     },
   };
 }

@@ -181,11 +181,18 @@ export async function createPool(options: PoolOptions = {}): Promise<Pool> {
   const closedError = () => new VouchError('not-ready', 'the thread pool is closed');
   const engine =
     modules.shared &&
-    createWasmEngine(modules.shared, threads, (program, { signal } = {}) =>
-      // A call of the engine runs many programs: one that was under way when the pool closed is cancelled.
-      closed
-        ? Promise.reject(new VouchError('cancelled', 'the computation was cancelled'))
-        : run('program', (thread, generation) => [program(thread, generation)], signal),
+    createWasmEngine(
+      modules.shared,
+      threads,
+      (program, { signal } = {}) =>
+        // A call of the engine runs many programs: one that was under way when the pool closed is cancelled.
+        closed
+          ? Promise.reject(new VouchError('cancelled', 'the computation was cancelled'))
+          : run('program', (thread, generation) => [program(thread, generation)], signal),
+      async (entries, rows, coefficientBytes, { signal }) => {
+        const [starts, terms, coefficients] = await run('rows', [entries, rows, coefficientBytes], signal);
+        return { starts: new Uint32Array(starts.buffer), terms, coefficients };
+      },
     );
   const openEngine = () => {
     if (closed) throw closedError();

@@ -1,23 +1,11 @@
-/** Start-up code of the thread that computes a witness (circuits/groth16/calculator.ts), in a browser. */
-import {
-  type CalculatorInput,
-  type CalculatorReply,
-  calculate,
-} from '../../../circuits/groth16/calculator.ts';
-import { VouchError } from '../../../protocols/errors.ts';
+/** Start-up code of the thread that computes witnesses (calculators.ts), in a browser. */
+import { answerQuestion, type CalculatorQuestion } from './calculators.ts';
 
-export interface WitnessQuestion {
-  readonly wasm: Uint8Array<ArrayBuffer>;
-  readonly input: CalculatorInput;
-}
-
-addEventListener('message', async ({ data: { wasm, input } }: MessageEvent<WitnessQuestion>) => {
-  const post = (reply: CalculatorReply) =>
-    postMessage(reply, { transfer: 'witness' in reply ? [reply.witness.buffer] : [] });
-  try {
-    post({ witness: await calculate(wasm, input, { onLog: (log) => post({ log }) }) });
-  } catch (error) {
-    const code = error instanceof VouchError && error.code === 'witness-rejected' ? error.code : 'bad-file';
-    post({ code, message: error instanceof Error ? error.message : String(error) });
-  }
+addEventListener('message', ({ data }: MessageEvent<CalculatorQuestion>) => {
+  const failed = (error: unknown) =>
+    // Outside of the promise, so that it becomes the thread's error.
+    setTimeout(() => {
+      throw error;
+    });
+  answerQuestion(data, (reply, transfer) => postMessage(reply, { transfer })).catch(failed);
 });

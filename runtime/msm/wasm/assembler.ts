@@ -257,12 +257,14 @@ export interface ModuleBuilder {
   ): Func<P, R>;
   /** These bytes lie at `address` when the module is instantiated. */
   data(address: number, bytes: Uint8Array): void;
+  /** A function's locals and instructions (by `Func.index`), for another module's code section. */
+  body(index: number): Uint8Array<ArrayBuffer>;
   /** The module. It imports `env.base` and its memory as `env.memory`, with at least `minPages` of 64 KiB. */
   bytes(minPages: number, options?: { readonly shared?: boolean }): Uint8Array<ArrayBuffer>;
 }
 
 export function createModule(): ModuleBuilder {
-  const functions: { type: Code; code: Code; name: string | undefined }[] = [];
+  const functions: { type: Code; code: Uint8Array<ArrayBuffer>; name: string | undefined }[] = [];
 
   function func<P extends readonly Type[], R extends Type | undefined>(
     name: string | undefined,
@@ -323,7 +325,7 @@ export function createModule(): ModuleBuilder {
     functions.push({
       name,
       type: [0x60, vector(params.map((type) => TYPE_CODE[type])), vector(result ? [TYPE_CODE[result]] : [])],
-      code: sized(assembled([vector(locals.map((type) => [1, TYPE_CODE[type]])), code, END])),
+      code: assembled([vector(locals.map((type) => [1, TYPE_CODE[type]])), code, END]),
     });
     return { index: functions.length - 1, params, result: result as R };
   }
@@ -334,6 +336,7 @@ export function createModule(): ModuleBuilder {
     data(address, bytes) {
       data.push([0x00, i32.const(address).code, END, sized(bytes)]);
     },
+    body: (index) => functions[index]!.code,
     bytes(minPages, { shared = false } = {}) {
       const env = text('env');
       // A shared memory has to name its maximum: all that 32 bits address.
@@ -349,7 +352,7 @@ export function createModule(): ModuleBuilder {
         section(2, vector([memory, constant])),
         section(3, vector(functions.map((_, index) => unsigned(index)))),
         section(7, vector(exported)),
-        section(10, vector(functions.map(({ code }) => code))),
+        section(10, vector(functions.map(({ code }) => sized(code)))),
         section(11, vector(data)),
       ]);
     },

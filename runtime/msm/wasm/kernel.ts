@@ -17,7 +17,7 @@ import { createLayout, type Layout } from './layout.ts';
 import { defineMultiples } from './multiples.ts';
 import { defineTransforms } from './ntt.ts';
 import { defineConversion, defineCurveCheck, defineLeave } from './points.ts';
-import { defineJoin, defineRows } from './quotient.ts';
+import { defineComparison, defineJoin, defineRows } from './quotient.ts';
 import { defineHorner, defineRowSums } from './reduction.ts';
 import { FIELDS, openTrial } from './trial.ts';
 
@@ -108,6 +108,7 @@ function emitModule(kind: FieldKind): Uint8Array<ArrayBuffer> {
     defineHorner(parts);
   }
   defineRows(module, constants, scalar);
+  defineComparison(module, constants, scalar);
   defineTransforms(module, scalar);
   defineJoin(module, constants, scalar);
   module.func('clear', ['i32', 'i32'], (body, at, bytes) => body.clear(at, bytes));

@@ -143,6 +143,28 @@ export function defineRows(module: ModuleBuilder, constants: Constants, field: F
   );
 }
 
+export function defineComparison(module: ModuleBuilder, constants: Constants, field: Field): void {
+  const { limbs } = field;
+  const pairBytes = 16 * limbs;
+
+  /**
+   * differ(c, other, pairs, one, flag): leaves bits at `flag` (16 bytes) where an element of c is not one of `other` over the
+   * radix; none are taken away. `one` is the integer 1 in both lanes.
+   */
+  module.func('differ', ['i32', 'i32', 'i32', 'i32', 'i32'], (body, c, other, pairs, one, flag) => {
+    const factor = loadElement(body, limbs, one);
+    const seen = body.local('v128', v128.load(flag));
+    body.while(pairs, () => {
+      const terms = [[loadElement(body, limbs, other), factor]] as const;
+      const [rest] = interleave(field.dot(body, terms, { minus: loadElement(body, limbs, c), fold: true }));
+      for (const word of canonicalWords(body, constants, field, rest)) body.set(seen, v128.or(seen, word));
+      for (const pointer of [c, other]) advance(body, pointer, pairBytes);
+      body.set(pairs, i32.sub(pairs, i32.const(1)));
+    });
+    body.store(seen, flag);
+  });
+}
+
 export function defineJoin(module: ModuleBuilder, constants: Constants, field: Field): void {
   const { limbs } = field;
   const pairBytes = 16 * limbs;

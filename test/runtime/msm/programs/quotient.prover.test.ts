@@ -1,8 +1,10 @@
 import { ENTRY_BYTES, R, writeElement } from '../../../../circuits/groth16/field.ts';
+import { entriesOfC, qapOf } from '../../../../circuits/groth16/qap.ts';
 import { quotient } from '../../../../circuits/groth16/quotient.ts';
+import { firstBroken, readR1cs } from '../../../../circuits/groth16/r1cs.ts';
 import { setup } from '../../../../circuits/groth16/setup.ts';
 import { readZkey, type Zkey } from '../../../../circuits/groth16/zkey.ts';
-import { compressRows } from '../../../../runtime/msm/programs/quotient.ts';
+import { compressRows } from '../../../../runtime/msm/programs/rows.ts';
 import { createPool, type Pool } from '../../../../runtime/msm/threads/pool.ts';
 import { generator, randomCircuit, wide } from '../../../circuits/groth16-circuit.ts';
 import { assert, suite } from '../../../harness.ts';
@@ -65,6 +67,34 @@ test('every domain from 2^1 to 2^13 as single operations give it, with empty and
   await agrees(pool, 8, (row) => (row % 5 ? 0 : 1));
   await agrees(pool, 7, (row) => (row === 3 ? 700 : row === 67 ? 1 : random() % 2));
   await agrees(pool, 6, () => 0);
+});
+
+test('a witness satisfies a circuit or does not: every wire that is changed is found, in every row', async (t) => {
+  const pool = await createPool({ threads: 2 });
+  t.defer(() => pool.close());
+  for (const constraints of [100, 1000, 4000]) {
+    const { r1cs: file, witness } = randomCircuit({ constraints, seed: constraints });
+    const r1cs = readR1cs(file);
+    const key = readZkey((await setup(file, { field: pool, points: pool })).zkey);
+    const ready = await pool.ready(key);
+    let loads = 0;
+    const satisfied = (values: Uint8Array) =>
+      ready.satisfied!(values, async () => {
+        loads++;
+        return entriesOfC(r1cs, await qapOf(r1cs, pool));
+      });
+    assert.ok(await satisfied(witness), `${constraints} constraints`);
+    const { variables } = r1cs;
+    for (const wire of [1, 2, 3, ...Array.from({ length: 40 }, () => random() % variables), variables - 2]) {
+      const changed = witness.slice();
+      changed[32 * wire]! ^= 1;
+      const expected = firstBroken(r1cs, changed) < 0;
+      assert.is(await satisfied(changed), expected, `wire ${wire} of ${variables}`);
+    }
+    assert.ok(await satisfied(witness), 'and nothing of it stays');
+    assert.is(loads, 1);
+    ready.release();
+  }
 });
 
 test('rows of entries: places, terms, coefficients once each', () => {

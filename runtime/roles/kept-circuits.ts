@@ -1,0 +1,86 @@
+/**
+ * What a coordinator keeps from one proof to the next: keys that passed their check, loaded, as long as they fit into a budget,
+ * and what computes their circuits' witnesses. An engine keeps of a key what its proofs have used: rows and powers, which are
+ * public. Nothing of a witness stays.
+ */
+import type { EngineOptions, ProverEngine, ReadyKey } from '../../circuits/groth16/engine.ts';
+import type { ProvingKey, Zkey } from '../../circuits/groth16/zkey.ts';
+import type { Calculators } from '../msm/threads/calculators.ts';
+import { openCalculators } from '../prove/witness-calculator.ts';
+
+/** Of the keys' files; rows and powers in the engine come to a fifth of that again. */
+const KEPT_BYTES = 2 ** 30;
+
+export interface KeptCircuits extends ProverEngine {
+  readonly calculators: Calculators;
+  /** The key that was kept under this name, if it still is. */
+  kept(name: string): Zkey | undefined;
+  /** Keeps a checked key; the ones that were used least lately go where it has no room beside them. */
+  keep(name: string, key: Zkey, bytes: number): void;
+  close(): Promise<void>;
+}
+
+interface Entry {
+  readonly key: Zkey;
+  readonly bytes: number;
+  ready: Promise<ReadyKey> | undefined;
+}
+
+/** An engine that makes kept keys ready once. It stays its caller's to close, after this. */
+export function keepCircuits(engine: ProverEngine, maxBytes = KEPT_BYTES): KeptCircuits {
+  /** The last used one last. */
+  const entries = new Map<string, Entry>();
+  const calculators = openCalculators();
+
+  /** Calls under way go on: an engine gives a key's memory back behind the last of them. */
+  const release = ({ ready }: Entry) =>
+    ready?.then(
+      (key) => key.release(),
+      () => undefined,
+    );
+  function drop(name: string): void {
+    const entry = entries.get(name);
+    entries.delete(name);
+    if (entry) void release(entry);
+  }
+  function touch(name: string): Entry | undefined {
+    const entry = entries.get(name);
+    if (!entry) return undefined;
+    entries.delete(name);
+    entries.set(name, entry);
+    return entry;
+  }
+
+  async function ready(key: ProvingKey, options?: EngineOptions): Promise<ReadyKey> {
+    const entry = [...entries.values()].find((candidate) => candidate.key === key);
+    if (!entry) return engine.ready(key, options);
+    // Without the signal of the job that happens to be the first.
+    entry.ready ??= engine.ready(key);
+    try {
+      return { ...(await entry.ready), release() {} };
+    } catch (error) {
+      entry.ready = undefined;
+      throw error;
+    }
+  }
+
+  return {
+    msm: engine.msm,
+    pairingsCancel: engine.pairingsCancel,
+    firstOffCurve: engine.firstOffCurve,
+    ready,
+    calculators,
+    kept: (name) => touch(name)?.key,
+    keep(name, key, bytes) {
+      drop(name);
+      if (bytes > maxBytes) return;
+      entries.set(name, { key, bytes, ready: undefined });
+      const total = () => [...entries.values()].reduce((sum, entry) => sum + entry.bytes, 0);
+      for (const oldest of entries.keys()) if (total() > maxBytes) drop(oldest);
+    },
+    async close() {
+      await calculators.close();
+      for (const name of [...entries.keys()]) drop(name);
+    },
+  };
+}
