@@ -100,6 +100,16 @@ const COMMANDS: readonly Entry[] = [
     load: () => import('./creds.ts'),
   },
   {
+    name: 'invite',
+    description: 'print a link by which a worker on another host joins',
+    load: () => import('./invite.ts'),
+  },
+  {
+    name: 'join',
+    description: 'make this host a worker of the installation that a link is from',
+    load: () => import('./join.ts'),
+  },
+  {
     name: 'revoke',
     description: 'void the credentials of an id, at once on a server that runs here',
     load: () => import('./revoke.ts'),

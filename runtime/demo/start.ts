@@ -23,13 +23,16 @@ import {
 import { folder } from '../home/home.ts';
 import { publishRunning } from '../home/running.ts';
 import { authority, credentials } from '../installation/credentials.ts';
+import { inviteWorker } from '../installation/invitations.ts';
 import { writePolicies } from '../installation/policies.ts';
+import { ensureTlsAuthority } from '../installation/tls-authority.ts';
 import { readCreditData } from '../models/credit-data.ts';
 import { readManifest } from '../models/obtain.ts';
 import { publishModel } from '../models/publish.ts';
 import { readRows } from '../models/test-sets.ts';
 import { checkRows, commitOnnx, testFile } from '../models/vendor.ts';
 import { vendorName, vendorSigner } from '../models/vendor-key.ts';
+import { type Address, isLoopback, namesOf, reachable, urlOf } from '../nats/address.ts';
 import type { Bus } from '../nats/bus.ts';
 import { connect } from '../nats/connect.ts';
 import { provision, provisionMemoryStreams } from '../nats/provision.ts';
@@ -39,7 +42,7 @@ import { hasTag, until } from '../roles/host.ts';
 import { startMonitorRole } from '../roles/monitor.ts';
 import { HOST, startHost } from './host.ts';
 import { claimHome } from './lock.ts';
-import { createReport, type DemoResult, firstFailure, invitation, judged, summary } from './report.ts';
+import { createReport, type DemoResult, firstFailure, judged, suggestions, summary } from './report.ts';
 import { sampleData } from './sample.ts';
 import { trainOnnx } from './trainer.ts';
 
@@ -55,6 +58,11 @@ export interface DemoOptions {
   readonly data?: string | undefined;
   readonly workers: number;
   readonly port?: number | undefined;
+  /** where NATS and the monitor listen; default: loopback */
+  readonly listen?: Address | undefined;
+  readonly monitorListen?: Address | undefined;
+  /** whether other hosts are served with TLS only */
+  readonly tls: boolean;
   /** whether it ends after the summary */
   readonly once: boolean;
   /** every check, not only their number */
@@ -85,19 +93,34 @@ export async function runDemo(options: DemoOptions): Promise<{ result: DemoResul
     const name = options.data === undefined ? 'credit-sample' : 'credit';
     stops.push(await claimHome());
 
+    const servers: string[] = [];
     const url = await report.step('NATS', async ({ detail }) => {
       await authority();
       if (options.nats) {
         detail(`using ${options.nats}`);
         return options.nats;
       }
-      const starting = startNats({ stateDir: folder(), onLog: log, ...port(options) });
+      const { host } = { ...LOOPBACK, ...options.listen };
+      const starting = startNats({
+        stateDir: folder(),
+        onLog: log,
+        host,
+        tls: await certificateFor(host, options),
+        ...port(options),
+      });
       stopLater(starting);
       const server = await starting;
+      for (const name of reachable(host)) {
+        const scheme = new URL(server.url).protocol.replace(':', '');
+        servers.push(urlOf(scheme, name, server.port));
+      }
       const durability = server.durable
         ? 'it syncs before it acknowledges'
         : 'WEAKER: it acknowledges before it syncs, 2.10 or newer does not';
       detail(`nats-server ${server.version} at ${server.url}; ${durability}`);
+      if (servers.length > 0) detail(`for other hosts at ${servers.join(', ')}`);
+      if (servers.length > 0 && !options.tls)
+        detail('WARNING: without TLS whoever carries it can read and change what is not sealed');
       return server.url;
     });
     const open = async (role: Role, id: string): Promise<Bus> => {
@@ -161,7 +184,16 @@ export async function runDemo(options: DemoOptions): Promise<{ result: DemoResul
     const { host, monitor } = await report.step(
       `Host: enclave, GPU, runner, key-broker, coordinator, ${options.workers} MSM workers`,
       async ({ detail }) => {
-        const page = await startMonitorRole({ bus: await open('monitor', HOST), log });
+        const { host: place, port: at } = { ...LOOPBACK, ...options.monitorListen };
+        const tls = await certificateFor(place, options);
+        const page = await startMonitorRole({
+          bus: await open('monitor', HOST),
+          log,
+          host: place,
+          tls,
+          ...(at === undefined ? {} : { port: at }),
+        });
+        if (tls) detail(`monitor ${page.url}, its certificate's SHA-256 fingerprint ${tls.fingerprint}`);
         stops.push(() => page.close());
         if (signal.aborted) throw new VouchError('cancelled', 'stopped');
         const starting = startHost({ url, model: name, workers: options.workers, log });
@@ -177,7 +209,7 @@ export async function runDemo(options: DemoOptions): Promise<{ result: DemoResul
         return { host: started, monitor: page.url };
       },
     );
-    stops.push(await publishRunning({ url, creds: folder('creds'), monitor, model: name }));
+    stops.push(await publishRunning({ url, servers, creds: folder('creds'), monitor, model: name }));
 
     const client = await open('client', CLIENT);
     const service = await report.step('Client: evidence of the enclave, verified', async ({ detail }) => {
@@ -324,7 +356,10 @@ export async function runDemo(options: DemoOptions): Promise<{ result: DemoResul
     };
     const files = { test: nearest(testFile(name)), proof: nearest(proofFile) };
     for (const line of summary(result, published, monitor)) report.line(line);
-    if (!options.once) for (const line of invitation(name, files)) report.line(line);
+    if (!options.once) {
+      for (const line of suggestions(name, files)) report.line(line);
+      for (const line of await linkLines(servers)) report.line(line);
+    }
     return { result, stop };
   } catch (error) {
     await stop();
@@ -332,7 +367,26 @@ export async function runDemo(options: DemoOptions): Promise<{ result: DemoResul
   }
 }
 
-const port = (options: DemoOptions) => (options.port ? { port: options.port } : {});
+const LOOPBACK: Address = { host: '127.0.0.1' };
+const port = ({ listen, port = listen?.port }: DemoOptions) => (port ? { port } : {});
+
+/** What other hosts are served with; nothing on loopback, or where a person does without. */
+const certificateFor = async (host: string, { tls }: DemoOptions) =>
+  tls && !isLoopback(host) ? (await ensureTlsAuthority(folder())).issue(namesOf(host)) : undefined;
+
+/** How a host joins. The link is a secret, so it is for the eyes at a terminal, and no file's. */
+async function linkLines(servers: readonly string[]): Promise<string[]> {
+  if (servers.length === 0) return [];
+  if (!process.stderr.isTTY) return ['', 'A link by which another host joins: vouch invite worker'];
+  const { id, expires, link } = await inviteWorker(servers);
+  return [
+    '',
+    `On another host, in a clone of this version, which then is worker ${id}:`,
+    `    runtime/vouch.mjs join ${link}`,
+    `The link is a secret, good until ${expires.toISOString()}, or until: vouch revoke ${id}`,
+    'Every host needs its own: vouch invite worker',
+  ];
+}
 const round = (value: number): number => Math.round(value * 100) / 100;
 /** A path as a person here would type it. */
 const nearest = (file: string): string =>
