@@ -16,6 +16,12 @@ const COMMANDS: readonly Entry[] = [
     load: () => import('./start.ts'),
   },
   {
+    name: 'provision',
+    description:
+      'make the streams and buckets on a NATS server of your own, or the configuration to start one with',
+    load: () => import('./provision.ts'),
+  },
+  {
     name: 'drain',
     description: 'let an actor finish what it has; it takes no more, and its process ends',
     load: () => import('./drain.ts'),

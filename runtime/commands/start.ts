@@ -12,7 +12,7 @@ import { LIFELINE, READY_LINE } from '../roles/child.ts';
 import { createEffects } from '../roles/effects.ts';
 import { hasTag, type RunningRole, sentenceOf, until } from '../roles/host.ts';
 import { startMonitorRole } from '../roles/monitor.ts';
-import { rolesAsChild, STARTABLE, type Startable } from '../roles/start.ts';
+import { demandStartable, rolesAsChild, STARTABLE, type Startable } from '../roles/start.ts';
 import { type RunningChild, supervise } from '../roles/supervisor.ts';
 import {
   allowSimulator,
@@ -111,6 +111,7 @@ export async function startCommand(
   if (wrong) {
     throw new VouchError('bad-input', `start: expected roles among ${KNOWN.join(', ')}, got ${wrong}`);
   }
+  demandStartable(names);
   const roles = names as readonly Known[];
   const id = options.id ?? idIn(options.creds, roles[0]!) ?? DEFAULT_ID;
   const stops: Array<() => Promise<unknown>> = [closeSnarkjs];

@@ -54,11 +54,10 @@ export function userIn(creds: string): User {
 
 /** The text of a `.creds` file, secret. */
 export const credsText = ({ jwt, seed, pin }: User & { readonly pin: string }): string =>
-  [
-    `-----BEGIN NATS USER JWT-----\n${jwt}\n------END NATS USER JWT------\n`,
-    `-----BEGIN USER NKEY SEED-----\n${seed}\n------END USER NKEY SEED------\n`,
-    pin,
-  ].join('\n');
+  [block('NATS USER JWT', jwt), block('USER NKEY SEED', seed), pin].join('\n');
+
+const block = (name: string, text: string): string =>
+  `-----BEGIN ${name}-----\n${text}\n------END ${name}------\n`;
 
 /** The user's JWT, and his key's Ed25519 signature. Throws `nats-credentials`. */
 export function signWith(creds: string, bytes: Uint8Array): { jwt: string; signature: Uint8Array } {

@@ -65,7 +65,7 @@ export async function startNats(options: NatsServerOptions): Promise<NatsServer>
   if (weak !== undefined) onLog(weak);
   const durable = syncsAlways(program.version);
   const folder = join(resolve(stateDir), 'nats');
-  const conf = await writeConf(folder, { durable, tls });
+  const conf = await writeServerConf(stateDir, { durable, tls });
   const pidFile = join(folder, 'nats-server.pid');
   await waitForPrevious(pidFile, conf);
 
@@ -199,11 +199,15 @@ function guardOf(pid: number): ChildProcess {
   return guard;
 }
 
-/** Puts the repository's nats.conf beside the pieces that it includes, and writes those about storage and TLS. */
-async function writeConf(
-  folder: string,
+/**
+ * Puts the repository's nats.conf into `<stateDir>/nats`, beside the pieces that it includes, and writes those about storage
+ * and TLS. `ensureAuthority` writes the other one. Returns the file's path.
+ */
+export async function writeServerConf(
+  stateDir: string,
   { durable, tls }: { durable: boolean; tls: NatsServerOptions['tls'] },
 ): Promise<string> {
+  const folder = join(resolve(stateDir), 'nats');
   const conf = join(folder, 'nats.conf');
   await writeWhole(conf, readNamed(NATS_CONF, 'configuration'));
   const lines = [
