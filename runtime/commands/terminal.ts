@@ -1,7 +1,7 @@
 /** The process's two outputs and its signals: what a program reads goes to stdout, everything else to stderr. */
 import { VouchError } from '../../protocols/errors.ts';
 import { printableJson, printableLines } from '../../protocols/printable.ts';
-import type { Log } from '../home/log.ts';
+import { type Log, stderrLines } from '../home/log.ts';
 
 /** Writes what a program may read: text as it is, anything else as a line of JSON. */
 export type Print = (value: unknown) => void;
@@ -9,7 +9,8 @@ export type Print = (value: unknown) => void;
 // Both may hold what others have sent.
 export const print: Print = (value) =>
   void process.stdout.write(`${typeof value === 'string' ? printableLines(value) : printableJson(value)}\n`);
-export const say: Log = (line) => void process.stderr.write(`${printableLines(line)}\n`);
+const stderr = stderrLines();
+export const say: Log = (line) => stderr(printableLines(line));
 
 export const INTERRUPTED = 130;
 let stopping = false;

@@ -23,24 +23,23 @@ import {
 import { folder } from '../home/home.ts';
 import { publishRunning } from '../home/running.ts';
 import { authority, credentials } from '../installation/credentials.ts';
-import { inviteWorker } from '../installation/invitations.ts';
 import { writePolicies } from '../installation/policies.ts';
-import { ensureTlsAuthority } from '../installation/tls-authority.ts';
 import { readCreditData } from '../models/credit-data.ts';
 import { readManifest } from '../models/obtain.ts';
-import { publishModel } from '../models/publish.ts';
+import { keepPublished, publishModel } from '../models/publish.ts';
 import { readRows } from '../models/test-sets.ts';
 import { checkRows, commitOnnx, testFile } from '../models/vendor.ts';
 import { vendorName, vendorSigner } from '../models/vendor-key.ts';
-import { type Address, isLoopback, namesOf, reachable, urlOf } from '../nats/address.ts';
+import { reachable, urlOf } from '../nats/address.ts';
 import type { Bus } from '../nats/bus.ts';
 import { connect } from '../nats/connect.ts';
-import { provision, provisionMemoryStreams } from '../nats/provision.ts';
+import { provision } from '../nats/provision.ts';
 import { startNats } from '../nats/server.ts';
 import { closeSnarkjs } from '../prove/snarkjs.ts';
 import { hasTag, until } from '../roles/host.ts';
 import { startMonitorRole } from '../roles/monitor.ts';
 import { HOST, startHost } from './host.ts';
+import { certificateFor, LOOPBACK, linkLines, type Reach, restoreServer } from './hosts.ts';
 import { claimHome } from './lock.ts';
 import { createReport, type DemoResult, firstFailure, judged, suggestions, summary } from './report.ts';
 import { sampleData } from './sample.ts';
@@ -51,18 +50,13 @@ const APPLICATIONS = 3;
 const CLIENT = 'client-1';
 const SOURCE = `client.${CLIENT}`;
 
-export interface DemoOptions {
+export interface DemoOptions extends Reach {
   /** an existing server's URL; otherwise nats-server is started */
   readonly nats?: string | undefined;
   /** a file in German Credit's format; otherwise generated sample data */
   readonly data?: string | undefined;
   readonly workers: number;
   readonly port?: number | undefined;
-  /** where NATS and the monitor listen; default: loopback */
-  readonly listen?: Address | undefined;
-  readonly monitorListen?: Address | undefined;
-  /** whether other hosts are served with TLS only */
-  readonly tls: boolean;
   /** whether it ends after the summary */
   readonly once: boolean;
   /** every check, not only their number */
@@ -146,11 +140,6 @@ export async function runDemo(options: DemoOptions): Promise<{ result: DemoResul
           );
         }
         await provision(provisioner);
-        // The server's memory streams vanish when it restarts.
-        provisioner.onState((state) => {
-          if (state === 'connected')
-            provisionMemoryStreams(provisioner).catch((error: unknown) => log(messageOf(error)));
-        });
         const written = await writePolicies();
         const made = await commitOnnx(name, trainOnnx(rows), rows);
         const { model, calibrated, testSet } = made;
@@ -170,6 +159,11 @@ export async function runDemo(options: DemoOptions): Promise<{ result: DemoResul
             minimumRows: Math.min(DEFAULT_TERMS.minimumRows, testSet.labels.length),
           },
           vendor: signer,
+        });
+        // A server that restarts has lost its memory streams, one whose disk was wiped the others too.
+        const restore = await keepPublished(provisioner, name);
+        provisioner.onState((state) => {
+          if (state === 'connected') void restoreServer(provisioner, restore, log);
         });
         const shape = model.architecture.layers.map(({ inputs, outputs }) => `${inputs}x${outputs}`);
         detail(
@@ -367,26 +361,7 @@ export async function runDemo(options: DemoOptions): Promise<{ result: DemoResul
   }
 }
 
-const LOOPBACK: Address = { host: '127.0.0.1' };
 const port = ({ listen, port = listen?.port }: DemoOptions) => (port ? { port } : {});
-
-/** What other hosts are served with; nothing on loopback, or where a person does without. */
-const certificateFor = async (host: string, { tls }: DemoOptions) =>
-  tls && !isLoopback(host) ? (await ensureTlsAuthority(folder())).issue(namesOf(host)) : undefined;
-
-/** How a host joins. The link is a secret, so it is for the eyes at a terminal, and no file's. */
-async function linkLines(servers: readonly string[]): Promise<string[]> {
-  if (servers.length === 0) return [];
-  if (!process.stderr.isTTY) return ['', 'A link by which another host joins: vouch invite worker'];
-  const { id, expires, link } = await inviteWorker(servers);
-  return [
-    '',
-    `On another host, in a clone of this version, which then is worker ${id}:`,
-    `    runtime/vouch.mjs join ${link}`,
-    `The link is a secret, good until ${expires.toISOString()}, or until: vouch revoke ${id}`,
-    'Every host needs its own: vouch invite worker',
-  ];
-}
 const round = (value: number): number => Math.round(value * 100) / 100;
 /** A path as a person here would type it. */
 const nearest = (file: string): string =>

@@ -51,6 +51,10 @@ import { createShares } from './requester-share.ts';
 /** A third of the request consumer's ack wait (runtime/nats/provision.ts); progress is told as often. */
 const WORKING_MS = 4_000;
 const RETRY_MS = 1_000;
+/** A full store gets more time: somebody has to make room. */
+const FULL_RETRY_MS = 30_000;
+/** Ends that say nothing of the model, which the requester hears by name. */
+const TOLD: ReadonlySet<string> = new Set(['cancelled', 'storage-full']);
 /** Of one requester. */
 const LIMITS = { jobs: 2, millis: 30 * 60_000 };
 /** Cancelled requests that are remembered until they are pulled. */
@@ -133,10 +137,10 @@ export const coordinatorRole =
       const job = jobs.get(name);
       const why = job?.reason ?? `it was given up at try ${tries}: ${code}; the coordinator's log says more`;
       const told = (code: string) =>
-        job?.closed && code !== 'cancelled'
+        job?.closed && !TOLD.has(code)
           ? { code: 'proof-refused', message: REFUSAL }
           : { code, message: why.slice(0, 1000) };
-      const error = phase === 'failed' && code ? { error: told(code) } : {};
+      const error = code ? { [phase === 'failed' ? 'error' : 'waiting']: told(code) } : {};
       if (!job) return;
       publishProgress(job.client, { job: name, phase, phases: millis, ...shardsOf(job), ...error }, epoch);
     };
@@ -261,7 +265,7 @@ export const coordinatorRole =
           const job = jobs.get(name);
           log(`${source}: job ${name} will be tried again after try ${tries}: ${code}: ${job?.reason ?? ''}`);
           reportEnd(outcome, 'queued');
-          job?.request.nak(RETRY_MS);
+          job?.request.nak(code === 'storage-full' ? FULL_RETRY_MS : RETRY_MS);
           drop(name);
         },
         suspendWorker: (_, { id: worker }) => fleet.suspend(worker),
