@@ -187,7 +187,11 @@ export async function openAuditLog(bus: Bus, broker: string): Promise<AuditLog> 
 
   /** A server that has come back without its data gets what it lacks of the chain again, from our own disk. */
   async function refill(): Promise<void> {
-    const found = await bus.getLast(STREAM, subject);
+    const found = await bus.getLast(STREAM, subject).catch((error: unknown) => {
+      if (error instanceof VouchError && error.code === 'no-responder')
+        throw new VouchError('not-ready', `audit log of broker ${broker}: there is no stream for it`);
+      throw error;
+    });
     if ((found?.sequence ?? 0) === at) return;
     await save();
     const whole = decodeChain(readTextIfThere(file, 'audit log', MAX_FILE_BYTES) ?? '', file);
