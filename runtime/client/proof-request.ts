@@ -94,25 +94,28 @@ export async function requestProof(
   const ticket = { job, secret: hex(randomBytes(32)) };
   await wait.onTicket?.(ticket);
   const subject = subjects.proofRequest(statement.statement, bus.id, job);
-  const done = awaitProof(bus, asked, wait);
+  const over = new AbortController();
+  const signal = wait.signal ? AbortSignal.any([wait.signal, over.signal]) : over.signal;
+  const done = awaitProof(bus, asked, { ...wait, signal });
   // The request may fail first; the wait is then given up.
   done.catch(() => {});
   const body = signedBy(bus, { ...asked, cancel: sha256Hex(fromHex(ticket.secret, 'secret')) });
   const send = () =>
     bus.append(subject, encodeMessage(ProofRequest, { subject, source, body }), { msgId: job });
-  await send();
   const lost = Promise.withResolvers<never>();
   lost.promise.catch(() => {});
   const unwatch = bus.onState((state) => {
-    if (state === 'connected') void askAgain(bus, asked, send, wait).catch(lost.reject);
+    if (state === 'connected') void askAgain(bus, asked, send, { ...wait, signal }).catch(lost.reject);
   });
   try {
+    await send();
     return await Promise.race([done, lost.promise]);
   } catch (error) {
     if (wait.signal?.aborted) await cancelProof(bus, source, ticket).catch(() => false);
     throw error;
   } finally {
     unwatch();
+    over.abort();
   }
 }
 
@@ -128,14 +131,8 @@ async function askAgain(
   send: () => Promise<unknown>,
   { storeAgain, signal, againMs: forMs = AGAIN_MS }: ProofDemand,
 ): Promise<void> {
-  const key = subjects.key(bus.id, statement.key);
+  if (!storeAgain || !(await isGone(bus, subjects.key(bus.id, statement.key)))) return;
   try {
-    const kept = await bus.getLast(STREAMS.keys.name, key).catch((error: unknown) => {
-      // No stream answers: it is gone as a whole.
-      if (error instanceof VouchError && error.code === 'no-responder') return undefined;
-      throw error;
-    });
-    if (kept || !storeAgain) return;
     await retry(async () => storeAgain(), { forMs, signal });
     await retry(send, { forMs, signal });
   } catch (error) {
@@ -178,6 +175,16 @@ export async function cancelProof(bus: Bus, source: string, ticket: ProofTicket)
   if (await bus.getLast(STREAMS.proofs.name, subjects.proof(bus.id, ticket.job)))
     throw new VouchError('conflict', `job ${ticket.job}: its proof is published, which cannot be taken back`);
   return false;
+}
+
+/** Whether a key of ours is certainly not there any more; who cannot tell goes on waiting. */
+async function isGone(bus: Bus, key: string): Promise<boolean> {
+  try {
+    return (await bus.getLast(STREAMS.keys.name, key)) === undefined;
+  } catch (error) {
+    // No stream answers: it is gone as a whole.
+    return error instanceof VouchError && error.code === 'no-responder';
+  }
 }
 
 /**
