@@ -3,10 +3,13 @@
  * revoked. Whoever stands between the worker and the server, or sends the worker to a server of his own, is found out
  * before he has heard a word, because the link names the authority that certifies the server.
  */
+import { execFile } from 'node:child_process';
 import { readdir, readFile } from 'node:fs/promises';
 import type { AddressInfo } from 'node:net';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
 import { decodeInvitation, encodeInvitation } from '../../protocols/invitation.ts';
 import { BUCKETS, STREAMS } from '../../protocols/streams.ts';
 import { subjects } from '../../protocols/subjects.ts';
@@ -27,6 +30,7 @@ import { refusal } from './nats-proxy.ts';
 
 const test = suite('attack: abuse a link', { timeoutMs: 120_000 });
 const EMPTY = new Uint8Array();
+const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 useHome();
 
 /** A server of this home, by TLS, and how a link's reader enters it. */
@@ -225,6 +229,22 @@ test('the link is printed alone, and is in no file but its credentials, no sente
     const text = await readFile(join(file.parentPath, file.name), 'latin1');
     assert.not.ok(text.includes(seed) || text.includes(link.slice(20, 60)), file.name);
   }
+});
+
+test('npm, which keeps command lines in its logs, keeps none of this', async (t) => {
+  const [cache, home] = [await temporaryFolder(t), await temporaryFolder(t)];
+  const env = { ...process.env, npm_config_cache: cache, VOUCH_HOME: home };
+  const run = promisify(execFile)('npm', ['run', 'join', '--', 'vouch-join:SECRETWORD'], { cwd: ROOT, env });
+  const { code, stdout, stderr } = await run.then(
+    () => assert.unreachable('it joined'),
+    (error: { code: number; stdout: string; stderr: string }) => error,
+  );
+  assert.is(code, 2);
+  assert.match(stderr, /invitation: expected what vouch invite printed/);
+  assert.not.match(stdout + stderr, /SECRETWORD/);
+  for (const file of await readdir(cache, { recursive: true, withFileTypes: true }))
+    if (file.isFile())
+      assert.not.match(await readFile(join(file.parentPath, file.name), 'utf8'), /SECRETWORD/, file.name);
 });
 
 test.run();
