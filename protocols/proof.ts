@@ -150,6 +150,10 @@ export const ProofProgress = messageType(
       .object({ code: z.string().max(64), message: z.string().max(1000) })
       .optional()
       .describe('why it failed; only with phase `failed`'),
+    waiting: z
+      .object({ code: z.string().max(64), message: z.string().max(1000) })
+      .optional()
+      .describe('why it has to be tried again; only with phase `queued`'),
   }),
 );
 export type ProofProgress = z.infer<typeof ProofProgress.schema>;

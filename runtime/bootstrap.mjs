@@ -120,6 +120,7 @@ function install(project, missing) {
     '--no-audit',
     '--no-fund',
     '--loglevel=error',
+    '--logs-max=10',
     '--fetch-retries=1',
     '--fetch-retry-mintimeout=1000',
   ];

@@ -62,9 +62,8 @@ function installedNode() {
 
 function runOn(node) {
   const child = spawn(node, [cli, ...process.argv.slice(2)], { stdio: 'inherit' });
-  // A terminal sends Ctrl-C to the child as well; passing it on would make it two.
-  process.on('SIGINT', () => process.stdin.isTTY || child.kill('SIGINT'));
-  for (const signal of ['SIGTERM', 'SIGHUP']) process.on(signal, () => child.kill(signal));
+  // A terminal tells the child as well, which takes what comes at once for the same Ctrl-C.
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.on(signal, () => child.kill(signal));
   child.on('error', (error) => {
     console.error(`vouch: ${node} does not start: ${error.message}`);
     process.exit(2);

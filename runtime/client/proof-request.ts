@@ -4,7 +4,7 @@
  */
 import { base64url, canonicalJson, fromHex, hex, randomBytes, sha256Hex } from '../../protocols/encoding.ts';
 import { decodeMessage, encodeMessage, RemoteError } from '../../protocols/envelope.ts';
-import { VouchError } from '../../protocols/errors.ts';
+import { messageOf, VouchError } from '../../protocols/errors.ts';
 import {
   jobOf,
   ProofCancel,
@@ -20,6 +20,7 @@ import { STREAMS } from '../../protocols/streams.ts';
 import { subjects } from '../../protocols/subjects.ts';
 import { freshNonce } from '../attest/identity.ts';
 import type { Bus } from '../nats/bus.ts';
+import { retry } from '../nats/retry.ts';
 import { ask } from '../nats/service.ts';
 
 /** What was asked for: what comes back is compared with it before anything else. */
@@ -66,6 +67,13 @@ export interface ProofWait {
 }
 
 export interface ProofDemand extends ProofWait {
+  /**
+   * Stores again what the statement names, on a server that has come back without its data. The request is then sent again;
+   * without this it is not.
+   */
+  readonly storeAgain?: () => Promise<unknown>;
+  /** How long a server that has come back is given to be set up again; default: two minutes. */
+  readonly againMs?: number;
   /** Called with the ticket before the request is sent. */
   readonly onTicket?: (ticket: ProofTicket) => unknown;
 }
@@ -86,16 +94,55 @@ export async function requestProof(
   const ticket = { job, secret: hex(randomBytes(32)) };
   await wait.onTicket?.(ticket);
   const subject = subjects.proofRequest(statement.statement, bus.id, job);
-  const done = awaitProof(bus, asked, wait);
+  const over = new AbortController();
+  const signal = wait.signal ? AbortSignal.any([wait.signal, over.signal]) : over.signal;
+  const done = awaitProof(bus, asked, { ...wait, signal });
   // The request may fail first; the wait is then given up.
   done.catch(() => {});
   const body = signedBy(bus, { ...asked, cancel: sha256Hex(fromHex(ticket.secret, 'secret')) });
-  await bus.append(subject, encodeMessage(ProofRequest, { subject, source, body }), { msgId: job });
+  const send = () =>
+    bus.append(subject, encodeMessage(ProofRequest, { subject, source, body }), { msgId: job });
+  const lost = Promise.withResolvers<never>();
+  lost.promise.catch(() => {});
+  const unwatch = bus.onState((state) => {
+    if (state === 'connected') void askAgain(bus, asked, send, { ...wait, signal }).catch(lost.reject);
+  });
   try {
-    return await done;
+    await send();
+    return await Promise.race([done, lost.promise]);
   } catch (error) {
     if (wait.signal?.aborted) await cancelProof(bus, source, ticket).catch(() => false);
     throw error;
+  } finally {
+    unwatch();
+    over.abort();
+  }
+}
+
+const AGAIN_MS = 2 * 60_000;
+
+/**
+ * After a connection was lost: sees whether the server still has what this client has stored there. If it has not, it has
+ * not got the request either, and both are stored again. Throws `not-ready` when that cannot be, by whom it could be mended.
+ */
+async function askAgain(
+  bus: Bus,
+  { job, statement }: AskedProof,
+  send: () => Promise<unknown>,
+  { storeAgain, signal, againMs: forMs = AGAIN_MS }: ProofDemand,
+): Promise<void> {
+  if (!storeAgain || !(await isGone(bus, subjects.key(bus.id, statement.key)))) return;
+  try {
+    await retry(async () => storeAgain(), { forMs, signal });
+    await retry(send, { forMs, signal });
+  } catch (error) {
+    // Lost once more while it was looked at: the next connection looks again.
+    if (error instanceof VouchError && error.code === 'nats-unreachable') return;
+    throw new VouchError(
+      'not-ready',
+      `job ${job}: NATS has come back without its data, and does not take the request again (${messageOf(error)}); whoever runs it makes its streams with: vouch provision`,
+      { cause: error },
+    );
   }
 }
 
@@ -130,6 +177,16 @@ export async function cancelProof(bus: Bus, source: string, ticket: ProofTicket)
   return false;
 }
 
+/** Whether a key of ours is certainly not there any more; who cannot tell goes on waiting. */
+async function isGone(bus: Bus, key: string): Promise<boolean> {
+  try {
+    return (await bus.getLast(STREAMS.keys.name, key)) === undefined;
+  } catch (error) {
+    // No stream answers: it is gone as a whole.
+    return error instanceof VouchError && error.code === 'no-responder';
+  }
+}
+
 /**
  * Waits for the proof that answers a question. Throws the coordinator's coded error when the job failed,
  * `proof-rejected` for an answer to another question, `timeout`, `cancelled`.
@@ -145,7 +202,7 @@ export async function awaitProof(
   let latest = 0;
   const progress = bus.subscribe(subjects.progress(bus.id, job), async (received) => {
     const { body, epoch = latest } = decodeMessage(ProofProgress, received.subject, received.data);
-    // A coordinator that has lost the job to another speaks under an older epoch.
+    // A coordinator that has lost the job to another speaks under an older epoch. (Epochs begin anew on a server without data.)
     if (body.job !== job || epoch < latest) return;
     latest = epoch;
     onProgress?.(body);
@@ -168,6 +225,9 @@ export async function awaitProof(
       reject(error);
     }
   };
+  const unwatch = bus.onState(() => {
+    latest = 0;
+  });
   // Progress is lossy: the stream is what counts, so it is looked at as well.
   const timer = setInterval(() => void look(), 2_000);
   const late = setTimeout(
@@ -187,6 +247,7 @@ export async function awaitProof(
   try {
     return await promise;
   } finally {
+    unwatch();
     clearInterval(timer);
     clearTimeout(late);
     signal?.removeEventListener('abort', abort);

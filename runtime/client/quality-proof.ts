@@ -43,6 +43,8 @@ export interface PreparedStatement {
   readonly statement: QualityStatement;
   readonly circuit: CompiledCircuit;
   readonly key: PreparedKey;
+  /** Stores key and test set, those that are not there already. */
+  store(): Promise<unknown>;
 }
 
 /**
@@ -78,25 +80,29 @@ export async function prepareStatement(
       onProgress: (done, total) =>
         progress.set('uploading', Math.ceil(done / 2 ** 20), Math.ceil(total / 2 ** 20), 'MiB'),
     });
+  const store = async () => ({
+    testSet: (await putBlob(bus, 'testSets', encodeTestSet(testSet), cancellation)).digest,
+    powers: (await upload(key.powers)).digest,
+    // The last, so that the rest is there when this is.
+    key: (await upload(key.zkey)).digest,
+  });
   const statement: QualityStatement = {
     statement: 'quality',
     model: manifest.name,
     commitment: manifest.commitment,
     threshold,
     rows,
-    testSet: (await putBlob(bus, 'testSets', encodeTestSet(testSet), cancellation)).digest,
     circuit: circuit.digest,
-    key: (await upload(key.zkey)).digest,
-    powers: (await upload(key.powers)).digest,
+    ...(await store()),
   };
-  return { statement, circuit, key };
+  return { statement, circuit, key, store };
 }
 
 /** Asks for the proof of a statement and waits for it. Answers with the job that was asked for; nothing else is checked yet. */
 export async function awaitStatement(
   bus: Bus,
   source: string,
-  { statement }: PreparedStatement,
+  { statement, store }: PreparedStatement,
   { progress, ...cancellation }: Watched,
 ): Promise<{ readonly published: PublishedProof; readonly job: string }> {
   const show = showProof(progress);
@@ -109,6 +115,10 @@ export async function awaitStatement(
   try {
     const published = await requestProof(bus, source, statement, {
       ...cancellation,
+      storeAgain: () => {
+        progress.line('    NATS has come back without its data: key, test set and request are stored again');
+        return store();
+      },
       onTicket: async (ticket) => {
         job = ticket.job;
         await keepTicket(ticket);
@@ -127,7 +137,12 @@ export async function awaitStatement(
 
 /** Shows the phases as they end, with their times, and each worker's share of the shards. */
 function showProof(progress: Progress): (news: ProofProgress) => void {
-  return ({ phase, done, total, workers, phases }) => {
+  let said = '';
+  return ({ phase, done, total, workers, phases, waiting }) => {
+    if (waiting && waiting.message !== said) {
+      said = waiting.message;
+      progress.line(`    it waits: ${said.slice(0, 300)} (so NATS says)`);
+    }
     for (const [name, ms] of Object.entries(phases))
       if (name !== 'dispatching') progress.set(name, 1, 1, `${(ms / 1000).toFixed(2)} s`);
     if (!(phase in phases) && !ENDS.has(phase) && phase !== 'dispatching') progress.set(phase, 0, 1);

@@ -28,6 +28,8 @@ const WRONG_USE = new Set([
 
 // Whoever reads us may stop reading: head, grep -q.
 process.stdout.on('error', () => process.exit());
+// A full disk under a log, or a terminal that is gone, ends nothing.
+process.stderr.on('error', () => {});
 
 try {
   await run(process.argv.slice(2));

@@ -16,6 +16,12 @@ const COMMANDS: readonly Entry[] = [
     load: () => import('./start.ts'),
   },
   {
+    name: 'provision',
+    description:
+      'make the streams and buckets on a NATS server of your own, or the configuration to start one with',
+    load: () => import('./provision.ts'),
+  },
+  {
     name: 'drain',
     description: 'let an actor finish what it has; it takes no more, and its process ends',
     load: () => import('./drain.ts'),
@@ -103,6 +109,16 @@ const COMMANDS: readonly Entry[] = [
     name: 'creds',
     description: 'make what actors on another host need: credentials, policies, a SIMULATED platform',
     load: () => import('./creds.ts'),
+  },
+  {
+    name: 'invite',
+    description: 'print a link by which a worker on another host joins',
+    load: () => import('./invite.ts'),
+  },
+  {
+    name: 'join',
+    description: 'make this host a worker of the installation that a link is from',
+    load: () => import('./join.ts'),
   },
   {
     name: 'revoke',

@@ -31,6 +31,13 @@ export const networked = (command: Command) =>
     )
     .addOption(vulnerableOption());
 
+/** Of every command that runs actors. */
+export const waitOption = () =>
+  new Option(
+    '--wait <minutes>',
+    'how long to wait for a NATS server that does not answer; 0: exit 1 at once; default: for ever',
+  ).argParser(whole(0, 525_600));
+
 /** Of every command that judges evidence. */
 export const judging = (command: Command) =>
   command
@@ -57,6 +64,19 @@ export const whole =
       throw new InvalidArgumentError(`expected a whole number from ${least} to ${most}.`);
     }
     return value;
+  };
+
+/** The reader of a length of time such as `90m`, in seconds, within bounds. */
+export const duration =
+  (least: number, most: number) =>
+  (text: string): number => {
+    const [, count, unit] = /^(\d{1,6})([smhd])$/.exec(text) ?? [];
+    const seconds = Number(count) * { s: 1, m: 60, h: 3600, d: 86_400 }[unit as 's' | 'm' | 'h' | 'd'];
+    if (!(seconds >= least && seconds <= most))
+      throw new InvalidArgumentError(
+        `expected a number with s, m, h or d, such as 90m, from ${least} s to ${most / 86_400} d.`,
+      );
+    return seconds;
   };
 
 // Declared here as well as where they are understood: those modules are too much to load for help.

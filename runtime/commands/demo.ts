@@ -1,6 +1,7 @@
 /** `vouch demo`: the main job, end to end, as `npm start` runs it. */
 import type { Command } from '@commander-js/extra-typings';
 import { VouchError } from '../../protocols/errors.ts';
+import { parseAddress } from '../nats/address.ts';
 import { allowSimulator, type OptionsOf, simulatedOption, vulnerableOption, whole } from './declaration.ts';
 import { aborted, interruption, print, say } from './terminal.ts';
 
@@ -21,6 +22,15 @@ const declared = (command: Command) =>
       'port of the NATS server that is started; a free one is taken where it is in use',
       whole(1, 65_535),
     )
+    .option(
+      '--listen <host[:port]>',
+      'serve other hosts too: the address, or 0.0.0.0 for all, that the NATS server listens on; beyond loopback by TLS',
+    )
+    .option(
+      '--monitor-listen <host[:port]>',
+      'the same for the monitor, which shows whoever reaches it who works on what',
+    )
+    .option('--no-tls', 'serve other hosts without TLS, where something else protects the way to them')
     .option('--workers <n>', 'MSM workers', whole(1, 64), 2)
     .option('--verbose', 'print every check, not only how many there are', false)
     .addOption(vulnerableOption())
@@ -31,12 +41,19 @@ export const define = (command: Command) => declared(command).action(run);
 async function run(options: OptionsOf<typeof declared>): Promise<void> {
   allowSimulator(options.simulated);
   if (options.json && !options.once) throw new VouchError('bad-input', '--json: expected --once beside it');
+  if (options.listen !== undefined && options.nats !== undefined)
+    throw new VouchError('bad-input', '--listen: expected a server that is started here, got --nats too');
+  const { listen, monitorListen } = options;
+  const addresses = {
+    listen: listen === undefined ? undefined : parseAddress(listen, '--listen'),
+    monitorListen: monitorListen === undefined ? undefined : parseAddress(monitorListen, '--monitor-listen'),
+  };
   const signal = interruption();
   const [{ runDemo }, { passed }] = await Promise.all([
     import('../demo/start.ts'),
     import('../demo/report.ts'),
   ]);
-  const { result, stop } = await runDemo({ ...options, signal });
+  const { result, stop } = await runDemo({ ...options, ...addresses, signal });
   try {
     if (options.json) print(result);
     if (!passed(result)) process.exitCode = 1;

@@ -1,7 +1,6 @@
 /** `vouch infer`: seals applications to a model and prints decisions, each with a receipt that was verified. */
 import type { Command } from '@commander-js/extra-typings';
 import { parseArchitecture } from '../../circuits/model/architecture.ts';
-import { VouchError } from '../../protocols/errors.ts';
 import { readApplications } from '../client/applications.ts';
 import { notChecked, skippedChecks } from '../client/checks.ts';
 import { infer, verifyService } from '../client/client.ts';
@@ -15,7 +14,7 @@ import { findPolicy } from '../installation/policies.ts';
 import { readManifest } from '../models/obtain.ts';
 import { type OptionsOf, pinning } from './declaration.ts';
 import { asClient, type Network, networkOf } from './network.ts';
-import { type Print, print, say } from './terminal.ts';
+import { type Print, print, readStdin, say } from './terminal.ts';
 
 const MAX_INPUT_BYTES = 64 * 1024 * 1024;
 
@@ -51,7 +50,8 @@ export async function inferCommand(
 ): Promise<void> {
   const kept = options.receipts ?? folder('receipts');
   await demandWritableFolder(kept);
-  const text = file === '-' ? await readStdin() : readText(file, 'applications', MAX_INPUT_BYTES);
+  const text =
+    file === '-' ? await readStdin(MAX_INPUT_BYTES) : readText(file, 'applications', MAX_INPUT_BYTES);
   const policy = findPolicy('inference', options.policy, kitOf(options.creds));
   await asClient(options, async (bus, source) => {
     const published = await readManifest(bus, model);
@@ -86,16 +86,4 @@ export async function inferCommand(
     }
     say(left);
   });
-}
-
-async function readStdin(): Promise<string> {
-  const parts: Buffer[] = [];
-  let size = 0;
-  for await (const part of process.stdin) {
-    parts.push(part);
-    size += part.length;
-    if (size > MAX_INPUT_BYTES)
-      throw new VouchError('too-large', `stdin: expected at most ${MAX_INPUT_BYTES} bytes`);
-  }
-  return Buffer.concat(parts).toString('utf8');
 }

@@ -1,4 +1,5 @@
 /** `vouch start`: runs roles in this process until they are stopped, or do not work any more. */
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { Command } from '@commander-js/extra-typings';
 import { type AnyMachineSnapshot, createActor } from 'xstate';
 import { VouchError } from '../../protocols/errors.ts';
@@ -11,7 +12,7 @@ import { LIFELINE, READY_LINE } from '../roles/child.ts';
 import { createEffects } from '../roles/effects.ts';
 import { hasTag, type RunningRole, sentenceOf, until } from '../roles/host.ts';
 import { startMonitorRole } from '../roles/monitor.ts';
-import { rolesAsChild, STARTABLE, type Startable } from '../roles/start.ts';
+import { demandStartable, rolesAsChild, STARTABLE, type Startable } from '../roles/start.ts';
 import { type RunningChild, supervise } from '../roles/supervisor.ts';
 import {
   allowSimulator,
@@ -20,6 +21,7 @@ import {
   type OptionsOf,
   providerOption,
   simulatedOption,
+  waitOption,
   whole,
 } from './declaration.ts';
 import { type Network, networkOf } from './network.ts';
@@ -29,6 +31,9 @@ const DEFAULT_ID = 'local-1';
 /** Longer than any role takes to come up, or to drain, all together. */
 const START_MS = 600_000;
 const STOP_MS = 120_000;
+/** While NATS does not answer: how often it is tried, and how often that is said. */
+const LOOK_MS = 1_000;
+const SAY_MS = 60_000;
 const KNOWN = [...STARTABLE, 'monitor'] as const;
 type Known = (typeof KNOWN)[number];
 
@@ -62,22 +67,32 @@ const declared = (command: Command) =>
     .option('--cc-tool <program>', "what tells a GPU's CC mode; default: nvidia_gpu_tools.py")
     .addOption(providerOption('who makes evidence; default: simulated'))
     .addOption(simulatedOption)
-    .option('--port <port>', "the monitor's port; default: a free one", whole(1, 65_535));
+    .option('--port <port>', "the monitor's port; default: a free one", whole(1, 65_535))
+    .addOption(waitOption());
 
 export type StartCommand = Network & Omit<Partial<OptionsOf<typeof declared>>, keyof Network>;
 
 export const define = (command: Command) =>
   declared(command).action(async (roles, options) => {
     allowSimulator(options.simulated);
-    const signal = interruption();
-    const starting = startCommand(roles, { ...options, ...networkOf(options) }, say);
-    // What is not up yet has nothing to drain: it ends with the process.
-    const running = await Promise.race([starting, aborted(signal)]);
-    if (!running) throw new VouchError('cancelled', 'stopped');
-    const end = await Promise.race([aborted(signal), running.over]);
-    if (end === 'failed') process.exitCode = 1;
-    await running.stop();
+    await runUntilOver(roles, { ...options, ...networkOf(options) }, say);
   });
+
+/** Starts the roles, and stops them at Ctrl-C, or when they are over. */
+export async function runUntilOver(
+  roles: readonly string[],
+  options: StartCommand,
+  print: Log,
+): Promise<void> {
+  const signal = interruption();
+  const starting = startCommand(roles, options, print);
+  // What is not up yet has nothing to drain: it ends with the process.
+  const running = await Promise.race([starting, aborted(signal)]);
+  if (!running) throw new VouchError('cancelled', 'stopped');
+  const end = await Promise.race([aborted(signal), running.over]);
+  if (end === 'failed') process.exitCode = 1;
+  await running.stop();
+}
 
 /** Why a started process may end by itself. */
 export type End = 'failed' | 'drained' | 'orphaned';
@@ -100,6 +115,7 @@ export async function startCommand(
   if (wrong) {
     throw new VouchError('bad-input', `start: expected roles among ${KNOWN.join(', ')}, got ${wrong}`);
   }
+  demandStartable(names);
   const roles = names as readonly Known[];
   const id = options.id ?? idIn(options.creds, roles[0]!) ?? DEFAULT_ID;
   const stops: Array<() => Promise<unknown>> = [closeSnarkjs];
@@ -107,6 +123,7 @@ export async function startCommand(
     for (const each of stops.splice(0).reverse()) await each();
   };
   try {
+    await awaitNats(roles[0]!, { ...options, id }, log);
     // First, because a port that is taken is the likeliest failure.
     if (roles.includes('monitor')) await startMonitor(id, options, stops, log);
     const actors = roles.filter((role): role is Startable => role !== 'monitor');
@@ -116,6 +133,32 @@ export async function startCommand(
   } catch (error) {
     await stop();
     throw error;
+  }
+}
+
+/**
+ * Waits until NATS answers, with a line a minute. Throws `not-ready` when the patience that was asked for is over, and at
+ * once what waiting does not mend.
+ */
+async function awaitNats(
+  role: Known,
+  { id, url, creds, wait = Number.POSITIVE_INFINITY }: StartCommand & { id: string },
+  log: Log,
+): Promise<void> {
+  const deadline = performance.now() + wait * 60_000;
+  for (let said = Number.NEGATIVE_INFINITY; ; await sleep(LOOK_MS)) {
+    try {
+      // Who connects later is the one who warns.
+      const bus = await connect({ url, creds: await credentials(role, id, creds), warn: () => {} });
+      return await bus.close();
+    } catch (error) {
+      if (!(error instanceof VouchError && error.code === 'nats-unreachable')) throw error;
+      const now = performance.now();
+      if (now >= deadline) throw new VouchError('not-ready', error.message);
+      if (now - said < SAY_MS) continue;
+      said = now;
+      log(`${error.message}; waiting for it`);
+    }
   }
 }
 

@@ -168,7 +168,7 @@ export function summary(result: DemoResult, { record }: PublishedProof, monitor:
 }
 
 /** Commands for a second terminal, as a person would type them there. */
-export function invitation(model: string, files: { test: string; proof: string }): string[] {
+export function suggestions(model: string, files: { test: string; proof: string }): string[] {
   const home = process.env.VOUCH_HOME;
   const vouch = `${home ? `VOUCH_HOME=${home} ` : ''}runtime/vouch.mjs`;
   return [

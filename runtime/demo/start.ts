@@ -26,20 +26,22 @@ import { authority, credentials } from '../installation/credentials.ts';
 import { writePolicies } from '../installation/policies.ts';
 import { readCreditData } from '../models/credit-data.ts';
 import { readManifest } from '../models/obtain.ts';
-import { publishModel } from '../models/publish.ts';
+import { keepPublished, publishModel } from '../models/publish.ts';
 import { readRows } from '../models/test-sets.ts';
 import { checkRows, commitOnnx, testFile } from '../models/vendor.ts';
 import { vendorName, vendorSigner } from '../models/vendor-key.ts';
+import { reachable, urlOf } from '../nats/address.ts';
 import type { Bus } from '../nats/bus.ts';
 import { connect } from '../nats/connect.ts';
-import { provision, provisionMemoryStreams } from '../nats/provision.ts';
+import { provision } from '../nats/provision.ts';
 import { startNats } from '../nats/server.ts';
 import { closeSnarkjs } from '../prove/snarkjs.ts';
 import { hasTag, until } from '../roles/host.ts';
 import { startMonitorRole } from '../roles/monitor.ts';
 import { HOST, startHost } from './host.ts';
+import { certificateFor, LOOPBACK, linkLines, type Reach, restoreServer } from './hosts.ts';
 import { claimHome } from './lock.ts';
-import { createReport, type DemoResult, firstFailure, invitation, judged, summary } from './report.ts';
+import { createReport, type DemoResult, firstFailure, judged, suggestions, summary } from './report.ts';
 import { sampleData } from './sample.ts';
 import { trainOnnx } from './trainer.ts';
 
@@ -48,7 +50,7 @@ const APPLICATIONS = 3;
 const CLIENT = 'client-1';
 const SOURCE = `client.${CLIENT}`;
 
-export interface DemoOptions {
+export interface DemoOptions extends Reach {
   /** an existing server's URL; otherwise nats-server is started */
   readonly nats?: string | undefined;
   /** a file in German Credit's format; otherwise generated sample data */
@@ -85,19 +87,34 @@ export async function runDemo(options: DemoOptions): Promise<{ result: DemoResul
     const name = options.data === undefined ? 'credit-sample' : 'credit';
     stops.push(await claimHome());
 
+    const servers: string[] = [];
     const url = await report.step('NATS', async ({ detail }) => {
       await authority();
       if (options.nats) {
         detail(`using ${options.nats}`);
         return options.nats;
       }
-      const starting = startNats({ stateDir: folder(), onLog: log, ...port(options) });
+      const { host } = { ...LOOPBACK, ...options.listen };
+      const starting = startNats({
+        stateDir: folder(),
+        onLog: log,
+        host,
+        tls: await certificateFor(host, options),
+        ...port(options),
+      });
       stopLater(starting);
       const server = await starting;
+      for (const name of reachable(host)) {
+        const scheme = new URL(server.url).protocol.replace(':', '');
+        servers.push(urlOf(scheme, name, server.port));
+      }
       const durability = server.durable
         ? 'it syncs before it acknowledges'
         : 'WEAKER: it acknowledges before it syncs, 2.10 or newer does not';
       detail(`nats-server ${server.version} at ${server.url}; ${durability}`);
+      if (servers.length > 0) detail(`for other hosts at ${servers.join(', ')}`);
+      if (servers.length > 0 && !options.tls)
+        detail('WARNING: without TLS whoever carries it can read and change what is not sealed');
       return server.url;
     });
     const open = async (role: Role, id: string): Promise<Bus> => {
@@ -123,11 +140,6 @@ export async function runDemo(options: DemoOptions): Promise<{ result: DemoResul
           );
         }
         await provision(provisioner);
-        // The server's memory streams vanish when it restarts.
-        provisioner.onState((state) => {
-          if (state === 'connected')
-            provisionMemoryStreams(provisioner).catch((error: unknown) => log(messageOf(error)));
-        });
         const written = await writePolicies();
         const made = await commitOnnx(name, trainOnnx(rows), rows);
         const { model, calibrated, testSet } = made;
@@ -148,6 +160,11 @@ export async function runDemo(options: DemoOptions): Promise<{ result: DemoResul
           },
           vendor: signer,
         });
+        // A server that restarts has lost its memory streams, one whose disk was wiped the others too.
+        const restore = await keepPublished(provisioner, name);
+        provisioner.onState((state) => {
+          if (state === 'connected') void restoreServer(provisioner, restore, log);
+        });
         const shape = model.architecture.layers.map(({ inputs, outputs }) => `${inputs}x${outputs}`);
         detail(
           `${name}: ${calibrated} rows to train, ${testSet.labels.length} to test; ${shape.join(' and ')} integer weights`,
@@ -161,7 +178,16 @@ export async function runDemo(options: DemoOptions): Promise<{ result: DemoResul
     const { host, monitor } = await report.step(
       `Host: enclave, GPU, runner, key-broker, coordinator, ${options.workers} MSM workers`,
       async ({ detail }) => {
-        const page = await startMonitorRole({ bus: await open('monitor', HOST), log });
+        const { host: place, port: at } = { ...LOOPBACK, ...options.monitorListen };
+        const tls = await certificateFor(place, options);
+        const page = await startMonitorRole({
+          bus: await open('monitor', HOST),
+          log,
+          host: place,
+          tls,
+          ...(at === undefined ? {} : { port: at }),
+        });
+        if (tls) detail(`monitor ${page.url}, its certificate's SHA-256 fingerprint ${tls.fingerprint}`);
         stops.push(() => page.close());
         if (signal.aborted) throw new VouchError('cancelled', 'stopped');
         const starting = startHost({ url, model: name, workers: options.workers, log });
@@ -177,7 +203,7 @@ export async function runDemo(options: DemoOptions): Promise<{ result: DemoResul
         return { host: started, monitor: page.url };
       },
     );
-    stops.push(await publishRunning({ url, creds: folder('creds'), monitor, model: name }));
+    stops.push(await publishRunning({ url, servers, creds: folder('creds'), monitor, model: name }));
 
     const client = await open('client', CLIENT);
     const service = await report.step('Client: evidence of the enclave, verified', async ({ detail }) => {
@@ -324,7 +350,10 @@ export async function runDemo(options: DemoOptions): Promise<{ result: DemoResul
     };
     const files = { test: nearest(testFile(name)), proof: nearest(proofFile) };
     for (const line of summary(result, published, monitor)) report.line(line);
-    if (!options.once) for (const line of invitation(name, files)) report.line(line);
+    if (!options.once) {
+      for (const line of suggestions(name, files)) report.line(line);
+      for (const line of await linkLines(servers)) report.line(line);
+    }
     return { result, stop };
   } catch (error) {
     await stop();
@@ -332,7 +361,7 @@ export async function runDemo(options: DemoOptions): Promise<{ result: DemoResul
   }
 }
 
-const port = (options: DemoOptions) => (options.port ? { port: options.port } : {});
+const port = ({ listen, port = listen?.port }: DemoOptions) => (port ? { port } : {});
 const round = (value: number): number => Math.round(value * 100) / 100;
 /** A path as a person here would type it. */
 const nearest = (file: string): string =>

@@ -14,6 +14,7 @@ import {
   readdirSync,
   readFileSync,
   readSync,
+  rmSync,
   statSync,
 } from 'node:fs';
 import {
@@ -329,6 +330,17 @@ async function placeOf(file: string): Promise<{ readonly place: string; readonly
   return found.isFile() ? { place: await realpath(file), stream: false } : { place: file, stream: true };
 }
 
+/** Files that are being written. Work that was given up (Ctrl-C) may be writing one when the process ends. */
+const unfinished = new Set<string>();
+let sweeps = false;
+function sweepAtExit(): void {
+  if (sweeps) return;
+  sweeps = true;
+  process.once('exit', () => {
+    for (const temporary of unfinished) rmSync(temporary, { force: true });
+  });
+}
+
 /** A new file in a folder for as long as `work` lasts; gone afterwards unless it was moved. */
 async function throughTemporary(
   directory: string,
@@ -337,10 +349,13 @@ async function throughTemporary(
 ): Promise<void> {
   // A short name: one made from the file's own could be longer than the file system takes.
   const temporary = path.join(directory, `.${hex(randomBytes(8))}.tmp`);
-  await using handle = await open(temporary, 'wx', mode);
+  sweepAtExit();
+  unfinished.add(temporary);
   try {
+    await using handle = await open(temporary, 'wx', mode);
     await work(temporary, handle);
   } finally {
     await rm(temporary, { force: true });
+    unfinished.delete(temporary);
   }
 }

@@ -1,13 +1,14 @@
 /**
  * The folder `.vouch` and what lies in it. Everything that a start makes lives here and nowhere else:
  *
- *   keys/      NATS seeds, the simulated root, the vendor key, audit keys (secret, 0600)
+ *   keys/      NATS seeds, the TLS authority, the simulated root, the vendor key, audit keys (secret, 0600)
  *   creds/     NATS credentials per role and id                         (secret, 0600)
  *   audits/    the key-brokers' own copies of what they have released and refused
  *   broker/    model keys and their policies; a folder for each broker's shares (secret, 0600)
  *   gpu/       which driver a GPU that a VM has came from
  *   nats/      nats-server's configuration pieces and data
  *   cache/     circuits, proving keys, blobs: content-addressed, may be deleted at any time; compiled code
+ *   joined/    credentials of workers here that an invitation brought    (secret, 0600)
  *   models/    what the vendor's side made: ONNX files, test sets, salted parameters (secret, 0600)
  *   policies/  what this installation demands of evidence
  *   setups/    where each proving key came from

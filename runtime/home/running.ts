@@ -6,6 +6,8 @@ import { folder, vouchHome } from './home.ts';
 
 const RunningVouch = z.object({
   url: z.string(),
+  /** the server's URLs for other hosts; none while it listens on loopback only */
+  servers: z.array(z.string()).default([]),
   /** folder with `<role>_<id>.creds` */
   creds: z.string(),
   monitor: z.string().optional(),
@@ -17,7 +19,7 @@ export type RunningVouch = z.infer<typeof RunningVouch>;
 const runningFile = (): string => folder('context.json');
 
 /** Lets every command of this installation find what `npm start` runs; returns the way to take that back. */
-export async function publishRunning(running: RunningVouch): Promise<() => Promise<void>> {
+export async function publishRunning(running: z.input<typeof RunningVouch>): Promise<() => Promise<void>> {
   await writeWhole(runningFile(), `${JSON.stringify(running, null, 2)}\n`);
   return () => removeFile(runningFile());
 }

@@ -16,7 +16,6 @@ import {
   encodeAccount,
   encodeOperator,
   encodeUser,
-  fmtCreds,
   fromSeed,
   newScopedSigner,
   parseCreds,
@@ -26,7 +25,9 @@ import { VouchError } from '../../protocols/errors.ts';
 import type { RequesterAuthority } from '../../protocols/requester.ts';
 import { ROLES, type Role, token } from '../../protocols/subjects.ts';
 import { createWhole, readTextIfThere, writeWhole } from '../home/files.ts';
+import { credsText } from '../nats/creds-file.ts';
 import { crossings, INNER_ROLES, inboxPrefix, rightsOf } from '../nats/rights.ts';
+import { ensureTlsAuthority } from './tls-authority.ts';
 import { type KnownUser, keepUser, knownUsers, SLACK_SECONDS } from './users.ts';
 
 const Seed = z.string().regex(/^S[OA][A-Z2-7]{56}$/);
@@ -197,6 +198,14 @@ export async function ensureAuthority(stateDir: string): Promise<Authority> {
   };
   await writeConf();
 
+  /** The text of a `.creds` file, with the authority that certifies this installation's servers. */
+  const credsOf = async (jwt: string, user: ReturnType<typeof createUser>): Promise<string> =>
+    credsText({
+      jwt,
+      seed: new TextDecoder().decode(user.getSeed()),
+      pin: (await ensureTlsAuthority(stateDir)).certificate,
+    });
+
   const issue = async (
     role: Role,
     id: string,
@@ -217,7 +226,7 @@ export async function ensureAuthority(stateDir: string): Promise<Authority> {
     );
     // Known first: what nobody knows of cannot be revoked.
     await keepUser(stateDir, { role, id, key: user.getPublicKey(), expires });
-    return new TextDecoder().decode(fmtCreds(jwt, user));
+    return credsOf(jwt, user);
   };
 
   return {
@@ -267,7 +276,7 @@ export async function ensureAuthority(stateDir: string): Promise<Authority> {
         { ...rights, tags: [`role:${HERALD}`] },
         { ...v2, exp },
       );
-      return new TextDecoder().decode(fmtCreds(jwt, user));
+      return credsOf(jwt, user);
     },
   };
 }

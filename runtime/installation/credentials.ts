@@ -14,11 +14,11 @@ import { issuePlatform, readPlatform } from '../attest/platform.ts';
 import { hasSimulatedRoot } from '../attest/simulated-root.ts';
 import { demandWritableFolder, entriesIn, readText, readTextIfThere, writeWhole } from '../home/files.ts';
 import { folder } from '../home/home.ts';
-import { identityOf } from '../nats/creds-file.ts';
+import { identityOf, pinIn } from '../nats/creds-file.ts';
 import { type Authority, ensureAuthority } from './authority.ts';
 import { type PolicyName, policyFile, writePolicies } from './policies.ts';
 
-const PLATFORM_FILE = 'simulated-platform.json';
+export const PLATFORM_FILE = 'simulated-platform.json';
 const REQUESTERS_FILE = 'requesters.json';
 const DAY_SECONDS = 86_400;
 /** Of what this installation makes for itself; renewed when half of it is over. */
@@ -46,7 +46,7 @@ export function authority(): Promise<Authority> {
 
 const ownFolder = (): string => folder('creds');
 const isOwn = (from: string): boolean => path.resolve(from) === ownFolder();
-const fileOf = (role: Role, id: string): string => `${token(role, 'role')}_${token(id, 'id')}.creds`;
+export const fileOf = (role: Role, id: string): string => `${token(role, 'role')}_${token(id, 'id')}.creds`;
 
 /** The folder that `--creds` means: a `.creds` file stands for the folder it lies in. */
 export const kitOf = (from: string): string => (from.endsWith('.creds') ? path.dirname(from) : from);
@@ -63,7 +63,8 @@ export async function credentials(role: Role, id: string, from: string): Promise
     const who = identityOf(known);
     if (who.id === id && (who.role ?? role) === role) {
       const left = (who.expires?.getTime() ?? 0) - Date.now();
-      if (!isOwn(path.dirname(file)) || left > OWN_LIFE_MS / 2) return known;
+      // Those of before there was TLS name no authority.
+      if (!isOwn(path.dirname(file)) || (left > OWN_LIFE_MS / 2 && pinIn(known))) return known;
       const renewed = await (await authority()).renewUser(known);
       await writeWhole(file, renewed);
       return renewed;

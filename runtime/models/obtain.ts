@@ -45,6 +45,12 @@ export async function readManifest(bus: Bus, model: string): Promise<VerifiedMan
   return verified;
 }
 
+/** The model's ciphertext. */
+export function readSealed(bus: Bus, { sealedModel }: ModelManifest): Promise<Uint8Array> {
+  const place: Place = { shelf: 'sealedModels', writer: 'the vendor' };
+  return getBlob(bus, place, sealedModel, { maxBytes: MAX_SEALED_MODEL_BYTES });
+}
+
 export interface ObtainedModel {
   readonly manifest: ModelManifest;
   /** of the manifest */
@@ -70,8 +76,7 @@ export async function obtainModel(
   const { manifest, digest } = await readManifest(bus, name);
   const asker: Asker = { bus, source, identity, manifest, digest, proof };
   const key = manifest.shares ? await keyFromShares(asker, manifest.shares) : await released(asker);
-  const place: Place = { shelf: 'sealedModels', writer: 'the vendor' };
-  const sealed = await getBlob(bus, place, manifest.sealedModel, { maxBytes: MAX_SEALED_MODEL_BYTES });
+  const sealed = await readSealed(bus, manifest);
   const secret = await decryptBlob(key, sealed, modelAad(name, manifest.commitment));
   key.fill(0);
   const model = decodeSecret(parseArchitecture(manifest.architecture), secret);

@@ -11,12 +11,13 @@ import { VouchError } from '../../protocols/errors.ts';
 import { commitmentTo, type KeyShares, MAX_BROKERS, splitKey } from '../../protocols/key-shares.ts';
 import { type ModelManifest, PublishedManifest, signManifest } from '../../protocols/manifest.ts';
 import { encryptBlob, generateBlobKey } from '../../protocols/sealing.ts';
+import { STREAMS } from '../../protocols/streams.ts';
 import { subjects, token } from '../../protocols/subjects.ts';
 import { DEFAULT_TERMS, type Terms } from '../../protocols/terms.ts';
 import { putBlob } from '../nats/blobs.ts';
 import type { Bus } from '../nats/bus.ts';
 import { forget, keepKey, keepShare, modelAad } from './broker-store.ts';
-import { readManifest } from './obtain.ts';
+import { readManifest, readSealed } from './obtain.ts';
 import { vendorSigner } from './vendor-key.ts';
 
 /** Over which brokers a key is split, and how many of them are needed. */
@@ -103,6 +104,20 @@ export async function publishModel(
   const subject = subjects.model(name);
   await bus.append(subject, encodeMessage(PublishedManifest, { subject, source, body: published }));
   return published.manifest;
+}
+
+/**
+ * Keeps what was published under a name, ciphertext and signed manifest, and returns what publishes just that again, on a
+ * server that has lost it: the commitment stays, and so does what runners and brokers know.
+ */
+export async function keepPublished(bus: Bus, name: string): Promise<() => Promise<void>> {
+  const { manifest } = await readManifest(bus, name);
+  const sealed = await readSealed(bus, manifest);
+  const stored = await bus.getLast(STREAMS.models.name, subjects.model(name));
+  return async () => {
+    await putBlob(bus, 'sealedModels', sealed);
+    if (stored) await bus.append(subjects.model(name), stored.data);
+  };
 }
 
 /** Of this vendor's manifest that is replaced; 0 where there is none that can be read. */

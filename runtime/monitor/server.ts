@@ -1,16 +1,18 @@
 /**
  * The monitor's server: one page, its modules, and a stream of server-sent events (WHATWG HTML, section
  * 9.2), fed with observations. It holds no credentials and takes no input; whoever reaches its port can read
- * what it shows, so it listens on loopback unless another address is asked for. It is no TLS endpoint.
+ * what it shows, so it listens on loopback unless another address is asked for; with a certificate it serves HTTPS.
  */
 import { readFileSync } from 'node:fs';
 import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import { createServer } from 'node:http';
+import { createServer as createSecureServer } from 'node:https';
 import module from 'node:module';
 import type { AddressInfo } from 'node:net';
 import { isIP } from 'node:net';
 import { messageOf, VouchError } from '../../protocols/errors.ts';
 import { printable } from '../../protocols/printable.ts';
+import { isLoopback, nearest, urlOf } from '../nats/address.ts';
 import { icon, page, style } from './document.ts';
 import type { Hello } from './model.ts';
 import { emptyModel, reduce, toSnapshot } from './model.ts';
@@ -23,6 +25,8 @@ export interface MonitorOptions {
   readonly host?: string;
   /** default 0: a free one */
   readonly port?: number;
+  /** PEM */
+  readonly tls?: { readonly certificate: string; readonly key: string } | undefined;
   /** milliseconds, the clock of the feed's `at`; default `monitorClock` */
   readonly clock?: () => number;
   /** event streams at once, and those of one address; above it the oldest of who has most is ended */
@@ -75,7 +79,7 @@ const HEADERS = {
  * end or fail: the page then says that it is disconnected from its source.
  */
 export async function startMonitor(options: MonitorOptions): Promise<Monitor> {
-  const { feed, host = '127.0.0.1', port = 0, clock = monitorClock } = options;
+  const { feed, host = '127.0.0.1', port = 0, tls, clock = monitorClock } = options;
   const { maxClients = 32, maxPerAddress = 8, maxQueueBytes = 4 * 1024 * 1024 } = options;
   const files = pageFiles();
   const clients = new Set<ServerResponse>();
@@ -155,12 +159,16 @@ export async function startMonitor(options: MonitorOptions): Promise<Monitor> {
 
   // Whoever connects and asks nothing is gone soon.
   const patience = { headersTimeout: ASKING_MS, requestTimeout: ASKING_MS, keepAliveTimeout: ASKING_MS / 2 };
-  const server = createServer(
-    { maxHeaderSize: 16 * 1024, connectionsCheckingInterval: ASKING_MS / 2, ...patience },
-    answer,
-  );
+  const settings = { maxHeaderSize: 16 * 1024, connectionsCheckingInterval: ASKING_MS / 2, ...patience };
+  const server = tls
+    ? createSecureServer(
+        { ...settings, cert: tls.certificate, key: tls.key, handshakeTimeout: ASKING_MS },
+        answer,
+      )
+    : createServer(settings, answer);
   server.maxConnections = 256;
   await listen(server, port, host);
+  const { address, port: bound } = server.address() as AddressInfo;
 
   void watch();
   const ticks = setInterval(() => {
@@ -169,7 +177,7 @@ export async function startMonitor(options: MonitorOptions): Promise<Monitor> {
   }, TICK_MS);
 
   return {
-    url: urlOf(server.address() as AddressInfo),
+    url: `${urlOf(tls ? 'https' : 'http', nearest(address), bound)}/`,
     get watching() {
       return watchers.size;
     },
@@ -197,12 +205,6 @@ function listen(server: Server, port: number, host: string): Promise<void> {
   });
 }
 
-/** A URL that reaches the address from this machine. */
-function urlOf({ address, family, port }: AddressInfo): string {
-  if (address === '0.0.0.0' || address === '::') return `http://127.0.0.1:${port}/`;
-  return `http://${family === 'IPv6' ? `[${address}]` : address}:${port}/`;
-}
-
 const LOOPBACK = ['127.0.0.1', '[::1]', 'localhost'];
 
 /**
@@ -215,9 +217,6 @@ function mayAsk(header: string | undefined, host: string): boolean {
   if (LOOPBACK.includes(name) || name === host.toLowerCase()) return true;
   return !isLoopback(host) && isIP(name.replace(/^\[(.*)\]$/, '$1')) !== 0;
 }
-
-const isLoopback = (host: string): boolean =>
-  host === 'localhost' || host === '::1' || (isIP(host) === 4 && host.startsWith('127.'));
 
 /** Why a request is not answered, as status and sentence. */
 function refuse(request: IncomingMessage, host: string): [number, string] | null {

@@ -263,7 +263,12 @@ export async function getChunk(
     );
   }
   // Not synced: what a power cut damages is fetched again.
-  if (path !== undefined) await writeWhole(path, message.data, { sync: false });
+  if (path !== undefined) {
+    await writeWhole(path, message.data, { sync: false }).catch((error: unknown) => {
+      // A cache that has no room is none.
+      if (!(error instanceof VouchError && error.code === 'storage-full')) throw error;
+    });
+  }
   return message.data;
 }
 

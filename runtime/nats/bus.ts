@@ -12,14 +12,16 @@ import {
   type ConnectionOptions,
   connect as connectNats,
   credsAuthenticator,
+  ErrorCode,
   type Msg,
   type MsgHdrs,
   type NatsConnection,
   NatsError,
   headers as newHeaders,
+  type TlsOptions,
 } from 'nats';
 import { messageOf, VouchError } from '../../protocols/errors.ts';
-import { signWith } from './creds-file.ts';
+import { pinIn, signWith } from './creds-file.ts';
 import { headerBytes } from './headers.ts';
 import { type Headers, type JetStream, jetStream, type Message, type RequestOptions } from './jetstream.ts';
 import { createPause } from './pause.ts';
@@ -44,7 +46,7 @@ export type BusState = 'connected' | 'disconnected' | 'closed';
 
 /** How one user's connection is made and kept; connect.ts says who may. */
 export interface Link {
-  /** as in `BusOptions` */
+  /** as in `BusOptions`: with one `tls://` nothing is said without TLS */
   readonly url: string;
   /** shown by the server's monitoring */
   readonly name: string;
@@ -143,6 +145,8 @@ async function open(
   if (user !== undefined)
     settings.authenticator = credsAuthenticator(() => new TextEncoder().encode(current.creds));
   if (user?.role !== undefined) settings.inboxPrefix = inboxPrefix(user.role, user.id);
+  // The library does not look at the scheme.
+  if (/\btls:\/\//.test(url)) settings.tls = tlsOptions(current.creds);
   try {
     return await connectNats(settings);
   } catch (error) {
@@ -158,11 +162,31 @@ async function open(
         `NATS at ${url}: ${what} (${reason}); use --creds with a file made for this server`,
       );
     }
+    if (/CERT|SIGNATURE|ISSUER/.test((error as NodeJS.ErrnoException).code ?? ''))
+      throw new VouchError(
+        'nats-credentials',
+        `NATS at ${url}: its certificate is not of the authority that these credentials name (${reason}); expected a tls:// URL and credentials of the installation that runs this server`,
+      );
+    if (code === ErrorCode.ServerOptionNotAvailable)
+      throw new VouchError(
+        'nats-feature',
+        `NATS at ${url}: expected TLS, and whoever answers there has none; somebody in between may have taken it away`,
+      );
     throw new VouchError(
       'nats-unreachable',
       `NATS at ${url}: cannot connect (${reason}); is a server running there?`,
     );
   }
+}
+
+/**
+ * Credentials with a certificate trust servers of that authority and no others, by whichever name or address they are
+ * reached (port forwarding, say): the authority certifies nothing but servers of one installation. Without one the
+ * system's authorities and the server's name count.
+ */
+function tlsOptions(creds: string): TlsOptions {
+  const ca = pinIn(creds);
+  return ca === undefined ? {} : ({ ca, checkServerIdentity: () => undefined } as TlsOptions);
 }
 
 function busOver(nc: NatsConnection, { url, user, onError }: Link, current: { creds: string }): Bus {

@@ -1,4 +1,7 @@
-/** What a `.creds` file says and can do: a NATS user's JWT, and the seed of the key that signs for him. */
+/**
+ * What a `.creds` file says and can do: a NATS user's JWT, the seed of the key that signs for him, and, below them, the
+ * certificate of the authority that certifies his server. Other programs that read such files pass that over.
+ */
 import { fromSeed } from 'nkeys.js';
 import { utf8 } from '../../protocols/encoding.ts';
 import { VouchError } from '../../protocols/errors.ts';
@@ -30,11 +33,34 @@ export function identityOf(creds: string): {
   }
 }
 
-/** The user's JWT, and his key's Ed25519 signature. Throws `nats-credentials`. */
-export function signWith(creds: string, bytes: Uint8Array): { jwt: string; signature: Uint8Array } {
+/** The certificates that come with credentials, PEM; undefined where there are none. */
+export const pinIn = (creds: string): string | undefined =>
+  creds.match(/-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g)?.join('\n');
+
+export interface User {
+  readonly jwt: string;
+  /** secret */
+  readonly seed: string;
+}
+
+/** The user's JWT and seed. Throws `nats-credentials`. */
+export function userIn(creds: string): User {
   const [, jwt] = /BEGIN NATS USER JWT-+\s+(\S+)\s/.exec(creds) ?? [];
   const [, seed] = /BEGIN USER NKEY SEED-+\s+(\S+)\s/.exec(creds) ?? [];
   if (jwt === undefined || seed === undefined)
     throw new VouchError('nats-credentials', 'NATS credentials: expected a user JWT and its seed');
+  return { jwt, seed };
+}
+
+/** The text of a `.creds` file, secret. */
+export const credsText = ({ jwt, seed, pin }: User & { readonly pin: string }): string =>
+  [block('NATS USER JWT', jwt), block('USER NKEY SEED', seed), pin].join('\n');
+
+const block = (name: string, text: string): string =>
+  `-----BEGIN ${name}-----\n${text}\n------END ${name}------\n`;
+
+/** The user's JWT, and his key's Ed25519 signature. Throws `nats-credentials`. */
+export function signWith(creds: string, bytes: Uint8Array): { jwt: string; signature: Uint8Array } {
+  const { jwt, seed } = userIn(creds);
   return { jwt, signature: fromSeed(utf8(seed)).sign(bytes) };
 }

@@ -13,6 +13,7 @@ import { promisify } from 'node:util';
 import { messageOf, VouchError } from '../../protocols/errors.ts';
 import { readNamed, removeFile, writeWhole } from '../home/files.ts';
 import type { Log } from '../home/log.ts';
+import { nearest, urlOf } from './address.ts';
 import { findNatsServer, syncsAlways, weakness } from './server-program.ts';
 
 const run = promisify(execFile);
@@ -25,6 +26,7 @@ const MAX_RESTARTS = 5;
 const RESTART_WINDOW_MS = 60_000;
 
 export interface NatsServer {
+  /** for this host */
   readonly url: string;
   readonly port: number;
   readonly version: string;
@@ -46,6 +48,8 @@ export interface NatsServerOptions {
   readonly port?: number;
   /** Interface to listen on; loopback by default. */
   readonly host?: string;
+  /** PEM; with it nobody is served without TLS */
+  readonly tls?: { readonly certificate: string; readonly key: string } | undefined;
   /** Gets the server's warnings and errors, and what happens to it. */
   readonly onLog?: Log;
 }
@@ -55,13 +59,13 @@ export interface NatsServerOptions {
  * start, with its own last words) or `busy` (another Vouch runs on this folder).
  */
 export async function startNats(options: NatsServerOptions): Promise<NatsServer> {
-  const { stateDir, host = '127.0.0.1', onLog = () => {} } = options;
+  const { stateDir, host = '127.0.0.1', tls, onLog = () => {} } = options;
   const program = await findNatsServer({ binDir: options.binDir ?? join(stateDir, 'bin'), onLog });
   const weak = weakness(program.version);
   if (weak !== undefined) onLog(weak);
   const durable = syncsAlways(program.version);
   const folder = join(resolve(stateDir), 'nats');
-  const conf = await writeConf(folder, durable);
+  const conf = await writeServerConf(stateDir, { durable, tls });
   const pidFile = join(folder, 'nats-server.pid');
   await waitForPrevious(pidFile, conf);
 
@@ -106,9 +110,8 @@ export async function startNats(options: NatsServerOptions): Promise<NatsServer>
     }
   })();
 
-  const reachable = host === '0.0.0.0' || host === '::' ? '127.0.0.1' : host;
   return {
-    url: `nats://${reachable.includes(':') ? `[${reachable}]` : reachable}:${port}`,
+    url: urlOf(tls ? 'tls' : 'nats', nearest(host), port),
     port,
     version: program.version,
     durable,
@@ -196,8 +199,15 @@ function guardOf(pid: number): ChildProcess {
   return guard;
 }
 
-/** Puts the repository's nats.conf beside the pieces that it includes, and writes the one about storage. */
-async function writeConf(folder: string, durable: boolean): Promise<string> {
+/**
+ * Puts the repository's nats.conf into `<stateDir>/nats`, beside the pieces that it includes, and writes those about storage
+ * and TLS. `ensureAuthority` writes the other one. Returns the file's path.
+ */
+export async function writeServerConf(
+  stateDir: string,
+  { durable, tls }: { durable: boolean; tls: NatsServerOptions['tls'] },
+): Promise<string> {
+  const folder = join(resolve(stateDir), 'nats');
   const conf = join(folder, 'nats.conf');
   await writeWhole(conf, readNamed(NATS_CONF, 'configuration'));
   const lines = [
@@ -208,6 +218,18 @@ async function writeConf(folder: string, durable: boolean): Promise<string> {
     '}',
   ];
   await writeWhole(join(folder, 'jetstream.conf'), `${lines.join('\n')}\n`);
+  const files = { certificate: join(folder, 'tls-certificate.pem'), key: join(folder, 'tls-key.pem') };
+  if (tls) for (const part of ['certificate', 'key'] as const) await writeWhole(files[part], tls[part]);
+  const secured = [
+    'tls {',
+    `  cert_file: ${JSON.stringify(files.certificate)}`,
+    `  key_file: ${JSON.stringify(files.key)}`,
+    '}',
+  ];
+  await writeWhole(
+    join(folder, 'tls.conf'),
+    `${['# Written by Vouch at every start.', ...(tls ? secured : [])].join('\n')}\n`,
+  );
   return conf;
 }
 

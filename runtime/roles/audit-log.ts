@@ -2,7 +2,7 @@
  * A key-broker's audit log: the chain of protocols/audit.ts in the stream VOUCH_AUDITS, and a copy on the broker's own
  * disk. A record counts once the server has acknowledged it and the copy is synced, so that nobody has to trust the
  * server's disk (nats-server before 2.10 acknowledges before it syncs), and a stream that was wiped is filled again
- * from the copy. Where the two contradict each other nothing is recorded any more, hence nothing released.
+ * from the copy before anything else is recorded. Where the two contradict each other nothing is recorded any more, hence nothing released.
  *
  * The audit key lies in `.vouch/keys`. Whoever has it can write another history; a stream that takes no deletes, and
  * heads that others keep, are what stands against that.
@@ -128,10 +128,10 @@ export async function openAuditLog(bus: Bus, broker: string): Promise<AuditLog> 
     head = recordDigest(record);
     at = sequence;
   };
-  const append = (record: Uint8Array) =>
+  const append = (record: Uint8Array, after = at) =>
     bus.append(subject, record, {
       msgId: recordDigest(record),
-      expectLastSubjectSequence: at,
+      expectLastSubjectSequence: after,
       timeoutMs: APPEND_MS,
     });
   const save = async () => {
@@ -185,8 +185,31 @@ export async function openAuditLog(bus: Bus, broker: string): Promise<AuditLog> 
     doubtful.clear();
   }
 
+  /** A server that has come back without its data gets what it lacks of the chain again, from our own disk. */
+  async function refill(): Promise<void> {
+    const found = await bus.getLast(STREAM, subject).catch((error: unknown) => {
+      if (error instanceof VouchError && error.code === 'no-responder')
+        throw new VouchError('not-ready', `audit log of broker ${broker}: there is no stream for it`);
+      throw error;
+    });
+    if ((found?.sequence ?? 0) === at) return;
+    await save();
+    const whole = decodeChain(readTextIfThere(file, 'audit log', MAX_FILE_BYTES) ?? '', file);
+    const digests = whole.map(recordDigest);
+    const kept = found ? digests.indexOf(recordDigest(found.data)) + 1 : 0;
+    // It is one whose acknowledgement never came, or not ours.
+    if (found && kept === 0) return;
+    if (digests.length !== count || digests.at(-1) !== head)
+      throw conflict(`records are missing in the stream, and ${file} is not what was recorded`);
+    let position = found?.sequence ?? 0;
+    for (const record of whole.slice(kept)) position = (await append(record, position)).sequence;
+    at = position;
+    doubtful.clear();
+  }
+
   async function store(decision: Decision): Promise<void> {
     try {
+      await refill();
       await catchUp();
       await save();
       const record = await signRecord(signer, {

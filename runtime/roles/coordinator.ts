@@ -55,6 +55,10 @@ const WORKING_MS = 4_000;
 const RETRY_MS = 1_000;
 /** Jobs at once: one computes while the shards of others are out. Each has a key and a witness in memory. */
 const JOBS = 3;
+/** A full store gets more time: somebody has to make room. */
+const FULL_RETRY_MS = 30_000;
+/** Ends that say nothing of the model, which the requester hears by name. */
+const TOLD: ReadonlySet<string> = new Set(['cancelled', 'storage-full']);
 /** Of one requester. */
 const LIMITS = { jobs: 2, millis: 30 * 60_000 };
 /** Cancelled requests that are remembered until they are pulled. */
@@ -143,10 +147,10 @@ export const coordinatorRole =
       const job = jobs.get(name);
       const why = job?.reason ?? `it was given up at try ${tries}: ${code}; the coordinator's log says more`;
       const told = (code: string) =>
-        job?.closed && code !== 'cancelled'
+        job?.closed && !TOLD.has(code)
           ? { code: 'proof-refused', message: REFUSAL }
           : { code, message: why.slice(0, 1000) };
-      const error = phase === 'failed' && code ? { error: told(code) } : {};
+      const error = code ? { [phase === 'failed' ? 'error' : 'waiting']: told(code) } : {};
       if (!job) return;
       publishProgress(job.client, { job: name, phase, phases: millis, ...shardsOf(job), ...error }, epoch);
     };
@@ -272,7 +276,7 @@ export const coordinatorRole =
           const job = jobs.get(name);
           log(`${source}: job ${name} will be tried again after try ${tries}: ${code}: ${job?.reason ?? ''}`);
           reportEnd(outcome, 'queued');
-          job?.request.nak(RETRY_MS);
+          job?.request.nak(code === 'storage-full' ? FULL_RETRY_MS : RETRY_MS);
           drop(name);
         },
         suspendWorker: (_, { id: worker }) => fleet.suspend(worker),

@@ -13,7 +13,7 @@ import { createFeed } from '../monitor/feed.ts';
 import { observe } from '../monitor/intake.ts';
 import { LIMITS } from '../monitor/model.ts';
 import type { Observation } from '../monitor/observation.ts';
-import { type Monitor, monitorClock, startMonitor } from '../monitor/server.ts';
+import { type Monitor, type MonitorOptions, monitorClock, startMonitor } from '../monitor/server.ts';
 import type { Bus, BusState, StoredMessage } from '../nats/bus.ts';
 
 export interface MonitorRoleOptions {
@@ -22,6 +22,8 @@ export interface MonitorRoleOptions {
   readonly port?: number;
   /** default 127.0.0.1 */
   readonly host?: string;
+  /** PEM */
+  readonly tls?: MonitorOptions['tls'];
   readonly log?: Log;
 }
 
@@ -30,10 +32,11 @@ const PARALLEL = 64;
 
 /** Starts the page and its feed. The bus stays the caller's to close. Throws `bad-input` for a port in use. */
 export async function startMonitorRole(options: MonitorRoleOptions): Promise<Monitor> {
-  const { bus, log = () => {}, port, host } = options;
+  const { bus, log = () => {}, port, host, tls } = options;
   const feed = createFeed();
   const monitor = await startMonitor({
     feed,
+    tls,
     ...(port === undefined ? {} : { port }),
     ...(host === undefined ? {} : { host }),
   });

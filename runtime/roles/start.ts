@@ -113,17 +113,22 @@ async function comeUp(running: RunningRole, gpuNamed: boolean): Promise<void> {
   else await untilUp(running, limit);
 }
 
-/**
- * Starts roles in one process: a runner before its enclave, because the enclave waits for it. When one does not
- * come up the others are stopped again.
- */
-export async function startRoles(roles: readonly Startable[], options: StartOptions): Promise<RunningRole[]> {
+/** Throws `bad-input` for roles that do not work without others. */
+export function demandStartable(roles: readonly string[]): void {
   if (roles.includes('runner') && !(roles.includes('enclave') && roles.includes('gpu'))) {
     throw new VouchError(
       'bad-input',
       'start runner: it runs inside an enclave with a GPU or without; expected: start enclave gpu runner',
     );
   }
+}
+
+/**
+ * Starts roles in one process: a runner before its enclave, because the enclave waits for it. When one does not
+ * come up the others are stopped again.
+ */
+export async function startRoles(roles: readonly Startable[], options: StartOptions): Promise<RunningRole[]> {
+  demandStartable(roles);
   const neighbours: Neighbours = {};
   const attested = roles.some((role) => ['enclave', 'worker', 'coordinator'].includes(role));
   const provider = attested ? await providerFor(options) : undefined;

@@ -4,10 +4,13 @@ import { existsSync, mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSyn
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
+import type { Writable } from 'node:stream';
 import { fileURLToPath } from 'node:url';
 import { BIN_DIR } from '../nats/nats-fixture.ts';
 
 const CLI = fileURLToPath(new URL('../../../runtime/commands/cli.ts', import.meta.url));
+const ROOT = fileURLToPath(new URL('../../..', import.meta.url));
+export const CLI_WORDS = `${process.execPath} ${CLI}`;
 const OWN_SERVER = join(BIN_DIR, 'nats-server');
 
 const homes: string[] = [];
@@ -50,6 +53,8 @@ export interface Started {
   readonly ended: Promise<Ended>;
   /** Resolves at the first line of either output that matches; rejects when the process ends before. */
   line(pattern: RegExp): Promise<string>;
+  /** Resolves as soon as what it has printed matches, in the middle of a line, too. */
+  shows(pattern: RegExp): Promise<void>;
   /** As a terminal does it: to the whole process group. */
   interrupt(): void;
   kill(signal: NodeJS.Signals): void;
@@ -58,8 +63,43 @@ export interface Started {
 }
 
 /** Starts `vouch` with these words, in this process's folder unless `cwd` is another. */
-export function start(home: string, words: readonly string[], input = '', cwd?: string): Started {
-  const child = spawn(process.execPath, [CLI, ...words], {
+export const start = (home: string, words: readonly string[], input = '', cwd?: string): Started =>
+  launch(home, [process.execPath, CLI, ...words], { cwd, begin: (stdin) => void stdin.end(input) });
+
+/** The same by way of something else, such as `ip netns exec NAME`. */
+export const startBy = (prefix: readonly string[], home: string, words: readonly string[], input = '') =>
+  launch(home, [...prefix, process.execPath, CLI, ...words], { begin: (stdin) => void stdin.end(input) });
+
+/**
+ * Starts a command in a terminal of its own (util-linux's `script` makes one), where a Ctrl-C that is typed goes to every
+ * process of the foreground. What it prints comes as one output. Undefined where there is no such program.
+ */
+export function startInTerminal(
+  home: string,
+  command: string,
+): (Started & { type(keys: string): void }) | undefined {
+  try {
+    if (!execFileSync('script', ['--version'], { encoding: 'utf8' }).includes('util-linux')) return undefined;
+  } catch {
+    return undefined;
+  }
+  let type: (keys: string) => void = () => {};
+  const started = launch(home, ['script', '--quiet', '--return', '--command', command, '/dev/null'], {
+    cwd: ROOT,
+    begin: (stdin) => {
+      type = (keys) => void stdin.write(keys);
+    },
+  });
+  return { ...started, type };
+}
+export const CTRL_C = '\u0003';
+
+function launch(
+  home: string,
+  [program, ...words]: readonly string[],
+  { cwd, begin }: { cwd?: string | undefined; begin(stdin: Writable): void },
+): Started {
+  const child = spawn(program!, words, {
     ...(cwd === undefined ? {} : { cwd }),
     env: environment(home),
     stdio: ['pipe', 'pipe', 'pipe'],
@@ -68,13 +108,14 @@ export function start(home: string, words: readonly string[], input = '', cwd?: 
   children.add(child);
   const guard = guardOf(child.pid!);
   child.stdin!.on('error', () => {});
-  child.stdin!.end(input);
+  begin(child.stdin!);
   const seen: string[] = [];
   const waiting = new Set<() => void>();
   const collect = (stream: NodeJS.ReadableStream) => {
     let text = '';
     stream.on('data', (part: Buffer) => {
       text += part.toString();
+      for (const look of waiting) look();
     });
     createInterface({ input: stream }).on('line', (line) => {
       seen.push(line);
@@ -90,22 +131,28 @@ export function start(home: string, words: readonly string[], input = '', cwd?: 
       resolve({ code, stdout: stdout(), stderr: stderr() });
     });
   });
+  /** Looks at whatever comes until `find` has an answer. */
+  const watch = <T>(pattern: RegExp, find: () => T | undefined): Promise<T> => {
+    const { promise, resolve, reject } = Promise.withResolvers<T>();
+    const look = () => {
+      const found = find();
+      if (found !== undefined) resolve(found);
+    };
+    waiting.add(look);
+    void ended.then(({ code, stderr: said }) =>
+      reject(
+        new Error(`${program} ${words.slice(0, 3).join(' ')} ended with ${code} before ${pattern}:\n${said}`),
+      ),
+    );
+    look();
+    return promise.finally(() => waiting.delete(look));
+  };
   return {
     pid: child.pid!,
     ended,
-    line(pattern) {
-      const { promise, resolve, reject } = Promise.withResolvers<string>();
-      const look = () => {
-        const found = seen.find((line) => pattern.test(line));
-        if (found !== undefined) resolve(found);
-      };
-      waiting.add(look);
-      void ended.then(({ code, stderr: said }) =>
-        reject(new Error(`vouch ${words[0]} ended with ${code} before ${pattern}:\n${said}`)),
-      );
-      look();
-      return promise.finally(() => waiting.delete(look));
-    },
+    line: (pattern) => watch(pattern, () => seen.find((line) => pattern.test(line))),
+    shows: (pattern) =>
+      watch(pattern, () => (pattern.test(stdout() + stderr()) ? null : undefined)).then(() => {}),
     interrupt: () => void process.kill(-child.pid!, 'SIGINT'),
     kill: (signal) => void child.kill(signal),
     closeStdout: () => void child.stdout!.destroy(),

@@ -48,6 +48,12 @@ test('wrong words', async () => {
     [['infer'], /missing required argument 'model'/],
     [['demo', '--json'], /--json: expected --once beside it/],
     [['demo', '--workers', '0'], /--workers .* expected a whole number from 1 to 64/],
+    [['demo', '--listen', 'a:b:c'], /--listen: expected HOST or HOST:PORT/],
+    [['demo', '--listen', '::1', '--nats', 'nats://127.0.0.1:1'], /got --nats too/],
+    [['invite', 'king', '--nats', 'tls://a:1'], /Allowed choices are worker/],
+    [['invite', 'worker', '--nats', 'tls://a:1', '--ttl', '1y'], /such as 90m/],
+    [['invite', 'worker', '--nats', 'tls://a:1', '--ttl', '1s'], /from 10 s/],
+    [['join', 'vouch-join:AAAA'], /invitation: expected what vouch invite printed/],
     [['demo', '--colour'], /unknown option '--colour'/],
     [['start', 'pilot', '--nats', 'nats://127.0.0.1:1'], /start: expected roles among .*, got pilot/],
     [['start', 'runner', '--nats', 'nats://127.0.0.1:1'], /expected: start enclave gpu runner/],
@@ -65,7 +71,13 @@ test('wrong words', async () => {
 
 test('nothing runs here', async () => {
   const home = newHome();
-  for (const words of [['status'], ['infer', 'm', '-'], ['prove', 'm'], ['start', 'worker']])
+  for (const words of [
+    ['status'],
+    ['infer', 'm', '-'],
+    ['prove', 'm'],
+    ['start', 'worker'],
+    ['invite', 'worker'],
+  ])
     wrongUse(await vouch(home, words), /no running Vouch is known .* run npm start/);
 });
 
@@ -144,7 +156,9 @@ test('credentials for another host: what is needed, private, and nothing else', 
   // Credentials of one actor are not another's.
   const words = ['start', 'worker', '--nats', 'nats://127.0.0.1:1', '--creds', join(out, 'worker_w9.creds')];
   wrongUse(await vouch(newHome(), [...words, '--id', 'w8']), /they are of worker w9, expected worker w8/);
-  wrongUse(await vouch(newHome(), words), /cannot connect/);
+  const away = await vouch(newHome(), [...words, '--wait', '0']);
+  assert.is(away.code, 1);
+  assert.match(away.stderr, /^vouch: NATS at .* cannot connect .*; is a server running there\?$/m);
 });
 
 test('a full disk: one sentence, and nothing half-written', async (t) => {

@@ -23,8 +23,11 @@ vouch infer MODEL applications.csv            # or - for stdin; JSON or CSV
 vouch infer MODEL FILE --receipts DIR --vendor KEY   # every decision is kept; the model has to be this vendor's
 vouch prove MODEL                             # another proof of the model's quality; Ctrl-C takes it back
 vouch cancel JOB                              # so does this, from another terminal
-vouch creds worker --id w7 --out DIR          # what a worker on another host needs
-vouch start worker --nats URL --creds DIR     # and there: it joins
+vouch invite worker --ttl 12h > FILE          # a link, a secret, for a worker on another host (npm start -- --listen HOST)
+vouch join FILE                               # and there: finds the GPU, tests it, joins; or - for standard input
+vouch creds runner enclave gpu --id h2 --out DIR   # what other actors on another host need
+vouch start enclave gpu runner --model NAME --nats URL --creds DIR   # and there: they join, once NATS answers
+vouch provision --nats URL                    # streams and buckets on a server of your own; can be repeated
 vouch drain worker w7                         # it finishes its shard, and its process ends
 vouch start gpu --pci 0000:65:00.0            # as root: hands a GPU to a VM, gives it back on Ctrl-C
 vouch model add NAME FILE.onnx --data ROWS    # a model of your own, for rows of the same format
