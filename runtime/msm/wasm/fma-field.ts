@@ -36,8 +36,12 @@ export function createFmaField(modulus: bigint, constants: Constants): Field {
   const { bits, double } = constants;
   const modulusLimbs = signedLimbs(modulus, LIMBS, LIMB_BITS).map(Number);
   const inverse = Number(negativeInverse(modulus, LIMB_BITS));
-  /** What x is of the modulus, to the nearest integer, from its highest limb: lower ones count for less than 0.002. */
-  const multipleOf = (top: V128): V128 => f64x2.nearest(f64x2.mul(top, double(1 / modulusLimbs[LIMBS - 1]!)));
+  /**
+   * What x is of the modulus, to the nearest integer, from its highest limb: lower ones count for less than 0.002. Rounded by
+   * adding, because engines that fuse vectors (field.ts) know no wider f64x2.nearest.
+   */
+  const multipleOf = (top: V128): V128 =>
+    f64x2.sub(f64x2.madd(top, double(1 / modulusLimbs[LIMBS - 1]!), double(LOW)), double(LOW));
 
   /**
    * The sum of a * b / 2^255 over `terms`, modulo the modulus, tight. Limbs of each pair of factors: |a_i b_j| <= 2^102;
@@ -155,6 +159,9 @@ export function createFmaField(modulus: bigint, constants: Constants): Field {
     limbBits: LIMB_BITS,
     radix: RADIX,
     growth: Number(modulus) / Number(RADIX),
+    get beside() {
+      return createFmaField(modulus, constants.beside);
+    },
     patterns: (integer) => signedLimbs(integer, LIMBS, LIMB_BITS).map((limb) => bitsOf(Number(limb))),
     read: (view, at, stride) =>
       Array.from({ length: LIMBS }, (_, i) => BigInt(view.getFloat64(at + stride * i, true))).reduceRight(
@@ -163,7 +170,7 @@ export function createFmaField(modulus: bigint, constants: Constants): Field {
       ),
     add: f64x2.add,
     subtract: f64x2.sub,
-    negate: f64x2.neg,
+    negate: (limb) => v128.xor(limb, bits(1n << 63n)),
     flip: v128.xor,
     signMask: (lanes) => i64x2.shl(lanes, 63),
     isZero: (limb) => f64x2.eq(limb, bits(0n)),

@@ -120,6 +120,9 @@ export function createIntField(modulus: bigint, constants: Constants): Field {
     limbBits: LIMB_BITS,
     radix: RADIX,
     growth: Number(modulus) / Number(RADIX),
+    get beside() {
+      return createIntField(modulus, constants.beside);
+    },
     patterns: (integer) => signedLimbs(integer, LIMBS, LIMB_BITS).map((limb) => BigInt.asUintN(64, limb)),
     read: (view, at, stride) =>
       Array.from({ length: LIMBS }, (_, i) => view.getBigInt64(at + stride * i, true)).reduceRight(

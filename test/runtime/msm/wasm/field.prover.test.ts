@@ -61,7 +61,7 @@ async function load(create: typeof createFmaField, modulus: bigint) {
     storeElement(body, canonicalWords(body, constants, field, read(body, a)), to);
   });
   defineInversion(module, constants, field);
-  const patterns = BigUint64Array.from(constants.patterns.flatMap((bits) => [bits, bits]));
+  const patterns = BigUint64Array.from(constants.patterns.flatMap((bits) => [bits, bits, bits, bits]));
   module.data(0, new Uint8Array(patterns.buffer));
   const memory = new WebAssembly.Memory({ initial: 1 });
   const bytes = module.bytes(1);
