@@ -4,6 +4,7 @@
  */
 import type { Body, Func, I32, ModuleBuilder, V128 } from './assembler.ts';
 import {
+  type Complex,
   type DotOptions,
   type Element,
   type Field,
@@ -31,71 +32,61 @@ export function defineCoordinates(module: ModuleBuilder, field: Field, degree: D
     map(body, field.subtract as never, a, b);
   const add = (body: Body, a: readonly V128[], b: readonly V128[]) => map(body, field.add as never, a, b);
 
-  type Product = (field: Field, body: Body, ...coordinates: V128[][]) => Steps<Element>[];
-  /** a * b - minus, component by component; one of each pair of factors is tight. */
-  const product: Product = (field, body, a, b, minus) => {
-    if (degree === 1) return [field.dot(body, [[a!, b!]], minus ? { minus, fold: true } : {})];
-    const options = (index: number): DotOptions =>
-      minus ? { minus: component(minus, index), fold: true } : { fold: true };
-    const [a0, a1, b0, b1] = [component(a!, 0), component(a!, 1), component(b!, 0), component(b!, 1)];
-    const negative = a1.map((limb) => body.local('v128', field.negate(limb)));
+  /** 3 a of a tight coordinate, tight again. */
+  const triple = (body: Body, a: readonly V128[]): V128[] => {
+    const sum = add(body, add(body, a, a), a);
+    return Array.from({ length: degree }, (_, index) => field.settle(body, component(sum, index))).flat();
+  };
+
+  type Product = (field: Field, body: Body, ...coordinates: V128[][]) => Steps<Element>;
+  const parts = (coordinate: readonly V128[]): Complex => [
+    component(coordinate, 0),
+    component(coordinate, 1),
+  ];
+  /** What the parts of a coordinate are less, and that they are 0.51 q. */
+  const optionsOf = (minus: readonly V128[] | undefined): [DotOptions, DotOptions] => {
+    const [real, imaginary] = minus ? parts(minus) : [];
     return [
-      field.dot(
-        body,
-        [
-          [a0, b0],
-          [negative, b1],
-        ],
-        options(0),
-      ),
-      field.dot(
-        body,
-        [
-          [a0, b1],
-          [a1, b0],
-        ],
-        options(1),
-      ),
+      real ? { minus: real, fold: true } : { fold: true },
+      imaginary ? { minus: imaginary, fold: true } : { fold: true },
     ];
   };
+  /** a * b - minus, of which `a` is tight; `b` is at most loose, and 1.3 q. */
+  const product: Product = function* (field, body, a, b, minus) {
+    if (degree === 1) return yield* field.dot(body, [[a!, b!]], minus ? { minus, fold: true } : {});
+    return (yield* field.multiplyComplex(body, parts(a!), parts(b!), optionsOf(minus))).flat();
+  };
   /** a * a - minus for a tight coordinate. */
-  const square: Product = (field, body, a, minus) => {
-    const options = (index: number): DotOptions =>
-      minus ? { minus: component(minus, index), fold: true } : { fold: degree === 2 };
-    if (degree === 1) return [field.dot(body, [[a!, a!]], options(0))];
+  const square: Product = function* (field, body, a, minus) {
+    if (degree === 1) return yield* field.dot(body, [[a!, a!]], minus ? { minus, fold: true } : {});
     // (a0 + a1 i)^2 = (a0 + a1)(a0 - a1) + 2 a0 a1 i
-    const [a0, a1] = [component(a!, 0), component(a!, 1)];
+    const [a0, a1] = parts(a!);
+    const [real, imaginary] = optionsOf(minus);
     return [
-      field.dot(body, [[add(body, a0, a1), subtract(body, a0, a1)]], options(0)),
-      field.dot(body, [[add(body, a0, a0), a1]], options(1)),
+      ...(yield* field.dot(body, [[add(body, a0, a1), subtract(body, a0, a1)]], real)),
+      ...(yield* field.dot(body, [[add(body, a0, a0), a1]], imaginary)),
     ];
   };
   /** multiplyOne(to, a, b) for a pair, the half of a quad that begins there. */
   const multiplyOne = module.func(undefined, ['i32', 'i32', 'i32'], (body, to, a, b) => {
     const [left, right] = [loadHalf(body, limbs, a, 0), loadHalf(body, limbs, b, 0)];
-    storeHalf(body, interleave(...product(field, body, left, right)).flat(), to, 0);
+    storeHalf(body, interleave(product(field, body, left, right))[0], to, 0);
   });
   /** `(to, ...operands)` for what `of` makes of quads; `to` may be an operand. */
   function inQuads<P extends readonly 'i32'[]>(params: P, of: Product): Func<P> {
     return module.func(undefined, params, (body, ...addresses) => {
       const [to, ...from] = addresses as unknown as I32[];
-      const halves = HALVES.map((half) =>
+      const work = HALVES.map((half) =>
         of(fields[half], body, ...from.map((address) => loadHalf(body, limbs, address, half))),
       );
-      const results: Element[][] = HALVES.map(() => []);
-      for (let index = 0; index < degree; index++) {
-        interleave(...halves.map((components) => components[index]!)).forEach((result, half) => {
-          results[half]!.push(result);
-        });
-      }
-      storeQuad(body, [results[0]!.flat(), results[1]!.flat()], to!);
+      storeQuad(body, interleave(work[0]!, work[1]!), to!);
     });
   }
   const multiply = inQuads(['i32', 'i32', 'i32'], product);
   const multiplySubtract = inQuads(['i32', 'i32', 'i32', 'i32'], product);
   const squareSubtract = inQuads(['i32', 'i32', 'i32'], square);
 
-  return { map, subtract, add, square, multiplyOne, multiply, multiplySubtract, squareSubtract };
+  return { map, subtract, add, triple, square, multiplyOne, multiply, multiplySubtract, squareSubtract };
 }
 
 /** `(address)`: the inverse, in place, of a quad's first coordinates, whose lanes are equal; of zero, zero. */

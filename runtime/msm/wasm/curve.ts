@@ -81,7 +81,7 @@ export function defineCurve(
     loadHalf(body, limbs, quad, half, offset);
   const store = storeHalf;
 
-  const { map, subtract, add, square, multiplyOne, multiply, multiplySubtract, squareSubtract } =
+  const { map, subtract, add, triple, square, multiplyOne, multiply, multiplySubtract, squareSubtract } =
     defineCoordinates(module, field, degree);
 
   /** Two points as x and y in lanes. */
@@ -151,8 +151,8 @@ export function defineCurve(
         const { x, y } = pointsAt(body, item, half * ITEM_BYTES);
         store(body, add(body, y, y), record, half, DX);
         store(body, add(body, x, x), record, half, SUM);
-        const squared = interleave(...square(field, body, x)).flat();
-        store(body, add(body, add(body, squared, squared), squared), record, half, DY);
+        const [squared] = interleave(square(field, body, x));
+        store(body, triple(body, squared), record, half, DY);
       }
     });
   });
@@ -189,18 +189,17 @@ export function defineCurve(
   /** Replaces what has no inverse of an item's two additions: equal summands by their tangent, opposite ones by nothing. */
   const patchPair = module.func(undefined, ['i32', 'i32'], (body, item, record) => {
     // A product with one is below q, and of those only zero itself is zero.
-    body.call(multiplyOne, TRIED, offset(record, DX), ONE);
+    body.call(multiplyOne, TRIED, ONE, offset(record, DX));
     const sameX = zeroLanes(body, load(body, TRIED));
     body.if(v128.anyTrue(sameX), () => {
-      body.call(multiplyOne, TRIED, offset(record, DY), ONE);
+      body.call(multiplyOne, TRIED, ONE, offset(record, DY));
       const equal = body.local('v128', v128.and(sameX, zeroLanes(body, load(body, TRIED))));
       const opposite = body.local('v128', v128.xor(sameX, equal));
       const { x, y } = pointsAt(body, item, 0);
       store(body, x, X, 0);
       body.call(multiplyOne, TRIED, X, X);
-      const squared = load(body, TRIED);
       const one = load(body, ONE);
-      const tangent = add(body, add(body, squared, squared), squared);
+      const tangent = triple(body, load(body, TRIED));
       const dy = load(body, record, 0, DY);
       store(
         body,

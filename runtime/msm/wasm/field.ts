@@ -20,6 +20,9 @@ import {
 
 export type Element = readonly V128[];
 
+/** Real and imaginary part. */
+export type Complex = readonly [Element, Element];
+
 export interface DotOptions {
   /** Subtracted from the result (so in Montgomery form, as the result is): loose limbs, 2 p. */
   readonly minus?: Element;
@@ -57,6 +60,16 @@ export interface Field {
    * both are loose. An element with itself (the same object) is a square, which is cheaper; it has to be tight.
    */
   dot(body: Body, terms: readonly (readonly [Element, Element])[], options?: DotOptions): Steps<Element>;
+  /**
+   * The product in the field with i^2 = -1, both parts as `dot` makes them. Parts of `a` are tight, those of `b` at most loose
+   * and at most 1.3 p.
+   */
+  multiplyComplex(
+    body: Body,
+    a: Complex,
+    b: Complex,
+    options: readonly [real: DotOptions, imaginary: DotOptions],
+  ): Steps<Complex>;
   /** The same element, tight and 0.51 p, from slack limbs and 4 p. */
   settle(body: Body, element: Element): Element;
   /** From the 64-bit words of integers below 2^256, a word per vector, lowest first: loose. */
