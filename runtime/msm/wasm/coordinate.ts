@@ -2,7 +2,7 @@
  * Coordinates of points: elements of Fq, or of Fq2 = Fq[i] / (i^2 + 1) as two of them, in quads (field.ts). The pairs of a
  * quad take turns, so that a processor has something to do while one product waits.
  */
-import type { Body, Func, I32, ModuleBuilder, V128 } from './assembler.ts';
+import { type Body, type Func, type I32, type ModuleBuilder, type V128, v128 } from './assembler.ts';
 import {
   type Complex,
   type DotOptions,
@@ -87,6 +87,25 @@ export function defineCoordinates(module: ModuleBuilder, field: Field, degree: D
   const squareSubtract = inQuads(['i32', 'i32', 'i32'], square);
 
   return { map, subtract, add, triple, square, multiplyOne, multiply, multiplySubtract, squareSubtract };
+}
+
+/** Two points of coordinates of so many limbs as x and y in lanes. */
+export function loadPoints(body: Body, limbs: number, first: I32, second: I32): { x: V128[]; y: V128[] } {
+  const flat: V128[] = [];
+  for (let chunk = 0; chunk < limbs; chunk++) {
+    const a = body.local('v128', v128.load(first, 16 * chunk));
+    const b = body.local('v128', v128.load(second, 16 * chunk));
+    flat.push(body.local('v128', v128.lows(a, b)), body.local('v128', v128.highs(a, b)));
+  }
+  return { x: flat.slice(0, limbs), y: flat.slice(limbs) };
+}
+/** x and y, as `loadPoints` has them, one after the other. */
+export function storePoints(body: Body, flat: readonly V128[], first: I32, second: I32): void {
+  for (let chunk = 0; 2 * chunk < flat.length; chunk++) {
+    const [a, b] = [flat[2 * chunk]!, flat[2 * chunk + 1]!];
+    body.store(v128.lows(a, b), first, 16 * chunk);
+    body.store(v128.highs(a, b), second, 16 * chunk);
+  }
 }
 
 /** `(address)`: the inverse, in place, of a quad's first coordinates, whose lanes are equal; of zero, zero. */

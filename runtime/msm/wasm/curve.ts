@@ -21,7 +21,7 @@ import {
   type V128,
   v128,
 } from './assembler.ts';
-import { defineCoordinateInversion, defineCoordinates } from './coordinate.ts';
+import { defineCoordinateInversion, defineCoordinates, loadPoints, storePoints } from './coordinate.ts';
 import {
   type Constants,
   constantElement,
@@ -84,23 +84,6 @@ export function defineCurve(
   const { map, subtract, add, triple, square, multiplyOne, multiply, multiplySubtract, squareSubtract } =
     defineCoordinates(module, field, degree);
 
-  /** Two points as x and y in lanes. */
-  function loadPoints(body: Body, first: I32, second: I32): { x: V128[]; y: V128[] } {
-    const flat: V128[] = [];
-    for (let chunk = 0; chunk < limbs; chunk++) {
-      const a = body.local('v128', v128.load(first, 16 * chunk));
-      const b = body.local('v128', v128.load(second, 16 * chunk));
-      flat.push(body.local('v128', v128.lows(a, b)), body.local('v128', v128.highs(a, b)));
-    }
-    return { x: flat.slice(0, limbs), y: flat.slice(limbs) };
-  }
-  function storePoints(body: Body, flat: readonly V128[], first: I32, second: I32): void {
-    for (let chunk = 0; chunk < limbs; chunk++) {
-      const [a, b] = [flat[2 * chunk]!, flat[2 * chunk + 1]!];
-      body.store(v128.lows(a, b), first, 16 * chunk);
-      body.store(v128.highs(a, b), second, 16 * chunk);
-    }
-  }
   // Offsets within a record.
   const [DX, DY, PRODUCT, SUM] = [0, size, 2 * size, 3 * size];
 
@@ -108,6 +91,7 @@ export function defineCurve(
   const pointsAt = (body: Body, item: I32, offset: number) =>
     loadPoints(
       body,
+      limbs,
       body.local('i32', i32.load(item, offset)),
       body.local('i32', i32.load(item, offset + 4)),
     );
@@ -135,7 +119,7 @@ export function defineCurve(
         const source = (offset: number) =>
           body.local('i32', i32.and(i32.load(item, from + offset), i32.const(-2)));
         const one = pointsAt(body, item, from);
-        const two = loadPoints(body, source(8), source(12));
+        const two = loadPoints(body, limbs, source(8), source(12));
         store(body, subtract(body, two.x, one.x), record, half, DX);
         store(body, add(body, two.x, one.x), record, half, SUM);
         const y = map(body, (limb) => field.flip(limb, sign), two.y);
