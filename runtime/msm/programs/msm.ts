@@ -7,7 +7,7 @@ import { ELEMENT_BYTES, elementBytes, power, Q, writeElement } from '../../../ci
 import { type Group, POINT_BYTES } from '../../../circuits/groth16/point.ts';
 import { SCALAR_BYTES } from '../../../protocols/bn254.ts';
 import { DIGIT_BYTES } from '../wasm/digits.ts';
-import type { Call } from '../wasm/kernel.ts';
+import type { Call } from '../wasm/instance.ts';
 import type { Degree } from '../wasm/layout.ts';
 import type { Region } from './arena.ts';
 import { all, degreeOf, slice, type Workshop } from './workshop.ts';

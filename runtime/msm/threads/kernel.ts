@@ -1,9 +1,9 @@
 /**
- * What a pool's thread can be asked: programs of our own engine (wasm/kernel.ts) on the memory that all threads share, and
+ * What a pool's thread can be asked: programs of our own engine (wasm/instance.ts) on the memory that all threads share, and
  * single operations (fallback.ts).
  */
-import { createSharedKernel, instantiateKernel, type Program, type SharedKernel } from '../wasm/kernel.ts';
-import { createFallback, curveModule, type Fallback } from './fallback.ts';
+import { instantiateKernel, type Program, type SharedKernel } from '../wasm/instance.ts';
+import { createFallback, type Fallback } from './fallback.ts';
 
 /** Names and signatures of what a thread can be asked. */
 export interface Kernel extends Fallback {
@@ -18,11 +18,6 @@ export interface KernelModules {
   readonly shared: SharedKernel | undefined;
   /** counts the threads that share a memory */
   readonly thread: number;
-}
-
-/** The modules of one pool, and the memory that its threads share. */
-export async function kernelModules(): Promise<KernelModules> {
-  return { curve: await curveModule(), shared: await createSharedKernel(), thread: 0 };
 }
 
 export function createKernel(modules: KernelModules): Kernel {

@@ -148,10 +148,19 @@ export function createConstants(): Constants {
     return index * CONSTANT_STRIDE;
   };
   const inHalf = (half: Half): Constants => {
-    const bits = (pattern: bigint): V128 => v128.load(i32.const(0), addressOf(pattern) + 16 * half);
+    // The same ones are asked for thousands of times.
+    const loads = new Map<bigint | number, V128>();
+    const once = (name: bigint | number, pattern: () => bigint): V128 => {
+      let load = loads.get(name);
+      if (!load) {
+        load = v128.load(i32.const(0), addressOf(pattern()) + 16 * half);
+        loads.set(name, load);
+      }
+      return load;
+    };
     return {
-      bits,
-      double: (value) => bits(bitsOf(value)),
+      bits: (pattern) => once(pattern, () => pattern),
+      double: (value) => once(value, () => bitsOf(value)),
       patterns,
       get beside() {
         return inHalf(1);

@@ -13,19 +13,17 @@ import {
 import { createMsm, tablesOf, windowBits } from '../../../../runtime/msm/programs/msm.ts';
 import { createMultiples } from '../../../../runtime/msm/programs/multiples.ts';
 import { createWorkshop, type Run } from '../../../../runtime/msm/programs/workshop.ts';
-import { createKernel, type Kernel, kernelModules } from '../../../../runtime/msm/threads/kernel.ts';
-import {
-  createSharedKernel,
-  type FieldKind,
-  instantiateKernel,
-} from '../../../../runtime/msm/wasm/kernel.ts';
+import { curveModule } from '../../../../runtime/msm/threads/fallback.ts';
+import { createKernel, type Kernel } from '../../../../runtime/msm/threads/kernel.ts';
+import { instantiateKernel } from '../../../../runtime/msm/wasm/instance.ts';
+import { createSharedKernel, type FieldKind } from '../../../../runtime/msm/wasm/kernel.ts';
 import { BATCH, OVERFLOW } from '../../../../runtime/msm/wasm/layout.ts';
 import { generator, wide } from '../../../circuits/groth16-circuit.ts';
 import { assert, suite } from '../../../harness.ts';
 
 const test = suite('wasm msm', { timeoutMs: 60_000 });
 /** wasmcurves */
-const oracle: Kernel = createKernel(await kernelModules());
+const oracle: Kernel = createKernel({ curve: await curveModule(), shared: undefined, thread: 0 });
 
 const random = generator(11);
 const randomScalars = (count: number) => Array.from({ length: count }, () => wide(random) % R);
