@@ -197,7 +197,6 @@ export const f64x2 = {
   convertLow: unary('v128', 'v128', ...simd(254)),
   eq: binary('v128', 'v128', ...simd(71)),
   nearest: unary('v128', 'v128', ...simd(148)),
-  neg: unary('v128', 'v128', ...simd(237)),
   add: binary('v128', 'v128', ...simd(240)),
   sub: binary('v128', 'v128', ...simd(241)),
   mul: binary('v128', 'v128', ...simd(242)),
@@ -328,7 +327,7 @@ export function createModule(): ModuleBuilder {
     functions.push({
       name,
       type: [0x60, vector(params.map((type) => TYPE_CODE[type])), vector(result ? [TYPE_CODE[result]] : [])],
-      code: sized(assembled([vector(locals.map((type) => [1, TYPE_CODE[type]])), code.bytes(), END])),
+      code: sized([vector(locals.map((type) => [1, TYPE_CODE[type]])), code.bytes(), END]),
     });
     return { index: functions.length - 1, params, result: result as R };
   }
@@ -361,45 +360,38 @@ export function createModule(): ModuleBuilder {
   };
 }
 
-function lengthOf(code: Code): number {
-  if (typeof code === 'number') return 1;
-  if (code instanceof Uint8Array) return code.byteLength;
-  let length = 0;
-  // Counted loops, here and below: this runs before anything is compiled well.
-  for (let part = 0; part < code.length; part++) length += lengthOf(code[part]!);
-  return length;
-}
-
 /** Bytes one after the other, in a buffer that grows. */
 function createWriter() {
   let bytes = new Uint8Array(256);
   let at = 0;
   const room = (more: number) => {
-    if (at + more <= bytes.byteLength) return;
-    const larger = new Uint8Array(Math.max(2 * bytes.byteLength, at + more));
-    larger.set(bytes);
-    bytes = larger;
+    if (at + more > bytes.byteLength) {
+      const larger = new Uint8Array(Math.max(2 * bytes.byteLength, at + more));
+      larger.set(bytes);
+      bytes = larger;
+    }
+    return bytes;
   };
   const put = (part: Code): void => {
-    if (typeof part === 'number') {
-      room(1);
-      bytes[at++] = part;
-    } else if (part instanceof Uint8Array) {
-      room(part.byteLength);
-      bytes.set(part, at);
+    if (typeof part === 'number') room(1)[at++] = part;
+    else if (part instanceof Uint8Array) {
+      room(part.byteLength).set(part, at);
       at += part.byteLength;
+      // A counted loop: this runs before anything is compiled well.
     } else for (let inner = 0; inner < part.length; inner++) put(part[inner]!);
   };
   return { put, bytes: () => bytes.slice(0, at) };
 }
 
-function assembled(code: Code): Uint8Array<ArrayBuffer> {
+const assembled = (code: Code): Uint8Array<ArrayBuffer> => {
   const writer = createWriter();
   writer.put(code);
   return writer.bytes();
-}
-
+};
 const vector = (items: readonly Code[]): Code => [unsigned(items.length), items];
-const sized = (code: Code): Code => [unsigned(lengthOf(code)), code];
-const section = (id: number, content: Code): Code => [id, sized(assembled(content))];
+const sized = (code: Code): Code => {
+  const bytes = assembled(code);
+  return [unsigned(bytes.byteLength), bytes];
+};
+const section = (id: number, content: Code): Code => [id, sized(content)];
 const text = (name: string): Code => sized(new TextEncoder().encode(name));
