@@ -220,6 +220,27 @@ for (const kind of ['fma', 'int'] as const) {
       assert.is(await engine.firstOffCurve(group, two), 5);
     });
 
+    test(`${kind}, ${group}: points at infinity are left out, wherever they are`, async () => {
+      const count = 1500;
+      const factors = randomScalars(count);
+      for (const [name, isFinite] of Object.entries({
+        none: () => false,
+        'the first': (at: number) => at === 0,
+        'the last': (at: number) => at === count - 1,
+        'every third': (at: number) => at % 3 === 1,
+        'all but one': (at: number) => at !== 700,
+        'the second half': (at: number) => at >= count / 2,
+      })) {
+        const bases = oracle.multiples(
+          group,
+          pack(factors.map((factor, at) => (isFinite(at) ? factor : 0n))),
+        );
+        const scalars = pack(randomScalars(count));
+        const expected = oracle.msm(group, bases.slice(), scalars.slice());
+        assert.is(Buffer.compare(await engine.msm(group, bases, scalars), expected), 0, name);
+      }
+    });
+
     test(`${kind}, ${group}: tables give the same sums, kept ones too`, async () => {
       const count = group === 'G1' ? 3000 : 1100;
       const bases = oracle.multiples(group, pack([0n, 1n, 1n, R - 1n, ...randomScalars(count - 4)]));
