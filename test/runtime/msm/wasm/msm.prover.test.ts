@@ -223,7 +223,7 @@ for (const kind of ['fma', 'int'] as const) {
     test(`${kind}, ${group}: points at infinity are left out, wherever they are`, async () => {
       const count = 1500;
       const factors = randomScalars(count);
-      for (const [name, isFinite] of Object.entries({
+      for (const [name, stays] of Object.entries({
         none: () => false,
         'the first': (at: number) => at === 0,
         'the last': (at: number) => at === count - 1,
@@ -231,10 +231,7 @@ for (const kind of ['fma', 'int'] as const) {
         'all but one': (at: number) => at !== 700,
         'the second half': (at: number) => at >= count / 2,
       })) {
-        const bases = oracle.multiples(
-          group,
-          pack(factors.map((factor, at) => (isFinite(at) ? factor : 0n))),
-        );
+        const bases = oracle.multiples(group, pack(factors.map((factor, at) => (stays(at) ? factor : 0n))));
         const scalars = pack(randomScalars(count));
         const expected = oracle.msm(group, bases.slice(), scalars.slice());
         assert.is(Buffer.compare(await engine.msm(group, bases, scalars), expected), 0, name);
