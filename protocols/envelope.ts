@@ -12,9 +12,11 @@
  */
 import { z } from 'zod';
 import { fromUtf8 } from './encoding.ts';
-import { ERROR_CODES, VouchError } from './errors.ts';
-import { printable } from './printable.ts';
+import { VouchError } from './errors.ts';
+import { RemoteError } from './remote-error.ts';
 import { WireError } from './wire-error.ts';
+
+export { RemoteError };
 
 export const ENVELOPE_HEADER = 'Vouch-Envelope';
 /** Bytes; a header or a structured message above these is refused before it is parsed. */
@@ -239,25 +241,6 @@ function read<Body>(
     );
   }
   return { ...envelope, body: parse(kind.schema, envelope.body, kind.type) };
-}
-
-/**
- * An error that the other side replied with; `errorId` finds it in that side's log. A code that is not known here
- * becomes `internal`; whether to try again is what the other side says. Its words come without control characters,
- * because they end on a terminal.
- */
-export class RemoteError extends VouchError {
-  readonly errorId: string;
-  override readonly retryable: boolean;
-  constructor(body: WireError) {
-    super(knownCode(body.code), body.message);
-    this.errorId = printable(body.errorId);
-    this.retryable = body.retryable;
-  }
-}
-
-function knownCode(code: string): VouchError['code'] {
-  return (Object.hasOwn(ERROR_CODES, code) ? code : 'internal') as VouchError['code'];
 }
 
 /** Checks `value` against `schema`; throws `bad-message` that names the field and what was expected. */

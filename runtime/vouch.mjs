@@ -18,8 +18,13 @@ const inClone = existsSync(SOURCE);
 const cli = inClone ? SOURCE : join(ROOT, 'dist', 'runtime', 'commands', 'cli.js');
 if (inClone) (await import('./bootstrap.mjs')).bootstrap();
 
-if (isProving(process.argv.slice(2))) keepCompiled();
-if (Number.parseInt(process.versions.node, 10) >= NODE_MAJOR) {
+const isNew = Number.parseInt(process.versions.node, 10) >= NODE_MAJOR;
+if (isProving(process.argv.slice(2))) {
+  // Before compiled code is looked for: V8 keeps it apart by flags.
+  if (isNew) await fuseVectors();
+  keepCompiled();
+}
+if (isNew) {
   process.argv[1] = cli;
   await import(pathToFileURL(cli).href);
 } else {
@@ -30,6 +35,14 @@ if (Number.parseInt(process.versions.node, 10) >= NODE_MAJOR) {
 function isProving(words) {
   const name = words.find((word) => !word.startsWith('-')) ?? '';
   return /^(groth16|zkey|wtns|r1cs|g16[pfiv]|zpw|zk(v|vr|ev|esv|esc)|wc|wchk|ri)$/.test(name);
+}
+
+/** Faster vectors, where they were found to be right here (prove/fused-vectors.ts). */
+async function fuseVectors() {
+  const own = inClone
+    ? ['runtime', 'prove', 'fused-vectors.ts']
+    : ['dist', 'runtime', 'prove', 'fused-vectors.js'];
+  (await import(pathToFileURL(join(ROOT, ...own)).href)).fuseVectors();
 }
 
 /**

@@ -9,6 +9,7 @@ import { VouchError } from '../../protocols/errors.ts';
 import type { CurveEngine, EngineOptions } from './engine.ts';
 import { elementBytes, R } from './field.ts';
 import {
+  G1,
   type G1Point,
   type G2Point,
   g1Strings,
@@ -20,6 +21,7 @@ import {
   parseG1,
   parseG2,
   writeG1,
+  writeG2,
 } from './point.ts';
 import type { ZkeyContent } from './zkey.ts';
 
@@ -164,6 +166,40 @@ export function verify(key: VerificationKey, publicSignals: readonly string[], p
 
 /** As `verify`, with a key that was parsed. */
 export function verifyWith(points: VerifyingPoints, publicSignals: readonly string[], proof: Proof): boolean {
+  const { signals, ...parsed } = parseProof(points, publicSignals, proof);
+  return holds(points, signals, parsed);
+}
+
+/** Signals that are added up before other work has its turn: some hundredths of a second. */
+const SIGNALS_AT_ONCE = 1024;
+
+/** As `verifyWith`, by arithmetic that is quicker: one sum for all public signals. */
+export async function verifyBy(
+  curve: Pick<CurveEngine, 'msm' | 'pairingsCancel'>,
+  points: VerifyingPoints,
+  publicSignals: readonly string[],
+  proof: Proof,
+): Promise<boolean> {
+  const { signals, a, b, c } = parseProof(points, publicSignals, proof);
+  const scalars = [1n, ...signals];
+  let inputs = G1.ZERO;
+  for (let from = 0; from < scalars.length; from += SIGNALS_AT_ONCE) {
+    const bases = points.ic.slice(from, from + SIGNALS_AT_ONCE).map(writeG1);
+    const factors = scalars.slice(from, from + SIGNALS_AT_ONCE).map(elementBytes);
+    inputs = inputs.add(knownG1(await curve.msm('G1', concat(...bases), concat(...factors)), 'inputs'));
+  }
+  const { alpha, beta, gamma, delta } = points;
+  return curve.pairingsCancel(
+    concat(...[a.negate(), alpha, inputs, c].map(writeG1)),
+    concat(...[b, beta, gamma, delta].map(writeG2)),
+  );
+}
+
+function parseProof(
+  points: VerifyingPoints,
+  publicSignals: readonly string[],
+  proof: Proof,
+): ProofPoints & { readonly signals: readonly bigint[] } {
   if (proof?.protocol !== 'groth16' || proof.curve !== 'bn128') {
     throw new VouchError('bad-file', 'proof: expected protocol "groth16" and curve "bn128"');
   }
@@ -174,9 +210,10 @@ export function verifyWith(points: VerifyingPoints, publicSignals: readonly stri
     );
   }
   const signals = publicSignals.map((signal, index) => parseDecimal(signal, R, `public signal ${index}`));
-  return holds(points, signals, {
+  return {
+    signals,
     a: parseG1(proof.pi_a, 'proof: pi_a'),
     b: parseG2(proof.pi_b, 'proof: pi_b'),
     c: parseG1(proof.pi_c, 'proof: pi_c'),
-  });
+  };
 }

@@ -5,8 +5,8 @@
 import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import { Command, CommanderError } from '@commander-js/extra-typings';
-import { RemoteError } from '../../protocols/envelope.ts';
 import { messageOf, VouchError } from '../../protocols/errors.ts';
+import { RemoteError } from '../../protocols/remote-error.ts';
 import { fileErrorOf } from '../home/files.ts';
 import { PACKAGE_ROOT } from '../home/home.ts';
 import { spelledOut } from './snarkjs-words.ts';

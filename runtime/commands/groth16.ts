@@ -8,6 +8,7 @@ import { createProgress } from '../client/progress.ts';
 import { demandWritable } from '../home/files.ts';
 import type { LoadedKey, ProgressOptions } from '../msm/prover.ts';
 import { insecureBlinding } from '../prove/blinding.ts';
+import { rehearseFusedVectors } from '../prove/fused-vectors.ts';
 import { createProver, groth16, type Input, type ProofLike, type ProveOptions } from '../prove/prover.ts';
 import { engineOption, type OptionsOf, whole } from './declaration.ts';
 import { readJson, writeJson } from './json-files.ts';
@@ -144,4 +145,5 @@ async function proveTo(
   } finally {
     progress.stop();
   }
+  await rehearseFusedVectors((line) => say(`vouch: ${line}`));
 }

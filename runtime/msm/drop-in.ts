@@ -3,6 +3,7 @@
  * docs/PROVER.md has what is the same, what is ours and what is snarkjs's alone. How files are opened and witnesses
  * computed is the host's, as for the prover (prover.ts).
  */
+import type { CurveEngine } from '../../circuits/groth16/engine.ts';
 import { curveNameOf, ELEMENT_BYTES } from '../../circuits/groth16/field.ts';
 import type { Proved } from '../../circuits/groth16/prove.ts';
 import { firstBroken, type R1csInfo, readR1cs, readR1csInfo } from '../../circuits/groth16/r1cs.ts';
@@ -18,7 +19,7 @@ import {
   parseVerificationKey,
   type VerificationKey,
   verificationKey,
-  verifyWith,
+  verifyBy,
 } from '../../circuits/groth16/verify.ts';
 import { readWitness, writeWitness } from '../../circuits/groth16/witness.ts';
 import { openZkey } from '../../circuits/groth16/zkey.ts';
@@ -33,6 +34,7 @@ import {
   reading,
   signalsOf,
 } from './prover.ts';
+import { createFallback, curveModule } from './threads/fallback.ts';
 
 /** A proof as it is handed around: whoever made it, `verify` reads it. Of the shape of @types/snarkjs's `Groth16Proof`. */
 export interface Proof {
@@ -118,7 +120,9 @@ export function createDropIn(host: DropInHost) {
   ): Promise<boolean | Verdict> {
     const { explain = false, logger } = readVerifyOptions(options);
     const points = parseVerificationKey(canonicalKey(key));
-    const reason = whyNot(() => verifyWith(points, canonicalSignals(publicSignals), canonicalProof(proof)));
+    const reason = await whyNot(async () =>
+      verifyBy(await verifier(), points, canonicalSignals(publicSignals), canonicalProof(proof)),
+    );
     if (reason === undefined) logger?.info?.('OK!');
     else logger?.error?.(`Invalid proof: ${reason}`);
     if (!explain) return reason === undefined;
@@ -200,6 +204,23 @@ export function createDropIn(host: DropInHost) {
   return { groth16, zKey, wtns, r1cs };
 }
 
+/** Curve arithmetic on this thread, some milliseconds at a time: a pool's threads would take longer to start. */
+function verifier(): Promise<Pick<CurveEngine, 'msm' | 'pairingsCancel'>> {
+  opened ??= (async () => {
+    const { msm, pairingsCancel } = createFallback(await curveModule());
+    return {
+      msm: async (...[group, bases, scalars]) => {
+        // A turn for others, between the parts of a long sum.
+        await new Promise((resolve) => setTimeout(resolve));
+        return msm(group, Uint8Array.from(bases), Uint8Array.from(scalars));
+      },
+      pairingsCancel: async (g1, g2) => pairingsCancel(Uint8Array.from(g1), Uint8Array.from(g2))[0] === 1,
+    };
+  })();
+  return opened;
+}
+let opened: ReturnType<typeof verifier> | undefined;
+
 function readVerifyOptions(options: unknown): VerifyOptions {
   if (options === undefined || options === null) return {};
   if (isLogger(options)) return { logger: options };
@@ -216,9 +237,9 @@ function readVerifyOptions(options: unknown): VerifyOptions {
 }
 
 /** Undefined where it holds. */
-function whyNot(holds: () => boolean): string | undefined {
+async function whyNot(holds: () => Promise<boolean>): Promise<string | undefined> {
   try {
-    return holds() ? undefined : SIGNALS_DISAGREE;
+    return (await holds()) ? undefined : SIGNALS_DISAGREE;
   } catch (error) {
     if (error instanceof VouchError && error.code === 'bad-file') return error.message;
     throw error;

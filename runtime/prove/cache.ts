@@ -2,7 +2,7 @@
  * What proving leaves for the next time in `.vouch/cache`: which keys were checked, their digests, tables of their
  * points, and what GPUs were measured to do. All of it may be deleted at any time. It is believed as the rest of
  * `.vouch` is: a changed table makes proofs that do not verify, and nothing worse. Where it cannot be written, the work
- * is done again the next time.
+ * is done again in the next process.
  */
 import { createHash } from 'node:crypto';
 import { existsSync } from 'node:fs';
@@ -24,7 +24,7 @@ const SETTLED_MS = 2_000;
 /** Runs a check that depends on content named by `what` alone, unless this installation has seen it pass. */
 export async function checkOnce(what: string, check: () => Promise<void>): Promise<void> {
   const passed = folder('cache', 'checked-keys', sha256Hex(utf8(what)));
-  if (existsSync(passed)) return;
+  if (existsSync(passed) || unwritten.has(passed)) return;
   await check();
   await remember(passed, `${what}\n`);
 }
@@ -93,12 +93,17 @@ export function tuningStore(): TuningStore {
 /** A file that cannot be read is one that is not there: the work is done again. */
 function remembered(file: string): string | undefined {
   try {
-    return readTextIfThere(file, 'cache');
+    return readTextIfThere(file, 'cache') ?? unwritten.get(file);
   } catch {
-    return undefined;
+    return unwritten.get(file);
   }
 }
 
+/** Lines that could not be written, by their files: in a folder that only others write, this process remembers them. */
+const unwritten = new Map<string, string>();
+
 /** A full disk costs the next process its time, not this one its proof. */
 const remember = (file: string, data: string | Uint8Array): Promise<void> =>
-  writeWhole(file, data).catch(() => undefined);
+  writeWhole(file, data).catch(() => {
+    if (typeof data === 'string') unwritten.set(file, data);
+  });

@@ -74,7 +74,7 @@ test('its reader has a worker’s rights under its own id, and no others', async
     subjects.model('credit'),
     `$KV.${BUCKETS.budgets}.x`,
     `$JS.API.STREAM.DELETE.${STREAMS.proofs.name}`,
-    `$JS.API.CONSUMER.CREATE.${STREAMS.shards.name}.x`,
+    `$JS.API.CONSUMER.CREATE.${STREAMS.proofRequests.name}.x`,
     `$JS.API.DIRECT.GET.${STREAMS.sealedModels.name}`,
     `$JS.API.DIRECT.GET.${STREAMS.models.name}`,
     `$JS.API.DIRECT.GET.${STREAMS.audits.name}`,

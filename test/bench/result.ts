@@ -52,6 +52,8 @@ export interface BenchContext {
   /** Sizes are at most 2^maxBits, and nothing is begun after so many minutes, where a benchmark heeds that. */
   readonly maxBits?: number | undefined;
   readonly minutes?: number | undefined;
+  /** Without V8's fused vectors, as a process runs that is not ours. */
+  readonly plain?: boolean | undefined;
 }
 
 /** A benchmark checks each result before it counts it. Throws when a result is wrong. */

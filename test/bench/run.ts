@@ -21,10 +21,11 @@ const USAGE = `npm run bench -- NAME... [--rows PATTERN] [--json]
   --rows PATTERN   only rows whose name matches this regular expression
   --max-bits N     gpu: sizes of at most 2^N
   --minutes N      gpu: begin nothing after N minutes (8)
+  --plain          prover: without V8's fused vectors
   --json           one JSON object on stdout instead of a table`;
 
 const say = (line: string): void => void process.stderr.write(`${line}\n`);
-const { names, json, wants, maxBits, minutes } = readOptions();
+const { names, json, ...options } = readOptions();
 
 const interruption = new AbortController();
 for (const event of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
@@ -42,8 +43,8 @@ try {
   for (const name of names) {
     const benchmark = await BENCHMARKS[name]!();
     rows.push(
-      ...(await benchmark({ say, signal: interruption.signal, wants, maxBits, minutes })).filter(({ name }) =>
-        wants(name),
+      ...(await benchmark({ say, signal: interruption.signal, ...options })).filter(({ name }) =>
+        options.wants(name),
       ),
     );
   }
@@ -64,7 +65,7 @@ try {
 // Libraries keep threads that would hold the process; all that we started has ended.
 process.exit();
 
-function readOptions(): Pick<BenchContext, 'wants' | 'maxBits' | 'minutes'> & {
+function readOptions(): Omit<BenchContext, 'say' | 'signal'> & {
   names: string[];
   json: boolean;
 } {
@@ -77,6 +78,7 @@ function readOptions(): Pick<BenchContext, 'wants' | 'maxBits' | 'minutes'> & {
         rows: { type: 'string', default: '' },
         'max-bits': { type: 'string' },
         minutes: { type: 'string' },
+        plain: { type: 'boolean', default: false },
         help: { type: 'boolean', default: false },
       },
     });
@@ -93,6 +95,7 @@ function readOptions(): Pick<BenchContext, 'wants' | 'maxBits' | 'minutes'> & {
         wants: (name) => pattern.test(name),
         maxBits: numberOf('max-bits', values['max-bits'], 4, 26),
         minutes: numberOf('minutes', values.minutes, 1, 600),
+        plain: values.plain,
       };
     }
     why = unknown === undefined ? 'no benchmark was named' : `there is no benchmark called ${unknown}`;

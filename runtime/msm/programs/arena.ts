@@ -17,6 +17,8 @@ export interface Region {
 export interface Arena {
   /** Its contents are anything. `too-large` when 4 GiB do not hold it, or the system has no more. */
   allocate(bytes: number): Region;
+  /** Gives back all but its first bytes, which stay as they are; what lies behind them is public. */
+  shrink(region: Region, bytes: number): Region;
   /** No thread may write to it any more. */
   release(region: Region, contents?: 'public'): void;
   /** The memory as it is now; a view made before an allocation may be too short. */
@@ -64,6 +66,19 @@ export function createArena(memory: WebAssembly.Memory, start: number): Arena {
     return at;
   }
 
+  function takeBack({ at, bytes }: Region): void {
+    used -= bytes;
+    const index = free.findIndex((region) => region.at > at);
+    free.splice(index < 0 ? free.length : index, 0, { at, bytes });
+    free = free.reduce<Region[]>((merged, region) => {
+      const before = merged.at(-1);
+      if (before && before.at + before.bytes === region.at) {
+        merged[merged.length - 1] = { at: before.at, bytes: before.bytes + region.bytes };
+      } else merged.push(region);
+      return merged;
+    }, []);
+  }
+
   return {
     get used() {
       return used;
@@ -74,18 +89,15 @@ export function createArena(memory: WebAssembly.Memory, start: number): Arena {
       used += bytes;
       return { at, bytes };
     },
+    shrink({ at, bytes }, size) {
+      const kept = align(Math.max(size, 1));
+      if (kept >= bytes) return { at, bytes };
+      takeBack({ at: at + kept, bytes: bytes - kept });
+      return { at, bytes: kept };
+    },
     release({ at, bytes }, contents) {
       if (contents !== 'public') new Uint8Array(all(), at, bytes).fill(0);
-      used -= bytes;
-      const index = free.findIndex((region) => region.at > at);
-      free.splice(index < 0 ? free.length : index, 0, { at, bytes });
-      free = free.reduce<Region[]>((merged, region) => {
-        const before = merged.at(-1);
-        if (before && before.at + before.bytes === region.at) {
-          merged[merged.length - 1] = { at: before.at, bytes: before.bytes + region.bytes };
-        } else merged.push(region);
-        return merged;
-      }, []);
+      takeBack({ at, bytes });
     },
     bytes: ({ at, bytes }) => new Uint8Array(all(), at, bytes),
   };

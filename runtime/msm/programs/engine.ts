@@ -13,7 +13,7 @@ import {
 import { type ProvingKey, sectionCounts } from '../../../circuits/groth16/zkey.ts';
 import { SCALAR_BYTES } from '../../../protocols/bn254.ts';
 import { VouchError } from '../../../protocols/errors.ts';
-import type { SharedKernel } from '../wasm/kernel.ts';
+import type { SharedKernel } from '../wasm/instance.ts';
 import { MAX_BYTES, type Region } from './arena.ts';
 import { createMsm, type Points, tablesOf } from './msm.ts';
 import { createMultiples } from './multiples.ts';

@@ -7,9 +7,10 @@ import { ELEMENT_BYTES, elementBytes, power, Q, writeElement } from '../../../ci
 import { type Group, POINT_BYTES } from '../../../circuits/groth16/point.ts';
 import { SCALAR_BYTES } from '../../../protocols/bn254.ts';
 import { DIGIT_BYTES } from '../wasm/digits.ts';
-import type { Call } from '../wasm/kernel.ts';
+import type { Call } from '../wasm/instance.ts';
 import type { Degree } from '../wasm/layout.ts';
 import type { Region } from './arena.ts';
+import { moveTogether } from './finite-points.ts';
 import { all, degreeOf, slice, type Workshop } from './workshop.ts';
 
 /** Wider windows' buckets outgrow the cache; narrower ones save nothing. */
@@ -60,12 +61,17 @@ export interface Digits {
   readonly plane: number;
 }
 export interface Points {
-  /** Level after level, where there are tables. */
+  /** Level after level, where there are tables; behind them, where `sparse`, which of the scalars is each point's (u32). */
   readonly region: Region;
   readonly group: Group;
+  /** Scalars. */
+  readonly length: number;
+  /** Points, without those at infinity, which add nothing: two thirds of a circuit's B may be. */
   readonly count: number;
+  readonly sparse: boolean;
   readonly tables?: Tables | undefined;
 }
+const PLACE_BYTES = 4;
 /** A part of some digits: the sum over points that begin at the given one. */
 interface Part {
   readonly digits: Digits;
@@ -98,38 +104,53 @@ export function createMsm({
   /** Affine points in zkey form, which `read` gives by byte offset, to ours. */
   async function loadPoints(
     group: Group,
-    count: number,
+    length: number,
     read: (target: Uint8Array, offset: number) => Promise<void>,
     options: EngineOptions = {},
   ): Promise<Points> {
     const degree = degreeOf(group);
-    const region = arena.allocate(count * layout.pointBytes(degree));
+    const pointBytes = layout.pointBytes(degree);
+    const region = arena.allocate(length * (pointBytes + PLACE_BYTES));
     const converting: Promise<void>[] = [];
+    const places = new Uint32Array(length);
+    let count = 0;
     try {
       // A piece at a time: all of a large key twice would not fit.
-      for (const [from, length] of ranges(count)) {
-        const source = arena.allocate(length * POINT_BYTES[group]);
+      for (const [from, many] of ranges(length)) {
+        const source = arena.allocate(many * POINT_BYTES[group]);
+        const bytes = arena.bytes(source).subarray(0, many * POINT_BYTES[group]);
         try {
-          await read(arena.bytes(source).subarray(0, length * POINT_BYTES[group]), from * POINT_BYTES[group]);
+          await read(bytes, from * POINT_BYTES[group]);
         } catch (error) {
           arena.release(source);
           throw error;
         }
-        const to = region.at + from * layout.pointBytes(degree);
-        const done = run(() => [['convert', source.at, length * degree, to]], options);
+        const to = region.at + count * pointBytes;
+        const found = moveTogether(bytes, POINT_BYTES[group], (index) => {
+          places[count++] = from + index;
+        });
+        const done = run(() => [['convert', source.at, found * degree, to]], options);
         const converted = done.finally(() => arena.release(source, 'public'));
         // Awaited below, when the last piece has been read.
         converted.catch(() => undefined);
         converting.push(converted);
       }
       await all(converting);
-      return { region, group, count };
+      const sparse = count < length;
+      if (sparse) putPlaces(places.subarray(0, count), region, count * pointBytes);
+      const bytes = count * (pointBytes + (sparse ? PLACE_BYTES : 0));
+      return { region: arena.shrink(region, bytes), group, length, count, sparse };
     } catch (error) {
       await Promise.allSettled(converting);
       arena.release(region);
       throw error;
     }
   }
+
+  const putPlaces = (places: Uint32Array, { at, bytes }: Region, offset: number) =>
+    arena
+      .bytes({ at: at + offset, bytes: bytes - offset })
+      .set(new Uint8Array(places.buffer, 0, places.byteLength));
 
   /** The digits of 32-byte integers in memory; `bits` by default what their number asks for. */
   async function recode(
@@ -203,6 +224,7 @@ export function createMsm({
     const { group, count } = points;
     const { bits, windows } = digits;
     const { levels, sets } = points.tables ?? { levels: 1, sets: windows };
+    const places = points.region.at + levels * count * layout.pointBytes(degreeOf(group));
     const degree = degreeOf(group);
     const call = (name: string, ...args: number[]): Call => [`g${degree}_${name}`, ...args];
     const slot = layout.slotBytes(degree);
@@ -240,14 +262,13 @@ export function createMsm({
               const accumulate: Call[] = [];
               for (let set = first; set < last; set++) {
                 for (let level = 0; level < levels && level * sets + set < windows; level++) {
+                  const plane = digits.region.at + (level * sets + set) * digits.plane + from * DIGIT_BYTES;
+                  const base = points.region.at + (level * count + begin) * layout.pointBytes(degree);
+                  const to = own.at + (set - first) * buckets * slot;
                   accumulate.push(
-                    call(
-                      'accumulate',
-                      points.region.at + (level * count + begin) * layout.pointBytes(degree),
-                      digits.region.at + (level * sets + set) * digits.plane + (from + begin) * DIGIT_BYTES,
-                      end - begin,
-                      own.at + (set - first) * buckets * slot,
-                    ),
+                    points.sparse
+                      ? call('accumulate_at', base, plane, end - begin, to, places + begin * PLACE_BYTES)
+                      : call('accumulate', base, plane + begin * DIGIT_BYTES, end - begin, to),
                   );
                 }
               }
@@ -307,7 +328,7 @@ export function createMsm({
   /** The sum over scalars that are not in memory yet. */
   const sumOf = (points: Points, scalars: Uint8Array, options: EngineOptions, bits?: number) =>
     putting(scalars, async ({ at }) => {
-      const digits = await recode(at, points.count, options, bits);
+      const digits = await recode(at, points.length, options, bits);
       try {
         return await sum(points, { digits, from: 0 }, options);
       } finally {
@@ -334,18 +355,21 @@ export function createMsm({
 
   /** The same points with tables, made here or read from where they are kept. */
   async function tabulate(
-    { region: plain, group, count }: Points,
+    { region: plain, group, length, count, sparse }: Points,
     { tables, store, name, onProgress, ...options }: TabulateOptions,
   ): Promise<Points> {
     const degree = degreeOf(group);
     const levelBytes = count * layout.pointBytes(degree);
     const { levels, bits, sets } = tables;
-    const region = arena.allocate(levels * levelBytes);
+    const placeBytes = sparse ? count * PLACE_BYTES : 0;
+    const region = arena.allocate(levels * levelBytes + placeBytes);
     const bytes = arena.bytes(region);
     const made = bytes.subarray(levelBytes, levels * levelBytes);
     const file = `${name}-${kind}-${bits}-${sets}`;
     try {
-      bytes.set(arena.bytes(plain).subarray(0, levelBytes));
+      const from = arena.bytes(plain);
+      bytes.set(from.subarray(0, levelBytes));
+      bytes.set(from.subarray(levelBytes, levelBytes + placeBytes), levels * levelBytes);
       if (await store?.read(file, made)) onProgress?.(1);
       else {
         const pieces = [...ranges(count, TABULATED)];
@@ -362,7 +386,7 @@ export function createMsm({
         );
         await store?.write(file, made);
       }
-      return { region, group, count, tables };
+      return { region, group, length, count, sparse, tables };
     } catch (error) {
       arena.release(region, 'public');
       throw error;

@@ -6,7 +6,7 @@ import { G1, G2, type Group, POINT_BYTES, writeG1, writeG2 } from '../../../circ
 import { SCALAR_BYTES } from '../../../protocols/bn254.ts';
 import { concat } from '../../../protocols/encoding.ts';
 import { DIGIT_BYTES } from '../wasm/digits.ts';
-import type { Call } from '../wasm/kernel.ts';
+import type { Call } from '../wasm/instance.ts';
 import type { Region } from './arena.ts';
 import { type Msm, windowCount } from './msm.ts';
 import { all, degreeOf, type Workshop } from './workshop.ts';

@@ -6,7 +6,7 @@ import type { EngineOptions, QuotientOptions } from '../../../circuits/groth16/e
 import { MONTGOMERY_R2, power, R, rootOfUnity } from '../../../circuits/groth16/field.ts';
 import type { ProvingKey } from '../../../circuits/groth16/zkey.ts';
 import { SCALAR_BYTES } from '../../../protocols/bn254.ts';
-import type { Call } from '../wasm/kernel.ts';
+import type { Call } from '../wasm/instance.ts';
 import { TERM_BYTES } from '../wasm/quotient.ts';
 import type { Region } from './arena.ts';
 import type { CompressedRows } from './rows.ts';

@@ -3,14 +3,8 @@
  */
 import type { EngineOptions } from '../../../circuits/groth16/engine.ts';
 import type { Group } from '../../../circuits/groth16/point.ts';
-import {
-  type FieldKind,
-  heapStart,
-  type KernelShape,
-  type Program,
-  type SharedKernel,
-  shapeOf,
-} from '../wasm/kernel.ts';
+import { heapStart, type Program, type SharedKernel } from '../wasm/instance.ts';
+import { type FieldKind, type KernelShape, shapeOf } from '../wasm/kernel.ts';
 import type { Degree } from '../wasm/layout.ts';
 import { type Arena, createArena, type Region } from './arena.ts';
 
@@ -44,7 +38,7 @@ export interface Workshop extends KernelShape {
 
 export function createWorkshop(kernel: SharedKernel, threads: number, run: Run): Workshop {
   const shape = shapeOf(kernel.kind);
-  const arena = createArena(kernel.memory, heapStart(shape.layout, threads));
+  const arena = createArena(kernel.memory, heapStart(kernel, threads));
   async function using<T>(bytes: number, use: (region: Region) => Promise<T>): Promise<T> {
     const region = arena.allocate(bytes);
     try {

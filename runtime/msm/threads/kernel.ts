@@ -1,10 +1,10 @@
 /**
- * What a pool's thread can be asked: programs of our own engine (wasm/kernel.ts) on the memory that all threads share, and
+ * What a pool's thread can be asked: programs of our own engine (wasm/instance.ts) on the memory that all threads share, and
  * single operations (fallback.ts).
  */
 import { compressRows } from '../programs/rows.ts';
-import { createSharedKernel, instantiateKernel, type Program, type SharedKernel } from '../wasm/kernel.ts';
-import { createFallback, curveModule, type Fallback } from './fallback.ts';
+import { instantiateKernel, type Program, type SharedKernel } from '../wasm/instance.ts';
+import { createFallback, type Fallback } from './fallback.ts';
 
 type Bytes = Uint8Array<ArrayBuffer>;
 
@@ -23,11 +23,6 @@ export interface KernelModules {
   readonly shared: SharedKernel | undefined;
   /** counts the threads that share a memory */
   readonly thread: number;
-}
-
-/** The modules of one pool, and the memory that its threads share. */
-export async function kernelModules(): Promise<KernelModules> {
-  return { curve: await curveModule(), shared: await createSharedKernel(), thread: 0 };
 }
 
 export function createKernel(modules: KernelModules): Kernel {

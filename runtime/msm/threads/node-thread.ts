@@ -13,6 +13,8 @@ export const startNodeThread: StartThread = (modules, { onReply, onFailure }) =>
     eval: source !== undefined,
     // Of the process's own flags some (--input-type, --inspect-brk) would keep a thread from starting.
     execArgv: [],
+    // What a thread computes with lies outside of its heap.
+    resourceLimits: { maxYoungGenerationSizeMb: 2 },
   });
   worker.on('message', (reply: ThreadReply) => onReply(reply));
   worker.on('error', onFailure);

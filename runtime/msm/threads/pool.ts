@@ -20,8 +20,9 @@ import { loadZkey } from '../../../circuits/groth16/zkey.ts';
 import { SCALAR_BYTES } from '../../../protocols/bn254.ts';
 import { VouchError } from '../../../protocols/errors.ts';
 import { createWasmEngine } from '../programs/engine.ts';
-import { type FieldKind, fieldRates } from '../wasm/kernel.ts';
-import { type Kernel, type KernelModules, kernelModules } from './kernel.ts';
+import { createSharedKernel, type FieldKind, fieldRates } from '../wasm/kernel.ts';
+import { curveModule } from './fallback.ts';
+import type { Kernel, KernelModules } from './kernel.ts';
 import type { Call, StartThread, Thread } from './thread.ts';
 
 /** Fewer points than this are not worth a second thread. */
@@ -46,6 +47,11 @@ export interface Pool extends FieldEngine, FixedBaseEngine, ProverEngine {
   /** Terminates every thread; calls that are under way reject with `cancelled`. */
   close(): Promise<void>;
   [Symbol.asyncDispose](): Promise<void>;
+}
+
+/** The modules of one pool, and the memory that its threads share. */
+async function kernelModules(): Promise<KernelModules> {
+  return { curve: await curveModule(), shared: await createSharedKernel(), thread: 0 };
 }
 
 interface Task {

@@ -9,7 +9,7 @@
 export type Type = 'i32' | 'i64' | 'f64' | 'v128';
 const TYPE_CODE = { i32: 0x7f, i64: 0x7e, f64: 0x7c, v128: 0x7b } as const satisfies Record<Type, number>;
 
-/** Bytes, in parts that are put together once, when the module is whole: copying them at every step took most of the time. */
+/** Bytes, in parts that are put together once, when their statement is: copying them at every step took most of the time. */
 type Code = number | Uint8Array | readonly Code[];
 
 /** An expression: the code that leaves one value of this type on the stack. */
@@ -33,7 +33,8 @@ type Arguments<P extends readonly Type[]> = { [K in keyof P]: Value<P[K]> };
 type Params<P extends readonly Type[]> = { [K in keyof P]: Local<P[K]> };
 
 /** Unsigned LEB128. */
-function unsigned(value: number): number[] {
+function unsigned(value: number): readonly number[] {
+  if (value < SHORT.length) return SHORT[value]!;
   const bytes: number[] = [];
   for (let rest = value; ; ) {
     const low = rest % 128;
@@ -43,8 +44,12 @@ function unsigned(value: number): number[] {
   }
 }
 
+/** Nearly all numbers are short, and none of them is changed. */
+const SHORT: readonly (readonly number[])[] = Array.from({ length: 0x80 }, (_, value) => [value]);
+
 /** Signed LEB128. */
-function signed(value: bigint): number[] {
+function signed(value: bigint): readonly number[] {
+  if (value >= 0n && value < 64n) return SHORT[Number(value)]!;
   const bytes: number[] = [];
   for (let rest = value; ; ) {
     const low = Number(rest & 0x7fn);
@@ -192,7 +197,6 @@ export const f64x2 = {
   convertLow: unary('v128', 'v128', ...simd(254)),
   eq: binary('v128', 'v128', ...simd(71)),
   nearest: unary('v128', 'v128', ...simd(148)),
-  neg: unary('v128', 'v128', ...simd(237)),
   add: binary('v128', 'v128', ...simd(240)),
   sub: binary('v128', 'v128', ...simd(241)),
   mul: binary('v128', 'v128', ...simd(242)),
@@ -272,14 +276,14 @@ export function createModule(): ModuleBuilder {
     build: (body: Body, ...params: Params<P>) => void,
     result?: R,
   ): Func<P, R> {
-    const code: Code[] = [];
+    const code = createWriter();
     const locals: Type[] = [];
     const local = <T extends Type>(type: T, index: number): Local<T> => ({
       type,
       index,
       code: [0x20, unsigned(index)],
     });
-    const emit = (...parts: Code[]) => void code.push(...parts);
+    const emit = (...parts: Code[]) => code.put(parts);
     const body: Body = {
       local(type, initial) {
         const made = local(type, params.length + locals.length);
@@ -325,7 +329,7 @@ export function createModule(): ModuleBuilder {
     functions.push({
       name,
       type: [0x60, vector(params.map((type) => TYPE_CODE[type])), vector(result ? [TYPE_CODE[result]] : [])],
-      code: assembled([vector(locals.map((type) => [1, TYPE_CODE[type]])), code, END]),
+      code: assembled([vector(locals.map((type) => [1, TYPE_CODE[type]])), code.bytes(), END]),
     });
     return { index: functions.length - 1, params, result: result as R };
   }
@@ -359,30 +363,38 @@ export function createModule(): ModuleBuilder {
   };
 }
 
-function lengthOf(code: Code): number {
-  if (typeof code === 'number') return 1;
-  if (code instanceof Uint8Array) return code.byteLength;
-  let length = 0;
-  // Counted loops, here and below: this runs before anything is compiled well.
-  for (let part = 0; part < code.length; part++) length += lengthOf(code[part]!);
-  return length;
-}
-
-function assembled(code: Code): Uint8Array<ArrayBuffer> {
-  const bytes = new Uint8Array(lengthOf(code));
+/** Bytes one after the other, in a buffer that grows. */
+function createWriter() {
+  let bytes = new Uint8Array(256);
   let at = 0;
+  const room = (more: number) => {
+    if (at + more > bytes.byteLength) {
+      const larger = new Uint8Array(Math.max(2 * bytes.byteLength, at + more));
+      larger.set(bytes);
+      bytes = larger;
+    }
+    return bytes;
+  };
   const put = (part: Code): void => {
-    if (typeof part === 'number') bytes[at++] = part;
+    if (typeof part === 'number') room(1)[at++] = part;
     else if (part instanceof Uint8Array) {
-      bytes.set(part, at);
+      room(part.byteLength).set(part, at);
       at += part.byteLength;
+      // A counted loop: this runs before anything is compiled well.
     } else for (let inner = 0; inner < part.length; inner++) put(part[inner]!);
   };
-  put(code);
-  return bytes;
+  return { put, bytes: () => bytes.slice(0, at) };
 }
 
+const assembled = (code: Code): Uint8Array<ArrayBuffer> => {
+  const writer = createWriter();
+  writer.put(code);
+  return writer.bytes();
+};
 const vector = (items: readonly Code[]): Code => [unsigned(items.length), items];
-const sized = (code: Code): Code => [unsigned(lengthOf(code)), code];
-const section = (id: number, content: Code): Code => [id, sized(assembled(content))];
+const sized = (code: Code): Code => {
+  const bytes = assembled(code);
+  return [unsigned(bytes.byteLength), bytes];
+};
+const section = (id: number, content: Code): Code => [id, sized(content)];
 const text = (name: string): Code => sized(new TextEncoder().encode(name));

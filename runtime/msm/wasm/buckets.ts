@@ -6,12 +6,16 @@
  *
  * Not constant time.
  */
-import { base, type I32, i32, i64x2 } from './assembler.ts';
+import { type Body, base, type I32, i32, i64x2, type Local } from './assembler.ts';
 import type { GroupParts } from './curve.ts';
 import { DIGIT_BYTES } from './digits.ts';
 import { constantElement } from './field.ts';
 import { here, OVERFLOW } from './layout.ts';
 import { advance, plus, times } from './walk.ts';
+
+type Address = Local<'i32'>;
+/** Of a number that says which digit is a point's. */
+const PLACE_BYTES = 4;
 
 export function defineBuckets({ module, constants, field, layout, curve, degree }: GroupParts): void {
   const pointStride = layout.pointBytes(degree);
@@ -103,9 +107,17 @@ export function defineBuckets({ module, constants, field, layout, curve, degree 
 
   /**
    * accumulate(points, digits, count, buckets): adds each point to the bucket of its digit, bucket k - 1 for the digits
-   * k and -k. Call `finish` after the last.
+   * k and -k; none is at infinity. accumulate_at(points, digits, count, buckets, places): the digit of a point is the one
+   * that its place counts. Call `finish` after the last.
    */
-  module.func(name('accumulate'), ['i32', 'i32', 'i32', 'i32'], (body, points, digits, count, buckets) => {
+  const accumulate = (
+    body: Body,
+    points: Address,
+    digits: Address,
+    count: Address,
+    buckets: I32,
+    places?: Address,
+  ) => {
     const digit = body.local('i32');
     const negative = body.local('i32');
     const bucket = body.local('i32');
@@ -113,38 +125,37 @@ export function defineBuckets({ module, constants, field, layout, curve, degree 
     const state = body.local('i32');
     const stamp = body.local('i32');
     body.while(count, () => {
-      body.set(digit, i32.load16S(digits));
+      const at = places ? i32.add(digits, i32.shl(i32.load(places), i32.const(1))) : digits;
+      body.set(digit, i32.load16S(at));
       body.if(digit, () => {
-        body.if(i32.eqz(curve.isInfinity(points)), () => {
-          body.set(negative, i32.shrS(digit, i32.const(31)));
-          const magnitude = i32.sub(i32.xor(digit, negative), negative);
-          body.set(
-            bucket,
-            i32.add(buckets, i32.mul(i32.sub(magnitude, i32.const(1)), i32.const(slotStride))),
-          );
-          body.set(point, i32.or(points, i32.and(negative, i32.const(1))));
-          body.set(state, i32.load(bucket, stateAt));
-          body.set(stamp, i32.load(base, layout.stamp));
-          body.if(
-            i32.eqz(state),
-            () => body.call(curve.copy, bucket, point),
-            () =>
-              body.if(
-                i32.eq(state, stamp),
-                () => body.call(overflow, bucket, point),
-                () => {
-                  body.store(stamp, bucket, stateAt);
-                  body.call(curve.push, bucket, point);
-                },
-              ),
-          );
-        });
+        body.set(negative, i32.shrS(digit, i32.const(31)));
+        const magnitude = i32.sub(i32.xor(digit, negative), negative);
+        body.set(bucket, i32.add(buckets, i32.mul(i32.sub(magnitude, i32.const(1)), i32.const(slotStride))));
+        body.set(point, i32.or(points, i32.and(negative, i32.const(1))));
+        body.set(state, i32.load(bucket, stateAt));
+        body.set(stamp, i32.load(base, layout.stamp));
+        body.if(
+          i32.eqz(state),
+          () => body.call(curve.copy, bucket, point),
+          () =>
+            body.if(
+              i32.eq(state, stamp),
+              () => body.call(overflow, bucket, point),
+              () => {
+                body.store(stamp, bucket, stateAt);
+                body.call(curve.push, bucket, point);
+              },
+            ),
+        );
       });
-      advance(body, digits, DIGIT_BYTES);
+      if (places) advance(body, places, PLACE_BYTES);
+      else advance(body, digits, DIGIT_BYTES);
       advance(body, points, pointStride);
       body.set(count, i32.sub(count, i32.const(1)));
     });
-  });
+  };
+  module.func(name('accumulate'), ['i32', 'i32', 'i32', 'i32'], accumulate);
+  module.func(name('accumulate_at'), ['i32', 'i32', 'i32', 'i32', 'i32'], accumulate);
   /** finish(): no addition waits any more. */
   module.func(name('finish'), [], (body) => {
     body.call(merge);

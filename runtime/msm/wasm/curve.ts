@@ -1,6 +1,6 @@
 /**
  * Affine additions in batches that share one inversion (Montgomery's trick), on points of y^2 = x^3 + b over Fq or
- * Fq2: two additions side by side in the lanes, two such pairs in turns. Every case is handled: equal and opposite
+ * Fq2: four additions at once, in quads (field.ts). Every case is handled: equal and opposite
  * summands are found when the product of all differences is zero, and only then looked for.
  *
  * The sum of (x1, y1) and (x2, y2) is x3 = l^2 - x1 - x2, y3 = l (x1 - x3) - y1 with l = (y2 - y1) / (x2 - x1), or
@@ -21,8 +21,18 @@ import {
   type V128,
   v128,
 } from './assembler.ts';
-import { defineCoordinateInversion, defineCoordinates } from './coordinate.ts';
-import { type Constants, constantElement, type Field, interleave, storeElement } from './field.ts';
+import { defineCoordinateInversion, defineCoordinates, loadPoints, storePoints } from './coordinate.ts';
+import {
+  type Constants,
+  constantElement,
+  type Field,
+  HALVES,
+  type Half,
+  interleave,
+  loadHalf,
+  QUAD_STRIDE,
+  storeHalf,
+} from './field.ts';
 import { BATCH, type Degree, here, ITEM_BYTES, type Layout } from './layout.ts';
 
 export interface Curve {
@@ -59,100 +69,96 @@ export function defineCurve(
   inversion: Func<readonly ['i32', 'i32']>,
   degree: Degree,
 ): Curve {
-  const size = layout.pairBytes(degree);
+  const size = layout.quadBytes(degree);
   const recordBytes = layout.recordBytes(degree);
   const slotBytes = layout.slotBytes(degree);
   const limbs = degree * field.limbs;
   const stateAt = layout.pointBytes(degree);
   const at = (index: number): I32 => here(layout.scratch + index * size);
-  const store = storeElement;
+  /** The second half of a quad, to be used as the first one of another. */
+  const secondHalf = (quad: I32): I32 => i32.add(quad, i32.const(QUAD_STRIDE / 2));
+  const load = (body: Body, quad: I32, half: Half = 0, offset = 0) =>
+    loadHalf(body, limbs, quad, half, offset);
+  const store = storeHalf;
 
-  const { load, map, subtract, add, square, multiplyOne, multiply, multiplySubtract, squareSubtract } =
+  const { map, subtract, add, triple, square, multiplyOne, multiply, multiplySubtract, squareSubtract } =
     defineCoordinates(module, field, degree);
 
-  /** Two points as x and y in lanes. */
-  function loadPoints(body: Body, first: I32, second: I32): { x: V128[]; y: V128[] } {
-    const flat: V128[] = [];
-    for (let chunk = 0; chunk < limbs; chunk++) {
-      const a = body.local('v128', v128.load(first, 16 * chunk));
-      const b = body.local('v128', v128.load(second, 16 * chunk));
-      flat.push(body.local('v128', v128.lows(a, b)), body.local('v128', v128.highs(a, b)));
-    }
-    return { x: flat.slice(0, limbs), y: flat.slice(limbs) };
-  }
-  function storePoints(body: Body, flat: readonly V128[], first: I32, second: I32): void {
-    for (let chunk = 0; chunk < limbs; chunk++) {
-      const [a, b] = [flat[2 * chunk]!, flat[2 * chunk + 1]!];
-      body.store(v128.lows(a, b), first, 16 * chunk);
-      body.store(v128.highs(a, b), second, 16 * chunk);
-    }
-  }
   // Offsets within a record.
   const [DX, DY, PRODUCT, SUM] = [0, size, 2 * size, 3 * size];
 
-  const gather = module.func(undefined, ['i32'], (body, pairs) => {
+  /** Both points that an item's summands are, lane by lane; the address of an item and an offset in it. */
+  const pointsAt = (body: Body, item: I32, offset: number) =>
+    loadPoints(
+      body,
+      limbs,
+      body.local('i32', i32.load(item, offset)),
+      body.local('i32', i32.load(item, offset + 4)),
+    );
+  /** For each quad of additions from the first on: two items and a record. */
+  const eachQuad = (
+    body: Body,
+    quads: Local<'i32'>,
+    inner: (item: Local<'i32'>, record: Local<'i32'>) => void,
+  ) => {
     const item = body.local('i32', here(layout.items));
     const record = body.local('i32', here(layout.records));
-    body.while(pairs, () => {
-      const sign = body.local('v128', field.signMask(v128.load32x2U(item, 8)));
-      const source = (offset: number) => body.local('i32', i32.and(i32.load(item, offset), i32.const(-2)));
-      const one = loadPoints(
-        body,
-        body.local('i32', i32.load(item, 0)),
-        body.local('i32', i32.load(item, 4)),
-      );
-      const two = loadPoints(body, source(8), source(12));
-      store(body, subtract(body, two.x, one.x), record, DX);
-      store(body, add(body, two.x, one.x), record, SUM);
-      const y = map(body, (limb) => field.flip(limb, sign), two.y);
-      store(body, subtract(body, y, one.y), record, DY);
-      body.set(item, i32.add(item, i32.const(ITEM_BYTES)));
+    body.while(quads, () => {
+      inner(item, record);
+      body.set(item, i32.add(item, i32.const(2 * ITEM_BYTES)));
       body.set(record, i32.add(record, i32.const(recordBytes)));
-      body.set(pairs, i32.sub(pairs, i32.const(1)));
+      body.set(quads, i32.sub(quads, i32.const(1)));
+    });
+  };
+
+  const gather = module.func(undefined, ['i32'], (body, quads) => {
+    eachQuad(body, quads, (item, record) => {
+      for (const half of HALVES) {
+        const from = half * ITEM_BYTES;
+        const sign = body.local('v128', field.signMask(v128.load32x2U(item, from + 8)));
+        const source = (offset: number) =>
+          body.local('i32', i32.and(i32.load(item, from + offset), i32.const(-2)));
+        const one = pointsAt(body, item, from);
+        const two = loadPoints(body, limbs, source(8), source(12));
+        store(body, subtract(body, two.x, one.x), record, half, DX);
+        store(body, add(body, two.x, one.x), record, half, SUM);
+        const y = map(body, (limb) => field.flip(limb, sign), two.y);
+        store(body, subtract(body, y, one.y), record, half, DY);
+      }
     });
   });
 
   /** As `gather` for a summand and itself: l = 3 x^2 / 2 y. */
-  const gatherDoubles = module.func(undefined, ['i32'], (body, pairs) => {
-    const item = body.local('i32', here(layout.items));
-    const record = body.local('i32', here(layout.records));
-    body.while(pairs, () => {
-      const { x, y } = loadPoints(
-        body,
-        body.local('i32', i32.load(item, 0)),
-        body.local('i32', i32.load(item, 4)),
-      );
-      store(body, add(body, y, y), record, DX);
-      store(body, add(body, x, x), record, SUM);
-      const squared = interleave(...square(body, x)).flat();
-      store(body, add(body, add(body, squared, squared), squared), record, DY);
-      body.set(item, i32.add(item, i32.const(ITEM_BYTES)));
-      body.set(record, i32.add(record, i32.const(recordBytes)));
-      body.set(pairs, i32.sub(pairs, i32.const(1)));
+  const gatherDoubles = module.func(undefined, ['i32'], (body, quads) => {
+    eachQuad(body, quads, (item, record) => {
+      for (const half of HALVES) {
+        const { x, y } = pointsAt(body, item, half * ITEM_BYTES);
+        store(body, add(body, y, y), record, half, DX);
+        store(body, add(body, x, x), record, half, SUM);
+        const [squared] = interleave(square(field, body, x));
+        store(body, triple(body, squared), record, half, DY);
+      }
     });
   });
 
-  // Two chains of products, of the even and of the odd pairs.
-  const EVEN = at(0);
-  const ODD = at(1);
-  const setOne = (body: Body, address: I32) => {
+  // Four chains of products, one in each lane of a quad.
+  const CHAINS = at(0);
+  const setOne = (body: Body, quad: I32, half: Half) => {
     const one = constantElement(field, constants, field.radix % field.modulus);
-    for (let i = 0; i < limbs; i++) body.store(one[i] ?? constants.bits(0n), address, 16 * i);
+    store(
+      body,
+      Array.from({ length: limbs }, (_, i) => one[i] ?? constants.bits(0n)),
+      quad,
+      half,
+    );
   };
   const offset = (address: I32, bytes: number): I32 => i32.add(address, i32.const(bytes));
-  const prefix = module.func(undefined, ['i32'], (body, pairs) => {
-    const record = body.local('i32', here(layout.records));
-    setOne(body, EVEN);
-    setOne(body, ODD);
-    body.while(pairs, () => {
-      const next = body.local('i32', offset(record, recordBytes));
-      for (let i = 0; i < limbs; i++) {
-        body.store(v128.load(EVEN, 16 * i), record, PRODUCT + 16 * i);
-        body.store(v128.load(ODD, 16 * i), next, PRODUCT + 16 * i);
-      }
-      multiply(body, [EVEN, EVEN, offset(record, DX)], [ODD, ODD, offset(next, DX)]);
-      body.set(record, i32.add(record, i32.const(2 * recordBytes)));
-      body.set(pairs, i32.sub(pairs, i32.const(2)));
+  const prefix = module.func(undefined, ['i32'], (body, quads) => {
+    for (const half of HALVES) setOne(body, CHAINS, half);
+    eachQuad(body, quads, (_item, record) => {
+      for (let chunk = 0; chunk < 2 * limbs; chunk++)
+        body.store(v128.load(CHAINS, 16 * chunk), record, PRODUCT + 16 * chunk);
+      body.call(multiply, CHAINS, CHAINS, offset(record, DX));
     });
   });
 
@@ -163,56 +169,69 @@ export function defineCurve(
     return mask;
   };
 
-  /** Replaces what has no inverse: equal summands by their tangent, opposite ones by nothing. */
-  const patch = module.func(undefined, ['i32'], (body, pairs) => {
-    const item = body.local('i32', here(layout.items));
-    const record = body.local('i32', here(layout.records));
-    body.while(pairs, () => {
-      // A product with one is below q, and of those only zero itself is zero.
-      setOne(body, at(2));
-      body.call(multiplyOne, at(3), offset(record, DX), at(2));
-      const sameX = zeroLanes(body, load(body, at(3)));
-      body.if(v128.anyTrue(sameX), () => {
-        body.call(multiplyOne, at(3), offset(record, DY), at(2));
-        const equal = body.local('v128', v128.and(sameX, zeroLanes(body, load(body, at(3)))));
-        const opposite = body.local('v128', v128.xor(sameX, equal));
-        const { x, y } = loadPoints(
-          body,
-          body.local('i32', i32.load(item, 0)),
-          body.local('i32', i32.load(item, 4)),
-        );
-        store(body, x, at(4));
-        body.call(multiplyOne, at(3), at(4), at(4));
-        for (let i = 0; i < limbs; i++) {
-          const square = body.local('v128', v128.load(at(3), 16 * i));
-          const tangent = field.add(field.add(square, square), square);
-          body.store(v128.select(tangent, v128.load(record, DY + 16 * i), equal), record, DY + 16 * i);
-          const dx = v128.select(field.add(y[i]!, y[i]!), v128.load(record, DX + 16 * i), equal);
-          body.store(v128.select(v128.load(at(2), 16 * i), dx, opposite), record, DX + 16 * i);
-        }
-        for (const lane of [0, 1] as const) {
-          body.if(i32.wrap(i64x2.extract(opposite, lane)), () => {
-            body.store(i32.const(0), i32.load(item, 4 * lane), stateAt);
-            body.store(here(layout.trash), item, 16 + 4 * lane);
-          });
-        }
-      });
-      body.set(item, offset(item, ITEM_BYTES));
-      body.set(record, offset(record, recordBytes));
-      body.set(pairs, i32.sub(pairs, i32.const(1)));
+  const [ONE, TRIED, X] = [at(1), at(2), at(3)];
+  /** Replaces what has no inverse of an item's two additions: equal summands by their tangent, opposite ones by nothing. */
+  const patchPair = module.func(undefined, ['i32', 'i32'], (body, item, record) => {
+    // A product with one is below q, and of those only zero itself is zero.
+    body.call(multiplyOne, TRIED, ONE, offset(record, DX));
+    const sameX = zeroLanes(body, load(body, TRIED));
+    body.if(v128.anyTrue(sameX), () => {
+      body.call(multiplyOne, TRIED, ONE, offset(record, DY));
+      const equal = body.local('v128', v128.and(sameX, zeroLanes(body, load(body, TRIED))));
+      const opposite = body.local('v128', v128.xor(sameX, equal));
+      const { x, y } = pointsAt(body, item, 0);
+      store(body, x, X, 0);
+      body.call(multiplyOne, TRIED, X, X);
+      const one = load(body, ONE);
+      const tangent = triple(body, load(body, TRIED));
+      const dy = load(body, record, 0, DY);
+      store(
+        body,
+        tangent.map((limb, i) => v128.select(limb, dy[i]!, equal)),
+        record,
+        0,
+        DY,
+      );
+      const dx = map(
+        body,
+        (twice, dx) => v128.select(twice!, dx!, equal),
+        add(body, y, y),
+        load(body, record, 0, DX),
+      );
+      store(
+        body,
+        one.map((limb, i) => v128.select(limb, dx[i]!, opposite)),
+        record,
+        0,
+        DX,
+      );
+      for (const lane of [0, 1] as const) {
+        body.if(i32.wrap(i64x2.extract(opposite, lane)), () => {
+          body.store(i32.const(0), i32.load(item, 4 * lane), stateAt);
+          body.store(here(layout.trash), item, 16 + 4 * lane);
+        });
+      }
+    });
+  });
+  const patch = module.func(undefined, ['i32'], (body, quads) => {
+    setOne(body, ONE, 0);
+    eachQuad(body, quads, (item, record) => {
+      body.call(patchPair, item, record);
+      body.call(patchPair, offset(item, ITEM_BYTES), secondHalf(record));
     });
   });
 
-  // at(2): product of both chains, at(3): with its lanes swapped, at(4): product of all four.
-  const [CHAINS, SWAPPED, ALL] = [at(2), at(3), at(4)];
+  // The product of both halves' chains, that with its lanes swapped, and the product of all four.
+  const [BOTH, SWAPPED, ALL] = [at(1), at(2), at(3)];
   /** The product of all differences. Answers whether it is zero. */
   const total = module.func(
     undefined,
     [],
     (body) => {
-      body.call(multiplyOne, CHAINS, EVEN, ODD);
-      for (let i = 0; i < limbs; i++) body.store(v128.swap(v128.load(CHAINS, 16 * i)), SWAPPED, 16 * i);
-      body.call(multiplyOne, ALL, CHAINS, SWAPPED);
+      body.call(multiplyOne, BOTH, CHAINS, secondHalf(CHAINS));
+      const swapped = map(body, (limb) => v128.swap(limb!), load(body, BOTH));
+      store(body, swapped, SWAPPED, 0);
+      body.call(multiplyOne, ALL, BOTH, SWAPPED);
       body.result(v128.anyTrue(zeroLanes(body, load(body, ALL))));
     },
     'i32',
@@ -220,35 +239,36 @@ export function defineCurve(
 
   const invert = defineCoordinateInversion(module, field, layout, degree, inversion);
 
-  const scatter = module.func(undefined, ['i32'], (body, pairs) => {
-    const record = body.local('i32', i32.add(here(layout.records), i32.mul(pairs, i32.const(recordBytes))));
-    const item = body.local('i32', i32.add(here(layout.items), i32.mul(pairs, i32.const(ITEM_BYTES))));
-    // The inverses of both chains from that of their product.
-    body.call(multiplyOne, at(5), ALL, SWAPPED);
-    for (let i = 0; i < limbs; i++) body.store(v128.load(EVEN, 16 * i), at(6), 16 * i);
-    multiply(body, [EVEN, at(5), ODD], [ODD, at(5), at(6)]);
-    body.while(pairs, () => {
-      body.set(pairs, i32.sub(pairs, i32.const(2)));
-      body.set(record, i32.sub(record, i32.const(2 * recordBytes)));
+  const [INVERSES, SLOPE, X3, DIFFERENCE, Y1, Y3] = [at(4), at(5), at(6), at(7), at(8), at(9)];
+  const scatter = module.func(undefined, ['i32'], (body, quads) => {
+    const record = body.local('i32', i32.add(here(layout.records), i32.mul(quads, i32.const(recordBytes))));
+    const item = body.local('i32', i32.add(here(layout.items), i32.mul(quads, i32.const(2 * ITEM_BYTES))));
+    // The inverses of both halves' chains from that of their product.
+    body.call(multiplyOne, BOTH, ALL, SWAPPED);
+    const inverse = load(body, BOTH);
+    for (const half of HALVES) store(body, inverse, INVERSES, half);
+    const exchanged = HALVES.map((half) => load(body, CHAINS, half));
+    for (const half of HALVES) store(body, exchanged[1 - half]!, CHAINS, half);
+    body.call(multiply, CHAINS, CHAINS, INVERSES);
+    body.while(quads, () => {
+      body.set(quads, i32.sub(quads, i32.const(1)));
+      body.set(record, i32.sub(record, i32.const(recordBytes)));
       body.set(item, i32.sub(item, i32.const(2 * ITEM_BYTES)));
-      const next = body.local('i32', offset(record, recordBytes));
-      multiply(body, [at(7), EVEN, offset(record, PRODUCT)], [at(8), ODD, offset(next, PRODUCT)]);
-      multiply(body, [EVEN, EVEN, offset(record, DX)], [ODD, ODD, offset(next, DX)]);
-      multiply(body, [at(7), offset(record, DY), at(7)], [at(8), offset(next, DY), at(8)]);
-      squareSubtract(body, [at(9), at(7), offset(record, SUM)], [at(10), at(8), offset(next, SUM)]);
-      [9, 10].forEach((x3, odd) => {
-        const target = (lane: number) => body.local('i32', i32.load(item, odd * ITEM_BYTES + 4 * lane));
-        const { x, y } = loadPoints(body, target(0), target(1));
-        for (let i = 0; i < limbs; i++)
-          body.store(field.subtract(x[i]!, v128.load(at(x3), 16 * i)), at(11 + odd), 16 * i);
-        store(body, y, at(13 + odd));
-      });
-      multiplySubtract(body, [at(15), at(7), at(11), at(13)], [at(16), at(8), at(12), at(14)]);
-      [0, 1].forEach((odd) => {
-        const result = (lane: number) => body.local('i32', i32.load(item, odd * ITEM_BYTES + 16 + 4 * lane));
-        const point = [...load(body, at(9 + odd)), ...load(body, at(15 + odd))];
+      body.call(multiply, SLOPE, CHAINS, offset(record, PRODUCT));
+      body.call(multiply, CHAINS, CHAINS, offset(record, DX));
+      body.call(multiply, SLOPE, SLOPE, offset(record, DY));
+      body.call(squareSubtract, X3, SLOPE, offset(record, SUM));
+      for (const half of HALVES) {
+        const { x, y } = pointsAt(body, item, half * ITEM_BYTES);
+        store(body, subtract(body, x, load(body, X3, half)), DIFFERENCE, half);
+        store(body, y, Y1, half);
+      }
+      body.call(multiplySubtract, Y3, SLOPE, DIFFERENCE, Y1);
+      for (const half of HALVES) {
+        const result = (lane: number) => body.local('i32', i32.load(item, half * ITEM_BYTES + 16 + 4 * lane));
+        const point = [...load(body, X3, half), ...load(body, Y3, half)];
         storePoints(body, point, result(0), result(1));
-      });
+      }
     });
   });
 
@@ -275,18 +295,18 @@ export function defineCurve(
         body.store(here(layout.trash), item, 16);
         body.set(count, i32.add(count, i32.const(1)));
       });
-      const pairs = body.local('i32', i32.shrU(count, i32.const(1)));
-      body.call(prepare, pairs);
-      body.call(prefix, pairs);
+      const quads = body.local('i32', i32.shrU(count, i32.const(2)));
+      body.call(prepare, quads);
+      body.call(prefix, quads);
       const zero = body.local('i32', call(total));
       body.if(zero, () => {
-        body.call(patch, pairs);
-        body.call(prefix, pairs);
+        body.call(patch, quads);
+        body.call(prefix, quads);
         // Zero again only for points that are not on the curve, whose sum may be anything.
         body.set(zero, call(total));
       });
       body.call(invert, ALL);
-      body.call(scatter, pairs);
+      body.call(scatter, quads);
       setWord(body, layout.pending, i32.const(0));
       setWord(body, layout.stamp, i32.add(word(layout.stamp), i32.const(1)));
     });
@@ -330,7 +350,7 @@ export function defineCurve(
 
   const isInfinity = (point: I32): I32 => {
     // Zero may have a sign.
-    const magnitude = (limb: number) => i64.shl(i64.load(point, size / 2 + 8 * limb), i64.const(1n));
+    const magnitude = (limb: number) => i64.shl(i64.load(point, 8 * (limbs + limb)), i64.const(1n));
     let any: I64 = magnitude(0);
     for (let limb = 1; limb < limbs; limb++) any = i64.or(any, magnitude(limb));
     return i64.eqz(any);

@@ -20,6 +20,9 @@ import {
 
 export type Element = readonly V128[];
 
+/** Real and imaginary part. */
+export type Complex = readonly [Element, Element];
+
 export interface DotOptions {
   /** Subtracted from the result (so in Montgomery form, as the result is): loose limbs, 2 p. */
   readonly minus?: Element;
@@ -36,6 +39,8 @@ export interface Field {
   readonly radix: bigint;
   /** modulus / radix */
   readonly growth: number;
+  /** The same field for the second pair of a quad. */
+  readonly beside: Field;
   /** The 64-bit patterns of the limbs of an integer within the radix, tight. */
   patterns(integer: bigint): bigint[];
   /** The integer that limbs in memory stand for; `at` in bytes, `stride` from limb to limb. */
@@ -55,6 +60,16 @@ export interface Field {
    * both are loose. An element with itself (the same object) is a square, which is cheaper; it has to be tight.
    */
   dot(body: Body, terms: readonly (readonly [Element, Element])[], options?: DotOptions): Steps<Element>;
+  /**
+   * The product in the field with i^2 = -1, both parts as `dot` makes them. Parts of `a` are tight, those of `b` at most loose
+   * and at most 1.3 p.
+   */
+  multiplyComplex(
+    body: Body,
+    a: Complex,
+    b: Complex,
+    options: readonly [real: DotOptions, imaginary: DotOptions],
+  ): Steps<Complex>;
   /** The same element, tight and 0.51 p, from slack limbs and 4 p. */
   settle(body: Body, element: Element): Element;
   /** From the 64-bit words of integers below 2^256, a word per vector, lowest first: loose. */
@@ -110,25 +125,49 @@ export function interleave<T extends readonly Steps<unknown>[]>(
 export interface Constants {
   bits(pattern: bigint): V128;
   double(value: number): V128;
-  /** Both lanes of each 16 bytes, from address 0 on. */
+  /** All four lanes of each 32 bytes, from address 0 on. */
   readonly patterns: readonly bigint[];
+  /** The same ones, from the second half of the 32 bytes. */
+  readonly beside: Constants;
 }
 export const CONSTANT_BYTES = 8192;
+/** Of a constant: both halves of a quad find their own. */
+const CONSTANT_STRIDE = 32;
 
 export function createConstants(): Constants {
   const patterns: bigint[] = [];
   const known = new Map<bigint, number>();
-  const bits = (pattern: bigint): V128 => {
+  const addressOf = (pattern: bigint): number => {
     const key = BigInt.asUintN(64, pattern);
     let index = known.get(key);
     if (index === undefined) {
       index = patterns.push(key) - 1;
       known.set(key, index);
     }
-    if (index * 16 >= CONSTANT_BYTES) throw new RangeError('too many constants');
-    return v128.load(i32.const(0), index * 16);
+    if ((index + 1) * CONSTANT_STRIDE > CONSTANT_BYTES) throw new RangeError('too many constants');
+    return index * CONSTANT_STRIDE;
   };
-  return { bits, double: (value) => bits(bitsOf(value)), patterns };
+  const inHalf = (half: Half): Constants => {
+    // The same ones are asked for thousands of times.
+    const loads = new Map<bigint | number, V128>();
+    const once = (name: bigint | number, pattern: () => bigint): V128 => {
+      let load = loads.get(name);
+      if (!load) {
+        load = v128.load(i32.const(0), addressOf(pattern()) + 16 * half);
+        loads.set(name, load);
+      }
+      return load;
+    };
+    return {
+      bits: (pattern) => once(pattern, () => pattern),
+      double: (value) => once(value, () => bitsOf(value)),
+      patterns,
+      get beside() {
+        return inHalf(1);
+      },
+    };
+  };
+  return inHalf(0);
 }
 
 const view = new DataView(new ArrayBuffer(8));
@@ -157,12 +196,53 @@ export function negativeInverse(modulus: bigint, bits: number): bigint {
   return BigInt.asIntN(bits, -inverse);
 }
 
-/** Two elements side by side in memory, a limb per 16 bytes. */
-export const loadElement = (body: Body, limbs: number, address: Value<'i32'>, offset = 0): V128[] =>
-  Array.from({ length: limbs }, (_, i) => body.local('v128', v128.load(address, offset + 16 * i)));
-export const storeElement = (body: Body, element: Element, address: Value<'i32'>, offset = 0): void =>
+/** Two elements side by side in memory, a limb per 16 bytes, or one per `stride`. */
+export const loadElement = (
+  body: Body,
+  limbs: number,
+  address: Value<'i32'>,
+  offset = 0,
+  stride = 16,
+): V128[] =>
+  Array.from({ length: limbs }, (_, i) => body.local('v128', v128.load(address, offset + stride * i)));
+export const storeElement = (
+  body: Body,
+  element: Element,
+  address: Value<'i32'>,
+  offset = 0,
+  stride = 16,
+): void =>
   element.forEach((limb, i) => {
-    body.store(limb, address, offset + 16 * i);
+    body.store(limb, address, offset + stride * i);
+  });
+
+/**
+ * A quad: two pairs, whose limbs take turns in memory, so that the halves of 32 bytes belong to the first and to the second.
+ * An engine that fuses equal operations on neighbouring vectors into wider ones (V8's --experimental-wasm-revectorize) does
+ * so with work that is the same for both pairs, from loads to stores; the second pair's constants are `Field.beside`'s then.
+ */
+export const QUAD_STRIDE = 32;
+export type Half = 0 | 1;
+export const HALVES = [0, 1] as const satisfies readonly Half[];
+export const loadHalf = (body: Body, limbs: number, address: Value<'i32'>, half: Half, offset = 0): V128[] =>
+  loadElement(body, limbs, address, offset + 16 * half, QUAD_STRIDE);
+export const storeHalf = (
+  body: Body,
+  element: Element,
+  address: Value<'i32'>,
+  half: Half,
+  offset = 0,
+): void => storeElement(body, element, address, offset + 16 * half, QUAD_STRIDE);
+/** Neighbours are stored one right after the other: with another store between them they are not fused. */
+export const storeQuad = (
+  body: Body,
+  [first, second]: readonly [Element, Element],
+  address: Value<'i32'>,
+  offset = 0,
+): void =>
+  first.forEach((limb, i) => {
+    body.store(limb, address, offset + QUAD_STRIDE * i);
+    body.store(second[i]!, address, offset + QUAD_STRIDE * i + 16);
   });
 /** A known element in both lanes. */
 export const constantElement = (field: Field, constants: Constants, integer: bigint): V128[] =>
@@ -247,7 +327,7 @@ export function moduleBytes(
   { patterns }: Constants,
   { shared }: { readonly shared: boolean },
 ): Uint8Array<ArrayBuffer> {
-  const twice = BigUint64Array.from(patterns.flatMap((bits) => [bits, bits]));
-  module.data(0, new Uint8Array(twice.buffer));
+  const lanes = BigUint64Array.from(patterns.flatMap((bits) => [bits, bits, bits, bits]));
+  module.data(0, new Uint8Array(lanes.buffer));
   return module.bytes(Math.ceil(CONSTANT_BYTES / PAGE_BYTES), { shared });
 }

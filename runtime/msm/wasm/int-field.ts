@@ -7,6 +7,7 @@
  */
 import { type Body, f64x2, i32x4, i64, i64x2, type Local, type V128, v128 } from './assembler.ts';
 import {
+  type Complex,
   type Constants,
   type DotOptions,
   type Element,
@@ -105,6 +106,20 @@ export function createIntField(modulus: bigint, constants: Constants): Field {
     return limbs;
   }
 
+  function* multiplyComplex(
+    body: Body,
+    [a0, a1]: Complex,
+    [b0, b1]: Complex,
+    [real, imaginary]: readonly [DotOptions, DotOptions],
+  ): Steps<Complex> {
+    const negative = a1.map((limb) => body.local('v128', i64x2.sub(bits(0n), limb)));
+    const pairs = (...terms: [Element, Element][]) => terms;
+    return [
+      yield* dot(body, pairs([a0, b0], [negative, b1]), real),
+      yield* dot(body, pairs([a0, b1], [a1, b0]), imaginary),
+    ];
+  }
+
   function settle(body: Body, element: Element): Element {
     const limbs = element.map((limb) => body.local('v128', limb));
     carry(body, limbs);
@@ -120,6 +135,9 @@ export function createIntField(modulus: bigint, constants: Constants): Field {
     limbBits: LIMB_BITS,
     radix: RADIX,
     growth: Number(modulus) / Number(RADIX),
+    get beside() {
+      return createIntField(modulus, constants.beside);
+    },
     patterns: (integer) => signedLimbs(integer, LIMBS, LIMB_BITS).map((limb) => BigInt.asUintN(64, limb)),
     read: (view, at, stride) =>
       Array.from({ length: LIMBS }, (_, i) => view.getBigInt64(at + stride * i, true)).reduceRight(
@@ -133,6 +151,7 @@ export function createIntField(modulus: bigint, constants: Constants): Field {
     signMask: (lanes) => i64x2.sub(bits(0n), v128.and(lanes, bits(1n))),
     isZero: (limb) => i64x2.eq(limb, bits(0n)),
     dot,
+    multiplyComplex,
     settle,
     split: (body, words) => limbsOfWords(body, constants, words, LIMBS, LIMB_BITS),
     toInteger: (limb) => limb,

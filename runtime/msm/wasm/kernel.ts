@@ -1,7 +1,6 @@
 /**
- * The WebAssembly module of a proof's heavy parts and what runs it in one thread: a program, that is a list of calls of
- * the module's functions on addresses of a memory that all threads share. What to call is its callers' business
- * (runtime/msm/programs/).
+ * The WebAssembly module of a proof's heavy parts. What runs it in one thread is instance.ts, what it is to do its callers'
+ * business (runtime/msm/programs/).
  *
  * Not constant time. Nothing about the data is checked here.
  */
@@ -12,6 +11,7 @@ import { defineCurve } from './curve.ts';
 import { defineRecoding } from './digits.ts';
 import { CONSTANT_BYTES, createConstants, type Field, moduleBytes } from './field.ts';
 import { createFieldRace, type FieldKind, type FieldRace } from './field-race.ts';
+import type { SharedKernel } from './instance.ts';
 import { defineInversion } from './inversion.ts';
 import { createLayout, type Layout } from './layout.ts';
 import { defineMultiples } from './multiples.ts';
@@ -27,16 +27,6 @@ const MAX_PAGES = 65_536;
 
 export type { FieldKind } from './field-race.ts';
 
-/** A call of one of the module's functions. */
-export type Call = readonly [name: string, ...args: number[]];
-export type Program = readonly Call[];
-
-/** What threads share: compiled once, posted to each. */
-export interface SharedKernel {
-  readonly module: WebAssembly.Module;
-  readonly memory: WebAssembly.Memory;
-  readonly kind: FieldKind;
-}
 /** What the memory's contents mean. */
 export interface KernelShape {
   readonly base: Field;
@@ -62,7 +52,8 @@ export async function createSharedKernel(kind?: FieldKind): Promise<SharedKernel
   const module = await modules[best];
   const initial = Math.ceil(CONSTANT_BYTES / PAGE_BYTES);
   const memory = new WebAssembly.Memory({ initial, maximum: MAX_PAGES, shared: true });
-  return { module, kind: best, memory };
+  const regions = { at: CONSTANT_BYTES, bytes: shapeOf(best).layout.threadBytes };
+  return { module, kind: best, memory, regions };
 }
 /** A process compiles once. */
 const modules: Partial<Record<FieldKind, Promise<WebAssembly.Module>>> = {};
@@ -113,23 +104,4 @@ function emitModule(kind: FieldKind): Uint8Array<ArrayBuffer> {
   defineJoin(module, constants, scalar);
   module.func('clear', ['i32', 'i32'], (body, at, bytes) => body.clear(at, bytes));
   return moduleBytes(module, constants, { shared: true });
-}
-
-/** Where the data that no thread's region holds begins. */
-export const heapStart = (layout: Layout, threads: number): number =>
-  CONSTANT_BYTES + threads * layout.threadBytes;
-
-/** One thread's instance; `index` counts threads. */
-export function instantiateKernel(
-  { module, memory, kind }: SharedKernel,
-  index: number,
-): (program: Program) => void {
-  const base = heapStart(shapeOf(kind).layout, index);
-  const wasm = new WebAssembly.Instance(module, { env: { memory, base } }).exports as Record<
-    string,
-    (...args: number[]) => void
-  >;
-  return (program) => {
-    for (const [name, ...args] of program) wasm[name]!(...args);
-  };
 }

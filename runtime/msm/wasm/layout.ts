@@ -28,8 +28,10 @@ export function createLayout(limbs: number) {
   const slotBytes = (degree: Degree): number => pointBytes(degree) + 16;
   /** Two coordinates side by side in lanes. */
   const pairBytes = (degree: Degree): number => degree * limbs * 16;
-  /** Per two additions: x2 - x1, y2 - y1, the product so far (later the inverse), x1 + x2. */
-  const recordBytes = (degree: Degree): number => 4 * pairBytes(degree);
+  /** Four of them (field.ts). */
+  const quadBytes = (degree: Degree): number => 2 * pairBytes(degree);
+  /** Per four additions: x2 - x1, y2 - y1, the product so far (later the inverse), x1 + x2. */
+  const recordBytes = (degree: Degree): number => 4 * quadBytes(degree);
 
   let next = 0;
   const region = (bytes: number): number => {
@@ -41,6 +43,7 @@ export function createLayout(limbs: number) {
     pointBytes,
     slotBytes,
     pairBytes,
+    quadBytes,
     recordBytes,
     /** Offsets in a thread's region. Additions waiting for their batch. */
     pending: region(4),
@@ -49,13 +52,13 @@ export function createLayout(limbs: number) {
     /** Points in the overflow. */
     waiting: region(4),
     /** Coordinates for intermediate results. */
-    scratch: region(24 * pairBytes(2)),
+    scratch: region(12 * quadBytes(2)),
     /** Two points with different x, which are never changed: they fill a batch up. */
     fillers: region(2 * slotBytes(2)),
     /** Takes the results that nobody wants. */
     trash: region(slotBytes(2)),
     items: region((BATCH / 2) * ITEM_BYTES),
-    records: region((BATCH / 2) * recordBytes(2)),
+    records: region((BATCH / 4) * recordBytes(2)),
     /** The overflow's points, and two lists of addresses of them. */
     entries: region(OVERFLOW * slotBytes(2)),
     entryLists: region(2 * OVERFLOW * 4),

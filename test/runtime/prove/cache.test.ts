@@ -41,6 +41,8 @@ test('files where its folders are expected', async (t) => {
   };
   await checkOnce('points of a key', check);
   await checkOnce('points of a key', check);
+  await checkOnce('points of another key', check);
+  // What cannot be written is remembered for as long as the process lives.
   assert.is(checks, 2);
   assert.is(await tuningStore().read('adapter'), undefined);
   assert.equal(

@@ -40,6 +40,13 @@ async function load(create: typeof createFmaField, modulus: bigint) {
     const options = { minus: read(body, minus), fold: true };
     storeElement(body, interleave(field.dot(body, terms, options))[0], to);
   });
+  module.func('complex', six, (body, to, a, b, c, d, minus) => {
+    const options = { minus: read(body, minus), fold: true };
+    const [left, right] = [[read(body, a), read(body, b)] as const, [read(body, c), read(body, d)] as const];
+    const [parts] = interleave(field.multiplyComplex(body, left, right, [options, options]));
+    storeElement(body, parts[0], to);
+    storeElement(body, parts[1], to, 16 * limbs);
+  });
   module.func('square', six, (body, to, a, _b, _c, _d, minus) => {
     const element = read(body, a);
     const options = { minus: read(body, minus), fold: true };
@@ -61,7 +68,7 @@ async function load(create: typeof createFmaField, modulus: bigint) {
     storeElement(body, canonicalWords(body, constants, field, read(body, a)), to);
   });
   defineInversion(module, constants, field);
-  const patterns = BigUint64Array.from(constants.patterns.flatMap((bits) => [bits, bits]));
+  const patterns = BigUint64Array.from(constants.patterns.flatMap((bits) => [bits, bits, bits, bits]));
   module.data(0, new Uint8Array(patterns.buffer));
   const memory = new WebAssembly.Memory({ initial: 1 });
   const bytes = module.bytes(1);
@@ -205,6 +212,45 @@ for (const [kind, create] of [
             what,
             [0, 1].map(() => ({ a: element(), b: element(), c: element(), d: element(), minus: element() })),
           );
+        }
+      }
+    });
+
+    test(`${here}: complex products: every four of extremes`, () => {
+      const checkComplex = (lanes: readonly Lane[]) => {
+        lanes.forEach((operands, lane) => {
+          OPERANDS.forEach((operand, index) => {
+            write(at(index), lane, operands[operand]);
+          });
+        });
+        wasm.complex!(TO, A, B, C, D, MINUS);
+        lanes.forEach((lane, index) => {
+          const [a, b, c, d, minus] = OPERANDS.map((operand) => fromLimbs(lane[operand])) as [
+            bigint,
+            bigint,
+            bigint,
+            bigint,
+            bigint,
+          ];
+          [a * c - b * d, a * d + b * c].forEach((expected, part) => {
+            const to = TO + part * 16 * count;
+            assert.is(mod(value(to, index)), mod(expected * inverse - minus));
+            assert.ok(isTight(limbs(to, index)), `${limbs(to, index)} is not tight`);
+            assert.ok(isFolded(value(to, index)), 'not folded');
+          });
+        });
+      };
+      for (const a of EXTREMES) {
+        for (const b of EXTREMES) {
+          for (const c of LOOSE) {
+            for (const d of LOOSE) {
+              const minus = a;
+              checkComplex([
+                { a, b, c, d, minus },
+                { a: b, b: a, c: d, d: a, minus: d },
+              ]);
+            }
+          }
         }
       }
     });

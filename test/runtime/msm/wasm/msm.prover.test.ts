@@ -13,19 +13,17 @@ import {
 import { createMsm, tablesOf, windowBits } from '../../../../runtime/msm/programs/msm.ts';
 import { createMultiples } from '../../../../runtime/msm/programs/multiples.ts';
 import { createWorkshop, type Run } from '../../../../runtime/msm/programs/workshop.ts';
-import { createKernel, type Kernel, kernelModules } from '../../../../runtime/msm/threads/kernel.ts';
-import {
-  createSharedKernel,
-  type FieldKind,
-  instantiateKernel,
-} from '../../../../runtime/msm/wasm/kernel.ts';
+import { curveModule } from '../../../../runtime/msm/threads/fallback.ts';
+import { createKernel, type Kernel } from '../../../../runtime/msm/threads/kernel.ts';
+import { instantiateKernel } from '../../../../runtime/msm/wasm/instance.ts';
+import { createSharedKernel, type FieldKind } from '../../../../runtime/msm/wasm/kernel.ts';
 import { BATCH, OVERFLOW } from '../../../../runtime/msm/wasm/layout.ts';
 import { generator, wide } from '../../../circuits/groth16-circuit.ts';
 import { assert, suite } from '../../../harness.ts';
 
 const test = suite('wasm msm', { timeoutMs: 60_000 });
 /** wasmcurves */
-const oracle: Kernel = createKernel(await kernelModules());
+const oracle: Kernel = createKernel({ curve: await curveModule(), shared: undefined, thread: 0 });
 
 const random = generator(11);
 const randomScalars = (count: number) => Array.from({ length: count }, () => wide(random) % R);
@@ -220,6 +218,24 @@ for (const kind of ['fma', 'int'] as const) {
       const two = points.slice();
       for (const at of [7, 5]) two[at * size]! ^= 1;
       assert.is(await engine.firstOffCurve(group, two), 5);
+    });
+
+    test(`${kind}, ${group}: points at infinity are left out, wherever they are`, async () => {
+      const count = 1500;
+      const factors = randomScalars(count);
+      for (const [name, stays] of Object.entries({
+        none: () => false,
+        'the first': (at: number) => at === 0,
+        'the last': (at: number) => at === count - 1,
+        'every third': (at: number) => at % 3 === 1,
+        'all but one': (at: number) => at !== 700,
+        'the second half': (at: number) => at >= count / 2,
+      })) {
+        const bases = oracle.multiples(group, pack(factors.map((factor, at) => (stays(at) ? factor : 0n))));
+        const scalars = pack(randomScalars(count));
+        const expected = oracle.msm(group, bases.slice(), scalars.slice());
+        assert.is(Buffer.compare(await engine.msm(group, bases, scalars), expected), 0, name);
+      }
     });
 
     test(`${kind}, ${group}: tables give the same sums, kept ones too`, async () => {
