@@ -7,6 +7,7 @@ import { hex } from '../encoding.ts';
 import type { Certificate, RevocationList } from './certificate.ts';
 import type { PcrBank } from './demands.ts';
 import type { RuntimeData } from './formats/azure-hcl.ts';
+import type { GceEndorsement } from './formats/gce-endorsement.ts';
 import { type IntelCollateral, NO_COLLATERAL } from './formats/intel-collateral.ts';
 import type { Rim } from './formats/rim.ts';
 import type { TpmSignature } from './formats/tpm-attest.ts';
@@ -34,6 +35,8 @@ export interface Collateral {
   readonly intel: IntelCollateral;
   /** reference integrity manifests */
   readonly manifests: readonly Manifest[];
+  /** what Google says of firmware that CPUs measure */
+  readonly endorsements: readonly Parsed<GceEndorsement>[];
   /** what CPUs of Azure's VMs bind, their vTPMs' keys among it */
   readonly runtimes: readonly RuntimeData[];
   /** lower-case hex SHA-256 of the files that all of this came from, where they are known */
@@ -50,6 +53,7 @@ export const NO_FILES: Collateral = {
   eventLogs: [],
   intel: NO_COLLATERAL,
   manifests: [],
+  endorsements: [],
   runtimes: [],
 };
 

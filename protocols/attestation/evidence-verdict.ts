@@ -12,7 +12,8 @@ import { type BoundFacts, type FactValues, RECIPES, type Recipe } from './bindin
 import type { Check, Verdict } from './checklist.ts';
 import { type Collateral, contradictedPcr } from './collateral.ts';
 import type { SortedFiles } from './evidence-files.ts';
-import type { Comparison, GuestState, VendorRoots } from './formats/format.ts';
+import { type EndorsementResult, judgeEndorsements } from './firmware-endorsement.ts';
+import type { Comparison, GuestState, Part, VendorRoots } from './formats/format.ts';
 import { isGpuClaims } from './formats/nvidia-claims.ts';
 import { formatNamed, judgeAll } from './formats/registry.ts';
 import { answers, checkBinding, checkRuntimes, machinesOf } from './machines.ts';
@@ -46,7 +47,8 @@ export async function judgeEvidence(question: EvidenceQuestion): Promise<Judgeme
   const machines = machinesOf(question.given);
   const judged: Judgement[] = [];
   for (const { name, files } of machines) {
-    const { verdict, checks, claims } = await judgeMachine({ ...question, given: files });
+    const alone = machines.length === 1;
+    const { verdict, checks, claims } = await judgeMachine({ ...question, given: files }, alone);
     const named = (one: Check): Check => (name === '' ? one : { ...one, detail: `${name}: ${one.detail}` });
     judged.push({ verdict, checks: checks.map(named), claims });
   }
@@ -58,15 +60,20 @@ export async function judgeEvidence(question: EvidenceQuestion): Promise<Judgeme
   };
 }
 
-async function judgeMachine(question: EvidenceQuestion): Promise<Judgement> {
-  const { given } = question;
+/** `alone`: whether all files are about this machine. */
+async function judgeMachine(question: EvidenceQuestion, alone: boolean): Promise<Judgement> {
+  const { given, store, policy, now, roots } = question;
   const { evidence } = given;
   const bindings = bindingsOf(question);
   const facts: FactValues = Object.assign({}, ...bindings.map(({ values }) => values));
   // A nonce that the CPU's report data binds is as good for devices as one that the verifier sent.
   const nonce = question.nonce ?? (facts.nonce && hex(facts.nonce));
   const withCpu = evidence.some(({ format }) => formatNamed(format)?.signedBy === 'cpu');
-  const parts = await judgeAll(evidence, { ...question, nonce, withCpu });
+  const signed = await judgeAll(evidence, { ...question, nonce, withCpu });
+  const cpus = signed.flatMap(({ cpu }) => cpu ?? []);
+  const about = { given, store, cpus, alone, now };
+  const endorsed = await judgeEndorsements({ ...about, policy: policy.gce, roots: roots?.gce });
+  const parts = endorsed === undefined ? signed : withEndorsement(signed, endorsed);
   const asked = question.nonce === undefined ? undefined : fromHex(question.nonce);
   const claims = parts.flatMap((part) => part.claims ?? []);
   const files = [
@@ -84,6 +91,16 @@ async function judgeMachine(question: EvidenceQuestion): Promise<Judgement> {
     claims: claims.length > 1 ? claims : (claims[0] ?? null),
   };
 }
+
+/** What others say of the measurement stands with the claims of the CPU that measured. */
+const withEndorsement = (parts: readonly Part[], { claims, ...part }: EndorsementResult): Part[] => [
+  ...parts.map((one) =>
+    claims === undefined || one.cpu === undefined || one.claims === undefined
+      ? one
+      : { ...one, claims: { ...one.claims, endorsement: claims } },
+  ),
+  part,
+];
 
 /** The rule that the verifier names and that of the file: his values count before the file's, his nonce before all. */
 function bindingsOf({ given, binding, nonce }: EvidenceQuestion): BoundFacts[] {

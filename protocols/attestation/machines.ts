@@ -78,6 +78,7 @@ function merged(a: SortedFiles, b: SortedFiles): SortedFiles {
     eventLogs: [...a.eventLogs, ...b.eventLogs],
     intel: mergeCollateral(a.intel, b.intel),
     manifests: [...a.manifests, ...b.manifests],
+    endorsements: [...a.endorsements, ...b.endorsements],
     runtimes: [...a.runtimes, ...b.runtimes],
     facts: a.facts ?? b.facts,
     machines: [],

@@ -36,6 +36,7 @@ import {
   type DocumentQuestion,
   type ParsedDocument,
 } from './document-demands.ts';
+import { judgeEndorsements } from './firmware-endorsement.ts';
 import type { Part, Question } from './formats/format.ts';
 import { areOneFamily, formatNamed, judgeAll } from './formats/registry.ts';
 import { parsedOnce } from './parsed.ts';
@@ -144,9 +145,18 @@ async function verify(read: () => EvidenceDocument, question: DocumentQuestion):
   const gpus = gpu === undefined ? undefined : await judgeDevices(gpu, parsed, question, list);
   checkGpuBound(parsed, claims, policy, list);
   checkCollateral(document, question.collateral, list);
+  const endorsed = await judgeEndorsements({
+    given: NO_FILES,
+    store: question.collateral ?? NO_FILES,
+    cpus: claims === undefined ? [] : [claims],
+    alone: true,
+    policy: policy.gce,
+    now: question.now,
+    roots: question.roots?.gce,
+  });
 
   const own = list.result(prefix);
-  const parts = [cpu, gpus].filter((part) => part !== undefined);
+  const parts = [cpu, gpus, endorsed].filter((part) => part !== undefined);
   const verdict = [own, ...parts].every((part) => part.verdict === 'accept') ? 'accept' : 'reject';
   const labelled = (part: Part) => part.checks.map((one) => ({ ...one, detail: prefix + one.detail }));
   const hardware = isHardware(document);

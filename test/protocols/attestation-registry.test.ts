@@ -25,6 +25,7 @@ import { projectFiles, read } from '../repo/sources.ts';
 import { attested } from './attested.ts';
 import { azureJson, azureVm, vtpmFile } from './azure-maker.ts';
 import { maker } from './certificate-maker.ts';
+import { endorsement } from './google-maker.ts';
 import { gpu, report, rim, rimSigner, switchFields, vendor } from './gpu-maker.ts';
 import { intelCase } from './intel-platform.ts';
 import { nitroDocument, nitroVendor } from './nitro-maker.ts';
@@ -122,6 +123,7 @@ const OTHERS: readonly (readonly [name: string, bytes: Uint8Array])[] = [
   ['sev-snp-certificates', table],
   ['tpm-signature', await ecdsaSignature(await maker('AK'), tpmQuote)],
   ['rim', await rim(await rimSigner())],
+  ['gce-endorsement', await endorsement({ snp: { 2: 'ab'.repeat(48) } })],
   ['ocsp', await ocsp(await maker('CA'), 3)],
   ['crl', arkCrl],
   ['certificates', arkDer],

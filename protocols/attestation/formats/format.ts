@@ -63,6 +63,8 @@ export interface VendorRoots {
   readonly amd?: ReadonlyMap<string, AmdProduct> | undefined;
   readonly gpu?: { readonly device: readonly string[]; readonly rim: readonly string[] } | undefined;
   readonly nitro?: readonly string[] | undefined;
+  /** of those who endorse Google's firmware */
+  readonly gce?: readonly string[] | undefined;
 }
 
 /** What a guest says of its GPUs; as good as the guest's own evidence. */
