@@ -36,6 +36,7 @@ import {
 import { looksLikeKeySet, looksLikeNrasTokens, parseKeySet, parseNrasTokens } from './nras.ts';
 import { looksLikeOcspResponse, type OcspResponse, parseOcspResponse } from './ocsp.ts';
 import { type Parsed, parsedOnce } from './parsed.ts';
+import { bundlesIn, isTrustedRoot, readBundles, readTrustedRoot } from './sigstore-files.ts';
 import { isUnread } from './unread-formats.ts';
 
 export const COLLATERAL_KINDS: readonly FileKind[] = [
@@ -80,6 +81,20 @@ export const COLLATERAL_KINDS: readonly FileKind[] = [
     title: "Google's endorsement of the firmware of its virtual machines",
     recognise: ({ bytes }) => isGceEndorsement(bytes),
     read: ({ bytes }) => readEndorsement(bytes),
+  },
+  {
+    name: 'sigstore-bundle',
+    evidence: false,
+    title: 'Sigstore bundles: signed statements about what was measured',
+    recognise: (content) => bundlesIn(content).length > 0,
+    read: readBundles,
+  },
+  {
+    name: 'sigstore-trusted-root',
+    evidence: false,
+    title: 'certificates and keys of an instance of Sigstore',
+    recognise: ({ json }) => isTrustedRoot(json()),
+    read: ({ json }) => readTrustedRoot(json()),
   },
   {
     name: 'ocsp',
@@ -148,6 +163,8 @@ export const COLLATERAL_KINDS: readonly FileKind[] = [
       !looksLikeKeySet(content.text() ?? '') &&
       !isEvidenceJson(content) &&
       !isDeviceEvidence(content.json()) &&
+      !isTrustedRoot(content.json()) &&
+      bundlesIn(content).length === 0 &&
       !isUnread(content),
     read: ({ text }) => {
       const intel = readIntelCollateral(text() ?? '');

@@ -160,6 +160,7 @@ function collected(contents: Contents): SortedFiles {
     eventLogs: [],
     manifests: [],
     endorsements: [],
+    provenances: [],
     runtimes: [],
     ...contents,
     certificates,

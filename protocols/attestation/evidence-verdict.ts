@@ -19,6 +19,7 @@ import { formatNamed, judgeAll } from './formats/registry.ts';
 import { answers, checkBinding, checkRuntimes, machinesOf } from './machines.ts';
 import { judgeOpinions } from './nras.ts';
 import type { EvidencePolicy } from './policy.ts';
+import { judgeProvenance, type ProvenanceResult } from './provenance.ts';
 
 export interface Judgement {
   readonly verdict: Verdict;
@@ -73,7 +74,13 @@ async function judgeMachine(question: EvidenceQuestion, alone: boolean): Promise
   const cpus = signed.flatMap(({ cpu }) => cpu ?? []);
   const about = { given, store, cpus, alone, now };
   const endorsed = await judgeEndorsements({ ...about, policy: policy.gce, roots: roots?.gce });
-  const parts = endorsed === undefined ? signed : withEndorsement(signed, endorsed);
+  const stated = await judgeProvenance({
+    ...about,
+    parts: signed,
+    policy: policy.provenance,
+    pins: roots?.provenance,
+  });
+  const parts = withStatements(signed, endorsed, stated);
   const asked = question.nonce === undefined ? undefined : fromHex(question.nonce);
   const claims = parts.flatMap((part) => part.claims ?? []);
   const files = [
@@ -93,14 +100,26 @@ async function judgeMachine(question: EvidenceQuestion, alone: boolean): Promise
 }
 
 /** What others say of the measurement stands with the claims of the CPU that measured. */
-const withEndorsement = (parts: readonly Part[], { claims, ...part }: EndorsementResult): Part[] => [
-  ...parts.map((one) =>
-    claims === undefined || one.cpu === undefined || one.claims === undefined
-      ? one
-      : { ...one, claims: { ...one.claims, endorsement: claims } },
-  ),
-  part,
-];
+function withStatements(
+  parts: readonly Part[],
+  endorsed: EndorsementResult | undefined,
+  stated: ProvenanceResult | undefined,
+): Part[] {
+  const said = {
+    ...(endorsed?.claims === undefined ? {} : { endorsement: endorsed.claims }),
+    ...(stated === undefined || stated.claims.length === 0 ? {} : { provenance: stated.claims }),
+  };
+  return [
+    ...parts.map((one) =>
+      one.cpu === undefined || one.claims === undefined
+        ? one
+        : { ...one, claims: { ...one.claims, ...said } },
+    ),
+    ...[endorsed, stated].flatMap((one) =>
+      one === undefined ? [] : [{ verdict: one.verdict, checks: one.checks }],
+    ),
+  ];
+}
 
 /** The rule that the verifier names and that of the file: his values count before the file's, his nonce before all. */
 function bindingsOf({ given, binding, nonce }: EvidenceQuestion): BoundFacts[] {

@@ -79,6 +79,7 @@ function merged(a: SortedFiles, b: SortedFiles): SortedFiles {
     intel: mergeCollateral(a.intel, b.intel),
     manifests: [...a.manifests, ...b.manifests],
     endorsements: [...a.endorsements, ...b.endorsements],
+    provenances: [...a.provenances, ...b.provenances],
     runtimes: [...a.runtimes, ...b.runtimes],
     facts: a.facts ?? b.facts,
     machines: [],

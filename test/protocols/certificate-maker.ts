@@ -110,7 +110,11 @@ export async function sign(issuer: Maker, body: Part): Promise<Part> {
     const algorithm = { name: 'RSA-PSS', saltLength: HASH[issuer.kind].bytes };
     return new Uint8Array(await crypto.subtle.sign(algorithm, issuer.privateKey, body));
   }
-  const raw = await signRaw(issuer, body);
+  return derSignature(await signRaw(issuer, body));
+}
+
+/** r || s as SEQUENCE {r, s}. */
+export function derSignature(raw: Uint8Array): Part {
   const half = raw.length / 2;
   const number = (bytes: Uint8Array) => {
     const start = bytes.findIndex((byte) => byte !== 0);

@@ -13,6 +13,7 @@ import type { Demands, Reported, Section } from '../demands.ts';
 import { type Parsed, parsedOnce } from '../parsed.ts';
 import type { CcMode } from '../report-data.ts';
 import type { AmdProduct } from '../roots/amd.ts';
+import type { ProvenancePins } from '../software-demands.ts';
 
 /** What makes evidence of a format. In a document switches come beside GPUs, never instead of them. */
 export type SignerKind = 'cpu' | 'gpu' | 'switch' | 'tpm';
@@ -65,6 +66,8 @@ export interface VendorRoots {
   readonly nitro?: readonly string[] | undefined;
   /** of those who endorse Google's firmware */
   readonly gce?: readonly string[] | undefined;
+  /** of those whose statements about software count */
+  readonly provenance?: ProvenancePins | undefined;
 }
 
 /** What a guest says of its GPUs; as good as the guest's own evidence. */

@@ -181,6 +181,7 @@ async function signed(
     }
     return false;
   }
+  if (key.type !== 'EC') return false;
   const raw = fixedParts(parts, key.curve);
   if (raw === undefined) return false;
   if (scheme === 'SM2') {

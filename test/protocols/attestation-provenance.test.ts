@@ -1,0 +1,340 @@
+/**
+ * Signed statements about what a CPU measured. Sources: issue 11, "Checks that others have" (Sigstore provenance of a
+ * measurement, bound to `measurements`, offline); github.com/sigstore/architecture-docs, client-spec.md;
+ * github.com/sigstore/sigstore-conformance, test/assets/bundle-verify, whose kinds of faults are made here;
+ * github.com/tinfoilsh/verifier, sigstore/sigstore.go (predicates).
+ *
+ * On the other side stands whoever runs code that nobody built: he has every bundle that was ever published, may sign
+ * statements in his own name, and may ask the logs to log them.
+ */
+import { kindOf, sortFiles } from '../../protocols/attestation/evidence-files.ts';
+import { explainPolicy } from '../../protocols/attestation/explain.ts';
+import { fits } from '../../protocols/attestation/judgement/provenance.ts';
+import { BUILT_IN, completePolicy, parseEvidencePolicy } from '../../protocols/attestation/policy.ts';
+import { ProvenancePolicy } from '../../protocols/attestation/software-demands.ts';
+import { fromHex, hex, utf8 } from '../../protocols/encoding.ts';
+import { assert, suite } from '../harness.ts';
+import { AUTHORITY, certify, fingerprint, maker } from './certificate-maker.ts';
+import type { Case } from './intel-platform.ts';
+import { gpuRoots, json, td, tinfoil } from './service-maker.ts';
+import { ask, failing } from './service-question.ts';
+import {
+  GITHUB,
+  instance,
+  pinsOf,
+  REPOSITORY,
+  SIGNED_AT,
+  trustedRoot,
+  WORKFLOW,
+} from './sigstore-instance.ts';
+import { type BundleFields, bundle, statementOf } from './sigstore-maker.ts';
+import { arkCrl, arkDer, askDer, snpReport, vcekDer } from './snp-maker.ts';
+
+const test = suite('provenance of a measurement', { timeoutMs: 60_000 });
+
+const own = await instance();
+const machine: Case = await td(new Uint8Array(64), []);
+const register = (at: number) => hex(machine.quote.subarray(48 + at, 48 + at + 48));
+const [mrtd, rtmr1, rtmr2] = [register(136), register(376), register(424)];
+const other = 'ee'.repeat(48);
+const report = await snpReport();
+const measured = hex(report.subarray(0x90, 0x90 + 48));
+const amd = [askDer, arkDer, arkCrl, vcekDer];
+const roots = {
+  provenance: pinsOf(own),
+  gpu: gpuRoots,
+  intel: machine.roots,
+  amd: new Map([[fingerprint(arkDer), 'Turin' as const]]),
+};
+const policy = parseEvidencePolicy({ ...BUILT_IN.genuine });
+const IDENTITY = { issuer: GITHUB, repository: REPOSITORY };
+const demanding = (demand: object = {}) =>
+  completePolicy({ ...policy, provenance: ProvenancePolicy.parse({ identities: [IDENTITY], ...demand }) });
+const root = json(trustedRoot(own));
+const NAMED = statementOf({ mrtd });
+const file = async (fields: BundleFields = {}) => json(await bundle(own, { statement: NAMED, ...fields }));
+/** A copy with another value at a path. */
+function put(value: unknown, path: string, to: unknown): unknown {
+  const [name, ...rest] = path.split('.') as [string, ...string[]];
+  const copy: unknown = Array.isArray(value) ? [...value] : { ...Object(value) };
+  const fields = copy as Record<string, unknown>;
+  fields[name] = rest.length === 0 ? to : put(fields[name], rest.join('.'), to);
+  return copy;
+}
+const fails = (files: readonly Uint8Array[], more: object = {}) =>
+  failing([machine], [root, ...files], { policy, roots, ...more });
+const beside = async (fields: BundleFields) => fails([machine.quote, await file(fields)]);
+
+test('bundles of every version and entry are verified whole, and bound to what was measured', async () => {
+  const good: BundleFields[] = [
+    { version: '0.1' },
+    { version: '0.1', entry: 'intoto' },
+    { version: '0.2', entry: 'intoto' },
+    { version: '0.3' },
+    { version: '0.3', chain: true },
+    { entry: 'dsse-2' },
+    { entry: 'hashedrekord-2' },
+    { entry: 'hashedrekord' },
+    { stampedAt: SIGNED_AT },
+    { subject: 'somebody@example.org', issuer: 'https://accounts.example.org' },
+    { file: fromHex(mrtd) },
+    { file: utf8(`${mrtd}\n`), entry: 'hashedrekord-2' },
+  ];
+  for (const fields of good) {
+    const one = await file(fields);
+    assert.is(kindOf(one)?.name, 'sigstore-bundle');
+    const { verdict, checks } = await ask([machine], [root, machine.quote, one], { policy, roots });
+    assert.is(verdict, 'accept', JSON.stringify([fields, checks.filter(({ status }) => status === 'fail')]));
+    const rows = checks.filter(({ id }) => id.startsWith('provenance.'));
+    assert.is(rows.length, 11);
+    assert.equal(
+      rows.filter(({ status }) => status !== 'pass').map(({ id }) => id),
+      ['provenance.identity'],
+      'who signed was not asked for',
+    );
+  }
+  const { claims } = await ask([machine], [root, machine.quote, await file()], { policy, roots });
+  assert.equal((claims as { provenance: unknown }).provenance, [
+    {
+      issuer: GITHUB,
+      subject: WORKFLOW,
+      repository: REPOSITORY,
+      commit: 'c0ffee',
+      ref: 'refs/tags/v1.2.3',
+      predicateType: 'https://example.org/measurement/v1',
+      registers: ['measurement'],
+    },
+  ]);
+  assert.is(kindOf(root)?.name, 'sigstore-trusted-root');
+});
+
+test('as registries and tools hand bundles out', async () => {
+  const [one, two] = [
+    await bundle(own, { statement: NAMED }),
+    await bundle(own, { statement: statementOf({ rtmr1 }) }),
+  ];
+  const forms = [
+    json({ attestations: [{ bundle: one }, { bundle: two, predicateType: 'x' }] }),
+    json([one, two]),
+    utf8(`${JSON.stringify(one)}\n${JSON.stringify(two)}\n`),
+  ];
+  for (const form of forms) {
+    assert.is(kindOf(form)?.name, 'sigstore-bundle');
+    const { verdict, claims } = await ask([machine], [root, machine.quote, form], { policy, roots });
+    assert.is(verdict, 'accept');
+    assert.is((claims as { provenance: unknown[] }).provenance.length, 2);
+  }
+  // In Tinfoil's bundle, beside the report that it is about.
+  const within = async (predicate: object) =>
+    fails(
+      [
+        json({
+          enclaveAttestationReport: tinfoil('sev-snp', report),
+          sigstoreBundle: await bundle(own, { statement: statementOf(predicate) }),
+        }),
+        ...amd,
+      ],
+      { roots },
+    );
+  assert.equal(await within({ snp_measurement: measured, tdx_measurement: { rtmr1, rtmr2 } }), []);
+  assert.equal(await within({ snp_measurement: other, tdx_measurement: { rtmr1, rtmr2 } }), [
+    'provenance.measurement',
+  ]);
+});
+
+test('a statement names registers in its subject or its predicate, however it spells them', async () => {
+  const types = {
+    code: 'https://tinfoil.sh/predicate/snp-tdx-multiplatform/v1',
+    hardware: 'https://tinfoil.sh/predicate/hardware-measurements/v1',
+  };
+  const named: [statement: unknown, registers: string[] | undefined][] = [
+    [statementOf({}, { subject: { sha384: mrtd } }), ['measurement']],
+    [statementOf({}, { subject: { rtmr1 } }), ['rtmr1']],
+    [statementOf({ MRTD: mrtd.toUpperCase() }), ['measurement']],
+    [
+      statementOf({ builds: [{ mr_td: `0x${mrtd}`, 'rtmr-2': `sha384:${rtmr2}` }] }),
+      ['measurement', 'rtmr2'],
+    ],
+    [
+      statementOf({ snp_measurement: other, tdx_measurement: { rtmr1, rtmr2 } }, { type: types.code }),
+      ['rtmr1', 'rtmr2'],
+    ],
+    [
+      statementOf(
+        { small: { mrtd: other, rtmr0: rtmr1 }, large: { mrtd, rtmr0: register(328) } },
+        { type: types.hardware },
+      ),
+      ['measurement', 'rtmr0'],
+    ],
+    [statementOf({ mrtd, rtmr1: other }), undefined],
+    [statementOf({ tdx_measurement: { rtmr1, rtmr2: other } }, { type: types.code }), undefined],
+    [statementOf({ note: mrtd, measurements: mrtd }), undefined],
+    [statementOf({ mrenclave: mrtd, pcr0: mrtd }), undefined],
+    [statementOf(null), undefined],
+  ];
+  for (const [statement, registers] of named) {
+    const files = [root, machine.quote, await file({ statement })];
+    const { verdict, claims } = await ask([machine], files, { policy, roots });
+    assert.is(verdict, registers === undefined ? 'reject' : 'accept', JSON.stringify(statement));
+    const found = (claims as { provenance?: { registers: string[] }[] }).provenance?.[0]?.registers;
+    assert.equal(found, registers);
+  }
+});
+
+test('what does not hold is a failure by its name', async () => {
+  const mallory = await maker('mallory', 'P-256');
+  const evil = await instance();
+  const later = new Date(SIGNED_AT.getTime() + 3_600_000);
+  const cases: [fields: BundleFields, failed: string[]][] = [
+    [{ signer: mallory }, ['provenance.signature']],
+    [{ rekor: mallory, version: '0.1' }, ['provenance.time', 'provenance.log']],
+    [{ by: evil.intermediate }, ['provenance.chain', 'provenance.certificate-log']],
+    [{ shownBy: undefined }, ['provenance.certificate-log']],
+    [{ shownBy: mallory }, ['provenance.certificate-log']],
+    [{ purpose: '1.3.6.1.5.5.7.3.1' }, ['provenance.chain']],
+    [{ loggedAt: later }, ['provenance.time']],
+    [{ stampedAt: later }, ['provenance.time']],
+    [{ entry: 'dsse-2', stampedAt: later }, ['provenance.time']],
+    [{ entry: 'dsse-2', stampedBy: mallory }, ['provenance.time']],
+    [{ logged: { kind: 'rekord' } }, ['provenance.log']],
+    [{ logged: { spec: {} } }, ['provenance.log']],
+    [{ statement: statementOf({ mrtd: other }) }, ['provenance.measurement']],
+    [{ file: fromHex(other) }, ['provenance.signature']],
+    [
+      { more: [{ id: '1.2.3.4', critical: true, value: Uint8Array.of(5, 0) }] },
+      ['provenance.chain-constraints'],
+    ],
+  ];
+  for (const [fields, failed] of cases)
+    assert.equal(await beside(fields), failed, JSON.stringify(Object.keys(fields)));
+  // A statement whose signature the log holds for another one, and one that nobody logged.
+  const [one, two] = [await bundle(own, { statement: NAMED }), await bundle(own, { statement: NAMED })];
+  const mixed = structuredClone(one);
+  mixed.verificationMaterial.tlogEntries = two.verificationMaterial.tlogEntries;
+  assert.equal(await fails([machine.quote, json(mixed)]), ['provenance.log']);
+  const silent = put(one, 'verificationMaterial.tlogEntries', []);
+  assert.equal(await fails([machine.quote, json(silent)]), ['provenance.bundle']);
+  const timeless = await bundle(own, { statement: NAMED, entry: 'dsse-2' });
+  timeless.verificationMaterial.timestampVerificationData = {};
+  assert.equal(await fails([machine.quote, json(timeless)]), ['provenance.time']);
+  const managed = put(one, 'verificationMaterial.certificate', undefined);
+  assert.equal(await fails([machine.quote, json(managed)]), ['provenance.bundle']);
+  const newer = { ...one, mediaType: 'application/vnd.dev.sigstore.bundle.v0.4+json' };
+  assert.equal(await fails([machine.quote, json(newer)]), ['provenance.bundle']);
+  // The same of an instance that is not pinned, although its trusted root was given.
+  const foreign = json(await bundle(evil, { statement: NAMED }));
+  const files = [machine.quote, foreign, json(trustedRoot(evil))];
+  assert.ok((await fails(files)).includes('provenance.chain'));
+  assert.equal(await fails(files, { roots: { ...roots, provenance: pinsOf(evil) } }), []);
+});
+
+test('proofs of inclusion and checkpoints that do not fit', async () => {
+  const good = await bundle(own, { statement: NAMED });
+  const entry = 'verificationMaterial.tlogEntries.0.inclusionProof';
+  const { hashes, checkpoint, rootHash } = good.verificationMaterial.tlogEntries[0]!.inclusionProof!;
+  const head = (from: string, to: string) =>
+    ['checkpoint.envelope', checkpoint.envelope.replace(from, to)] as const;
+  const changes: (readonly [path: string, value: unknown])[] = [
+    ['logIndex', '5'],
+    ['logIndex', '7'],
+    ['treeSize', '8'],
+    ['hashes', hashes.slice(1)],
+    ['hashes', [...hashes, hashes[0]]],
+    ['hashes', hashes.toReversed()],
+    ['rootHash', hashes[0]],
+    head('\n7\n', '\n8\n'),
+    head(rootHash, hashes[0]!),
+    head('\u2014 rekor.', '\u2014 other.'),
+    head('rekor.example.org -', 'other.example.org -'),
+    head('\n\n', '\n'),
+  ];
+  for (const [path, value] of changes) {
+    const changed = put(good, `${entry}.${path}`, value);
+    assert.equal(await fails([machine.quote, json(changed)]), ['provenance.log'], path);
+  }
+  const bare = put(good, entry, undefined);
+  assert.equal(await fails([machine.quote, json(bare)]), ['provenance.bundle'], 'from version 0.2 on');
+});
+
+test('a policy says whose statements it wants, and about what', async () => {
+  const files = [machine.quote, await file()];
+  const wanted = (demand: object, more: readonly Uint8Array[] = files) =>
+    fails(more, { policy: demanding(demand) });
+  assert.equal(await wanted({}), []);
+  assert.equal(await wanted({}, [machine.quote]), ['provenance.bundle']);
+  assert.equal(
+    await wanted({
+      identities: [{ issuer: GITHUB, subject: `${REPOSITORY}/.github/workflows/*@refs/tags/*` }],
+    }),
+    [],
+  );
+  assert.equal(await wanted({ predicates: ['https://example.org/measurement/v1'] }), []);
+  assert.equal(await wanted({ registers: ['measurement'] }), []);
+  for (const identity of [
+    { issuer: 'https://accounts.example.org', repository: REPOSITORY },
+    { issuer: GITHUB, repository: `${REPOSITORY}2` },
+    { issuer: GITHUB, subject: REPOSITORY },
+    { issuer: GITHUB, subject: '*@refs/heads/*' },
+  ]) {
+    assert.equal(await wanted({ identities: [identity] }), ['provenance.identity']);
+  }
+  assert.equal(await wanted({ predicates: ['https://slsa.dev/provenance/v1'] }), ['provenance.identity']);
+  assert.equal(await wanted({ registers: ['measurement', 'rtmr1'] }), ['provenance.measurement']);
+  const [code, mine] = [await file({ statement: statementOf({ rtmr1 }) }), await file()];
+  assert.equal(await wanted({ registers: ['measurement', 'rtmr1'] }, [machine.quote, code, mine]), []);
+  // A statement of somebody else about the same code makes up for nothing.
+  const foreign = await file({
+    statement: statementOf({ rtmr1 }),
+    repository: 'https://github.com/mallory/x',
+  });
+  assert.equal(await wanted({ registers: ['measurement', 'rtmr1'] }, [machine.quote, foreign, mine]), [
+    'provenance.measurement',
+  ]);
+  const said = explainPolicy(demanding({ registers: ['rtmr1'] })).join('\n');
+  assert.match(
+    said,
+    /must name rtmr1 as measured, by one of:\n {2}a workflow of https:\/\/github\.com\/example\/enclave, as/,
+  );
+  assert.throws(() => ProvenancePolicy.parse({ identities: [{ issuer: GITHUB }] }));
+});
+
+test('in store statements are about many builds', async () => {
+  const kept = [
+    await file({ statement: statementOf({ mrtd: other }) }),
+    await file({ signer: await maker('m', 'P-256') }),
+    await file(),
+  ];
+  const store = {
+    ...sortFiles(kept.map((bytes, i) => ({ name: String(i), bytes }))),
+    intel: machine.collateral,
+  };
+  assert.equal(await fails([machine.quote], { policy: demanding(), store }), []);
+  const beforehand = { ...store, provenances: store.provenances.slice(0, 2) };
+  assert.equal(await fails([machine.quote], { policy: demanding(), store: beforehand }), [
+    'provenance.bundle',
+  ]);
+});
+
+test('patterns of subjects', () => {
+  assert.ok(
+    fits('abc', 'abc') && fits('abc', '*') && fits('abc', 'a*') && fits('abc', '*c') && fits('abc', 'a*b*c'),
+  );
+  assert.ok(
+    !fits('abc', 'ab') &&
+      !fits('abc', 'a*cc') &&
+      !fits('aba', 'ab*ba') &&
+      !fits('abc', 'b*') &&
+      !fits('abc', '*b*b*'),
+  );
+});
+
+test('a certificate by an authority that may not sign certificates is no issuer', async () => {
+  const intermediate = await maker('sigstore-intermediate');
+  const weak = await certify(own.root, intermediate, { extensions: AUTHORITY.slice(0, 0), serial: 3 });
+  const made = await bundle(own, { statement: NAMED, by: intermediate, chain: true });
+  const path = 'verificationMaterial.x509CertificateChain.certificates.1.rawBytes';
+  const files = [machine.quote, json(put(made, path, Buffer.from(weak).toString('base64')))];
+  assert.ok((await fails(files)).some((id) => id.startsWith('provenance.chain')));
+});
+
+test.run();
