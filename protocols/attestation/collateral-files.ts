@@ -18,6 +18,7 @@ import type { Contents, FileKind } from './file-kinds.ts';
 import { isHclReport } from './formats/azure-hcl.ts';
 import { isVtpmQuote } from './formats/azure-vtpm.ts';
 import { looksLikeEventLog } from './formats/eventlog.ts';
+import { isAgentLog } from './formats/eventlog-aael.ts';
 import { isJsonLog } from './formats/eventlog-json.ts';
 import type { Format } from './formats/format.ts';
 import { isGceEndorsement, parseGceEndorsement } from './formats/gce-endorsement.ts';
@@ -43,8 +44,8 @@ export const COLLATERAL_KINDS: readonly FileKind[] = [
   {
     name: 'event-log',
     evidence: false,
-    title: "a TD's event log, as firmware or dstack keeps it",
-    recognise: ({ bytes, json }) => looksLikeEventLog(bytes) || isJsonLog(json()),
+    title: "a TD's event log, as firmware, dstack or an attestation agent keeps it",
+    recognise: ({ bytes, json }) => looksLikeEventLog(bytes) || isAgentLog(bytes) || isJsonLog(json()),
     read: ({ bytes }) => ({ eventLogs: [bytes] }),
   },
   {

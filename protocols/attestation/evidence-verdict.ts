@@ -13,6 +13,7 @@ import type { Check, Verdict } from './checklist.ts';
 import { type Collateral, contradictedPcr } from './collateral.ts';
 import type { SortedFiles } from './evidence-files.ts';
 import { type EndorsementResult, judgeEndorsements } from './firmware-endorsement.ts';
+import { areOfOneTd } from './formats/eventlog.ts';
 import type { Comparison, GuestState, Part, VendorRoots } from './formats/format.ts';
 import { isGpuClaims } from './formats/nvidia-claims.ts';
 import { formatNamed, judgeAll } from './formats/registry.ts';
@@ -173,8 +174,8 @@ function checkFiles(question: EvidenceQuestion, facts: FactValues): Check[] {
   ];
   if (eventLogs.length > 0) {
     const tds = comparedWith('event log');
-    const fits = tds === 1 && eventLogs.length === 1;
-    const fault = `expected one TDX quote and one event log, got ${tds} and ${eventLogs.length}`;
+    const fits = tds === 1 && areOfOneTd(eventLogs);
+    const fault = `expected one TDX quote and its event log, got ${tds} and ${eventLogs.length}`;
     checks.push(check('evidence.event-log', fits ? undefined : fault, 'compared with the TDX quote'));
   }
   checks.push(...checkNonce(question, facts), ...checkBound(question, facts));
@@ -191,7 +192,9 @@ function checkFiles(question: EvidenceQuestion, facts: FactValues): Check[] {
 /** Which pieces answer a nonce, and which of these have to; a vTPM that a CPU vouches for is as fresh as the CPU. */
 function checkNonce({ given, nonce, policy, binding }: EvidenceQuestion, facts: FactValues): Check[] {
   const id = 'evidence.nonce';
-  const rows = given.evidence.flatMap(({ format }) => formatNamed(format) ?? []);
+  // What has to answer the CPU's evidence needs no nonce.
+  const asked = given.evidence.filter(({ answers }) => answers === undefined);
+  const rows = asked.flatMap(({ format }) => formatNamed(format) ?? []);
   const answering = rows.filter(({ comparedWith }) => comparedWith.includes('nonce'));
   const vouched = given.runtimes.length > 0;
   const demanding = answering.filter(
@@ -223,6 +226,7 @@ function checkNonce({ given, nonce, policy, binding }: EvidenceQuestion, facts: 
 function checkBound({ given }: EvidenceQuestion, facts: FactValues): Check[] {
   const devices = facts.gpuEvidence !== undefined || facts.deviceEvidence !== undefined;
   const signers = given.evidence
+    .filter(({ answers }) => answers === undefined)
     .flatMap(({ format }) => formatNamed(format)?.signedBy ?? [])
     .filter((signer) => !(signer === 'tpm' && given.runtimes.length > 0))
     .filter((signer) => !((signer === 'gpu' || signer === 'switch') && devices));

@@ -22,7 +22,7 @@ import { loggedBy } from './sct.ts';
 import { type PublicKey, verifySignature } from './signature.ts';
 import type { ProvenancePins } from './software-demands.ts';
 import { checkTimestamp, EXTENDED_KEY_USAGE, mayDo } from './timestamp-token.ts';
-import { describeEntry, inclusionFault, loggedSignature, promisedBy } from './transparency-log.ts';
+import { inclusionFault, loggedSignature, promisedBy } from './transparency-log.ts';
 
 export interface ProvenanceTrust extends ProvenancePins {
   /** at hand beside those that are built in; what is not pinned means nothing */
@@ -205,6 +205,11 @@ async function checkLog(
   } else if ((await promisedBy(entry, logs)) === undefined) {
     return fail('neither a proof of inclusion nor the promise of a log that is pinned');
   }
-  const how = entry.inclusion === undefined ? 'promised' : `among ${entry.inclusion.size}`;
-  return record(id, true, 'evidence-rejected', `${describeEntry(entry)}, ${how}`);
+  // What the log has signed, and no more: newer logs leave an entry's other numbers to the bundle.
+  const { inclusion } = entry;
+  const where =
+    inclusion === undefined
+      ? `entry ${entry.index} promised`
+      : `entry ${inclusion.index} among ${inclusion.size}`;
+  return record(id, true, 'evidence-rejected', where);
 }

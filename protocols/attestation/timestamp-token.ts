@@ -36,6 +36,7 @@ const OID = {
 export const EXTENDED_KEY_USAGE = '2.5.29.37';
 const TIME_STAMPING = '1.3.6.1.5.5.7.3.8';
 const RSA = '1.2.840.113549.1.1.1';
+const SIGNED_DATA_VERSION = 3;
 const MAX_BYTES = 16 * 1024;
 const what = 'timestamp';
 
@@ -78,19 +79,23 @@ export function parseTimestamp(bytes: Uint8Array): TimestampToken {
   const [type, explicit] = children(content);
   if (oidOf(type, what) !== OID.signedData) refuse('expected signed data');
   const parts = children(readDer(expectTag(explicit, contextTag(0), what).value, what));
-  const [, , encapsulated, ...rest] = parts;
+  const [version, digests, encapsulated, ...rest] = parts;
+  if (smallInteger(version, what) !== SIGNED_DATA_VERSION) refuse('expected signed data of version 3');
   const [kind, wrapped] = children(encapsulated);
   if (oidOf(kind, what) !== OID.timestampInfo) refuse('expected the content of a timestamp');
   const info = readDer(expectTag(wrapped, contextTag(0), what).value, what, TAG.octetString).value;
   const given = rest.find(({ tag }) => tag === contextTag(0));
   const signers = childrenOf(expectTag(rest.at(-1), TAG.set, what), what);
   if (signers.length !== 1) refuse('expected one signer');
+  const signer = signerOf(signers[0]);
+  const announced = childrenOf(expectTag(digests, TAG.set, what), what).map(hashIn);
+  if (announced.join() !== signer.hash) refuse("expected the signer's digest to be announced");
   return {
     ...infoOf(info),
     info,
     certificates:
       given === undefined ? [] : childrenOf(given, what).map(({ raw }) => parseCertificate(raw, what)),
-    ...signerOf(signers[0]),
+    ...signer,
   };
 }
 
@@ -114,7 +119,8 @@ function wholeSeconds(element: DerElement | undefined): Date {
 function signerOf(
   element: DerElement | undefined,
 ): Pick<TimestampToken, 'attributes' | 'hash' | 'algorithm' | 'signature' | 'signer'> {
-  const [, sid, digest, attributes, algorithm, signature] = children(element);
+  const [version, sid, digest, attributes, algorithm, signature] = children(element);
+  if (smallInteger(version, what) !== 1) refuse('expected a signer by issuer and serial');
   const [issuer, serial] = children(sid);
   const list = expectTag(attributes, contextTag(0), what);
   const values = new Map(

@@ -232,7 +232,3 @@ export function loggedSignature({ body }: LogEntry): LoggedSignature {
       return refuse(`kind ${name.slice(0, 48)} is not read here`);
   }
 }
-
-/** For people. */
-export const describeEntry = ({ logId, index }: LogEntry): string =>
-  `entry ${index} of log ${logId.slice(0, 16)}`;

@@ -48,6 +48,8 @@ export interface Evidence {
   /** name of the format, in the table */
   readonly format: string;
   readonly bytes: Uint8Array;
+  /** of a TPM that signed over a CPU's evidence: what it has to answer, in place of the verifier's nonce */
+  readonly answers?: Uint8Array | undefined;
   /** the device's own certificates, where they came with it */
   readonly certificates?: Parsed<readonly Certificate[]> | undefined;
 }

@@ -43,6 +43,8 @@ export interface TpmQuestion {
   /** those that a CPU vouches for: whoever asks has to see that its evidence binds them (machines.ts) */
   readonly boundKeys?: readonly PublicKey[] | undefined;
   readonly pcrs: PcrValues;
+  /** whether the nonce is a CPU's evidence that came with it: a TPM that nobody is asked to trust then adds nothing */
+  readonly besideCpu?: boolean | undefined;
   readonly policy: TpmPolicy;
   /** what the verifier asked with; without it nothing is accepted */
   readonly nonce?: Uint8Array | undefined;
@@ -107,7 +109,12 @@ export async function verifyTpm(question: TpmQuestion): Promise<TpmResult> {
   );
   const bound = question.boundKeys?.some(({ spki }) => signer !== undefined && equal(spki, signer.key.spki));
   if (bound) record('tpm.key', true, 'evidence-rejected', "the vTPM's, as azure.runtime-data says");
-  else if (signer !== undefined) await checkSigner(signer, trust, 'tpm', list);
+  else if (question.besideCpu && asksNothing(policy)) {
+    list.omit(
+      'tpm.key',
+      'the policy pins no roots and no keys of TPMs: what this one says counts for nothing',
+    );
+  } else if (signer !== undefined) await checkSigner(signer, trust, 'tpm', list);
   if (nonce === undefined && bound) {
     list.omit('tpm.nonce', 'none was given to compare with: the quote may be old');
   } else if (nonce !== undefined) {
@@ -152,6 +159,9 @@ export async function verifyTpm(question: TpmQuestion): Promise<TpmResult> {
     },
   };
 }
+
+const asksNothing = ({ roots, keys, pcrs }: TpmPolicy): boolean =>
+  roots.length + keys.length + Object.keys(pcrs).length === 0;
 
 async function signersOf(
   data: Uint8Array,
@@ -216,7 +226,7 @@ export async function judgeTpm(quotes: readonly Piece<TpmAttest>[], question: Qu
   };
   const left = [...tpmSignatures];
   const parts: Part[] = [];
-  for (const { parsed } of quotes) {
+  for (const { parsed, answers } of quotes) {
     const own = left.length === 1 ? 0 : await indexThat(left, (one) => holds(parsed, one, signers));
     const [signature] = left.splice(Math.max(own, 0), 1);
     const result = await verifyTpm({
@@ -225,7 +235,8 @@ export async function judgeTpm(quotes: readonly Piece<TpmAttest>[], question: Qu
       signature: signature!,
       pcrs: pcrsFor(parsed, signature!, given),
       policy: policy.tpm,
-      nonce: nonce === undefined ? undefined : fromHex(nonce),
+      besideCpu: answers !== undefined,
+      nonce: answers ?? (nonce === undefined ? undefined : fromHex(nonce)),
       crls: crlsOf('other', question),
       ocsp: ocspOf(question),
       now,
