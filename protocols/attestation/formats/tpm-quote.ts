@@ -11,6 +11,7 @@ import type { Certificate, RevocationList } from '../certificate.ts';
 import { attempting, type Check, createChecklist, type Verdict } from '../checklist.ts';
 import { type Collateral, certificatesOf, crlsOf, ocspOf, pcrsOf } from '../collateral.ts';
 import type { PcrBank, TpmPolicy } from '../demands.ts';
+import { judgePcrs, TPM_DEMANDS } from '../judgement/tpm.ts';
 import type { OcspResponse } from '../ocsp.ts';
 import type { Parsed } from '../parsed.ts';
 import {
@@ -25,7 +26,7 @@ import { sm2Digest, verifySm2 } from '../sm2.ts';
 import { type AttestationKey, attestationKeys, checkSigner, pickSigner } from './attestation-key.ts';
 import { type Part, type Piece, type Question, withPlatform } from './format.ts';
 import type { TpmAttest, TpmSignature } from './tpm-attest.ts';
-import { BANK_BYTES, checkPcrs, type PcrValues, pcrDigest, quotedValues } from './tpm-pcrs.ts';
+import { BANK_BYTES, type PcrValues, pcrDigest, quotedValues } from './tpm-pcrs.ts';
 
 const WEB_HASH: Readonly<Partial<Record<PcrBank, Hash>>> = {
   sha256: 'SHA-256',
@@ -80,7 +81,7 @@ const REQUIRED = [
   'tpm.key',
   'tpm.nonce',
   'tpm.pcr-digest',
-  'tpm.pcrs',
+  ...TPM_DEMANDS,
 ] as const;
 
 /** Never throws for what the evidence holds: that is a failed check. */
@@ -136,28 +137,26 @@ export async function verifyTpm(question: TpmQuestion): Promise<TpmResult> {
         : 'the values at hand are not those that were quoted',
   );
   if (!digested) return list.result('');
-  checkPcrs(values, policy.pcrs, 'tpm.pcrs', record);
   if (signer === undefined) return list.result('');
-  return {
-    ...list.result(''),
-    claims: {
-      platform: 'tpm',
-      key: sha256Hex(signer.key.spki),
-      nonce: hex(attest.extraData),
-      pcrs: Object.fromEntries(
-        attest.selection.map(({ bank }) => [
-          bank,
-          Object.fromEntries(
-            values.filter((one) => one.bank === bank).map(({ index, value }) => [index, [hex(value)]]),
-          ),
-        ]),
-      ),
-      resetCount: attest.resetCount,
-      restartCount: attest.restartCount,
-      clockSafe: attest.safe,
-      firmwareVersion: attest.firmwareVersion.toString(16).padStart(16, '0'),
-    },
+  const claims: TpmClaims = {
+    platform: 'tpm',
+    key: sha256Hex(signer.key.spki),
+    nonce: hex(attest.extraData),
+    pcrs: Object.fromEntries(
+      attest.selection.map(({ bank }) => [
+        bank,
+        Object.fromEntries(
+          values.filter((one) => one.bank === bank).map(({ index, value }) => [index, [hex(value)]]),
+        ),
+      ]),
+    ),
+    resetCount: attest.resetCount,
+    restartCount: attest.restartCount,
+    clockSafe: attest.safe,
+    firmwareVersion: attest.firmwareVersion.toString(16).padStart(16, '0'),
   };
+  judgePcrs('tpm.pcrs', claims.pcrs, policy.pcrs, record);
+  return { ...list.result(''), claims };
 }
 
 const asksNothing = ({ roots, keys, pcrs }: TpmPolicy): boolean =>
