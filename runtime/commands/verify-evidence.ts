@@ -40,6 +40,8 @@ Platform        Bring beside the quote or report (strict wants all of it)
   AWS Nitro     both CRLs that its certificates name; --nonce
   Azure VM      HCL report, vTPM quote, signature, PCR values; VCEK or TD quote;
                 or one JSON that has them all; --nonce
+  Google        its endorsement of firmware (SNP guests get it with certificates)
+  Sigstore      bundles about the measurement, beside any of the above
   dstack, Phala, Tinfoil, Confidential Containers
                 the JSON as it came; what its CPU and GPUs need; --nonce or
                 --binding
@@ -54,7 +56,7 @@ const declared = (command: Command) =>
   stating(command)
     .argument(
       '<files...>',
-      'the evidence and what belongs to it (certificates, keys, CRLs, OCSP responses, TCB info, manifests, event log, PCR values), in any order; docs/EVIDENCE.md says what to bring for which platform',
+      'the evidence and what belongs to it (certificates, keys, CRLs, OCSP responses, TCB info, manifests, event log, PCR values, endorsements, Sigstore bundles), in any order; docs/EVIDENCE.md says what to bring for which platform',
     )
     .option('--policy <name>', 'what it has to satisfy: genuine, strict, or a file', 'strict')
     .addOption(
