@@ -12,7 +12,7 @@ import { type BoundFacts, type FactValues, RECIPES, type Recipe } from './bindin
 import type { Check, Verdict } from './checklist.ts';
 import { type Collateral, contradictedPcr } from './collateral.ts';
 import type { SortedFiles } from './evidence-files.ts';
-import { type EndorsementResult, judgeEndorsements } from './firmware-endorsement.ts';
+import { judgeEndorsements } from './firmware-endorsement.ts';
 import { areOfOneTd } from './formats/eventlog.ts';
 import type { Comparison, GuestState, Part, VendorRoots } from './formats/format.ts';
 import { isGpuClaims } from './formats/nvidia-claims.ts';
@@ -20,7 +20,7 @@ import { formatNamed, judgeAll } from './formats/registry.ts';
 import { answers, checkBinding, checkRuntimes, machinesOf } from './machines.ts';
 import { judgeOpinions } from './nras.ts';
 import type { EvidencePolicy } from './policy.ts';
-import { judgeProvenance, type ProvenanceResult } from './provenance.ts';
+import { judgeProvenance } from './provenance.ts';
 
 export interface Judgement {
   readonly verdict: Verdict;
@@ -72,16 +72,7 @@ async function judgeMachine(question: EvidenceQuestion, alone: boolean): Promise
   const nonce = question.nonce ?? (facts.nonce && hex(facts.nonce));
   const withCpu = evidence.some(({ format }) => formatNamed(format)?.signedBy === 'cpu');
   const signed = await judgeAll(evidence, { ...question, nonce, withCpu });
-  const cpus = signed.flatMap(({ cpu }) => cpu ?? []);
-  const about = { given, store, cpus, alone, now };
-  const endorsed = await judgeEndorsements({ ...about, policy: policy.gce, roots: roots?.gce });
-  const stated = await judgeProvenance({
-    ...about,
-    parts: signed,
-    policy: policy.provenance,
-    pins: roots?.provenance,
-  });
-  const parts = withStatements(signed, endorsed, stated);
+  const parts = await withStatements(signed, { given, store, policy, now, roots }, alone);
   const asked = question.nonce === undefined ? undefined : fromHex(question.nonce);
   const claims = parts.flatMap((part) => part.claims ?? []);
   const files = [
@@ -100,26 +91,47 @@ async function judgeMachine(question: EvidenceQuestion, alone: boolean): Promise
   };
 }
 
-/** What others say of the measurement stands with the claims of the CPU that measured. */
-function withStatements(
+/**
+ * Adds what others say of what was measured, which stands with the claims of the CPU that measured it. Each CPU by itself:
+ * what is said of one makes up for nothing in another that lies beside it.
+ */
+async function withStatements(
   parts: readonly Part[],
-  endorsed: EndorsementResult | undefined,
-  stated: ProvenanceResult | undefined,
-): Part[] {
-  const said = {
-    ...(endorsed?.claims === undefined ? {} : { endorsement: endorsed.claims }),
-    ...(stated === undefined || stated.claims.length === 0 ? {} : { provenance: stated.claims }),
-  };
-  return [
-    ...parts.map((one) =>
-      one.cpu === undefined || one.claims === undefined
-        ? one
-        : { ...one, claims: { ...one.claims, ...said } },
-    ),
-    ...[endorsed, stated].flatMap((one) =>
-      one === undefined ? [] : [{ verdict: one.verdict, checks: one.checks }],
-    ),
-  ];
+  {
+    given,
+    store,
+    policy,
+    now,
+    roots,
+  }: Pick<EvidenceQuestion, 'given' | 'store' | 'policy' | 'now' | 'roots'>,
+  alone: boolean,
+): Promise<Part[]> {
+  const measuring = parts.filter(({ cpu }) => cpu !== undefined);
+  const about = { given, store, now, alone: alone && measuring.length < 2 };
+  const judged: Part[] = [];
+  for (const part of measuring.length > 0 ? measuring : [undefined]) {
+    const own = part === undefined ? [] : [part];
+    const cpus = own.flatMap(({ cpu }) => cpu ?? []);
+    const endorsed = await judgeEndorsements({ ...about, cpus, policy: policy.gce, roots: roots?.gce });
+    const stated = await judgeProvenance({
+      ...about,
+      parts: own,
+      policy: policy.provenance,
+      pins: roots?.provenance,
+    });
+    if (part?.claims !== undefined) {
+      const claims = {
+        ...part.claims,
+        ...(endorsed?.claims === undefined ? {} : { endorsement: endorsed.claims }),
+        ...(stated === undefined || stated.claims.length === 0 ? {} : { provenance: stated.claims }),
+      };
+      judged.push({ ...part, claims });
+    } else if (part !== undefined) judged.push(part);
+    for (const one of [endorsed, stated]) {
+      if (one !== undefined) judged.push({ verdict: one.verdict, checks: one.checks });
+    }
+  }
+  return [...judged, ...parts.filter(({ cpu }) => cpu === undefined)];
 }
 
 /** The rule that the verifier names and that of the file: his values count before the file's, his nonce before all. */

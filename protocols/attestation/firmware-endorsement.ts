@@ -9,7 +9,7 @@
 import { VouchError } from '../errors.ts';
 import type { Certificate, RevocationList } from './certificate.ts';
 import { chainCheckIds, recordChain, verifyChain } from './chain.ts';
-import { attempting, type Checklist, createChecklist } from './checklist.ts';
+import { attempting, type Checklist, createChecklist, refused } from './checklist.ts';
 import { type Collateral, certificatesOf, crlsOf } from './collateral.ts';
 import type { CpuClaims, Part } from './formats/format.ts';
 import type { EndorsementClaims, GceEndorsement, Golden } from './formats/gce-endorsement.ts';
@@ -76,7 +76,9 @@ interface Outcome {
 const newest = (outcomes: readonly Outcome[]): Outcome | undefined =>
   outcomes
     .filter(({ claims }) => claims !== undefined)
-    .sort((a, b) => (a.claims!.signedAt < b.claims!.signedAt ? 1 : -1))[0];
+    .sort(
+      ({ claims: a }, { claims: b }) => Date.parse(b!.signedAt) - Date.parse(a!.signedAt) || a!.svn - b!.svn,
+    )[0];
 
 /** One that does not hold is a failure; one about other firmware is none beside the right one. */
 async function judgeGiven(
@@ -84,10 +86,11 @@ async function judgeGiven(
   question: EndorsementQuestion,
 ): Promise<EndorsementResult> {
   const outcomes = await Promise.all(endorsements.map((one) => examine(one, question)));
-  const forged = outcomes.find(({ read, unpinned }) => read === undefined && !unpinned);
+  const forged = outcomes.filter(({ read, unpinned }) => read === undefined && !unpinned);
+  if (forged.length > 0) return refused(forged.map(({ list }) => list.result('')));
   const own = newest(outcomes);
   const [any] = outcomes.filter(({ read }) => read !== undefined);
-  return finished(forged ?? own ?? any ?? outcomes[0]!, question);
+  return finished(own ?? any ?? outcomes[0]!, question);
 }
 
 function finished(

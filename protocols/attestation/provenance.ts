@@ -11,7 +11,7 @@
 import { equal, sha256 } from '../encoding.ts';
 import { VouchError } from '../errors.ts';
 import type { Certificate } from './certificate.ts';
-import { attempting, type Checklist, createChecklist } from './checklist.ts';
+import { attempting, type Checklist, createChecklist, refused } from './checklist.ts';
 import { type Collateral, certificatesOf } from './collateral.ts';
 import { contextTag, elementsOf, oidOf, readDer, TAG, textOf } from './der.ts';
 import type { Part } from './formats/format.ts';
@@ -90,8 +90,10 @@ async function judgeGiven(
 ): Promise<ProvenanceResult> {
   const { alone, policy } = question;
   const outcomes = await Promise.all(bundles.map((one) => examine(one, question)));
-  const forged = outcomes.find(({ signer }) => signer === undefined);
-  if (forged !== undefined) return { ...forged.list.result(''), claims: [] };
+  const forged = outcomes.filter(({ signer }) => signer === undefined);
+  if (forged.length > 0) {
+    return { ...refused(forged.map(({ list }) => list.result(''))), claims: [] };
+  }
   const own = outcomes.filter(({ claims }) => claims !== undefined);
   if (own.length > 0) return finished(own, question);
   const { list, signer } = outcomes[0]!;

@@ -202,6 +202,8 @@ test('in store it is about many machines, and beside several it is about one', a
   const table = await withTable({ snp: { 4: measured } });
   const both = await ask([machine], [table, machine.quote, ...amd], { policy, roots });
   assert.is(both.verdict, 'accept', 'one machine of a table and a quote, as far as files say');
+  // An attack: a guest with firmware of its own beside somebody else's machine.
+  assert.equal(await fails([table, machine.quote, ...amd], { policy: demanding() }), ['gce.measurement']);
 });
 
 test('protobuf is read as it is defined, and what two readers could read differently is refused', () => {

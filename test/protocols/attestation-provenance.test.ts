@@ -7,14 +7,29 @@
  * On the other side stands whoever runs code that nobody built: he has every bundle that was ever published, may sign
  * statements in his own name, and may ask the logs to log them.
  */
+
+import { fromBase64, parseCertificate } from '../../protocols/attestation/certificate.ts';
 import { kindOf, sortFiles } from '../../protocols/attestation/evidence-files.ts';
 import { explainPolicy } from '../../protocols/attestation/explain.ts';
 import { fits } from '../../protocols/attestation/judgement/provenance.ts';
 import { BUILT_IN, completePolicy, parseEvidencePolicy } from '../../protocols/attestation/policy.ts';
+import {
+  CERTIFICATE_LOG_KEYS,
+  CERTIFICATE_LOGS,
+  FULCIO_CERTIFICATES,
+  FULCIO_ROOTS,
+  REKOR_KEYS,
+  REKOR_LOGS,
+  TIMESTAMP_CERTIFICATES,
+  TIMESTAMP_ROOTS,
+} from '../../protocols/attestation/roots/sigstore.ts';
 import { ProvenancePolicy } from '../../protocols/attestation/software-demands.ts';
-import { fromHex, hex, utf8 } from '../../protocols/encoding.ts';
+import { verifyEvidence } from '../../protocols/attestation/verify.ts';
+import { fromHex, hex, sha256Hex, utf8 } from '../../protocols/encoding.ts';
 import { assert, suite } from '../harness.ts';
 import { AUTHORITY, certify, fingerprint, maker } from './certificate-maker.ts';
+import { composite, policyFor, questionFor } from './composite-maker.ts';
+import { endorsement, googleRoots } from './google-maker.ts';
 import type { Case } from './intel-platform.ts';
 import { gpuRoots, json, td, tinfoil } from './service-maker.ts';
 import { ask, failing } from './service-question.ts';
@@ -298,6 +313,16 @@ test('a policy says whose statements it wants, and about what', async () => {
   assert.throws(() => ProvenancePolicy.parse({ identities: [{ issuer: GITHUB }] }));
 });
 
+// An attack: code that nobody signed anything about, beside somebody else's machine whose code is known.
+test('what is said of one CPU makes up for nothing in another beside it', async () => {
+  const mine = [report, ...amd, arkCrl];
+  const files = [machine.quote, await file(), ...mine];
+  assert.equal(await fails(files), []);
+  assert.equal(await fails(files, { policy: demanding() }), ['provenance.measurement']);
+  const both = await file({ statement: statementOf({ measurement: measured }) });
+  assert.equal(await fails([...files, both], { policy: demanding() }), []);
+});
+
 test('in store statements are about many builds', async () => {
   const kept = [
     await file({ statement: statementOf({ mrtd: other }) }),
@@ -313,6 +338,52 @@ test('in store statements are about many builds', async () => {
   assert.equal(await fails([machine.quote], { policy: demanding(), store: beforehand }), [
     'provenance.bundle',
   ]);
+});
+
+test('an evidence document is judged with the statements in the folder of its verifier', async () => {
+  const made = await composite();
+  const named = 'bb'.repeat(48);
+  const [endorsed, stated] = [
+    await endorsement({ mrtds: [named] }),
+    await file({ statement: statementOf({ mrtd: named }) }),
+  ];
+  const rows = async (files: readonly Uint8Array[]) => {
+    const folder = sortFiles(files.map((bytes, i) => ({ name: String(i), bytes })));
+    const collateral = {
+      ...made.collateral!,
+      endorsements: folder.endorsements,
+      provenances: folder.provenances,
+      keys: folder.keys,
+      certificates: [...made.collateral!.certificates, ...folder.certificates],
+    };
+    const report = await verifyEvidence(
+      questionFor(made, {
+        collateral,
+        policy: policyFor({ provenance: { identities: [IDENTITY] }, gce: {} }),
+        roots: { ...made.roots, gce: googleRoots, provenance: pinsOf(own) },
+      }),
+    );
+    const failed = report.checks.filter(({ status }) => status === 'fail').map(({ id }) => id);
+    assert.is(report.verdict === 'accept', failed.length === 0, failed.join());
+    return failed;
+  };
+  assert.equal(await rows([root, endorsed, stated]), []);
+  assert.equal(await rows([root, endorsed]), ['provenance.bundle']);
+  assert.equal(await rows([root, stated]), ['gce.endorsement']);
+});
+
+test('what is built in is what it is pinned by', () => {
+  const digests = (texts: readonly string[]) => texts.map((text) => sha256Hex(Buffer.from(text, 'base64')));
+  assert.equal(digests(REKOR_KEYS), REKOR_LOGS);
+  assert.equal(digests(CERTIFICATE_LOG_KEYS), CERTIFICATE_LOGS);
+  for (const [texts, pinned] of [
+    [FULCIO_CERTIFICATES, FULCIO_ROOTS],
+    [TIMESTAMP_CERTIFICATES, TIMESTAMP_ROOTS],
+  ] as const) {
+    const [below, top] = texts.map((text) => parseCertificate(fromBase64(text, 'built in')));
+    assert.equal(pinned, [top!.fingerprint]);
+    assert.equal(hex(below!.issuer), hex(top!.subject));
+  }
 });
 
 test('patterns of subjects', () => {
