@@ -1,4 +1,5 @@
 /** What a verified statement about measured software says: all that a policy may demand something of. */
+import { printable } from '../printable.ts';
 
 /** Who signed, as his certificate names him. */
 export interface SignerIdentity {
@@ -18,4 +19,4 @@ export interface ProvenanceClaims extends SignerIdentity {
 
 /** For people. */
 export const describeSigner = ({ issuer, subject }: SignerIdentity): string =>
-  `${subject.slice(0, 256)}, as ${issuer.slice(0, 128)} says`;
+  printable(`${subject.slice(0, 256)}, as ${issuer.slice(0, 128)} says`);

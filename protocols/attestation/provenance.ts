@@ -10,6 +10,7 @@
  */
 import { equal, sha256 } from '../encoding.ts';
 import { VouchError } from '../errors.ts';
+import { printable } from '../printable.ts';
 import type { Certificate } from './certificate.ts';
 import { attempting, type Checklist, createChecklist, refused } from './checklist.ts';
 import { type Collateral, certificatesOf } from './collateral.ts';
@@ -60,18 +61,34 @@ const BUILT_IN_PINS: ProvenancePins = {
 
 /** Undefined where there is none and none is demanded. Never throws for what bundles hold. */
 export async function judgeProvenance(question: ProvenanceQuestion): Promise<ProvenanceResult | undefined> {
-  const { given, store, policy } = question;
-  if (given.provenances.length > 0) return judgeGiven(given.provenances, question);
+  const { given, store, policy, alone } = question;
+  // A file that was signed is known by its digest alone: beside several machines it may be about another one.
+  const own = alone ? given.provenances : given.provenances.filter((one) => !isOfFile(one, question));
+  if (own.length > 0) return judgeGiven(own, question);
   // Those in store are about many builds: the ones that hold are taken, the others are passed over.
   const about = store.provenances.filter((one) => boundIn(one, question).length > 0);
   const stored = await Promise.all(about.map((one) => examine(one, question)));
-  const own = stored.filter(({ claims }) => claims !== undefined);
-  if (own.length > 0) return finished(own, question);
+  const held = stored.filter(({ claims }) => claims !== undefined);
+  if (held.length > 0) return finished(held, question);
   if (policy === undefined) return undefined;
   const list = createChecklist(REQUIRED);
   const missing = 'the policy demands provenance of what was measured, and none of it is at hand';
   list.record('provenance.bundle', false, 'policy-rejected', missing);
   return { ...list.result(''), claims: [] };
+}
+
+/** Whether it is the signature of a file that is none of the machine's registers. */
+const isOfFile = (bundle: Parsed<SigstoreBundle>, question: ProvenanceQuestion): boolean =>
+  readOrNone(bundle)?.content.kind === 'artifact' && boundIn(bundle, question).length === 0;
+
+/** Undefined for what is no bundle, which its checks say. */
+function readOrNone(bundle: Parsed<SigstoreBundle>): SigstoreBundle | undefined {
+  try {
+    return bundle();
+  } catch (error) {
+    if (!(error instanceof VouchError)) throw error;
+    return undefined;
+  }
 }
 
 /** What one bundle came to. */
@@ -118,7 +135,7 @@ async function examine(bundle: Parsed<SigstoreBundle>, question: ProvenanceQuest
   const { given, store, policy, now, pins } = question;
   const list = createChecklist(REQUIRED);
   const read = attempting(list.record)('provenance.bundle', bundle, ({ content }) =>
-    content.kind === 'artifact' ? 'the signature of a file' : content.statement.predicateType.slice(0, 128),
+    content.kind === 'artifact' ? 'the signature of a file' : printable(content.statement.predicateType),
   );
   if (read === undefined) return { list };
   const signer = attempting(list.record)(
@@ -144,13 +161,8 @@ async function examine(bundle: Parsed<SigstoreBundle>, question: ProvenanceQuest
 
 /** Registers of the machine that it names as they were measured, before anything is verified. */
 function boundIn(bundle: Parsed<SigstoreBundle>, { parts }: ProvenanceQuestion): string[] {
-  let content: SigstoreBundle['content'];
-  try {
-    content = bundle().content;
-  } catch (error) {
-    if (!(error instanceof VouchError)) throw error;
-    return [];
-  }
+  const content = readOrNone(bundle)?.content;
+  if (content === undefined) return [];
   for (const part of parts) {
     const named =
       content.kind === 'statement'

@@ -7,6 +7,7 @@
  */
 import { canonicalJson, equal, fromHex, fromUtf8, sha256, sha256Hex, utf8 } from '../encoding.ts';
 import { VouchError } from '../errors.ts';
+import { printable } from '../printable.ts';
 import { type PublicKey, verifyEd25519, verifySignature } from './signature.ts';
 import { base64Bytes } from './text-bytes.ts';
 
@@ -229,6 +230,6 @@ export function loggedSignature({ body }: LogEntry): LoggedSignature {
       };
     }
     default:
-      return refuse(`kind ${name.slice(0, 48)} is not read here`);
+      return refuse(`kind ${printable(name.slice(0, 48))} is not read here`);
   }
 }

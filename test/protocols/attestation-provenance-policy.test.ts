@@ -7,6 +7,7 @@ import { explainPolicy } from '../../protocols/attestation/explain.ts';
 import { fits } from '../../protocols/attestation/judgement/provenance.ts';
 import { ProvenancePolicy } from '../../protocols/attestation/software-demands.ts';
 import { verifyEvidence } from '../../protocols/attestation/verify.ts';
+import { fromHex } from '../../protocols/encoding.ts';
 import { assert, suite } from '../harness.ts';
 import { maker } from './certificate-maker.ts';
 import { composite, policyFor, questionFor } from './composite-maker.ts';
@@ -79,6 +80,9 @@ test('what is said of one CPU makes up for nothing in another beside it', async 
   const files = [machine.quote, await file(), ...mine];
   assert.equal(await fails(files), []);
   assert.equal(await fails(files, { policy: demanding() }), ['provenance.measurement']);
+  // Nor is the signature of another machine's measurement, as a file, held against this one.
+  const signed = await file({ file: fromHex(measured) });
+  assert.equal(await fails([machine.quote, signed, ...mine]), []);
   const both = await file({ statement: statementOf({ measurement: measured }) });
   assert.equal(await fails([...files, both], { policy: demanding() }), []);
 });

@@ -6,6 +6,7 @@
 import { z } from 'zod';
 import { concat, fromUtf8, hex, utf8 } from '../../encoding.ts';
 import { VouchError } from '../../errors.ts';
+import { printable } from '../../printable.ts';
 import { type Certificate, parseCertificate } from '../certificate.ts';
 import { base64Bytes } from '../text-bytes.ts';
 import { parseTimestamp, type TimestampToken } from '../timestamp-token.ts';
@@ -132,7 +133,7 @@ export function parseSigstoreBundle(json: unknown): SigstoreBundle {
   if (!VERSIONS.includes(String(mediaType))) {
     throw new VouchError(
       'bad-version',
-      `${what}: expected version 0.1 to 0.3, got ${String(mediaType).slice(0, 80)}`,
+      `${what}: expected version 0.1 to 0.3, got ${printable(String(mediaType).slice(0, 80))}`,
     );
   }
   const { verificationMaterial: material, dsseEnvelope, messageSignature } = read(Bundle, json);

@@ -1,4 +1,6 @@
 /** Whose statements about what was measured a policy wants, judged on what verified statements claim. */
+
+import { printable } from '../../printable.ts';
 import type { Checklist } from '../checklist.ts';
 import { describeSigner, type ProvenanceClaims } from '../provenance-claims.ts';
 import type { ProvenancePolicy } from '../software-demands.ts';
@@ -20,9 +22,9 @@ export function judgeProvenanceClaims(
         policy.identities.some((identity) => isOf(claim, identity)),
   );
   if (policy !== undefined) {
-    const types = [...new Set(claims.map(({ predicateType }) => predicateType || 'a signed file'))].join(
-      ', ',
-    );
+    const types = [
+      ...new Set(claims.map(({ predicateType }) => printable(predicateType) || 'a signed file')),
+    ].join(', ');
     record(
       'provenance.identity',
       wanted.length > 0,
