@@ -264,6 +264,7 @@ export function commonName(name: DerElement, what: string): string {
 }
 
 const EC_KEY = '1.2.840.10045.2.1';
+const ED25519 = '1.3.101.112';
 const RSA_KEYS = ['1.2.840.113549.1.1.1', '1.2.840.113549.1.1.10'];
 const CURVES: Readonly<Record<string, Curve>> = {
   '1.2.840.10045.3.1.7': 'P-256',
@@ -271,7 +272,7 @@ const CURVES: Readonly<Record<string, Curve>> = {
   '1.2.156.10197.1.301': 'SM2',
 };
 
-/** A SubjectPublicKeyInfo: EC with a named curve and an uncompressed point, or RSA; throws `bad-file`. */
+/** A SubjectPublicKeyInfo: EC with a named curve and an uncompressed point, RSA, or Ed25519; throws `bad-file`. */
 function publicKey(spki: DerElement, what: string): PublicKey {
   const [identifier, bits] = childrenOf(spki, what);
   const [type, parameters] = childrenOf(expectTag(identifier, TAG.sequence, what), what);
@@ -283,6 +284,10 @@ function publicKey(spki: DerElement, what: string): PublicKey {
       return refuse(what, 'expected an uncompressed point on P-256, P-384 or SM2');
     }
     return { type: 'EC', curve, spki: spki.raw, point: key };
+  }
+  if (oid === ED25519) {
+    if (key.length !== 32 || parameters !== undefined) return refuse(what, 'expected an Ed25519 key');
+    return { type: 'Ed25519', spki: spki.raw, point: key };
   }
   if (!RSA_KEYS.includes(oid)) return refuse(what, `key type ${oid} not taken`);
   const [modulus] = childrenOf(readDer(key, what, TAG.sequence), what);

@@ -42,6 +42,8 @@ export interface ChainQuestion {
   readonly revocation?: RevocationMode | undefined;
   /** when CRLs and responses have to be current; default `now` */
   readonly revokedBy?: Date | undefined;
+  /** critical extensions that the asker checks himself */
+  readonly handled?: readonly string[] | undefined;
   /** remembers what several chains of one judgement share */
   readonly verify?: SignatureVerifier | undefined;
 }
@@ -124,7 +126,11 @@ export async function verifyChain(question: ChainQuestion): Promise<ChainReport>
     path.map((certificate) => dateFault(certificate, now)).find(Boolean),
     `valid on ${day(now)}`,
   );
-  record('constraints', constraintFault(path), 'each issuer may sign, path lengths hold');
+  record(
+    'constraints',
+    constraintFault(path, question.handled ?? []),
+    'each issuer may sign, path lengths hold',
+  );
   const sources = { path, lists, responses, pool, mode: revocation, now: question.revokedBy ?? now, verify };
   const { fault: unsound, revoked, detail } = await checkRevocation(sources);
   record('revocation', unsound, detail);
@@ -213,10 +219,11 @@ function dateFault({ subjectName, notBefore, notAfter }: Certificate, now: Date)
 /** Extensions that are handled here; any other one that is critical stops a chain (section 4.2). */
 const HANDLED = ['2.5.29.15', '2.5.29.19'];
 
-function constraintFault(path: readonly Certificate[]): string | undefined {
+function constraintFault(path: readonly Certificate[], handled: readonly string[]): string | undefined {
   for (const [depth, { subjectName, extensions, authority, usage, pathLength }] of path.entries()) {
     for (const [oid, { critical }] of extensions) {
-      if (critical && !HANDLED.includes(oid)) return `${subjectName}: critical extension ${oid} is not known`;
+      if (critical && !HANDLED.includes(oid) && !handled.includes(oid))
+        return `${subjectName}: critical extension ${oid} is not known`;
     }
     if (depth === 0) {
       if (path.length > 1 && authority) return `${subjectName} is a certificate authority, not a leaf`;

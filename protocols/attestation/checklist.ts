@@ -61,6 +61,22 @@ export function createChecklist(required: readonly string[]): Checklist {
 }
 
 /**
+ * The checks of several pieces of one kind, of which one or more are refused, as one: failed where any has failed, and
+ * the same in whatever order they came.
+ */
+export function refused(
+  results: readonly { readonly verdict: Verdict; readonly checks: readonly Check[] }[],
+): { verdict: 'reject'; checks: Check[] } {
+  const rank = { fail: 0, pass: 1, skipped: 2 } as const;
+  const all = results
+    .filter(({ verdict }) => verdict === 'reject')
+    .flatMap(({ checks }) => checks)
+    .toSorted((a, b) => rank[a.status] - rank[b.status]);
+  const ids = [...new Set(results.flatMap(({ checks }) => checks.map(({ id }) => id)))];
+  return { verdict: 'reject', checks: ids.flatMap((id) => all.find((one) => one.id === id) ?? []) };
+}
+
+/**
  * Makes a recorder of steps that may throw: `id` passes with the words of `done`, or fails with the error's own. Only
  * coded errors are findings; any other is a defect and is thrown on.
  */

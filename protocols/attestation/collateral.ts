@@ -7,8 +7,10 @@ import { hex } from '../encoding.ts';
 import type { Certificate, RevocationList } from './certificate.ts';
 import type { PcrBank } from './demands.ts';
 import type { RuntimeData } from './formats/azure-hcl.ts';
+import type { GceEndorsement } from './formats/gce-endorsement.ts';
 import { type IntelCollateral, NO_COLLATERAL } from './formats/intel-collateral.ts';
 import type { Rim } from './formats/rim.ts';
+import type { SigstoreBundle } from './formats/sigstore-bundle.ts';
 import type { TpmSignature } from './formats/tpm-attest.ts';
 import type { PcrValues } from './formats/tpm-pcrs.ts';
 import type { OcspResponse } from './ocsp.ts';
@@ -34,6 +36,10 @@ export interface Collateral {
   readonly intel: IntelCollateral;
   /** reference integrity manifests */
   readonly manifests: readonly Manifest[];
+  /** what Google says of firmware that CPUs measure */
+  readonly endorsements: readonly Parsed<GceEndorsement>[];
+  /** signed statements about what CPUs measure */
+  readonly provenances: readonly Parsed<SigstoreBundle>[];
   /** what CPUs of Azure's VMs bind, their vTPMs' keys among it */
   readonly runtimes: readonly RuntimeData[];
   /** lower-case hex SHA-256 of the files that all of this came from, where they are known */
@@ -50,6 +56,8 @@ export const NO_FILES: Collateral = {
   eventLogs: [],
   intel: NO_COLLATERAL,
   manifests: [],
+  endorsements: [],
+  provenances: [],
   runtimes: [],
 };
 

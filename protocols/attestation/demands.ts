@@ -15,7 +15,7 @@ export const Svn = z.int().min(0).max(65_535);
 const Level = z.int().min(0).max(255);
 export const fingerprints = (most: number) => z.array(Digest).max(most);
 
-const Day = z.iso.date();
+export const Day = z.iso.date();
 
 /** A bit field whole, or its bits under a mask; hex as claims print it, which is the order of its bytes. */
 const bitsOf = (bytes: number) =>

@@ -1,7 +1,8 @@
 /**
  * Reads dstack's own attestation of version 0 (github.com/Dstack-TEE/dstack, dstack-attest: VersionedAttestation, in
  * SCALE): a byte 0, which platform, what that platform signed, then the runtime events, 64 bytes of report data and a
- * text of configuration. The last is no evidence and is left out; report data counts once the platform's is the same.
+ * text of configuration. The last is no evidence and is left out; report data counts once the platform's is the same. On
+ * Google's machines the vTPM signs the hash of the TD's quote; its own event log is passed over.
  */
 import { hex, utf8 } from '../encoding.ts';
 import { VouchError } from '../errors.ts';
@@ -20,6 +21,16 @@ export interface DstackAttestation {
   /** JSON in dstack's form, of a TD */
   readonly eventLog?: Uint8Array;
   readonly reportData: Uint8Array;
+  /** of a TD on Google's machines */
+  readonly vtpm?: DstackVtpm;
+}
+
+/** What a vTPM signed, by a key with a certificate of Google's. */
+export interface DstackVtpm {
+  readonly attest: Uint8Array;
+  readonly signature: Uint8Array;
+  readonly pcrs: readonly { readonly index: number; readonly bank: string; readonly value: Uint8Array }[];
+  readonly certificate: Uint8Array;
 }
 
 const PLATFORM = { tdx: 0, gcpTdx: 1, nitro: 2, snp: 3, nitroTpm: 4 } as const;
@@ -59,18 +70,22 @@ export function parseDstackAttestation(bytes: Uint8Array): DstackAttestation {
   const blob = (): Uint8Array => reader.take(compact(reader, MAX_EVENT_LOG_BYTES));
   const text = (): string => new TextDecoder().decode(blob());
   const list = <T>(item: () => T): T[] => Array.from({ length: compact(reader, MAX_ITEMS) }, item);
+  /** TpmQuote: message, signature, PCRs, certificate, a byte for the cloud, and the boot's event log. */
+  const readVtpm = (): DstackVtpm => {
+    const [attest, signature] = [blob(), blob()];
+    const pcrs = list(() => ({ index: reader.uint(4), bank: text(), value: blob() }));
+    const certificate = blob();
+    reader.uint(1);
+    list(() => [reader.uint(4), blob()]);
+    return { attest, signature, pcrs, certificate };
+  };
   reader.uint(1);
   const platform = reader.uint(1);
-  if (platform === PLATFORM.gcpTdx) {
-    throw new VouchError(
-      'bad-file',
-      `${what}: of a TD on GCP it holds a vTPM's quote, which is not read; bring the TD's quote`,
-    );
-  }
   const evidence = blob();
   let eventLog: Uint8Array | undefined;
   let certificates: Uint8Array[] = [];
-  if (platform === PLATFORM.tdx) {
+  let vtpm: DstackVtpm | undefined;
+  if (platform === PLATFORM.tdx || platform === PLATFORM.gcpTdx) {
     const events = list(() => ({
       imr: reader.uint(4),
       event_type: reader.uint(4),
@@ -79,6 +94,7 @@ export function parseDstackAttestation(bytes: Uint8Array): DstackAttestation {
       event_payload: hex(blob()),
     }));
     if (events.length > 0) eventLog = utf8(JSON.stringify(events));
+    if (platform === PLATFORM.gcpTdx) vtpm = readVtpm();
   } else if (platform === PLATFORM.snp) {
     certificates = list(blob);
     // A document of configuration that HOST_DATA binds.
@@ -88,5 +104,11 @@ export function parseDstackAttestation(bytes: Uint8Array): DstackAttestation {
   const reportData = reader.take(REPORT_DATA_BYTES);
   blob();
   reader.end();
-  return { evidence, certificates, reportData, ...(eventLog === undefined ? {} : { eventLog }) };
+  return {
+    evidence,
+    certificates,
+    reportData,
+    ...(eventLog === undefined ? {} : { eventLog }),
+    ...(vtpm === undefined ? {} : { vtpm }),
+  };
 }

@@ -8,55 +8,23 @@
  */
 import { messageOf, VouchError } from '../errors.ts';
 import type { BoundFacts } from './binding-recipes.ts';
-import {
-  isDer,
-  isPublicKeyDer,
-  looksLikeRevocationList,
-  parseCertificate,
-  parsePublicKey,
-  parseRevocationList,
-  readPem,
-  splitCertificates,
-} from './certificate.ts';
 import type { Collateral } from './collateral.ts';
+import { COLLATERAL_KINDS, isEmptyTable, readTable } from './collateral-files.ts';
 import { isDstackAttestation } from './dstack-attestation.ts';
 import { hclContents } from './evidence-azure.ts';
 import { dstackContents, isEvidenceJson, JSON_KINDS } from './evidence-json.ts';
 import { type Contents, contentOf, type FileKind, type NamedBytes } from './file-kinds.ts';
 import { isHclReport } from './formats/azure-hcl.ts';
 import { isVtpmQuote, parseVtpmQuote } from './formats/azure-vtpm.ts';
-import { looksLikeEventLog } from './formats/eventlog.ts';
-import { isJsonLog } from './formats/eventlog-json.ts';
 import type { Evidence, Format } from './formats/format.ts';
-import { mergeCollateral, NO_COLLATERAL, readIntelCollateral } from './formats/intel-collateral.ts';
+import { mergeCollateral, NO_COLLATERAL } from './formats/intel-collateral.ts';
 import { deviceEvidenceIn, isDeviceEvidence } from './formats/nvidia-evidence-list.ts';
 import { FORMATS } from './formats/registry.ts';
-import { isRim, parseRim } from './formats/rim.ts';
-import {
-  isCertificateTable,
-  isSnpReport,
-  parseCertificateTable,
-  SNP_REPORT_BYTES,
-} from './formats/sev-snp-report.ts';
+import { isCertificateTable, isSnpReport, SNP_REPORT_BYTES } from './formats/sev-snp-report.ts';
 import { isSnpResponse, reportInResponse } from './formats/sev-snp-response.ts';
-import { isPcrText, parsePcrs } from './formats/tpm-pcrs.ts';
-import {
-  isQuoteSignature,
-  mayBeRawSignature,
-  parseQuoteSignature,
-  rawRsaSignature,
-} from './formats/tpm-signature.ts';
 import { joined } from './json-fields.ts';
-import {
-  looksLikeKeySet,
-  looksLikeNrasTokens,
-  parseKeySet,
-  parseNrasTokens,
-  type SecondOpinion,
-  type ServiceKey,
-} from './nras.ts';
-import { looksLikeOcspResponse, type OcspResponse, parseOcspResponse } from './ocsp.ts';
-import { type Parsed, parsedOnce } from './parsed.ts';
+import type { SecondOpinion, ServiceKey } from './nras.ts';
+import type { Parsed } from './parsed.ts';
 import { isUnread, UNREAD_FORMATS } from './unread-formats.ts';
 
 export { type Content, contentOf, type FileKind, type NamedBytes } from './file-kinds.ts';
@@ -144,153 +112,13 @@ const containers: readonly FileKind[] = [
   })),
 ];
 
-const collateral: readonly FileKind[] = [
-  {
-    name: 'event-log',
-    evidence: false,
-    title: "a TD's event log, as firmware or dstack keeps it",
-    recognise: ({ bytes, json }) => looksLikeEventLog(bytes) || isJsonLog(json()),
-    read: ({ bytes }) => ({ eventLogs: [bytes] }),
-  },
-  {
-    name: 'ccel-table',
-    evidence: false,
-    title: 'the ACPI table that says where firmware keeps the event log: nothing to verify in it',
-    recognise: ({ bytes }) => bytes.length === CCEL_TABLE_BYTES && startsWith(bytes, 'CCEL'),
-    read: () => ({}),
-  },
-  {
-    name: 'sev-snp-certificates',
-    evidence: false,
-    title: "AMD's certificates and CRLs in a host's table",
-    recognise: ({ bytes }) => isCertificateTable(bytes),
-    read: ({ bytes }) => readTable(bytes),
-  },
-  {
-    name: 'tpm-signature',
-    evidence: false,
-    title: 'the signature of a TPM quote',
-    recognise: ({ bytes }) => isQuoteSignature(bytes),
-    read: ({ bytes }) => ({ tpmSignatures: [parsedOnce(() => parseQuoteSignature(bytes))] }),
-  },
-  {
-    name: 'rim',
-    evidence: true,
-    title: 'a reference integrity manifest',
-    recognise: ({ bytes }) => isRim(bytes),
-    read: ({ bytes }) => ({ manifests: [parsedOnce(() => parseRim(bytes))] }),
-  },
-  {
-    name: 'ocsp',
-    evidence: false,
-    title: "an OCSP response: a vendor's word on single certificates",
-    recognise: ({ bytes }) => looksLikeOcspResponse(bytes),
-    read: ({ bytes }) => readOcsp([bytes]),
-  },
-  {
-    name: 'crl',
-    evidence: false,
-    title: 'a list of revoked certificates as DER',
-    recognise: ({ bytes }) => looksLikeRevocationList(bytes),
-    read: ({ bytes }) => readCertificates([], [bytes]),
-  },
-  {
-    name: 'certificates',
-    evidence: false,
-    title: 'certificates as DER',
-    recognise: ({ bytes }) =>
-      isDer(bytes) &&
-      !looksLikeRevocationList(bytes) &&
-      !looksLikeOcspResponse(bytes) &&
-      !isPublicKeyDer(bytes) &&
-      !isQuoteSignature(bytes),
-    read: ({ bytes }) => readCertificates(splitCertificates(bytes), []),
-  },
-  {
-    name: 'public-key',
-    evidence: false,
-    title: 'a public key as DER, as tpm2_readpublic writes it',
-    recognise: ({ bytes }) => isPublicKeyDer(bytes),
-    read: ({ bytes }) => ({ keys: [parsePublicKey(bytes)] }),
-  },
-  {
-    name: 'nras-tokens',
-    evidence: false,
-    title: "what NVIDIA's attestation service found: a second opinion beside reports of GPUs",
-    recognise: ({ text }) => looksLikeNrasTokens(text() ?? ''),
-    read: ({ text }) => {
-      const opinion = parseNrasTokens(text() ?? '');
-      return { opinions: [() => opinion] };
-    },
-  },
-  {
-    name: 'jwk-set',
-    evidence: false,
-    title: 'keys that an attestation service signs with',
-    recognise: ({ text }) => looksLikeKeySet(text() ?? ''),
-    read: ({ text }) => ({ serviceKeys: parseKeySet(text() ?? '') }),
-  },
-  {
-    name: 'pcrs',
-    evidence: false,
-    title: 'PCR values',
-    recognise: ({ text }) => isPcrText(text() ?? ''),
-    read: ({ text }) => ({ pcrs: [parsePcrs(text() ?? '')] }),
-  },
-  {
-    name: 'json',
-    evidence: false,
-    title: "JSON, of which Intel's statements about platforms are read",
-    recognise: (content) =>
-      content.text()?.startsWith('{') === true &&
-      !isPcrText(content.text() ?? '') &&
-      !looksLikeKeySet(content.text() ?? '') &&
-      !isEvidenceJson(content) &&
-      !isDeviceEvidence(content.json()) &&
-      !isUnread(content),
-    read: ({ text }) => {
-      const intel = readIntelCollateral(text() ?? '');
-      if (intel === undefined) throw new VouchError('bad-input', 'JSON that is no collateral known here');
-      return { intel };
-    },
-  },
-  {
-    // Text only, so that damaged evidence which happens to hold PEM does not pass for it.
-    name: 'pem',
-    evidence: false,
-    title: 'certificates, CRLs, OCSP responses or keys as PEM',
-    recognise: ({ text }) =>
-      text()?.includes('-----BEGIN ') === true && !/^[{[]/.test(text() ?? '') && !isPcrText(text() ?? ''),
-    read: ({ text }) => readPemText(text() ?? ''),
-  },
-  {
-    // Its length is all that it can be told by, so it comes last.
-    name: 'rsa-signature',
-    evidence: false,
-    title: 'what has the length of an RSA signature',
-    recognise: (content) =>
-      mayBeRawSignature(content.bytes) &&
-      content.text() === undefined &&
-      !isUnread(content) &&
-      !MARKED.some((looks) => looks(content.bytes)),
-    read: ({ bytes }) => ({ tpmSignatures: [parsedOnce(() => rawRsaSignature(bytes))] }),
-  },
-];
-
-/** What is known by its first bytes, however long it is. */
-const MARKED: readonly ((bytes: Uint8Array) => boolean)[] = [
-  ...Object.values<Format>(FORMATS).map(({ recognise }) => recognise),
-  isHclReport,
-  isVtpmQuote,
-  isCertificateTable,
-  isQuoteSignature,
-  isRim,
-  isDer,
-  looksLikeEventLog,
-];
-
 /** In the order in which they are tried. */
-export const FILE_KINDS: readonly FileKind[] = [...UNREAD_FORMATS, ...formats, ...containers, ...collateral];
+export const FILE_KINDS: readonly FileKind[] = [
+  ...UNREAD_FORMATS,
+  ...formats,
+  ...containers,
+  ...COLLATERAL_KINDS,
+];
 
 /** What kind of file bytes are, by their outer form; undefined for what is neither evidence nor belongs to it. */
 export const kindOf = (bytes: Uint8Array): FileKind | undefined => {
@@ -331,6 +159,8 @@ function collected(contents: Contents): SortedFiles {
     tpmSignatures: [],
     eventLogs: [],
     manifests: [],
+    endorsements: [],
+    provenances: [],
     runtimes: [],
     ...contents,
     certificates,
@@ -347,45 +177,3 @@ function readFile(content: ReturnType<typeof contentOf>): Contents {
   const reason = content.bytes.length === 0 ? 'the file is empty' : 'neither evidence nor what belongs to it';
   throw new VouchError('bad-input', reason);
 }
-
-function readPemText(text: string): Contents {
-  const keys = readPem(text, 'PUBLIC KEY', 'keys').map((der) => parsePublicKey(der));
-  const certificates = readPem(text, 'CERTIFICATE', 'certificates');
-  const crls = readPem(text, 'X509 CRL', 'CRLs');
-  const own = { keys, ...readOcsp(readPem(text, 'OCSP RESPONSE', 'OCSP responses')) };
-  if (keys.length + own.ocsp.length > 0 && certificates.length + crls.length === 0) return own;
-  return { ...own, ...readCertificates(certificates, crls) };
-}
-
-/** Every one of them has to be well-formed. */
-function readOcsp(ders: readonly Uint8Array[]): { ocsp: readonly Parsed<OcspResponse>[] } {
-  const ocsp = ders.map((der) => parsedOnce(() => parseOcspResponse(der)));
-  for (const response of ocsp) response();
-  return { ocsp };
-}
-
-function readTable(bytes: Uint8Array): Contents {
-  const { certificates, crls } = parseCertificateTable(bytes);
-  // A host may have none, and what else it hands out is passed over.
-  return certificates.length + crls.length === 0 ? {} : readCertificates(certificates, crls);
-}
-
-/** Every one of them has to be well-formed. */
-function readCertificates(ders: readonly Uint8Array[], lists: readonly Uint8Array[]): Contents {
-  if (ders.length + lists.length === 0) {
-    throw new VouchError('bad-input', 'PEM that holds neither certificates nor CRLs');
-  }
-  const certificates = ders.map((der) => parseCertificate(der));
-  const crls = lists.map((der) => parsedOnce(() => parseRevocationList(der)));
-  for (const list of crls) list();
-  return { certificates, crls };
-}
-
-const CCEL_TABLE_BYTES = 56;
-
-/** A host that hands out no certificates ends its table where it starts. */
-const isEmptyTable = (bytes: Uint8Array): boolean =>
-  bytes.length >= 24 && bytes.length % 8 === 0 && bytes.every((byte) => byte === 0);
-
-const startsWith = (bytes: Uint8Array, text: string): boolean =>
-  String.fromCharCode(...bytes.subarray(0, text.length)) === text;

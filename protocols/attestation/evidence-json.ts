@@ -4,14 +4,17 @@
  * and proves nothing. A field that a row names has to hold what it says, so that nothing that came is passed over.
  * Sources stand with the rows.
  */
-import { equal } from '../encoding.ts';
-import { isDstackAttestation, parseDstackAttestation } from './dstack-attestation.ts';
+import { equal, sha256 } from '../encoding.ts';
+import { parseCertificate } from './certificate.ts';
+import { PCR_BANKS, type PcrBank } from './demands.ts';
+import { type DstackVtpm, isDstackAttestation, parseDstackAttestation } from './dstack-attestation.ts';
 import { readAzure, readAzureCertificates, readAzureRequest } from './evidence-azure.ts';
 import { readTinfoil, readTinfoilBundle, TINFOIL } from './evidence-tinfoil.ts';
 import type { Content, Contents, FileKind } from './file-kinds.ts';
 import { isNitroDocument } from './formats/nitro-document.ts';
 import { deviceEvidenceIn } from './formats/nvidia-evidence-list.ts';
 import { isSnpJson, snpReportOf } from './formats/sev-snp-json.ts';
+import { parseQuoteSignature } from './formats/tpm-signature.ts';
 import {
   bytesIn,
   certificatesIn,
@@ -27,6 +30,7 @@ import {
   refuse,
 } from './json-fields.ts';
 import { MAX_EVENT_LOG_BYTES, MAX_EVIDENCE_BYTES } from './limits.ts';
+import { parsedOnce } from './parsed.ts';
 import { bytesOfJson } from './text-bytes.ts';
 
 const MAX_MACHINES = 64;
@@ -40,6 +44,7 @@ function readQuoteJson(fields: Fields): Contents {
     { evidence: [cpuEvidence(bytes, what)] },
     eventLogIn(fields.event_log, `${what}: event_log`),
     eventLogIn(fields.cc_eventlog, `${what}: cc_eventlog`),
+    eventLogIn(fields.aa_eventlog, `${what}: aa_eventlog`),
     stated === undefined ? {} : facts('dstack', { data: stated }),
   );
 }
@@ -69,13 +74,29 @@ function readSnpJson({ attestation_report: report, cert_chain: chain }: Fields):
 /** dstack's own attestation: what one platform signed, and the report data that it has to have. */
 export function dstackContents(bytes: Uint8Array): Contents {
   const what = 'dstack attestation';
-  const { evidence, certificates, eventLog, reportData } = parseDstackAttestation(bytes);
+  const { evidence, certificates, eventLog, reportData, vtpm } = parseDstackAttestation(bytes);
   return machine(
     { evidence: [cpuEvidence(evidence, what)] },
     ...certificates.map((one) => certificatesIn(textOrBytes(one), what)),
     eventLog === undefined ? {} : { eventLogs: [eventLog] },
+    vtpm === undefined ? {} : vtpmContents(vtpm, evidence),
     facts('dstack', { data: reportData }),
   );
+}
+
+/** The vTPM of a TD on Google's machines has to have signed the hash of the quote. */
+function vtpmContents({ attest, signature, pcrs, certificate }: DstackVtpm, quote: Uint8Array): Contents {
+  const banks = new Map<PcrBank, Map<number, Uint8Array>>();
+  for (const { bank, index, value } of pcrs) {
+    const known = PCR_BANKS.find((name) => name === bank);
+    if (known !== undefined) banks.set(known, (banks.get(known) ?? new Map()).set(index, value));
+  }
+  return {
+    evidence: [{ ...cpuEvidence(attest, 'dstack attestation: vTPM'), answers: sha256(quote) }],
+    tpmSignatures: [parsedOnce(() => parseQuoteSignature(signature))],
+    pcrs: [banks],
+    certificates: [parseCertificate(certificate, 'dstack attestation: vTPM')],
+  };
 }
 
 /** PEM as text; DER as numbers. */

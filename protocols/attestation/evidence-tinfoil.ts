@@ -6,6 +6,7 @@ import { sha256, utf8 } from '../encoding.ts';
 import type { Contents } from './file-kinds.ts';
 import type { Evidence } from './formats/format.ts';
 import { deviceEvidenceIn } from './formats/nvidia-evidence-list.ts';
+import { parseSigstoreBundle } from './formats/sigstore-bundle.ts';
 import { gunzip, isGzip } from './inflate.ts';
 import {
   bytesIn,
@@ -20,6 +21,7 @@ import {
   refuse,
 } from './json-fields.ts';
 import { MAX_EVIDENCE_BYTES } from './limits.ts';
+import { parsedOnce } from './parsed.ts';
 
 export const TINFOIL = 'https://tinfoil.sh/predicate/';
 
@@ -108,6 +110,13 @@ export function readTinfoilBundle(fields: Fields): Contents {
   return machine(
     ...inner,
     isAbsent(fields.vcek) ? {} : certificatesIn(fields.vcek, `${what}: vcek`),
+    isAbsent(fields.sigstoreBundle) ? {} : provenanceIn(fields.sigstoreBundle, what),
     leaf === undefined ? {} : facts('tinfoil-v2', { tlsKey: sha256(leaf.key.spki) }),
   );
 }
+
+/** Of the code, about which the release that the bundle names was signed. */
+const provenanceIn = (value: unknown, what: string): Contents => {
+  const bundle = nested(value, `${what}: sigstoreBundle`);
+  return { provenances: [parsedOnce(() => parseSigstoreBundle(bundle))] };
+};

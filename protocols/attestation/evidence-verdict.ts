@@ -12,12 +12,15 @@ import { type BoundFacts, type FactValues, RECIPES, type Recipe } from './bindin
 import type { Check, Verdict } from './checklist.ts';
 import { type Collateral, contradictedPcr } from './collateral.ts';
 import type { SortedFiles } from './evidence-files.ts';
-import type { Comparison, GuestState, VendorRoots } from './formats/format.ts';
+import { judgeEndorsements } from './firmware-endorsement.ts';
+import { areOfOneTd } from './formats/eventlog.ts';
+import type { Comparison, GuestState, Part, VendorRoots } from './formats/format.ts';
 import { isGpuClaims } from './formats/nvidia-claims.ts';
 import { formatNamed, judgeAll } from './formats/registry.ts';
 import { answers, checkBinding, checkRuntimes, machinesOf } from './machines.ts';
 import { judgeOpinions } from './nras.ts';
 import type { EvidencePolicy } from './policy.ts';
+import { judgeProvenance } from './provenance.ts';
 
 export interface Judgement {
   readonly verdict: Verdict;
@@ -46,7 +49,8 @@ export async function judgeEvidence(question: EvidenceQuestion): Promise<Judgeme
   const machines = machinesOf(question.given);
   const judged: Judgement[] = [];
   for (const { name, files } of machines) {
-    const { verdict, checks, claims } = await judgeMachine({ ...question, given: files });
+    const alone = machines.length === 1;
+    const { verdict, checks, claims } = await judgeMachine({ ...question, given: files }, alone);
     const named = (one: Check): Check => (name === '' ? one : { ...one, detail: `${name}: ${one.detail}` });
     judged.push({ verdict, checks: checks.map(named), claims });
   }
@@ -58,15 +62,17 @@ export async function judgeEvidence(question: EvidenceQuestion): Promise<Judgeme
   };
 }
 
-async function judgeMachine(question: EvidenceQuestion): Promise<Judgement> {
-  const { given } = question;
+/** `alone`: whether all files are about this machine. */
+async function judgeMachine(question: EvidenceQuestion, alone: boolean): Promise<Judgement> {
+  const { given, store, policy, now, roots } = question;
   const { evidence } = given;
   const bindings = bindingsOf(question);
   const facts: FactValues = Object.assign({}, ...bindings.map(({ values }) => values));
   // A nonce that the CPU's report data binds is as good for devices as one that the verifier sent.
   const nonce = question.nonce ?? (facts.nonce && hex(facts.nonce));
   const withCpu = evidence.some(({ format }) => formatNamed(format)?.signedBy === 'cpu');
-  const parts = await judgeAll(evidence, { ...question, nonce, withCpu });
+  const signed = await judgeAll(evidence, { ...question, nonce, withCpu });
+  const parts = await withStatements(signed, { given, store, policy, now, roots }, alone);
   const asked = question.nonce === undefined ? undefined : fromHex(question.nonce);
   const claims = parts.flatMap((part) => part.claims ?? []);
   const files = [
@@ -83,6 +89,49 @@ async function judgeMachine(question: EvidenceQuestion): Promise<Judgement> {
     checks: [...files, ...parts.flatMap(({ checks }) => checks)],
     claims: claims.length > 1 ? claims : (claims[0] ?? null),
   };
+}
+
+/**
+ * Adds what others say of what was measured, which stands with the claims of the CPU that measured it. Each CPU by itself:
+ * what is said of one makes up for nothing in another that lies beside it.
+ */
+async function withStatements(
+  parts: readonly Part[],
+  {
+    given,
+    store,
+    policy,
+    now,
+    roots,
+  }: Pick<EvidenceQuestion, 'given' | 'store' | 'policy' | 'now' | 'roots'>,
+  alone: boolean,
+): Promise<Part[]> {
+  const measuring = parts.filter(({ cpu }) => cpu !== undefined);
+  const about = { given, store, now, alone: alone && measuring.length < 2 };
+  const judged: Part[] = [];
+  for (const part of measuring.length > 0 ? measuring : [undefined]) {
+    const own = part === undefined ? [] : [part];
+    const cpus = own.flatMap(({ cpu }) => cpu ?? []);
+    const endorsed = await judgeEndorsements({ ...about, cpus, policy: policy.gce, roots: roots?.gce });
+    const stated = await judgeProvenance({
+      ...about,
+      parts: own,
+      policy: policy.provenance,
+      pins: roots?.provenance,
+    });
+    if (part?.claims !== undefined) {
+      const claims = {
+        ...part.claims,
+        ...(endorsed?.claims === undefined ? {} : { endorsement: endorsed.claims }),
+        ...(stated === undefined || stated.claims.length === 0 ? {} : { provenance: stated.claims }),
+      };
+      judged.push({ ...part, claims });
+    } else if (part !== undefined) judged.push(part);
+    for (const one of [endorsed, stated]) {
+      if (one !== undefined) judged.push({ verdict: one.verdict, checks: one.checks });
+    }
+  }
+  return [...judged, ...parts.filter(({ cpu }) => cpu === undefined)];
 }
 
 /** The rule that the verifier names and that of the file: his values count before the file's, his nonce before all. */
@@ -137,8 +186,8 @@ function checkFiles(question: EvidenceQuestion, facts: FactValues): Check[] {
   ];
   if (eventLogs.length > 0) {
     const tds = comparedWith('event log');
-    const fits = tds === 1 && eventLogs.length === 1;
-    const fault = `expected one TDX quote and one event log, got ${tds} and ${eventLogs.length}`;
+    const fits = tds === 1 && areOfOneTd(eventLogs);
+    const fault = `expected one TDX quote and its event log, got ${tds} and ${eventLogs.length}`;
     checks.push(check('evidence.event-log', fits ? undefined : fault, 'compared with the TDX quote'));
   }
   checks.push(...checkNonce(question, facts), ...checkBound(question, facts));
@@ -155,7 +204,9 @@ function checkFiles(question: EvidenceQuestion, facts: FactValues): Check[] {
 /** Which pieces answer a nonce, and which of these have to; a vTPM that a CPU vouches for is as fresh as the CPU. */
 function checkNonce({ given, nonce, policy, binding }: EvidenceQuestion, facts: FactValues): Check[] {
   const id = 'evidence.nonce';
-  const rows = given.evidence.flatMap(({ format }) => formatNamed(format) ?? []);
+  // What has to answer the CPU's evidence needs no nonce.
+  const asked = given.evidence.filter(({ answers }) => answers === undefined);
+  const rows = asked.flatMap(({ format }) => formatNamed(format) ?? []);
   const answering = rows.filter(({ comparedWith }) => comparedWith.includes('nonce'));
   const vouched = given.runtimes.length > 0;
   const demanding = answering.filter(
@@ -187,6 +238,7 @@ function checkNonce({ given, nonce, policy, binding }: EvidenceQuestion, facts: 
 function checkBound({ given }: EvidenceQuestion, facts: FactValues): Check[] {
   const devices = facts.gpuEvidence !== undefined || facts.deviceEvidence !== undefined;
   const signers = given.evidence
+    .filter(({ answers }) => answers === undefined)
     .flatMap(({ format }) => formatNamed(format)?.signedBy ?? [])
     .filter((signer) => !(signer === 'tpm' && given.runtimes.length > 0))
     .filter((signer) => !((signer === 'gpu' || signer === 'switch') && devices));

@@ -13,6 +13,7 @@ import type {
 import { formatNamed } from './formats/registry.ts';
 import { SNP_FLOORS_DATE } from './judgement/amd-floors.ts';
 import { type EvidencePolicy, type Policy, sectionsOf } from './policy.ts';
+import type { GcePolicy, ProvenancePolicy } from './software-demands.ts';
 
 /** What stands under each section, in the order of the sections. */
 const SECTIONS: { readonly [K in Section]: (policy: EvidencePolicy) => string[] } = {
@@ -54,6 +55,8 @@ function explainWhole(policy: Policy): string[] {
       : ['Only this code is accepted, each line one build:', ...measurements.map(explainBuild)]),
     policy.debug ? 'Debug mode is accepted: the host can read the memory.' : 'Debug mode is refused.',
     ...(policy.reportData === undefined ? [] : [`The report data must be ${policy.reportData}.`]),
+    ...(policy.provenance === undefined ? [] : explainProvenance(policy.provenance)),
+    ...(policy.gce === undefined ? [] : explainGce(policy.gce)),
     ...(policy.vendor === undefined ? [] : [`Only models of the vendor ${policy.vendor} are accepted.`]),
     ...(policy.commitment === undefined
       ? []
@@ -64,6 +67,19 @@ function explainWhole(policy: Policy): string[] {
       : 'Requests are sealed by X25519, which a quantum computer would break.',
   ];
 }
+
+const explainProvenance = ({ identities, predicates, registers }: ProvenancePolicy): string[] => [
+  `Provenance: statements signed by way of Sigstore must name ${list(registers ?? ['a register'])} as measured${predicates === undefined ? '' : `, of type ${predicates.join(' or ')}`}, by one of:`,
+  ...identities.map(
+    ({ issuer, subject, repository }) =>
+      `  ${[subject, repository && `a workflow of ${repository}`].filter(Boolean).join(', ')}, as ${issuer} says`,
+  ),
+];
+
+const explainGce = ({ roots, minimumSvn, notBefore, firmwares }: GcePolicy): string[] => [
+  `Google: it must have endorsed the firmware that the CPU measured, under ${count(roots.length, 'root')}, of security version ${minimumSvn} or later${notBefore === undefined ? '' : `, on ${notBefore} or later`}.`,
+  ...(firmwares === undefined ? [] : [`Google: firmware accepted: ${list(firmwares)}.`]),
+];
 
 const explainBuild = (build: string | Registers): string =>
   `  ${

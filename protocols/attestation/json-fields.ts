@@ -7,6 +7,7 @@ import { VouchError } from '../errors.ts';
 import type { BoundFacts, FactValues } from './binding-recipes.ts';
 import { parseCertificate, readPem } from './certificate.ts';
 import type { Contents } from './file-kinds.ts';
+import { isAgentLog } from './formats/eventlog-aael.ts';
 import type { Evidence, Format } from './formats/format.ts';
 import { mergeCollateral } from './formats/intel-collateral.ts';
 import { FORMATS } from './formats/registry.ts';
@@ -88,7 +89,8 @@ export const machine = (...parts: readonly Contents[]): Contents => ({ machines:
 export function eventLogIn(value: unknown, what: string): Contents {
   if (isAbsent(value) || (Array.isArray(value) && value.length === 0)) return {};
   if (typeof value === 'string' && !/^\s*\[/.test(value)) {
-    const log = bytesOfText(value);
+    const plain = utf8(value);
+    const log = isAgentLog(plain) ? plain : bytesOfText(value);
     if (log === undefined || log.length > MAX_EVENT_LOG_BYTES) return refuse(what, 'expected an event log');
     return { eventLogs: [log] };
   }

@@ -11,7 +11,8 @@ import { type BoundFacts, bindingFault, boundNames, RECIPES } from './binding-re
 import type { Check } from './checklist.ts';
 import type { Demands } from './demands.ts';
 import type { SortedFiles } from './evidence-files.ts';
-import { parseEventLog, replay } from './formats/eventlog.ts';
+import { eventsOf, replay } from './formats/eventlog.ts';
+import { isAgentLog } from './formats/eventlog-aael.ts';
 import type { Evidence, Part } from './formats/format.ts';
 import { mergeCollateral } from './formats/intel-collateral.ts';
 import { parseIntelQuote } from './formats/intel-quote.ts';
@@ -78,6 +79,8 @@ function merged(a: SortedFiles, b: SortedFiles): SortedFiles {
     eventLogs: [...a.eventLogs, ...b.eventLogs],
     intel: mergeCollateral(a.intel, b.intel),
     manifests: [...a.manifests, ...b.manifests],
+    endorsements: [...a.endorsements, ...b.endorsements],
+    provenances: [...a.provenances, ...b.provenances],
     runtimes: [...a.runtimes, ...b.runtimes],
     facts: a.facts ?? b.facts,
     machines: [],
@@ -92,9 +95,9 @@ function byEventLog(loose: SortedFiles): Machine[] {
   const left = new Set(loose.eventLogs);
   const shared = sharedOf(loose);
   const machines = quotes.map((quote, i) => {
-    const own = [...left].find((log) => fits(quote.bytes, log));
-    if (own !== undefined) left.delete(own);
-    const files = { ...shared, evidence: [quote], eventLogs: own === undefined ? [] : [own] };
+    const own = logsOf(quote.bytes, [...left]);
+    for (const log of own) left.delete(log);
+    const files = { ...shared, evidence: [quote], eventLogs: own };
     return { name: `quote ${i + 1}`, files };
   });
   const others = { ...loose, evidence: loose.evidence.filter((one) => !logs(one)), eventLogs: [...left] };
@@ -102,12 +105,26 @@ function byEventLog(loose: SortedFiles): Machine[] {
   return [...machines, ...(needed ? [{ name: 'other files', files: others }] : [])];
 }
 
-function fits(quote: Uint8Array, log: Uint8Array): boolean {
+/** Of the boot, of the attestation agent, or one of each; none where none fits. */
+function logsOf(quote: Uint8Array, logs: readonly Uint8Array[]): readonly Uint8Array[] {
+  const agents = logs.filter(isAgentLog);
+  const boots = logs.filter((log) => !isAgentLog(log));
+  const pairs = boots.flatMap((boot) => agents.map((agent) => [boot, agent]));
+  return (
+    [...boots.map((log) => [log]), ...pairs, ...agents.map((log) => [log])].find((some) =>
+      fits(quote, some),
+    ) ?? []
+  );
+}
+
+/** An attestation agent's log alone says nothing but the last register. */
+function fits(quote: Uint8Array, logs: readonly Uint8Array[]): boolean {
   try {
     const { body } = parseIntelQuote(quote);
     if (body.tee !== 'tdx') return false;
     const { rtmrs } = body.report;
-    return replay(parseEventLog(log)).every((register, i) => equal(register, rtmrs[i]!));
+    const last = logs.every(isAgentLog) ? rtmrs.length - 1 : 0;
+    return replay(eventsOf(logs)).every((register, i) => i < last || equal(register, rtmrs[i]!));
   } catch (error) {
     if (!(error instanceof VouchError)) throw error;
     return false;

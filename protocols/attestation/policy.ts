@@ -30,6 +30,7 @@ import {
 import type { Format } from './formats/format.ts';
 import { FORMATS, HARDWARE, PLATFORMS, type Platform } from './formats/registry.ts';
 import { SIMULATED } from './formats/simulated.ts';
+import { GcePolicy, ProvenancePolicy } from './software-demands.ts';
 
 export type { Registers } from './demands.ts';
 export type { Platform } from './formats/registry.ts';
@@ -101,6 +102,12 @@ export const Policy = z
     tpm: TpmPolicy.optional().describe('for `tpm`'),
     nitro: NitroPolicy.optional().describe('for `nitro` and `nitro-tpm`'),
     hyperenclave: HyperEnclavePolicy.optional().describe('for `hyperenclave`'),
+    provenance: ProvenancePolicy.optional().describe(
+      'present: statements about the registers that the CPU measured are demanded, signed by way of Sigstore',
+    ),
+    gce: GcePolicy.optional().describe(
+      'for virtual machines of Google: present, its endorsement of the firmware that the CPU measured is demanded',
+    ),
   })
   .superRefine(({ platforms, minimumTcb }, context) => {
     if (platforms.includes(SIMULATED) && minimumTcb[SIMULATED] === undefined) {

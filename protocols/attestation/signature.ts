@@ -1,6 +1,6 @@
 /**
- * Signatures of hardware vendors, verified by WebCrypto: ECDSA on P-256 and P-384, RSA-PSS and RSA PKCS#1
- * v1.5. ECDSA takes both values of s, as hardware signs. SM2 with SM3 is verified by sm2.ts.
+ * Signatures of hardware vendors, verified by WebCrypto: ECDSA on P-256 and P-384, Ed25519 for logs, RSA-PSS and RSA
+ * PKCS#1 v1.5. ECDSA takes both values of s, as hardware signs. SM2 with SM3 is verified by sm2.ts.
  *
  * Not guaranteed: constant time, which public keys and signatures do not need.
  */
@@ -20,7 +20,8 @@ export type SignatureAlgorithm =
 
 export type PublicKey =
   | { readonly type: 'EC'; readonly curve: Curve; readonly spki: Uint8Array; readonly point: Uint8Array }
-  | { readonly type: 'RSA'; readonly bits: number; readonly spki: Uint8Array };
+  | { readonly type: 'RSA'; readonly bits: number; readonly spki: Uint8Array }
+  | { readonly type: 'Ed25519'; readonly spki: Uint8Array; readonly point: Uint8Array };
 
 export const COORDINATE_BYTES: Readonly<Record<Curve, number>> = { 'P-256': 32, 'P-384': 48, SM2: 32 };
 const MIN_RSA_BITS = 2048;
@@ -54,6 +55,14 @@ export async function verifySignature(
   return verifyRsa(key, algorithm, signature, data);
 }
 
+/** Whether an Ed25519 signature (RFC 8032) over `data` is by `key`. Never throws. */
+export const verifyEd25519 = async (
+  key: PublicKey,
+  signature: Uint8Array,
+  data: Uint8Array,
+): Promise<boolean> =>
+  key.type === 'Ed25519' && verifyWith(key, { name: 'Ed25519' }, { name: 'Ed25519' }, signature, data);
+
 export type SignatureVerifier = typeof verifySignature;
 
 /** Verifies each signature once, however often it is asked about; for the duration of one judgement. */
@@ -80,7 +89,7 @@ export async function verifyRsa(
 
 async function verifyWith(
   key: PublicKey,
-  imported: EcKeyImportParams | RsaHashedImportParams,
+  imported: EcKeyImportParams | RsaHashedImportParams | Algorithm,
   algorithm: EcdsaParams | RsaPssParams | Algorithm,
   signature: Uint8Array,
   data: Uint8Array,

@@ -36,10 +36,12 @@ import {
   type DocumentQuestion,
   type ParsedDocument,
 } from './document-demands.ts';
+import { judgeEndorsements } from './firmware-endorsement.ts';
 import type { Part, Question } from './formats/format.ts';
 import { areOneFamily, formatNamed, judgeAll } from './formats/registry.ts';
 import { parsedOnce } from './parsed.ts';
 import { completePolicy, type Policy } from './policy.ts';
+import { judgeProvenance } from './provenance.ts';
 import { type Binding, type GpuState, gpuNonce, reportData } from './report-data.ts';
 
 /** What evidence says, once its signatures hold. */
@@ -144,9 +146,10 @@ async function verify(read: () => EvidenceDocument, question: DocumentQuestion):
   const gpus = gpu === undefined ? undefined : await judgeDevices(gpu, parsed, question, list);
   checkGpuBound(parsed, claims, policy, list);
   checkCollateral(document, question.collateral, list);
+  const statements = await judgeStatements(cpu, question);
 
   const own = list.result(prefix);
-  const parts = [cpu, gpus].filter((part) => part !== undefined);
+  const parts = [cpu, gpus, ...statements].filter((part) => part !== undefined);
   const verdict = [own, ...parts].every((part) => part.verdict === 'accept') ? 'accept' : 'reject';
   const labelled = (part: Part) => part.checks.map((one) => ({ ...one, detail: prefix + one.detail }));
   const hardware = isHardware(document);
@@ -211,6 +214,21 @@ async function judgeCpu(
     : `the document says ${format}, the evidence is ${platform}`;
   record('evidence.format', fits, 'evidence-rejected', detail);
   return part;
+}
+
+/** What others say of the measurement; documents bring nothing of it, the verifier's folder does. */
+async function judgeStatements(
+  cpu: Part | undefined,
+  { policy, collateral, now, roots }: DocumentQuestion,
+): Promise<Pick<Part, 'verdict' | 'checks'>[]> {
+  const parts = cpu === undefined ? [] : [cpu];
+  const cpus = parts.flatMap((part) => part.cpu ?? []);
+  const about = { given: NO_FILES, store: collateral ?? NO_FILES, alone: true, now };
+  const statements = [
+    await judgeEndorsements({ ...about, cpus, policy: policy.gce, roots: roots?.gce }),
+    await judgeProvenance({ ...about, parts, policy: policy.provenance, pins: roots?.provenance }),
+  ];
+  return statements.filter((one) => one !== undefined);
 }
 
 /** The question for the formats; the report data is compared here, for all of them. */

@@ -9,7 +9,10 @@ export function define(command: Command): void {
   command
     .command('add')
     .description('put files into the folder of collateral, each under its digest')
-    .argument('<files...>', 'TCB info, QE identity, CRLs, OCSP responses, certificates, manifests')
+    .argument(
+      '<files...>',
+      'TCB info, QE identity, CRLs, OCSP responses, certificates, manifests, endorsements, Sigstore bundles',
+    )
     .option(...FOLDER)
     .action(async (files, { collateral }) => {
       for (const file of await addCollateral(files, collateral)) print(file);

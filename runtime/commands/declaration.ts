@@ -48,6 +48,14 @@ export const judging = (command: Command) =>
     .option('--at <time>', 'judge as of this time, such as 2025-01-31T00:00:00Z; default: now')
     .option('--nonce <hex>', 'what the evidence was asked for with, where you know it');
 
+/** The same of those that judge files, in which no guest speaks for its GPUs. */
+export const stating = (command: Command) =>
+  judging(command).option(
+    '--gpus-ready',
+    'the guest of the GPUs, which you trust, states CC mode `on` and ready; evidence documents say it themselves',
+    false,
+  );
+
 /** The same of those that rely on a model's name. */
 export const pinning = (command: Command) =>
   networked(command).option(

@@ -2,6 +2,7 @@
 import type { Command } from '@commander-js/extra-typings';
 import { judgeEvidence } from '../../protocols/attestation/evidence-verdict.ts';
 import { explainPolicy } from '../../protocols/attestation/explain.ts';
+import type { EndorsementClaims } from '../../protocols/attestation/formats/gce-endorsement.ts';
 import {
   BUILT_IN,
   completePolicy,
@@ -12,15 +13,16 @@ import {
   policySchema,
   type Registers,
 } from '../../protocols/attestation/policy.ts';
+import type { ProvenanceClaims } from '../../protocols/attestation/provenance-claims.ts';
 import { VouchError } from '../../protocols/errors.ts';
 import { demandWritable, writeWhole } from '../home/files.ts';
 import { readPolicy } from '../installation/policies.ts';
-import { judging, type OptionsOf } from './declaration.ts';
+import { type OptionsOf, stating } from './declaration.ts';
 import { type Print, print, say } from './terminal.ts';
 import { readEvidence } from './verify-evidence.ts';
 
 const initialised = (command: Command) =>
-  judging(command)
+  stating(command)
     .argument('<files...>', 'the evidence and what belongs to it, in any order')
     .option('--out <file>', 'where the policy goes; default: stdout');
 
@@ -49,7 +51,7 @@ type Claims = Readonly<Record<string, unknown>> & { readonly platform: Platform 
  */
 export async function initPolicy(
   files: readonly string[],
-  options: OptionsOf<typeof initialised>,
+  options: Partial<OptionsOf<typeof initialised>>,
   print: Print,
   say: (line: string) => void,
 ): Promise<void> {
@@ -80,6 +82,7 @@ export async function initPolicy(
 export function policyFrom(claims: readonly Claims[]): Policy {
   const of = (platform: Platform) => claims.filter((claim) => claim.platform === platform);
   const gpus = of('nvidia-gpu');
+  const said = softwareFrom(claims);
   const measurements = claims.flatMap(buildOf);
   const intel = intelFrom([...of('tdx'), ...of('sgx')]);
   const amd = amdFrom(of('sev-snp'));
@@ -87,6 +90,7 @@ export function policyFrom(claims: readonly Claims[]): Policy {
     version: 1,
     platforms: [...new Set(claims.map(({ platform }) => platform))],
     ...(measurements.length > 0 ? { measurements } : {}),
+    ...said,
     ...(intel === undefined ? {} : { intel }),
     ...(amd === undefined ? {} : { amd }),
     ...(gpus.length === 0 ? {} : { gpu: gpuFrom(gpus) }),
@@ -96,6 +100,21 @@ export function policyFrom(claims: readonly Claims[]): Policy {
       of('hyperenclave').map((claim) => ['hyperenclave', { keys: [claim.key], pcrs: claim.pcrs }]),
     ),
   });
+}
+
+/** What others say of the software: Google of the firmware, and those who signed statements about the rest. */
+function softwareFrom(claims: readonly Claims[]): object {
+  const endorsed = claims.flatMap(({ endorsement }) => (endorsement as EndorsementClaims | undefined) ?? []);
+  const stated = claims.flatMap(({ provenance }) => (provenance as ProvenanceClaims[] | undefined) ?? []);
+  // Each release has a subject of its own, and all of them one repository.
+  const identities = stated.map(({ issuer, subject, repository }) =>
+    repository === undefined ? { issuer, subject } : { issuer, repository },
+  );
+  const once = [...new Map(identities.map((one) => [JSON.stringify(one), one])).values()];
+  return {
+    ...(endorsed.length === 0 ? {} : { gce: { minimumSvn: Math.min(...endorsed.map(({ svn }) => svn)) } }),
+    ...(stated.length === 0 ? {} : { provenance: { identities: once } }),
+  };
 }
 
 /** PCRs of a boot: those that firmware and boot loader extend. */

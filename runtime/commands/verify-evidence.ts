@@ -20,11 +20,11 @@ import { collateralFolder, MAX_FILE_BYTES, readCollateral } from '../attest/coll
 import { checkLines, notChecked, type PrintedCheck, skippedChecks } from '../client/checks.ts';
 import { readNamed } from '../home/files.ts';
 import { readPolicy } from '../installation/policies.ts';
-import { judging, type OptionsOf } from './declaration.ts';
+import { type OptionsOf, stating } from './declaration.ts';
 import { type Print, print } from './terminal.ts';
 
-/** What the options of `judging` say, and no more. */
-type Taken = OptionsOf<typeof judging>;
+/** What the options of `stating` say, and no more. */
+type Taken = Partial<OptionsOf<typeof stating>>;
 
 /** In short what docs/EVIDENCE.md says at length. */
 const PLATFORMS = `
@@ -40,6 +40,8 @@ Platform        Bring beside the quote or report (strict wants all of it)
   AWS Nitro     both CRLs that its certificates name; --nonce
   Azure VM      HCL report, vTPM quote, signature, PCR values; VCEK or TD quote;
                 or one JSON that has them all; --nonce
+  Google        its endorsement of firmware (SNP guests get it with certificates)
+  Sigstore      bundles about the measurement, beside any of the above
   dstack, Phala, Tinfoil, Confidential Containers
                 the JSON as it came; what its CPU and GPUs need; --nonce or
                 --binding
@@ -51,10 +53,10 @@ ${RECIPE_NAMES.map((name) => `  ${name}: ${RECIPES[name].title} (${RECIPES[name]
 `;
 
 const declared = (command: Command) =>
-  judging(command)
+  stating(command)
     .argument(
       '<files...>',
-      'the evidence and what belongs to it (certificates, keys, CRLs, OCSP responses, TCB info, manifests, event log, PCR values), in any order; docs/EVIDENCE.md says what to bring for which platform',
+      'the evidence and what belongs to it (certificates, keys, CRLs, OCSP responses, TCB info, manifests, event log, PCR values, endorsements, Sigstore bundles), in any order; docs/EVIDENCE.md says what to bring for which platform',
     )
     .option('--policy <name>', 'what it has to satisfy: genuine, strict, or a file', 'strict')
     .addOption(
@@ -68,11 +70,6 @@ const declared = (command: Command) =>
       `what it has to bind, as hex or base64, once for each of ${Object.keys(FACTS).join(', ')}`,
       (text: string, all: readonly string[]) => [...all, text],
       [] as readonly string[],
-    )
-    .option(
-      '--gpus-ready',
-      'the guest of the GPUs, which you trust, states CC mode `on` and ready; evidence documents say it themselves',
-      false,
     )
     .option('--json', 'print {verdict, checks, claims, notChecked} as JSON', false)
     .addHelpText('after', PLATFORMS);
@@ -93,7 +90,8 @@ export function readEvidence(files: readonly string[], options: Taken): Omit<Evi
   );
   const folder = options.collateral ?? (existsSync(collateralFolder()) ? collateralFolder() : undefined);
   const store = folder === undefined ? sortFiles([]) : readCollateral(folder);
-  return { given, store, now, nonce };
+  const guest = options.gpusReady ? { ccMode: 'on' as const, ready: true } : undefined;
+  return { given, store, now, nonce, guest };
 }
 
 /** Returns the verdict. Throws `bad-file` for a file that is not there, `bad-input` for a wrong option. */
@@ -103,8 +101,7 @@ export async function verifyEvidenceFiles(
   print: Print,
 ): Promise<boolean> {
   const policy = completePolicy(readPolicy(options.policy ?? 'strict'));
-  const guest = options.gpusReady ? { ccMode: 'on' as const, ready: true } : undefined;
-  const question = { ...readEvidence(files, options), policy, binding: bindingOf(options), guest };
+  const question = { ...readEvidence(files, options), policy, binding: bindingOf(options) };
   const { verdict, checks, claims } = await judgeEvidence(question);
   printVerdict({ verdict, checks, claims }, options.json ?? false, print);
   return verdict === 'accept';

@@ -4,8 +4,8 @@
  * No driver manifest fits a report at hand, so that of another driver is verified beside the report and its vBIOS
  * manifest: the same document, signature and chain, only nothing to compare its measurements with.
  *
- * Of AWS and Azure no evidence by real hardware is among them: documents and VMs are by made-up vendors that issue what
- * these issue, the same keys and chains.
+ * Of AWS and Azure no evidence by real hardware is among them, nor what Google and Sigstore sign of software: documents,
+ * VMs and statements are by made-up vendors that issue what these issue, the same keys and chains.
  *
  * No hardware signed anything that binds a key of ours, so the composite receipt is by made-up vendors: a TD's quote, a
  * GPU's report, two manifests of 20 measurements each, collateral from files, the strict policy.
@@ -25,9 +25,13 @@ import { type ReceiptReport, verifyReceipt } from '../../protocols/receipt.ts';
 import { azureJson, azureVm } from '../protocols/azure-maker.ts';
 import { fingerprint } from '../protocols/certificate-maker.ts';
 import { composite, later, NOW, policyFor, questionFor, receiptBy } from '../protocols/composite-maker.ts';
+import { endorsement, googleRoots } from '../protocols/google-maker.ts';
 import { gpu, vendor } from '../protocols/gpu-maker.ts';
 import { nitroDocument, nitroVendor, SIGNED_AT } from '../protocols/nitro-maker.ts';
-import { arkDer, askDer } from '../protocols/snp-maker.ts';
+import { json } from '../protocols/service-maker.ts';
+import { instance, pinsOf, trustedRoot } from '../protocols/sigstore-instance.ts';
+import { bundle, statementOf } from '../protocols/sigstore-maker.ts';
+import { arkDer, askDer, snpReport, vcekDer } from '../protocols/snp-maker.ts';
 import { NONCE } from '../protocols/tpm-maker.ts';
 import { type BenchContext, type Row, row } from './result.ts';
 import { median, timed } from './statistics.ts';
@@ -109,9 +113,22 @@ async function clouds(): Promise<(readonly [string, () => Promise<void>, number]
     demandAccepted(judged);
   };
   const amd = new Map([[fingerprint(arkDer), 'Turin' as const]]);
+  const report = await snpReport();
+  const measurement = hex(report.subarray(0x90, 0x90 + 48));
+  const snp = [report, vcekDer, askDer, arkDer];
+  const endorsed = await endorsement({ snp: { 2: measurement } });
+  const sigstore = await instance();
+  const [root, provenance] = [json(trustedRoot(sigstore)), pinsOf(sigstore)];
+  const stated = json(await bundle(sigstore, { statement: statementOf({ measurement }) }));
   return [
     ['AWS Nitro document', judge([await nitroDocument(aws)], undefined, { nitro: aws.roots }), 30],
     ['Azure VM: HCL report, vTPM quote', judge([azureJson(vm), askDer, arkDer], hex(NONCE), { amd }), 30],
+    [
+      "SNP report with Google's endorsement",
+      judge([...snp, endorsed], undefined, { amd, gce: googleRoots }),
+      30,
+    ],
+    ['SNP report with a Sigstore bundle', judge([...snp, root, stated], undefined, { amd, provenance }), 30],
   ];
 }
 

@@ -42,7 +42,7 @@ async function check(log: Uint8Array): Promise<string[]> {
   const report = await verifyIntelQuote({
     quote: readVector(QUOTE),
     collateral: NO_COLLATERAL,
-    eventLog: log,
+    eventLogs: [log],
     policy: BUILT_IN.genuine,
     now: new Date('2025-10-01T00:00:00Z'),
   });

@@ -4,6 +4,7 @@ import { parseDstackAttestation } from '../../protocols/attestation/dstack-attes
 import { kindOf, sortFiles } from '../../protocols/attestation/evidence-files.ts';
 import { parseHclReport } from '../../protocols/attestation/formats/azure-hcl.ts';
 import { parseVtpmQuote } from '../../protocols/attestation/formats/azure-vtpm.ts';
+import { parseEventLog } from '../../protocols/attestation/formats/eventlog.ts';
 import { parseJsonLog } from '../../protocols/attestation/formats/eventlog-json.ts';
 import { parseNitroDocument } from '../../protocols/attestation/formats/nitro-document.ts';
 import { gunzip } from '../../protocols/attestation/inflate.ts';
@@ -41,6 +42,7 @@ const READERS: readonly (readonly [name: string, good: Uint8Array, parse: (bytes
     ['gzip', new Uint8Array(gzipSync(utf8(hex(report)))), (bytes) => gunzip(bytes, 65_536)],
     ['dstack event log', json(LOG), parseJsonLog],
     ['dstack attestation', dstack, parseDstackAttestation],
+    ["an attestation agent's log", utf8(`INIT sha384/${'0'.repeat(96)}\na b c\nd e f\n`), parseEventLog],
     ['Azure evidence', azureJson(vm), sort],
     ['GPU list', json([entry]), sort],
     [

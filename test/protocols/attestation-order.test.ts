@@ -12,6 +12,7 @@ import { BUILT_IN, parseEvidencePolicy } from '../../protocols/attestation/polic
 import { concat, hex, utf8 } from '../../protocols/encoding.ts';
 import { assert, suite } from '../harness.ts';
 import { fingerprint, flip, type Maker, maker } from './certificate-maker.ts';
+import { endorsement, googleRoots } from './google-maker.ts';
 import {
   type Gpu,
   gpu,
@@ -25,6 +26,9 @@ import {
   vendor,
 } from './gpu-maker.ts';
 import { intelCase, NOW, signedBy, tcbInfo } from './intel-platform.ts';
+import { json } from './service-maker.ts';
+import { instance, pinsOf, trustedRoot } from './sigstore-instance.ts';
+import { type BundleFields, bundle, statementOf } from './sigstore-maker.ts';
 import { arkCrl, arkDer, askDer, snpReport, vcekDer } from './snp-maker.ts';
 import { attest, ecdsaSignature, PCR_TEXT } from './tpm-maker.ts';
 
@@ -175,6 +179,32 @@ const tpmCase = (name: string, files: readonly Uint8Array[], expected: Case['exp
   question: { policy: tpmPolicy, nonce: hex(TPM_NONCE) },
 });
 
+const sigstore = await instance();
+const launch = hex(snp.subarray(0x90, 0x90 + 48));
+const said = async (fields: BundleFields) => json(await bundle(sigstore, fields));
+const mallory = await maker('mallory', 'RSA-PSS-256');
+const elsewhere = [
+  await endorsement({ snp: { 2: 'cd'.repeat(48) } }),
+  await said({ statement: statementOf({ measurement: 'cd'.repeat(48) }) }),
+];
+const endorsed = await endorsement({ snp: { 2: launch } });
+const named = statementOf({ measurement: launch });
+const stated = await said({ statement: named });
+const forgedEndorsements = [
+  await endorsement({ snp: { 2: launch }, by: mallory }),
+  await endorsement({ snp: { 2: launch }, change: 0 }),
+];
+const forgedStatements = [
+  await said({ statement: named, signer: await maker('mallory', 'P-256') }),
+  await said({ statement: named, shownBy: undefined }),
+];
+const softwareCase = (name: string, files: readonly Uint8Array[], expected: Case['expected']): Case => ({
+  name,
+  files: [snp, vcekDer, askDer, arkDer, arkCrl, json(trustedRoot(sigstore)), ...files],
+  expected,
+  question: { roots: { ...roots, gce: googleRoots, provenance: pinsOf(sigstore) } },
+});
+
 const CASES: readonly Case[] = [
   gpuCase('a GPU and its manifests', [driver, vbios], 'accept'),
   gpuCase('a manifest twice', [driver, vbios, driver], 'accept'),
@@ -221,6 +251,11 @@ const CASES: readonly Case[] = [
     [vcekDer, askDer, arkDer, flip(vcekDer, vcekDer.length - 9)],
     'reject',
   ),
+  softwareCase('what is said of the software', [endorsed, stated], 'accept'),
+  softwareCase('and of other software beside', [endorsed, stated, ...elsewhere], 'accept'),
+  softwareCase('of other software alone', elsewhere, 'reject'),
+  softwareCase('forged endorsements beside', [endorsed, stated, ...forgedEndorsements], 'reject'),
+  softwareCase('forged statements beside', [endorsed, stated, ...forgedStatements], 'reject'),
   tpmCase('a TPM quote', [], 'accept'),
   tpmCase('its PCR values twice', [utf8(PCR_TEXT)], 'accept'),
   tpmCase('PCR values that contradict each other', [contradicting], 'reject'),

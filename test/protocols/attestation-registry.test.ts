@@ -25,11 +25,14 @@ import { projectFiles, read } from '../repo/sources.ts';
 import { attested } from './attested.ts';
 import { azureJson, azureVm, vtpmFile } from './azure-maker.ts';
 import { maker } from './certificate-maker.ts';
+import { endorsement } from './google-maker.ts';
 import { gpu, report, rim, rimSigner, switchFields, vendor } from './gpu-maker.ts';
 import { intelCase } from './intel-platform.ts';
 import { nitroDocument, nitroVendor } from './nitro-maker.ts';
 import { ocsp } from './ocsp-maker.ts';
 import { json, LOG, pem as pemText, snpJson, tinfoil } from './service-maker.ts';
+import { instance, trustedRoot } from './sigstore-instance.ts';
+import { bundle } from './sigstore-maker.ts';
 import { arkCrl, arkDer, snpReport, vcekDer } from './snp-maker.ts';
 import { attest, ecdsaSignature, hyperEnclave, PCR_JSON, PCR_TEXT } from './tpm-maker.ts';
 import { unreadSamples } from './unread-samples.ts';
@@ -41,6 +44,7 @@ const card = await gpu(await vendor());
 const simulated = await createSimulatedPlatform(await createSimulatedRoot());
 const tpmQuote = attest();
 const aws = await nitroVendor();
+const sigstore = await instance();
 /** One of each format, by made-up vendors. */
 const SAMPLES: Readonly<Record<keyof typeof FORMATS, Uint8Array>> = {
   simulated: (await attested()).evidence,
@@ -122,6 +126,11 @@ const OTHERS: readonly (readonly [name: string, bytes: Uint8Array])[] = [
   ['sev-snp-certificates', table],
   ['tpm-signature', await ecdsaSignature(await maker('AK'), tpmQuote)],
   ['rim', await rim(await rimSigner())],
+  ['gce-endorsement', await endorsement({ snp: { 2: 'ab'.repeat(48) } })],
+  ['sigstore-bundle', json(await bundle(sigstore))],
+  ['sigstore-bundle', utf8(`${JSON.stringify(await bundle(sigstore))}\n`.repeat(2))],
+  ['sigstore-bundle', json({ attestations: [{ bundle: await bundle(sigstore) }] })],
+  ['sigstore-trusted-root', json(trustedRoot(sigstore))],
   ['ocsp', await ocsp(await maker('CA'), 3)],
   ['crl', arkCrl],
   ['certificates', arkDer],
@@ -195,7 +204,7 @@ test('what a file holds is sorted by the same rows', () => {
   );
   const reasons = new Map(sorted.unknown.map(({ name, reason }) => [name, reason]));
   for (const [name, { notInFiles }] of rows) assert.is(reasons.get(name), notInFiles, name);
-  assert.is(sorted.certificates.length, 8);
+  assert.is(sorted.certificates.length, 11);
   assert.is(sorted.crls.length, 2);
   assert.is(sorted.manifests.length + sorted.tpmSignatures.length + sorted.eventLogs.length, 6);
 });

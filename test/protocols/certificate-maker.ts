@@ -58,7 +58,8 @@ export const keyUsage = (...which: readonly number[]): Extension => {
 };
 export const AUTHORITY = [basicConstraints(true), keyUsage(5, 6)];
 
-export type KeyKind = 'P-256' | 'P-384' | 'RSA-PSS';
+/** `RSA-PSS-256`: with SHA-256, as Google signs. */
+export type KeyKind = 'P-256' | 'P-384' | 'RSA-PSS' | 'RSA-PSS-256';
 export interface Maker {
   readonly common: string;
   readonly kind: KeyKind;
@@ -69,8 +70,13 @@ export interface Maker {
 /** A name with a fresh key. */
 export async function maker(common: string, kind: KeyKind = 'P-384'): Promise<Maker> {
   const algorithm =
-    kind === 'RSA-PSS'
-      ? { name: kind, hash: 'SHA-384', modulusLength: 2048, publicExponent: Uint8Array.of(1, 0, 1) }
+    kind === 'RSA-PSS' || kind === 'RSA-PSS-256'
+      ? {
+          name: 'RSA-PSS',
+          hash: HASH[kind].name,
+          modulusLength: 2048,
+          publicExponent: Uint8Array.of(1, 0, 1),
+        }
       : { name: 'ECDSA', namedCurve: kind };
   const pair = (await crypto.subtle.generateKey(algorithm, true, ['sign', 'verify'])) as CryptoKeyPair;
   const spki = new Uint8Array(await crypto.subtle.exportKey('spki', pair.publicKey));
@@ -84,25 +90,31 @@ export async function signRaw({ privateKey }: Maker, data: Uint8Array): Promise<
   );
 }
 
-const SHA384 = sequence(oid('2.16.840.1.101.3.4.2.2'), nothing);
-const algorithmOf = ({ kind }: Maker): Part =>
-  kind === 'RSA-PSS'
-    ? sequence(
-        oid('1.2.840.113549.1.1.10'),
-        sequence(
-          der(0xa0, SHA384),
-          der(0xa1, sequence(oid('1.2.840.113549.1.1.8'), SHA384)),
-          der(0xa2, integer(48)),
-        ),
-      )
-    : sequence(oid('1.2.840.10045.4.3.3'));
+/** Of RSA-PSS, whose salts are as long as its hashes. */
+const HASH = {
+  'RSA-PSS': { name: 'SHA-384', id: sequence(oid('2.16.840.1.101.3.4.2.2'), nothing), bytes: 48 },
+  'RSA-PSS-256': { name: 'SHA-256', id: sequence(oid('2.16.840.1.101.3.4.2.1'), nothing), bytes: 32 },
+} as const;
+const algorithmOf = ({ kind }: Maker): Part => {
+  if (kind !== 'RSA-PSS' && kind !== 'RSA-PSS-256') return sequence(oid('1.2.840.10045.4.3.3'));
+  const { id, bytes } = HASH[kind];
+  return sequence(
+    oid('1.2.840.113549.1.1.10'),
+    sequence(der(0xa0, id), der(0xa1, sequence(oid('1.2.840.113549.1.1.8'), id)), der(0xa2, integer(bytes))),
+  );
+};
 
-async function sign(issuer: Maker, body: Part): Promise<Part> {
-  if (issuer.kind === 'RSA-PSS') {
-    const algorithm = { name: 'RSA-PSS', saltLength: 48 };
+/** As a certificate of `issuer` would be signed: RSA-PSS, or ECDSA as DER. */
+export async function sign(issuer: Maker, body: Part): Promise<Part> {
+  if (issuer.kind === 'RSA-PSS' || issuer.kind === 'RSA-PSS-256') {
+    const algorithm = { name: 'RSA-PSS', saltLength: HASH[issuer.kind].bytes };
     return new Uint8Array(await crypto.subtle.sign(algorithm, issuer.privateKey, body));
   }
-  const raw = await signRaw(issuer, body);
+  return derSignature(await signRaw(issuer, body));
+}
+
+/** r || s as SEQUENCE {r, s}. */
+export function derSignature(raw: Uint8Array): Part {
   const half = raw.length / 2;
   const number = (bytes: Uint8Array) => {
     const start = bytes.findIndex((byte) => byte !== 0);

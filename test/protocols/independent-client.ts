@@ -159,6 +159,8 @@ export function verifyEvidence(
 ): string {
   demand(document.version === 2 && document.cpu.format === 'simulated' && !document.hardware, 'the format');
   demand(policy.simulated, 'SIMULATED evidence');
+  // Statements about software are not verified here.
+  demand(!('gce' in policy) && !('provenance' in policy), 'a policy without statements about software');
   const evidence = raw(document.cpu.evidence);
   const parts = cbor<{ v: number; root: Uint8Array; device: Uint8Array; quote: Uint8Array }>(evidence);
   demand(policy.simulatedRoots.includes(sha256(parts.root).toString('hex')), 'the root');

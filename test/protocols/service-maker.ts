@@ -8,7 +8,7 @@ import { concat, hex, sha256, utf8 } from '../../protocols/encoding.ts';
 import { NONCE as GPU_NONCE, gpu, report, type Vendor, vendor } from './gpu-maker.ts';
 import { type Case, intelCase, makeQuote, type Options } from './intel-platform.ts';
 
-export const base64 = (bytes: Uint8Array): string => btoa(String.fromCharCode(...bytes));
+export const base64 = (bytes: Uint8Array): string => Buffer.from(bytes).toString('base64');
 export const pem = (...ders: readonly Uint8Array[]): string =>
   ders.map((der) => `-----BEGIN CERTIFICATE-----\n${base64(der)}\n-----END CERTIFICATE-----\n`).join('');
 export const json = (value: unknown): Uint8Array => utf8(JSON.stringify(value));

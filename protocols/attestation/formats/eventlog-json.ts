@@ -19,6 +19,8 @@ export interface LoggedEvent {
   readonly payload?: Uint8Array | undefined;
   /** of runtime events, whose digest covers name and payload */
   readonly name?: string | undefined;
+  /** what the register held before, where the log says so */
+  readonly initial?: Uint8Array | undefined;
   /** what the digest has to be, where it covers more than the payload */
   readonly expected?: readonly Uint8Array[] | undefined;
 }

@@ -6,8 +6,9 @@
  * digests. Events whose digest covers something that lies outside the log stay opaque: their descriptions prove
  * nothing.
  *
- * Two more forms: what dstack makes of such a log, a JSON array (eventlog-json.ts), and events of Confidential
- * Containers' attestation agent (AAEL), which stand in the log as tagged events after those of the firmware.
+ * More forms: what dstack makes of such a log, a JSON array (eventlog-json.ts), and events of Confidential Containers'
+ * attestation agent (AAEL), which stand in the log as tagged events after those of the firmware, or in a text of their
+ * own beside it (eventlog-aael.ts).
  */
 import { sha384 } from '@noble/hashes/sha2.js';
 import { concat, equal, hex } from '../../encoding.ts';
@@ -16,6 +17,7 @@ import { printable } from '../../printable.ts';
 import type { Recorder } from '../checklist.ts';
 import { MAX_EVENT_LOG_BYTES } from '../limits.ts';
 import { createReader, type Reader } from '../reader.ts';
+import { isAgentLog, parseAgentLog } from './eventlog-aael.ts';
 import { type LoggedEvent, parseJsonLog } from './eventlog-json.ts';
 import { isZero, type TdReport } from './intel-quote.ts';
 
@@ -64,6 +66,7 @@ export function parseEventLog(bytes: Uint8Array): LoggedEvent[] {
       `event log: expected at most ${MAX_EVENT_LOG_BYTES} bytes, got ${bytes.length}`,
     );
   }
+  if (isAgentLog(bytes)) return parseAgentLog(bytes);
   if (!looksLikeEventLog(bytes)) return parseJsonLog(bytes);
   const log = createReader(bytes, 'event log');
   const sizes = readHeader(log);
@@ -129,8 +132,10 @@ function readDigests(log: Reader, sizes: ReadonlyMap<number, number>): Uint8Arra
 /** RTMR0 to RTMR3 after all events, 48 bytes each. */
 export function replay(events: readonly LoggedEvent[]): Uint8Array[] {
   const registers = Array.from({ length: REGISTERS }, () => new Uint8Array(SHA384_BYTES));
-  for (const { rtmr, type, digest } of events) {
+  for (const { rtmr, type, digest, initial } of events) {
     if (rtmr === undefined || type === EVENT.noAction) continue;
+    // What a log says of a register's past counts where no other log has said more: else it could hide events of theirs.
+    if (initial !== undefined && isZero(registers[rtmr]!)) registers[rtmr] = Uint8Array.from(initial);
     registers[rtmr] = new Uint8Array(sha384(concat(registers[rtmr]!, digest)));
   }
   return registers;
@@ -196,11 +201,25 @@ function grubText(payload: Uint8Array): Uint8Array | undefined {
 
 export const EVENT_LOG_CHECKS = ['tdx.event-log', 'tdx.event-digests', 'tdx.rtmr-replay'] as const;
 
-/** Checks a log against the registers of a quote. */
-export function checkEventLog(bytes: Uint8Array, { rtmrs }: TdReport, record: Recorder): void {
+/** A TD's logs, those of the boot first. */
+const inOrder = (logs: readonly Uint8Array[]): Uint8Array[] =>
+  logs.toSorted((a, b) => Number(isAgentLog(a)) - Number(isAgentLog(b)));
+
+/** Whether logs may be of one TD: one of the boot, and one of the attestation agent in a text of its own. */
+export const areOfOneTd = (logs: readonly Uint8Array[]): boolean => {
+  const agent = logs.filter(isAgentLog).length;
+  return agent <= 1 && logs.length - agent <= 1;
+};
+
+/** The events of all logs of a TD. Throws `bad-file` or `too-large`. */
+export const eventsOf = (logs: readonly Uint8Array[]): LoggedEvent[] =>
+  inOrder(logs).flatMap((log) => parseEventLog(log));
+
+/** Checks a TD's logs against the registers of its quote. */
+export function checkEventLog(logs: readonly Uint8Array[], { rtmrs }: TdReport, record: Recorder): void {
   let events: LoggedEvent[];
   try {
-    events = parseEventLog(bytes);
+    events = eventsOf(logs);
   } catch (error) {
     if (!(error instanceof VouchError)) throw error;
     record('tdx.event-log', false, 'evidence-rejected', error.message);
@@ -223,7 +242,7 @@ export function checkEventLog(bytes: Uint8Array, { rtmrs }: TdReport, record: Re
       : `event ${judged.indexOf('differs') + 1}: the digest is not that of its payload`,
   );
   const replayed = replay(events);
-  const silent = looksLikeEventLog(bytes) ? [] : leftOut(events);
+  const silent = logs.some(looksLikeEventLog) ? [] : leftOut(events);
   const wrong = replayed.flatMap((register, i) =>
     silent.includes(i) || equal(register, rtmrs[i]!) ? [] : [i],
   );

@@ -13,6 +13,7 @@ import type { Demands, Reported, Section } from '../demands.ts';
 import { type Parsed, parsedOnce } from '../parsed.ts';
 import type { CcMode } from '../report-data.ts';
 import type { AmdProduct } from '../roots/amd.ts';
+import type { ProvenancePins } from '../software-demands.ts';
 
 /** What makes evidence of a format. In a document switches come beside GPUs, never instead of them. */
 export type SignerKind = 'cpu' | 'gpu' | 'switch' | 'tpm';
@@ -47,6 +48,8 @@ export interface Evidence {
   /** name of the format, in the table */
   readonly format: string;
   readonly bytes: Uint8Array;
+  /** of a TPM that signed over a CPU's evidence: what it has to answer, in place of the verifier's nonce */
+  readonly answers?: Uint8Array | undefined;
   /** the device's own certificates, where they came with it */
   readonly certificates?: Parsed<readonly Certificate[]> | undefined;
 }
@@ -63,6 +66,10 @@ export interface VendorRoots {
   readonly amd?: ReadonlyMap<string, AmdProduct> | undefined;
   readonly gpu?: { readonly device: readonly string[]; readonly rim: readonly string[] } | undefined;
   readonly nitro?: readonly string[] | undefined;
+  /** of those who endorse Google's firmware */
+  readonly gce?: readonly string[] | undefined;
+  /** of those whose statements about software count */
+  readonly provenance?: ProvenancePins | undefined;
 }
 
 /** What a guest says of its GPUs; as good as the guest's own evidence. */

@@ -12,18 +12,23 @@ import { VouchError } from '../../errors.ts';
 import { type Certificate, fromBase64, type RevocationList } from '../certificate.ts';
 import { attempting, type Check, createChecklist, type Verdict } from '../checklist.ts';
 import { certificatesOf, crlsOf, ocspOf, pcrsOf } from '../collateral.ts';
-import { type Demands, measurementAccepted } from '../demands.ts';
 import { readDer, textOf } from '../der.ts';
+import {
+  HYPERENCLAVE_DEMANDS,
+  type HyperEnclaveDemands,
+  hyperEnclaveDemands,
+  judgeHyperEnclaveClaims,
+} from '../judgement/hyperenclave.ts';
 import type { OcspResponse } from '../ocsp.ts';
 import type { Parsed } from '../parsed.ts';
 import type { PublicKey } from '../signature.ts';
 import { sm2Digest, sm3, verifySm2 } from '../sm2.ts';
 import { attestationKeys, checkSigner, pickSigner } from './attestation-key.ts';
 import { type Part, type Piece, type Question, withPlatform } from './format.ts';
+import type { HyperEnclaveClaims } from './hyperenclave-claims.ts';
 import { type HyperEnclaveQuote, VERSION } from './hyperenclave-quote.ts';
-import type { SgxReport } from './intel-quote.ts';
-import { enclaveClaims, enclaveRegisters } from './sgx.ts';
-import { checkPcrs, type PcrValues, quotedValues } from './tpm-pcrs.ts';
+import { enclaveClaims } from './sgx.ts';
+import { type PcrValues, quotedValues } from './tpm-pcrs.ts';
 
 const SM3_BYTES = 32;
 const SIGNER = fromHex('0102030405060708090a0b0c0d0e');
@@ -32,9 +37,6 @@ const PCRS = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 12, 13];
 /** The certificate's extension: base64 of the PCRs' values, in that order. */
 const PCR_LIST = '1.2.86.1';
 export const HYPERENCLAVE_LABEL = 'only a simulator is public: never compared with a real platform';
-
-/** What a policy may demand of a quote that holds. */
-export type HyperEnclaveDemands = Pick<Demands, 'debug' | 'measurements' | 'reportData' | 'hyperenclave'>;
 
 export interface HyperEnclaveQuestion {
   readonly quote: Parsed<HyperEnclaveQuote>;
@@ -49,16 +51,6 @@ export interface HyperEnclaveQuestion {
   readonly ocsp?: readonly Parsed<OcspResponse>[] | undefined;
   readonly now: Date;
 }
-
-export type HyperEnclaveClaims = ReturnType<typeof enclaveClaims> & {
-  readonly platform: 'hyperenclave';
-  /** what this verdict is worth */
-  readonly label: string;
-  /** SHA-256 of the attestation key's SubjectPublicKeyInfo */
-  readonly key: string;
-  /** SM3, by index */
-  readonly pcrs: Readonly<Record<string, readonly string[]>>;
-};
 
 export interface HyperEnclaveResult {
   readonly verdict: Verdict;
@@ -76,9 +68,8 @@ const REQUIRED = [
   'hyperenclave.pcr-selection',
   'hyperenclave.pcr-digest',
   'hyperenclave.hypervisor-key',
-  'hyperenclave.pcrs',
-  'hyperenclave.debug',
   'hyperenclave.reserved-fields',
+  ...HYPERENCLAVE_DEMANDS,
 ] as const;
 
 /** Never throws for what the evidence holds: that is a failed check. */
@@ -152,11 +143,8 @@ export async function verifyHyperEnclave(question: HyperEnclaveQuestion): Promis
       "PCR 13 is compared with the hypervisor's key",
     );
   }
-  if (digested) {
-    const demanded = policy.hyperenclave.pcrs;
-    checkPcrs(values, { sm3_256: demanded }, 'hyperenclave.pcrs', list.record);
-  }
-  checkEnclave(report, policy, record, list.require);
+  record('reserved-fields', report.reservedZero, report.reservedZero ? 'all zero' : 'not all zero');
+  list.require(hyperEnclaveDemands(policy));
 
   const result = list.result('');
   const passed = (name: string) =>
@@ -165,16 +153,15 @@ export async function verifyHyperEnclave(question: HyperEnclaveQuestion): Promis
     passed,
   );
   if (!holds || signer === undefined) return result;
-  return {
-    ...result,
-    claims: {
-      platform: 'hyperenclave',
-      label: HYPERENCLAVE_LABEL,
-      ...enclaveClaims(report),
-      key: sha256Hex(signer.key.spki),
-      pcrs: Object.fromEntries(values!.map(({ index, value }) => [index, [hex(value)]])),
-    },
+  const claims: HyperEnclaveClaims = {
+    platform: 'hyperenclave',
+    label: HYPERENCLAVE_LABEL,
+    ...enclaveClaims(report),
+    key: sha256Hex(signer.key.spki),
+    pcrs: Object.fromEntries(values!.map(({ index, value }) => [index, [hex(value)]])),
   };
+  judgeHyperEnclaveClaims(claims, policy, list.record);
+  return { ...list.result(''), claims };
 }
 
 /** The certificate in the quote; none where it cannot be read: what needs it fails for want of it. */
@@ -184,31 +171,6 @@ function ownCertificate({ certificate }: HyperEnclaveQuote): Certificate[] {
   } catch (error) {
     if (!(error instanceof VouchError)) throw error;
     return [];
-  }
-}
-
-function checkEnclave(
-  report: SgxReport,
-  { debug, measurements, reportData }: HyperEnclaveDemands,
-  record: (name: string, passed: boolean, detail: string, code?: 'policy-rejected') => void,
-  require: (ids: readonly string[]) => void,
-): void {
-  const claims = enclaveClaims(report);
-  record('debug', !claims.debug || debug, `debug mode is ${claims.debug ? 'on' : 'off'}`, 'policy-rejected');
-  record('reserved-fields', report.reservedZero, report.reservedZero ? 'all zero' : 'not all zero');
-  if (measurements !== undefined) {
-    require(['hyperenclave.measurement']);
-    const reported = enclaveRegisters(report);
-    record(
-      'measurement',
-      measurementAccepted(measurements, reported),
-      reported.measurement,
-      'policy-rejected',
-    );
-  }
-  if (reportData !== undefined) {
-    require(['hyperenclave.report-data']);
-    record('report-data', reportData === claims.reportData, claims.reportData, 'policy-rejected');
   }
 }
 

@@ -51,8 +51,8 @@ export interface IntelQuestion {
   readonly collateral: IntelCollateral;
   /** a store of collateral, used for what `collateral` lacks */
   readonly store?: IntelCollateral;
-  /** the TD's event log (CCEL) */
-  readonly eventLog?: Uint8Array | undefined;
+  /** the TD's event logs: of its boot, and of the attestation agent */
+  readonly eventLogs?: readonly Uint8Array[] | undefined;
   readonly policy: Demands;
   readonly now: Date;
   /** SHA-256 fingerprints of the roots accepted; default: Intel's */
@@ -126,9 +126,10 @@ export async function verifyIntelQuote(question: IntelQuestion): Promise<IntelRe
   );
   if (quote.body.tee === 'tdx') checkReservedOfTd(quote.body.report, record);
   else checkReservedOfEnclave(quote.body.report, record);
-  if (question.eventLog !== undefined && quote.body.tee === 'tdx') {
+  const { eventLogs = [] } = question;
+  if (eventLogs.length > 0 && quote.body.tee === 'tdx') {
     list.require(EVENT_LOG_CHECKS);
-    checkEventLog(question.eventLog, quote.body.report, record);
+    checkEventLog(eventLogs, quote.body.report, record);
   }
   list.require(intelDemands(tee, policy));
 
@@ -229,7 +230,7 @@ function claimsOf(
   };
 }
 
-/** Each quote by itself; an event log is that of the only TD, which `evidence.event-log` checks. */
+/** Each quote by itself; event logs are those of the only TD, which `evidence.event-log` checks. */
 export async function judgeQuotes(
   pieces: readonly Piece<IntelQuote>[],
   { given, store, policy, now, roots }: Question,
@@ -242,7 +243,7 @@ export async function judgeQuotes(
       quote: parsed,
       collateral: given.intel,
       store: store.intel,
-      eventLog: tee === 'tdx' ? given.eventLogs[0] : undefined,
+      eventLogs: tee === 'tdx' ? given.eventLogs : [],
       policy,
       now,
       roots: roots?.intel,

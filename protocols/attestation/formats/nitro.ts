@@ -1,6 +1,6 @@
 /**
  * Verifies attestation documents of AWS Nitro Enclaves and NitroTPM: the signature, the chain up to AWS's root at the
- * time at which the document was signed, and what the policy wants of it (AWS Nitro Enclaves user guide, "Verifying
+ * time at which the document was signed (AWS Nitro Enclaves user guide, "Verifying
  * the root of trust"). Pure: clock and CRLs are arguments.
  *
  * Certificates of these documents live for hours, so their dates are judged at the document's own time; whether any of
@@ -14,13 +14,20 @@ import { type Certificate, parseCertificates, type RevocationList } from '../cer
 import { chainCheckIds, recordChain, verifyChain } from '../chain.ts';
 import { attempting, type Check, createChecklist, type Recorder, type Verdict } from '../checklist.ts';
 import { crlsOf, ocspOf } from '../collateral.ts';
-import { type Demands, measurementAccepted } from '../demands.ts';
+import {
+  judgeNitroClaims,
+  NITRO_DEMANDS,
+  type NitroDemands,
+  nitroDemands,
+  nitroRegisters,
+} from '../judgement/nitro.ts';
 import type { OcspResponse } from '../ocsp.ts';
 import type { Parsed } from '../parsed.ts';
 import { AWS_NITRO_ROOTS } from '../roots/aws.ts';
 import { verifyEcdsa } from '../signature.ts';
 import { type Part, type Piece, type Question, withPlatform } from './format.ts';
 import { isZero } from './intel-quote.ts';
+import type { NitroClaims } from './nitro-claims.ts';
 import type { NitroDocument } from './nitro-document.ts';
 
 /** Seconds by which AWS's clock may be ahead of the verifier's. */
@@ -28,7 +35,7 @@ const CLOCK_SKEW_SECONDS = 60;
 
 export interface NitroQuestion {
   readonly document: Parsed<NitroDocument>;
-  readonly policy: Pick<Demands, 'debug' | 'measurements' | 'reportData' | 'nitro'>;
+  readonly policy: NitroDemands;
   /** what the verifier asked with; absent: whatever the document answers is taken */
   readonly nonce?: Uint8Array | undefined;
   readonly crls?: readonly Parsed<RevocationList>[] | undefined;
@@ -36,21 +43,6 @@ export interface NitroQuestion {
   readonly now: Date;
   /** fingerprints; AWS's own unless others are to be trusted */
   readonly roots?: readonly string[] | undefined;
-}
-
-/** What a document says. Bytes are lower-case hex. */
-export interface NitroClaims {
-  readonly platform: 'nitro' | 'nitro-tpm';
-  /** of an enclave PCR0, its image; of an instance '', because no single register is its measurement */
-  readonly measurement: string;
-  readonly pcrs: Readonly<Record<string, string>>;
-  readonly debug: boolean;
-  readonly moduleId: string;
-  /** when AWS signed it */
-  readonly time: string;
-  readonly publicKey?: string;
-  readonly userData?: string;
-  readonly nonce?: string;
 }
 
 export interface NitroResult {
@@ -66,8 +58,7 @@ const REQUIRED = [
   ...chainCheckIds('nitro.chain'),
   'nitro.signature',
   'nitro.time',
-  'nitro.debug',
-  'nitro.pcrs',
+  ...NITRO_DEMANDS,
 ] as const;
 
 /** Never throws for what the document holds: that is a failed check. */
@@ -110,9 +101,11 @@ export async function verifyNitro(question: NitroQuestion): Promise<NitroResult>
     const detail = fresh ? answered : `expected ${hex(nonce)}, got ${answered}`;
     record('nitro.nonce', fresh, 'evidence-rejected', detail);
   }
+  list.require(nitroDemands(policy));
+  if (!signed || !chain.passed) return list.result('');
   const claims = claimsOf(document);
-  checkDemands(document, claims, policy, record);
-  return signed && chain.passed ? { ...list.result(''), claims } : list.result('');
+  judgeNitroClaims(claims, policy, record);
+  return { ...list.result(''), claims };
 }
 
 // Written so that an invalid `now` (NaN) fails.
@@ -121,51 +114,6 @@ function checkTime(time: Date, now: Date, record: Recorder): void {
   const detail = `signed at ${time.toISOString()}, ${Math.abs(age)} s ${age < 0 ? 'from now' : 'ago'}`;
   record('nitro.time', age >= -CLOCK_SKEW_SECONDS, 'evidence-rejected', detail);
 }
-
-function checkDemands(
-  { of, pcrs, userData }: NitroDocument,
-  { debug, measurement, pcrs: values }: NitroClaims,
-  { debug: allowed, measurements, reportData, nitro }: NitroQuestion['policy'],
-  record: Recorder,
-): void {
-  const mode = debug ? 'on: PCR0 is zero, and the host can read the console' : 'off';
-  record('nitro.debug', !debug || allowed, 'policy-rejected', `debug mode is ${mode}`);
-  const wrong = Object.entries(of === 'enclave' ? nitro.pcrs : nitro.tpmPcrs).filter(
-    ([index, accepted]) => !accepted?.includes(values[index] ?? ''),
-  );
-  record(
-    'nitro.pcrs',
-    wrong.length === 0,
-    'policy-rejected',
-    wrong.length === 0
-      ? `${pcrs.size} PCRs, as demanded`
-      : `not as demanded: ${wrong.map(([index]) => `PCR${index}`).join(', ')}`,
-  );
-  if (measurements !== undefined) {
-    const accepted = measurementAccepted(measurements, registersOf({ measurement, pcrs: values }, of));
-    record(
-      'nitro.measurement',
-      accepted,
-      'policy-rejected',
-      measurement || 'an instance has no PCR0 of an image',
-    );
-  }
-  if (reportData !== undefined) {
-    const found = userData === undefined ? 'none' : hex(userData);
-    record('nitro.report-data', found === reportData, 'policy-rejected', `user data ${found}`);
-  }
-}
-
-/** What a policy may name: PCRs of an enclave. Those of an instance count other things and have other names. */
-const registersOf = (
-  { measurement, pcrs }: Pick<NitroClaims, 'measurement' | 'pcrs'>,
-  of: NitroDocument['of'],
-): { measurement: string } & Record<string, string> => ({
-  measurement,
-  ...(of === 'enclave'
-    ? Object.fromEntries(Object.entries(pcrs).map(([index, value]) => [`pcr${index}`, value]))
-    : {}),
-});
 
 function claimsOf(document: NitroDocument): NitroClaims {
   const { of, pcrs, moduleId, time, publicKey, userData, nonce } = document;
@@ -207,8 +155,8 @@ export async function judgeNitro(
     if (claims === undefined) parts.push(part);
     else {
       const { platform, measurement, debug } = claims;
-      const { of, userData = new Uint8Array(0) } = parsed();
-      const registers = registersOf(claims, of);
+      const { userData = new Uint8Array(0) } = parsed();
+      const registers = nitroRegisters(claims);
       parts.push({ ...part, cpu: { platform, measurement, registers, debug, reportData: userData } });
     }
   }

@@ -10,7 +10,13 @@
 import { hex } from '../../encoding.ts';
 import { attempting, type Check, createChecklist, type Recorder, type Verdict } from '../checklist.ts';
 import type { GpuArchitecture, GpuPolicy } from '../demands.ts';
-import { GPU_DEMANDS, judgeGpuClaims } from '../judgement/nvidia.ts';
+import {
+  GPU_DEMANDS,
+  judgeGpuClaims,
+  judgeGpuMachine,
+  judgeGpuTopology,
+  MACHINE_DEMANDS,
+} from '../judgement/nvidia.ts';
 import { MAX_DEVICES } from '../limits.ts';
 import type { Parsed } from '../parsed.ts';
 import { rememberSignatures, type SignatureVerifier } from '../signature.ts';
@@ -89,7 +95,8 @@ export async function verifyGpu(question: GpuQuestion): Promise<GpuResult> {
   const gpuResults: GpuOutcome[] = [];
   const switchResults: SwitchOutcome[] = [];
   if (gpus.length > 0 || switches.length === 0 || policy.count !== undefined) {
-    checkWhole(question, list);
+    list.require(MACHINE_DEMANDS);
+    judgeGpuMachine({ gpus: gpus.length, guest: question.guest }, policy, list);
     for (const [i, evidence] of gpus.slice(0, MAX_DEVICES).entries()) {
       const own = numbered(list, 'gpu', i);
       own.require(EACH_GPU);
@@ -151,33 +158,6 @@ function numbered(list: DeviceList, kind: DeviceKind, i: number): DeviceList {
   };
 }
 
-/** How many there are, and what the guest says of them. */
-function checkWhole({ gpus, policy, guest }: GpuQuestion, list: DeviceList): void {
-  list.require(['gpu.count', 'gpu.distinct', 'gpu.one-mode']);
-  list.record(
-    'gpu.count',
-    gpus.length > 0 && gpus.length <= MAX_DEVICES && [undefined, gpus.length].includes(policy.count),
-    'policy-rejected',
-    `${gpus.length} GPUs, ${policy.count ?? `1 to ${MAX_DEVICES}`} demanded`,
-  );
-  if (guest === undefined && policy.guestState === 'if-present') {
-    list.omit('gpu.cc-mode', 'not stated by a guest, not demanded');
-  } else list.require(['gpu.cc-mode', 'gpu.ready']);
-  if (guest === undefined && policy.guestState === 'required' && gpus.length > 0) {
-    const unsaid = 'no guest states it: an evidence document does, and --gpus-ready beside files';
-    list.record('gpu.cc-mode', false, 'policy-rejected', unsaid);
-  }
-  if (guest !== undefined) {
-    list.record('gpu.cc-mode', guest.ccMode === 'on', 'policy-rejected', `CC mode is ${guest.ccMode}`);
-    list.record(
-      'gpu.ready',
-      guest.ready,
-      'policy-rejected',
-      `the GPUs are ${guest.ready ? '' : 'not '}ready`,
-    );
-  }
-}
-
 /** A device whose measurements are to be compared with manifests, and where that is recorded. */
 interface Reading {
   readonly device: Measured;
@@ -223,10 +203,8 @@ function checkTopology(
   const behind = gpus.some(({ mode }) => mode === 'ppcie');
   if (!behind && switches.length === 0) return;
   list.require(['gpu.topology']);
-  if (switches.length === 0 && policy.switchEvidence === 'if-present') {
-    list.omit('switch.report', 'no evidence of switches at hand, none demanded');
-  } else if (switches.length === 0) list.require(['switch.report']);
-  const fault = topologyFault(gpus, switches, policy);
+  judgeGpuTopology({ seen: gpus[0]!.switches.length, evidence: switches.length }, policy, list);
+  const fault = topologyFault(gpus, switches);
   const seen = gpus[0]!.switches.length;
   list.record(
     'gpu.topology',
@@ -236,17 +214,12 @@ function checkTopology(
   );
 }
 
-function topologyFault(
-  gpus: readonly GpuReport[],
-  switches: readonly SwitchReport[],
-  { switches: wanted }: GpuPolicy,
-): string | undefined {
+function topologyFault(gpus: readonly GpuReport[], switches: readonly SwitchReport[]): string | undefined {
   if (gpus.some(({ mode }) => mode !== 'ppcie')) return 'switches beside GPUs that are not behind any';
   const sets = new Set(gpus.map((gpu) => gpu.switches.join(' ')));
   if (sets.size > 1) return 'the GPUs are not all at the same switches';
   const seen = gpus[0]!.switches;
   if (seen.length === 0) return 'the GPUs name no switches';
-  if (wanted !== undefined && seen.length !== wanted) return `${seen.length} switches, ${wanted} demanded`;
   if (switches.length === 0) return undefined;
   const present = switches.map(({ pdi }) => pdi).sort();
   if (present.join(' ') !== seen.join(' '))

@@ -271,13 +271,17 @@ const TABLE_GUIDS: Readonly<Record<string, 'certificate' | 'crl' | 'endorsement'
   '4ab7b379bbac4fe4a02f05aef327c782': 'certificate',
   c0b406a4a803495297433fb6014cd0ae: 'certificate',
   '92f81bc358114d3d97ffd19f88dc67ea': 'crl',
-  // Google's endorsement of its firmware, which is passed over: its root is not among those pinned here.
+  // Google's endorsement of its firmware (formats/gce-endorsement.ts)
   '9f4116cdc5034f5a8f6ffb68882f4ce2': 'endorsement',
 };
 const ENTRY_BYTES = 24;
 
 /** Reads the certificate table that configfs-tsm calls `auxblob`: DER; unknown entries are left out. Throws `bad-file`. */
-export function parseCertificateTable(bytes: Uint8Array): { certificates: Uint8Array[]; crls: Uint8Array[] } {
+export function parseCertificateTable(bytes: Uint8Array): {
+  certificates: Uint8Array[];
+  crls: Uint8Array[];
+  endorsements: Uint8Array[];
+} {
   const what = 'SNP certificate table';
   if (bytes.length > MAX_EVIDENCE_BYTES) {
     throw new VouchError(
@@ -287,6 +291,7 @@ export function parseCertificateTable(bytes: Uint8Array): { certificates: Uint8A
   }
   const certificates: Uint8Array[] = [];
   const crls: Uint8Array[] = [];
+  const endorsements: Uint8Array[] = [];
   const { take, uint, at } = createReader(bytes, what);
   for (;;) {
     const guid = hex(take(16));
@@ -299,8 +304,9 @@ export function parseCertificateTable(bytes: Uint8Array): { certificates: Uint8A
     const kind = Object.hasOwn(TABLE_GUIDS, guid) ? TABLE_GUIDS[guid] : undefined;
     if (kind === 'certificate') certificates.push(bytes.subarray(offset, offset + length));
     else if (kind === 'crl') crls.push(bytes.subarray(offset, offset + length));
+    else if (kind === 'endorsement') endorsements.push(bytes.subarray(offset, offset + length));
   }
-  return { certificates, crls };
+  return { certificates, crls, endorsements };
 }
 
 /** Whether bytes look like such a table: they start with a known GUID. */

@@ -1,12 +1,11 @@
 /**
- * Values of a TPM's platform configuration registers (PCRs): reads the texts that list them, finds those that a quote
- * covers, and compares them with what a policy accepts.
+ * Values of a TPM's platform configuration registers (PCRs): reads the texts that list them, and finds those that a quote
+ * covers. Which of them a policy accepts is judgement/tpm.ts's matter.
  */
 import { sha256, sha384, sha512 } from '@noble/hashes/sha2.js';
-import { concat, fromHex, hex } from '../../encoding.ts';
+import { concat, fromHex } from '../../encoding.ts';
 import { VouchError } from '../../errors.ts';
-import type { Recorder } from '../checklist.ts';
-import { PCR_BANKS, type PcrBank, type TpmPolicy } from '../demands.ts';
+import { PCR_BANKS, type PcrBank } from '../demands.ts';
 import { MAX_PCR_TEXT } from '../limits.ts';
 import { sm3 } from '../sm2.ts';
 import type { TpmAttest } from './tpm-attest.ts';
@@ -84,27 +83,3 @@ export function quotedValues({ selection }: TpmAttest, pcrs: PcrValues): QuotedP
 /** What a TPM signs in place of the values: their hash, one after the other. */
 export const pcrDigest = (hash: PcrBank, values: readonly QuotedPcr[]): Uint8Array =>
   BANK_HASH[hash](concat(...values.map(({ value }) => value)));
-
-/** Whether each PCR that the policy names was quoted with one of its values. */
-export function checkPcrs(
-  values: readonly QuotedPcr[],
-  accepted: TpmPolicy['pcrs'],
-  id: string,
-  record: Recorder,
-): void {
-  const named = Object.entries(accepted).flatMap(([bank, pcrs]) =>
-    Object.entries(pcrs).map(([index, allowed]) => ({ bank, index: Number(index), allowed })),
-  );
-  const wrong = named.filter(({ bank, index, allowed }) => {
-    const quoted = values.find((one) => one.bank === bank && one.index === index);
-    return quoted === undefined || !allowed.includes(hex(quoted.value));
-  });
-  record(
-    id,
-    wrong.length === 0,
-    'policy-rejected',
-    wrong.length === 0
-      ? `${named.length} demanded`
-      : `not as demanded: ${wrong.map(({ bank, index }) => `${bank}:${index}`).join(', ')}`,
-  );
-}

@@ -11,6 +11,7 @@ import type { Certificate, RevocationList } from '../certificate.ts';
 import { attempting, type Check, createChecklist, type Verdict } from '../checklist.ts';
 import { type Collateral, certificatesOf, crlsOf, ocspOf, pcrsOf } from '../collateral.ts';
 import type { PcrBank, TpmPolicy } from '../demands.ts';
+import { judgePcrs, TPM_DEMANDS } from '../judgement/tpm.ts';
 import type { OcspResponse } from '../ocsp.ts';
 import type { Parsed } from '../parsed.ts';
 import {
@@ -25,7 +26,7 @@ import { sm2Digest, verifySm2 } from '../sm2.ts';
 import { type AttestationKey, attestationKeys, checkSigner, pickSigner } from './attestation-key.ts';
 import { type Part, type Piece, type Question, withPlatform } from './format.ts';
 import type { TpmAttest, TpmSignature } from './tpm-attest.ts';
-import { BANK_BYTES, checkPcrs, type PcrValues, pcrDigest, quotedValues } from './tpm-pcrs.ts';
+import { BANK_BYTES, type PcrValues, pcrDigest, quotedValues } from './tpm-pcrs.ts';
 
 const WEB_HASH: Readonly<Partial<Record<PcrBank, Hash>>> = {
   sha256: 'SHA-256',
@@ -43,6 +44,8 @@ export interface TpmQuestion {
   /** those that a CPU vouches for: whoever asks has to see that its evidence binds them (machines.ts) */
   readonly boundKeys?: readonly PublicKey[] | undefined;
   readonly pcrs: PcrValues;
+  /** whether the nonce is a CPU's evidence that came with it: a TPM that nobody is asked to trust then adds nothing */
+  readonly besideCpu?: boolean | undefined;
   readonly policy: TpmPolicy;
   /** what the verifier asked with; without it nothing is accepted */
   readonly nonce?: Uint8Array | undefined;
@@ -78,7 +81,7 @@ const REQUIRED = [
   'tpm.key',
   'tpm.nonce',
   'tpm.pcr-digest',
-  'tpm.pcrs',
+  ...TPM_DEMANDS,
 ] as const;
 
 /** Never throws for what the evidence holds: that is a failed check. */
@@ -107,7 +110,12 @@ export async function verifyTpm(question: TpmQuestion): Promise<TpmResult> {
   );
   const bound = question.boundKeys?.some(({ spki }) => signer !== undefined && equal(spki, signer.key.spki));
   if (bound) record('tpm.key', true, 'evidence-rejected', "the vTPM's, as azure.runtime-data says");
-  else if (signer !== undefined) await checkSigner(signer, trust, 'tpm', list);
+  else if (question.besideCpu && asksNothing(policy)) {
+    list.omit(
+      'tpm.key',
+      'the policy pins no roots and no keys of TPMs: what this one says counts for nothing',
+    );
+  } else if (signer !== undefined) await checkSigner(signer, trust, 'tpm', list);
   if (nonce === undefined && bound) {
     list.omit('tpm.nonce', 'none was given to compare with: the quote may be old');
   } else if (nonce !== undefined) {
@@ -129,29 +137,30 @@ export async function verifyTpm(question: TpmQuestion): Promise<TpmResult> {
         : 'the values at hand are not those that were quoted',
   );
   if (!digested) return list.result('');
-  checkPcrs(values, policy.pcrs, 'tpm.pcrs', record);
   if (signer === undefined) return list.result('');
-  return {
-    ...list.result(''),
-    claims: {
-      platform: 'tpm',
-      key: sha256Hex(signer.key.spki),
-      nonce: hex(attest.extraData),
-      pcrs: Object.fromEntries(
-        attest.selection.map(({ bank }) => [
-          bank,
-          Object.fromEntries(
-            values.filter((one) => one.bank === bank).map(({ index, value }) => [index, [hex(value)]]),
-          ),
-        ]),
-      ),
-      resetCount: attest.resetCount,
-      restartCount: attest.restartCount,
-      clockSafe: attest.safe,
-      firmwareVersion: attest.firmwareVersion.toString(16).padStart(16, '0'),
-    },
+  const claims: TpmClaims = {
+    platform: 'tpm',
+    key: sha256Hex(signer.key.spki),
+    nonce: hex(attest.extraData),
+    pcrs: Object.fromEntries(
+      attest.selection.map(({ bank }) => [
+        bank,
+        Object.fromEntries(
+          values.filter((one) => one.bank === bank).map(({ index, value }) => [index, [hex(value)]]),
+        ),
+      ]),
+    ),
+    resetCount: attest.resetCount,
+    restartCount: attest.restartCount,
+    clockSafe: attest.safe,
+    firmwareVersion: attest.firmwareVersion.toString(16).padStart(16, '0'),
   };
+  judgePcrs('tpm.pcrs', claims.pcrs, policy.pcrs, record);
+  return { ...list.result(''), claims };
 }
+
+const asksNothing = ({ roots, keys, pcrs }: TpmPolicy): boolean =>
+  roots.length + keys.length + Object.keys(pcrs).length === 0;
 
 async function signersOf(
   data: Uint8Array,
@@ -181,6 +190,7 @@ async function signed(
     }
     return false;
   }
+  if (key.type !== 'EC') return false;
   const raw = fixedParts(parts, key.curve);
   if (raw === undefined) return false;
   if (scheme === 'SM2') {
@@ -215,7 +225,7 @@ export async function judgeTpm(quotes: readonly Piece<TpmAttest>[], question: Qu
   };
   const left = [...tpmSignatures];
   const parts: Part[] = [];
-  for (const { parsed } of quotes) {
+  for (const { parsed, answers } of quotes) {
     const own = left.length === 1 ? 0 : await indexThat(left, (one) => holds(parsed, one, signers));
     const [signature] = left.splice(Math.max(own, 0), 1);
     const result = await verifyTpm({
@@ -224,7 +234,8 @@ export async function judgeTpm(quotes: readonly Piece<TpmAttest>[], question: Qu
       signature: signature!,
       pcrs: pcrsFor(parsed, signature!, given),
       policy: policy.tpm,
-      nonce: nonce === undefined ? undefined : fromHex(nonce),
+      besideCpu: answers !== undefined,
+      nonce: answers ?? (nonce === undefined ? undefined : fromHex(nonce)),
       crls: crlsOf('other', question),
       ocsp: ocspOf(question),
       now,

@@ -189,4 +189,26 @@ test('exit codes: wrong use is 2, refused is 1', (t) => {
   assert.is(run('init', TDX[1]!), 1);
 });
 
+test('what others say of the software is demanded again', () => {
+  const claim = {
+    platform: 'sev-snp' as const,
+    measurement: 'ab'.repeat(48),
+    guestSvn: 0,
+    vmpl: 0,
+    tcb: { reported: {}, committed: {}, launch: {} },
+    endorsement: { by: 'google', svn: 3 },
+    provenance: [
+      { issuer: 'https://issuer.example', subject: 'a@example.org', registers: ['measurement'] },
+      { issuer: 'https://issuer.example', subject: 'x', repository: 'https://git.example/x', registers: [] },
+      { issuer: 'https://issuer.example', subject: 'y', repository: 'https://git.example/x', registers: [] },
+    ],
+  };
+  const { gce, provenance } = policyFrom([claim]);
+  assert.is(gce?.minimumSvn, 3);
+  assert.equal(provenance?.identities, [
+    { issuer: 'https://issuer.example', subject: 'a@example.org' },
+    { issuer: 'https://issuer.example', repository: 'https://git.example/x' },
+  ]);
+});
+
 test.run();

@@ -15,6 +15,7 @@ import { initPolicy } from '../../../runtime/commands/policy.ts';
 import { verifyCommand } from '../../../runtime/commands/verify.ts';
 import { type EvidenceCommand, verifyEvidenceFiles } from '../../../runtime/commands/verify-evidence.ts';
 import { assert, suite, type TestContext } from '../../harness.ts';
+import { certificateTable, endorsement, GCE_GUID } from '../../protocols/google-maker.ts';
 import {
   attest,
   HYPER_PCRS,
@@ -175,10 +176,11 @@ test('an SNP report with the certificates that came with it in one file', async 
   assert.is((await judge(report, table, vcek.subarray(1))).verdict, 'reject');
   assert.is((await judge(report, Buffer.alloc(48))).verdict, 'reject');
   // A host that hands out none, and Compute Engine's, which hands out its firmware's endorsement (google/gce-tcb-verifier).
-  const other = Buffer.from(table);
-  other.write('9f4116cdc5034f5a8f6ffb68882f4ce2', 'hex');
+  const google = Buffer.from(
+    certificateTable([[GCE_GUID, await endorsement({ snp: { 2: 'ab'.repeat(48) } })]]),
+  );
   const options = { at: '2024-01-01', policy: 'genuine' };
-  for (const rest of [[Buffer.alloc(24)], [Buffer.alloc(2912)], [other, vcek]]) {
+  for (const rest of [[Buffer.alloc(24)], [Buffer.alloc(2912)], [google]]) {
     await judge(report, ...rest);
     const beside = await run([file, at('amd/certs/trustee_vcek.der')], options);
     assert.is(beside.verdict, 'accept', JSON.stringify(beside.checks.slice(0, 2)));
@@ -448,6 +450,20 @@ test('what a guest states of its GPUs, `strict` takes from its owner where no do
   };
   assert.equal(await rows({}), ['fail', 'skipped']);
   assert.equal(await rows({ gpusReady: true }), ['pass', 'pass']);
+  // `policy init` says what keeps the evidence from meeting the policy that it writes.
+  const warned = async (options: Parameters<typeof initPolicy>[1]) => {
+    const warnings: string[] = [];
+    const nonce = '4cff7f5380ead8fad8ec2c531c110aca4302a88f603792801a8ca29ee151af2e';
+    const all = { at: '2024-01-01', nonce, ...options };
+    await initPolicy(
+      files,
+      all,
+      () => {},
+      (line) => warnings.push(line),
+    );
+    return warnings.filter((line) => /gpu\.(?:cc-mode|ready)/.test(line)).length;
+  };
+  assert.equal([await warned({}), await warned({ gpusReady: true })], [1, 0]);
 });
 
 test('whatever is damaged in whichever file, there is a verdict', async (t) => {
