@@ -4,7 +4,7 @@
  * It is not a training library: what it makes leaves as ONNX and is treated like anybody's file.
  */
 import { type DenseLayer, type DenseNetwork, onnxFromNetwork } from '../../circuits/model/network.ts';
-import { writeOnnx } from '../../circuits/model/onnx.ts';
+import { writeOnnx } from '../../circuits/model/onnx-writer.ts';
 import { CREDIT_CLASSES, type CreditRow } from '../models/credit-data.ts';
 import { type Random, seededRandom } from '../models/random.ts';
 import { partition } from '../models/vendor.ts';

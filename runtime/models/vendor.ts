@@ -3,7 +3,7 @@
  * vendor keeps lies in `.vouch/models`. The demonstration's own model comes from its trainer and takes the same way.
  */
 import { type CommittedModel, decodeSecret, encodeSecret, randomSalt } from '../../circuits/model/commit.ts';
-import { networkFromOnnx } from '../../circuits/model/network.ts';
+import { networkFromOnnx } from '../../circuits/model/graph.ts';
 import { readOnnx } from '../../circuits/model/onnx.ts';
 import { preprocess } from '../../circuits/model/preprocessing.ts';
 import { decideMany, quantise } from '../../circuits/model/quantise.ts';

@@ -6,8 +6,10 @@
 import { existsSync, readdirSync, readFileSync, statSync, truncateSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { join, resolve } from 'node:path';
-import { networkFromOnnx, onnxFromNetwork } from '../../../circuits/model/network.ts';
-import { readOnnx, writeOnnx } from '../../../circuits/model/onnx.ts';
+import { networkFromOnnx } from '../../../circuits/model/graph.ts';
+import { onnxFromNetwork } from '../../../circuits/model/network.ts';
+import { readOnnx } from '../../../circuits/model/onnx.ts';
+import { writeOnnx } from '../../../circuits/model/onnx-writer.ts';
 import { preprocess } from '../../../circuits/model/preprocessing.ts';
 import { decideMany, quantise } from '../../../circuits/model/quantise.ts';
 import { EvidenceReply, EvidenceRequest } from '../../../protocols/enclave.ts';

@@ -1,6 +1,8 @@
 import { existsSync, readFileSync } from 'node:fs';
-import { networkFromOnnx, onnxFromNetwork } from '../../../circuits/model/network.ts';
-import { readOnnx, writeOnnx } from '../../../circuits/model/onnx.ts';
+import { networkFromOnnx } from '../../../circuits/model/graph.ts';
+import { onnxFromNetwork } from '../../../circuits/model/network.ts';
+import { readOnnx } from '../../../circuits/model/onnx.ts';
+import { writeOnnx } from '../../../circuits/model/onnx-writer.ts';
 import { preprocess } from '../../../circuits/model/preprocessing.ts';
 import { decideMany, quantise } from '../../../circuits/model/quantise.ts';
 import { sampleData } from '../../../runtime/demo/sample.ts';
