@@ -9,6 +9,7 @@
 import { VouchError } from '../../protocols/errors.ts';
 import {
   type Architecture,
+  architectureDocument,
   EXACT,
   type LayerShape,
   layerBounds,
@@ -16,6 +17,7 @@ import {
   parseArchitecture,
   ROUNDING,
 } from './architecture.ts';
+import { classNames, type Dictionary, preprocessingOf } from './dictionary.ts';
 import type { DenseLayer, DenseNetwork } from './network.ts';
 import { featureRanges, type Preprocessing, type Range } from './preprocessing.ts';
 
@@ -35,13 +37,15 @@ export interface QuantisedModel {
   readonly parameters: Parameters;
 }
 
-export interface QuantiseOptions {
-  readonly preprocessing: Preprocessing;
-  /** names of the classes, in the order of the network's outputs; two for decision `sign` */
-  readonly classes: readonly string[];
+/** What a model's data are: a dictionary, or columns and class names alone, which give a model of version 1. */
+export type DataOfModel =
+  | { readonly dictionary: Dictionary }
+  | { readonly preprocessing: Preprocessing; readonly classes: readonly string[] };
+
+export type QuantiseOptions = DataOfModel & {
   /** features of rows like those to come (training rows), which decide the shifts */
   readonly calibration: readonly ArrayLike<number>[];
-}
+};
 
 const WEIGHT_BITS = 8;
 /** A hidden value is scaled so that its greatest one while calibrating fits this many bits. */
@@ -54,7 +58,12 @@ const BIAS_ROOM = 2 ** 20;
  * or when a bound that has to hold for every parameter of the chosen widths reaches 2^24.
  */
 export function quantise(network: DenseNetwork, options: QuantiseOptions): QuantisedModel {
-  const { preprocessing, classes, calibration } = options;
+  const { calibration } = options;
+  const dictionary = 'dictionary' in options ? options.dictionary : undefined;
+  const { preprocessing, classes } =
+    'dictionary' in options
+      ? { preprocessing: preprocessingOf(options.dictionary), classes: classNames(options.dictionary) }
+      : options;
   let ranges: readonly Range[] = featureRanges(preprocessing);
   if (network.inputs !== ranges.length) {
     throw new VouchError(
@@ -97,14 +106,17 @@ export function quantise(network: DenseNetwork, options: QuantiseOptions): Quant
     unit = (unit * 2 ** shape.shift) / scale;
     ranges = outputRanges(shape);
   });
-  const architecture = parseArchitecture({
-    version: 1,
-    preprocessing,
-    layers: shapes,
-    rounding: ROUNDING,
-    decision: network.decision,
-    classes: [...classes],
-  });
+  const architecture = parseArchitecture(
+    architectureDocument({
+      version: dictionary ? 2 : 1,
+      dictionary,
+      preprocessing,
+      layers: shapes,
+      rounding: ROUNDING,
+      decision: network.decision,
+      classes: [...classes],
+    }),
+  );
   return { architecture, parameters: { layers: parameters } };
 }
 

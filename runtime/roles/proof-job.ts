@@ -12,6 +12,7 @@ import { randomScalar } from '../../circuits/groth16/field.ts';
 import { assemble, type Proof, transform } from '../../circuits/groth16/prove.ts';
 import { verificationKey } from '../../circuits/groth16/verify.ts';
 import { sectionCounts } from '../../circuits/groth16/zkey.ts';
+import { architectureDocument } from '../../circuits/model/architecture.ts';
 import { SCALAR_BYTES } from '../../protocols/bn254.ts';
 import { signStatement } from '../../protocols/cose.ts';
 import { base64url, canonicalJson, sha256, sha256Hex, utf8 } from '../../protocols/encoding.ts';
@@ -273,7 +274,7 @@ export function proofJobLogic(options: ProofJobOptions) {
           proof: structuredClone(proof) as ProofRecord['proof'],
           publicSignals: [...publicSignals],
           verificationKey: { ...verificationKey(zkey) },
-          architecture,
+          architecture: architectureDocument(architecture),
           constraints,
           domain: zkey.domainSize,
           phases: options.millisOf(name),

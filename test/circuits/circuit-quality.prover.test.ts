@@ -1,4 +1,5 @@
 import { type CommittedModel, commit, randomSalt } from '../../circuits/model/commit.ts';
+import { preprocessingOf } from '../../circuits/model/dictionary.ts';
 import { emitQualityCircuit, witnessInput } from '../../circuits/model/emit.ts';
 import { preprocess } from '../../circuits/model/preprocessing.ts';
 import { decideMany, quantise } from '../../circuits/model/quantise.ts';
@@ -6,12 +7,8 @@ import { demandDomain, estimateConstraints } from '../../circuits/model/size.ts'
 import type { TestSet } from '../../circuits/model/test-set.ts';
 import { sampleData } from '../../runtime/demo/sample.ts';
 import { train } from '../../runtime/demo/trainer.ts';
-import {
-  CREDIT_CLASSES,
-  creditPreprocessing,
-  readCreditData,
-  split,
-} from '../../runtime/models/credit-data.ts';
+import { CREDIT, readCreditData } from '../../runtime/models/credit-data.ts';
+import { split } from '../../runtime/models/labelled-rows.ts';
 import { calculateWitness } from '../../runtime/prove/witness-calculator.ts';
 import { assert, suite, type TestContext } from '../harness.ts';
 import {
@@ -84,11 +81,11 @@ for (const shape of shapes) {
 }
 
 test("the demonstration's circuit decides all 300 rows as evaluate does, and fits a domain of 2^16", async (t) => {
-  const { train: seen, test: held } = split(readCreditData(sampleData(1)), 1);
-  const preprocessing = creditPreprocessing(seen);
+  const { train: seen, test: held } = split(readCreditData(sampleData(1)), CREDIT);
+  const preprocessing = preprocessingOf(CREDIT);
   const features = seen.map(({ cells }) => preprocess(preprocessing, cells));
-  const network = train({ features, labels: seen.map(({ label }) => label) }, CREDIT_CLASSES.length);
-  const quantised = quantise(network, { preprocessing, classes: CREDIT_CLASSES, calibration: features });
+  const network = train({ features, labels: seen.map(({ label }) => label) }, CREDIT.label.classes.length);
+  const quantised = quantise(network, { dictionary: CREDIT, calibration: features });
   const model = { ...quantised, salt: randomSalt() };
   const rows = held.map(({ cells }) => preprocess(preprocessing, cells));
   // Labels are the model's answers, so the count is 300 only if the circuit gives the same answer on each row.
