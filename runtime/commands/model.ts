@@ -17,6 +17,7 @@ import { commitOnnx } from '../models/vendor.ts';
 import { vendorName, vendorSigner } from '../models/vendor-key.ts';
 import { connect } from '../nats/connect.ts';
 import { networked, type OptionsOf } from './declaration.ts';
+import { defineLint } from './model-lint.ts';
 import { type Network, networkOf } from './network.ts';
 import { type Print, print, say } from './terminal.ts';
 
@@ -44,6 +45,7 @@ const declared = (command: Command) =>
     .option('--json', 'one JSON object', false);
 
 export function define(command: Command): void {
+  defineLint(command);
   declared(
     command
       .command('add')

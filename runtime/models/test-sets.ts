@@ -1,7 +1,7 @@
 /** Test-set files: labelled rows as features of an architecture, read by the dictionary of whoever reads them. */
 import type { Architecture } from '../../circuits/model/architecture.ts';
 import { type Dictionary, differenceOf, parseDictionary } from '../../circuits/model/dictionary.ts';
-import { preprocess } from '../../circuits/model/preprocessing.ts';
+import { type Preprocessing, preprocess } from '../../circuits/model/preprocessing.ts';
 import { rowCounts, type TestSet } from '../../circuits/model/test-set.ts';
 import { messageOf, VouchError } from '../../protocols/errors.ts';
 import { DEFAULT_TERMS, nextThreshold, type Terms } from '../../protocols/terms.ts';
@@ -67,7 +67,10 @@ export function demandSameDictionary(own: Dictionary | undefined, architecture: 
   if (!same) throw new VouchError('bad-input', `dictionary: expected that of the model; ${detail}`);
 }
 
-export function testSetOf(rows: readonly LabelledRow[], { preprocessing }: Architecture): TestSet {
+export const testSetOf = (rows: readonly LabelledRow[], { preprocessing }: Architecture): TestSet =>
+  testSetFor(rows, preprocessing);
+
+export function testSetFor(rows: readonly LabelledRow[], preprocessing: Preprocessing): TestSet {
   return {
     features: rows.map(({ cells }) => preprocess(preprocessing, cells)),
     labels: rows.map(({ label }) => label),

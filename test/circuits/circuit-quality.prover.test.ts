@@ -3,7 +3,7 @@ import { preprocessingOf } from '../../circuits/model/dictionary.ts';
 import { emitQualityCircuit, witnessInput } from '../../circuits/model/emit.ts';
 import { preprocess } from '../../circuits/model/preprocessing.ts';
 import { decideMany, quantise } from '../../circuits/model/quantise.ts';
-import { demandDomain, estimateConstraints } from '../../circuits/model/size.ts';
+import { demandDomain, estimateConstraints, exactConstraints } from '../../circuits/model/size.ts';
 import type { TestSet } from '../../circuits/model/test-set.ts';
 import { sampleData } from '../../runtime/demo/sample.ts';
 import { train } from '../../runtime/demo/trainer.ts';
@@ -60,7 +60,7 @@ for (const shape of shapes) {
   test(`${name}: every row is decided as evaluate decides it, and counted once`, async (t) => {
     const model = smallModel(shape);
     const wrong = 2;
-    const { wasm, r1cs } = await qualityCircuit(t, model, { wrong });
+    const { testSet, wasm, r1cs } = await qualityCircuit(t, model, { wrong });
     const witness = wires(await calculateWitness(wasm, witnessInput(model, ROWS - wrong)));
     assert.is(violations(r1cs, witness), 0);
     assert.equal(witness.slice(0, 3), [1n, commit(model), BigInt(ROWS - wrong)], 'public signals');
@@ -71,6 +71,7 @@ for (const shape of shapes) {
       r1cs.constraints <= estimateConstraints(architecture, ROWS),
       'no larger than it was taken to be',
     );
+    assert.is(exactConstraints(architecture, testSet), r1cs.constraints, 'predicted');
     const domain = 2 ** Math.ceil(Math.log2(r1cs.constraints + 3));
     demandDomain(domain, architecture, ROWS);
     await calculateWitness(wasm, witnessInput(model, 0));
@@ -93,6 +94,7 @@ test("the demonstration's circuit decides all 300 rows as evaluate does, and fit
   const circuit = emitQualityCircuit(model.architecture, testSet, await testToolchain());
   const { wasm, r1cs, constraints } = await compiled(t, circuit);
   assert.ok(constraints + r1cs.publicInputs + 1 <= 2 ** 16, `${constraints} constraints`);
+  assert.is(exactConstraints(model.architecture, testSet), constraints, 'predicted');
   const witness = wires(await calculateWitness(wasm, witnessInput(model, 300)));
   assert.is(violations(r1cs, witness), 0);
   await rejected(calculateWitness(wasm, witnessInput(model, 301)), '301 of 300');
