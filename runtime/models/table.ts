@@ -11,6 +11,8 @@ export interface TableLine {
   readonly cells: readonly string[];
 }
 
+/** of a header; beyond it no separator is looked for */
+const MAX_LINE = 1024 * 1024;
 /** 64 MiB, well above any table that a proof could be about */
 const MAX_CHARACTERS = 64 * 1024 * 1024;
 
@@ -18,9 +20,13 @@ const MAX_CHARACTERS = 64 * 1024 * 1024;
 export function readTable(text: string): TableLine[] {
   if (text.length > MAX_CHARACTERS) throw bad('the file is larger than 64 MiB');
   const body = text.replace(/^\uFEFF/, '');
-  const first = body.split(/\r?\n/).find((line) => line.trim() !== '');
-  if (first === undefined) throw bad('the file is empty; expected one row per line');
-  const plain = first.replaceAll(/"[^"]*"/g, '');
+  if (body.trim() === '') throw bad('the file is empty; expected one row per line');
+  // What is in quotes is no separator, and no end of the line.
+  const plain = body
+    .slice(0, MAX_LINE)
+    .replaceAll(/"[^"]*"/g, '')
+    .trimStart()
+    .split('\n')[0]!;
   const separator = [',', ';', '\t'].find((each) => plain.includes(each));
   const lines = separator === undefined ? spaced(body) : separated(body, separator);
   return lines.filter(({ cells }) => cells.some((cell) => cell !== ''));

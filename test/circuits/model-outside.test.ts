@@ -3,6 +3,7 @@ import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { readGraph } from '../../circuits/model/graph.ts';
 import { readOnnx } from '../../circuits/model/onnx.ts';
 import { assert, suite } from '../harness.ts';
+import { DOCUMENT, render } from './models-document.ts';
 import { forward } from './onnx-fixture.ts';
 
 const test = suite('models from outside');
@@ -72,6 +73,11 @@ test('exports of scikit-learn and PyTorch decide on German Credit as well as the
     readGraph(readOnnx(readFileSync(new URL(`${name}.onnx`, EXPORTS)))).problems.map(({ op }) => op);
   assert.equal(refused('t_lstm'), ['LSTM']);
   assert.equal(refused('skl_nb'), ['Pow', 'ReduceLogSumExp', 'Exp']);
+});
+
+test('docs/MODELS.md says what is supported, and what is not (npm run models)', () => {
+  const document = readFileSync(DOCUMENT, 'utf8');
+  assert.ok(render(document) === document, 'docs/MODELS.md is stale; run: npm run models');
 });
 
 test.run();
