@@ -15,6 +15,7 @@ import { handlerOf } from './operators/table.ts';
 import {
   type Context,
   demandActivation,
+  MAX_ACTIVATION,
   NOTHING,
   type Row,
   sizeOf,
@@ -167,6 +168,11 @@ function readInputs(graph: OnnxGraph, { features }: GraphOptions, values: Map<st
     const rows = shape.length > 1 && shape[0] !== 1;
     const fixed = shape.map((d, axis) => (axis === 0 && (rows || d === undefined) ? 1 : d!));
     const size = sizeOf(fixed);
+    if (width + size > MAX_ACTIVATION)
+      throw new Unsupported(
+        `its input of ${width + size} values is more than ${MAX_ACTIVATION}, beyond any circuit that can be compiled`,
+        'use a model that takes less at once',
+      );
     values.set(name, {
       kind: 'activation',
       dims: fixed,

@@ -16,6 +16,8 @@ import { rowCounts, type TestSet } from './test-set.ts';
 /** What a model is looked at with. */
 export interface LintData {
   readonly dictionary: Dictionary;
+  /** of a weight; undefined: as many as there are */
+  readonly bits?: number | undefined;
   /** features of rows to calibrate the integers with, and rows to test with */
   readonly rows?:
     | { readonly calibration: readonly ArrayLike<number>[]; readonly testSet: TestSet }
@@ -76,7 +78,7 @@ export function lintModel(graph: OnnxGraph, data?: LintData): LintReport {
   const ordered = inClassOrder(network, order);
   let model: QuantisedModel;
   try {
-    model = quantise(ordered, { dictionary: data.dictionary, calibration });
+    model = quantise(ordered, { dictionary: data.dictionary, bits: data.bits, calibration });
   } catch (error) {
     if (!(error instanceof VouchError)) throw error;
     add(error.message, 'use fewer inputs, smaller ranges or fewer units in the layer that is named');

@@ -8,7 +8,7 @@ import { VouchError } from '../../protocols/errors.ts';
 import { readNamed } from '../home/files.ts';
 import { readDictionary, readRows, testSetFor } from '../models/test-sets.ts';
 import { partition } from '../models/vendor.ts';
-import type { OptionsOf } from './declaration.ts';
+import { type OptionsOf, whole } from './declaration.ts';
 import { type Print, print } from './terminal.ts';
 
 const MAX_ONNX_BYTES = 64 * 1024 * 1024;
@@ -21,6 +21,7 @@ const declared = (command: Command) =>
       '--data <file>',
       'labelled rows, with --dictionary: what it costs, and how much accuracy integers lose',
     )
+    .option('--bits <n>', 'of each weight: fewer cost less and round more; default: 8', whole(4, 8))
     .option('--json', 'one JSON object', false);
 
 export const defineLint = (command: Command): unknown =>
@@ -43,7 +44,7 @@ export function lintCommand(file: string, options: OptionsOf<typeof declared>, p
   return report.provable;
 }
 
-function dataOf({ dictionary: path, data }: OptionsOf<typeof declared>): LintData | undefined {
+function dataOf({ dictionary: path, data, bits }: OptionsOf<typeof declared>): LintData | undefined {
   if (path === undefined) return undefined;
   const dictionary = readDictionary(path);
   if (data === undefined) return { dictionary };

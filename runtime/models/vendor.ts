@@ -75,9 +75,10 @@ export async function commitOnnx(
   onnx: Uint8Array,
   rows: readonly LabelledRow[],
   dictionary: Dictionary,
+  bits?: number,
 ): Promise<VendorModel> {
   const { test, features } = partition(rows, dictionary);
-  const quantised = quantise(networkFor(onnx, dictionary), { dictionary, calibration: features });
+  const quantised = quantise(networkFor(onnx, dictionary), { dictionary, bits, calibration: features });
   const model = await withSalt(name, { ...quantised, salt: randomSalt() });
   const testSet = testSetOf(test, model.architecture);
   await writeWhole(folder('models', `${name}.onnx`), onnx);

@@ -45,6 +45,12 @@ test('a model that fits: layers, integers, exact costs, accuracy', () => {
   assert.is(report.proof!.correct.constant, 25);
   assert.ok(Math.abs(report.proof!.correct.float - report.proof!.correct.integers) <= 2);
   assert.ok(report.proof!.constraints < report.proof!.domain);
+  const coarse = lintModel(g, { dictionary: NUMBERS, bits: 4, rows: { calibration: integers(64), testSet } });
+  assert.equal(
+    coarse.integers!.map(({ weightBits }) => weightBits),
+    [4, 4],
+  );
+  assert.ok(coarse.proof!.constraints < report.proof!.constraints);
 });
 
 test('features that do not match are both named, and so is every unsupported node', () => {
@@ -124,6 +130,18 @@ test('exports on German Credit: within a point of their own numbers, and a logis
     const { float, integers: got, constant } = proof!.correct;
     assert.ok(got >= float - 3 && got > constant, `${name}: ${got}, by its own numbers ${float}`);
     if (name.startsWith('skl_logreg')) assert.ok(proof!.constraints <= 6000, `${proof!.constraints}`);
+  }
+});
+
+test('a graph that asks for more than any circuit holds is refused at once', () => {
+  const wide = graph([node('Relu', ['x'], 'y')], {}, [undefined, 3, 1024, 1024]);
+  const huge = graph([node('Expand', ['x', 's'], 'e'), node('Relu', ['e'], 'y')], {
+    s: tensor([3], [2 ** 20, 1, 2], 'int64'),
+  });
+  for (const g of [wide, huge]) {
+    const began = performance.now();
+    assert.match(lintModel(g).problems[0]!.reason, /beyond any circuit/);
+    assert.ok(performance.now() - began < 2000);
   }
 });
 

@@ -12,6 +12,7 @@ import {
   broadcastFrom,
   broadcastShape,
   combine,
+  demandSize,
   listOf,
   type NodeView,
   numberOf,
@@ -157,6 +158,7 @@ const extremes =
     for (let i = 1; i < view.inputs.length; i++) {
       const next = view.context.asActivation(valueAt(view, i, `input ${i + 1}`), `input ${i + 1}`);
       const { dims, batch } = broadcastShape(result, next);
+      demandSize(dims);
       if (!result.affine || !next.affine) {
         result = { kind: 'activation', dims, batch, affine: undefined };
         continue;

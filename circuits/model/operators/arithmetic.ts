@@ -8,6 +8,7 @@ import {
   broadcastFrom,
   broadcastShape,
   combine,
+  demandSize,
   finite,
   listOf,
   type NodeView,
@@ -43,6 +44,7 @@ const elementwise =
       view.context.asActivation(b, 'its second input'),
     ];
     const { dims, batch } = broadcastShape(a.kind === 'constant' ? { ...x, batch: undefined } : x, y);
+    demandSize(dims);
     if (!x.affine || !y.affine) return [{ kind: 'activation', dims, batch, affine: undefined }];
     if (operation === 'Mul' || operation === 'Div') {
       if (a.kind !== 'constant' && b.kind !== 'constant')

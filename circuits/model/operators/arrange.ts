@@ -3,6 +3,7 @@ import {
   type Activation,
   axisOf,
   constantAt,
+  demandSize,
   listOf,
   NOTHING,
   type NodeView,
@@ -36,7 +37,8 @@ export const batchOf = (value: Value): number | undefined =>
 
 /** Moves elements of any value; what comes from nowhere is `fill`. */
 export function arranged(value: Value, { dims, batch, from }: Arrangement, fill = 0): Value {
-  sizeOf(dims);
+  if (value.kind === 'constant') sizeOf(dims);
+  else demandSize(dims);
   const pick = <T>(items: ArrayLike<T>, otherwise: T): T[] =>
     from ? Array.from(from, (at) => (at < 0 ? otherwise : items[at]!)) : Array.from(items);
   switch (value.kind) {

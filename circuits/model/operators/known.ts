@@ -3,6 +3,7 @@ import { arranged, batchOf, dimsOf, mixed } from './arrange.ts';
 import {
   broadcastFrom,
   constantAt,
+  demandSize,
   listOf,
   type NodeView,
   numberOf,
@@ -49,6 +50,7 @@ function expand(view: NodeView): Value[] {
       );
     return x === 1 ? y : x;
   });
+  if (value.kind !== 'constant') demandSize(shape);
   const before = batchOf(value);
   const batch = before === undefined ? undefined : before + rank - dims.length;
   if (batch !== undefined && shape[batch] !== 1) throw mixed('the expansion repeats rows of the batch');

@@ -3,7 +3,7 @@
  * side by side become units of the same layer, and a value that a later layer needs is carried up to it. So every
  * graph of affine and piecewise linear operators becomes one chain of dense layers, whatever its shape.
  */
-import { type Affine, combine, NOTHING, type Row } from './value.ts';
+import { type Affine, combine, NOTHING, type Row, Unsupported } from './value.ts';
 
 export interface Unit {
   readonly row: Row;
@@ -18,6 +18,9 @@ export interface Layers {
   /** the same value over a later stage */
   lift(value: Affine, stage: number): Affine;
 }
+
+/** of one layer */
+const MAX_UNITS = 2 ** 18;
 
 const single = (unit: number): Row => ({ at: Int32Array.of(unit), by: Float64Array.of(1) });
 
@@ -37,6 +40,11 @@ export function createLayers(): Layers {
       const alike = known[stage]!.get(unit.row) ?? [];
       const found = alike.find((at) => layer[at]!.offset === unit.offset);
       if (found !== undefined) return found;
+      if (layer.length >= MAX_UNITS)
+        throw new Unsupported(
+          `a layer of more than ${MAX_UNITS} units is beyond any circuit that can be compiled`,
+          'use a smaller model, or one that takes less at once',
+        );
       const at = layer.push(unit) - 1;
       known[stage]!.set(unit.row, [...alike, at]);
       return at;

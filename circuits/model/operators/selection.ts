@@ -5,6 +5,7 @@ import {
   affineOf,
   axisOf,
   constantAt,
+  demandSize,
   listOf,
   type NodeView,
   numberOf,
@@ -215,6 +216,7 @@ function joined(
     const joinedValues = Float64Array.from(source, ({ part, at }) => tensors[part]!.values[at]!);
     return { kind: 'constant', tensor: { dims, type: tensors[0]!.type, values: joinedValues } };
   }
+  demandSize(dims);
   const batch = values.map(batchOf).find((axis) => axis !== undefined);
   if (values.every((value) => value.kind === 'scores')) {
     const [one] = values;

@@ -97,6 +97,19 @@ export function sizeOf(dims: readonly number[]): number {
   return size;
 }
 
+/** elements of a value that depends on the input */
+export const MAX_ACTIVATION = 2 ** 18;
+
+/** Throws for a value that depends on the input and is larger than any circuit, before it is written down. */
+export function demandSize(dims: readonly number[]): void {
+  const size = sizeOf(dims);
+  if (size > MAX_ACTIVATION)
+    throw new Unsupported(
+      `its ${size} elements are more than ${MAX_ACTIVATION}, beyond any circuit that can be compiled`,
+      'use a smaller model, or one that takes less at once',
+    );
+}
+
 /** A node with its inputs, as handlers ask it. */
 export interface NodeView {
   readonly node: OnnxNode;
