@@ -37,6 +37,9 @@ export const QualityStatement = z.strictObject({
   circuit: Digest.describe('circuit digest'),
   key: Digest.describe('blob: the proving key (`.zkey`)'),
   powers: Digest.describe("blob: the powers of the key's tau (`.ptau`, cut)"),
+  dictionary: Digest.optional().describe(
+    "digest of the model's data dictionary: which classes, in which order; absent: the model has none",
+  ),
 });
 export type QualityStatement = z.infer<typeof QualityStatement>;
 

@@ -32,6 +32,10 @@ export const Terms = z.strictObject({
     .describe('the test sets that a proof may be about, as blobs; absent: any'),
   requester: Budget.describe('proofs for one requester'),
   all: Budget.describe('proofs for all requesters together'),
+  trivial: z
+    .boolean()
+    .optional()
+    .describe('whether a threshold may be asked that a constant answer reaches; absent: no'),
   answers: z
     .enum(ANSWER_KINDS)
     .describe('what answers hold: the decision only, rounded scores, or the exact logits'),
@@ -111,7 +115,7 @@ export function checkTestRows(
       `expected the same row at most ${most} times, got ${times} times the row ${first} (row ${last} is one of them)`,
     );
   }
-  if (threshold <= constant) {
+  if (threshold <= constant && !terms.trivial) {
     throw refused(
       `expected a threshold above ${constant} of ${rows} rows, which is what a constant answer scores, got ${threshold}`,
     );

@@ -1,6 +1,9 @@
 /**
- * The public half of a quantised model: preprocessing, shapes, bit widths, shifts, bounds, classes. The
+ * The public half of a quantised model: what it says of its data, shapes, bit widths, shifts, bounds. The
  * hidden half, the parameters, is in quantise.ts.
+ *
+ * There are two versions. Version 2 holds the data dictionary and a list of operations; version 1 had columns and
+ * class names alone, and layers. A model is known by its own version's bytes, so one of version 1 stays what it is.
  *
  * Arithmetic that it describes, all in integers:
  *   a = sum_i w_i x_i + b                        every layer
@@ -21,7 +24,8 @@ import { bytesToHex } from '@noble/hashes/utils.js';
 import { encode, rfc8949EncodeOptions } from 'cborg';
 import { z } from 'zod';
 import { VouchError } from '../../protocols/errors.ts';
-import { featureRanges, Preprocessing, type Range } from './preprocessing.ts';
+import { classNames, Dictionary, dictionaryDigest, parseDictionary, preprocessingOf } from './dictionary.ts';
+import { checkColumns, featureRanges, Preprocessing, type Range } from './preprocessing.ts';
 
 /** float32 represents every integer up to this exactly. */
 export const EXACT = 2 ** 24;
@@ -50,44 +54,125 @@ export const LayerShape = z.strictObject({
 });
 export type LayerShape = z.infer<typeof LayerShape>;
 
-export const Architecture = z.strictObject({
+const Classes = z.array(z.string().min(1).max(64)).min(2).max(1024);
+const Decision = z.enum(['argmax', 'sign']);
+
+/** The document of version 1. */
+export const ArchitectureV1 = z.strictObject({
   version: z.literal(1),
   preprocessing: Preprocessing,
   layers: z.array(LayerShape).min(1).max(16),
   rounding: z.literal(ROUNDING),
-  decision: z.enum(['argmax', 'sign']),
-  classes: z.array(z.string().min(1).max(64)).min(2).max(1024),
+  decision: Decision,
+  classes: Classes,
 });
-export type Architecture = z.infer<typeof Architecture>;
+
+const { inputs, outputs, weightBits, biasBits, shift, accumulator, output } = LayerShape.shape;
+/** What is computed one after the other; each takes what the one before it gives, the first the features. */
+const Operation = z.discriminatedUnion('kind', [
+  z
+    .strictObject({ kind: z.literal('dense'), inputs, outputs, weightBits, biasBits, accumulator })
+    .describe(
+      'a = W x + b, with hidden W and b; `accumulator` bounds |a|, rounding of what follows included',
+    ),
+  z
+    .strictObject({ kind: z.literal('relu'), shift: shift.min(1), output })
+    .describe('h = max(0, floor((a + 2^(shift-1)) * 2^-shift)), at most `output`'),
+]);
+type Operation = z.infer<typeof Operation>;
+
+/** The document of version 2. */
+export const ArchitectureV2 = z.strictObject({
+  version: z.literal(2),
+  dictionary: Dictionary,
+  operations: z.array(Operation).min(1).max(32),
+  rounding: z.literal(ROUNDING),
+  decision: Decision,
+});
+
+/** An architecture of either version, as it is worked with. */
+export interface Architecture {
+  readonly version: 1 | 2;
+  /** of version 2 */
+  readonly dictionary?: Dictionary | undefined;
+  readonly preprocessing: Preprocessing;
+  readonly layers: readonly LayerShape[];
+  readonly rounding: typeof ROUNDING;
+  readonly decision: z.infer<typeof Decision>;
+  /** names, in the order of the outputs */
+  readonly classes: readonly string[];
+}
 
 /**
  * Checks an architecture from outside: schema, shapes that fit each other, and bounds that are the ones
  * computed here. Throws `bad-input`, which names the field.
  */
 export function parseArchitecture(value: unknown): Architecture {
-  const result = Architecture.safeParse(value);
+  const version = (value as { version?: unknown } | null)?.version;
+  const result = (version === 2 ? ArchitectureV2 : ArchitectureV1).safeParse(value);
   if (!result.success) {
     const issue = result.error.issues[0]!;
     throw bad(issue.path.join('.') || 'value', issue.message);
   }
-  const architecture = result.data;
-  const { classes, decision, layers, preprocessing } = architecture;
-  const { columns } = preprocessing;
-  const features = columns.reduce((sum, c) => sum + (c.kind === 'category' ? c.categories.length : 1), 0);
-  if (features > MAX_WIDTH) throw bad('preprocessing', `${features} features, more than ${MAX_WIDTH}`);
-  if (new Set(columns.map(({ name }) => name)).size < columns.length) {
-    throw bad('preprocessing', 'two columns have the same name');
-  }
-  for (const column of columns) {
-    if (column.kind === 'category' && new Set(column.categories).size < column.categories.length) {
-      throw bad(`column "${column.name}"`, 'a category occurs twice');
-    }
-    if (column.kind !== 'category' && column.low >= column.high)
-      throw bad(`column "${column.name}"`, 'expected low < high');
-    if (column.kind === 'integer' && Math.max(-column.low, column.high) >= EXACT) {
-      throw bad(`column "${column.name}"`, 'expected a range within 2^24');
-    }
-  }
+  const { data } = result;
+  const architecture: Architecture = data.version === 1 ? data : fromOperations(data);
+  checkShapes(architecture);
+  return architecture;
+}
+
+function fromOperations(document: z.infer<typeof ArchitectureV2>): Architecture {
+  const { operations, rounding, decision } = document;
+  const dictionary = parseDictionary(document.dictionary);
+  const layers: LayerShape[] = [];
+  operations.forEach((operation, i) => {
+    const last = i === operations.length - 1;
+    const expected = i % 2 === 0 ? 'dense' : 'relu';
+    if (operation.kind !== expected || (last && expected === 'relu'))
+      throw bad(`operations.${i}`, 'expected dense and relu in turns, and dense at the end');
+    if (operation.kind !== 'dense') return;
+    const { kind, ...shape } = operation;
+    const next = operations[i + 1];
+    layers.push(
+      next?.kind === 'relu'
+        ? { ...shape, shift: next.shift, output: next.output }
+        : { ...shape, shift: 0, output: shape.accumulator },
+    );
+  });
+  return {
+    version: 2,
+    dictionary,
+    preprocessing: preprocessingOf(dictionary),
+    layers,
+    rounding,
+    decision,
+    classes: classNames(dictionary),
+  };
+}
+
+/** An architecture as it is published, committed to and parsed again. */
+export function architectureDocument(architecture: Architecture): Record<string, unknown> {
+  const { version, dictionary, preprocessing, layers, rounding, decision, classes } = architecture;
+  if (version === 1) return { version, preprocessing, layers, rounding, decision, classes };
+  const operations = layers.flatMap(({ shift, output, ...dense }): Operation[] =>
+    shift > 0
+      ? [
+          { kind: 'dense', ...dense },
+          { kind: 'relu', shift, output },
+        ]
+      : [{ kind: 'dense', ...dense }],
+  );
+  return { version, dictionary, operations, rounding, decision };
+}
+
+/** The digest of the dictionary that a model is published with; undefined: it has none (version 1). */
+export const modelDictionaryDigest = ({ dictionary }: Architecture): string | undefined =>
+  dictionary && dictionaryDigest(dictionary);
+
+function checkShapes({ classes, decision, layers, preprocessing }: Architecture): void {
+  checkColumns(preprocessing.columns, (field, message) =>
+    bad(field === 'columns' ? 'preprocessing' : field, message),
+  );
+  if (new Set(classes).size < classes.length) throw bad('classes', 'two classes have the same name');
   let ranges = featureRanges(preprocessing);
   let parameters = 0;
   layers.forEach((layer, l) => {
@@ -110,7 +195,6 @@ export function parseArchitecture(value: unknown): Architecture {
   if (ranges.length !== outputs)
     throw bad('layers', `expected ${outputs} outputs of the last layer, got ${ranges.length}`);
   if (decision === 'sign' && classes.length !== 2) throw bad('classes', `expected 2, got ${classes.length}`);
-  return architecture;
 }
 
 /** The bounds of a layer over all parameters of its widths and all inputs in the given ranges. */
@@ -138,7 +222,7 @@ export const outputRanges = ({ outputs, output }: LayerShape): Range[] =>
   Array.from({ length: outputs }, () => ({ low: 0, high: output }));
 
 export const architectureBytes = (architecture: Architecture): Uint8Array =>
-  encode(architecture, rfc8949EncodeOptions);
+  encode(architectureDocument(architecture), rfc8949EncodeOptions);
 
 /** Lower-case hex SHA-256 of the canonical bytes. */
 export const architectureDigest = (architecture: Architecture): string =>

@@ -213,7 +213,7 @@ function qualitySource(architecture: Architecture, { features, labels }: TestSet
 }
 
 /** For each layer, the bound on its accumulators for one row of constant features. */
-function rowBounds({ layers }: Architecture, features: ArrayLike<number>): number[] {
+export function rowBounds({ layers }: Architecture, features: ArrayLike<number>): number[] {
   let inputSum = Array.from(features).reduce((sum, x) => sum + Math.abs(x), 0);
   return layers.map((layer) => {
     const bound = accumulatorBound(layer, inputSum);

@@ -1,21 +1,39 @@
 /**
- * Reads and writes ONNX files, as far as a chain of dense layers needs: graph, nodes with scalar, list and
- * tensor attributes, dense tensors inside the file. Field numbers from the public `onnx.proto3` (onnx/onnx).
- * Control flow, sparse, external and string tensors are refused, not guessed at; what a graph means is
- * decided in network.ts.
+ * Reads ONNX files (onnx-writer.ts writes them): graph, nodes with their attributes, dense tensors inside the file. Field numbers
+ * and numbers of types from the public `onnx.proto3` (onnx/onnx). What a file holds and this reader does not
+ * read (a graph as an attribute, a sparse tensor) is kept by its kind, so that whoever uses it can say so; what
+ * a graph means is decided in graph.ts.
+ *
+ * Operator sets are those known here: another version may give an operator of the same name another meaning.
  */
 import protobuf from 'protobufjs/light.js';
 import { messageOf, VouchError } from '../../protocols/errors.ts';
 
+export type OnnxType = 'float32' | 'float64' | 'float16' | 'int64' | 'int32' | 'bool' | 'string' | 'other';
+
 export interface OnnxTensor {
   readonly dims: readonly number[];
-  /** `float32` and `int64` can be written; any real or integer type can be read */
-  readonly type: 'float32' | 'float64' | 'int64' | 'other';
-  /** row-major; 64-bit integers beyond 2^53 are refused */
+  /** `float32`, `int64` and `string` can be written; any real, integer or boolean type can be read */
+  readonly type: OnnxType;
+  /** row-major; a 64-bit integer near either end reads as an infinity, another one beyond 2^53 is refused */
   readonly values: Float64Array;
+  /** of a tensor of strings, whose `values` are their positions */
+  readonly strings?: readonly string[];
 }
 
-export type OnnxAttribute = number | readonly number[] | string | OnnxTensor;
+/** An attribute that is there and is not read: its kind. */
+export interface Unread {
+  readonly unread: string;
+}
+
+export type OnnxAttribute =
+  | number
+  | readonly number[]
+  | Float64Array
+  | string
+  | readonly string[]
+  | OnnxTensor
+  | Unread;
 
 export interface OnnxNode {
   readonly name: string;
@@ -34,21 +52,37 @@ export interface OnnxValue {
 
 export interface OnnxGraph {
   readonly name: string;
-  readonly opset: number;
+  /** versions of the operator sets by domain; '' is ONNX's own */
+  readonly opsets: ReadonlyMap<string, number>;
   readonly nodes: readonly OnnxNode[];
   readonly initializers: ReadonlyMap<string, OnnxTensor>;
   readonly inputs: readonly OnnxValue[];
   readonly outputs: readonly OnnxValue[];
 }
 
-/** bytes; a dense model of the size that a circuit can hold stays far below */
+/** The versions of operator sets whose operators are known here, by domain. */
+export const KNOWN_OPSETS: ReadonlyMap<string, { readonly low: number; readonly high: number }> = new Map([
+  ['', { low: 6, high: 24 }],
+  ['ai.onnx.ml', { low: 1, high: 5 }],
+]);
+
+/** bytes; a model of the size that a circuit can hold stays far below */
 const MAX_FILE = 64 * 1024 * 1024;
 const MAX_NODES = 10_000;
 const MAX_RANK = 8;
 
-const DATA_TYPE = { float32: 1, float64: 11, int64: 7 } as const;
+export const DATA_TYPE: Readonly<Record<OnnxType, number>> = {
+  float32: 1,
+  float64: 11,
+  float16: 10,
+  int64: 7,
+  int32: 6,
+  bool: 9,
+  string: 8,
+  other: 0,
+};
 /** bytes per element in raw_data, and how to read one */
-const RAW: Record<number, { bytes: number; read(view: DataView, offset: number): number }> = {
+export const RAW: Record<number, { bytes: number; read(view: DataView, offset: number): number }> = {
   1: { bytes: 4, read: (view, at) => view.getFloat32(at, true) },
   2: { bytes: 1, read: (view, at) => view.getUint8(at) },
   3: { bytes: 1, read: (view, at) => view.getInt8(at) },
@@ -56,9 +90,22 @@ const RAW: Record<number, { bytes: number; read(view: DataView, offset: number):
   5: { bytes: 2, read: (view, at) => view.getInt16(at, true) },
   6: { bytes: 4, read: (view, at) => view.getInt32(at, true) },
   7: { bytes: 8, read: (view, at) => Number(view.getBigInt64(at, true)) },
+  9: { bytes: 1, read: (view, at) => (view.getUint8(at) === 0 ? 0 : 1) },
+  10: { bytes: 2, read: (view, at) => float16(view.getUint16(at, true)) },
   11: { bytes: 8, read: (view, at) => view.getFloat64(at, true) },
   12: { bytes: 4, read: (view, at) => view.getUint32(at, true) },
+  13: { bytes: 8, read: (view, at) => Number(view.getBigUint64(at, true)) },
 };
+export const STRING = 8;
+
+/** IEEE 754 half precision: 1 sign bit, 5 of the exponent, 10 of the fraction. */
+function float16(bits: number): number {
+  const sign = bits & 0x8000 ? -1 : 1;
+  const exponent = (bits >> 10) & 31;
+  const fraction = bits & 1023;
+  if (exponent === 31) return fraction === 0 ? sign * Number.POSITIVE_INFINITY : Number.NaN;
+  return sign * (exponent === 0 ? fraction * 2 ** -24 : (1 + fraction / 1024) * 2 ** (exponent - 15));
+}
 
 const field = (id: number, type: string, rule?: 'repeated') => (rule ? { id, type, rule } : { id, type });
 const { nested } = {
@@ -101,6 +148,7 @@ const { nested } = {
         t: field(5, 'Tensor'),
         floats: field(7, 'float', 'repeated'),
         ints: field(8, 'int64', 'repeated'),
+        strings: field(9, 'bytes', 'repeated'),
         type: field(20, 'int32'),
       },
     },
@@ -110,6 +158,7 @@ const { nested } = {
         dataType: field(2, 'int32'),
         floatData: field(4, 'float', 'repeated'),
         int32Data: field(5, 'int32', 'repeated'),
+        stringData: field(6, 'bytes', 'repeated'),
         int64Data: field(7, 'int64', 'repeated'),
         name: field(8, 'string'),
         rawData: field(9, 'bytes'),
@@ -125,7 +174,7 @@ const { nested } = {
     Dimension: { fields: { dimValue: field(1, 'int64'), dimParam: field(2, 'string') } },
   },
 };
-const Model = protobuf.Root.fromJSON({ nested }).lookupType('Model');
+export const ModelProto = protobuf.Root.fromJSON({ nested }).lookupType('Model');
 
 type Int64 = number | { toNumber(): number };
 interface RawTensor {
@@ -133,6 +182,7 @@ interface RawTensor {
   dataType: number;
   floatData: number[];
   int32Data: number[];
+  stringData: Uint8Array[];
   int64Data: Int64[];
   name: string;
   rawData: Uint8Array;
@@ -148,6 +198,7 @@ interface RawAttribute {
   t: RawTensor | null;
   floats: number[];
   ints: Int64[];
+  strings: Uint8Array[];
   type: number;
 }
 interface RawValue {
@@ -173,13 +224,18 @@ interface RawModel {
   } | null;
 }
 
+/** How a file of Git LFS begins that was not fetched. */
+const LFS_POINTER = 'version https://git-lfs.github.com/spec/';
+
 /** Reads an ONNX file. Throws `bad-file` for anything truncated, malformed or outside the subset above. */
 export function readOnnx(bytes: Uint8Array): OnnxGraph {
-  if (bytes.length === 0) throw badFile('the file is empty');
+  if (bytes.length === 0) throw badFile('the file is empty; expected an exported model');
   if (bytes.length > MAX_FILE) throw badFile(`the file has ${bytes.length} bytes, more than ${MAX_FILE}`);
+  if (new TextDecoder().decode(bytes.subarray(0, LFS_POINTER.length)) === LFS_POINTER)
+    throw badFile('the file is a pointer of Git LFS and not the model; fetch it with git lfs pull');
   let model: RawModel;
   try {
-    model = Model.decode(bytes) as unknown as RawModel;
+    model = ModelProto.decode(bytes) as unknown as RawModel;
   } catch (error) {
     throw badFile(`truncated, or not an ONNX file (${messageOf(error)})`);
   }
@@ -188,8 +244,8 @@ export function readOnnx(bytes: Uint8Array): OnnxGraph {
   if (graph.node.length > MAX_NODES) throw badFile(`${graph.node.length} nodes, more than ${MAX_NODES}`);
   if (graph.sparseInitializer.length > 0)
     throw badFile('sparse tensors are not supported; export dense weights');
-  const opset = model.opsetImport.find(({ domain }) => domain === '' || domain === 'ai.onnx');
-  if (!opset) throw badFile('truncated, or not an ONNX file (it names no version of the operators)');
+  if (model.opsetImport.length === 0)
+    throw badFile('truncated, or not an ONNX file (it names no version of the operators)');
   const initializers = new Map<string, OnnxTensor>();
   for (const tensor of graph.initializer) {
     if (initializers.has(tensor.name)) throw badFile(`two initializers are called ${quote(tensor.name)}`);
@@ -197,11 +253,12 @@ export function readOnnx(bytes: Uint8Array): OnnxGraph {
   }
   return {
     name: graph.name,
-    opset: integer(opset.version, 'opset version'),
+    opsets: new Map(
+      model.opsetImport.map(({ domain, version }) => [ownDomain(domain), integer(version, 'opset version')]),
+    ),
     nodes: graph.node.map((node) => ({
       name: node.name,
-      operator:
-        node.domain === '' || node.domain === 'ai.onnx' ? node.opType : `${node.domain}.${node.opType}`,
+      operator: ownDomain(node.domain) === '' ? node.opType : `${node.domain}.${node.opType}`,
       inputs: node.input,
       outputs: node.output,
       attributes: new Map(
@@ -217,9 +274,29 @@ export function readOnnx(bytes: Uint8Array): OnnxGraph {
   };
 }
 
-const ATTRIBUTE_TYPE = { float: 1, int: 2, string: 3, tensor: 4, floats: 6, ints: 7 } as const;
+/** ONNX's own domain has two names. */
+const ownDomain = (domain: string): string => (domain === 'ai.onnx' ? '' : domain);
 
-/** An attribute of an unsupported kind (a graph, strings) reads as the empty string; no operator we know has one. */
+export const ATTRIBUTE_TYPE = {
+  float: 1,
+  int: 2,
+  string: 3,
+  tensor: 4,
+  floats: 6,
+  ints: 7,
+  strings: 8,
+} as const;
+const UNREAD_KINDS: Readonly<Record<number, string>> = {
+  5: 'graph',
+  9: 'list of tensors',
+  10: 'list of graphs',
+  11: 'sparse tensor',
+  12: 'list of sparse tensors',
+  13: 'type',
+  14: 'list of types',
+};
+const text = (bytes: Uint8Array): string => new TextDecoder().decode(bytes);
+
 function readAttribute(a: RawAttribute, where: string): OnnxAttribute {
   switch (a.type) {
     case ATTRIBUTE_TYPE.float:
@@ -227,7 +304,7 @@ function readAttribute(a: RawAttribute, where: string): OnnxAttribute {
     case ATTRIBUTE_TYPE.int:
       return integer(a.i, where);
     case ATTRIBUTE_TYPE.string:
-      return new TextDecoder().decode(a.s);
+      return text(a.s);
     case ATTRIBUTE_TYPE.tensor:
       if (!a.t) throw badFile(`${where}: expected a tensor, got none`);
       return readTensor(a.t, where);
@@ -235,8 +312,10 @@ function readAttribute(a: RawAttribute, where: string): OnnxAttribute {
       return a.floats;
     case ATTRIBUTE_TYPE.ints:
       return a.ints.map((value) => integer(value, where));
+    case ATTRIBUTE_TYPE.strings:
+      return a.strings.map(text);
     default:
-      return '';
+      return { unread: UNREAD_KINDS[a.type] ?? `kind ${a.type}` };
   }
 }
 
@@ -252,46 +331,58 @@ function readTensor(tensor: RawTensor, where: string): OnnxTensor {
   if (values.length !== expected) {
     throw badFile(`${where}: expected ${expected} values for the shape [${dims}], got ${values.length}`);
   }
-  const type =
-    (Object.keys(DATA_TYPE) as (keyof typeof DATA_TYPE)[]).find(
-      (key) => DATA_TYPE[key] === tensor.dataType,
-    ) ?? 'other';
-  return { dims, type, values };
+  const known = Object.entries(DATA_TYPE).find(([, number]) => number === tensor.dataType);
+  const type = (known?.[0] ?? 'other') as OnnxType;
+  return type === 'string'
+    ? { dims, type, values, strings: tensor.stringData.map(text) }
+    : { dims, type, values };
 }
 
 function tensorValues(tensor: RawTensor, where: string): Float64Array {
-  const raw = RAW[tensor.dataType];
+  const { rawData, dataType } = tensor;
+  if (dataType === STRING) return Float64Array.from(tensor.stringData, (_, i) => i);
+  const raw = RAW[dataType];
   if (!raw)
     throw badFile(
-      `${where}: data type ${tensor.dataType} is not supported; expected float, double or integers`,
+      `${where}: data type ${dataType} is not supported; expected floats, integers, booleans or strings`,
     );
-  const { rawData } = tensor;
+  const isInt64 = dataType === DATA_TYPE.int64 || dataType === 13;
   if (rawData.length > 0) {
     if (rawData.length % raw.bytes !== 0)
       throw badFile(`${where}: ${rawData.length} bytes are no multiple of ${raw.bytes}`);
     const view = new DataView(rawData.buffer, rawData.byteOffset, rawData.byteLength);
-    return Float64Array.from({ length: rawData.length / raw.bytes }, (_, i) =>
-      integer(raw.read(view, i * raw.bytes), where, tensor.dataType !== 7),
-    );
+    return Float64Array.from({ length: rawData.length / raw.bytes }, (_, i) => {
+      const value = raw.read(view, i * raw.bytes);
+      return isInt64 ? integer(value, where) : value;
+    });
   }
-  switch (tensor.dataType) {
+  switch (dataType) {
     case DATA_TYPE.float32:
       return Float64Array.from(tensor.floatData);
     case DATA_TYPE.float64:
       return Float64Array.from(tensor.doubleData);
     case DATA_TYPE.int64:
       return Float64Array.from(tensor.int64Data, (value) => integer(value, where));
+    case DATA_TYPE.float16:
+      return Float64Array.from(tensor.int32Data, float16);
+    case DATA_TYPE.bool:
+      return Float64Array.from(tensor.int32Data, (value) => (value === 0 ? 0 : 1));
     case 12:
+    case 13:
       return Float64Array.from(tensor.uint64Data, (value) => integer(value, where));
     default:
       return Float64Array.from(tensor.int32Data);
   }
 }
 
-/** A protobuf integer as a number; `real` passes floating-point values through. */
-function integer(value: Int64, where: string, real = false): number {
+/** From here on a 64-bit integer means "as far as it goes": exporters write INT64_MAX for the open end of a slice. */
+const OPEN_END = 2 ** 62;
+
+/** A protobuf integer as a number; beyond OPEN_END an infinity. */
+function integer(value: Int64, where: string): number {
   const n = typeof value === 'number' ? value : value.toNumber();
-  if (!real && !Number.isSafeInteger(n)) throw badFile(`${where}: an integer beyond 2^53`);
+  if (Math.abs(n) >= OPEN_END) return n < 0 ? Number.NEGATIVE_INFINITY : Number.POSITIVE_INFINITY;
+  if (!Number.isSafeInteger(n)) throw badFile(`${where}: an integer beyond 2^53`);
   return n;
 }
 
@@ -303,60 +394,6 @@ const readValue = (value: RawValue): OnnxValue => ({
   }),
 });
 
-/** Writes a graph as an ONNX file; tensors as raw little-endian float32 or int64. */
-export function writeOnnx(graph: OnnxGraph): Uint8Array {
-  const { name, opset, nodes, initializers, inputs, outputs } = graph;
-  return Model.encode({
-    irVersion: 8,
-    producerName: 'vouch',
-    opsetImport: [{ domain: '', version: opset }],
-    graph: {
-      name,
-      node: nodes.map((node) => ({
-        name: node.name,
-        opType: node.operator,
-        input: node.inputs,
-        output: node.outputs,
-        attribute: [...node.attributes].map(([key, value]) => writeAttribute(key, value)),
-      })),
-      initializer: [...initializers].map(([key, tensor]) => writeTensor(tensor, key)),
-      input: inputs.map(writeValue),
-      output: outputs.map(writeValue),
-    },
-  }).finish();
-}
-
-function writeAttribute(name: string, value: OnnxAttribute): object {
-  if (typeof value === 'string')
-    return { name, s: new TextEncoder().encode(value), type: ATTRIBUTE_TYPE.string };
-  if (typeof value === 'number') return { name, i: value, type: ATTRIBUTE_TYPE.int };
-  if ('values' in value && 'dims' in value)
-    return { name, t: writeTensor(value as OnnxTensor, ''), type: ATTRIBUTE_TYPE.tensor };
-  return { name, ints: value, type: ATTRIBUTE_TYPE.ints };
-}
-
-function writeTensor({ dims, type, values }: OnnxTensor, name: string): object {
-  if (type !== 'float32' && type !== 'int64')
-    throw new TypeError(`writeOnnx: cannot write a tensor of type ${type}`);
-  const bytes = RAW[DATA_TYPE[type]]!.bytes;
-  const view = new DataView(new ArrayBuffer(values.length * bytes));
-  values.forEach((value, i) => {
-    if (type === 'float32') view.setFloat32(i * bytes, value, true);
-    else view.setBigInt64(i * bytes, BigInt(value), true);
-  });
-  return { dims, dataType: DATA_TYPE[type], name, rawData: new Uint8Array(view.buffer) };
-}
-
-const writeValue = ({ name, dims }: OnnxValue): object => ({
-  name,
-  type: {
-    tensorType: {
-      elemType: DATA_TYPE.float32,
-      shape: { dim: dims.map((d) => (d === undefined ? { dimParam: 'rows' } : { dimValue: d })) },
-    },
-  },
-});
-
-const quote = (text: string): string => JSON.stringify(text.slice(0, 60));
+const quote = (name: string): string => JSON.stringify(name.slice(0, 60));
 
 const badFile = (message: string): VouchError => new VouchError('bad-file', `ONNX: ${message}`);

@@ -14,6 +14,8 @@ const Fp = bn254.fields.Fr;
 /** for 1 to 16 inputs */
 const PARTIAL_ROUNDS = [56, 57, 56, 60, 60, 63, 64, 63, 60, 66, 60, 65, 70, 60, 64, 68];
 export const MAX_INPUTS = PARTIAL_ROUNDS.length;
+/** for 1 to 16 inputs */
+export const partialRounds = (inputs: number): number => PARTIAL_ROUNDS[inputs - 1]!;
 
 const permutations = new Map<number, PoseidonFn>();
 

@@ -9,6 +9,7 @@
 import { VouchError } from '../../protocols/errors.ts';
 import {
   type Architecture,
+  architectureDocument,
   EXACT,
   type LayerShape,
   layerBounds,
@@ -16,6 +17,7 @@ import {
   parseArchitecture,
   ROUNDING,
 } from './architecture.ts';
+import { classNames, type Dictionary, preprocessingOf } from './dictionary.ts';
 import type { DenseLayer, DenseNetwork } from './network.ts';
 import { featureRanges, type Preprocessing, type Range } from './preprocessing.ts';
 
@@ -35,14 +37,19 @@ export interface QuantisedModel {
   readonly parameters: Parameters;
 }
 
-export interface QuantiseOptions {
-  readonly preprocessing: Preprocessing;
-  /** names of the classes, in the order of the network's outputs; two for decision `sign` */
-  readonly classes: readonly string[];
+/** What a model's data are: a dictionary, or columns and class names alone, which give a model of version 1. */
+export type DataOfModel =
+  | { readonly dictionary: Dictionary }
+  | { readonly preprocessing: Preprocessing; readonly classes: readonly string[] };
+
+export type QuantiseOptions = DataOfModel & {
+  /** of a weight, 2 to 8; default: WEIGHT_BITS */
+  readonly bits?: number | undefined;
   /** features of rows like those to come (training rows), which decide the shifts */
   readonly calibration: readonly ArrayLike<number>[];
-}
+};
 
+/** of a weight, unless fewer are asked for: each costs a constraint */
 const WEIGHT_BITS = 8;
 /** A hidden value is scaled so that its greatest one while calibrating fits this many bits. */
 const ACTIVATION_BITS = 8;
@@ -54,7 +61,12 @@ const BIAS_ROOM = 2 ** 20;
  * or when a bound that has to hold for every parameter of the chosen widths reaches 2^24.
  */
 export function quantise(network: DenseNetwork, options: QuantiseOptions): QuantisedModel {
-  const { preprocessing, classes, calibration } = options;
+  const { calibration, bits = WEIGHT_BITS } = options;
+  const dictionary = 'dictionary' in options ? options.dictionary : undefined;
+  const { preprocessing, classes } =
+    'dictionary' in options
+      ? { preprocessing: preprocessingOf(options.dictionary), classes: classNames(options.dictionary) }
+      : options;
   let ranges: readonly Range[] = featureRanges(preprocessing);
   if (network.inputs !== ranges.length) {
     throw new VouchError(
@@ -69,16 +81,19 @@ export function quantise(network: DenseNetwork, options: QuantiseOptions): Quant
   // What one integer step of this layer's inputs is worth in the float network.
   let unit = 1;
   network.layers.forEach((layer, l) => {
-    const scale = weightScale(layer);
+    const scale = weightScale(layer, bits);
     const weights = Int32Array.from(layer.weights, (w) => Math.round(w * scale));
     const exactBias = Array.from(layer.bias, (b) => Math.round((b * scale) / unit));
     const biasBits = bitsFor(exactBias, l);
     const values = { weights, bias: Int32Array.from(exactBias) };
     const sums = rows.map((row) => accumulate(layer, values, row));
     const hidden = l < network.layers.length - 1;
-    const widths = { weightBits: WEIGHT_BITS, biasBits, shift: hidden ? calibratedShift(sums) : 0 };
+    const widths = { weightBits: bits, biasBits, shift: hidden ? calibratedShift(sums) : 0 };
     // The next layer's bound holds for all parameters, so many wide units need a coarser step than calibration asks for.
-    while (hidden && nextWeightSums(layer.outputs, layerBounds(widths, ranges).output) > EXACT - BIAS_ROOM) {
+    while (
+      hidden &&
+      nextWeightSums(layer.outputs, layerBounds(widths, ranges).output, bits) > EXACT - BIAS_ROOM
+    ) {
       widths.shift++;
     }
     const bounds = layerBounds(widths, ranges);
@@ -97,14 +112,17 @@ export function quantise(network: DenseNetwork, options: QuantiseOptions): Quant
     unit = (unit * 2 ** shape.shift) / scale;
     ranges = outputRanges(shape);
   });
-  const architecture = parseArchitecture({
-    version: 1,
-    preprocessing,
-    layers: shapes,
-    rounding: ROUNDING,
-    decision: network.decision,
-    classes: [...classes],
-  });
+  const architecture = parseArchitecture(
+    architectureDocument({
+      version: dictionary ? 2 : 1,
+      dictionary,
+      preprocessing,
+      layers: shapes,
+      rounding: ROUNDING,
+      decision: network.decision,
+      classes: [...classes],
+    }),
+  );
   return { architecture, parameters: { layers: parameters } };
 }
 
@@ -114,13 +132,13 @@ function calibratedShift(rows: readonly Int32Array[]): number {
   return Math.max(1, Math.ceil(Math.log2((greatest + 1) / 2 ** ACTIVATION_BITS)));
 }
 
-const nextWeightSums = (inputs: number, greatest: number): number =>
-  inputs * greatest * 2 ** (WEIGHT_BITS - 1);
+const nextWeightSums = (inputs: number, greatest: number, bits: number): number =>
+  inputs * greatest * 2 ** (bits - 1);
 
 /** The greatest scale at which every weight fits its width. */
-function weightScale({ weights }: DenseLayer): number {
+function weightScale({ weights }: DenseLayer, bits: number): number {
   const greatest = weights.reduce((a, w) => Math.max(a, Math.abs(w)), 0);
-  return greatest > 0 ? (2 ** (WEIGHT_BITS - 1) - 1) / greatest : 1;
+  return greatest > 0 ? (2 ** (bits - 1) - 1) / greatest : 1;
 }
 
 /** Bits of a signed bias, in steps of 4 from 8, so that the public width says little about it. */

@@ -6,7 +6,8 @@
  *
  * It contains the hidden parameters: a secret.
  */
-import { type OnnxNode, type OnnxTensor, writeOnnx } from './onnx.ts';
+import type { OnnxNode, OnnxTensor } from './onnx.ts';
+import { writeOnnx } from './onnx-writer.ts';
 import type { QuantisedModel } from './quantise.ts';
 
 export const SERVED_INPUT = 'features';
@@ -56,7 +57,7 @@ export function servedGraph({ architecture, parameters }: QuantisedModel): Uint8
   });
   return writeOnnx({
     name: 'served',
-    opset: 13,
+    opsets: new Map([['', 13]]),
     nodes,
     initializers,
     inputs: [{ name: SERVED_INPUT, dims: [undefined, layers[0]!.inputs] }],

@@ -9,6 +9,9 @@
 import { VouchError } from '../../protocols/errors.ts';
 import { type Architecture, EXACT } from './architecture.ts';
 import { parameterWidths, placements } from './commit.ts';
+import { rowBounds } from './emit.ts';
+import { MAX_INPUTS, partialRounds } from './poseidon.ts';
+import type { TestSet } from './test-set.ts';
 
 /** No circuit is compiled that may be larger: one twice as large took the compiler over 3 GiB and four minutes. */
 export const MAX_CONSTRAINTS = 2 ** 19;
@@ -64,6 +67,51 @@ export function demandDomain(domainSize: number, architecture: Architecture, row
     'key-rejected',
     `key: its domain of ${domainSize} is not that of a circuit of ${rows} rows for this model; make the key with vouch prove or vouch setup`,
   );
+}
+
+/** Constraints of circomlib's Poseidon on so many inputs, of which some are constants: 3 for each power of five but those of constants. */
+const poseidonConstraints = (inputs: number, constants = 0): number =>
+  3 * (8 * (inputs + 1) + partialRounds(inputs)) - 3 * (1 + constants);
+
+/** Of the commitment: the chain over the parameters' elements, and the hash with version and architecture, which are constants. */
+function commitmentConstraints(elements: number): number {
+  let sum = poseidonConstraints(4, 2);
+  for (let at = 0; at < elements; ) {
+    const chained = at > 0 ? 1 : 0;
+    const fresh = Math.min(elements - at, MAX_INPUTS - chained);
+    sum += poseidonConstraints(chained + fresh);
+    at += fresh;
+  }
+  return sum;
+}
+
+/**
+ * Exactly how many constraints the quality circuit of these rows has once it is compiled: a test compares.
+ *   each parameter of b bits                b
+ *   the commitment                          see above
+ *   each row: hidden unit of n bits         n + 1, n by the row's own bound
+ *             product of a hidden layer     1; the last layer counts one output less than classes
+ *             margin of n bits              n, and 1 for each but the first
+ *   the threshold, twice, of n bits         2n
+ */
+export function exactConstraints(architecture: Architecture, testSet: TestSet): number {
+  const { layers, classes, decision } = architecture;
+  const widths = parameterWidths(architecture);
+  const elements = placements(widths).at(-1)!.element + 1;
+  const last = layers.length - 1;
+  const margins = classes.length - 1;
+  const rows = testSet.labels.length;
+  let sum = widths.reduce((bits, width) => bits + width, 0) + commitmentConstraints(elements);
+  sum += 2 * rows.toString(2).length;
+  for (const features of testSet.features) {
+    const bounds = rowBounds(architecture, features);
+    sum += margins * signedBits(2 * bounds[last]! + 1) + margins - 1;
+    layers.forEach(({ inputs, outputs }, l) => {
+      if (l < last) sum += outputs * (signedBits(bounds[l]!) + 1);
+      if (l > 0) sum += inputs * (l === last && decision === 'argmax' ? margins : outputs);
+    });
+  }
+  return sum;
 }
 
 /** How many rows one proof about a model of this architecture may have. */

@@ -68,6 +68,11 @@ const COMMANDS: readonly Entry[] = [
     load: () => import('./collateral.ts'),
   },
   { name: 'policy', description: 'what is demanded of evidence', load: () => import('./policy.ts') },
+  {
+    name: 'data',
+    description: 'tables of your own: a dictionary of their columns, and the features that models see',
+    load: () => import('./data.ts'),
+  },
   { name: 'model', description: 'models of your own', load: () => import('./model.ts') },
   {
     name: 'vendor',

@@ -1,5 +1,5 @@
 /**
- * `vouch model add`: publishes a vendor's own ONNX file for data of the demonstration's format. The same way as the
+ * `vouch model add`: publishes a vendor's own ONNX file for rows that a dictionary describes. The same way as the
  * demonstration's model: quantised, committed, sealed, its key given to this host's key-broker, or split over several.
  */
 import type { Command } from '@commander-js/extra-typings';
@@ -9,13 +9,15 @@ import { readNamed } from '../home/files.ts';
 import type { Log } from '../home/log.ts';
 import { credentials, idIn } from '../installation/credentials.ts';
 import { writePolicies } from '../installation/policies.ts';
+import { CREDIT } from '../models/credit-data.ts';
 import { parseSplit, publishModel } from '../models/publish.ts';
 import { readTerms } from '../models/terms.ts';
-import { readRows } from '../models/test-sets.ts';
+import { readDictionary, readRows } from '../models/test-sets.ts';
 import { commitOnnx } from '../models/vendor.ts';
 import { vendorName, vendorSigner } from '../models/vendor-key.ts';
 import { connect } from '../nats/connect.ts';
-import { networked, type OptionsOf } from './declaration.ts';
+import { networked, type OptionsOf, whole } from './declaration.ts';
+import { defineLint } from './model-lint.ts';
 import { type Network, networkOf } from './network.ts';
 import { type Print, print, say } from './terminal.ts';
 
@@ -25,8 +27,13 @@ const PROVISIONER = 'host-1';
 const declared = (command: Command) =>
   networked(command)
     .argument('<name>')
-    .argument('<file>', 'ONNX: a multilayer perceptron over the features of the data')
+    .argument('<file>', 'ONNX: a classifier over the features of the data (vouch data features)')
+    .option(
+      '--dictionary <file>',
+      'what the columns and classes of the data are (vouch data describe); default: those of German Credit',
+    )
     .requiredOption('--data <file>', 'labelled rows: 70 % calibrate the integers, the rest is the test set')
+    .option('--bits <n>', 'of each weight: fewer cost less and round more; default: 8', whole(4, 8))
     .option(
       '--brokers <k/n>',
       'split the key: any k of n key-brokers (broker-1 to broker-n, or named: 2/a,b,c) give it back',
@@ -39,6 +46,7 @@ const declared = (command: Command) =>
     .option('--json', 'one JSON object', false);
 
 export function define(command: Command): void {
+  defineLint(command);
   declared(
     command
       .command('add')
@@ -59,7 +67,8 @@ export async function addModelCommand(
   const split = parseSplit(options.brokers);
   const terms = options.terms === undefined ? DEFAULT_TERMS : readTerms(options.terms);
   const onnx = readNamed(file, 'ONNX', MAX_ONNX_BYTES);
-  const made = await commitOnnx(name, onnx, readRows(options.data));
+  const dictionary = options.dictionary === undefined ? CREDIT : readDictionary(options.dictionary);
+  const made = await commitOnnx(name, onnx, readRows(options.data, dictionary), dictionary, options.bits);
   const id = idIn(options.creds, 'provisioner') ?? PROVISIONER;
   const bus = await connect({
     url: options.url,

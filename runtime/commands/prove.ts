@@ -18,7 +18,15 @@ import type { Log } from '../home/log.ts';
 import { kitOf } from '../installation/credentials.ts';
 import { findPolicy } from '../installation/policies.ts';
 import { readManifest } from '../models/obtain.ts';
-import { readRows, testSetOf, usefulThreshold } from '../models/test-sets.ts';
+import {
+  demandSameDictionary,
+  demandUseful,
+  dictionaryOf,
+  readDictionary,
+  readRows,
+  testSetOf,
+  usefulThreshold,
+} from '../models/test-sets.ts';
 import { testFile } from '../models/vendor.ts';
 import { type OptionsOf, pinning, whole } from './declaration.ts';
 import { asClient, type Network, networkOf } from './network.ts';
@@ -42,6 +50,11 @@ const declared = (command: Command) =>
       whole(0, 65_536),
     )
     .option(
+      '--dictionary <file>',
+      "your own data dictionary: the model's has to name the same classes in the same order",
+    )
+    .option('--allow-trivial', 'ask although a constant answer reaches the threshold')
+    .option(
       '--policy <name>',
       "what the prover's evidence has to satisfy: genuine, strict or a file; default: this installation's",
     )
@@ -61,13 +74,18 @@ export async function proveCommand(
 ): Promise<void> {
   await demandProofSavable(options.out);
   const policy = findPolicy('prover', options.policy, kitOf(options.creds));
-  const rows = readRows(testSetFile(model, options.testSet));
+  const own = options.dictionary === undefined ? undefined : readDictionary(options.dictionary);
+  const file = testSetFile(model, options.testSet);
+  const ownRows = own && readRows(file, own);
   await asClient(options, async (bus, source) => {
     const published = await readManifest(bus, model);
     const { manifest } = published;
     await acquaint(published, { vendor: options.vendor, policy, say });
-    const testSet = testSetOf(rows, parseArchitecture(manifest.architecture));
+    const architecture = parseArchitecture(manifest.architecture);
+    demandSameDictionary(own, architecture);
+    const testSet = testSetOf(ownRows ?? readRows(file, dictionaryOf(architecture)), architecture);
     const threshold = options.threshold ?? usefulThreshold(testSet, manifest.terms);
+    demandUseful(testSet, threshold, options.allowTrivial === true);
     const progress = createProgress();
     try {
       const prepared = await prepareStatement(bus, { manifest, testSet, threshold }, { progress, signal });
@@ -77,16 +95,19 @@ export async function proveCommand(
         modelCommitment: manifest.commitment,
         job,
         testSet: () => testSet,
+        dictionary: own,
+        allowTrivial: options.allowTrivial,
       });
-      const file = await saveProof(proof, options.out);
+      const saved = await saveProof(proof, options.out);
       progress.stop();
       const failed = verdict.checks.find(({ status }) => status === 'fail');
-      if (failed) throw new VouchError('proof-rejected', `${file}: ${failed.id}: ${failed.detail}`);
+      if (failed) throw new VouchError('proof-rejected', `${saved}: ${failed.id}: ${failed.detail}`);
       if (options.json) print(proof);
       else {
         const proved = proof.record.statement;
-        print(`verified\tat least ${proved.threshold} of ${proved.rows} rows\t${file}`);
+        print(`verified\tat least ${proved.threshold} of ${proved.rows} rows\t${saved}`);
       }
+      say(verdict.sentence);
       say(notChecked(verdict.checks));
       say(`key ${keyAudience(prepared.key.mark)}`);
     } finally {

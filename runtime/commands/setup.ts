@@ -12,7 +12,7 @@ import { readNamed } from '../home/files.ts';
 import type { Log } from '../home/log.ts';
 import { readRunning } from '../home/running.ts';
 import { readManifest } from '../models/obtain.ts';
-import { readRows, testSetOf } from '../models/test-sets.ts';
+import { dictionaryOf, readRows, testSetOf } from '../models/test-sets.ts';
 import { CEREMONY, demandKeyRememberable, prepareCircuit, rememberKey } from '../prove/setup.ts';
 import { ceremonyKey, closeSnarkjs } from '../prove/snarkjs.ts';
 import { type OptionsOf, pinning } from './declaration.ts';
@@ -51,12 +51,13 @@ export async function setupCommand(
   const { power } = await preparedPowers(options.ptau);
   const model = options.model ?? readRunning().model;
   if (model === undefined) throw new VouchError('bad-input', 'setup: expected --model NAME, got none');
-  const rows = readRows(testSetFile(model, options.testSet));
+  const file = testSetFile(model, options.testSet);
   const architecture = await asClient(options, async (bus) => {
     const published = await readManifest(bus, model);
     await acquaint(published, { vendor: options.vendor, say });
     return parseArchitecture(published.manifest.architecture);
   });
+  const rows = readRows(file, dictionaryOf(architecture));
   say('compiling the circuit');
   const circuit = await prepareCircuit(architecture, testSetOf(rows, architecture), { signal });
   const r1cs = readNamed(circuit.r1csPath, 'circuit');

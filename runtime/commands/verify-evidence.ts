@@ -113,12 +113,18 @@ export function printVerdict(
     readonly verdict: Verdict;
     readonly checks: readonly PrintedCheck[];
     readonly claims: unknown;
+    readonly proved?: string | undefined;
   },
   json: boolean,
   print: Print,
 ): void {
-  const { verdict, checks } = judgement;
-  const lines = [...checkLines(checks), `verdict: ${verdict}`, notChecked(checks)];
+  const { verdict, checks, proved } = judgement;
+  const lines = [
+    ...checkLines(checks),
+    `verdict: ${verdict}`,
+    notChecked(checks),
+    ...(proved === undefined ? [] : [proved]),
+  ];
   for (const line of json ? [{ ...judgement, notChecked: skippedChecks(checks) }] : lines) print(line);
 }
 

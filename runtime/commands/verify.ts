@@ -5,6 +5,7 @@
  */
 import path from 'node:path';
 import type { Command } from '@commander-js/extra-typings';
+import type { Architecture } from '../../circuits/model/architecture.ts';
 import { recogniseFile } from '../../protocols/any-file.ts';
 import { BUILT_IN, type Policy, policyDigest } from '../../protocols/attestation/policy.ts';
 import { verifyEvidence } from '../../protocols/attestation/verify.ts';
@@ -19,7 +20,7 @@ import { judgeProof } from '../client/quality-proof.ts';
 import { isFolder, readIfThere, readNamed } from '../home/files.ts';
 import { folder } from '../home/home.ts';
 import { findPolicy, type PolicyName, readPolicy } from '../installation/policies.ts';
-import { readRows, testSetOf } from '../models/test-sets.ts';
+import { dictionaryOf, readDictionary, readRows, testSetOf } from '../models/test-sets.ts';
 import { closeSnarkjs } from '../prove/snarkjs.ts';
 import { judging, type OptionsOf } from './declaration.ts';
 import { type Print, print } from './terminal.ts';
@@ -44,6 +45,11 @@ const declared = (command: Command) =>
       "what evidence has to satisfy: genuine, strict or a file; default: this installation's where it has one, else strict",
     )
     .option('--test-set <file>', 'for a proof: the labelled rows that it is about')
+    .option(
+      '--dictionary <file>',
+      "for a proof: your own data dictionary; the model's has to name the same classes in the same order",
+    )
+    .option('--allow-trivial', 'for a proof: accept a threshold that a constant answer reaches')
     .option('--job <id>', 'for a proof: the job that was asked for')
     .option(
       '--trust-key <digest>',
@@ -79,6 +85,8 @@ interface Judgement {
   readonly accepted: boolean;
   readonly checks: readonly PrintedCheck[];
   readonly claims: unknown;
+  /** of a proof that was accepted: what it proves, in a sentence */
+  readonly proved?: string | undefined;
 }
 
 /** Returns the verdict. Several files are evidence and what belongs to it. */
@@ -109,8 +117,8 @@ export async function verifyCommand(
       return verifyEvidenceFiles(files, options, print);
   }
 
-  function show({ accepted, checks, claims }: Judgement): boolean {
-    printVerdict({ verdict: accepted ? 'accept' : 'reject', checks, claims }, options.json, print);
+  function show({ accepted, checks, claims, proved }: Judgement): boolean {
+    printVerdict({ verdict: accepted ? 'accept' : 'reject', checks, claims, proved }, options.json, print);
     return accepted;
   }
 }
@@ -231,18 +239,22 @@ async function judgeDocument(json: unknown, options: VerifyCommand): Promise<Jud
 }
 
 async function judgeProofFile(file: string, json: unknown, options: VerifyCommand): Promise<Judgement> {
-  const { testSet, trustKey, job } = options;
+  const { testSet, trustKey, job, allowTrivial } = options;
+  const own = options.dictionary === undefined ? undefined : readDictionary(options.dictionary);
   const published = readProof(file, json);
-  const rows = testSet === undefined ? undefined : readRows(testSet);
+  const rows = (architecture: Architecture) => readRows(testSet!, own ?? dictionaryOf(architecture));
   const policy = policyFor('prover', options);
   const manifest = options.manifest === undefined ? undefined : readManifestFile(options.manifest);
   const vendor = judgeVendor(manifest, { vendor: options.vendor, policy });
   try {
-    const { accepted, checks, key } = await judgeProof(published, {
+    const { accepted, checks, key, sentence } = await judgeProof(published, {
       policy,
       modelCommitment: vendor.status === 'pass' ? manifest?.manifest.commitment : policy.commitment,
       job,
-      testSet: rows && ((architecture) => testSetOf(rows, architecture)),
+      testSet:
+        testSet === undefined ? undefined : (architecture) => testSetOf(rows(architecture), architecture),
+      dictionary: own,
+      allowTrivial,
       trustKey,
     });
     const { statement } = published.record;
@@ -252,7 +264,8 @@ async function judgeProofFile(file: string, json: unknown, options: VerifyComman
       verificationKey: key.digest,
       hardware: published.maker.hardware,
     };
-    return { accepted: accepted && vendor.status !== 'fail', checks: [vendor, ...checks], claims };
+    const passed = accepted && vendor.status !== 'fail';
+    return { accepted: passed, checks: [vendor, ...checks], claims, proved: passed ? sentence : undefined };
   } finally {
     await closeSnarkjs();
   }

@@ -8,7 +8,7 @@
  * interaction (a long duration weighs more without a checking account) and of noise. The 300 riskiest rows
  * are labelled 2 (bad), the others 1 (good).
  */
-import { CREDIT_ATTRIBUTES } from '../models/credit-data.ts';
+import { CREDIT } from '../models/credit-data.ts';
 import { seededRandom } from '../models/random.ts';
 
 type Draw =
@@ -58,7 +58,7 @@ export function sampleData(seed: number): string {
       if ('weights' in draw) {
         const index = pick(draw.weights, random.uniform());
         risk += draw.effects[index]!;
-        const cell = CREDIT_ATTRIBUTES[c]!.categories![index]!;
+        const cell = categoriesOf(c)[index]!;
         if (c === 0) account = cell;
         return cell;
       }
@@ -73,6 +73,11 @@ export function sampleData(seed: number): string {
   const limit = rows.map(({ risk }) => risk).sort((a, b) => b - a)[BAD]!;
   return rows.map(({ cells, risk }) => `${cells.join(' ')} ${risk > limit ? 2 : 1}\n`).join('');
 }
+
+const categoriesOf = (c: number): readonly string[] => {
+  const column = CREDIT.columns[c]!;
+  return column.kind === 'category' ? column.categories : [];
+};
 
 /** The index that u, uniform in [0, 1), falls on. */
 function pick(weights: readonly number[], u: number): number {

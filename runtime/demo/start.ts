@@ -24,7 +24,7 @@ import { folder } from '../home/home.ts';
 import { publishRunning } from '../home/running.ts';
 import { authority, credentials } from '../installation/credentials.ts';
 import { writePolicies } from '../installation/policies.ts';
-import { readCreditData } from '../models/credit-data.ts';
+import { CREDIT, readCreditData } from '../models/credit-data.ts';
 import { readManifest } from '../models/obtain.ts';
 import { keepPublished, publishModel } from '../models/publish.ts';
 import { readRows } from '../models/test-sets.ts';
@@ -82,8 +82,8 @@ export async function runDemo(options: DemoOptions): Promise<{ result: DemoResul
 
   try {
     const rows =
-      options.data === undefined ? readCreditData(sampleData(SAMPLE_SEED)) : readRows(options.data);
-    checkRows(rows);
+      options.data === undefined ? readCreditData(sampleData(SAMPLE_SEED)) : readRows(options.data, CREDIT);
+    checkRows(rows, CREDIT);
     const name = options.data === undefined ? 'credit-sample' : 'credit';
     stops.push(await claimHome());
 
@@ -141,7 +141,7 @@ export async function runDemo(options: DemoOptions): Promise<{ result: DemoResul
         }
         await provision(provisioner);
         const written = await writePolicies();
-        const made = await commitOnnx(name, trainOnnx(rows), rows);
+        const made = await commitOnnx(name, trainOnnx(rows), rows, CREDIT);
         const { model, calibrated, testSet } = made;
         if (made.correct < made.threshold) {
           throw new VouchError(
@@ -303,6 +303,7 @@ export async function runDemo(options: DemoOptions): Promise<{ result: DemoResul
           modelCommitment: service.manifest.commitment,
           job,
           testSet: () => vendor.testSet,
+          dictionary: CREDIT,
         });
         const [count, ...all] = judged(verdict, verbose);
         const proved = made.record.statement;
@@ -314,6 +315,7 @@ export async function runDemo(options: DemoOptions): Promise<{ result: DemoResul
         const same =
           commitment === service.document.modelCommitment &&
           commitment === first.receipt.claims?.modelCommitment;
+        detail(verdict.sentence);
         detail(`commitment in proof, evidence and receipt: ${same ? 'the same' : 'DIFFERENT'}`);
         return { published: made, verified: verdict.accepted && same };
       },

@@ -4,8 +4,9 @@
  * It is not a training library: what it makes leaves as ONNX and is treated like anybody's file.
  */
 import { type DenseLayer, type DenseNetwork, onnxFromNetwork } from '../../circuits/model/network.ts';
-import { writeOnnx } from '../../circuits/model/onnx.ts';
-import { CREDIT_CLASSES, type CreditRow } from '../models/credit-data.ts';
+import { writeOnnx } from '../../circuits/model/onnx-writer.ts';
+import { CREDIT } from '../models/credit-data.ts';
+import type { LabelledRow } from '../models/labelled-rows.ts';
 import { type Random, seededRandom } from '../models/random.ts';
 import { partition } from '../models/vendor.ts';
 
@@ -37,9 +38,9 @@ export interface LabelledFeatures {
 }
 
 /** Trains the demonstration's model and returns it as the bytes of an ONNX file. Throws `bad-file` for too few rows. */
-export function trainOnnx(rows: readonly CreditRow[]): Uint8Array {
-  const { features, labels } = partition(rows);
-  return writeOnnx(onnxFromNetwork(train({ features, labels }, CREDIT_CLASSES.length)));
+export function trainOnnx(rows: readonly LabelledRow[]): Uint8Array {
+  const { features, labels } = partition(rows, CREDIT);
+  return writeOnnx(onnxFromNetwork(train({ features, labels }, CREDIT.label.classes.length)));
 }
 
 /**

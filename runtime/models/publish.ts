@@ -2,6 +2,7 @@
  * Publishing a model: the secret (salt and parameters) goes as ciphertext to the blob store, its key, or a share of it
  * each, to the key-brokers' stores on this host, and the public manifest to the stream of models.
  */
+import { architectureDocument } from '../../circuits/model/architecture.ts';
 import { type CommittedModel, commit, encodeSecret } from '../../circuits/model/commit.ts';
 import { type Policy, policyDigest } from '../../protocols/attestation/policy.ts';
 import { type Signer, signerFromSeed } from '../../protocols/cose.ts';
@@ -88,7 +89,7 @@ export async function publishModel(
   const published = await signManifest(signer, {
     name,
     commitment,
-    architecture: { ...model.architecture },
+    architecture: architectureDocument(model.architecture),
     terms,
     policy: policyDigest(policy),
     sealedModel: digest,

@@ -2,8 +2,16 @@
  * The vendor's part: from labelled rows, and anybody's ONNX file, to a committed model with a test set. What the
  * vendor keeps lies in `.vouch/models`. The demonstration's own model comes from its trainer and takes the same way.
  */
+import { classOrder, inClassOrder } from '../../circuits/model/class-order.ts';
 import { type CommittedModel, decodeSecret, encodeSecret, randomSalt } from '../../circuits/model/commit.ts';
-import { networkFromOnnx } from '../../circuits/model/network.ts';
+import {
+  classNames,
+  type Dictionary,
+  featureNames,
+  preprocessingOf,
+} from '../../circuits/model/dictionary.ts';
+import { networkFromOnnx, readGraph } from '../../circuits/model/graph.ts';
+import type { DenseNetwork } from '../../circuits/model/network.ts';
 import { readOnnx } from '../../circuits/model/onnx.ts';
 import { preprocess } from '../../circuits/model/preprocessing.ts';
 import { decideMany, quantise } from '../../circuits/model/quantise.ts';
@@ -12,11 +20,9 @@ import { equal } from '../../protocols/encoding.ts';
 import { VouchError } from '../../protocols/errors.ts';
 import { readIfThere, writeWhole } from '../home/files.ts';
 import { folder } from '../home/home.ts';
-import { CREDIT_CLASSES, type CreditRow, creditPreprocessing, split } from './credit-data.ts';
+import { type LabelledRow, split, writeLabelled } from './labelled-rows.ts';
 import { testSetOf, usefulThreshold } from './test-sets.ts';
 
-/** Seed of the split into rows to train on and rows to test with. */
-const SPLIT_SEED = 1;
 const MIN_ROWS = 20;
 
 /** Where the test rows of a model lie, as they were written. */
@@ -38,54 +44,45 @@ export interface VendorModel {
 }
 
 /** Throws `bad-file` when there is too little to train on and to test with. */
-export function checkRows(rows: readonly CreditRow[]): void {
-  const { test } = split(rows, SPLIT_SEED);
-  const both = CREDIT_CLASSES.every((_, label) => test.some((row) => row.label === label));
-  if (rows.length >= MIN_ROWS && both) return;
+export function checkRows(rows: readonly LabelledRow[], dictionary: Dictionary): void {
+  const { test } = split(rows, dictionary);
+  const lacking = classNames(dictionary).filter((_, label) => !test.some((row) => row.label === label));
+  if (rows.length >= MIN_ROWS && lacking.length === 0) return;
   throw new VouchError(
     'bad-file',
-    `data: expected at least ${MIN_ROWS} rows, of both classes, got ${rows.length}`,
+    `data: expected at least ${MIN_ROWS} rows, with rows of each class to test, got ${rows.length}${lacking.length > 0 ? ` and none of ${lacking.join(', ')}` : ''}`,
   );
 }
 
-/**
- * 70 % of the rows to train on, the others to test with, and how the former say a row becomes features. Throws as
- * `checkRows` does.
- */
-export function partition(rows: readonly CreditRow[]) {
-  checkRows(rows);
-  const { train: training, test } = split(rows, SPLIT_SEED);
-  const preprocessing = creditPreprocessing(training);
+/** The rows to train on, as features, and those to test with. Throws as `checkRows` does. */
+export function partition(rows: readonly LabelledRow[], dictionary: Dictionary) {
+  checkRows(rows, dictionary);
+  const { train: training, test } = split(rows, dictionary);
+  const preprocessing = preprocessingOf(dictionary);
   return {
     test,
-    preprocessing,
     labels: training.map(({ label }) => label),
     features: training.map(({ cells }) => preprocess(preprocessing, cells)),
   };
 }
 
 /**
- * Quantises and commits to an ONNX file for rows of this format; its features are those of
- * `creditPreprocessing` over the training rows. Throws `bad-file`, `bad-input`.
+ * Quantises and commits to an ONNX file for rows that a dictionary describes. Throws `bad-file`, `bad-input`: among them
+ * that the file calls its classes otherwise than the dictionary does.
  */
 export async function commitOnnx(
   name: string,
   onnx: Uint8Array,
-  rows: readonly CreditRow[],
+  rows: readonly LabelledRow[],
+  dictionary: Dictionary,
+  bits?: number,
 ): Promise<VendorModel> {
-  const { test, preprocessing, features } = partition(rows);
-  const quantised = quantise(networkFromOnnx(readOnnx(onnx)), {
-    preprocessing,
-    classes: CREDIT_CLASSES,
-    calibration: features,
-  });
+  const { test, features } = partition(rows, dictionary);
+  const quantised = quantise(networkFor(onnx, dictionary), { dictionary, bits, calibration: features });
   const model = await withSalt(name, { ...quantised, salt: randomSalt() });
   const testSet = testSetOf(test, model.architecture);
   await writeWhole(folder('models', `${name}.onnx`), onnx);
-  await writeWhole(
-    testFile(name),
-    test.map(({ cells, label }) => `${[...cells, label + 1].join(' ')}\n`).join(''),
-  );
+  await writeWhole(testFile(name), writeLabelled(test, dictionary));
   return {
     model,
     testSet,
@@ -95,6 +92,16 @@ export async function commitOnnx(
     baseline: rowCounts(testSet).constant,
     threshold: usefulThreshold(testSet),
   };
+}
+
+/** The network of a file, its outputs in the dictionary's order. Throws `bad-file`, `bad-input`. */
+function networkFor(onnx: Uint8Array, dictionary: Dictionary): DenseNetwork {
+  const graph = readOnnx(onnx);
+  const options = { features: featureNames(dictionary).length };
+  const network = networkFromOnnx(graph, options);
+  const order = classOrder(readGraph(graph, options).classes, dictionary);
+  if (typeof order === 'string') throw new VouchError('bad-input', `ONNX model: ${order}`);
+  return inClassOrder(network, order);
 }
 
 /** The salt is kept with the vendor's copy of the model, so that the same model keeps its commitment. */

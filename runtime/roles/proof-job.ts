@@ -10,6 +10,7 @@ import { type ProofJobEvent, proofJobMachine, type Timed } from '../../actors/pr
 import { randomScalar } from '../../circuits/groth16/field.ts';
 import { assemble, type Proof, transform } from '../../circuits/groth16/prove.ts';
 import { verificationKey } from '../../circuits/groth16/verify.ts';
+import { architectureDocument } from '../../circuits/model/architecture.ts';
 import { signStatement } from '../../protocols/cose.ts';
 import { base64url, canonicalJson, sha256, sha256Hex, utf8 } from '../../protocols/encoding.ts';
 import { encodeMessage } from '../../protocols/envelope.ts';
@@ -253,7 +254,7 @@ export function proofJobLogic(options: ProofJobOptions) {
           proof: structuredClone(proof) as ProofRecord['proof'],
           publicSignals: [...publicSignals],
           verificationKey: { ...verificationKey(zkey) },
-          architecture,
+          architecture: architectureDocument(architecture),
           constraints,
           domain: zkey.domainSize,
           phases: options.millisOf(name),

@@ -13,7 +13,11 @@ import type { ReadyKey } from '../../circuits/groth16/engine.ts';
 import { entriesOfC, qapOf } from '../../circuits/groth16/qap.ts';
 import { firstBroken, readR1cs } from '../../circuits/groth16/r1cs.ts';
 import { openZkey, readZkey, type Zkey } from '../../circuits/groth16/zkey.ts';
-import { type Architecture, parseArchitecture } from '../../circuits/model/architecture.ts';
+import {
+  type Architecture,
+  modelDictionaryDigest,
+  parseArchitecture,
+} from '../../circuits/model/architecture.ts';
 import type { CommittedModel } from '../../circuits/model/commit.ts';
 import { emitQualityCircuit, witnessInput } from '../../circuits/model/emit.ts';
 import { decideMany } from '../../circuits/model/quantise.ts';
@@ -96,6 +100,8 @@ export async function prepare(
   const { manifest } = await readManifest(bus, statement.model);
   checkDemand(asked, manifest, requesters, new Date());
   const architecture = parseArchitecture(manifest.architecture);
+  if (statement.dictionary !== modelDictionaryDigest(architecture))
+    throw new VouchError('bad-input', 'statement.dictionary: expected the digest of that of the model');
   demandRows(architecture, rows);
 
   // A few chunks tell how large the key is, and so whether it can be one for this.

@@ -13,9 +13,9 @@ import type { ModelManifest } from '../../protocols/manifest.ts';
 import { type DemoResult, passed } from '../../runtime/demo/report.ts';
 import { folder, PACKAGE_ROOT } from '../../runtime/home/home.ts';
 import { readRunning } from '../../runtime/home/running.ts';
-import type { CreditRow } from '../../runtime/models/credit-data.ts';
+import type { LabelledRow } from '../../runtime/models/labelled-rows.ts';
 import { readManifest } from '../../runtime/models/obtain.ts';
-import { readRows, testSetOf, usefulThreshold } from '../../runtime/models/test-sets.ts';
+import { dictionaryOf, readRows, testSetOf, usefulThreshold } from '../../runtime/models/test-sets.ts';
 import { testFile } from '../../runtime/models/vendor.ts';
 import type { Bus } from '../../runtime/nats/bus.ts';
 import { connect } from '../../runtime/nats/connect.ts';
@@ -68,7 +68,7 @@ export async function startOnce(home: string, signal: AbortSignal): Promise<Once
 export interface Subject {
   readonly manifest: ModelManifest;
   readonly model: CommittedModel;
-  readonly rows: readonly CreditRow[];
+  readonly rows: readonly LabelledRow[];
   readonly testSet: TestSet;
   readonly threshold: number;
 }
@@ -113,7 +113,7 @@ export async function withStack<T>(
 async function openSubject(bus: Bus, name: string): Promise<Subject> {
   const { manifest } = await readManifest(bus, name);
   const architecture = parseArchitecture(manifest.architecture);
-  const rows = readRows(testFile(name));
+  const rows = readRows(testFile(name), dictionaryOf(architecture));
   const testSet = testSetOf(rows, architecture);
   return {
     manifest,

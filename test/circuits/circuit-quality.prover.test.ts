@@ -1,17 +1,14 @@
 import { type CommittedModel, commit, randomSalt } from '../../circuits/model/commit.ts';
+import { preprocessingOf } from '../../circuits/model/dictionary.ts';
 import { emitQualityCircuit, witnessInput } from '../../circuits/model/emit.ts';
 import { preprocess } from '../../circuits/model/preprocessing.ts';
 import { decideMany, quantise } from '../../circuits/model/quantise.ts';
-import { demandDomain, estimateConstraints } from '../../circuits/model/size.ts';
+import { demandDomain, estimateConstraints, exactConstraints } from '../../circuits/model/size.ts';
 import type { TestSet } from '../../circuits/model/test-set.ts';
 import { sampleData } from '../../runtime/demo/sample.ts';
 import { train } from '../../runtime/demo/trainer.ts';
-import {
-  CREDIT_CLASSES,
-  creditPreprocessing,
-  readCreditData,
-  split,
-} from '../../runtime/models/credit-data.ts';
+import { CREDIT, readCreditData } from '../../runtime/models/credit-data.ts';
+import { split } from '../../runtime/models/labelled-rows.ts';
 import { calculateWitness } from '../../runtime/prove/witness-calculator.ts';
 import { assert, suite, type TestContext } from '../harness.ts';
 import {
@@ -63,7 +60,7 @@ for (const shape of shapes) {
   test(`${name}: every row is decided as evaluate decides it, and counted once`, async (t) => {
     const model = smallModel(shape);
     const wrong = 2;
-    const { wasm, r1cs } = await qualityCircuit(t, model, { wrong });
+    const { testSet, wasm, r1cs } = await qualityCircuit(t, model, { wrong });
     const witness = wires(await calculateWitness(wasm, witnessInput(model, ROWS - wrong)));
     assert.is(violations(r1cs, witness), 0);
     assert.equal(witness.slice(0, 3), [1n, commit(model), BigInt(ROWS - wrong)], 'public signals');
@@ -74,6 +71,7 @@ for (const shape of shapes) {
       r1cs.constraints <= estimateConstraints(architecture, ROWS),
       'no larger than it was taken to be',
     );
+    assert.is(exactConstraints(architecture, testSet), r1cs.constraints, 'predicted');
     const domain = 2 ** Math.ceil(Math.log2(r1cs.constraints + 3));
     demandDomain(domain, architecture, ROWS);
     await calculateWitness(wasm, witnessInput(model, 0));
@@ -84,11 +82,11 @@ for (const shape of shapes) {
 }
 
 test("the demonstration's circuit decides all 300 rows as evaluate does, and fits a domain of 2^16", async (t) => {
-  const { train: seen, test: held } = split(readCreditData(sampleData(1)), 1);
-  const preprocessing = creditPreprocessing(seen);
+  const { train: seen, test: held } = split(readCreditData(sampleData(1)), CREDIT);
+  const preprocessing = preprocessingOf(CREDIT);
   const features = seen.map(({ cells }) => preprocess(preprocessing, cells));
-  const network = train({ features, labels: seen.map(({ label }) => label) }, CREDIT_CLASSES.length);
-  const quantised = quantise(network, { preprocessing, classes: CREDIT_CLASSES, calibration: features });
+  const network = train({ features, labels: seen.map(({ label }) => label) }, CREDIT.label.classes.length);
+  const quantised = quantise(network, { dictionary: CREDIT, calibration: features });
   const model = { ...quantised, salt: randomSalt() };
   const rows = held.map(({ cells }) => preprocess(preprocessing, cells));
   // Labels are the model's answers, so the count is 300 only if the circuit gives the same answer on each row.
@@ -96,6 +94,7 @@ test("the demonstration's circuit decides all 300 rows as evaluate does, and fit
   const circuit = emitQualityCircuit(model.architecture, testSet, await testToolchain());
   const { wasm, r1cs, constraints } = await compiled(t, circuit);
   assert.ok(constraints + r1cs.publicInputs + 1 <= 2 ** 16, `${constraints} constraints`);
+  assert.is(exactConstraints(model.architecture, testSet), constraints, 'predicted');
   const witness = wires(await calculateWitness(wasm, witnessInput(model, 300)));
   assert.is(violations(r1cs, witness), 0);
   await rejected(calculateWitness(wasm, witnessInput(model, 301)), '301 of 300');

@@ -225,7 +225,7 @@ test('an architecture from outside is checked, bounds included', () => {
   );
   refuses(
     changed((a) => {
-      a.version = 2;
+      a.version = 3;
     }),
     /version/,
   );

@@ -9,6 +9,7 @@ import { prove } from '../../circuits/groth16/prove.ts';
 import { setup } from '../../circuits/groth16/setup.ts';
 import { verificationKey } from '../../circuits/groth16/verify.ts';
 import { readZkey } from '../../circuits/groth16/zkey.ts';
+import { architectureDocument } from '../../circuits/model/architecture.ts';
 import { emitQualityCircuit, witnessInput } from '../../circuits/model/emit.ts';
 import { decideMany } from '../../circuits/model/quantise.ts';
 import { hex } from '../../protocols/encoding.ts';
@@ -50,7 +51,7 @@ export async function makeProof(): Promise<void> {
       proof,
       publicSignals,
       verificationKey: verificationKey(zkey),
-      architecture: committed.architecture,
+      architecture: architectureDocument(committed.architecture),
       constraints: compiled.constraints,
       domain: zkey.domainSize,
       phases: {

@@ -9,7 +9,13 @@
 import { createCipheriv, createPrivateKey, createPublicKey, hkdfSync, type KeyObject } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { Aes256Gcm, CipherSuite, DhkemX25519HkdfSha256, HkdfSha256 } from '@hpke/core';
-import { layerBounds, outputRanges, parseArchitecture, ROUNDING } from '../../circuits/model/architecture.ts';
+import {
+  architectureDocument,
+  layerBounds,
+  outputRanges,
+  parseArchitecture,
+  ROUNDING,
+} from '../../circuits/model/architecture.ts';
 import { type CommittedModel, commit, encodeSecret } from '../../circuits/model/commit.ts';
 import { featureRanges, type Preprocessing, preprocess } from '../../circuits/model/preprocessing.ts';
 import { evaluate } from '../../circuits/model/quantise.ts';
@@ -268,7 +274,7 @@ export async function publication() {
     await signManifest(vendor, {
       name: MODEL,
       commitment,
-      architecture: { ...committed.architecture },
+      architecture: architectureDocument(committed.architecture),
       // The story's test set is smaller than a vendor should allow.
       terms: { ...DEFAULT_TERMS, minimumRows: ROWS.length },
       policy: sha256Hex(utf8(canonicalJson(policy))),

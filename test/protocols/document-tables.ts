@@ -1,7 +1,7 @@
 /** The generated tables of docs/PROTOCOL.md: what protocols/ and runtime/nats/rights.ts say, as Markdown. */
 import { readFileSync } from 'node:fs';
 import type { z } from 'zod';
-import { Architecture } from '../../circuits/model/architecture.ts';
+import { ArchitectureV1, ArchitectureV2 } from '../../circuits/model/architecture.ts';
 import { MAX_CONSTRAINTS } from '../../circuits/model/size.ts';
 import { EvidenceDocument } from '../../protocols/attestation/document.ts';
 import { CLOCK_SKEW_SECONDS } from '../../protocols/attestation/document-demands.ts';
@@ -344,7 +344,8 @@ export const tables = (): Record<string, string> => ({
   info: infoTable(),
   'evidence document': schemaTable(EvidenceDocument, DOCUMENT_NOTES),
   policy: schemaTable(Policy),
-  architecture: schemaTable(Architecture, ARCHITECTURE_NOTES),
+  architecture: schemaTable(ArchitectureV1, ARCHITECTURE_NOTES),
+  'architecture 2': schemaTable(ArchitectureV2),
   statement: schemaTable(proof.QualityStatement),
   'proof record': schemaTable(proof.ProofRecord),
   'groth16 proof': schemaTable(proof.Groth16Proof),

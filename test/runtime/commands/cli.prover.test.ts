@@ -6,8 +6,11 @@
 import { existsSync, readdirSync, readFileSync, statSync, truncateSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { join, resolve } from 'node:path';
-import { networkFromOnnx, onnxFromNetwork } from '../../../circuits/model/network.ts';
-import { readOnnx, writeOnnx } from '../../../circuits/model/onnx.ts';
+import { preprocessingOf } from '../../../circuits/model/dictionary.ts';
+import { networkFromOnnx } from '../../../circuits/model/graph.ts';
+import { onnxFromNetwork } from '../../../circuits/model/network.ts';
+import { readOnnx } from '../../../circuits/model/onnx.ts';
+import { writeOnnx } from '../../../circuits/model/onnx-writer.ts';
 import { preprocess } from '../../../circuits/model/preprocessing.ts';
 import { decideMany, quantise } from '../../../circuits/model/quantise.ts';
 import { EvidenceReply, EvidenceRequest } from '../../../protocols/enclave.ts';
@@ -24,12 +27,8 @@ import { verifyCommand } from '../../../runtime/commands/verify.ts';
 import { sampleData } from '../../../runtime/demo/sample.ts';
 import { train } from '../../../runtime/demo/trainer.ts';
 import { readPolicy } from '../../../runtime/installation/policies.ts';
-import {
-  CREDIT_CLASSES,
-  creditPreprocessing,
-  readCreditData,
-  split,
-} from '../../../runtime/models/credit-data.ts';
+import { CREDIT, readCreditData } from '../../../runtime/models/credit-data.ts';
+import { split } from '../../../runtime/models/labelled-rows.ts';
 import { connect } from '../../../runtime/nats/connect.ts';
 import { powersOfTau } from '../../circuits/powers-of-tau.ts';
 import { assert, suite, type TestContext } from '../../harness.ts';
@@ -164,7 +163,7 @@ test('status: every actor, for people and for programs', async () => {
 
 test('infer: every form of input, the same decisions', async () => {
   const [first, second] = rows(2).map((row) => row.split(' ').slice(0, -1)) as [string[], string[]];
-  const names = creditPreprocessing(readCreditData(sampleData(1))).columns.map(({ name }) => name);
+  const names = preprocessingOf(CREDIT).columns.map(({ name }) => name);
   const object = (cells: string[]) =>
     Object.fromEntries(names.map((name, i) => [name, /^\d+$/.test(cells[i]!) ? Number(cells[i]) : cells[i]]));
   const forms: Record<string, string> = {
@@ -343,6 +342,30 @@ test('prove: a test set of one’s own; verify: every way in which it can be wro
     ok(await vouch(home, ['verify', fewProof, '--test-set', few])),
     /made by me \(INSECURE-SINGLE-PARTY\)/,
   );
+  const dictionary = join(home, 'mine.json');
+  writeFileSync(dictionary, JSON.stringify(CREDIT));
+  const held = await printedBy((print) =>
+    verifyCommand([fewProof], { testSet: few, dictionary, json: false }, print),
+  );
+  assert.match(held, /^pass +proof\.labels/m);
+  assert.match(
+    held,
+    /^proved: .* at least 5 of the 8 rows .* as your own dictionary names them \(good, bad\); by a key made by me/m,
+  );
+  // A vendor's class names are free text: with them swapped a model answers the opposite.
+  const swapped = join(home, 'swapped.json');
+  writeFileSync(swapped, JSON.stringify({ ...CREDIT, label: SWAPPED }));
+  assert.match(
+    await printedBy((print) =>
+      verifyCommand([fewProof], { testSet: few, dictionary: swapped, json: false }, print),
+    ),
+    /^fail +proof\.labels +the classes here are 1 \(bad\), 2 \(good\), in this order; the model's are 1 \(good\), 2 \(bad\)[\s\S]*^verdict: reject/m,
+  );
+  refused(
+    await vouch(home, ['prove', MODEL, '--test-set', few, '--dictionary', swapped]),
+    2,
+    /dictionary: expected that of the model; the classes here are/,
+  );
   refused(await vouch(home, ['verify', fewProof]), 1, /^fail +proof\.test-set .*expected --test-set FILE/m);
   refused(await vouch(home, ['verify', fewProof, '--test-set', testSet]), 1, /^fail +proof\.test-set/m);
 
@@ -476,16 +499,23 @@ test('a client, a monitor and a coordinator on other hosts', async (t) => {
   );
 });
 
+const SWAPPED = {
+  ...CREDIT.label,
+  classes: [
+    { name: 'bad', value: '1' },
+    { name: 'good', value: '2' },
+  ],
+};
+
 /** A vendor's data, the network that it trained, and that as integers: what `vouch model add` makes of it. */
 function ownModel() {
-  const { train: training } = split(readCreditData(sampleData(2)), 1);
-  const spec = creditPreprocessing(training);
+  const { train: training } = split(readCreditData(sampleData(2)), CREDIT);
+  const spec = preprocessingOf(CREDIT);
   const features = training.map(({ cells }) => preprocess(spec, cells));
   const network = train({ features, labels: training.map(({ label }) => label) }, 2, { seed: 5, hidden: 2 });
   const onnx = writeOnnx(onnxFromNetwork(network));
   const integers = quantise(networkFromOnnx(readOnnx(onnx)), {
-    preprocessing: spec,
-    classes: CREDIT_CLASSES,
+    dictionary: CREDIT,
     calibration: features,
   });
   return { onnx, spec, integers };

@@ -1,16 +1,15 @@
 import { existsSync, readFileSync } from 'node:fs';
-import { networkFromOnnx, onnxFromNetwork } from '../../../circuits/model/network.ts';
-import { readOnnx, writeOnnx } from '../../../circuits/model/onnx.ts';
+import { preprocessingOf } from '../../../circuits/model/dictionary.ts';
+import { networkFromOnnx } from '../../../circuits/model/graph.ts';
+import { onnxFromNetwork } from '../../../circuits/model/network.ts';
+import { readOnnx } from '../../../circuits/model/onnx.ts';
+import { writeOnnx } from '../../../circuits/model/onnx-writer.ts';
 import { preprocess } from '../../../circuits/model/preprocessing.ts';
 import { decideMany, quantise } from '../../../circuits/model/quantise.ts';
 import { sampleData } from '../../../runtime/demo/sample.ts';
 import { train } from '../../../runtime/demo/trainer.ts';
-import {
-  CREDIT_CLASSES,
-  creditPreprocessing,
-  readCreditData,
-  split,
-} from '../../../runtime/models/credit-data.ts';
+import { CREDIT, readCreditData } from '../../../runtime/models/credit-data.ts';
+import { split } from '../../../runtime/models/labelled-rows.ts';
 import { assert, suite } from '../../harness.ts';
 
 const test = suite('demonstration model');
@@ -18,15 +17,14 @@ const GERMAN = new URL('../../../../shared/data/german.data', import.meta.url);
 
 /** Data to quantised model as the demonstration makes it; correct answers on the 300 rows it never saw. */
 function correctOf(text: string, seed: number): number {
-  const { train: seen, test: held } = split(readCreditData(text), 1);
-  const preprocessing = creditPreprocessing(seen);
+  const { train: seen, test: held } = split(readCreditData(text), CREDIT);
+  const preprocessing = preprocessingOf(CREDIT);
   const features = seen.map(({ cells }) => preprocess(preprocessing, cells));
-  const network = train({ features, labels: seen.map(({ label }) => label) }, CREDIT_CLASSES.length, {
+  const network = train({ features, labels: seen.map(({ label }) => label) }, CREDIT.label.classes.length, {
     seed,
   });
   const model = quantise(networkFromOnnx(readOnnx(writeOnnx(onnxFromNetwork(network)))), {
-    preprocessing,
-    classes: CREDIT_CLASSES,
+    dictionary: CREDIT,
     calibration: features,
   });
   const decisions = decideMany(

@@ -1,15 +1,12 @@
+import { preprocessingOf } from '../../../circuits/model/dictionary.ts';
 import { preprocess } from '../../../circuits/model/preprocessing.ts';
 import { evaluate, type QuantisedModel, quantise, randomFeatures } from '../../../circuits/model/quantise.ts';
 import { VouchError } from '../../../protocols/errors.ts';
 import { sampleData } from '../../../runtime/demo/sample.ts';
 import { train } from '../../../runtime/demo/trainer.ts';
 import { serveModel } from '../../../runtime/inference/session.ts';
-import {
-  CREDIT_CLASSES,
-  creditPreprocessing,
-  readCreditData,
-  split,
-} from '../../../runtime/models/credit-data.ts';
+import { CREDIT, readCreditData } from '../../../runtime/models/credit-data.ts';
+import { split } from '../../../runtime/models/labelled-rows.ts';
 import { smallModel } from '../../circuits/model-fixture.ts';
 import { assert, suite, type TestContext } from '../../harness.ts';
 
@@ -24,11 +21,11 @@ async function compare(t: TestContext, model: QuantisedModel, rows: Int32Array[]
 }
 
 test('serves the demonstration model bit for bit, on every test row', async (t) => {
-  const { train: seen, test: held } = split(readCreditData(sampleData(1)), 1);
-  const preprocessing = creditPreprocessing(seen);
+  const { train: seen, test: held } = split(readCreditData(sampleData(1)), CREDIT);
+  const preprocessing = preprocessingOf(CREDIT);
   const features = seen.map(({ cells }) => preprocess(preprocessing, cells));
-  const network = train({ features, labels: seen.map(({ label }) => label) }, CREDIT_CLASSES.length);
-  const model = quantise(network, { preprocessing, classes: CREDIT_CLASSES, calibration: features });
+  const network = train({ features, labels: seen.map(({ label }) => label) }, CREDIT.label.classes.length);
+  const model = quantise(network, { dictionary: CREDIT, calibration: features });
   await compare(
     t,
     model,

@@ -1,13 +1,10 @@
 import { existsSync, readFileSync } from 'node:fs';
+import { preprocessingOf } from '../../../circuits/model/dictionary.ts';
 import { preprocess } from '../../../circuits/model/preprocessing.ts';
 import { VouchError } from '../../../protocols/errors.ts';
 import { sampleData } from '../../../runtime/demo/sample.ts';
-import {
-  CREDIT_ATTRIBUTES,
-  creditPreprocessing,
-  readCreditData,
-  split,
-} from '../../../runtime/models/credit-data.ts';
+import { CREDIT, readCreditData } from '../../../runtime/models/credit-data.ts';
+import { split } from '../../../runtime/models/labelled-rows.ts';
 import { seededRandom } from '../../../runtime/models/random.ts';
 import { assert, suite } from '../../harness.ts';
 
@@ -27,14 +24,19 @@ const refuses = (text: string, pattern: RegExp): void => {
   );
 };
 
-test('reads the format: spaces or commas, a header only with commas, labels 1 and 2', () => {
+test('reads the format: spaces or commas, with a header or without, labels by value or name', () => {
   const expected = [{ cells: ROW.split(' ').slice(0, 20), label: 0 }];
   assert.equal(readCreditData(ROW), expected);
   assert.equal(readCreditData(`\uFEFF\r\n${ROW.replaceAll(' ', '   ')}  \r\n\r\n`), expected);
   const csv = ROW.replaceAll(' ', ', ');
-  const header = [...CREDIT_ATTRIBUTES.map(({ name }) => name), 'label'].join(',');
+  const header = [...CREDIT.columns.map(({ name }) => name), 'label'].join(',');
   assert.equal(readCreditData(`${csv}\n`), expected);
   assert.equal(readCreditData(`${header}\n${csv}\n`), expected);
+  assert.equal(readCreditData(ROW.replace(/1$/, 'good')), expected);
+  assert.equal(
+    readCreditData(`${header.split(',').reverse().join(',')}\n${ROW.split(' ').reverse().join(',')}\n`),
+    expected,
+  );
   assert.is(readCreditData(`${ROW}\n${ROW.replace(/1$/, '2')}`)[1]!.label, 1);
 });
 
@@ -45,14 +47,16 @@ test('what is wrong is named by line and column', () => {
   refuses(ROW.slice(0, 40), /line 1: expected 21 columns/);
   refuses(
     `${ROW}\n\n${ROW.replace('1169', 'many')}`,
-    /line 3, column 5 \(credit-amount\): expected a number .* got "many"/,
+    /line 3: column "credit-amount": expected a decimal number, got "many"/,
   );
-  refuses(ROW.replace(' 6 ', ' -6 '), /column 2 \(duration-months\)/);
-  refuses(ROW.replace('A34', 'A35'), /column 3 \(credit-history\): expected one of A30 to A34, got "A35"/);
-  refuses(ROW.replace(/1$/, '3'), /column 21 \(label\): expected 1 \(good\) or 2 \(bad\), got "3"/);
-  refuses([...CREDIT_ATTRIBUTES.map(({ name }) => name), 'label'].join(','), /a header and no rows/);
-  const header = [...CREDIT_ATTRIBUTES.map(({ name }) => name), 'label'].join(' ');
-  refuses(`${header}\n${ROW}`, /line 1, column 1/);
+  refuses(
+    ROW.replace('A34', 'A35'),
+    /column "credit-history": expected one of A30, A31, A32, A33, A34, got "A35"/,
+  );
+  refuses(ROW.replace(/1$/, '3'), /column "label": expected 1 \(good\) or 2 \(bad\), got "3"/);
+  refuses([...CREDIT.columns.map(({ name }) => name), 'label'].join(','), /a header and no rows/);
+  const half = [...CREDIT.columns.slice(2).map(({ name }) => name), 'label'].join(',');
+  refuses(`${half}\n${ROW}`, /line 1: the header lacks checking-account, duration-months/);
 });
 
 test('the sample is 1000 rows, 300 bad, the same for the same seed', () => {
@@ -66,12 +70,12 @@ test('the sample is 1000 rows, 300 bad, the same for the same seed', () => {
 
 test('the split is seeded and stratified, and loses no row', () => {
   const rows = readCreditData(sampleData(1));
-  const { train, test: held } = split(rows, 1);
+  const { train, test: held } = split(rows, CREDIT);
   assert.equal([train.length, held.length], [700, 300]);
   assert.is(held.filter(({ label }) => label === 1).length, 90);
   assert.is(new Set([...train, ...held]).size, 1000);
-  assert.equal(split(rows, 1), { train, test: held });
-  assert.not.equal(split(rows, 2).test, held);
+  assert.equal(split(rows, CREDIT), { train, test: held });
+  assert.not.equal(split(rows, { ...CREDIT, split: { ...CREDIT.split, seed: 2 } }).test, held);
 });
 
 test('the generator is mulberry32', () => {
@@ -89,7 +93,7 @@ test('the generator is mulberry32', () => {
 
 test('ranges come from the given rows; later rows are clamped', () => {
   const rows = readCreditData(sampleData(1));
-  const spec = creditPreprocessing(split(rows, 1).train);
+  const spec = preprocessingOf(CREDIT);
   const lengths = rows.map(({ cells }) => preprocess(spec, cells));
   assert.ok(lengths.every((features) => features.length === 63 && features.every((x) => x >= 0 && x <= 15)));
 });

@@ -1,7 +1,9 @@
 import { readFile } from 'node:fs/promises';
 import { type Proof, prove } from '../../../circuits/groth16/prove.ts';
 import { readZkey } from '../../../circuits/groth16/zkey.ts';
+import { modelDictionaryDigest } from '../../../circuits/model/architecture.ts';
 import { type CommittedModel, randomSalt } from '../../../circuits/model/commit.ts';
+import { preprocessingOf } from '../../../circuits/model/dictionary.ts';
 import { witnessInput } from '../../../circuits/model/emit.ts';
 import { preprocess } from '../../../circuits/model/preprocessing.ts';
 import { decideMany, quantise } from '../../../circuits/model/quantise.ts';
@@ -21,12 +23,8 @@ import { verifyProof } from '../../../runtime/client/client.ts';
 import { awaitProof, questionOf, signedBy } from '../../../runtime/client/proof-request.ts';
 import { sampleData } from '../../../runtime/demo/sample.ts';
 import { train } from '../../../runtime/demo/trainer.ts';
-import {
-  CREDIT_CLASSES,
-  creditPreprocessing,
-  readCreditData,
-  split,
-} from '../../../runtime/models/credit-data.ts';
+import { CREDIT, readCreditData } from '../../../runtime/models/credit-data.ts';
+import { split } from '../../../runtime/models/labelled-rows.ts';
 import { publishModel } from '../../../runtime/models/publish.ts';
 import { createPool } from '../../../runtime/msm/threads/pool.ts';
 import { putBlob } from '../../../runtime/nats/blobs.ts';
@@ -82,14 +80,14 @@ export async function subjectOf(
 
 /** The demonstration's sample data: 300 rows of 20 columns, a circuit of the domain 2^16. */
 export async function fullSubject(): Promise<Subject> {
-  const { train: seen, test: held } = split(readCreditData(sampleData(1)), 1);
-  const preprocessing = creditPreprocessing(seen);
+  const { train: seen, test: held } = split(readCreditData(sampleData(1)), CREDIT);
+  const preprocessing = preprocessingOf(CREDIT);
   const featuresOf = (rows: typeof seen) => rows.map(({ cells }) => preprocess(preprocessing, cells));
   const calibration = featuresOf(seen);
   const labels = seen.map(({ label }) => label);
-  const network = train({ features: calibration, labels }, CREDIT_CLASSES.length);
+  const network = train({ features: calibration, labels }, CREDIT.label.classes.length);
   const model = {
-    ...quantise(network, { preprocessing, classes: CREDIT_CLASSES, calibration }),
+    ...quantise(network, { dictionary: CREDIT, calibration }),
     salt: randomSalt(),
   };
   const features = featuresOf(held);
@@ -173,6 +171,7 @@ export async function startProving(
     terms,
   });
   const client = await bus('client', 'test');
+  const dictionary = modelDictionaryDigest(what.model.architecture);
   const statement: QualityStatement = {
     statement: 'quality',
     model: manifest.name,
@@ -183,6 +182,7 @@ export async function startProving(
     circuit: what.circuit,
     key: (await putBlob(client, 'keys', what.zkey)).digest,
     powers: (await putBlob(client, 'keys', what.powers)).digest,
+    ...(dictionary === undefined ? {} : { dictionary }),
   };
   if (broker) await role('broker', `broker-${number}`, startBroker);
 

@@ -1,0 +1,138 @@
+/**
+ * What can be said of a model before anything is committed to: every reason why it cannot be proved, and where there
+ * is none, what it becomes and what a proof of it costs. Counts of constraints are exact for the rows given; a test
+ * holds them against compiled circuits. Nothing here says whether the model is any good beyond these rows.
+ */
+import { VouchError } from '../../protocols/errors.ts';
+import { classOrder, inClassOrder } from './class-order.ts';
+import { type Dictionary, featureNames } from './dictionary.ts';
+import { type Problem, readGraph } from './graph.ts';
+import type { DenseNetwork } from './network.ts';
+import type { OnnxGraph } from './onnx.ts';
+import { decideMany, type QuantisedModel, quantise } from './quantise.ts';
+import { exactConstraints, MAX_CONSTRAINTS, maxRows } from './size.ts';
+import { rowCounts, type TestSet } from './test-set.ts';
+
+/** What a model is looked at with. */
+export interface LintData {
+  readonly dictionary: Dictionary;
+  /** of a weight; undefined: as many as there are */
+  readonly bits?: number | undefined;
+  /** features of rows to calibrate the integers with, and rows to test with */
+  readonly rows?:
+    | { readonly calibration: readonly ArrayLike<number>[]; readonly testSet: TestSet }
+    | undefined;
+}
+
+export interface LintReport {
+  readonly provable: boolean;
+  readonly problems: readonly Problem[];
+  readonly notes: readonly string[];
+  /** as float layers: inputs and outputs of each */
+  readonly layers?: readonly { readonly inputs: number; readonly outputs: number }[] | undefined;
+  readonly decision?: DenseNetwork['decision'] | undefined;
+  readonly parameters?: number | undefined;
+  /** of the integers, by layer: widths, shifts and bounds */
+  readonly integers?: QuantisedModel['architecture']['layers'] | undefined;
+  readonly proof?: LintProof | undefined;
+}
+
+export interface LintProof {
+  readonly rows: number;
+  readonly constraints: number;
+  /** the power of two that the key is made for */
+  readonly domain: number;
+  /** how many rows one proof may have */
+  readonly mostRows: number;
+  /** rows classified correctly: by the file's own numbers, by the integers, and by the best constant answer */
+  readonly correct: { readonly float: number; readonly integers: number; readonly constant: number };
+}
+
+/** Rows of a circuit's matrices for the public signals and the constant 1. */
+const PUBLIC_ROWS = 3;
+
+/** Never throws for what the graph is. */
+export function lintModel(graph: OnnxGraph, data?: LintData): LintReport {
+  const names = data && featureNames(data.dictionary);
+  const { network, classes, problems: found, notes } = readGraph(graph, { features: names?.length });
+  const problems = [...found];
+  const add = (reason: string, fix: string): void => {
+    problems.push({ node: undefined, name: '', op: 'graph', reason, fix });
+  };
+  const order = data && network ? classOrder(classes, data.dictionary) : undefined;
+  if (typeof order === 'string') add(order, 'make the dictionary name the classes that the file names');
+  if (network && names && network.inputs !== names.length)
+    add(
+      `it takes ${network.inputs} features (${graph.inputs.map(({ name }) => name).join(', ')}), the dictionary gives ${names.length}: ${listed(names)}`,
+      'train it on what vouch data features prints',
+    );
+  const shape = network && {
+    layers: network.layers.map(({ inputs, outputs }) => ({ inputs, outputs })),
+    decision: network.decision,
+    parameters: network.layers.reduce((sum, { inputs, outputs }) => sum + outputs * (inputs + 1), 0),
+  };
+  const failed = () => ({ provable: false, problems, notes, ...shape });
+  if (!network || problems.length > 0) return failed();
+  if (!data?.rows || !Array.isArray(order)) return { provable: true, problems, notes, ...shape };
+  const { calibration, testSet } = data.rows;
+  const ordered = inClassOrder(network, order);
+  let model: QuantisedModel;
+  try {
+    model = quantise(ordered, { dictionary: data.dictionary, bits: data.bits, calibration });
+  } catch (error) {
+    if (!(error instanceof VouchError)) throw error;
+    add(error.message, 'use fewer inputs, smaller ranges or fewer units in the layer that is named');
+    return failed();
+  }
+  const { architecture } = model;
+  const rows = testSet.labels.length;
+  const constraints = exactConstraints(architecture, testSet);
+  const mostRows = maxRows(architecture);
+  if (rows > mostRows)
+    add(
+      `a proof about ${rows} rows has ${constraints} constraints; at most ${MAX_CONSTRAINTS} are compiled, which is ${mostRows} rows`,
+      mostRows > 0 ? `ask about ${mostRows} rows or fewer` : 'use a smaller model',
+    );
+  return {
+    provable: problems.length === 0,
+    problems,
+    notes,
+    ...shape,
+    integers: architecture.layers,
+    proof: {
+      rows,
+      constraints,
+      domain: 2 ** Math.ceil(Math.log2(constraints + PUBLIC_ROWS)),
+      mostRows,
+      correct: {
+        float: count(testSet, floatDecisions(ordered, testSet.features)),
+        integers: count(testSet, decideMany(model, testSet.features)),
+        constant: rowCounts(testSet).constant,
+      },
+    },
+  };
+}
+
+const listed = (names: readonly string[]): string =>
+  names.length > 80 ? `${names.slice(0, 80).join(', ')}, …` : names.join(', ');
+
+const count = ({ labels }: TestSet, decisions: readonly number[]): number =>
+  decisions.filter((decision, row) => decision === labels[row]).length;
+
+/** The classes that the float network decides on. */
+export function floatDecisions(
+  { layers, decision }: DenseNetwork,
+  rows: readonly ArrayLike<number>[],
+): number[] {
+  return rows.map((row) => {
+    let x = Float64Array.from(row);
+    for (const { inputs, outputs, weights, bias, relu } of layers)
+      x = Float64Array.from({ length: outputs }, (_, j) => {
+        let sum = bias[j]!;
+        for (let i = 0; i < inputs; i++) sum += weights[j * inputs + i]! * x[i]!;
+        return relu ? Math.max(0, sum) : sum;
+      });
+    if (decision === 'sign') return x[0]! > 0 ? 1 : 0;
+    return x.reduce((best, value, c) => (value > x[best]! ? c : best), 0);
+  });
+}

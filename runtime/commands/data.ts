@@ -1,0 +1,79 @@
+/** `vouch data`: a dictionary drafted from a table, and a table as the features that a model sees. */
+import { type Command, Option } from '@commander-js/extra-typings';
+import { classNames, featureNames, preprocessingOf } from '../../circuits/model/dictionary.ts';
+import { preprocess } from '../../circuits/model/preprocessing.ts';
+import { readText, writeWhole } from '../home/files.ts';
+import { describeTable } from '../models/describe.ts';
+import { split } from '../models/labelled-rows.ts';
+import { csvLine } from '../models/table.ts';
+import { readDictionary, readRows } from '../models/test-sets.ts';
+import type { OptionsOf } from './declaration.ts';
+import { type Print, print } from './terminal.ts';
+
+const MAX_BYTES = 64 * 1024 * 1024;
+
+const describing = (command: Command) =>
+  command
+    .argument('<file>', 'a table with a header')
+    .requiredOption('--label <name>', 'the column that says which class a row is of')
+    .option('--out <file>', 'where the dictionary goes; default: stdout');
+
+const features = (command: Command) =>
+  command
+    .argument('<file>', 'labelled rows')
+    .requiredOption('--dictionary <file>', 'what the columns mean')
+    .addOption(
+      new Option('--split <part>', 'only the rows to train on, or only those to test with').choices([
+        'train',
+        'test',
+      ] as const),
+    )
+    .option('--out <file>', 'where the features go; default: stdout');
+
+export function define(command: Command): void {
+  describing(
+    command.command('describe').description('draft a data dictionary from a table; read it, then edit it'),
+  ).action((file, options) => describeCommand(file, options, print));
+  features(
+    command
+      .command('features')
+      .description(
+        'what a model will see of the rows, to train it on: features, and the class as a number from 0',
+      ),
+  ).action((file, options) => featuresCommand(file, options, print));
+}
+
+async function put(text: string, out: string | undefined, print: Print): Promise<void> {
+  if (out === undefined) print(text.trimEnd());
+  else await writeWhole(out, text, { mode: 0o644 });
+}
+
+/** Throws `bad-file`, which says what of the table is no column or no label. */
+export function describeCommand(
+  file: string,
+  { label, out }: OptionsOf<typeof describing>,
+  print: Print,
+): Promise<void> {
+  const dictionary = describeTable(readText(file, 'data', MAX_BYTES), label);
+  return put(`${JSON.stringify(dictionary, undefined, 2)}\n`, out, print);
+}
+
+/** Throws `bad-file`, which names the line and the column. */
+export function featuresCommand(
+  file: string,
+  { dictionary: path, split: part, out }: OptionsOf<typeof features>,
+  print: Print,
+): Promise<void> {
+  const dictionary = readDictionary(path);
+  const rows = readRows(file, dictionary);
+  const chosen = part === undefined ? rows : split(rows, dictionary)[part];
+  const spec = preprocessingOf(dictionary);
+  const header = [
+    ...featureNames(dictionary),
+    `${dictionary.label.name} (${numbered(classNames(dictionary))})`,
+  ];
+  const lines = chosen.map(({ cells, label }) => `${[...preprocess(spec, cells), label].join(',')}\n`);
+  return put(csvLine(header) + lines.join(''), out, print);
+}
+
+const numbered = (names: readonly string[]): string => names.map((name, c) => `${c} = ${name}`).join('; ');

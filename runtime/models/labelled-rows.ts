@@ -1,0 +1,87 @@
+/**
+ * Labelled rows as a dictionary describes them: read from a table, split into those to train on and those to test with,
+ * and written again. A header names the columns, in any order; without one they are those of the dictionary, the label last.
+ */
+import { classOf, type Dictionary, preprocessingOf } from '../../circuits/model/dictionary.ts';
+import { preprocess } from '../../circuits/model/preprocessing.ts';
+import { messageOf, VouchError } from '../../protocols/errors.ts';
+import { seededRandom } from './random.ts';
+import { csvLine, readTable } from './table.ts';
+
+export interface LabelledRow {
+  /** as written, in the dictionary's order */
+  readonly cells: readonly string[];
+  /** which of the dictionary's classes */
+  readonly label: number;
+}
+
+/** Reads labelled rows; each cell is looked at. Throws `bad-file`, which names the line and the column. */
+export function readLabelled(text: string, dictionary: Dictionary): LabelledRow[] {
+  const [first, ...others] = readTable(text);
+  const names = [...dictionary.columns.map(({ name }) => name), dictionary.label.name];
+  const header = headerOf(first!.cells, names);
+  const order = header ?? names.map((_, i) => i);
+  const width = header ? first!.cells.length : names.length;
+  const lines = header ? others : [first!, ...others];
+  if (lines.length === 0) throw new VouchError('bad-file', 'data: a header and no rows');
+  const spec = preprocessingOf(dictionary);
+  return lines.map(({ line, cells }) => {
+    const at = `data, line ${line}`;
+    if (cells.length !== width)
+      throw new VouchError(
+        'bad-file',
+        `${at}: expected ${width} columns (${names.length - 1} attributes and the label), got ${cells.length}`,
+      );
+    const picked = order.map((from) => cells[from]!);
+    try {
+      const row = { cells: picked.slice(0, -1), label: classOf(dictionary, picked.at(-1)!) };
+      preprocess(spec, row.cells);
+      return row;
+    } catch (error) {
+      throw new VouchError('bad-file', `${at}: ${messageOf(error)}`);
+    }
+  });
+}
+
+/** Where each name stands in a header; undefined where the line is none. Throws where only some of the names are there. */
+function headerOf(cells: readonly string[], names: readonly string[]): number[] | undefined {
+  const order = names.map((name) => cells.indexOf(name));
+  const missing = names.filter((_, i) => order[i]! < 0);
+  if (missing.length === 0) return order;
+  if (missing.length * 2 > names.length) return undefined;
+  throw new VouchError(
+    'bad-file',
+    `data, line 1: the header lacks ${missing.join(', ')}; it has ${cells.join(', ').slice(0, 500)}`,
+  );
+}
+
+export interface Split {
+  readonly train: LabelledRow[];
+  readonly test: LabelledRow[];
+}
+
+/** Seeded, stratified: of each class so many percent train, the others test (700 and 300 of German Credit's 1000). */
+export function split(
+  rows: readonly LabelledRow[],
+  { label, split: { seed, train: percent } }: Dictionary,
+): Split {
+  const random = seededRandom(seed);
+  const train: LabelledRow[] = [];
+  const test: LabelledRow[] = [];
+  for (let c = 0; c < label.classes.length; c++) {
+    const group = random.shuffle(rows.filter((row) => row.label === c));
+    const cut = Math.round((group.length * percent) / 100);
+    train.push(...group.slice(0, cut));
+    test.push(...group.slice(cut));
+  }
+  return { train: random.shuffle(train), test: random.shuffle(test) };
+}
+
+const PLAIN = /^[^\s,;"]+$/;
+
+/** Rows as a table that `readLabelled` reads: with spaces between where no cell has any, else comma-separated. */
+export function writeLabelled(rows: readonly LabelledRow[], { label }: Dictionary): string {
+  const table = rows.map((row) => [...row.cells, label.classes[row.label]!.value]);
+  const plain = table.every((cells) => cells.every((cell) => PLAIN.test(cell)));
+  return table.map((cells) => (plain ? `${cells.join(' ')}\n` : csvLine(cells))).join('');
+}
