@@ -51,6 +51,7 @@ function dataOf({ dictionary: path, data, bits }: OptionsOf<typeof declared>): L
   const { test, features } = partition(readRows(data, dictionary), dictionary);
   return {
     dictionary,
+    bits,
     rows: { calibration: features, testSet: testSetFor(test, preprocessingOf(dictionary)) },
   };
 }
