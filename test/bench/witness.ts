@@ -13,7 +13,7 @@ import { equal } from '../../protocols/encoding.ts';
 import { sampleData } from '../../runtime/demo/sample.ts';
 import { trainOnnx } from '../../runtime/demo/trainer.ts';
 import { folder } from '../../runtime/home/home.ts';
-import { readCreditData } from '../../runtime/models/credit-data.ts';
+import { CREDIT, readCreditData } from '../../runtime/models/credit-data.ts';
 import { commitOnnx } from '../../runtime/models/vendor.ts';
 import { circuitToolchain, compileCircuit } from '../../runtime/prove/circuit-compiler.ts';
 import { openCalculators } from '../../runtime/prove/witness-calculator.ts';
@@ -127,7 +127,7 @@ async function circuitOf(name: Name, signal: AbortSignal) {
   if (source !== undefined)
     return read(`pragma circom 2.1.6;\n${source}\n`, await circomlib(), INPUTS[name]!);
   const rows = readCreditData(sampleData(SAMPLE_SEED));
-  const { model, testSet, threshold } = await commitOnnx('bench-witness', trainOnnx(rows), rows);
+  const { model, testSet, threshold } = await commitOnnx('bench-witness', trainOnnx(rows), rows, CREDIT);
   const emitted = emitQualityCircuit(model.architecture, testSet, toolchain);
   return read(emitted.source, toolchain.templates, witnessInput(model, threshold));
 }
