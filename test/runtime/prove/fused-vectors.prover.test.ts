@@ -8,7 +8,7 @@ import { promisify } from 'node:util';
 import { fuseVectors, rehearseFusedVectors } from '../../../runtime/prove/fused-vectors.ts';
 import { assert, suite } from '../../harness.ts';
 
-const test = suite('fused vectors', { timeoutMs: 120_000 });
+const test = suite('fused vectors', { timeoutMs: 280_000 });
 const FLAG = '--experimental-wasm-revectorize';
 
 for (const name of ['field', 'msm']) {
