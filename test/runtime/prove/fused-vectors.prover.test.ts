@@ -12,10 +12,10 @@ const test = suite('fused vectors', { timeoutMs: 280_000 });
 const FLAG = '--experimental-wasm-revectorize';
 
 for (const name of ['field', 'msm']) {
-  test(`all that ${name}.prover.test.ts demands holds with fused vectors`, async () => {
+  test(`all that ${name}.prover.test.ts demands holds with fused vectors`, async (t) => {
     const file = fileURLToPath(new URL(`../msm/wasm/${name}.prover.test.ts`, import.meta.url));
     // It ends with another code when a test fails.
-    await promisify(execFile)(process.execPath, [FLAG, file]);
+    await promisify(execFile)(process.execPath, [FLAG, file], { signal: t.signal });
   });
 }
 
