@@ -8,14 +8,14 @@ import { promisify } from 'node:util';
 import { fuseVectors, rehearseFusedVectors } from '../../../runtime/prove/fused-vectors.ts';
 import { assert, suite } from '../../harness.ts';
 
-const test = suite('fused vectors', { timeoutMs: 120_000 });
+const test = suite('fused vectors', { timeoutMs: 280_000 });
 const FLAG = '--experimental-wasm-revectorize';
 
 for (const name of ['field', 'msm']) {
-  test(`all that ${name}.prover.test.ts demands holds with fused vectors`, async () => {
+  test(`all that ${name}.prover.test.ts demands holds with fused vectors`, async (t) => {
     const file = fileURLToPath(new URL(`../msm/wasm/${name}.prover.test.ts`, import.meta.url));
     // It ends with another code when a test fails.
-    await promisify(execFile)(process.execPath, [FLAG, file]);
+    await promisify(execFile)(process.execPath, [FLAG, file], { signal: t.signal });
   });
 }
 
