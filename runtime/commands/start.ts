@@ -53,7 +53,8 @@ const declared = (command: Command) =>
       ),
     )
     .option('--gpu-memory <MiB>', 'what keys and points may take of a GPU', whole(16, 2 ** 20))
-    .option('--shard-points <n>', "points of a coordinator's shards at most", whole(16, 1 << 20))
+    .option('--shard-points <n>', "scalars of a coordinator's shards at most", whole(16, 1 << 20))
+    .option('--jobs <n>', 'proofs that a coordinator makes at a time, default 3', whole(1, 16))
     .option(
       '--policy <name>',
       "what the evidence of others has to satisfy: genuine, strict or a file; default: beside the credentials, else this installation's",

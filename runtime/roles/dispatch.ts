@@ -368,10 +368,11 @@ export function createDispatcher({ bus, source, log, fleet }: DispatcherOptions)
       !sent.openReply
     )
       return;
+    // One answer a message: a second one, even while this one is opened, is nobody's.
+    forget(cause);
     const { ledger, results } = work;
     const { piece, test, openReply } = sent;
     if (refused) {
-      forget(cause);
       if (result.body.code === 'seal-rejected') fleet.reattest(worker);
       if (test) return;
       // Busy with somebody else's: not a word about this shard.
@@ -394,7 +395,6 @@ export function createDispatcher({ bus, source, log, fleet }: DispatcherOptions)
             'shard-rejected',
             `shard ${id}: its sum over ${section} is no point of the curve`,
           );
-      if (!forget(cause)) return;
       if (test) {
         if (!points.every((point, i) => equal(point, test.points[i]!)))
           throw new VouchError('shard-rejected', `shard ${id}: another worker's result differs`);
@@ -414,7 +414,6 @@ export function createDispatcher({ bus, source, log, fleet }: DispatcherOptions)
       work.onNews({ type: 'shard.done', worker });
     } catch (error) {
       // Only the worker itself could publish that.
-      forget(cause);
       log(`${source}: ${worker} answered wrongly and gets no more work: ${messageOf(error)}`);
       work.onNews({ type: 'shard.refused', worker });
       fleet.ban(worker, work.job);

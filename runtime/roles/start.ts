@@ -45,6 +45,8 @@ export interface StartOptions {
   readonly ccTool?: string | undefined;
   /** see CoordinatorOptions */
   readonly shardPoints?: number | undefined;
+  /** of a coordinator, at a time */
+  readonly jobs?: number | undefined;
   /** for tests that compare proofs: see CoordinatorOptions */
   readonly insecureBlinding?: { readonly r: bigint; readonly s: bigint } | undefined;
 }
@@ -80,6 +82,7 @@ async function roleOf(
         requesters: await requestersIn(options.creds),
         workerPolicy: policy('worker'),
         shardPoints: options.shardPoints,
+        jobs: options.jobs,
         insecureBlinding: options.insecureBlinding,
       });
     case 'broker':

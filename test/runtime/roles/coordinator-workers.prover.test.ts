@@ -69,8 +69,8 @@ test('a worker whose points are valid but wrong is convicted; the proof is the r
   const { promise: joined, resolve: join } = Promise.withResolvers<void>();
   let lies = 0;
   const engine = await falsified(async (group, right) => {
-    // Slow after its first lie, or it would do it all alone.
-    if (lies++ > 0) await joined;
+    // Slow after its first shard, which are four sums, or it would do it all alone.
+    if (lies++ >= 4) await joined;
     return plusGenerator(group, right);
   });
   const { fixture, request, answered } = await besideAnHonestOne(t, engine);
@@ -122,7 +122,9 @@ test('results that are no point of their group are refused; the shards go to ano
   await Promise.all(broken.map(({ answered }) => answered));
   await fixture.process('worker', 'w1');
   const { record } = await fixture.check(request);
-  assert.ok(record.workers.some(({ id, shards }) => id === 'w1' && shards > 0));
+  // A point outside of the subgroup shows when all are added up: that worker may have done all the rest.
+  const honest = record.workers.some(({ id, shards }) => id === 'w1' && shards > 0);
+  assert.ok(honest || record.convicted?.includes('bad-2'), JSON.stringify(record.workers));
   const next = await fixture.ask();
   await fixture.check(next);
   for (const { what, id } of broken)

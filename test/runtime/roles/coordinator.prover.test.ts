@@ -131,7 +131,7 @@ test('what may pass is tried again, and given up after 8 tries with the reason',
 test('a request is taken back by its secret and by nothing else: while it is worked on, and before', async (t) => {
   const fixture = await startProving(t);
   const { client, statement } = fixture;
-  await fixture.process('coordinator', 'c1');
+  await fixture.process('coordinator', 'c1', { args: ['--jobs', '1'] });
   // Nobody multiplies, so the first job stays where it is and the second waits behind it.
   const request = async () => {
     let ticket: ProofTicket | undefined;
