@@ -13,13 +13,14 @@ const BENCHMARKS: Record<string, () => Promise<Benchmark>> = {
   prover: async () => (await import('./prover.ts')).benchmarkProver,
   gpu: async () => (await import('./gpu.ts')).benchmarkGpu,
   attestation: async () => (await import('./attestation.ts')).benchmarkAttestation,
+  dist: async () => (await import('./dist.ts')).benchmarkDist,
 };
 const NAMES = Object.keys(BENCHMARKS).join(', ');
 const USAGE = `npm run bench -- NAME... [--rows PATTERN] [--json]
 
   NAME             ${NAMES}
   --rows PATTERN   only rows whose name matches this regular expression
-  --max-bits N     gpu: sizes of at most 2^N
+  --max-bits N     gpu, dist: sizes of at most 2^N
   --minutes N      gpu: begin nothing after N minutes (8)
   --plain          prover: without V8's fused vectors
   --json           one JSON object on stdout instead of a table`;

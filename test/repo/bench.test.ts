@@ -1,7 +1,10 @@
 /** The benchmarks' frame: what a row says, and what wrong use is told. The benchmarks themselves are run by hand. */
 import { spawnSync } from 'node:child_process';
+import { R } from '../../circuits/groth16/field.ts';
+import { addPoints } from '../../circuits/groth16/point.ts';
 import { nameOf } from '../bench/memory.ts';
 import { row, table } from '../bench/result.ts';
+import { dotProduct, multipleOf, simulatedKey } from '../bench/simulated-engine.ts';
 import { median, quantile } from '../bench/statistics.ts';
 import { assert, suite } from '../harness.ts';
 import { ROOT } from './sources.ts';
@@ -78,6 +81,42 @@ test('wrong use is told in one sentence, with exit code 2 and nothing on stdout'
     assert.is(stdout, '');
     assert.match(stderr, /^bench: .*; expected names among: main\b.*\n$/);
   }
+});
+
+test('simulated sums are what the known multiples of the generator give', () => {
+  const rows = 5000;
+  const scalars = new Uint8Array(rows * 32);
+  const values = Array.from({ length: rows }, (_, i) => {
+    const value = i % 3 === 0 ? BigInt(i % 2) : (BigInt(i + 1) ** 23n * 0x1234_5678_9abc_def1n) % R;
+    for (let byte = 0; byte < 32; byte++)
+      scalars[i * 32 + byte] = Number((value >> BigInt(8 * byte)) & 0xffn);
+    return value;
+  });
+  const first = 2 ** 26 - rows;
+  const expected = values.reduce((sum, value, i) => sum + value * BigInt(first + i + 1), 0n) % R;
+  const wide = values.filter((value) => value > 1n).length;
+  assert.equal(dotProduct(scalars, first), { product: expected, wide });
+  for (const group of ['G1', 'G2'] as const)
+    assert.equal(
+      multipleOf(group, 12n),
+      addPoints(group, [multipleOf(group, 5n), multipleOf(group, 7n)], 'sum'),
+    );
+});
+
+test('a simulated key finds its rows again by chunk and offset', () => {
+  const { shape, manifest, rowAt } = simulatedKey(2 ** 18);
+  const chunkBytes = manifest.chunks[0]!.size;
+  for (const [section, size, skipped] of [
+    ['A', 64, 0],
+    ['B2', 128, 0],
+    ['C', 64, 2],
+    ['H', 64, 0],
+  ] as const)
+    for (const base of [0, 1, 131_071, 200_000]) {
+      const at = shape.range(section).offset + base * size;
+      const chunk = manifest.chunks[Math.floor(at / chunkBytes)]!.sha256;
+      assert.is(rowAt(section, chunk, at % chunkBytes), base + skipped);
+    }
 });
 
 test.run();
