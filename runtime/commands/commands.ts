@@ -130,6 +130,11 @@ const COMMANDS: readonly Entry[] = [
     description: 'void the credentials of an id, at once on a server that runs here',
     load: () => import('./revoke.ts'),
   },
+  {
+    name: 'pardon',
+    description: 'take back that a worker was convicted of a wrong result',
+    load: () => import('./pardon.ts'),
+  },
 ];
 
 /** Adds every command to `program`; those that are `wanted` with all that they take, the others for the list alone. */

@@ -38,6 +38,7 @@ vouch start broker --id broker-2              # one of them, here or where .vouc
 vouch audit                                   # what key-brokers released and refused, each link checked
 vouch creds auditor --id a1 --out DIR         # so that somebody elsewhere may read those records, and nothing else
 vouch revoke w7                               # its credentials are void, at once on the running server
+vouch pardon w7                               # it was convicted of a wrong result, and may work again
 vouch setup --ptau FILE                       # the real ceremony path, with snarkjs
 \`\`\`
 
