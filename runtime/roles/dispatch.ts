@@ -12,6 +12,8 @@
  * more, because it was late too often, is tested with a shard whose result is known.
  *
  * In memory: the scalars, which the caller holds, and one sealed shard for each that is on its way to the server.
+ *
+ * One file, although it is long: sending, receiving, giving out and taking back all work on the one table of what is out.
  */
 import type { ProofJobEvent } from '../../actors/proof-job.ts';
 import { SECTION_GROUP } from '../../circuits/groth16/engine.ts';

@@ -5,33 +5,47 @@
  */
 import { addPoints, G1, G2, type Group, writeG1, writeG2 } from '../../circuits/groth16/point.ts';
 import { createPool } from '../../runtime/msm/threads/pool.ts';
+import { untilUp } from '../../runtime/roles/host.ts';
 import { type ShardEngine, workerRole } from '../../runtime/roles/worker.ts';
 import { assert, suite } from '../harness.ts';
-import { startProving } from '../runtime/roles/proof-fixture.ts';
+import { type ProofFixture, startProving } from '../runtime/roles/proof-fixture.ts';
 
 const test = suite('attack: hold a proof up', { timeoutMs: 120_000 });
 
-/** Right in self-test and measurement, which have three scalars or many; `spoil` is what a shard's sums become. */
-async function engineThat(
-  spoil: (group: Group, right: Uint8Array) => Promise<Uint8Array>,
-): Promise<ShardEngine> {
+/** Right until it is `armed`, so in self-test and measurement; `spoil` is what a shard's sums become then. */
+async function engineThat(spoil: (group: Group, right: Uint8Array) => Promise<Uint8Array>) {
   const pool = await createPool({ threads: 1 });
-  return {
+  let armed = false;
+  const engine: ShardEngine = {
     close: () => pool.close(),
     msm: async (group, bases, scalars, options) => {
       const right = await pool.msm(group, bases, scalars, options);
-      const isShard = scalars.byteLength > 3 * 32 && scalars.byteLength < 1024 * 32;
-      return isShard ? spoil(group, right) : right;
+      return armed ? spoil(group, right) : right;
     },
   };
+  return {
+    engine,
+    arm: () => {
+      armed = true;
+    },
+  };
+}
+
+/** Workers with this engine, up and armed. */
+async function hire(
+  fixture: ProofFixture,
+  ids: readonly string[],
+  { engine, arm }: Awaited<ReturnType<typeof engineThat>>,
+): Promise<void> {
+  for (const id of ids) await untilUp(await fixture.role('worker', id, workerRole({ engine })), 60_000);
+  arm();
 }
 
 test('three that never answer, and one that does: the proof comes, and they get less and less', async (t) => {
   const fixture = await startProving(t);
   await fixture.process('coordinator', 'c1');
   const mute = await engineThat(() => new Promise(() => {}));
-  for (const id of ['mute-1', 'mute-2', 'mute-3'])
-    await fixture.role('worker', id, workerRole({ engine: mute }));
+  await hire(fixture, ['mute-1', 'mute-2', 'mute-3'], mute);
   const request = await fixture.ask();
   await request.when(({ workers }) => workers.some(({ assigned }) => assigned > 0));
   await fixture.process('worker', 'honest');
@@ -57,7 +71,7 @@ test('three that lie, and one that does not: the right proof, and the liars by n
     addPoints(group, [right, group === 'G1' ? writeG1(G1.BASE) : writeG2(G2.BASE)]);
   const lying = await engineThat(plusGenerator);
   const liars = ['liar-1', 'liar-2', 'liar-3'];
-  for (const id of liars) await fixture.role('worker', id, workerRole({ engine: lying }));
+  await hire(fixture, liars, lying);
   await fixture.process('worker', 'honest');
   const { record } = await fixture.check(await fixture.ask());
   assert.ok((record.convicted ?? []).length > 0, JSON.stringify(record.workers));
@@ -73,7 +87,7 @@ test('when all lie, the coordinator makes the sums itself and names them all', a
   const lying = await engineThat(async (group, right) =>
     addPoints(group, [right, group === 'G1' ? writeG1(G1.BASE) : writeG2(G2.BASE)]),
   );
-  await fixture.role('worker', 'liar', workerRole({ engine: lying }));
+  await hire(fixture, ['liar'], lying);
   const { record } = await fixture.check(await fixture.ask());
   assert.equal([record.convicted, record.workers], [['liar'], []]);
 });

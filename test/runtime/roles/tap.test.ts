@@ -206,7 +206,7 @@ test('names the kinds of event that XState makes, without the ids they carry', a
 });
 
 test('follows children that are machines, and no others', async () => {
-  const fx = stage('join', 'pullRequest', 'acquireLease', 'witness', 'transform');
+  const fx = stage('join', 'pullRequest', 'acquireLease', 'witness', 'plan');
   const seen: Transition[] = [];
   const job = proofJobMachine.provide({ actors: fx.actors });
   const machine = proofCoordinatorMachine.provide({ actors: { ...fx.actors, proofJob: job } });
@@ -232,17 +232,17 @@ test('follows children that are machines, and no others', async () => {
     beats.map(({ kind, id, state }) => [kind, id, state]),
     [
       ['coordinator', 'c1', 'admitting'],
-      ['proof-job', 'j1', 'transforming'],
+      ['proof-job', 'j1', 'planning'],
     ],
   );
   for (const beat of beats) parse(Heartbeat.schema, beat, 'heartbeat');
-  await fx.last('transform').reject();
+  await fx.last('plan').reject();
   assert.equal(
     seen.filter(({ kind }) => kind === 'proof-job').map(({ id, seq, to, event }) => [id, seq, to, event]),
     [
       ['j1', 1, 'queued', 'start'],
       ['j1', 2, 'witnessing', 'done'],
-      ['j1', 3, 'transforming', 'done'],
+      ['j1', 3, 'planning', 'done'],
       ['j1', 4, 'failed', 'error'],
     ],
   );
