@@ -119,6 +119,8 @@ interface Work extends DispatchedJob {
   readonly scalars: Map<Part, Uint8Array>;
   readonly shapes: Readonly<Record<Part, PartShape>>;
   readonly results: Map<string, PartialSum>;
+  /** by what a worker says that it holds */
+  readonly held: WeakMap<ReadonlySet<string>, readonly boolean[]>;
   unsent: number;
   refusals: number;
   aloneSince: number;
@@ -171,16 +173,21 @@ export function createDispatcher({ bus, source, log, fleet }: DispatcherOptions)
     }
   };
 
-  const basesOf = ({ key, manifest }: Work, piece: Piece) => {
+  /** Where the base points of some rows lie: which chunks of the key, by number, and from which byte of the first on. */
+  const placesOf = ({ key, manifest }: Work, piece: Pick<Piece, 'part' | 'from' | 'count'>) => {
     const chunkBytes = manifest.chunks[0]?.size ?? 1;
     return pointRanges(key, piece).map(({ section, from, count }) => {
       const start = key.range(section).offset + from * pointBytes(section);
       const first = Math.floor(start / chunkBytes);
       const last = Math.floor((start + count * pointBytes(section) - 1) / chunkBytes);
-      const chunks = manifest.chunks.slice(first, last + 1).map(({ sha256 }) => sha256);
-      return { section, count, chunks, offset: start - first * chunkBytes };
+      return { section, count, first, last, offset: start - first * chunkBytes };
     });
   };
+  const basesOf = (work: Work, piece: Piece) =>
+    placesOf(work, piece).map(({ section, count, first, last, offset }) => {
+      const chunks = work.manifest.chunks.slice(first, last + 1).map(({ sha256 }) => sha256);
+      return { section, count, chunks, offset };
+    });
   const formOf = ({ isBit }: Work, { part, from, count, bits }: Piece) => {
     let wide = count;
     if (part === 'wires') for (let row = from; row < from + count; row++) if (isBit(row)) wide--;
@@ -242,11 +249,23 @@ export function createDispatcher({ bus, source, log, fleet }: DispatcherOptions)
     });
   };
 
+  /** Which chunks of a key a worker has, by number; its answer changes with its heartbeat, which brings another set. */
+  const heldChunks = ({ manifest, held }: Work, resident: ReadonlySet<string>): readonly boolean[] => {
+    const known = held.get(resident);
+    if (known) return known;
+    const chunks = manifest.chunks.map(({ sha256 }) => resident.has(sha256.slice(0, 16)));
+    held.set(resident, chunks);
+    return chunks;
+  };
   /** Has a worker all base points of these rows? */
-  const residentIn = (work: Work, held: ReadonlySet<string>) => (part: Part, from: number, count: number) =>
-    basesOf(work, { id: '', part, from, count, bits: { from: 0, count: 256 } }).every(({ chunks }) =>
-      chunks.every((digest) => held.has(digest.slice(0, 16))),
-    );
+  const residentIn = (work: Work, resident: ReadonlySet<string>) => {
+    const held = heldChunks(work, resident);
+    return (part: Part, from: number, count: number): boolean =>
+      placesOf(work, { part, from, count }).every(({ first, last }) => {
+        for (let chunk = first; chunk <= last; chunk++) if (!held[chunk]) return false;
+        return true;
+      });
+  };
   const offerTo = (work: Work, node: Node, now: number) => {
     let [pieces, ms] = [0, 0];
     for (const other of works.values()) {
@@ -483,6 +502,7 @@ export function createDispatcher({ bus, source, log, fleet }: DispatcherOptions)
         shapes,
         scalars: new Map(),
         results: new Map(),
+        held: new WeakMap(),
         unsent: 0,
         refusals: 0,
         aloneSince: performance.now(),
