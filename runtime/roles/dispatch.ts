@@ -278,6 +278,15 @@ export function createDispatcher({ bus, source, log, fleet }: DispatcherOptions)
     return { ...node, elsewhere, resident: residentIn(work, node.resident) };
   };
 
+  /** Who may get something now. With nobody left who is trusted, whoever is due for a test gets real shards, one at a time. */
+  const usable = (now: number): Node[] => {
+    const nodes = fleet.ready();
+    if (nodes.some(({ standing }) => standing !== 'none')) return nodes;
+    return nodes.map((node) =>
+      fleet.records.testDue(node.id, now) ? { ...node, standing: 'less' as const } : node,
+    );
+  };
+
   /** Gives out what there is to give. */
   const pump = () => {
     if (bus.state !== 'connected' || works.size === 0) return;
@@ -286,7 +295,7 @@ export function createDispatcher({ bus, source, log, fleet }: DispatcherOptions)
       const now = performance.now();
       for (const { id } of fleet.ready()) {
         // What it holds changes with everything that is given.
-        const nodes = fleet.ready();
+        const nodes = usable(now);
         const node = nodes.find((other) => other.id === id);
         if (!node) continue;
         for (const job of share.order()) {
