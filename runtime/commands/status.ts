@@ -49,7 +49,7 @@ export async function statusCommand(options: Network & { json: boolean }, print:
       const detail = failure
         ? sentenceOf(failure)
         : worker
-          ? `${worker.class}, ${worker.engine}, credit ${worker.credit}`
+          ? `${worker.class}, ${worker.engine}, ${Math.round(worker.rates.g1)} G1 and ${Math.round(worker.rates.g2)} G2 points/s`
           : gpu
             ? `${gpu.adapter}, ${Math.round(gpu.rates?.G1 ?? 0)} G1 and ${Math.round(gpu.rates?.G2 ?? 0)} G2 points/s`
             : '';

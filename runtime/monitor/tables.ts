@@ -84,7 +84,11 @@ export function workerTable(parent: HTMLElement, now: Clock, job: () => Job | un
     { title: 'State', className: 'spare', cell: actorState(now) },
     { title: 'Class', cell: text((actor) => actor.worker?.class ?? 'not known') },
     { title: 'Engine', className: 'nowrap', cell: text((actor) => actor.worker?.engine ?? 'not known') },
-    { title: 'Credit', className: 'number', cell: text((actor) => String(actor.worker?.credit ?? '')) },
+    {
+      title: 'Holds',
+      className: 'number',
+      cell: text(({ worker }) => (worker ? `${Math.round(worker.credit / 2 ** 20)} MiB` : '')),
+    },
     {
       title: 'Chunks held',
       className: 'number spare',

@@ -107,7 +107,10 @@ test('data files of the demonstration are read before anything is started', asyn
     [`${row}\n`, /line 1: expected 21 columns .*, got 20/],
     [`${row.replace('1169', 'lots')} 1\n`, /column "credit-amount": expected a decimal number, got "lots"/],
     [`${row.replace('A43', 'A49x')} 1\n`, /column "purpose": expected one of A40, .*, A410, got "A49x"/],
-    [`${row} 1\n`.repeat(5), /expected at least 20 rows, with rows of each class to test, got 5 and none of bad/],
+    [
+      `${row} 1\n`.repeat(5),
+      /expected at least 20 rows, with rows of each class to test, got 5 and none of bad/,
+    ],
   ];
   await side(cases, async ([text, sentence], i) => {
     const file = join(home, `data-${i}`);

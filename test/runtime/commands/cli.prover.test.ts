@@ -88,7 +88,10 @@ async function rowsDecidedRight(count: number): Promise<string[]> {
     return row.endsWith(` ${decision + 1}`);
   });
 }
-const receipts = (): string[] => readdirSync(join(home, 'receipts')).sort();
+const receipts = (): string[] =>
+  readdirSync(join(home, 'receipts'))
+    .filter((file) => file.endsWith('.cose'))
+    .sort();
 
 /** A command in this process: what it prints, or the code of its error and the sentence. Exit codes are cli.nats.test.ts's business. */
 async function printedBy(command: (print: (value: unknown) => void) => Promise<unknown>): Promise<string> {
@@ -158,7 +161,7 @@ test('status: every actor, for people and for programs', async () => {
   };
   assert.is(status.server.url, url);
   assert.is(status.actors.length, seen.size);
-  assert.match(ok(await vouch(home, ['status'])), /^worker +worker-2 +idle +attested, .*credit 2$/m);
+  assert.match(ok(await vouch(home, ['status'])), /^worker +worker-2 +idle +attested, .*G2 points\/s$/m);
 });
 
 test('infer: every form of input, the same decisions', async () => {
