@@ -147,7 +147,7 @@ function busyHost(feed: Feed): void {
     worker: {
       class: 'attested',
       engine: 'wasm, 1 thread',
-      credit: 1,
+      credit: 2 ** 25,
       inHand: [],
       rates: { g1: 50_000, g2: 15_000 },
       resident,
@@ -169,8 +169,8 @@ function busyHost(feed: Feed): void {
   moves(feed, 'proof-job', 'quality-a41c', [
     'queued',
     'witnessing',
-    'transforming',
     'planning',
+    'transforming',
     'dispatching',
     'failed',
   ]);
@@ -190,8 +190,8 @@ function busyHost(feed: Feed): void {
   moves(feed, 'proof-job', 'quality-7f02', [
     'queued',
     'witnessing',
-    'transforming',
     'planning',
+    'transforming',
     'dispatching',
   ]);
   beats(feed, 'proof-job', 'quality-7f02', 'dispatching', 5);
@@ -252,7 +252,7 @@ test('actors, jobs, workers and transitions are shown as they come', async (t) =
   assert.match((await row(page, 'actors', 'worker-3').textContent())!, 'unknown, was idle');
   assert.match(
     (await row(page, 'workers', 'worker-1').textContent())!,
-    /attestedwasm, 1 thread1\s*4210 of 40, 2 in flight/,
+    /attestedwasm, 1 thread32 MiB\s*4210 of 40, 2 in flight/,
   );
   assert.is(await tile(page, 'Actors alive'), '9');
   assert.is(await tile(page, 'Unknown'), '1');
