@@ -71,7 +71,8 @@ test('npm start, once it is up: 0, everything drained; prove and start in termin
   const worker = inTerminal(t, `${CLI_WORDS} start worker --id by-hand`);
   await worker.shows(/vouch: ready/);
   worker.type(CTRL_C);
-  assert.is((await worker.ended).code, 0);
+  const stopped = await worker.ended;
+  assert.is(stopped.code, 0, stopped.stdout);
 
   run.type(CTRL_C);
   const { code, stdout } = await run.ended;
