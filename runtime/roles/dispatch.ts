@@ -7,9 +7,10 @@
  * whose client was served least comes first.
  *
  * A result counts when it answers a message of this very dispatch (its cause and epoch), comes on the subject that only its
- * worker may publish to, opens with that message's key and is as many points of their curves as it should be. That these
- * are the *right* points is not known here: the proof shows it (runtime/msm/shards/sums.ts). A worker that gets nothing any
- * more, because it was late too often, is tested with a shard whose result is known.
+ * worker may publish to, and opens with that message's key; the first that does is the worker's answer. What does not open
+ * may be anybody's who runs the server, so it neither counts nor convicts. An answer that is not as many points of their curves
+ * as it should be convicts its worker. That these are the *right* points is not known here: the proof shows it
+ * (runtime/msm/shards/sums.ts). A worker that was late too often is tested with a shard whose result is known.
  *
  * In memory: the scalars, which the caller holds, and one sealed shard for each that is on its way to the server.
  *
@@ -111,6 +112,8 @@ interface Sent {
   /** what a test has to answer, and until when */
   readonly test?: { readonly points: readonly Uint8Array[]; readonly deadline: number } | undefined;
   openReply?: (reply: Uint8Array) => Promise<Uint8Array>;
+  /** the opening of the answer that came before, when there was one */
+  opening?: Promise<unknown>;
 }
 
 /** One job with its ledger. */
@@ -220,8 +223,7 @@ export function createDispatcher({ bus, source, log, fleet }: DispatcherOptions)
       const { sealed, openReply } = await sealTo(fleet.sealingKey(node.id), packed, {
         info: SEALING_INFO.shard,
         aad: shardContext(job, piece.id, node.id, epoch),
-      });
-      packed.fill(0);
+      }).finally(() => packed.fill(0));
       // The worker may have gone while this was sealed.
       if (out.get(message) !== sent) return;
       sent.openReply = openReply;
@@ -287,30 +289,43 @@ export function createDispatcher({ bus, source, log, fleet }: DispatcherOptions)
     );
   };
 
-  /** Gives out what there is to give. */
+  /** Who may get something, and as each job sees them. Good until something is given, which changes what they hold. */
+  const look = () => {
+    const now = performance.now();
+    const nodes = usable(now);
+    const offers = new Map<Work, ReturnType<typeof offerTo>[]>();
+    const offersFor = (work: Work) => {
+      const known = offers.get(work) ?? nodes.map((node) => offerTo(work, node, now));
+      offers.set(work, known);
+      return known;
+    };
+    return { now, nodes, offersFor };
+  };
+
+  /** Gives out what there is to give, a shard to each in turn. */
   const pump = () => {
     if (bus.state !== 'connected' || works.size === 0) return;
+    let seen = look();
+    /** Gives this worker a shard of the job whose turn it is, or of the next that has one for it. */
+    const giveTo = (id: string): boolean => {
+      const at = seen.nodes.findIndex((node) => node.id === id);
+      if (at < 0) return false;
+      for (const job of share.order()) {
+        const work = works.get(job);
+        if (!work) continue;
+        const offers = seen.offersFor(work);
+        const given = work.ledger.next(offers[at]!, offers, seen.now);
+        if (!given) continue;
+        share.served(job, given.computeMs);
+        send(work, given.piece, seen.nodes[at]!, given.computeMs);
+        seen = look();
+        return true;
+      }
+      return false;
+    };
     for (let gave = true; gave; ) {
       gave = false;
-      const now = performance.now();
-      for (const { id } of fleet.ready()) {
-        // What it holds changes with everything that is given.
-        const nodes = usable(now);
-        const node = nodes.find((other) => other.id === id);
-        if (!node) continue;
-        for (const job of share.order()) {
-          const work = works.get(job);
-          if (!work) continue;
-          const offers = nodes.map((other) => offerTo(work, other, now));
-          const own = offers.find((offer) => offer.id === id)!;
-          const given = work.ledger.next(own, offers, now);
-          if (!given) continue;
-          share.served(job, given.computeMs);
-          send(work, given.piece, node, given.computeMs);
-          gave = true;
-          break;
-        }
-      }
+      for (const { id } of seen.nodes) if (giveTo(id)) gave = true;
     }
     for (const work of [...works.values()]) if (work.ledger.isDone()) work.settle();
   };
@@ -350,8 +365,8 @@ export function createDispatcher({ bus, source, log, fleet }: DispatcherOptions)
     for (const work of [...works.values()]) {
       const lateOnes = new Map(work.ledger.late(now).map(({ node, piece }) => [node, piece]));
       for (const [worker, piece] of lateOnes) reportLate(worker, `shard ${piece.id} of ${work.job}`, now);
-      const usable = nodes.some(({ standing }) => standing !== 'none');
-      if (usable || bus.state !== 'connected') work.aloneSince = now;
+      if (nodes.some(({ standing }) => standing !== 'none') || bus.state !== 'connected')
+        work.aloneSince = now;
       else if (now - work.aloneSince > LONELY_MS)
         work.settle(
           new VouchError(
@@ -398,11 +413,10 @@ export function createDispatcher({ bus, source, log, fleet }: DispatcherOptions)
       !sent.openReply
     )
       return;
-    // One answer a message: a second one, even while this one is opened, is nobody's.
-    forget(cause);
     const { ledger, results } = work;
     const { piece, test, openReply } = sent;
     if (refused) {
+      forget(cause);
       if (result.body.code === 'seal-rejected') fleet.reattest(worker);
       if (test) return;
       // Busy with somebody else's: not a word about this shard.
@@ -413,10 +427,18 @@ export function createDispatcher({ bus, source, log, fleet }: DispatcherOptions)
       return;
     }
     const elapsedMs = performance.now() - sent.sentAt;
+    // One after the other, so that the first answer is the one that came first.
+    const opening = (sent.opening ?? Promise.resolve()).then(() => openReply(data));
+    sent.opening = opening.catch(() => {});
+    const answer = await opening.catch((error: unknown) =>
+      log(`${source}: an answer for ${id} in the name of ${worker} does not open: ${messageOf(error)}`),
+    );
+    // A second answer is nobody's.
+    if (!answer || !forget(cause)) return;
     try {
       const ranges = pointRanges(work.key, piece);
       const { millis, points } = decodeShardAnswer(
-        await openReply(data),
+        answer,
         ranges.map(({ section }) => section),
       );
       for (const [i, { section }] of ranges.entries())
@@ -443,7 +465,7 @@ export function createDispatcher({ bus, source, log, fleet }: DispatcherOptions)
       drop((other) => other.work === work && other.piece.id === id && !other.test);
       work.onNews({ type: 'shard.done', worker });
     } catch (error) {
-      // Only the worker itself could publish that.
+      // Only the worker itself could seal that.
       log(`${source}: ${worker} answered wrongly and gets no more work: ${messageOf(error)}`);
       work.onNews({ type: 'shard.refused', worker });
       fleet.ban(worker, work.job);

@@ -169,7 +169,7 @@ test('a worker whose evidence does not satisfy the policy gets nothing', async (
   assert.not(request.heard.some(({ body }) => body.workers.some(({ id }) => id !== 'w1')));
 });
 
-test('results of an older epoch, for another message, or by somebody else change nothing', async (t) => {
+test('results of an older epoch, for another message, by somebody else or not sealed change nothing', async (t) => {
   const fixture = await startProving(t);
   await fixture.process('coordinator', 'c1');
   const worker = await handWorker(fixture, 'hand');
@@ -185,6 +185,8 @@ test('results of an older epoch, for another message, or by somebody else change
       await worker.send(work, wrong, { shard: 'wires-999-1' });
       await stranger.send(work, wrong, {});
       forged += 4;
+      // Whoever runs the server can send that in anybody's name, but cannot seal.
+      await worker.send({ ...work, seal: async (bytes) => bytes }, wrong, {});
     }
     await worker.send(work, work.points, {});
     // Each result twice: the second one is nobody's any more.
