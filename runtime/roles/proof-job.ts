@@ -179,8 +179,10 @@ export function proofJobLogic(options: ProofJobOptions) {
         return {};
       }),
 
-      plan: phase('planning', 'witnessed', async (work, { job, input }) => {
+      plan: phase('planning', 'witnessed', async (work, { job, input, signal }) => {
         await fleet.recheck();
+        // A job that ended meanwhile is wiped: nobody would ever stop its shards.
+        if (signal.aborted) throw new VouchError('cancelled', `job ${input.job} was stopped`);
         const { zkey, key, witness, bits } = work;
         const distribution = dispatcher.open({
           job: input.job,

@@ -146,17 +146,15 @@ export async function prepare(
   const { model, manifest: served } = await obtainModel(bus, source, identity, statement.model, asked);
   if (served.commitment !== statement.commitment)
     throw new VouchError('commitment-mismatch', `model ${statement.model}: it was published anew meanwhile`);
-  return { statement, model, testSet, compiled, zkey, key, bits: await bitsOf(compiled) };
+  return { statement, model, testSet, compiled, zkey, key, bits: await bitsOf(zkey, compiled) };
 }
 
-/** Of the circuits that were proved last. */
-const known = new Map<string, Uint8Array>();
-const MAX_KNOWN = 16;
-async function bitsOf({ r1csPath }: CompiledCircuit): Promise<Uint8Array> {
-  const bits = known.get(r1csPath) ?? bitWires(readR1cs(await readFile(r1csPath)));
-  known.delete(r1csPath);
-  known.set(r1csPath, bits);
-  for (const oldest of known.keys()) if (known.size > MAX_KNOWN) known.delete(oldest);
+/** By the key of their circuit, and as long as it is kept. */
+const knownBits = new WeakMap<Zkey, Uint8Array>();
+
+async function bitsOf(zkey: Zkey, { r1csPath }: CompiledCircuit): Promise<Uint8Array> {
+  const bits = knownBits.get(zkey) ?? bitWires(readR1cs(await readFile(r1csPath)));
+  knownBits.set(zkey, bits);
   return bits;
 }
 

@@ -56,8 +56,7 @@ const CACHE_BYTES = 512 * 1024 * 1024;
 const MAX_IN_HAND = 64;
 
 /** What a shard needs to be computed. Secret. */
-interface Opened {
-  readonly request: OpenedRequest;
+interface Opened extends Pick<OpenedRequest, 'sealReply'> {
   /** 32 bytes each */
   readonly scalars: Uint8Array;
   /** of each of the shard's `bases` */
@@ -112,10 +111,7 @@ export const workerRole =
       if (at >= 0) hand.splice(at, 1);
       if (current === gone) current = undefined;
       gone.opened.then(
-        ({ request, scalars }) => {
-          request.plaintext.fill(0);
-          scalars.fill(0);
-        },
+        ({ scalars }) => void scalars.fill(0),
         () => {},
       );
     };
@@ -136,7 +132,13 @@ export const workerRole =
         info: SEALING_INFO.shard,
         aad: shardContext(job, name, id, shard.epoch ?? 0),
       });
-      const scalars = unpackScalars(request.plaintext, shard.body);
+      let scalars: Uint8Array;
+      try {
+        scalars = unpackScalars(request.plaintext, shard.body);
+      } finally {
+        // The scalars are all that is needed of it.
+        request.plaintext.fill(0);
+      }
       const points = await Promise.all(
         bases.map(async ({ section, count, chunks: digests, offset }) => {
           const parts = await Promise.all(
@@ -153,8 +155,11 @@ export const workerRole =
             );
           return all.subarray(offset, offset + bytes);
         }),
-      );
-      return { request, scalars, points };
+      ).catch((error: unknown) => {
+        scalars.fill(0);
+        throw error;
+      });
+      return { sealReply: request.sealReply, scalars, points };
     };
 
     const reply = <Body extends { job: string; shard: string }>(
@@ -234,7 +239,7 @@ export const workerRole =
           'compute',
           async ({ input, signal }) => {
             const work = inWork(input);
-            const { request, scalars, points } = await work.opened;
+            const { sealReply, scalars, points } = await work.opened;
             const { job, shard: name, count, bases } = work.shard.body;
             const began = performance.now();
             const sums: Uint8Array[] = [];
@@ -243,7 +248,7 @@ export const workerRole =
               sums.push(await multiplier.msm(SECTION_GROUP[section], points[i]!, last, { signal }));
             }
             const millis = Math.round(performance.now() - began);
-            const sealed = await request.sealReply(encodeShardAnswer(millis, sums));
+            const sealed = await sealReply(encodeShardAnswer(millis, sums));
             if (signal.aborted) return;
             reply(ShardResult, work.shard, { job, shard: name, worker: id }, sealed);
             letGo(work);
