@@ -216,7 +216,7 @@ export const ShardsDropped = messageType(
   z.object({ shards: z.array(z.guid()).min(1).max(1024).describe("ids of the shards' messages") }),
 );
 
-/** What a coordinator thinks of a worker's punctuality, and what it gives it therefore. */
+/** What a coordinator gives a worker by its punctuality, best first: everything; one shard at a time; copies of what others have; nothing. */
 export const STANDINGS = ['full', 'less', 'copies', 'none'] as const;
 export type Standing = (typeof STANDINGS)[number];
 export const WorkerStanding = messageType(

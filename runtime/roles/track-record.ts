@@ -5,7 +5,7 @@
  *
  * A worker may say any rate and any time that it took. What it gains by lying is a shard or two that come late.
  */
-import type { Standing } from '../../protocols/msm.ts';
+import { STANDINGS, type Standing } from '../../protocols/msm.ts';
 import type { Rates } from '../msm/shards/work.ts';
 
 /** How far one measurement may be from what was expected and still be believed. */
@@ -18,7 +18,6 @@ const FIRST_TEST_MS = 5_000;
 const LAST_TEST_MS = 10 * 60_000;
 /** A late worker more or less says nothing. */
 const MAX_LATE = 4;
-const STANDING: readonly Standing[] = ['full', 'less', 'copies', 'none'];
 /** Until something was measured: a local network. */
 const FIRST_LINK = { bytesPerSecond: 100e6, roundTripMs: 5 };
 
@@ -53,7 +52,7 @@ export function createTrackRecords() {
     entries.set(worker, entry);
     return entry;
   };
-  const standing = (worker: string): Standing => STANDING[Math.min(of(worker).late, STANDING.length - 1)]!;
+  const standing = (worker: string): Standing => STANDINGS[Math.min(of(worker).late, STANDINGS.length - 1)]!;
   return {
     standing,
     /** shards that it did not answer in time, less those that it did since */

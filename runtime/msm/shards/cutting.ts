@@ -1,9 +1,10 @@
 /**
  * How a piece is cut for one node: where it begins, how many rows, and which bits of their scalars. Pure.
  */
+import { SCALAR_BITS } from '../../../protocols/msm.ts';
 import type { NodeOffer, Outlook } from './hands.ts';
 import { largestEnd, type Region } from './regions.ts';
-import { type PartShape, type Rates, type Rectangle, SCALAR_BITS } from './work.ts';
+import type { PartShape, Rates, Rectangle } from './work.ts';
 
 /** Bits of a piece, widest first; narrower ones only where the model gains this much by them. */
 const BIT_COUNTS = [SCALAR_BITS, SCALAR_BITS / 2, SCALAR_BITS / 4, SCALAR_BITS / 8] as const;

@@ -2,6 +2,7 @@
  * What nodes have in hand, and when they are predicted to be done with it. Pure: a node computes one piece at a time, in the
  * order in which they were given, while the next one is on its way.
  */
+import type { Standing } from '../../../protocols/msm.ts';
 import {
   computeMs,
   type Part,
@@ -11,9 +12,6 @@ import {
   type Rectangle,
   transferMs,
 } from './work.ts';
-
-/** What a node is trusted with: everything; one piece at a time; copies of what others have; nothing. */
-export type Standing = 'full' | 'less' | 'copies' | 'none';
 
 export interface Load {
   readonly pieces: number;

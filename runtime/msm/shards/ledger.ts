@@ -24,7 +24,7 @@ import {
   type Rectangle,
 } from './work.ts';
 
-export type { Load, NodeOffer, Standing } from './hands.ts';
+export type { Load, NodeOffer } from './hands.ts';
 
 /** Pieces that a node may hold, unless its link is so slow that more are needed to keep it busy. */
 const PIECES_IN_HAND = 2;

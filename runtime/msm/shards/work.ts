@@ -12,6 +12,8 @@
  * rows alone share one sum of 2^20 among 32 nodes with an efficiency of 68 %, rows and windows with 94 %. DistMSM's
  * third cut, ranges of buckets, gains nothing on top by this count and sends every scalar to every node of a window.
  */
+import { POINT_BYTES } from '../../../protocols/bn254.ts';
+import { SCALAR_BITS } from '../../../protocols/msm.ts';
 
 export type Part = 'wires' | 'quotient';
 
@@ -26,11 +28,8 @@ export interface Extent {
   readonly count: number;
 }
 
-/** Bits of a scalar as it travels; the topmost two are always 0. */
-export const SCALAR_BITS = 256;
+/** The topmost two bits of a scalar are always 0. */
 const FIELD_BITS = 254;
-/** Of a base as it is stored. */
-const POINT_BYTES = { g1: 64, g2: 128 } as const;
 export const ALL_BITS: Extent = { from: 0, count: SCALAR_BITS };
 
 export interface Piece {
@@ -182,7 +181,7 @@ export function wiresShape(options: WiresOptions): PartShape {
     rows,
     cellRows,
     sums: { g1: 3, g2: 1 },
-    baseBytes: 3 * POINT_BYTES.g1 + POINT_BYTES.g2,
+    baseBytes: 3 * POINT_BYTES.G1 + POINT_BYTES.G2,
     work: (from, to, bits = ALL_BITS) => {
       const inGroup = (group: number) =>
         worthOf(sum(group, from, to), sum(OF_BITS + group, from, to), widthOf(bits));
@@ -210,7 +209,7 @@ export function quotientShape(options: { readonly rows: number; readonly cellRow
     rows,
     cellRows,
     sums: { g1: 1, g2: 0 },
-    baseBytes: POINT_BYTES.g1,
+    baseBytes: POINT_BYTES.G1,
     work: (from, to, bits = ALL_BITS) => ({ g1: sum(0, from, to) * costOf(widthOf(bits)), g2: 0 }),
     bytes: (from, to, bits = ALL_BITS) => Math.ceil((sum(0, from, to) * bits.count) / 8),
   };
