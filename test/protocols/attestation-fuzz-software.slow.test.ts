@@ -1,5 +1,5 @@
 /** 10^5 inputs for each reader of what others say of measured software: see fuzzing.ts. */
-import { kindOf, sortFiles } from '../../protocols/attestation/evidence-files.ts';
+import { sortFiles } from '../../protocols/attestation/evidence-files.ts';
 import { parseGceEndorsement } from '../../protocols/attestation/formats/gce-endorsement.ts';
 import { parseSigstoreBundle } from '../../protocols/attestation/formats/sigstore-bundle.ts';
 import { readMessage } from '../../protocols/attestation/protobuf.ts';
@@ -8,7 +8,7 @@ import { parseTimestamp } from '../../protocols/attestation/timestamp-token.ts';
 import { loggedSignature } from '../../protocols/attestation/transparency-log.ts';
 import { utf8 } from '../../protocols/encoding.ts';
 import { assert, suite } from '../harness.ts';
-import { fuzz } from './fuzzing.ts';
+import { fuzzReaders } from './fuzzing.ts';
 import { endorsement, FIRMWARE } from './google-maker.ts';
 import { json } from './service-maker.ts';
 import { instance, pinsOf, SIGNED_AT, timestamp, trustedRoot } from './sigstore-instance.ts';
@@ -36,19 +36,7 @@ const READERS: readonly (readonly [name: string, good: Uint8Array, parse: (bytes
     ['log entry', body, (bytes) => loggedSignature(entry(bytes))],
   ];
 
-for (const [name, good, parse] of READERS) {
-  test(`${name}: a coded error or a value, in time and without waste`, () => {
-    fuzz(
-      name,
-      good,
-      (bytes) => {
-        kindOf(bytes);
-        return parse(bytes);
-      },
-      RUNS,
-    );
-  });
-}
+fuzzReaders(test, READERS, RUNS);
 
 test('bundles made to be slow are judged soon', async () => {
   const deep = JSON.parse(`${'{"a":'.repeat(2000)}1${'}'.repeat(2000)}`) as unknown;

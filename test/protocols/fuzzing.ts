@@ -5,6 +5,7 @@
  */
 import { getHeapStatistics } from 'node:v8';
 import * as fc from 'fast-check';
+import { kindOf } from '../../protocols/attestation/evidence-files.ts';
 import { VouchError } from '../../protocols/errors.ts';
 import { assert } from '../harness.ts';
 
@@ -92,4 +93,24 @@ export function fuzz(
     fc.property(around(good), (bytes) => demandCheap(() => parse(bytes), bytes.length, what)),
     { numRuns: runs, endOnFailure: true },
   );
+}
+
+/** A test for each reader: files that are nearly good, given to what recognises files and then to the reader. */
+export function fuzzReaders(
+  test: (name: string, run: () => void) => void,
+  readers: readonly (readonly [name: string, good: Uint8Array, parse: (bytes: Uint8Array) => unknown])[],
+  runs: number,
+): void {
+  for (const [name, good, parse] of readers)
+    test(`${name}: a coded error or a value, in time and without waste`, () => {
+      fuzz(
+        name,
+        good,
+        (bytes) => {
+          kindOf(bytes);
+          return parse(bytes);
+        },
+        runs,
+      );
+    });
 }
