@@ -3,10 +3,12 @@ import { existsSync, readdirSync } from 'node:fs';
 import { readZkey } from '../../../circuits/groth16/zkey.ts';
 import { createSimulatedPlatform } from '../../../protocols/attestation/formats/simulated.ts';
 import { canonicalJson, utf8 } from '../../../protocols/encoding.ts';
-import { encodeMessage, RemoteError } from '../../../protocols/envelope.ts';
+import { decodeMessage, encodeMessage, RemoteError } from '../../../protocols/envelope.ts';
 import type { VouchError } from '../../../protocols/errors.ts';
 import { ProofRequest, type QualityStatement } from '../../../protocols/proof.ts';
+import { STREAMS } from '../../../protocols/streams.ts';
 import { subjects } from '../../../protocols/subjects.ts';
+import { Transition } from '../../../protocols/transition.ts';
 import type { Provider } from '../../../runtime/attest/provider.ts';
 import { simulatedProvider } from '../../../runtime/attest/simulated-provider.ts';
 import { simulatedRoot } from '../../../runtime/attest/simulated-root.ts';
@@ -277,6 +279,13 @@ test('a coordinator that is told to stop finishes its proof and takes no other',
   const request = await fixture.ask();
   await request.when(({ phase, done, total }) => phase === 'dispatching' && done > 0 && done < total);
   signal(coordinator, 'SIGTERM');
+  // It has room for more than one, so what is asked before it heard the signal may still be taken.
+  const place = subjects.state('coordinator', 'c1');
+  await until(async () => {
+    const last = await fixture.observer.getLast(STREAMS.states.name, place);
+    const state = last && decodeMessage(Transition, place, last.data).body.to;
+    return state === 'draining' || state === 'stopped';
+  });
   const waiting = await fixture.ask();
   await fixture.check(request);
   assert.is(await coordinator.exited, 0);
