@@ -84,7 +84,9 @@ export function startInTerminal(
     return undefined;
   }
   let type: (keys: string) => void = () => {};
-  const started = launch(home, ['script', '--quiet', '--return', '--command', command, '/dev/null'], {
+  // In place of the shell: some shells stay, hear the same Ctrl-C, and end with 130 whatever the command said.
+  const words = ['script', '--quiet', '--return', '--command', `exec ${command}`, '/dev/null'];
+  const started = launch(home, words, {
     cwd: ROOT,
     begin: (stdin) => {
       type = (keys) => void stdin.write(keys);
