@@ -20,11 +20,11 @@ export const isStopping = (): boolean => stopping;
 
 /**
  * One Ctrl-C may be heard several times: by way of the terminal, which tells the whole process group, and by way of npm
- * and whoever else started us, who pass on what they hear, late on a busy machine. Nobody presses it again so soon and means it.
+ * and whoever else started us, who pass on what they hear. Nobody presses it again so soon and means it.
  */
-const ECHO_MS = 2_000;
+const ECHO_MS = 1_000;
 
-/** Aborted by the first Ctrl-C or SIGTERM; another one two seconds later or more ends the process at once. */
+/** Aborted by the first Ctrl-C or SIGTERM; another one a second later or more ends the process at once. */
 export function interruption(): AbortSignal {
   const controller = new AbortController();
   let first = 0;
