@@ -2,7 +2,8 @@
  * A key-broker's audit log: the chain of protocols/audit.ts in the stream VOUCH_AUDITS, and a copy on the broker's own
  * disk. A record counts once the server has acknowledged it and the copy is synced, so that nobody has to trust the
  * server's disk (nats-server before 2.10 acknowledges before it syncs), and a stream that was wiped is filled again
- * from the copy before anything else is recorded. Where the two contradict each other nothing is recorded any more, hence nothing released.
+ * from the copy before anything else is recorded. Where the two contradict each other nothing is recorded any more, hence
+ * nothing released.
  *
  * The audit key lies in `.vouch/keys`. Whoever has it can write another history; a stream that takes no deletes, and
  * heads that others keep, are what stands against that.

@@ -5,6 +5,7 @@
 import { existsSync, readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { sampleData } from '../../../runtime/demo/sample.ts';
+import { reachable } from '../../../runtime/nats/address.ts';
 import { assert, suite, type TestContext } from '../../harness.ts';
 import {
   CLI_WORDS,
@@ -59,8 +60,10 @@ for (const [moment, pattern] of Object.entries(MOMENTS)) {
 }
 
 test('npm start, once it is up: 0, everything drained; prove and start in terminals of their own likewise', async (t) => {
-  const run = inTerminal(t, NPM_START);
+  const run = inTerminal(t, `${NPM_START} --listen 0.0.0.0`);
   await run.shows(/Up until Ctrl-C/);
+  // Only on a terminal, because it is a secret; and only where another host could come from.
+  if (reachable('0.0.0.0').length > 0) await run.shows(/runtime\/vouch\.mjs join vouch-join:[\w-]{1000,}/);
 
   const proof = inTerminal(t, `${CLI_WORDS} prove credit`);
   await proof.shows(/queued|witnessing/);

@@ -1,6 +1,8 @@
 import { once } from 'node:events';
 import { request } from 'node:http';
+import { request as secureRequest } from 'node:https';
 import { connect } from 'node:net';
+import { ensureTlsAuthority } from '../../../runtime/installation/tls-authority.ts';
 import { createFeed } from '../../../runtime/monitor/feed.ts';
 import type { Hello } from '../../../runtime/monitor/model.ts';
 import { fromSnapshot, reduce } from '../../../runtime/monitor/model.ts';
@@ -8,6 +10,7 @@ import type { Observation } from '../../../runtime/monitor/observation.ts';
 import { startMonitor } from '../../../runtime/monitor/server.ts';
 import type { TestContext } from '../../harness.ts';
 import { assert, suite } from '../../harness.ts';
+import { temporaryFolder } from '../nats/nats-fixture.ts';
 import { transition } from './monitor-fixture.ts';
 
 const test = suite('monitor server', { timeoutMs: 100_000 });
@@ -127,6 +130,24 @@ test('on every address a bare address is answered, a foreign name is not', async
   const { url } = await started(t, { host: '0.0.0.0' });
   assert.is((await ask(url, { host: '192.0.2.1:8080' })).status, 200);
   assert.is((await ask(url, { host: 'evil.example' })).status, 421);
+});
+
+test('with a certificate it serves HTTPS, and nothing without', async (t) => {
+  const authority = await ensureTlsAuthority(await temporaryFolder(t));
+  const tls = authority.issue(['127.0.0.1']);
+  const feed = createFeed();
+  const monitor = await startMonitor({ feed, tls });
+  t.defer(() => monitor.close());
+  assert.match(monitor.url, /^https:\/\/127\.0\.0\.1:\d+\/$/);
+  const ask = (get: typeof secureRequest, url: string, ca?: string) =>
+    new Promise<number | string>((resolve) => {
+      const asked = get(url, ca ? { ca } : {}, (response) => resolve(response.statusCode!));
+      asked.on('error', (error: NodeJS.ErrnoException) => resolve(error.code ?? error.message));
+      asked.end();
+    });
+  assert.is(await ask(secureRequest, monitor.url, authority.certificate), 200);
+  assert.match(String(await ask(secureRequest, monitor.url)), /SIGNATURE|CERT|ISSUER/);
+  assert.is.not(await ask(request as typeof secureRequest, monitor.url.replace('https:', 'http:')), 200);
 });
 
 test('another site cannot open the events', async (t) => {
