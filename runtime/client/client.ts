@@ -2,23 +2,11 @@
  * What a client of Vouch does: verify a service's evidence, seal a request, open and check the answer, ask for a
  * proof and check it. Everything it relies on it verifies itself; NATS only carries.
  */
-import { type VerificationKey, verify } from '../../circuits/groth16/verify.ts';
 import type { EvidenceDocument } from '../../protocols/attestation/document.ts';
 import type { Policy } from '../../protocols/attestation/policy.ts';
 import { demandAccepted, type EvidenceReport, verifyEvidence } from '../../protocols/attestation/verify.ts';
-import { verifyStatement } from '../../protocols/cose.ts';
 import { EvidenceReply, EvidenceRequest } from '../../protocols/enclave.ts';
-import {
-  canonicalJson,
-  equal,
-  fromBase64url,
-  fromUtf8,
-  hex,
-  randomBytes,
-  sha256,
-  sha256Hex,
-  utf8,
-} from '../../protocols/encoding.ts';
+import { fromBase64url, fromUtf8, hex, randomBytes, utf8 } from '../../protocols/encoding.ts';
 import {
   decodeHeader,
   decodeMessage,
@@ -39,7 +27,7 @@ import {
   SealedError,
 } from '../../protocols/inference.ts';
 import type { ModelManifest, VerifiedManifest } from '../../protocols/manifest.ts';
-import { jobOf, PROOF_CONTENT_TYPE, type PublishedProof } from '../../protocols/proof.ts';
+import type { PublishedProof } from '../../protocols/proof.ts';
 import { type ReceiptReport, verifyReceipt } from '../../protocols/receipt.ts';
 import { SEALING_INFO, sealTo } from '../../protocols/sealing.ts';
 import { subjects } from '../../protocols/subjects.ts';
@@ -49,9 +37,9 @@ import { readManifest } from '../models/obtain.ts';
 import type { Bus } from '../nats/bus.ts';
 import { ask } from '../nats/service.ts';
 import { verifyWithSnarkjs } from '../prove/snarkjs.ts';
+import { type ProofQuestion, type ProofReport, verifyPublished } from '../verdict/published-proof.ts';
+import { demandPinned } from '../verdict/vendor.ts';
 import { demandConsistent } from './answer.ts';
-import type { PrintedCheck } from './checks.ts';
-import { demandPinned } from './pins.ts';
 
 /** A service whose evidence was verified; good for as long as the policy says. */
 export interface VerifiedService {
@@ -201,98 +189,17 @@ export async function sendSealed(
   return reply.data;
 }
 
-export type ProofCheck = PrintedCheck;
-
-export interface ProofReport {
-  readonly verified: boolean;
-  readonly checks: readonly ProofCheck[];
-}
-
 /**
- * Checks a published proof offline: the pairing equation (by our verifier and by snarkjs), the public signals against the statement,
- * the maker's signature and evidence. Whether the key encodes the circuit is `keyLink`'s question, not this one's.
+ * `verifyPublished` as this installation asks it: with its own folder of collateral, snarkjs beside it, and this moment for
+ * the clock.
  */
-export async function verifyProof(
-  { record, signature, maker }: PublishedProof,
-  {
-    policy,
-    modelCommitment,
-    job: asked,
-  }: { policy: Policy; modelCommitment?: string | undefined; job?: string | undefined },
-): Promise<ProofReport> {
-  const checks: ProofCheck[] = [];
-  const note = (id: string, passed: boolean | undefined, detail: string) =>
-    checks.push({ id, status: passed === undefined ? 'skipped' : passed ? 'pass' : 'fail', detail });
-  const attempt = async (id: string, detail: string, check: () => boolean | Promise<boolean>) => {
-    try {
-      note(id, await check(), detail);
-    } catch (error) {
-      note(id, false, `${detail}: ${(error as Error).message}`);
-    }
-  };
-  const { job, nonce, statement } = record;
-  const bytes = utf8(canonicalJson(record));
-  const ofItself = job === jobOf(nonce, statement);
-  note(
-    'proof.job',
-    ofItself && asked === undefined ? undefined : ofItself && job === asked,
-    !ofItself
-      ? 'the job is not the digest of nonce and statement'
-      : asked === undefined
-        ? 'not compared: which job was asked for is not known here'
-        : `the job that was asked for, ${asked}, is the digest of nonce and statement`,
-  );
-  const key = record.verificationKey as unknown as VerificationKey;
-  // Two verifiers, because each has faults of its own: ours looks at every point's curve and subgroup, snarkjs is old.
-  await attempt('proof.groth16', 'the points are of their groups and the pairing equation holds', () =>
-    verify(key, record.publicSignals, record.proof),
-  );
-  await attempt('proof.groth16-snarkjs', 'snarkjs says the same', () =>
-    verifyWithSnarkjs(key, record.publicSignals, record.proof),
-  );
-  note(
-    'proof.public-signals',
-    canonicalJson(record.publicSignals) ===
-      canonicalJson([statement.commitment, String(statement.threshold)]),
-    `commitment and threshold ${statement.threshold} are the proof's public signals`,
-  );
-  note(
-    'proof.threshold',
-    statement.threshold <= statement.rows,
-    `${statement.threshold} of ${statement.rows} rows`,
-  );
-  note(
-    'proof.model-commitment',
-    modelCommitment === undefined ? undefined : statement.commitment === modelCommitment,
-    modelCommitment === undefined
-      ? 'not compared: which model it should be about is not known here'
-      : 'the commitment is the one that was expected',
-  );
-  const evidence = await verifyEvidence({
-    document: maker,
-    policy,
-    nonce: sha256Hex(bytes),
-    modelCommitment: statement.commitment,
+export const verifyProof = (
+  published: PublishedProof,
+  question: Pick<ProofQuestion, 'policy' | 'modelCommitment' | 'job'>,
+): Promise<ProofReport> =>
+  verifyPublished(published, {
+    ...question,
     now: new Date(),
-    usedAt: new Date(record.time),
-    collateral: collateralFor(policy),
+    collateral: collateralFor(question.policy),
+    second: verifyWithSnarkjs,
   });
-  note(
-    'proof.maker-evidence',
-    evidence.verdict === 'accept',
-    evidence.checks.find(({ status }) => status === 'fail')?.detail ??
-      `${evidence.claims?.label}: the maker's evidence satisfies the policy`,
-  );
-  await attempt('proof.maker-signature', 'the maker signed this very record', () =>
-    equal(
-      verifyStatement(
-        fromBase64url(maker.receiptKey ?? '', 'maker key', 32),
-        PROOF_CONTENT_TYPE,
-        fromBase64url(signature, 'signature'),
-        { maxPayloadBytes: 32 },
-      ),
-      sha256(bytes),
-    ),
-  );
-  return { verified: checks.every(({ status }) => status !== 'fail'), checks };
-}

@@ -9,14 +9,15 @@
  * Not guaranteed: that the first one seen was the right one. Compare its fingerprint with what the vendor says elsewhere.
  */
 import { z } from 'zod';
-import type { Policy } from '../../protocols/attestation/policy.ts';
 import { Digest, FieldElement, Id } from '../../protocols/envelope.ts';
-import { messageOf, VouchError } from '../../protocols/errors.ts';
-import { fingerprintOf, type VerifiedManifest } from '../../protocols/manifest.ts';
+import { VouchError } from '../../protocols/errors.ts';
+import type { VerifiedManifest } from '../../protocols/manifest.ts';
 import { readTextIfThere, writeWhole } from '../home/files.ts';
 import { folder } from '../home/home.ts';
 import type { Log } from '../home/log.ts';
-import type { PrintedCheck } from './checks.ts';
+import { demandPinned, type Pins } from '../verdict/vendor.ts';
+
+export type { Pins } from '../verdict/vendor.ts';
 
 const MAX_BYTES = 16 * 1024 * 1024;
 const Known = z.strictObject({
@@ -44,34 +45,10 @@ function readKnown(): Known {
   }
 }
 
-/** What a client demands of a manifest beforehand. */
-export interface Pins {
-  /** `--vendor`: public key or fingerprint */
-  readonly vendor?: string | undefined;
-  readonly policy?: Pick<Policy, 'vendor' | 'commitment'> | undefined;
-}
-
-/** Throws `bad-input` for what is no key, `signature-rejected` or `commitment-mismatch` for another's manifest. */
-export function demandPinned({ manifest, vendor }: VerifiedManifest, { vendor: named, policy }: Pins): void {
-  for (const [text, where] of [
-    [named, '--vendor'],
-    [policy?.vendor, 'policy.vendor'],
-  ] as const) {
-    if (text === undefined) continue;
-    const expected = fingerprintOf(text, where);
-    if (vendor === expected) continue;
-    throw new VouchError(
-      'signature-rejected',
-      `model ${manifest.name}: it is published by vendor ${vendor}, expected ${expected} (${where}); ask the vendor, or correct ${where}`,
-    );
-  }
-  const expected = policy?.commitment;
-  if (expected !== undefined && manifest.commitment !== expected) {
-    throw new VouchError(
-      'commitment-mismatch',
-      `model ${manifest.name}: its commitment is ${manifest.commitment}, expected ${expected} (policy.commitment): the vendor has published another model`,
-    );
-  }
+/** The vendor that is remembered for a model. */
+export function rememberedVendor(model: string): string | undefined {
+  const { models } = readKnown();
+  return Object.hasOwn(models, model) ? models[model]!.vendor : undefined;
 }
 
 /** How a client knows the vendor: a pin, an earlier time, or not at all. */
@@ -119,36 +96,4 @@ export async function acquaint(
     await writeWhole(knownFile(), `${JSON.stringify(known, null, 2)}\n`);
   }
   return pinned ? 'pinned' : before === undefined ? 'first-use' : 'remembered';
-}
-
-/**
- * Whether a manifest at hand is of the vendor that somebody named: by a pin, or by what is remembered. Only then may
- * anything be compared with it. A pin that cannot be compared fails.
- */
-export function judgeVendor(published: VerifiedManifest | undefined, pins: Pins): PrintedCheck {
-  const id = 'manifest.vendor';
-  const pinned = [pins.vendor, pins.policy?.vendor].some((pin) => pin !== undefined);
-  if (published === undefined) {
-    const detail = 'no manifest is at hand, so nothing says whose model it is: --manifest FILE';
-    return { id, status: pinned ? 'fail' : 'skipped', detail };
-  }
-  try {
-    demandPinned(published, pins);
-  } catch (error) {
-    return { id, status: 'fail', detail: messageOf(error) };
-  }
-  const { vendor, manifest } = published;
-  const { models } = readKnown();
-  const known = Object.hasOwn(models, manifest.name) ? models[manifest.name]!.vendor : undefined;
-  if (pinned)
-    return { id, status: 'pass', detail: `the manifest is signed by the vendor that was named, ${vendor}` };
-  if (known === undefined)
-    return {
-      id,
-      status: 'skipped',
-      detail: `the manifest is signed by ${vendor}, and nobody named its vendor: --vendor KEY`,
-    };
-  return known === vendor
-    ? { id, status: 'pass', detail: `the manifest is signed by the vendor that is remembered, ${vendor}` }
-    : { id, status: 'fail', detail: `the manifest is signed by ${vendor}, remembered is ${known}` };
 }

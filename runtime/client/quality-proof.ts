@@ -3,36 +3,34 @@
  * and store it; ask for the proof, wait, and check what comes back. And the full check of a published proof,
  * which needs no network.
  */
-import {
-  type Architecture,
-  modelDictionaryDigest,
-  parseArchitecture,
-} from '../../circuits/model/architecture.ts';
-import type { Dictionary } from '../../circuits/model/dictionary.ts';
+import { modelDictionaryDigest, parseArchitecture } from '../../circuits/model/architecture.ts';
 import { demandRows } from '../../circuits/model/size.ts';
-import { encodeTestSet, rowCounts, type TestSet } from '../../circuits/model/test-set.ts';
-import type { Policy } from '../../protocols/attestation/policy.ts';
+import { encodeTestSet, type TestSet } from '../../circuits/model/test-set.ts';
 import { canonicalJson } from '../../protocols/encoding.ts';
-import { messageOf, VouchError } from '../../protocols/errors.ts';
+import { VouchError } from '../../protocols/errors.ts';
 import type { ModelManifest } from '../../protocols/manifest.ts';
 import type { Phase, ProofProgress, PublishedProof, QualityStatement } from '../../protocols/proof.ts';
+import { collateralFor } from '../attest/collateral.ts';
 import { demandWritable, writeWhole } from '../home/files.ts';
 import { folder } from '../home/home.ts';
-import { compareDictionary } from '../models/test-sets.ts';
 import { putBlob } from '../nats/blobs.ts';
 import type { Bus } from '../nats/bus.ts';
 import type { CompiledCircuit } from '../prove/circuit-compiler.ts';
 import {
   CEREMONY,
   circuitDigestOf,
-  type KeyLink,
   keyLink,
   type PreparedKey,
   prepareCircuit,
   prepareKey,
-  verificationKeyDigest,
 } from '../prove/setup.ts';
-import { type ProofCheck, verifyProof } from './client.ts';
+import { verifyWithSnarkjs } from '../prove/snarkjs.ts';
+import {
+  judgePublished,
+  type Opinions,
+  type ProofQuestion,
+  type ProofVerdict,
+} from '../verdict/published-proof.ts';
 import type { Progress } from './progress.ts';
 import { requestProof } from './proof-request.ts';
 import { dropTicket, keepTicket } from './tickets.ts';
@@ -168,148 +166,19 @@ function showProof(progress: Progress): (news: ProofProgress) => void {
 
 const ENDS: ReadonlySet<Phase> = new Set(['published', 'failed']);
 
-export interface ProofVerdict {
-  readonly accepted: boolean;
-  readonly checks: readonly ProofCheck[];
-  readonly key: { readonly digest: string; readonly link: KeyLink; readonly mark: string | undefined };
-  /** what the proof proves where it is accepted: about which model, rows and labels, by which key */
-  readonly sentence: string;
-}
+/** What this installation knows of keys and circuits, for whoever judges a proof. */
+export const OWN_OPINIONS: Opinions = { circuitDigest: circuitDigestOf, keyLink, second: verifyWithSnarkjs };
 
-export interface ProofQuestion {
-  /** what the maker's evidence has to satisfy */
-  readonly policy: Policy;
-  readonly modelCommitment?: string | undefined;
-  /** the job that was asked for */
-  readonly job?: string | undefined;
-  /** the rows that the proof is to be about, for the architecture that it names; without them the check fails */
-  readonly testSet?: ((architecture: Architecture) => TestSet) | undefined;
-  /** of whoever asks: the model's dictionary has to name the same classes in the same order */
-  readonly dictionary?: Dictionary | undefined;
-  /** whether a threshold that a constant answer reaches is accepted; it proves nothing of the model's quality */
-  readonly allowTrivial?: boolean | undefined;
-  /** digest of a verification key that is trusted although nobody here knows where it comes from */
-  readonly trustKey?: string | undefined;
-}
-
-/** Everything that can be checked about a published proof, offline. */
-export async function judgeProof(
+/** Everything that can be checked about a published proof with what this installation knows, as of now. */
+export const judgeProof = (
   published: PublishedProof,
-  { policy, modelCommitment, job, testSet, trustKey, dictionary, allowTrivial = false }: ProofQuestion,
-): Promise<ProofVerdict> {
-  const { checks } = await verifyProof(published, { policy, modelCommitment, job });
-  const { statement, verificationKey } = published.record;
-  const all: ProofCheck[] = [...checks];
-  const note = (id: string, passed: boolean, detail: string) =>
-    all.push({ id, status: passed ? 'pass' : 'fail', detail });
-
-  const { same: sameRows, why, rows } = await testSetBound(published, testSet);
-  note('proof.test-set', sameRows, why);
-  const labels = labelsOf(published, dictionary);
-  all.push({ id: 'proof.labels', status: labels.status, detail: labels.detail });
-  const constant = rows && rowCounts(rows).constant;
-  const trivial = constant !== undefined && statement.threshold <= constant;
-  all.push(
-    constant === undefined
-      ? { id: 'proof.not-trivial', status: 'skipped', detail: 'not compared: the rows are not known here' }
-      : {
-          id: 'proof.not-trivial',
-          status: trivial ? (allowTrivial ? 'skipped' : 'fail') : 'pass',
-          detail: trivial
-            ? `TRIVIAL: a constant answer scores ${constant} of ${statement.rows}; --allow-trivial accepts it`
-            : `a constant answer scores ${constant} of ${statement.rows}, the threshold is ${statement.threshold}`,
-        },
+  question: Omit<ProofQuestion, 'now' | 'collateral'>,
+): Promise<ProofVerdict> =>
+  judgePublished(
+    published,
+    { ...question, now: new Date(), collateral: collateralFor(question.policy) },
+    OWN_OPINIONS,
   );
-
-  const digest = verificationKeyDigest(verificationKey);
-  const { link, mark } = keyLink(statement.circuit, digest);
-  const trusted = link === 'unproven' && trustKey === digest;
-  note(
-    'proof.key',
-    link !== 'unproven' || trusted,
-    link !== 'unproven'
-      ? `key and circuit: ${link} (${mark})`
-      : trusted
-        ? 'key and circuit: unproven, trusted by --trust-key'
-        : `key and circuit: unproven, whoever made the key could forge; --trust-key ${digest} accepts it`,
-  );
-  return {
-    accepted: all.every(({ status }) => status !== 'fail'),
-    checks: all,
-    key: { digest, link, mark },
-    sentence: sentenceOf(statement, { constant, trivial, labels: labels.names, link, mark }),
-  };
-}
-
-/** Whose names the classes have: one's own, where the model's dictionary says the same, else the vendor's. */
-function labelsOf(
-  { record: { statement, architecture } }: PublishedProof,
-  own: Dictionary | undefined,
-): Pick<ProofCheck, 'status' | 'detail'> & { names: string } {
-  try {
-    const parsed = parseArchitecture(architecture);
-    const names = parsed.classes.join(', ');
-    const theirs = `classes as the vendor names them (${names}), which nobody compared`;
-    if (statement.dictionary !== modelDictionaryDigest(parsed))
-      return {
-        status: 'fail',
-        detail: "the statement's dictionary is not that of the architecture",
-        names: theirs,
-      };
-    if (!own)
-      return {
-        status: 'skipped',
-        detail: `not compared: what the classes ${names} mean is the vendor's word; expected --dictionary FILE`,
-        names: theirs,
-      };
-    const { same, detail } = compareDictionary(own, parsed);
-    return {
-      status: same ? 'pass' : 'fail',
-      detail,
-      names: `classes as your own dictionary names them (${names})`,
-    };
-  } catch (error) {
-    return { status: 'fail', detail: messageOf(error), names: 'classes that nobody compared' };
-  }
-}
-
-function sentenceOf(
-  { commitment, threshold, rows, testSet }: QualityStatement,
-  found: {
-    constant: number | undefined;
-    trivial: boolean;
-    labels: string;
-    link: KeyLink;
-    mark: string | undefined;
-  },
-): string {
-  const { constant, trivial, labels, link, mark } = found;
-  const beside = constant === undefined ? '' : ` (a constant answer scores ${constant})`;
-  const key = link === 'unproven' ? 'a key whose maker could forge it' : `a key ${link} (${mark})`;
-  return (
-    `${trivial ? 'TRIVIAL: ' : ''}proved: the hidden model with commitment ${commitment} classifies at least ${threshold} of the ${rows} rows ` +
-    `of test set ${testSet.slice(0, 16)}… correctly${beside}; ${labels}; by ${key}`
-  );
-}
-
-/** A test set is constants of the circuit, so emitting that circuit again shows whether the proof is about it. */
-async function testSetBound(
-  { record: { statement, architecture } }: PublishedProof,
-  testSet: ProofQuestion['testSet'],
-): Promise<{ same: boolean; why: string; rows?: TestSet }> {
-  if (!testSet)
-    return { same: false, why: 'which rows the proof is about was not checked: expected --test-set FILE' };
-  try {
-    const parsed = parseArchitecture(architecture);
-    const rows = testSet(parsed);
-    return rows.labels.length === statement.rows &&
-      (await circuitDigestOf(parsed, rows)) === statement.circuit
-      ? { same: true, why: 'the circuit is that of this architecture and this test set', rows }
-      : { same: false, why: 'the circuit is not that of this architecture and this test set' };
-  } catch (error) {
-    return { same: false, why: messageOf(error) };
-  }
-}
 
 const proofFile = (job: string): string => folder('proofs', `${job}.json`);
 

@@ -2,7 +2,6 @@
 import type { Command } from '@commander-js/extra-typings';
 import { parseArchitecture } from '../../circuits/model/architecture.ts';
 import { readApplications } from '../client/applications.ts';
-import { notChecked, skippedChecks } from '../client/checks.ts';
 import { infer, verifyService } from '../client/client.ts';
 import { keepDecision } from '../client/decisions.ts';
 import { acquaint } from '../client/pins.ts';
@@ -12,6 +11,7 @@ import type { Log } from '../home/log.ts';
 import { kitOf } from '../installation/credentials.ts';
 import { findPolicy } from '../installation/policies.ts';
 import { readManifest } from '../models/obtain.ts';
+import { notChecked, skippedChecks } from '../verdict/checks.ts';
 import { type OptionsOf, pinning } from './declaration.ts';
 import { asClient, type Network, networkOf } from './network.ts';
 import { type Print, print, readStdin, say } from './terminal.ts';

@@ -3,7 +3,6 @@ import { existsSync } from 'node:fs';
 import type { Command } from '@commander-js/extra-typings';
 import { parseArchitecture } from '../../circuits/model/architecture.ts';
 import { VouchError } from '../../protocols/errors.ts';
-import { notChecked } from '../client/checks.ts';
 import { acquaint } from '../client/pins.ts';
 import { createProgress } from '../client/progress.ts';
 import {
@@ -28,6 +27,7 @@ import {
   usefulThreshold,
 } from '../models/test-sets.ts';
 import { testFile } from '../models/vendor.ts';
+import { notChecked } from '../verdict/checks.ts';
 import { type OptionsOf, pinning, whole } from './declaration.ts';
 import { asClient, type Network, networkOf } from './network.ts';
 import { interruption, type Print, print, say } from './terminal.ts';

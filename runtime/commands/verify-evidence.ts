@@ -9,17 +9,17 @@ import {
   RECIPES,
   type Recipe,
 } from '../../protocols/attestation/binding-recipes.ts';
-import type { Verdict } from '../../protocols/attestation/checklist.ts';
 import { sortFiles } from '../../protocols/attestation/evidence-files.ts';
-import { type EvidenceQuestion, judgeEvidence } from '../../protocols/attestation/evidence-verdict.ts';
-import { completePolicy } from '../../protocols/attestation/policy.ts';
+import type { EvidenceQuestion } from '../../protocols/attestation/evidence-verdict.ts';
 import { bytesOfText } from '../../protocols/attestation/text-bytes.ts';
 import { UNREAD_FORMATS } from '../../protocols/attestation/unread-formats.ts';
 import { VouchError } from '../../protocols/errors.ts';
 import { collateralFolder, MAX_FILE_BYTES, readCollateral } from '../attest/collateral.ts';
-import { checkLines, notChecked, type PrintedCheck, skippedChecks } from '../client/checks.ts';
+import { OWN_OPINIONS } from '../client/quality-proof.ts';
 import { readNamed } from '../home/files.ts';
 import { readPolicy } from '../installation/policies.ts';
+import { type Judgement, skippedChecks, verdictLines } from '../verdict/checks.ts';
+import { judge } from '../verdict/judge.ts';
 import { type OptionsOf, stating } from './declaration.ts';
 import { type Print, print } from './terminal.ts';
 
@@ -82,7 +82,10 @@ export const define = (command: Command) =>
   });
 
 /** All that a verdict needs but the policy. Throws `bad-file` for a file that is not there, `bad-input` for a wrong option. */
-export function readEvidence(files: readonly string[], options: Taken): Omit<EvidenceQuestion, 'policy'> {
+export function readEvidence(
+  files: readonly string[],
+  options: Taken,
+): Pick<EvidenceQuestion, 'given' | 'store' | 'now' | 'nonce' | 'guest'> {
   const now = timeOf(options.at);
   const nonce = hexNonce(options.nonce, '--nonce');
   const given = sortFiles(
@@ -100,32 +103,26 @@ export async function verifyEvidenceFiles(
   options: EvidenceCommand,
   print: Print,
 ): Promise<boolean> {
-  const policy = completePolicy(readPolicy(options.policy ?? 'strict'));
-  const question = { ...readEvidence(files, options), policy, binding: bindingOf(options) };
-  const { verdict, checks, claims } = await judgeEvidence(question);
-  printVerdict({ verdict, checks, claims }, options.json ?? false, print);
-  return verdict === 'accept';
+  const { given, store: collateral, ...asked } = readEvidence(files, options);
+  const judgement = await judge(
+    { kind: 'evidence', given },
+    {
+      policy: readPolicy(options.policy ?? 'strict'),
+      ...asked,
+      collateral,
+      binding: bindingOf(options),
+    },
+    OWN_OPINIONS,
+  );
+  printVerdict(judgement, options.json ?? false, print);
+  return judgement.accepted;
 }
 
 /** The one form of a verdict: every check, the verdict, and what was not checked; as JSON with what was claimed. */
-export function printVerdict(
-  judgement: {
-    readonly verdict: Verdict;
-    readonly checks: readonly PrintedCheck[];
-    readonly claims: unknown;
-    readonly proved?: string | undefined;
-  },
-  json: boolean,
-  print: Print,
-): void {
-  const { verdict, checks, proved } = judgement;
-  const lines = [
-    ...checkLines(checks),
-    `verdict: ${verdict}`,
-    notChecked(checks),
-    ...(proved === undefined ? [] : [proved]),
-  ];
-  for (const line of json ? [{ ...judgement, notChecked: skippedChecks(checks) }] : lines) print(line);
+export function printVerdict(judgement: Judgement, json: boolean, print: Print): void {
+  const { accepted, ...said } = judgement;
+  const whole = { verdict: accepted ? 'accept' : 'reject', ...said, notChecked: skippedChecks(said.checks) };
+  for (const line of json ? [whole] : verdictLines(judgement)) print(line);
 }
 
 /** Throws `bad-input` for what is no fact, or none that the rule binds. */

@@ -8,20 +8,19 @@ import type { Command } from '@commander-js/extra-typings';
 import type { Architecture } from '../../circuits/model/architecture.ts';
 import { recogniseFile } from '../../protocols/any-file.ts';
 import { BUILT_IN, type Policy, policyDigest } from '../../protocols/attestation/policy.ts';
-import { verifyEvidence } from '../../protocols/attestation/verify.ts';
-import { parse } from '../../protocols/envelope.ts';
-import { messageOf, VouchError } from '../../protocols/errors.ts';
-import { PublishedProof } from '../../protocols/proof.ts';
-import { type ParsedReceipt, parseReceipt, readReceipt, verifyReceipt } from '../../protocols/receipt.ts';
-import { type PrintedCheck, skippedChecks } from '../client/checks.ts';
-import { type Known, keptReceipts, readKept, readManifestFile, tiedByHand } from '../client/decisions.ts';
-import { judgeVendor } from '../client/pins.ts';
-import { judgeProof } from '../client/quality-proof.ts';
+import { VouchError } from '../../protocols/errors.ts';
+import { type ParsedReceipt, parseReceipt, readReceipt } from '../../protocols/receipt.ts';
+import { keptReceipts, readKept, readManifestFile, tiedByHand } from '../client/decisions.ts';
+import { rememberedVendor } from '../client/pins.ts';
+import { OWN_OPINIONS } from '../client/quality-proof.ts';
 import { isFolder, readIfThere, readNamed } from '../home/files.ts';
 import { folder } from '../home/home.ts';
 import { findPolicy, type PolicyName, readPolicy } from '../installation/policies.ts';
 import { dictionaryOf, readDictionary, readRows, testSetOf } from '../models/test-sets.ts';
 import { closeSnarkjs } from '../prove/snarkjs.ts';
+import { type Judgement, skippedChecks } from '../verdict/checks.ts';
+import { judge, type Question, readPublished } from '../verdict/judge.ts';
+import type { Known } from '../verdict/kept.ts';
 import { judging, type OptionsOf } from './declaration.ts';
 import { type Print, print } from './terminal.ts';
 import {
@@ -81,14 +80,6 @@ export function define(command: Command): void {
   );
 }
 
-interface Judgement {
-  readonly accepted: boolean;
-  readonly checks: readonly PrintedCheck[];
-  readonly claims: unknown;
-  /** of a proof that was accepted: what it proves, in a sentence */
-  readonly proved?: string | undefined;
-}
-
 /** Returns the verdict. Several files are evidence and what belongs to it. */
 export async function verifyCommand(
   files: readonly string[],
@@ -110,17 +101,27 @@ export async function verifyCommand(
     case 'receipt':
       return show(await judgeReceipt(known.receipt, givenWith(options), options));
     case 'document':
-      return show(await judgeDocument(known.json, options));
+      return show(await judge(known, questionOf('worker', options), OWN_OPINIONS));
     case 'json':
       return show(await judgeProofFile(file, known.json, options));
     default:
       return verifyEvidenceFiles(files, options, print);
   }
 
-  function show({ accepted, checks, claims, proved }: Judgement): boolean {
-    printVerdict({ verdict: accepted ? 'accept' : 'reject', checks, claims, proved }, options.json, print);
-    return accepted;
+  function show(judgement: Judgement): boolean {
+    printVerdict(judgement, options.json, print);
+    return judgement.accepted;
   }
+}
+
+/** The policy is the role's, of whose evidence it is. */
+function questionOf(
+  role: PolicyName,
+  options: VerifyCommand,
+  { store: collateral, now, nonce } = readEvidence([], options),
+): Question {
+  const { vendor } = options;
+  return { policy: policyFor(role, options), now, nonce, collateral, vendor, remembered: rememberedVendor };
 }
 
 const NAMES = { receipt: 'receipt', document: 'evidence document', json: 'proof, or other JSON' } as const;
@@ -142,33 +143,17 @@ function releasePolicyOf({ releasePolicy }: VerifyCommand): string | undefined {
   return policyDigest(readPolicy(releasePolicy));
 }
 
-async function judgeReceipt(
+const judgeReceipt = (
   receipt: ParsedReceipt,
-  { erased, manifest, ...known }: Known,
+  known: Known,
   options: VerifyCommand,
-  { store: collateral, now } = readEvidence([], options),
-): Promise<Judgement> {
-  const policy = policyFor('inference', options);
-  const vendor = judgeVendor(manifest, { vendor: options.vendor, policy });
-  const report = await verifyReceipt(receipt, {
-    ...known,
-    policy,
-    now,
-    collateral,
-    releasePolicy: releasePolicyOf(options),
-    manifest: vendor.status === 'pass' ? manifest : undefined,
-  });
-  const claims = report.claims && {
-    ...report.claims,
-    time: report.claims.time.toISOString(),
-    evidenceClaims: report.evidence?.claims,
-  };
-  const gone = (id: string): boolean => erased?.[id as keyof typeof erased] === true;
-  const checks = [vendor, ...report.checks].map((check) =>
-    gone(check.id) ? { ...check, detail: 'erased: its salt is gone' } : check,
+  shared = readEvidence([], options),
+): Promise<Judgement> =>
+  judge(
+    { kind: 'receipt', receipt, known },
+    { ...questionOf('inference', options, shared), releasePolicy: releasePolicyOf(options) },
+    OWN_OPINIONS,
   );
-  return { accepted: report.verdict === 'accept' && vendor.status !== 'fail', checks, claims };
-}
 
 /** Each decision that a client has kept in a folder, a line each, and a summary. */
 async function verifyFolder(directory: string, options: VerifyCommand, print: Print): Promise<boolean> {
@@ -231,53 +216,24 @@ async function judgeKept(
   }
 }
 
-async function judgeDocument(json: unknown, options: VerifyCommand): Promise<Judgement> {
-  const policy = policyFor('worker', options);
-  const { store: collateral, now, nonce } = readEvidence([], options);
-  const report = await verifyEvidence({ document: json, policy, nonce, now, collateral });
-  return { accepted: report.verdict === 'accept', checks: report.checks, claims: report.claims ?? null };
-}
-
 async function judgeProofFile(file: string, json: unknown, options: VerifyCommand): Promise<Judgement> {
   const { testSet, trustKey, job, allowTrivial } = options;
   const own = options.dictionary === undefined ? undefined : readDictionary(options.dictionary);
-  const published = readProof(file, json);
+  const published = readPublished(file, json);
   const rows = (architecture: Architecture) => readRows(testSet!, own ?? dictionaryOf(architecture));
-  const policy = policyFor('prover', options);
   const manifest = options.manifest === undefined ? undefined : readManifestFile(options.manifest);
-  const vendor = judgeVendor(manifest, { vendor: options.vendor, policy });
+  const question: Question = {
+    ...questionOf('prover', options),
+    job,
+    testSet:
+      testSet === undefined ? undefined : (architecture) => testSetOf(rows(architecture), architecture),
+    dictionary: own,
+    allowTrivial,
+    trustKey,
+  };
   try {
-    const { accepted, checks, key, sentence } = await judgeProof(published, {
-      policy,
-      modelCommitment: vendor.status === 'pass' ? manifest?.manifest.commitment : policy.commitment,
-      job,
-      testSet:
-        testSet === undefined ? undefined : (architecture) => testSetOf(rows(architecture), architecture),
-      dictionary: own,
-      allowTrivial,
-      trustKey,
-    });
-    const { statement } = published.record;
-    const claims = {
-      statement,
-      key: key.link,
-      verificationKey: key.digest,
-      hardware: published.maker.hardware,
-    };
-    const passed = accepted && vendor.status !== 'fail';
-    return { accepted: passed, checks: [vendor, ...checks], claims, proved: passed ? sentence : undefined };
+    return await judge({ kind: 'proof', published, manifest }, question, OWN_OPINIONS);
   } finally {
     await closeSnarkjs();
-  }
-}
-
-function readProof(file: string, json: unknown): PublishedProof {
-  try {
-    return parse(PublishedProof.schema, json, 'proof');
-  } catch (error) {
-    throw new VouchError(
-      'bad-file',
-      `${file}: not a published proof: ${messageOf(error)}; expected a receipt (.cose), a published proof, an evidence document, or raw evidence`,
-    );
   }
 }

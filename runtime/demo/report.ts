@@ -4,8 +4,8 @@ import { canonicalJson } from '../../protocols/encoding.ts';
 import { VouchError } from '../../protocols/errors.ts';
 import { printableLines } from '../../protocols/printable.ts';
 import type { PublishedProof } from '../../protocols/proof.ts';
-import { checkCount, checkLines, type PrintedCheck } from '../client/checks.ts';
 import { createProgress, type Progress } from '../client/progress.ts';
+import { checkCount, checkLines, type PrintedCheck } from '../verdict/checks.ts';
 
 /** What `--json` prints. */
 export interface DemoResult {

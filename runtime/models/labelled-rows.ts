@@ -2,8 +2,10 @@
  * Labelled rows as a dictionary describes them: read from a table, split into those to train on and those to test with,
  * and written again. A header names the columns, in any order; without one they are those of the dictionary, the label last.
  */
+import type { Architecture } from '../../circuits/model/architecture.ts';
 import { classOf, type Dictionary, preprocessingOf } from '../../circuits/model/dictionary.ts';
-import { preprocess } from '../../circuits/model/preprocessing.ts';
+import { type Preprocessing, preprocess } from '../../circuits/model/preprocessing.ts';
+import type { TestSet } from '../../circuits/model/test-set.ts';
 import { messageOf, VouchError } from '../../protocols/errors.ts';
 import { seededRandom } from './random.ts';
 import { csvLine, readTable } from './table.ts';
@@ -84,4 +86,28 @@ export function writeLabelled(rows: readonly LabelledRow[], { label }: Dictionar
   const table = rows.map((row) => [...row.cells, label.classes[row.label]!.value]);
   const plain = table.every((cells) => cells.every((cell) => PLAIN.test(cell)));
   return table.map((cells) => (plain ? `${cells.join(' ')}\n` : csvLine(cells))).join('');
+}
+
+/**
+ * What the model's own vendor says about its data. A model of version 1 has no dictionary: its labels are numbers from 1,
+ * in the order of its classes, as German Credit has them.
+ */
+export function dictionaryOf({ dictionary, preprocessing, classes }: Architecture): Dictionary {
+  if (dictionary) return dictionary;
+  return {
+    version: 1,
+    columns: preprocessing.columns,
+    label: { name: 'label', classes: classes.map((name, i) => ({ name, value: String(i + 1) })) },
+    split: { seed: 1, train: 70 },
+  };
+}
+
+export const testSetOf = (rows: readonly LabelledRow[], { preprocessing }: Architecture): TestSet =>
+  testSetFor(rows, preprocessing);
+
+export function testSetFor(rows: readonly LabelledRow[], preprocessing: Preprocessing): TestSet {
+  return {
+    features: rows.map(({ cells }) => preprocess(preprocessing, cells)),
+    labels: rows.map(({ label }) => label),
+  };
 }

@@ -1,12 +1,15 @@
 /** Test-set files: labelled rows as features of an architecture, read by the dictionary of whoever reads them. */
 import type { Architecture } from '../../circuits/model/architecture.ts';
-import { type Dictionary, differenceOf, parseDictionary } from '../../circuits/model/dictionary.ts';
-import { type Preprocessing, preprocess } from '../../circuits/model/preprocessing.ts';
+import { type Dictionary, parseDictionary } from '../../circuits/model/dictionary.ts';
 import { rowCounts, type TestSet } from '../../circuits/model/test-set.ts';
 import { messageOf, VouchError } from '../../protocols/errors.ts';
 import { DEFAULT_TERMS, nextThreshold, type Terms } from '../../protocols/terms.ts';
 import { readText } from '../home/files.ts';
+import { compareDictionary } from '../verdict/published-proof.ts';
 import { type LabelledRow, readLabelled } from './labelled-rows.ts';
+
+export { compareDictionary } from '../verdict/published-proof.ts';
+export { dictionaryOf, testSetFor, testSetOf } from './labelled-rows.ts';
 
 const MAX_BYTES = 64 * 1024 * 1024;
 const MAX_DICTIONARY_BYTES = 4 * 1024 * 1024;
@@ -31,50 +34,11 @@ export function readDictionary(file: string): Dictionary {
   }
 }
 
-/**
- * What the model's own vendor says about its data. A model of version 1 has no dictionary: its labels are numbers from 1,
- * in the order of its classes, as German Credit has them.
- */
-export function dictionaryOf({ dictionary, preprocessing, classes }: Architecture): Dictionary {
-  if (dictionary) return dictionary;
-  return {
-    version: 1,
-    columns: preprocessing.columns,
-    label: { name: 'label', classes: classes.map((name, i) => ({ name, value: String(i + 1) })) },
-    split: { seed: 1, train: 70 },
-  };
-}
-
-/** Whether somebody's own dictionary says what the model's says, and in which way it does not. */
-export function compareDictionary(
-  own: Dictionary,
-  architecture: Architecture,
-): { same: boolean; detail: string } {
-  if (!architecture.dictionary)
-    return { same: false, detail: 'the model has no dictionary (its architecture is of version 1)' };
-  const difference = differenceOf(own, architecture.dictionary);
-  if (difference) return { same: false, detail: difference };
-  return {
-    same: true,
-    detail: `columns, classes and their order are those of the model: ${own.label.classes.map(({ name }) => name).join(', ')}`,
-  };
-}
-
 /** Throws `bad-input` unless a dictionary of one's own, where there is one, says what the model's says. */
 export function demandSameDictionary(own: Dictionary | undefined, architecture: Architecture): void {
   if (!own) return;
   const { same, detail } = compareDictionary(own, architecture);
   if (!same) throw new VouchError('bad-input', `dictionary: expected that of the model; ${detail}`);
-}
-
-export const testSetOf = (rows: readonly LabelledRow[], { preprocessing }: Architecture): TestSet =>
-  testSetFor(rows, preprocessing);
-
-export function testSetFor(rows: readonly LabelledRow[], preprocessing: Preprocessing): TestSet {
-  return {
-    features: rows.map(({ cells }) => preprocess(preprocessing, cells)),
-    labels: rows.map(({ label }) => label),
-  };
 }
 
 /** The threshold that is worth a proof lies this far above what a constant answer scores. */

@@ -17,10 +17,8 @@ import { demandWritable, readIfThere, readNamed, readTextIfThere, writeWhole } f
 import { folder } from '../home/home.ts';
 import { keptSecret, knownSecret } from '../home/kept-secret.ts';
 import { createPool } from '../msm/threads/pool.ts';
+import { type LinkedKey, verificationKeyDigest } from '../verdict/published-proof.ts';
 import { type CompiledCircuit, circuitToolchain, compileCircuit } from './circuit-compiler.ts';
-
-/** How a key and a circuit are linked, as far as this installation knows. */
-export type KeyLink = 'made by me' | 'ceremony checked' | 'unproven';
 
 /** The mark of a key from a ceremony, where a single party's is INSECURE-SINGLE-PARTY. */
 export const CEREMONY = 'CEREMONY';
@@ -41,7 +39,6 @@ const Manifest = z.strictObject({
 type Manifest = z.infer<typeof Manifest>;
 const Signed = z.strictObject({ manifest: Manifest, mac: Digest });
 
-export const verificationKeyDigest = (key: unknown): string => sha256(canonicalJson(key));
 const sha256 = (data: string | Uint8Array): string => createHash('sha256').update(data).digest('hex');
 const manifestFile = (circuit: string): string => folder('setups', `${circuit}.json`);
 const zkeyFile = (circuit: string): string => folder('cache', 'zkeys', `${circuit}.zkey`);
@@ -136,7 +133,7 @@ export async function rememberKey(
 }
 
 /** What links this verification key to this circuit. */
-export function keyLink(circuit: string, verificationKey: string): { link: KeyLink; mark?: string } {
+export function keyLink(circuit: string, verificationKey: string): LinkedKey {
   const known = readSetup(circuit);
   if (known?.verificationKey !== verificationKey) return { link: 'unproven' };
   return { link: known.origin === 'ceremony' ? 'ceremony checked' : 'made by me', mark: known.mark };

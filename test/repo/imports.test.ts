@@ -34,8 +34,8 @@ const HOUSE: Record<string, { folders: string[]; packages: string[] }> = {
  * its own floor; what is imported for its types alone counts like the rest.
  */
 const FLOORS: readonly (readonly string[])[] = [
-  // Files and secrets; arithmetic, which needs neither. (Above them, nats logs, and gpu measures msm's kernels.)
-  ['home', 'msm'],
+  // Files and secrets; arithmetic and verdicts, which need neither. (Above them, nats logs, and gpu measures msm's kernels.)
+  ['home', 'msm', 'verdict'],
   ['nats', 'gpu'],
   ['attest', 'inference', 'monitor', 'passthrough'],
   // models asks for evidence to obtain a model, installation signs with the simulated root.
@@ -62,7 +62,7 @@ const DOORS: Record<string, string> = {
 const BUILT_IN: ReadonlySet<string> = new Set(['wasmcurves']);
 
 /** Files that run in a browser as well. */
-const BROWSER_SAFE = /^(protocols|circuits|actors|runtime\/msm|runtime\/gpu)\//;
+const BROWSER_SAFE = /^(protocols|circuits|actors|runtime\/msm|runtime\/gpu|runtime\/verdict)\//;
 
 /** What differs between Node and a browser in those folders: how a thread is started, and how a GPU is looked for. */
 const NODE_ONLY: Record<string, string[]> = {
@@ -204,7 +204,7 @@ test('what a browser runs uses nothing of Node', () => {
   everyImport(
     (path, { file }) =>
       file !== undefined &&
-      /^runtime\/(msm|gpu)\//.test(path) &&
+      /^runtime\/(msm|gpu|verdict)\//.test(path) &&
       !BROWSER_SAFE.test(file) &&
       'the rest of runtime needs Node',
   );

@@ -3,6 +3,15 @@ import type { Check } from '../../protocols/attestation/checklist.ts';
 
 export type PrintedCheck = Pick<Check, 'id' | 'status' | 'detail'>;
 
+/** What came of judging one thing. */
+export interface Judgement {
+  readonly accepted: boolean;
+  readonly checks: readonly PrintedCheck[];
+  readonly claims: unknown;
+  /** of a proof that was accepted: what it proves, in a sentence */
+  readonly proved?: string | undefined;
+}
+
 const STATUS_WIDTH = 'skipped'.length;
 const LEAST_ID_WIDTH = 26;
 
@@ -28,3 +37,11 @@ export function checkCount(checks: readonly PrintedCheck[]): string {
   const skipped = count('skipped');
   return `${count('pass')} of ${checks.length} checks passed${skipped > 0 ? `, ${skipped} skipped` : ''}`;
 }
+
+/** The one form of a verdict in words: every check, the verdict, what was not checked, and what is proved. */
+export const verdictLines = ({ accepted, checks, proved }: Judgement): string[] => [
+  ...checkLines(checks),
+  `verdict: ${accepted ? 'accept' : 'reject'}`,
+  notChecked(checks),
+  ...(proved === undefined ? [] : [proved]),
+];

@@ -1,0 +1,313 @@
+/**
+ * Everything that can be checked about a published proof, offline and wherever this runs: the pairing equation by two
+ * verifiers, what the proof says against its statement, rows and labels, its maker's evidence, and who made its key.
+ *
+ * Whether a key encodes a circuit nobody sees from the key: only who made it, or trusts its maker, can say so (`keyLink`).
+ */
+import { type VerificationKey, verify } from '../../circuits/groth16/verify.ts';
+import {
+  type Architecture,
+  modelDictionaryDigest,
+  parseArchitecture,
+} from '../../circuits/model/architecture.ts';
+import { type Dictionary, differenceOf } from '../../circuits/model/dictionary.ts';
+import { rowCounts, type TestSet } from '../../circuits/model/test-set.ts';
+import type { Collateral } from '../../protocols/attestation/collateral.ts';
+import type { Policy } from '../../protocols/attestation/policy.ts';
+import { verifyEvidence } from '../../protocols/attestation/verify.ts';
+import { verifyStatement } from '../../protocols/cose.ts';
+import { canonicalJson, equal, fromBase64url, sha256, sha256Hex, utf8 } from '../../protocols/encoding.ts';
+import { messageOf } from '../../protocols/errors.ts';
+import {
+  jobOf,
+  PROOF_CONTENT_TYPE,
+  type PublishedProof,
+  type QualityStatement,
+} from '../../protocols/proof.ts';
+import type { PrintedCheck } from './checks.ts';
+
+/** How a key and a circuit are linked, as far as whoever judges knows. */
+export type KeyLink = 'made by me' | 'ceremony checked' | 'unproven';
+export interface LinkedKey {
+  readonly link: KeyLink;
+  readonly mark?: string;
+}
+
+export const verificationKeyDigest = (key: unknown): string => sha256Hex(utf8(canonicalJson(key)));
+
+/** What the judge of a proof cannot know by himself. */
+export interface Opinions {
+  /** digest of the circuit that architecture and rows give */
+  readonly circuitDigest: (architecture: Architecture, rows: TestSet) => Promise<string>;
+  /** default: nobody knows where the key comes from */
+  readonly keyLink?: (circuit: string, verificationKey: string) => LinkedKey;
+  /** a verifier by other hands: snarkjs */
+  readonly second?: Second | undefined;
+}
+type Second = (
+  key: VerificationKey,
+  publicSignals: readonly string[],
+  proof: PublishedProof['record']['proof'],
+) => Promise<boolean>;
+
+/** Whether somebody's own dictionary says what the model's says, and in which way it does not. */
+export function compareDictionary(
+  own: Dictionary,
+  architecture: Architecture,
+): { same: boolean; detail: string } {
+  if (!architecture.dictionary)
+    return { same: false, detail: 'the model has no dictionary (its architecture is of version 1)' };
+  const difference = differenceOf(own, architecture.dictionary);
+  if (difference) return { same: false, detail: difference };
+  return {
+    same: true,
+    detail: `columns, classes and their order are those of the model: ${own.label.classes.map(({ name }) => name).join(', ')}`,
+  };
+}
+
+export interface ProofReport {
+  readonly verified: boolean;
+  readonly checks: readonly PrintedCheck[];
+}
+
+/**
+ * Checks a published proof offline: the pairing equation (by our verifier and by a second one), the public signals against the
+ * statement, the maker's signature and evidence. Whether the key encodes the circuit is `keyLink`'s question, not this one's.
+ */
+export async function verifyPublished(
+  { record, signature, maker }: PublishedProof,
+  {
+    policy,
+    modelCommitment,
+    job: asked,
+    now,
+    collateral,
+    second,
+  }: Omit<ProofQuestion, 'testSet'> & Pick<Opinions, 'second'>,
+): Promise<ProofReport> {
+  const checks: PrintedCheck[] = [];
+  const note = (id: string, passed: boolean | undefined, detail: string) =>
+    checks.push({ id, status: passed === undefined ? 'skipped' : passed ? 'pass' : 'fail', detail });
+  const attempt = async (id: string, detail: string, check: () => boolean | Promise<boolean>) => {
+    try {
+      note(id, await check(), detail);
+    } catch (error) {
+      note(id, false, `${detail}: ${(error as Error).message}`);
+    }
+  };
+  const { job, nonce, statement } = record;
+  const bytes = utf8(canonicalJson(record));
+  const ofItself = job === jobOf(nonce, statement);
+  note(
+    'proof.job',
+    ofItself && asked === undefined ? undefined : ofItself && job === asked,
+    !ofItself
+      ? 'the job is not the digest of nonce and statement'
+      : asked === undefined
+        ? 'not compared: which job was asked for is not known here'
+        : `the job that was asked for, ${asked}, is the digest of nonce and statement`,
+  );
+  const key = record.verificationKey as unknown as VerificationKey;
+  // Two verifiers, because each has faults of its own: ours looks at every point's curve and subgroup, snarkjs is old.
+  await attempt('proof.groth16', 'the points are of their groups and the pairing equation holds', () =>
+    verify(key, record.publicSignals, record.proof),
+  );
+  if (second === undefined) note('proof.groth16-snarkjs', undefined, 'not compared: snarkjs is not at hand');
+  else
+    await attempt('proof.groth16-snarkjs', 'snarkjs says the same', () =>
+      second(key, record.publicSignals, record.proof),
+    );
+  note(
+    'proof.public-signals',
+    canonicalJson(record.publicSignals) ===
+      canonicalJson([statement.commitment, String(statement.threshold)]),
+    `commitment and threshold ${statement.threshold} are the proof's public signals`,
+  );
+  note(
+    'proof.threshold',
+    statement.threshold <= statement.rows,
+    `${statement.threshold} of ${statement.rows} rows`,
+  );
+  note(
+    'proof.model-commitment',
+    modelCommitment === undefined ? undefined : statement.commitment === modelCommitment,
+    modelCommitment === undefined
+      ? 'not compared: which model it should be about is not known here'
+      : 'the commitment is the one that was expected',
+  );
+  const evidence = await verifyEvidence({
+    document: maker,
+    policy,
+    nonce: sha256Hex(bytes),
+    modelCommitment: statement.commitment,
+    now,
+    usedAt: new Date(record.time),
+    collateral,
+  });
+  note(
+    'proof.maker-evidence',
+    evidence.verdict === 'accept',
+    evidence.checks.find(({ status }) => status === 'fail')?.detail ??
+      `${evidence.claims?.label}: the maker's evidence satisfies the policy`,
+  );
+  await attempt('proof.maker-signature', 'the maker signed this very record', () =>
+    equal(
+      verifyStatement(
+        fromBase64url(maker.receiptKey ?? '', 'maker key', 32),
+        PROOF_CONTENT_TYPE,
+        fromBase64url(signature, 'signature'),
+        { maxPayloadBytes: 32 },
+      ),
+      sha256(bytes),
+    ),
+  );
+  return { verified: checks.every(({ status }) => status !== 'fail'), checks };
+}
+
+export interface ProofVerdict {
+  readonly accepted: boolean;
+  readonly checks: readonly PrintedCheck[];
+  readonly key: { readonly digest: string; readonly link: KeyLink; readonly mark: string | undefined };
+  /** what the proof proves where it is accepted: about which model, rows and labels, by which key */
+  readonly sentence: string;
+}
+
+export interface ProofQuestion {
+  /** what the maker's evidence has to satisfy */
+  readonly policy: Policy;
+  /** the clock of whoever judges: chains and collateral are judged by it */
+  readonly now: Date;
+  /** for a maker on hardware */
+  readonly collateral?: Collateral | undefined;
+  readonly modelCommitment?: string | undefined;
+  /** the job that was asked for */
+  readonly job?: string | undefined;
+  /** the rows that the proof is to be about, for the architecture that it names; without them the check fails */
+  readonly testSet?: ((architecture: Architecture) => TestSet) | undefined;
+  /** of whoever asks: the model's dictionary has to name the same classes in the same order */
+  readonly dictionary?: Dictionary | undefined;
+  /** whether a threshold that a constant answer reaches is accepted; it proves nothing of the model's quality */
+  readonly allowTrivial?: boolean | undefined;
+  /** digest of a verification key that is trusted although nobody here knows where it comes from */
+  readonly trustKey?: string | undefined;
+}
+
+/** Everything that can be checked about a published proof, offline. */
+export async function judgePublished(
+  published: PublishedProof,
+  { testSet, trustKey, dictionary, allowTrivial = false, ...question }: ProofQuestion,
+  { circuitDigest, keyLink = () => ({ link: 'unproven' }), second }: Opinions,
+): Promise<ProofVerdict> {
+  const { checks } = await verifyPublished(published, { ...question, second });
+  const { statement, verificationKey } = published.record;
+  const all: PrintedCheck[] = [...checks];
+  const note = (id: string, passed: boolean, detail: string) =>
+    all.push({ id, status: passed ? 'pass' : 'fail', detail });
+
+  const { same: sameRows, why, rows } = await testSetBound(published, testSet, circuitDigest);
+  note('proof.test-set', sameRows, why);
+  const labels = labelsOf(published, dictionary);
+  all.push({ id: 'proof.labels', status: labels.status, detail: labels.detail });
+  const constant = rows && rowCounts(rows).constant;
+  const trivial = constant !== undefined && statement.threshold <= constant;
+  all.push(
+    constant === undefined
+      ? { id: 'proof.not-trivial', status: 'skipped', detail: 'not compared: the rows are not known here' }
+      : {
+          id: 'proof.not-trivial',
+          status: trivial ? (allowTrivial ? 'skipped' : 'fail') : 'pass',
+          detail: trivial
+            ? `TRIVIAL: a constant answer scores ${constant} of ${statement.rows}; --allow-trivial accepts it`
+            : `a constant answer scores ${constant} of ${statement.rows}, the threshold is ${statement.threshold}`,
+        },
+  );
+
+  const digest = verificationKeyDigest(verificationKey);
+  const { link, mark } = keyLink(statement.circuit, digest);
+  const trusted = link === 'unproven' && trustKey === digest;
+  note(
+    'proof.key',
+    link !== 'unproven' || trusted,
+    link !== 'unproven'
+      ? `key and circuit: ${link} (${mark})`
+      : trusted
+        ? 'key and circuit: unproven, trusted by --trust-key'
+        : `key and circuit: unproven, whoever made the key could forge; --trust-key ${digest} accepts it`,
+  );
+  return {
+    accepted: all.every(({ status }) => status !== 'fail'),
+    checks: all,
+    key: { digest, link, mark },
+    sentence: sentenceOf(statement, { constant, trivial, labels: labels.names, link, mark }),
+  };
+}
+
+/** Whose names the classes have: one's own, where the model's dictionary says the same, else the vendor's. */
+function labelsOf(
+  { record: { statement, architecture } }: PublishedProof,
+  own: Dictionary | undefined,
+): Pick<PrintedCheck, 'status' | 'detail'> & { names: string } {
+  try {
+    const parsed = parseArchitecture(architecture);
+    const names = parsed.classes.join(', ');
+    const theirs = `classes as the vendor names them (${names}), which nobody compared`;
+    if (statement.dictionary !== modelDictionaryDigest(parsed))
+      return {
+        status: 'fail',
+        detail: "the statement's dictionary is not that of the architecture",
+        names: theirs,
+      };
+    if (!own)
+      return {
+        status: 'skipped',
+        detail: `not compared: what the classes ${names} mean is the vendor's word; expected --dictionary FILE`,
+        names: theirs,
+      };
+    const { same, detail } = compareDictionary(own, parsed);
+    return {
+      status: same ? 'pass' : 'fail',
+      detail,
+      names: `classes as your own dictionary names them (${names})`,
+    };
+  } catch (error) {
+    return { status: 'fail', detail: messageOf(error), names: 'classes that nobody compared' };
+  }
+}
+
+function sentenceOf(
+  { commitment, threshold, rows, testSet }: QualityStatement,
+  found: {
+    constant: number | undefined;
+    trivial: boolean;
+    labels: string;
+    link: KeyLink;
+    mark: string | undefined;
+  },
+): string {
+  const { constant, trivial, labels, link, mark } = found;
+  const beside = constant === undefined ? '' : ` (a constant answer scores ${constant})`;
+  const key = link === 'unproven' ? 'a key whose maker could forge it' : `a key ${link} (${mark})`;
+  return (
+    `${trivial ? 'TRIVIAL: ' : ''}proved: the hidden model with commitment ${commitment} classifies at least ${threshold} of the ${rows} rows ` +
+    `of test set ${testSet.slice(0, 16)}… correctly${beside}; ${labels}; by ${key}`
+  );
+}
+
+/** A test set is constants of the circuit, so emitting that circuit again shows whether the proof is about it. */
+async function testSetBound(
+  { record: { statement, architecture } }: PublishedProof,
+  testSet: ProofQuestion['testSet'],
+  circuitDigest: Opinions['circuitDigest'],
+): Promise<{ same: boolean; why: string; rows?: TestSet }> {
+  if (!testSet)
+    return { same: false, why: 'which rows the proof is about was not checked: expected --test-set FILE' };
+  try {
+    const parsed = parseArchitecture(architecture);
+    const rows = testSet(parsed);
+    return rows.labels.length === statement.rows && (await circuitDigest(parsed, rows)) === statement.circuit
+      ? { same: true, why: 'the circuit is that of this architecture and this test set', rows }
+      : { same: false, why: 'the circuit is not that of this architecture and this test set' };
+  } catch (error) {
+    return { same: false, why: messageOf(error) };
+  }
+}
