@@ -28,6 +28,8 @@ export const Kept = z.strictObject({
   answer: Answer,
 });
 
+export type Kept = z.infer<typeof Kept>;
+
 /** What a verifier of a receipt knows besides it. */
 export interface Known {
   readonly nonce?: string | undefined;
