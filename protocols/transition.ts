@@ -41,10 +41,20 @@ export const Transition = messageType(
     kind: z.enum(ACTOR_KINDS).describe('the `<kind>` of the subject'),
     id: Id.describe('the `<id>` of the subject'),
     boot: Id.describe('random per start of the process: a new boot restarts `seq`'),
-    seq: z.int().min(1).describe('1, 2, 3, ... per boot: a gap means that transitions were dropped'),
+    seq: z
+      .int()
+      .min(1)
+      .describe('1, 2, 3, ... per boot: a gap beyond `coalesced` means that transitions were lost'),
     from: StateName.nullable().describe('state path such as `ready.running`; null at the start'),
     to: StateName.describe('state path'),
     event: EventName.describe('type of the event that caused it'),
+    coalesced: z
+      .int()
+      .min(0)
+      .optional()
+      .describe(
+        'so many numbers before `seq` were left out by the actor itself, which has changed too often',
+      ),
     counts: Counts.describe('counts and rounded timings of this kind of actor'),
     failure: Failed.optional().describe('why it works no more; only in states tagged `failed`'),
   }),

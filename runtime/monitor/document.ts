@@ -3,8 +3,8 @@
  * Content goes in by page.ts and its modules, as text nodes only.
  */
 
-/** `script`: path of the page's module. */
-export const page = (script: string): string => `<!doctype html>
+/** `script`: path of the page's module. `verifier`: whether the verifier is served beside it. */
+export const page = (script: string, verifier: boolean): string => `<!doctype html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
@@ -27,6 +27,8 @@ export const page = (script: string): string => `<!doctype html>
   <section aria-labelledby="overview-title" class="wide">
     <h2 id="overview-title" class="unseen">Overview</h2>
     <dl id="overview"></dl>
+    <ul id="attention" aria-label="Needs attention"></ul>
+    <p id="calm" class="soft"></p>
     <p id="announcement" class="unseen" role="status" aria-live="polite"></p>
   </section>
   <div class="column">
@@ -58,7 +60,7 @@ export const page = (script: string): string => `<!doctype html>
     </section>
   </div>
 </main>
-<footer><p>What actors say of themselves, unverified. <code>vouch verify</code> checks proofs and receipts.</p></footer>
+<footer><p>What actors say of themselves, unverified. <code>vouch verify</code> checks proofs and receipts${verifier ? ', and so does <a href="/verifier.html">the verifier</a>, in your browser alone' : ''}.</p></footer>
 </body>
 </html>
 `;
@@ -110,6 +112,13 @@ section:not(.wide) { background: var(--card); border: 1px solid var(--line); bor
 #overview dd { margin: 0; font-size: 1.5rem; line-height: 1.2; font-variant-numeric: tabular-nums; }
 #overview .bad { color: var(--bad); }
 #overview .warn { color: var(--warn); }
+a { color: var(--busy); }
+#attention { margin: .75rem 0 0; padding: 0; list-style: none; display: grid; gap: .4rem; }
+#attention:empty { display: none; }
+#attention li { padding: .45rem .9rem; border: 1px solid currentColor; border-radius: .5rem; overflow-wrap: anywhere; }
+#attention .bad { color: var(--bad); background: var(--bad-back); }
+#attention .warn { color: var(--warn); background: var(--warn-back); }
+#calm { margin-top: .5rem; }
 .scroll { overflow-x: auto; }
 .tall { overflow-y: auto; max-height: 34rem; }
 table { width: 100%; border-collapse: collapse; font-variant-numeric: tabular-nums; }

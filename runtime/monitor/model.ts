@@ -166,11 +166,13 @@ function hear(draft: Draft, heard: Heard): void {
   const before = known?.boot === heard.boot && !beginsAnew(heard, known) ? known : boot(heard, known);
   const isTransition = heard.type === 'transition';
   const late = heard.seq <= before.seq;
+  // What an actor left out itself was never sent, so it is not missed; nobody leaves out more than there is.
+  const first = isTransition ? heard.seq - Math.min(heard.coalesced ?? 0, heard.seq - 1) : heard.seq + 1;
   const missing = late
     ? isTransition
-      ? without(before.missing, heard.seq)
+      ? without(before.missing, first, heard.seq)
       : before.missing
-    : withGap(before.missing, before.seq + 1, isTransition ? heard.seq - 1 : heard.seq);
+    : without(withGap(before.missing, before.seq + 1, first - 1), first, heard.seq);
   const repeated = isTransition && late && missing === before.missing;
   const state = isTransition ? heard.to : heard.state;
   // A beat carries the number of the transition that led to its state, so an equal number is current.
@@ -229,13 +231,13 @@ type Ranges = Actor['missing'];
 const withGap = (ranges: Ranges, first: number, last: number): Ranges =>
   first > last ? ranges : [...ranges, [first, last]];
 
-/** The very same array when `seq` was not missing. */
-function without(ranges: Ranges, seq: number): Ranges {
-  if (!ranges.some(([first, last]) => first <= seq && seq <= last)) return ranges;
+/** Without the numbers from `from` to `to`; the very same array when none of them was missing. */
+function without(ranges: Ranges, from: number, to: number): Ranges {
+  if (!ranges.some(([first, last]) => first <= to && from <= last)) return ranges;
   return ranges.flatMap(([first, last]) =>
-    seq < first || last < seq
+    to < first || last < from
       ? [[first, last]]
-      : [...withGap([], first, seq - 1), ...withGap([], seq + 1, last)],
+      : [...withGap([], first, Math.min(last, from - 1)), ...withGap([], Math.max(first, to + 1), last)],
   ) as Ranges;
 }
 

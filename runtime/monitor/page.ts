@@ -8,7 +8,7 @@ import type { Actor, Hello, Job } from './model.ts';
 import { emptyModel, fromSnapshot, reduce } from './model.ts';
 import type { Observation } from './observation.ts';
 import { actorKey, actorTable, transitionTable, workerTable } from './tables.ts';
-import { liveness, summarise } from './view.ts';
+import { type Attention, attention, coordinatorHeard, liveness, summarise } from './view.ts';
 
 let model = emptyModel;
 let tickMs = 5_000;
@@ -51,6 +51,26 @@ const showOverview = list<Tile>(
   },
 );
 
+/** So many are shown; the rest is counted. */
+const MOST_SHOWN = 20;
+const showAttention = list<Attention>(
+  byId('attention'),
+  ({ key }) => key,
+  () => {
+    const what = make('strong');
+    const todo = make('span');
+    const node = make('li', '', what, ' ', todo);
+    return {
+      node,
+      update(one) {
+        setText(what, one.what);
+        setText(todo, one.todo);
+        setClass(node, one.grave ? 'bad' : 'warn');
+      },
+    };
+  },
+);
+
 const byName = (a: Actor, b: Actor): number => (actorKey(a) < actorKey(b) ? -1 : 1);
 
 function either(full: boolean, content: string, empty: string): void {
@@ -60,8 +80,10 @@ function either(full: boolean, content: string, empty: string): void {
 
 function render(): void {
   const actors = [...model.actors.values()].sort(byName);
-  const current = actors.filter((actor) => liveness(actor, now()) !== 'ended');
-  const gone = actors.filter((actor) => liveness(actor, now()) === 'ended');
+  const coordinatorAt = coordinatorHeard(model);
+  const hasEnded = (actor: Actor) => liveness(actor, now(), coordinatorAt) === 'ended';
+  const current = actors.filter((actor) => !hasEnded(actor));
+  const gone = actors.filter(hasEnded);
   const workers = current.filter(({ kind }) => kind === 'worker');
   const summary = summarise(model, now());
 
@@ -72,6 +94,13 @@ function render(): void {
     { label: 'Transitions missed', count: summary.missed, alarm: 'warn' },
     { label: 'Messages refused', count: summary.dropped, alarm: 'warn' },
   ]);
+  const needed = attention(model, now());
+  showAttention(needed.slice(0, MOST_SHOWN));
+  const more = needed.length - MOST_SHOWN;
+  setText(
+    byId('calm'),
+    needed.length === 0 ? 'Nothing needs attention.' : more > 0 ? `and ${more} more of the kind` : '',
+  );
   showJobs(newestFirst());
   showActors(current);
   showEnded(gone);

@@ -3,7 +3,7 @@
  * 9.2), fed with observations. It holds no credentials and takes no input; whoever reaches its port can read
  * what it shows, so it listens on loopback unless another address is asked for; with a certificate it serves HTTPS.
  */
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import { createServer } from 'node:http';
 import { createServer as createSecureServer } from 'node:https';
@@ -248,6 +248,7 @@ function serve(response: ServerResponse, file: File | undefined, headOnly: boole
   }
   response.writeHead(200, {
     ...HEADERS,
+    ...file.headers,
     'Content-Type': file.type,
     'Content-Length': file.body.byteLength,
   });
@@ -257,6 +258,24 @@ function serve(response: ServerResponse, file: File | undefined, headOnly: boole
 interface File {
   readonly type: string;
   readonly body: Buffer;
+  /** in the place of those of the other pages */
+  readonly headers?: Readonly<Record<string, string>>;
+}
+
+/** The verifier as `npm run build:verifier` has made it, under the policy that it states itself; none where it was not made. */
+function verifierFile(ending: string): File | undefined {
+  const place = new URL(
+    ending === '.ts' ? '../../dist/verifier.html' : '../../verifier.html',
+    import.meta.url,
+  );
+  if (!existsSync(place)) return undefined;
+  const body = readFileSync(place);
+  const policy = /<meta http-equiv="Content-Security-Policy" content="([^"]+)">/.exec(
+    body.toString('utf8'),
+  )?.[1];
+  if (policy === undefined) return undefined;
+  const headers = { 'Content-Security-Policy': `${policy}; frame-ancestors 'none'` };
+  return { type: 'text/html; charset=utf-8', body, headers };
 }
 
 /** What is served, by path, read once. */
@@ -271,8 +290,10 @@ function pageFiles(): ReadonlyMap<string, File> {
     const source = readFileSync(new URL(`./${name}${ending}`, import.meta.url), 'utf8');
     return [`/${name}${ending}`, text('text/javascript', ending === '.ts' ? stripTypes(source) : source)];
   };
+  const verifier = verifierFile(ending);
   return new Map([
-    ['/', text('text/html', page(`/page${ending}`))],
+    ['/', text('text/html', page(`/page${ending}`, verifier !== undefined))],
+    ...(verifier ? [['/verifier.html', verifier] as const] : []),
     ['/style.css', text('text/css', style)],
     ['/icon.svg', text('image/svg+xml', icon)],
     ...['page', 'tables', 'jobs', 'elements', 'words', 'view', 'model', 'states'].map(script),

@@ -5,8 +5,8 @@
  * role says it, the sentence for people.
  *
  * At most ten transitions are published for an actor in any second. The rest are coalesced into the latest:
- * `seq` goes up by one with each change of state, so a jump shows how many were left out, and the state that
- * an actor comes to rest in is always published. Children that are machines (one per proof) are tapped too.
+ * `seq` goes up by one with each change of state, `coalesced` says how many were left out before it, and the state that an
+ * actor comes to rest in is always published. Children that are machines (one per proof) are tapped too.
  *
  * Not guaranteed: delivery. Publishing is lossy, and a publisher that fails never disturbs the actor.
  */
@@ -150,6 +150,7 @@ function openFeed(target: TapTarget, first: AnyMachineSnapshot, options: TapOpti
   };
   const changed = (from: string | null, event: string) => {
     seq += 1;
+    const coalesced = waiting === undefined ? 0 : (waiting.coalesced ?? 0) + 1;
     waiting = {
       kind,
       id,
@@ -158,6 +159,7 @@ function openFeed(target: TapTarget, first: AnyMachineSnapshot, options: TapOpti
       from,
       to: stateName(latest.value),
       event,
+      ...(coalesced > 0 ? { coalesced } : {}),
       counts: counts(),
       ...failed(),
     };
