@@ -11,6 +11,7 @@ import { cpSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:f
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { build } from 'esbuild';
+import { toolchainModule, verifierHtml } from './bundle.mjs';
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url));
 const DIST = join(ROOT, 'dist');
@@ -37,6 +38,12 @@ if (stale.length > 0) {
   console.error(`pack: these still name a .ts file: ${stale.join(', ')}`);
   process.exit(1);
 }
+
+// `vouch/verify` reads no disk: the templates are in it. And the verifier of people is one file.
+writeFileSync(join(DIST, 'runtime/verifier/toolchain.js'), await toolchainModule());
+rmSync(join(DIST, 'runtime/verifier/page.js'));
+rmSync(join(DIST, 'runtime/verifier/page.d.ts'));
+writeFileSync(join(DIST, 'verifier.html'), await verifierHtml());
 
 const common = {
   bundle: true,

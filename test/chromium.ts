@@ -1,6 +1,8 @@
 /** Where tests that drive a browser find one. Nothing is downloaded: a missing browser skips the tier visibly. */
 import { accessSync, constants } from 'node:fs';
 import { delimiter, join } from 'node:path';
+import axe from 'axe-core';
+import type { Page } from 'playwright-core';
 
 const NAMES = ['chromium', 'chromium-browser', 'google-chrome', 'google-chrome-stable'];
 const MAC = '/Applications/Google Chrome.app/Contents/MacOS/Google Chrome';
@@ -19,4 +21,13 @@ function isExecutable(path: string): boolean {
   } catch {
     return false;
   }
+}
+
+/** What axe-core holds against a page, by WCAG 2.2 AA and its own best practices, one line each. */
+export async function barriers(page: Page): Promise<string[]> {
+  await page.evaluate(axe.source);
+  const { violations } = await page.evaluate(() => (globalThis as unknown as { axe: typeof axe }).axe.run());
+  return violations.map(
+    ({ id, nodes }) => `${id}: ${nodes.map(({ target }) => target.join(' ')).join(', ')}`,
+  );
 }

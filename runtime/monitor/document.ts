@@ -21,8 +21,10 @@ export const page = (script: string, verifier: boolean): string => `<!doctype ht
   <p id="connection" class="chip waiting" role="status">connecting</p>
 </header>
 <noscript><p class="banner bad">This page needs its script, which comes from this server and calls no other.</p></noscript>
+<div role="region" aria-label="Warnings">
 <p id="simulated" class="banner" hidden><strong>SIMULATED</strong> No hardware vouches for the actors that are marked so: their evidence comes from a simulated root key, or has not been accepted yet.</p>
 <p id="lost" class="banner bad" role="alert" hidden></p>
+</div>
 <main>
   <section aria-labelledby="overview-title" class="wide">
     <h2 id="overview-title" class="unseen">Overview</h2>
@@ -35,16 +37,16 @@ export const page = (script: string, verifier: boolean): string => `<!doctype ht
     <section aria-labelledby="actors-title">
       <h2 id="actors-title">Actors</h2>
       <p id="no-actors" class="empty">No actor was heard yet. <code>npm start</code> brings up one of each kind.</p>
-      <div id="actors" class="scroll" role="region" aria-labelledby="actors-title" tabindex="0" hidden></div>
+      <div id="actors" class="scroll" role="group" aria-labelledby="actors-title" tabindex="0" hidden></div>
       <details id="ended" hidden>
         <summary></summary>
-        <div class="scroll" role="region" aria-label="Ended actors" tabindex="0"></div>
+        <div class="scroll" role="group" aria-label="Ended actors" tabindex="0"></div>
       </details>
     </section>
     <section aria-labelledby="workers-title">
       <h2 id="workers-title">Workers</h2>
       <p id="no-workers" class="empty">No worker was heard yet. <code>vouch start worker</code> adds this machine.</p>
-      <div id="workers" class="scroll" role="region" aria-labelledby="workers-title" tabindex="0" hidden></div>
+      <div id="workers" class="scroll" role="group" aria-labelledby="workers-title" tabindex="0" hidden></div>
     </section>
   </div>
   <div class="column">
@@ -56,7 +58,7 @@ export const page = (script: string, verifier: boolean): string => `<!doctype ht
     <section aria-labelledby="transitions-title">
       <h2 id="transitions-title">Transitions</h2>
       <p id="no-transitions" class="empty">Nothing has changed its state yet.</p>
-      <div id="transitions" class="scroll tall" role="region" aria-labelledby="transitions-title" tabindex="0" hidden></div>
+      <div id="transitions" class="scroll tall" role="group" aria-labelledby="transitions-title" tabindex="0" hidden></div>
     </section>
   </div>
 </main>

@@ -6,19 +6,19 @@ import type { Part } from './elements.ts';
 import { list, make, setClass, setText } from './elements.ts';
 import type { Job } from './model.ts';
 import { PHASES } from './model.ts';
-import { meaningOf } from './states.ts';
+import { isEnd, meaningOf } from './states.ts';
 import { jobLiveness, partOf, shareText } from './view.ts';
 import { coarse, duration } from './words.ts';
 
 type Clock = () => number;
 
-/** Shows jobs; the first one is unfolded. `now`: the server's clock. */
-export function jobList(parent: HTMLElement, now: Clock) {
+/** Shows jobs; the first one is unfolded. `now`: the server's clock. `coordinatorAt`: when one was heard last. */
+export function jobList(parent: HTMLElement, now: Clock, coordinatorAt: Clock) {
   let newest: Job | undefined;
   const show = list<Job>(
     parent,
     ({ id }) => id,
-    () => jobPart(now, (job) => job === newest),
+    () => jobPart(now, coordinatorAt, (job) => job === newest),
   );
   return (jobs: readonly Job[]): void => {
     newest = jobs[0];
@@ -26,7 +26,7 @@ export function jobList(parent: HTMLElement, now: Clock) {
   };
 }
 
-function jobPart(now: Clock, isNewest: (job: Job) => boolean): Part<Job> {
+function jobPart(now: Clock, coordinatorAt: Clock, isNewest: (job: Job) => boolean): Part<Job> {
   const id = make('code');
   const chip = make('span');
   const attempt = make('span', 'warn small');
@@ -43,15 +43,19 @@ function jobPart(now: Clock, isNewest: (job: Job) => boolean): Part<Job> {
   return {
     node,
     update(job) {
-      const alive = jobLiveness(job, now());
+      const alive = jobLiveness(job, now(), coordinatorAt());
       if (!opened) node.open = alive !== 'ended' || isNewest(job);
       opened = true;
       const spent = Object.values(job.phases).reduce((sum, millis) => sum + millis, 0);
       const outcome = job.error ? `${job.phase}: ${job.error.code}` : job.phase;
       const silence = `silent for ${coarse(now() - job.heardAt)}, was ${job.phase}`;
       setText(id, job.id);
-      setText(chip, alive === 'unknown' ? silence : outcome);
-      setClass(chip, `chip ${alive === 'unknown' ? 'unknown' : meaningOf('proof-job', job.phase)}`);
+      const unheard = alive === 'ended' && !isEnd('proof-job', job.phase);
+      setText(chip, alive === 'unknown' ? silence : unheard ? 'over, nobody heard how' : outcome);
+      setClass(
+        chip,
+        `chip ${alive === 'unknown' ? 'unknown' : unheard ? 'stopped' : meaningOf('proof-job', job.phase)}`,
+      );
       setText(attempt, job.attempt > 1 ? `attempt ${job.attempt}` : '');
       setText(elapsed, alive === 'ended' ? duration(spent) : coarse(spent + now() - job.phaseSince));
       showPhases(phaseBars(job, now()));

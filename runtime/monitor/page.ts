@@ -21,12 +21,14 @@ let greeted = false;
 const now = (): number => performance.now() + offset;
 const newestFirst = (): readonly Job[] => [...model.jobs.values()].reverse();
 
+const coordinatorAt = (): number => coordinatorHeard(model);
+
 const ended = byId('ended');
-const showActors = actorTable(byId('actors'), 'Actors', now);
-const showEnded = actorTable(ended.querySelector('div')!, 'Ended actors', now);
+const showActors = actorTable(byId('actors'), 'Actors', now, coordinatorAt);
+const showEnded = actorTable(ended.querySelector('div')!, 'Ended actors', now, coordinatorAt);
 const showWorkers = workerTable(byId('workers'), now, () => newestFirst()[0]);
 const showTransitions = transitionTable(byId('transitions'));
-const showJobs = jobList(byId('jobs'), now);
+const showJobs = jobList(byId('jobs'), now, coordinatorAt);
 
 interface Tile {
   readonly label: string;
@@ -80,8 +82,7 @@ function either(full: boolean, content: string, empty: string): void {
 
 function render(): void {
   const actors = [...model.actors.values()].sort(byName);
-  const coordinatorAt = coordinatorHeard(model);
-  const hasEnded = (actor: Actor) => liveness(actor, now(), coordinatorAt) === 'ended';
+  const hasEnded = (actor: Actor) => liveness(actor, now(), coordinatorAt()) === 'ended';
   const current = actors.filter((actor) => !hasEnded(actor));
   const gone = actors.filter(hasEnded);
   const workers = current.filter(({ kind }) => kind === 'worker');

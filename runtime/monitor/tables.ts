@@ -14,10 +14,10 @@ type Clock = () => number;
 
 export const actorKey = ({ kind, id }: Pick<Actor, 'kind' | 'id'>): string => `${kind}/${id}`;
 
-export function actorTable(parent: HTMLElement, caption: string, now: Clock) {
+export function actorTable(parent: HTMLElement, caption: string, now: Clock, coordinatorAt: Clock) {
   const columns: Column<Actor>[] = [
     { title: 'Actor', cell: actorName },
-    { title: 'State', cell: actorState(now) },
+    { title: 'State', cell: actorState(now, coordinatorAt) },
     { title: 'Since', className: 'nowrap spare', cell: text((actor) => coarse(now() - actor.since)) },
     { title: 'Heard', className: 'nowrap', cell: text((actor) => `${coarse(now() - actor.heardAt)} ago`) },
     { title: 'Notes', className: 'small spare', cell: actorNotes },
@@ -39,20 +39,22 @@ const actorName = (cell: HTMLElement) => {
 };
 
 /** The state, and below it why the actor does not work. */
-const actorState = (now: Clock) => (cell: HTMLElement) => {
-  const chip = cell.appendChild(make('span'));
-  const sentence = make('span');
-  const about = make('code');
-  const failure = cell.appendChild(make('p', 'failure small', sentence, ' ', about));
-  return (actor: Actor): void => {
-    const unknown = liveness(actor, now()) === 'unknown';
-    setText(chip, unknown ? `unknown, was ${actor.state}` : actor.state);
-    setClass(chip, `chip ${unknown ? 'unknown' : meaningOf(actor.kind, actor.state)}`);
-    failure.hidden = actor.failure === null;
-    setText(sentence, actor.failure?.message ?? '');
-    setText(about, actor.failure ? `${actor.failure.code} ${actor.failure.errorId}` : '');
+const actorState =
+  (now: Clock, coordinatorAt: Clock = () => Number.NEGATIVE_INFINITY) =>
+  (cell: HTMLElement) => {
+    const chip = cell.appendChild(make('span'));
+    const sentence = make('span');
+    const about = make('code');
+    const failure = cell.appendChild(make('p', 'failure small', sentence, ' ', about));
+    return (actor: Actor): void => {
+      const unknown = liveness(actor, now(), coordinatorAt()) === 'unknown';
+      setText(chip, unknown ? `unknown, was ${actor.state}` : actor.state);
+      setClass(chip, `chip ${unknown ? 'unknown' : meaningOf(actor.kind, actor.state)}`);
+      failure.hidden = actor.failure === null;
+      setText(sentence, actor.failure?.message ?? '');
+      setText(about, actor.failure ? `${actor.failure.code} ${actor.failure.errorId}` : '');
+    };
   };
-};
 
 const actorNotes = (cell: HTMLElement) => {
   const trouble = cell.appendChild(make('span', 'warn'));

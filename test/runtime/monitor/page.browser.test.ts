@@ -11,7 +11,7 @@ import type { Feed } from '../../../runtime/monitor/feed.ts';
 import { createFeed } from '../../../runtime/monitor/feed.ts';
 import { observe } from '../../../runtime/monitor/intake.ts';
 import { monitorClock, startMonitor } from '../../../runtime/monitor/server.ts';
-import { chromiumPath } from '../../chromium.ts';
+import { barriers, chromiumPath } from '../../chromium.ts';
 import type { TestContext } from '../../harness.ts';
 import { assert, suite } from '../../harness.ts';
 
@@ -283,14 +283,18 @@ test('no badge and no banner while hardware vouches for everybody; a reason goes
   const { feed, page } = await opened(t);
   beats(feed, 'enclave', 'e1', 'serving', 7, { counts: { hardware: 1 } });
   beats(feed, 'gpu', 'g1', 'failed', 3, { failure: LOST });
-  await page.getByText(LOST.message).waitFor();
+  await page.getByText(LOST.message, { exact: true }).waitFor();
+  const todo = await page.locator('#attention li').textContent();
+  assert.match(todo!, /^gpu g1 does not work: .*Look for 7c1e90ab in its log, then start it again/);
   assert.not(await page.locator('.badge').first().isVisible());
   assert.not(await page.locator('#simulated').isVisible());
-  beats(feed, 'gpu', 'g1', 'ready', 6);
-  beats(feed, 'enclave', 'e1', 'attesting', 9, { counts: {} });
+  beats(feed, 'gpu', 'g1', 'ready', 3);
+  beats(feed, 'enclave', 'e1', 'attesting', 7, { counts: {} });
   await page.locator('#simulated').waitFor();
   assert.ok(await row(page, 'actors', 'e1').locator('.badge').isVisible());
-  assert.not(await page.getByText(LOST.message).isVisible());
+  assert.not(await page.getByText(LOST.message, { exact: true }).isVisible());
+  await page.getByText('Nothing needs attention.').waitFor();
+  assert.is(await page.locator('main .warn:not(:empty), main .bad:not(:empty)').count(), 0);
 });
 
 test('an actor falls silent before the eyes of the reader, and a second page sees the same', async (t) => {
@@ -340,6 +344,7 @@ test('every text has enough contrast, in both schemes', async (t) => {
     busyHost(feed);
     await row(page, 'actors', 'worker-2').waitFor();
     assert.equal(await page.evaluate(poorContrast), []);
+    assert.equal(await barriers(page), []);
   }
 });
 

@@ -11,7 +11,7 @@ import { chromium, type Page } from 'playwright-core';
 import { fromBase64url, hex } from '../../../protocols/encoding.ts';
 import { printable } from '../../../protocols/printable.ts';
 import { type VerifyCommand, verifyCommand } from '../../../runtime/commands/verify.ts';
-import { chromiumPath } from '../../chromium.ts';
+import { barriers, chromiumPath } from '../../chromium.ts';
 import { assert, suite, type TestContext } from '../../harness.ts';
 import type { PageQuestion } from '../../protocols/composite-page.ts';
 import {
@@ -189,6 +189,7 @@ test('on all saved vectors the file says what the command line says, row by row'
   const whole = await same(page, opening, { fields: { now: at, vendor: key }, options: known });
   assert.is(whole.verdict, 'accept', json(whole.checks.filter(({ status }) => status === 'fail')));
   assert.is(whole.checks.find(({ id }) => id === 'receipt.request')?.status, 'pass');
+  assert.equal(await barriers(page), []);
   if (SCREENSHOTS) await page.screenshot({ path: path.join(SCREENSHOTS, 'verifier.png') });
   const halved = opening.map((file) =>
     file.name === 'r.salts' ? { ...file, bytes: json({ request: salts.request }) } : file,
