@@ -80,7 +80,7 @@ function Verifier(): ComponentChild {
   const [policy, setPolicy] = useState<'strict' | 'genuine'>('strict');
   const [trivial, setTrivial] = useState(false);
   const [over, setOver] = useState(false);
-  const [answer, setAnswer] = useState<Verdicts | string>('Nothing was opened yet.');
+  const [answer, setAnswer] = useState<Report | string>('Nothing was opened yet.');
   const files = useRef<NamedBytes[]>([]);
   /** so that whoever waits for an answer knows that there is a new one */
   const [answers, setAnswers] = useState(0);
@@ -103,7 +103,16 @@ function Verifier(): ComponentChild {
         trustKey: said('trustKey'),
         allowTrivial: trivial,
       };
-      setAnswer(await judgeFiles(files.current, asked, { circuitDigest, second: verifyWithSnarkjs }));
+      const verdicts = await judgeFiles(files.current, asked, { circuitDigest, second: verifyWithSnarkjs });
+      const demands = [
+        `judged as of ${now.toISOString()}`,
+        `by the policy among the files, else ${policy}`,
+        ...FIELDS.slice(1).flatMap(([name, label]) =>
+          said(name) ? [`${label}: ${fields[name].trim()}`] : [],
+        ),
+        ...(trivial ? ['a trivial threshold accepted'] : []),
+      ];
+      setAnswer({ ...verdicts, demands: demands.join('; ') });
     } catch (error) {
       setAnswer(theirs(messageOf(error)));
     }
@@ -218,7 +227,12 @@ function Verifier(): ComponentChild {
   );
 }
 
-function results({ judged, used, unused }: Verdicts): ComponentChild {
+/** With what was demanded, so that a printed report says by what it was judged. */
+interface Report extends Verdicts {
+  readonly demands: string;
+}
+
+function results({ judged, used, unused, demands }: Report): ComponentChild {
   const accepted = judged.filter(({ judgement }) => judgement.accepted).length;
   const simulated = judged.some(({ judgement: { checks } }) =>
     checks.some(({ detail }) => /^SIMULATED\b/.test(detail)),
@@ -231,7 +245,7 @@ function results({ judged, used, unused }: Verdicts): ComponentChild {
       { id: 'said' },
       judged.length === 0
         ? 'None of these files is a receipt, a proof or evidence: nothing was checked.'
-        : `${accepted} of ${judged.length} accepted, checked ${new Date().toISOString()}. `,
+        : `${accepted} of ${judged.length} accepted; ${demands}. `,
       judged.length === 0
         ? null
         : h('button', { type: 'button', onClick: () => print() }, 'Print or save this report'),
