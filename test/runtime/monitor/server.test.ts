@@ -1,4 +1,5 @@
 import { once } from 'node:events';
+import { existsSync, readFileSync } from 'node:fs';
 import { request } from 'node:http';
 import { request as secureRequest } from 'node:https';
 import { connect } from 'node:net';
@@ -97,6 +98,26 @@ test('the page, its style and its modules are served under a strict policy', asy
   }
   assert.is((await fetch(`${url}server.ts`)).status, 404);
   assert.is((await fetch(`${url}../package.json`)).status, 404);
+});
+
+test('the verifier is served where it was built, under the policy that it states, and in no frame', async (t) => {
+  const built = new URL('../../../dist/verifier.html', import.meta.url);
+  const { url } = await started(t);
+  const response = await fetch(`${url}verifier.html`);
+  const home = await (await fetch(url)).text();
+  if (!existsSync(built)) {
+    assert.equal([response.status, home.includes('/verifier.html')], [404, false]);
+    return;
+  }
+  const text = await response.text();
+  assert.is(text, readFileSync(built, 'utf8'), 'not a byte is changed, so its digest can be compared');
+  const policy = response.headers.get('content-security-policy')!;
+  assert.match(
+    policy,
+    /^default-src 'none'; script-src 'sha256-[^']+' 'wasm-unsafe-eval'; style-src 'sha256-/,
+  );
+  assert.match(policy, /frame-ancestors 'none'$/);
+  assert.ok(home.includes('href="/verifier.html"'));
 });
 
 test('only reading is allowed', async (t) => {

@@ -190,7 +190,11 @@ test('on all saved vectors the file says what the command line says, row by row'
   assert.is(whole.verdict, 'accept', json(whole.checks.filter(({ status }) => status === 'fail')));
   assert.is(whole.checks.find(({ id }) => id === 'receipt.request')?.status, 'pass');
   assert.equal(await barriers(page), []);
-  if (SCREENSHOTS) await page.screenshot({ path: path.join(SCREENSHOTS, 'verifier.png') });
+  if (SCREENSHOTS) {
+    await page.locator('summary').click();
+    await page.screenshot({ path: path.join(SCREENSHOTS, 'verifier.png'), fullPage: true });
+    await page.locator('summary').click();
+  }
   const halved = opening.map((file) =>
     file.name === 'r.salts' ? { ...file, bytes: json({ request: salts.request }) } : file,
   );
