@@ -23,7 +23,8 @@ section.verdict.accept { border-left-color: var(--good); }
 .banner.bad { color: var(--bad); background: var(--bad-back); }
 .scroll { overflow-x: auto; } table { border-collapse: collapse; width: 100%; }
 caption { text-align: left; color: var(--soft); } th, td { text-align: left; vertical-align: top; padding: .25rem .75rem .25rem 0; border-bottom: 1px solid var(--line); }
-tbody th { font-weight: 400; } td, tbody th { font-family: ui-monospace, 'DejaVu Sans Mono', monospace; font-size: .85rem; overflow-wrap: anywhere; }
+tbody th { font-weight: 400; min-width: 9rem; }
+@media (min-width: 40rem) { tbody th { white-space: nowrap; } } td, tbody th { font-family: ui-monospace, 'DejaVu Sans Mono', monospace; font-size: .85rem; overflow-wrap: anywhere; }
 tr.pass td:first-child { color: var(--good); } tr.fail td:first-child { color: var(--bad); font-weight: 700; } tr.skipped td:first-child { color: var(--warn); }
 bdi { font-family: ui-monospace, 'DejaVu Sans Mono', monospace; overflow-wrap: anywhere; background: var(--page); padding: 0 .25em; border: 1px solid var(--line); }
 button { font: inherit; padding: .3rem .9rem; }
