@@ -60,6 +60,8 @@ export interface ReadyKey extends MsmEngine {
    * as some tens of proofs save. What is called while they are made still goes without.
    */
   tabulate?(options: TabulateOptions): Promise<Tabulated>;
+  /** Brings all parts of the key into memory, which otherwise come when they are first needed. */
+  fetch?(): Promise<void>;
   /** `too-large` when all of the key's sections at once have no room here, before any of them is read. */
   demandRoom?(): void;
   /** Gives its memory back as soon as the calls under way have ended. */

@@ -88,7 +88,7 @@ export function createDropIn(host: DropInHost) {
   ): Promise<Proved> {
     const { threads, engine } = options;
     await using prover = await host.createProver({ threads, engine });
-    await using key = await prover.load(zkey, options);
+    await using key = await prover.load(zkey, { ...options, once: true });
     return await work(key);
   }
   const read = <T>(file: FileInput, what: string, use: (source: ByteSource) => Promise<T>) =>

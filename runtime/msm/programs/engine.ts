@@ -223,6 +223,11 @@ export function createWasmEngine(kernel: SharedKernel, threads: number, run: Run
           if (users === 1) for (const { region } of before) drop(region);
           return result;
         }),
+      fetch: () =>
+        entering(async ({ pointsOf }) => {
+          const { matrices, powers } = partsOfQuotient();
+          await Promise.all([...SECTIONS.map(pointsOf), matrices, powers]);
+        }),
       demandRoom() {
         const points = SECTIONS.reduce(
           (sum, section) => sum + counts[section] * layout.pointBytes(degreeOf(SECTION_GROUP[section])),

@@ -46,8 +46,8 @@ export function compressRows(
  * Frees an array's memory at once, all of its buffer: a collector that sees only small objects leaves large buffers until
  * the process ends.
  */
-export const giveBack = ({ buffer }: Uint8Array<ArrayBuffer> | Uint32Array<ArrayBuffer>): void =>
-  void buffer.transfer(0);
+export const giveBack = ({ buffer }: Uint8Array | Uint32Array): void =>
+  void (buffer as ArrayBuffer).transfer(0);
 
 /** Places of its table that are looked at: a key made to collide loses compression, not time. */
 const MAX_PROBES = 32;

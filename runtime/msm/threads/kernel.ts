@@ -2,7 +2,7 @@
  * What a pool's thread can be asked: programs of our own engine (wasm/instance.ts) on the memory that all threads share, and
  * single operations (fallback.ts).
  */
-import { compressRows, giveBack } from '../programs/rows.ts';
+import { compressRows } from '../programs/rows.ts';
 import { instantiateKernel, type Program, type SharedKernel } from '../wasm/instance.ts';
 import { createFallback, type Fallback } from './fallback.ts';
 
@@ -36,7 +36,6 @@ export function createKernel(modules: KernelModules): Kernel {
     },
     rows(entries, rows, coefficientBytes) {
       const { starts, terms, coefficients } = compressRows(entries, rows, coefficientBytes);
-      giveBack(entries);
       return [new Uint8Array(starts.buffer), terms, coefficients];
     },
   };
