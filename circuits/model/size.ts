@@ -10,8 +10,11 @@ import { VouchError } from '../../protocols/errors.ts';
 import { type Architecture, EXACT } from './architecture.ts';
 import { parameterWidths, placements } from './commit.ts';
 import { rowBounds } from './emit.ts';
+import { voteBits } from './emit-trees.ts';
 import { MAX_INPUTS, partialRounds } from './poseidon.ts';
+import { featureRanges } from './preprocessing.ts';
 import type { TestSet } from './test-set.ts';
+import { candidatesOf, type TreesShape, topologiesOf, treeGroups } from './trees.ts';
 
 /** No circuit is compiled that may be larger: one twice as large took the compiler over 3 GiB and four minutes. */
 export const MAX_CONSTRAINTS = 2 ** 19;
@@ -34,9 +37,13 @@ interface Cost {
 }
 
 function costOf(architecture: Architecture): Cost {
-  const { layers, classes, decision } = architecture;
+  const { layers, classes, decision, trees } = architecture;
   const widths = parameterWidths(architecture);
   const elements = placements(widths).at(-1)!.element + 1;
+  if (trees) {
+    const { parameters, perRow } = treesCost(architecture, trees);
+    return { fixed: parameters + commitmentConstraints(elements) + 2 * signedBits(EXACT), perRow };
+  }
   const hashes = 2 + Math.ceil(elements / 15);
   const last = layers.length - 1;
   const margins = classes.length - 1;
@@ -95,7 +102,7 @@ function commitmentConstraints(elements: number): number {
  *   the threshold, twice, of n bits         2n
  */
 export function exactConstraints(architecture: Architecture, testSet: TestSet): number {
-  const { layers, classes, decision } = architecture;
+  const { layers, classes, decision, trees } = architecture;
   const widths = parameterWidths(architecture);
   const elements = placements(widths).at(-1)!.element + 1;
   const last = layers.length - 1;
@@ -103,6 +110,10 @@ export function exactConstraints(architecture: Architecture, testSet: TestSet): 
   const rows = testSet.labels.length;
   let sum = widths.reduce((bits, width) => bits + width, 0) + commitmentConstraints(elements);
   sum += 2 * rows.toString(2).length;
+  if (trees) {
+    const { parameters, perRow } = treesCost(architecture, trees);
+    return parameters + commitmentConstraints(elements) + 2 * rows.toString(2).length + rows * perRow;
+  }
   for (const features of testSet.features) {
     const bounds = rowBounds(architecture, features);
     sum += margins * signedBits(2 * bounds[last]! + 1) + margins - 1;
@@ -114,10 +125,28 @@ export function exactConstraints(architecture: Architecture, testSet: TestSet): 
   return sum;
 }
 
+/**
+ * Of an ensemble, S candidates: a split S + 1, a leaf or bias its bits; each row a split 1 for each output of its tree,
+ * and the margins as above.
+ */
+function treesCost(architecture: Architecture, trees: TreesShape): { parameters: number; perRow: number } {
+  const candidates = candidatesOf(featureRanges(architecture.preprocessing)).length;
+  let parameters = 0;
+  for (const { count, bits, split } of treeGroups(trees, candidates))
+    parameters += count * (split ? candidates + 1 : bits);
+  const margins = architecture.classes.length - 1;
+  let perRow = margins * voteBits(trees, architecture.decision) + margins - 1;
+  topologiesOf(trees).forEach(({ splits }, t) => {
+    perRow += splits * trees.targets[t]!.length;
+  });
+  return { parameters, perRow };
+}
+
 /** How many rows one proof about a model of this architecture may have. */
 export function maxRows(architecture: Architecture): number {
   const { fixed, perRow } = costOf(architecture);
-  const parameters = parameterWidths(architecture).length;
+  // The first layer of a network is linear on public rows; trees are not.
+  const parameters = architecture.trees ? 1 : parameterWidths(architecture).length;
   return Math.max(
     0,
     Math.min(Math.floor((MAX_CONSTRAINTS - fixed) / perRow), Math.floor(MAX_TERMS / parameters)),

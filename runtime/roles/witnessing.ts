@@ -20,6 +20,7 @@ import {
 } from '../../circuits/model/architecture.ts';
 import type { CommittedModel } from '../../circuits/model/commit.ts';
 import { emitQualityCircuit, witnessInput } from '../../circuits/model/emit.ts';
+import { featureRanges } from '../../circuits/model/preprocessing.ts';
 import { decideMany } from '../../circuits/model/quantise.ts';
 import { demandDomain, demandRows } from '../../circuits/model/size.ts';
 import { decodeTestSet, rowCounts, type TestSet } from '../../circuits/model/test-set.ts';
@@ -44,8 +45,8 @@ const DIGITS = 12;
 const MAX_KEY_BYTES = 2 ** 31 - 1;
 
 /** Of a test set with so many rows, at most. */
-const testSetBytes = ({ layers }: Architecture, rows: number): number =>
-  1024 + rows * (layers[0]!.inputs + 2) * DIGITS;
+const testSetBytes = ({ preprocessing }: Architecture, rows: number): number =>
+  1024 + rows * (featureRanges(preprocessing).length + 2) * DIGITS;
 
 /** What a witness is made with. */
 export interface Witnessing {
