@@ -122,7 +122,10 @@ function treesFrom(view: NodeView, { roots, splits, leaves, outputs }: RawForest
       no: swapped ? yes : no,
     };
   };
-  return roots.map((root) => walk(root, 0));
+  const trees = roots.map((root) => walk(root, 0));
+  if (seen.size < splits.size + leaves.size)
+    throw new Unsupported('a node is below the root of no tree', AGAIN);
+  return trees;
 }
 
 /** Lists of equal length by the names of their attributes. */
