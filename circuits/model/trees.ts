@@ -175,6 +175,35 @@ export function checkTrees(
   if (accumulator !== treesBound(shape)) throw bad('trees.accumulator', `expected ${treesBound(shape)}`);
 }
 
+/** The level of each split, from 0. */
+export function depthsOf({ splits, yes, no }: Topology): number[] {
+  const depths = Array<number>(splits).fill(0);
+  for (let i = 0; i < splits; i++)
+    for (const child of [yes[i]!, no[i]!]) if (child < splits) depths[child] = depths[i]! + 1;
+  return depths;
+}
+
+/** A split's number as a pair of places, `high` of them times `low`, as few as decisions cost least with. */
+export function pairFor(candidates: number): { readonly high: number; readonly low: number } {
+  let best = { high: 2, low: Math.max(2, Math.ceil((candidates + 1) / 2)) };
+  for (let high = 3; high <= Math.sqrt(candidates + 1); high++) {
+    const low = Math.ceil((candidates + 1) / high);
+    if (2 * high + low < 2 * best.high + best.low) best = { high, low };
+  }
+  return best;
+}
+
+/** For each pair, whether the split of that number holds for a row. */
+export function holdingOf(candidates: readonly Candidate[], row: ArrayLike<number>): number[][] {
+  const { high, low } = pairFor(candidates.length);
+  return Array.from({ length: high }, (_, x) =>
+    Array.from({ length: low }, (__, y) => {
+      const test = candidates[x * low + y];
+      return test !== undefined && row[test.feature]! >= test.from ? 1 : 0;
+    }),
+  );
+}
+
 /** Bits of the index of a split: any candidate, or none of them. */
 export const splitBits = (candidates: number): number => candidates.toString(2).length;
 

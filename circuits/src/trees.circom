@@ -82,9 +82,109 @@ template TreeOnRows(rows, features, held, S, start, T, I, yes, no) {
     }
 }
 
-// Packs parameters as PackedParameters does (commitment.circom). Signed ones are range-checked to their widths; splits
-// are not, and are stored as they are: `Split` has bound them to 0..S, which fits their width.
-template PackedTrees(groups, counts, widths, isSplit, total, elements) {
+// The same for few rows, at a cost that hardly depends on S: only the splits that a row comes to are looked at, one of
+// each level. depth[i] is the level of split i. A split is A * B numbers wide: number s holds for row r where
+// holding[r][s \ B][s % B] is 1. A place without a split at some level has the number `never`.
+// Sound: the parts of a number are the places of the single 1s in two vectors of bits that each sum to 1, so a split that
+// is below A * B has exactly one pair of parts, and one that is not has none. holds[l] is therefore a bit, the table's, and
+// each `at` is one of two values by the decision of its level: at[r][l][0] is the split that the path comes to.
+template TreeOnPaths(rows, holding, A, B, never, T, I, D, depth, yes, no) {
+    signal input split[I];
+    signal input leaf[T][I + 1];
+    signal output vote[T][rows];
+    signal at[rows][D][I];
+    signal high[rows][D][A];
+    signal low[rows][D][B];
+    signal both[rows][D][A];
+    signal value[T][rows][I];
+    for (var r = 0; r < rows; r++) {
+        var holds[D];
+        for (var l = 0; l < D; l++) {
+            for (var i = I - 1; i >= 0; i--) {
+                if (depth[i] > l) {
+                    at[r][l][i] <== 0;
+                } else if (depth[i] == l) {
+                    at[r][l][i] <== split[i];
+                } else {
+                    var above = never;
+                    if (yes[i] < I) {
+                        above = at[r][l][yes[i]];
+                    }
+                    var below = never;
+                    if (no[i] < I) {
+                        below = at[r][l][no[i]];
+                    }
+                    at[r][l][i] <== holds[depth[i]] * (above - below) + below;
+                }
+            }
+            var number = 0;
+            var highs = 0;
+            var lows = 0;
+            for (var x = 0; x < A; x++) {
+                high[r][l][x] <-- at[r][l][0] \ B == x ? 1 : 0;
+                high[r][l][x] * (high[r][l][x] - 1) === 0;
+                highs += high[r][l][x];
+                number += x * B * high[r][l][x];
+            }
+            for (var y = 0; y < B; y++) {
+                low[r][l][y] <-- at[r][l][0] % B == y ? 1 : 0;
+                low[r][l][y] * (low[r][l][y] - 1) === 0;
+                lows += low[r][l][y];
+                number += y * low[r][l][y];
+            }
+            highs === 1;
+            lows === 1;
+            number === at[r][l][0];
+            holds[l] = 0;
+            for (var x = 0; x < A; x++) {
+                var any = 0;
+                var all = 1;
+                var sum = 0;
+                for (var y = 0; y < B; y++) {
+                    if (holding[r][x][y] == 1) {
+                        any = 1;
+                        sum += low[r][l][y];
+                    } else {
+                        all = 0;
+                    }
+                }
+                if (any == 1 && all == 0) {
+                    both[r][l][x] <== high[r][l][x] * sum;
+                    holds[l] += both[r][l][x];
+                } else {
+                    both[r][l][x] <== 0;
+                    if (all == 1) {
+                        holds[l] += high[r][l][x];
+                    }
+                }
+            }
+        }
+        for (var i = I - 1; i >= 0; i--) {
+            for (var t = 0; t < T; t++) {
+                var above = 0;
+                if (yes[i] < I) {
+                    above = value[t][r][yes[i]];
+                } else {
+                    above = leaf[t][yes[i] - I];
+                }
+                var below = 0;
+                if (no[i] < I) {
+                    below = value[t][r][no[i]];
+                } else {
+                    below = leaf[t][no[i] - I];
+                }
+                value[t][r][i] <== holds[depth[i]] * (above - below) + below;
+            }
+        }
+        for (var t = 0; t < T; t++) {
+            vote[t][r] <== value[t][r][0];
+        }
+    }
+}
+
+// Packs parameters as PackedParameters does (commitment.circom). Signed ones are range-checked to their widths. Splits
+// are stored as they are, and range-checked as well unless they are `bound`: `Split` has bound them to 0..S, which fits.
+template PackedTrees(groups, counts, widths, isSplit, bound, total, elements) {
     signal input in[total];
     signal output element[elements];
     component bits[total];
@@ -104,6 +204,8 @@ template PackedTrees(groups, counts, widths, isSplit, total, elements) {
             var stored = in[at];
             if (isSplit[g] == 0) {
                 stored += 1 << (width - 1);
+            }
+            if (isSplit[g] == 0 || bound == 0) {
                 bits[at] = Bits(width);
                 bits[at].in <== stored;
             }

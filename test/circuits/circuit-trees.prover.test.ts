@@ -105,7 +105,7 @@ test('a tree gives the leaf of the path of its decisions, and no other value can
 test('packing: leaves in their ranges, and a true alias fails there', async (t) => {
   const { wasm, r1cs } = await compiled(
     t,
-    await templateCircuit('trees.circom', 'PackedTrees(2, [2, 3], [4, 6], [1, 0], 5, 1)', ['in']),
+    await templateCircuit('trees.circom', 'PackedTrees(2, [2, 3], [4, 6], [1, 0], 1, 5, 1)', ['in']),
   );
   const input = [12n, 3n, -32n, 31n, 5n];
   const witness = wires(await calculateWitness(wasm, { in: input }));
