@@ -102,6 +102,51 @@ test('a tree gives the leaf of the path of its decisions, and no other value can
   }
 });
 
+test('along a path: the same leaf for every tree, and no split but the one that the path comes to', async (t) => {
+  // Splits 0 to 2 among 3 candidates, as 2 times 2; a row that holds 0 and 2, and one that holds 1 alone.
+  const holding = [
+    [
+      [1, 0],
+      [1, 0],
+    ],
+    [
+      [0, 1],
+      [0, 0],
+    ],
+  ];
+  const table = `[${holding.map((row) => `[${row.map((part) => `[${part}]`)}]`)}]`;
+  const { wasm, r1cs } = await compiled(
+    t,
+    await templateCircuit(
+      'trees.circom',
+      `TreeOnPaths(2, ${table}, 2, 2, 3, 1, 3, 2, [0,1,1], [1,3,5], [2,4,6])`,
+      ['split', 'leaf'],
+    ),
+  );
+  const leaf = [10n, 20n, 30n, -40n];
+  for (let code = 0; code < 64; code++) {
+    const split = [0, 1, 2].map((i) => Math.floor(code / 4 ** i) % 4);
+    const witness = wires(await calculateWitness(wasm, { split: split.map(BigInt), leaf }));
+    const votes = holding.map((row) => {
+      const [root, yes, no] = split.map((s) => row[Math.floor(s / 2)]![s % 2] === 1);
+      return root ? (yes ? leaf[0]! : leaf[1]!) : no ? leaf[2]! : leaf[3]!;
+    });
+    assert.equal(
+      witness.slice(1, 3).map((v) => (v > R / 2n ? v - R : v)),
+      votes,
+      `${split}`,
+    );
+    if (code % 9 !== 0) continue;
+    const near = violationsNear(r1cs, witness);
+    // Wires 3 to 9 are splits and leaves: what no row comes to is bound by the commitment alone.
+    for (const wire of [...witness.keys()].filter((w) => (w > 0 && w < 3) || w > 9))
+      for (const delta of [1n, -1n, HALF, 30n]) assert.ok(near(wire, delta) > 0, `wire ${wire} + ${delta}`);
+    assert.is(freedom(r1cs, witness), 0);
+  }
+  for (const root of [4n, -1n, HALF, 5n])
+    await rejects(calculateWitness(wasm, { split: [root, 0n, 0n], leaf }), `root ${root}`);
+});
+
 test('packing: leaves in their ranges, and a true alias fails there', async (t) => {
   const { wasm, r1cs } = await compiled(
     t,
@@ -167,12 +212,18 @@ for (const options of [
 }
 
 test('one wire moved is noticed, nothing is left open, and no other trees open the commitment', async (t) => {
+  for (const rows of [1, 3]) await holdsTight(t, rows);
+});
+
+async function holdsTight(t: TestContext, rows: number): Promise<void> {
   const model = smallTrees({ trees: 3, depth: 2, seed: 4 });
-  const { wasm, r1cs } = await circuitOf(t, model, { rows: 3, wrong: 1 });
-  const input = witnessInput(model, 2);
+  const { testSet, wasm, r1cs } = await circuitOf(t, model, { rows, wrong: rows === 1 ? 0 : 1 });
+  assert.is(exactConstraints(model.architecture, testSet), r1cs.constraints, 'predicted');
+  const input = witnessInput(model, rows === 1 ? 1 : 2);
   const witness = wires(await calculateWitness(wasm, input));
   const near = violationsNear(r1cs, witness);
-  for (let wire = 0; wire < witness.length; wire++)
+  // A threshold of 0 in place of 1 is true as well, and of one row there is no other wire in between.
+  for (const wire of [...witness.keys()].filter((w) => rows > 1 || w !== 2))
     for (const delta of [1n, -1n, 65_536n, HALF]) assert.ok(near(wire, delta) > 0, `wire ${wire} + ${delta}`);
   assert.is(freedom(r1cs, witness), 0);
 
@@ -186,7 +237,7 @@ test('one wire moved is noticed, nothing is left open, and no other trees open t
     ['an alias of splits', { split0: split.with(0, split[0]! + 16n).with(1, split[1]! - 1n) }],
   ] as const)
     await rejects(calculateWitness(wasm, { ...input, ...changed }), what);
-});
+}
 
 test('padding that a row can reach is another model, which is committed to and computed as it is', async (t) => {
   const model = smallTrees({ trees: 3, depth: 2, seed: 4 });
