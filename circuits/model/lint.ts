@@ -4,20 +4,27 @@
  * holds them against compiled circuits. Nothing here says whether the model is any good beyond these rows.
  */
 import { VouchError } from '../../protocols/errors.ts';
+import type { Architecture } from './architecture.ts';
 import { classOrder, inClassOrder } from './class-order.ts';
+import { parameterWidths } from './commit.ts';
 import { type Dictionary, featureNames } from './dictionary.ts';
+import { type Ensemble, ensembleSums } from './ensemble.ts';
 import { type Problem, readGraph } from './graph.ts';
 import type { DenseNetwork } from './network.ts';
 import type { OnnxGraph } from './onnx.ts';
+import { featureRanges } from './preprocessing.ts';
 import { decideMany, type QuantisedModel, quantise } from './quantise.ts';
 import { exactConstraints, MAX_CONSTRAINTS, maxRows } from './size.ts';
 import { rowCounts, type TestSet } from './test-set.ts';
+import { candidatesOf, type TreesShape, topologiesOf } from './trees.ts';
 
 /** What a model is looked at with. */
 export interface LintData {
   readonly dictionary: Dictionary;
   /** of a weight; undefined: as many as there are */
   readonly bits?: number | undefined;
+  /** whether the shapes of trees are public */
+  readonly topology?: boolean | undefined;
   /** features of rows to calibrate the integers with, and rows to test with */
   readonly rows?:
     | { readonly calibration: readonly ArrayLike<number>[]; readonly testSet: TestSet }
@@ -32,9 +39,21 @@ export interface LintReport {
   readonly layers?: readonly { readonly inputs: number; readonly outputs: number }[] | undefined;
   readonly decision?: DenseNetwork['decision'] | undefined;
   readonly parameters?: number | undefined;
+  /** of an ensemble; depth, candidates and widths where the data are known */
+  readonly trees?: LintTrees | undefined;
   /** of the integers, by layer: widths, shifts and bounds */
   readonly integers?: QuantisedModel['architecture']['layers'] | undefined;
   readonly proof?: LintProof | undefined;
+}
+
+export interface LintTrees {
+  readonly count: number;
+  readonly depth?: number;
+  readonly splits?: number;
+  /** tests that a split may be */
+  readonly candidates?: number;
+  readonly leafBits?: number;
+  readonly accumulator?: number;
 }
 
 export interface LintProof {
@@ -54,31 +73,43 @@ const PUBLIC_ROWS = 3;
 /** Never throws for what the graph is. */
 export function lintModel(graph: OnnxGraph, data?: LintData): LintReport {
   const names = data && featureNames(data.dictionary);
-  const { network, classes, problems: found, notes } = readGraph(graph, { features: names?.length });
+  const {
+    network,
+    ensemble,
+    classes,
+    problems: found,
+    notes,
+  } = readGraph(graph, { features: names?.length });
+  const float = network ?? ensemble;
   const problems = [...found];
   const add = (reason: string, fix: string): void => {
     problems.push({ node: undefined, name: '', op: 'graph', reason, fix });
   };
-  const order = data && network ? classOrder(classes, data.dictionary) : undefined;
+  const order = data && float ? classOrder(classes, data.dictionary) : undefined;
   if (typeof order === 'string') add(order, 'make the dictionary name the classes that the file names');
-  if (network && names && network.inputs !== names.length)
+  if (float && names && float.inputs !== names.length)
     add(
-      `it takes ${network.inputs} features (${graph.inputs.map(({ name }) => name).join(', ')}), the dictionary gives ${names.length}: ${listed(names)}`,
+      `it takes ${float.inputs} features (${graph.inputs.map(({ name }) => name).join(', ')}), the dictionary gives ${names.length}: ${listed(names)}`,
       'train it on what vouch data features prints',
     );
-  const shape = network && {
-    layers: network.layers.map(({ inputs, outputs }) => ({ inputs, outputs })),
-    decision: network.decision,
-    parameters: network.layers.reduce((sum, { inputs, outputs }) => sum + outputs * (inputs + 1), 0),
+  const shape = float && {
+    ...(network ? layersOf(network) : {}),
+    ...(ensemble ? { trees: { count: ensemble.trees.length } } : {}),
+    decision: float.decision,
   };
   const failed = () => ({ provable: false, problems, notes, ...shape });
-  if (!network || problems.length > 0) return failed();
+  if (!float || problems.length > 0) return failed();
   if (!data?.rows || !Array.isArray(order)) return { provable: true, problems, notes, ...shape };
   const { calibration, testSet } = data.rows;
-  const ordered = inClassOrder(network, order);
+  const ordered = inClassOrder(float, order);
   let model: QuantisedModel;
   try {
-    model = quantise(ordered, { dictionary: data.dictionary, bits: data.bits, calibration });
+    model = quantise(ordered, {
+      dictionary: data.dictionary,
+      bits: data.bits,
+      topology: data.topology,
+      calibration,
+    });
   } catch (error) {
     if (!(error instanceof VouchError)) throw error;
     add(error.message, 'use fewer inputs, smaller ranges or fewer units in the layer that is named');
@@ -98,7 +129,9 @@ export function lintModel(graph: OnnxGraph, data?: LintData): LintReport {
     problems,
     notes,
     ...shape,
-    integers: architecture.layers,
+    ...(architecture.trees
+      ? treesReport(architecture, architecture.trees)
+      : { integers: architecture.layers }),
     proof: {
       rows,
       constraints,
@@ -113,6 +146,30 @@ export function lintModel(graph: OnnxGraph, data?: LintData): LintReport {
   };
 }
 
+const layersOf = ({ layers }: DenseNetwork) => ({
+  layers: layers.map(({ inputs, outputs }) => ({ inputs, outputs })),
+  parameters: layers.reduce((sum, { inputs, outputs }) => sum + outputs * (inputs + 1), 0),
+});
+
+function treesReport(
+  architecture: Architecture,
+  trees: TreesShape,
+): { trees: LintTrees; parameters: number } {
+  const { depth, leafBits, accumulator } = trees;
+  const topologies = topologiesOf(trees);
+  return {
+    trees: {
+      count: topologies.length,
+      depth,
+      splits: topologies.reduce((sum, { splits }) => sum + splits, 0),
+      candidates: candidatesOf(featureRanges(architecture.preprocessing)).length,
+      leafBits,
+      accumulator,
+    },
+    parameters: parameterWidths(architecture).length,
+  };
+}
+
 const listed = (names: readonly string[]): string =>
   names.length > 80 ? `${names.slice(0, 80).join(', ')}, …` : names.join(', ');
 
@@ -120,13 +177,11 @@ const count = ({ labels }: TestSet, decisions: readonly number[]): number =>
   decisions.filter((decision, row) => decision === labels[row]).length;
 
 /** The classes that the float network decides on. */
-export function floatDecisions(
-  { layers, decision }: DenseNetwork,
-  rows: readonly ArrayLike<number>[],
-): number[] {
+export function floatDecisions(model: DenseNetwork | Ensemble, rows: readonly ArrayLike<number>[]): number[] {
+  const { decision } = model;
   return rows.map((row) => {
-    let x = Float64Array.from(row);
-    for (const { inputs, outputs, weights, bias, relu } of layers)
+    let x = 'trees' in model ? ensembleSums(model, row) : Float64Array.from(row);
+    for (const { inputs, outputs, weights, bias, relu } of 'trees' in model ? [] : model.layers)
       x = Float64Array.from({ length: outputs }, (_, j) => {
         let sum = bias[j]!;
         for (let i = 0; i < inputs; i++) sum += weights[j * inputs + i]! * x[i]!;

@@ -39,7 +39,7 @@ import {
   SealedError,
 } from '../../protocols/inference.ts';
 import type { ModelManifest, VerifiedManifest } from '../../protocols/manifest.ts';
-import { jobOf, PROOF_CONTENT_TYPE, type PublishedProof } from '../../protocols/proof.ts';
+import { askedOf, jobOf, PROOF_CONTENT_TYPE, type PublishedProof } from '../../protocols/proof.ts';
 import { type ReceiptReport, verifyReceipt } from '../../protocols/receipt.ts';
 import { SEALING_INFO, sealTo } from '../../protocols/sealing.ts';
 import { subjects } from '../../protocols/subjects.ts';
@@ -231,6 +231,7 @@ export async function verifyProof(
     }
   };
   const { job, nonce, statement } = record;
+  const { rows, threshold } = askedOf(statement);
   const bytes = utf8(canonicalJson(record));
   const ofItself = job === jobOf(nonce, statement);
   note(
@@ -252,15 +253,10 @@ export async function verifyProof(
   );
   note(
     'proof.public-signals',
-    canonicalJson(record.publicSignals) ===
-      canonicalJson([statement.commitment, String(statement.threshold)]),
-    `commitment and threshold ${statement.threshold} are the proof's public signals`,
+    canonicalJson(record.publicSignals) === canonicalJson([statement.commitment, String(threshold)]),
+    `commitment and threshold ${threshold} are the proof's public signals`,
   );
-  note(
-    'proof.threshold',
-    statement.threshold <= statement.rows,
-    `${statement.threshold} of ${statement.rows} rows`,
-  );
+  note('proof.threshold', threshold <= rows, `${threshold} of ${rows} rows`);
   note(
     'proof.model-commitment',
     modelCommitment === undefined ? undefined : statement.commitment === modelCommitment,

@@ -1,5 +1,5 @@
 /**
- * A quality proof from the client's side, in two steps: make what the statement names (circuit, key, test set)
+ * A proof of quality, or of one answer, from the client's side, in two steps: make what the statement names (circuit, key, test set)
  * and store it; ask for the proof, wait, and check what comes back. And the full check of a published proof,
  * which needs no network.
  */
@@ -15,7 +15,13 @@ import type { Policy } from '../../protocols/attestation/policy.ts';
 import { canonicalJson } from '../../protocols/encoding.ts';
 import { messageOf, VouchError } from '../../protocols/errors.ts';
 import type { ModelManifest } from '../../protocols/manifest.ts';
-import type { Phase, ProofProgress, PublishedProof, QualityStatement } from '../../protocols/proof.ts';
+import {
+  askedOf,
+  type Phase,
+  type ProofProgress,
+  type PublishedProof,
+  type Statement,
+} from '../../protocols/proof.ts';
 import { demandWritable, writeWhole } from '../home/files.ts';
 import { folder } from '../home/home.ts';
 import { compareDictionary } from '../models/test-sets.ts';
@@ -46,12 +52,18 @@ interface Watched {
 }
 
 export interface PreparedStatement {
-  readonly statement: QualityStatement;
+  readonly statement: Statement;
   readonly circuit: CompiledCircuit;
   readonly key: PreparedKey;
   /** Stores key and test set, those that are not there already. */
   store(): Promise<unknown>;
 }
+
+/** What is asked: how many rows of a test set are right, or that the only row's label is the model's decision. */
+export type Question = { readonly manifest: ModelManifest; readonly testSet: TestSet } & (
+  | { readonly threshold: number }
+  | { readonly decision: number }
+);
 
 /**
  * Compiles the circuit, takes its key or makes one, and stores key and test set where the coordinator finds
@@ -60,10 +72,12 @@ export interface PreparedStatement {
  */
 export async function prepareStatement(
   bus: Bus,
-  { manifest, testSet, threshold }: { manifest: ModelManifest; testSet: TestSet; threshold: number },
+  question: Question,
   { progress, ...cancellation }: Watched,
 ): Promise<PreparedStatement> {
+  const { manifest, testSet } = question;
   const rows = testSet.labels.length;
+  const threshold = 'threshold' in question ? question.threshold : 1;
   if (threshold > rows) {
     throw new VouchError(
       'bad-input',
@@ -93,16 +107,18 @@ export async function prepareStatement(
     key: (await upload(key.zkey)).digest,
   });
   const dictionary = modelDictionaryDigest(architecture);
-  const statement: QualityStatement = {
-    statement: 'quality',
+  const { testSet: rowsBlob, ...stored } = await store();
+  const common = {
     model: manifest.name,
     commitment: manifest.commitment,
-    threshold,
-    rows,
     circuit: circuit.digest,
-    ...(await store()),
+    ...stored,
     ...(dictionary === undefined ? {} : { dictionary }),
   };
+  const statement: Statement =
+    'decision' in question
+      ? { statement: 'inference', ...common, decision: question.decision, input: rowsBlob }
+      : { statement: 'quality', ...common, threshold, rows, testSet: rowsBlob };
   return { statement, circuit, key, store };
 }
 
@@ -208,18 +224,21 @@ export async function judgeProof(
   const labels = labelsOf(published, dictionary);
   all.push({ id: 'proof.labels', status: labels.status, detail: labels.detail });
   const constant = rows && rowCounts(rows).constant;
-  const trivial = constant !== undefined && statement.threshold <= constant;
-  all.push(
-    constant === undefined
-      ? { id: 'proof.not-trivial', status: 'skipped', detail: 'not compared: the rows are not known here' }
-      : {
-          id: 'proof.not-trivial',
-          status: trivial ? (allowTrivial ? 'skipped' : 'fail') : 'pass',
-          detail: trivial
-            ? `TRIVIAL: a constant answer scores ${constant} of ${statement.rows}; --allow-trivial accepts it`
-            : `a constant answer scores ${constant} of ${statement.rows}, the threshold is ${statement.threshold}`,
-        },
-  );
+  const quality = statement.statement === 'quality' ? statement : undefined;
+  const trivial = quality !== undefined && constant !== undefined && quality.threshold <= constant;
+  // One answer is right or is not; there is nothing to compare it with.
+  if (quality)
+    all.push(
+      constant === undefined
+        ? { id: 'proof.not-trivial', status: 'skipped', detail: 'not compared: the rows are not known here' }
+        : {
+            id: 'proof.not-trivial',
+            status: trivial ? (allowTrivial ? 'skipped' : 'fail') : 'pass',
+            detail: trivial
+              ? `TRIVIAL: a constant answer scores ${constant} of ${quality.rows}; --allow-trivial accepts it`
+              : `a constant answer scores ${constant} of ${quality.rows}, the threshold is ${quality.threshold}`,
+          },
+    );
 
   const digest = verificationKeyDigest(verificationKey);
   const { link, mark } = keyLink(statement.circuit, digest);
@@ -237,7 +256,7 @@ export async function judgeProof(
     accepted: all.every(({ status }) => status !== 'fail'),
     checks: all,
     key: { digest, link, mark },
-    sentence: sentenceOf(statement, { constant, trivial, labels: labels.names, link, mark }),
+    sentence: sentenceOf(statement, published, { constant, trivial, labels: labels.names, link, mark }),
   };
 }
 
@@ -274,7 +293,8 @@ function labelsOf(
 }
 
 function sentenceOf(
-  { commitment, threshold, rows, testSet }: QualityStatement,
+  statement: Statement,
+  { record: { architecture } }: PublishedProof,
   found: {
     constant: number | undefined;
     trivial: boolean;
@@ -286,10 +306,23 @@ function sentenceOf(
   const { constant, trivial, labels, link, mark } = found;
   const beside = constant === undefined ? '' : ` (a constant answer scores ${constant})`;
   const key = link === 'unproven' ? 'a key whose maker could forge it' : `a key ${link} (${mark})`;
+  const hidden = `proved: the hidden model with commitment ${statement.commitment}`;
+  if (statement.statement === 'inference')
+    return `${hidden} answers ${nameOf(architecture, statement.decision)} to the row of input ${statement.input.slice(0, 16)}…; ${labels}; by ${key}`;
+  const { threshold, rows, testSet } = statement;
   return (
-    `${trivial ? 'TRIVIAL: ' : ''}proved: the hidden model with commitment ${commitment} classifies at least ${threshold} of the ${rows} rows ` +
+    `${trivial ? 'TRIVIAL: ' : ''}${hidden} classifies at least ${threshold} of the ${rows} rows ` +
     `of test set ${testSet.slice(0, 16)}… correctly${beside}; ${labels}; by ${key}`
   );
+}
+
+/** What a model calls a class. */
+function nameOf(architecture: unknown, decision: number): string {
+  try {
+    return JSON.stringify(parseArchitecture(architecture).classes[decision] ?? `class ${decision}`);
+  } catch {
+    return `class ${decision}`;
+  }
 }
 
 /** A test set is constants of the circuit, so emitting that circuit again shows whether the proof is about it. */
@@ -298,11 +331,14 @@ async function testSetBound(
   testSet: ProofQuestion['testSet'],
 ): Promise<{ same: boolean; why: string; rows?: TestSet }> {
   if (!testSet)
-    return { same: false, why: 'which rows the proof is about was not checked: expected --test-set FILE' };
+    return {
+      same: false,
+      why: 'which rows the proof is about was not checked: expected --test-set FILE, or --input FILE for a proof of one answer',
+    };
   try {
     const parsed = parseArchitecture(architecture);
     const rows = testSet(parsed);
-    return rows.labels.length === statement.rows &&
+    return rows.labels.length === askedOf(statement).rows &&
       (await circuitDigestOf(parsed, rows)) === statement.circuit
       ? { same: true, why: 'the circuit is that of this architecture and this test set', rows }
       : { same: false, why: 'the circuit is not that of this architecture and this test set' };

@@ -8,7 +8,7 @@ import { VouchError } from '../../protocols/errors.ts';
 import { readNamed } from '../home/files.ts';
 import { readDictionary, readRows, testSetFor } from '../models/test-sets.ts';
 import { partition } from '../models/vendor.ts';
-import { type OptionsOf, whole } from './declaration.ts';
+import { type OptionsOf, TOPOLOGY_HELP, topology, whole } from './declaration.ts';
 import { type Print, print } from './terminal.ts';
 
 const MAX_ONNX_BYTES = 64 * 1024 * 1024;
@@ -22,6 +22,7 @@ const declared = (command: Command) =>
       'labelled rows, with --dictionary: what it costs, and how much accuracy integers lose',
     )
     .option('--bits <n>', 'of each weight: fewer cost less and round more; default: 8', whole(4, 8))
+    .option('--reveal <what>', TOPOLOGY_HELP, topology)
     .option('--json', 'one JSON object', false);
 
 export const defineLint = (command: Command): unknown =>
@@ -44,7 +45,7 @@ export function lintCommand(file: string, options: OptionsOf<typeof declared>, p
   return report.provable;
 }
 
-function dataOf({ dictionary: path, data, bits }: OptionsOf<typeof declared>): LintData | undefined {
+function dataOf({ dictionary: path, data, bits, reveal }: OptionsOf<typeof declared>): LintData | undefined {
   if (path === undefined) return undefined;
   const dictionary = readDictionary(path);
   if (data === undefined) return { dictionary };
@@ -52,18 +53,27 @@ function dataOf({ dictionary: path, data, bits }: OptionsOf<typeof declared>): L
   return {
     dictionary,
     bits,
+    topology: reveal,
     rows: { calibration: features, testSet: testSetFor(test, preprocessingOf(dictionary)) },
   };
 }
 
 function linesOf(report: LintReport, options: OptionsOf<typeof declared>): string[] {
-  const { provable, problems, notes, layers, decision, parameters, integers, proof } = report;
+  const { provable, problems, notes, layers, trees, decision, parameters, integers, proof } = report;
   const lines = problems.map((problem) => `problem  ${problemLine(problem)}`);
   for (const note of notes) lines.push(`note     ${note}`);
   if (layers)
     lines.push(
       `layers   ${layers.map(({ inputs, outputs }) => `${inputs}x${outputs}`).join(', ')}; ${parameters} parameters; decision by ${decision}`,
     );
+  if (trees) {
+    const { count, depth, splits, candidates, leafBits, accumulator } = trees;
+    lines.push(`trees    ${count}; decision by ${decision}`);
+    if (depth !== undefined)
+      lines.push(
+        `trees    depth ${depth}, ${splits} splits among ${candidates} candidates, leaves of ${leafBits} bits, sums up to ${accumulator}; ${parameters} parameters`,
+      );
+  }
   integers?.forEach(({ weightBits, biasBits, shift, accumulator, output }, l) => {
     lines.push(
       `layer ${l + 1}  weights of ${weightBits} bits, biases of ${biasBits}, sums up to ${accumulator}${shift > 0 ? `, shifted by ${shift}, outputs 0 to ${output}` : ''}`,

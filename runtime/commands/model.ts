@@ -16,7 +16,7 @@ import { readDictionary, readRows } from '../models/test-sets.ts';
 import { commitOnnx } from '../models/vendor.ts';
 import { vendorName, vendorSigner } from '../models/vendor-key.ts';
 import { connect } from '../nats/connect.ts';
-import { networked, type OptionsOf, whole } from './declaration.ts';
+import { networked, type OptionsOf, TOPOLOGY_HELP, topology, whole } from './declaration.ts';
 import { defineLint } from './model-lint.ts';
 import { type Network, networkOf } from './network.ts';
 import { type Print, print, say } from './terminal.ts';
@@ -34,6 +34,7 @@ const declared = (command: Command) =>
     )
     .requiredOption('--data <file>', 'labelled rows: 70 % calibrate the integers, the rest is the test set')
     .option('--bits <n>', 'of each weight: fewer cost less and round more; default: 8', whole(4, 8))
+    .option('--reveal <what>', TOPOLOGY_HELP, topology)
     .option(
       '--brokers <k/n>',
       'split the key: any k of n key-brokers (broker-1 to broker-n, or named: 2/a,b,c) give it back',
@@ -68,7 +69,10 @@ export async function addModelCommand(
   const terms = options.terms === undefined ? DEFAULT_TERMS : readTerms(options.terms);
   const onnx = readNamed(file, 'ONNX', MAX_ONNX_BYTES);
   const dictionary = options.dictionary === undefined ? CREDIT : readDictionary(options.dictionary);
-  const made = await commitOnnx(name, onnx, readRows(options.data, dictionary), dictionary, options.bits);
+  const made = await commitOnnx(name, onnx, readRows(options.data, dictionary), dictionary, {
+    bits: options.bits,
+    topology: options.reveal,
+  });
   const id = idIn(options.creds, 'provisioner') ?? PROVISIONER;
   const bus = await connect({
     url: options.url,

@@ -6,15 +6,18 @@
 import path from 'node:path';
 import type { Command } from '@commander-js/extra-typings';
 import type { Architecture } from '../../circuits/model/architecture.ts';
+import type { Dictionary } from '../../circuits/model/dictionary.ts';
+import type { TestSet } from '../../circuits/model/test-set.ts';
 import { recogniseFile } from '../../protocols/any-file.ts';
 import { BUILT_IN, type Policy, policyDigest } from '../../protocols/attestation/policy.ts';
 import { verifyEvidence } from '../../protocols/attestation/verify.ts';
 import { parse } from '../../protocols/envelope.ts';
 import { messageOf, VouchError } from '../../protocols/errors.ts';
-import { PublishedProof } from '../../protocols/proof.ts';
+import { PublishedProof, type Statement } from '../../protocols/proof.ts';
 import { type ParsedReceipt, parseReceipt, readReceipt, verifyReceipt } from '../../protocols/receipt.ts';
 import { type PrintedCheck, skippedChecks } from '../client/checks.ts';
 import { type Known, keptReceipts, readKept, readManifestFile, tiedByHand } from '../client/decisions.ts';
+import { answeredRow, readRow } from '../client/inference-proof.ts';
 import { judgeVendor } from '../client/pins.ts';
 import { judgeProof } from '../client/quality-proof.ts';
 import { isFolder, readIfThere, readNamed } from '../home/files.ts';
@@ -45,6 +48,7 @@ const declared = (command: Command) =>
       "what evidence has to satisfy: genuine, strict or a file; default: this installation's where it has one, else strict",
     )
     .option('--test-set <file>', 'for a proof: the labelled rows that it is about')
+    .option('--input <file>', 'for a proof of one answer: the row that it is about')
     .option(
       '--dictionary <file>',
       "for a proof: your own data dictionary; the model's has to name the same classes in the same order",
@@ -239,10 +243,10 @@ async function judgeDocument(json: unknown, options: VerifyCommand): Promise<Jud
 }
 
 async function judgeProofFile(file: string, json: unknown, options: VerifyCommand): Promise<Judgement> {
-  const { testSet, trustKey, job, allowTrivial } = options;
+  const { trustKey, job, allowTrivial } = options;
   const own = options.dictionary === undefined ? undefined : readDictionary(options.dictionary);
   const published = readProof(file, json);
-  const rows = (architecture: Architecture) => readRows(testSet!, own ?? dictionaryOf(architecture));
+  const rowsFor = rowsOf(published.record.statement, options, own);
   const policy = policyFor('prover', options);
   const manifest = options.manifest === undefined ? undefined : readManifestFile(options.manifest);
   const vendor = judgeVendor(manifest, { vendor: options.vendor, policy });
@@ -251,8 +255,7 @@ async function judgeProofFile(file: string, json: unknown, options: VerifyComman
       policy,
       modelCommitment: vendor.status === 'pass' ? manifest?.manifest.commitment : policy.commitment,
       job,
-      testSet:
-        testSet === undefined ? undefined : (architecture) => testSetOf(rows(architecture), architecture),
+      testSet: rowsFor,
       dictionary: own,
       allowTrivial,
       trustKey,
@@ -269,6 +272,21 @@ async function judgeProofFile(file: string, json: unknown, options: VerifyComman
   } finally {
     await closeSnarkjs();
   }
+}
+
+/** The rows that a person says a proof is about; undefined: he does not. */
+function rowsOf(
+  statement: Statement,
+  { testSet, input }: VerifyCommand,
+  own: Dictionary | undefined,
+): ((architecture: Architecture) => TestSet) | undefined {
+  if (statement.statement === 'inference')
+    return input === undefined
+      ? undefined
+      : (architecture) => answeredRow(readRow(input, architecture), statement.decision, architecture);
+  return testSet === undefined
+    ? undefined
+    : (architecture) => testSetOf(readRows(testSet, own ?? dictionaryOf(architecture)), architecture);
 }
 
 function readProof(file: string, json: unknown): PublishedProof {

@@ -11,7 +11,7 @@ import { openPowers, powersBytes } from '../../circuits/groth16/ptau.ts';
 import { readR1cs } from '../../circuits/groth16/r1cs.ts';
 import { bytesSource } from '../../circuits/groth16/source.ts';
 import type { Zkey } from '../../circuits/groth16/zkey.ts';
-import type { QualityStatement } from '../../protocols/proof.ts';
+import type { Statement } from '../../protocols/proof.ts';
 import { folder } from '../home/home.ts';
 import type { Pool } from '../msm/threads/pool.ts';
 import { getBlob, type Place } from '../nats/blobs.ts';
@@ -19,7 +19,7 @@ import type { Bus } from '../nats/bus.ts';
 import { checkOnce } from '../prove/cache.ts';
 
 export interface KeyQuestion {
-  readonly statement: QualityStatement;
+  readonly statement: Statement;
   /** where the requester has stored key and powers */
   readonly keys: Place;
   /** read from the blob that the statement names */

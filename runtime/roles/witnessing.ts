@@ -1,5 +1,5 @@
 /**
- * From a quality statement to its witness, in two steps with a wall between them. `prepare` looks at public things only,
+ * From a statement to its witness, in two steps with a wall between them. `prepare` looks at public things only,
  * the cheapest first: what it refuses, it may say why. `witnessOf` computes with the model: whatever fails in it, or after
  * it, is one and the same to the requester (roles/proof-job.ts).
  *
@@ -20,11 +20,12 @@ import {
 } from '../../circuits/model/architecture.ts';
 import type { CommittedModel } from '../../circuits/model/commit.ts';
 import { emitQualityCircuit, witnessInput } from '../../circuits/model/emit.ts';
+import { featureRanges } from '../../circuits/model/preprocessing.ts';
 import { decideMany } from '../../circuits/model/quantise.ts';
 import { demandDomain, demandRows } from '../../circuits/model/size.ts';
 import { decodeTestSet, rowCounts, type TestSet } from '../../circuits/model/test-set.ts';
 import { VouchError } from '../../protocols/errors.ts';
-import type { ProofRequest, QualityStatement } from '../../protocols/proof.ts';
+import { askedOf, type ProofRequest, type Statement } from '../../protocols/proof.ts';
 import { checkDemand } from '../../protocols/proof-demand.ts';
 import type { RequesterAuthority } from '../../protocols/requester.ts';
 import { checkTestRows } from '../../protocols/terms.ts';
@@ -44,8 +45,8 @@ const DIGITS = 12;
 const MAX_KEY_BYTES = 2 ** 31 - 1;
 
 /** Of a test set with so many rows, at most. */
-const testSetBytes = ({ layers }: Architecture, rows: number): number =>
-  1024 + rows * (layers[0]!.inputs + 2) * DIGITS;
+const testSetBytes = ({ preprocessing }: Architecture, rows: number): number =>
+  1024 + rows * (featureRanges(preprocessing).length + 2) * DIGITS;
 
 /** What a witness is made with. */
 export interface Witnessing {
@@ -59,7 +60,7 @@ export interface Witnessing {
 
 /** A statement whose public parts are all checked. */
 export interface Prepared {
-  readonly statement: QualityStatement;
+  readonly statement: Statement;
   /** secret */
   readonly model: CommittedModel;
   readonly testSet: TestSet;
@@ -90,7 +91,7 @@ export async function prepare(
   signal: AbortSignal,
 ): Promise<Prepared> {
   const { statement } = asked;
-  const { rows, threshold } = statement;
+  const { rows, threshold, testSet: rowsBlob } = askedOf(statement);
   if (threshold > rows) {
     throw new VouchError(
       'bad-input',
@@ -113,12 +114,14 @@ export async function prepare(
 
   const testSet = decodeTestSet(
     architecture,
-    await getBlob(bus, { shelf: 'testSets', writer: client }, statement.testSet, {
+    await getBlob(bus, { shelf: 'testSets', writer: client }, rowsBlob, {
       ...limits,
       maxBytes: testSetBytes(architecture, rows),
     }),
   );
-  checkTestRows(manifest.terms, rowCounts(testSet), threshold);
+  if (statement.statement === 'quality') checkTestRows(manifest.terms, rowCounts(testSet), threshold);
+  else if (testSet.labels[0] !== statement.decision)
+    throw new VouchError('bad-input', 'statement.decision: expected the label of the row of its input');
   const otherCircuit = () =>
     new VouchError(
       'bad-input',
@@ -167,7 +170,7 @@ export async function witnessOf(
   { statement, model, testSet, compiled, zkey, key, bits }: Prepared,
   signal: AbortSignal,
 ): Promise<Witnessed> {
-  const { rows, threshold } = statement;
+  const { rows, threshold } = askedOf(statement);
   const decisions = decideMany(model, testSet.features);
   const correct = decisions.filter((decision, row) => decision === testSet.labels[row]).length;
   if (correct < threshold) {

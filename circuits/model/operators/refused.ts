@@ -67,15 +67,4 @@ export const REFUSED: Readonly<Record<string, Refusal>> = {
     fix: 'use LogisticRegression, LinearSVC or a multilayer perceptron',
     sameShape: false,
   },
-  'ai.onnx.ml.TreeEnsembleClassifier': trees(),
-  'ai.onnx.ml.TreeEnsembleRegressor': trees(),
-  'ai.onnx.ml.TreeEnsemble': trees(),
 };
-
-function trees(): Refusal {
-  return {
-    reason: 'ensembles of trees have no circuit yet',
-    fix: 'use LogisticRegression or a multilayer perceptron',
-    sameShape: false,
-  };
-}

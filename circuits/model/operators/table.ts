@@ -6,6 +6,7 @@ import { DENSE } from './dense.ts';
 import { ENDING } from './ending.ts';
 import { KNOWN } from './known.ts';
 import { SELECTION } from './selection.ts';
+import { TREES } from './trees.ts';
 import type { NodeView, Value } from './value.ts';
 import { WINDOW } from './window.ts';
 
@@ -22,6 +23,7 @@ const OPERATORS: ReadonlyMap<string, Handler> = new Map(
     ...WINDOW,
     ...ACTIVATION,
     ...ENDING,
+    ...TREES,
   } satisfies Record<string, Handler>),
 );
 

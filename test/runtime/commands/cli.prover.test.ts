@@ -17,7 +17,7 @@ import { EvidenceReply, EvidenceRequest } from '../../../protocols/enclave.ts';
 import { canonicalJson } from '../../../protocols/encoding.ts';
 import { decodeMessage, ENVELOPE_HEADER, ErrorReply, encodeMessage } from '../../../protocols/envelope.ts';
 import { MAX_SEALED_REQUEST_BYTES } from '../../../protocols/inference.ts';
-import type { PublishedProof } from '../../../protocols/proof.ts';
+import type { PublishedProof, QualityStatement } from '../../../protocols/proof.ts';
 import { subjects } from '../../../protocols/subjects.ts';
 import { infer, sendSealed, verifyService } from '../../../runtime/client/client.ts';
 import { inferCommand } from '../../../runtime/commands/infer.ts';
@@ -387,7 +387,7 @@ test('prove: a test set of one’s own; verify: every way in which it can be wro
   const check = async (change: (record: PublishedProof['record']) => void, sentence: RegExp) =>
     assert.match(await verify(tampered(({ record }) => change(record))), sentence);
   await check((record) => {
-    record.statement.threshold = 8;
+    (record.statement as QualityStatement).threshold = 8;
   }, /^fail +proof\.public-signals/m);
   await check((record) => {
     record.publicSignals[1] = '8';
