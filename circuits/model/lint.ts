@@ -1,16 +1,17 @@
 /**
  * What can be said of a model before anything is committed to: every reason why it cannot be proved, and where there
- * is none, what it becomes and what a proof of it costs. Counts of constraints are exact for the rows given; a test
- * holds them against compiled circuits. Nothing here says whether the model is any good beyond these rows.
+ * is none, what it becomes and what a proof of it costs, for the rows given (cost.ts says how exactly). Nothing here says whether the model is any good beyond these rows.
  */
 import { VouchError } from '../../protocols/errors.ts';
 import { classOrder, inClassOrder } from './class-order.ts';
-import { type Dictionary, featureNames } from './dictionary.ts';
+import { type CircuitCost, circuitCost } from './cost.ts';
+import { type Dictionary, featureNames, preprocessingOf } from './dictionary.ts';
 import { type Problem, readGraph } from './graph.ts';
 import type { DenseNetwork } from './network.ts';
 import type { OnnxGraph } from './onnx.ts';
+import { featureRanges } from './preprocessing.ts';
 import { decideMany, type QuantisedModel, quantise } from './quantise.ts';
-import { exactConstraints, MAX_CONSTRAINTS, maxRows } from './size.ts';
+import { MAX_CONSTRAINTS, maxRows } from './size.ts';
 import { rowCounts, type TestSet } from './test-set.ts';
 
 /** What a model is looked at with. */
@@ -31,25 +32,21 @@ export interface LintReport {
   /** as float layers: inputs and outputs of each */
   readonly layers?: readonly { readonly inputs: number; readonly outputs: number }[] | undefined;
   readonly decision?: DenseNetwork['decision'] | undefined;
+  /** that the dictionary gives, and between which integers they all lie */
+  readonly features?: { readonly count: number; readonly low: number; readonly high: number } | undefined;
   readonly parameters?: number | undefined;
   /** of the integers, by layer: widths, shifts and bounds */
   readonly integers?: QuantisedModel['architecture']['layers'] | undefined;
   readonly proof?: LintProof | undefined;
 }
 
-export interface LintProof {
+export interface LintProof extends CircuitCost {
   readonly rows: number;
-  readonly constraints: number;
-  /** the power of two that the key is made for */
-  readonly domain: number;
   /** how many rows one proof may have */
   readonly mostRows: number;
   /** rows classified correctly: by the file's own numbers, by the integers, and by the best constant answer */
   readonly correct: { readonly float: number; readonly integers: number; readonly constant: number };
 }
-
-/** Rows of a circuit's matrices for the public signals and the constant 1. */
-const PUBLIC_ROWS = 3;
 
 /** Never throws for what the graph is. */
 export function lintModel(graph: OnnxGraph, data?: LintData): LintReport {
@@ -69,6 +66,7 @@ export function lintModel(graph: OnnxGraph, data?: LintData): LintReport {
   const shape = network && {
     layers: network.layers.map(({ inputs, outputs }) => ({ inputs, outputs })),
     decision: network.decision,
+    features: data && rangeOf(data.dictionary),
     parameters: network.layers.reduce((sum, { inputs, outputs }) => sum + outputs * (inputs + 1), 0),
   };
   const failed = () => ({ provable: false, problems, notes, ...shape });
@@ -86,11 +84,11 @@ export function lintModel(graph: OnnxGraph, data?: LintData): LintReport {
   }
   const { architecture } = model;
   const rows = testSet.labels.length;
-  const constraints = exactConstraints(architecture, testSet);
+  const cost = circuitCost(architecture, testSet);
   const mostRows = maxRows(architecture);
   if (rows > mostRows)
     add(
-      `a proof about ${rows} rows has ${constraints} constraints; at most ${MAX_CONSTRAINTS} are compiled, which is ${mostRows} rows`,
+      `a proof about ${rows} rows has ${cost.constraints} constraints; at most ${MAX_CONSTRAINTS} are compiled, which is ${mostRows} rows`,
       mostRows > 0 ? `ask about ${mostRows} rows or fewer` : 'use a smaller model',
     );
   return {
@@ -101,8 +99,7 @@ export function lintModel(graph: OnnxGraph, data?: LintData): LintReport {
     integers: architecture.layers,
     proof: {
       rows,
-      constraints,
-      domain: 2 ** Math.ceil(Math.log2(constraints + PUBLIC_ROWS)),
+      ...cost,
       mostRows,
       correct: {
         float: count(testSet, floatDecisions(ordered, testSet.features)),
@@ -111,6 +108,13 @@ export function lintModel(graph: OnnxGraph, data?: LintData): LintReport {
       },
     },
   };
+}
+
+function rangeOf(dictionary: Dictionary): LintReport['features'] {
+  const ranges = featureRanges(preprocessingOf(dictionary));
+  const low = ranges.reduce((least, range) => Math.min(least, range.low), 0);
+  const high = ranges.reduce((most, range) => Math.max(most, range.high), 0);
+  return { count: ranges.length, low, high };
 }
 
 const listed = (names: readonly string[]): string =>

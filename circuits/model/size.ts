@@ -70,7 +70,7 @@ export function demandDomain(domainSize: number, architecture: Architecture, row
 }
 
 /** Constraints of circomlib's Poseidon on so many inputs, of which some are constants: 3 for each power of five but those of constants. */
-const poseidonConstraints = (inputs: number, constants = 0): number =>
+export const poseidonConstraints = (inputs: number, constants = 0): number =>
   3 * (8 * (inputs + 1) + partialRounds(inputs)) - 3 * (1 + constants);
 
 /** Of the commitment: the chain over the parameters' elements, and the hash with version and architecture, which are constants. */
