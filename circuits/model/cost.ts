@@ -19,6 +19,8 @@ import type { TestSet } from './test-set.ts';
 export interface CostPart {
   /** as `vouch model show` calls it */
   readonly part: string;
+  /** index among the architecture's operations; undefined: of the proof as a whole */
+  readonly operation: number | undefined;
   readonly constraints: number;
   readonly terms: number;
 }
@@ -51,22 +53,34 @@ export function circuitCost(architecture: Architecture, testSet: TestSet): Circu
   const rows = labels.length;
   const last = layers.length - 1;
   const margins = classes.length - 1;
-  const parts = new Map<string, { constraints: number; terms: number }>();
-  const add = (part: string, constraints: number, terms: number): void => {
+  const parts = new Map<string, CostPart>();
+  const add = (part: string, operation: number | undefined, constraints: number, terms: number): void => {
     const sum = parts.get(part) ?? { constraints: 0, terms: 0 };
-    parts.set(part, { constraints: sum.constraints + constraints, terms: sum.terms + terms });
+    parts.set(part, {
+      part,
+      operation,
+      constraints: sum.constraints + constraints,
+      terms: sum.terms + terms,
+    });
   };
+  // Layers are dense and relu in turns.
+  const denseOf = (l: number): number => 2 * l;
 
   layers.forEach(({ inputs, outputs, weightBits, biasBits }, l) => {
     const count = inputs * outputs;
     const constraints = count * weightBits + outputs * biasBits;
-    add(`layer ${l + 1}: weights in their ranges`, constraints, 5 * constraints - count - outputs);
+    add(
+      `layer ${l + 1}: weights in their ranges`,
+      denseOf(l),
+      constraints,
+      5 * constraints - count - outputs,
+    );
   });
   const places = placements(parameterWidths(architecture));
   const { constraints, terms, products } = commitmentCost(places.at(-1)!.element + 1);
   /** terms of C, which are no part of a key */
   let ofC = products;
-  add('commitment', constraints, terms + 3 * places.length);
+  add('commitment', undefined, constraints, terms + 3 * places.length);
 
   features.forEach((row, r) => {
     const bounds = rowBounds(architecture, row);
@@ -81,6 +95,7 @@ export function circuitCost(architecture: Architecture, testSet: TestSet): Circu
         ofC += outputs * (2 * layer.inputs + width - 1) + constant;
         add(
           `layer ${l + 1}: products`,
+          denseOf(l),
           outputs * layer.inputs,
           outputs * (layer.inputs * (width + 3) + width - 1) + constant,
         );
@@ -91,6 +106,7 @@ export function circuitCost(architecture: Architecture, testSet: TestSet): Circu
       const sum = n - 1 + (l === 0 ? used + 1 : 1) + 1;
       add(
         `layer ${l + 1}: rounding and ReLU`,
+        denseOf(l) + 1,
         layer.outputs * (n + 1),
         layer.outputs * (3 * (n - 1) + 2 * sum + (n - 1 - layer.shift) + 2),
       );
@@ -101,14 +117,15 @@ export function circuitCost(architecture: Architecture, testSet: TestSet): Circu
     const between = last > 0 ? (margins - 1) * (n - 1) : Math.round((margins - 1) ** 2.4 * (2 * used + n));
     add(
       'decision',
+      undefined,
       margins * n + margins - 1,
       margins * (3 * (n - 1) + 2 * (n + of)) + 3 * (margins - 1) + between,
     );
   });
   const n = rows.toString(2).length;
-  add('threshold', 2 * n, 6 * (n - 1) + 2 * n + 1 + 2 * (rows + n) + 1);
+  add('threshold', undefined, 2 * n, 6 * (n - 1) + 2 * n + 1 + 2 * (rows + n) + 1);
 
-  const list = [...parts].map(([part, cost]) => ({ part, ...cost }));
+  const list = [...parts.values()];
   const sum = (of: 'constraints' | 'terms') => list.reduce((total, each) => total + each[of], 0);
   const all = { constraints: sum('constraints'), terms: sum('terms') };
   // Each linear constraint takes one wire away: one for each sum of bits.

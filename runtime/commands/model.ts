@@ -18,6 +18,7 @@ import { vendorName, vendorSigner } from '../models/vendor-key.ts';
 import { connect } from '../nats/connect.ts';
 import { networked, type OptionsOf, whole } from './declaration.ts';
 import { defineLint } from './model-lint.ts';
+import { defineShow } from './model-show.ts';
 import { type Network, networkOf } from './network.ts';
 import { type Print, print, say } from './terminal.ts';
 
@@ -47,6 +48,7 @@ const declared = (command: Command) =>
 
 export function define(command: Command): void {
   defineLint(command);
+  defineShow(command);
   declared(
     command
       .command('add')
