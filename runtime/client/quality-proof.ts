@@ -16,6 +16,7 @@ import { canonicalJson } from '../../protocols/encoding.ts';
 import { messageOf, VouchError } from '../../protocols/errors.ts';
 import type { ModelManifest } from '../../protocols/manifest.ts';
 import type { Phase, ProofProgress, PublishedProof, QualityStatement } from '../../protocols/proof.ts';
+import { judgeFixed, type Opening, type SignedEntry } from '../../protocols/vendor-log.ts';
 import { demandWritable, writeWhole } from '../home/files.ts';
 import { folder } from '../home/home.ts';
 import { compareDictionary } from '../models/test-sets.ts';
@@ -60,7 +61,12 @@ export interface PreparedStatement {
  */
 export async function prepareStatement(
   bus: Bus,
-  { manifest, testSet, threshold }: { manifest: ModelManifest; testSet: TestSet; threshold: number },
+  {
+    manifest,
+    testSet,
+    threshold,
+    opening,
+  }: { manifest: ModelManifest; testSet: TestSet; threshold: number; opening?: Opening | undefined },
   { progress, ...cancellation }: Watched,
 ): Promise<PreparedStatement> {
   const rows = testSet.labels.length;
@@ -102,6 +108,7 @@ export async function prepareStatement(
     circuit: circuit.digest,
     ...(await store()),
     ...(dictionary === undefined ? {} : { dictionary }),
+    ...(opening === undefined ? {} : { opening }),
   };
   return { statement, circuit, key, store };
 }
@@ -188,15 +195,17 @@ export interface ProofQuestion {
   readonly dictionary?: Dictionary | undefined;
   /** whether a threshold that a constant answer reaches is accepted; it proves nothing of the model's quality */
   readonly allowTrivial?: boolean | undefined;
+  /** the vendor's log, by which rows that a statement opens were fixed before the model */
+  readonly log?: readonly SignedEntry[] | undefined;
+  /** of the model, verified: which entry of the log it came with */
+  readonly manifest?: Pick<ModelManifest, 'vendor' | 'log'> | undefined;
   /** digest of a verification key that is trusted although nobody here knows where it comes from */
   readonly trustKey?: string | undefined;
 }
 
 /** Everything that can be checked about a published proof, offline. */
-export async function judgeProof(
-  published: PublishedProof,
-  { policy, modelCommitment, job, testSet, trustKey, dictionary, allowTrivial = false }: ProofQuestion,
-): Promise<ProofVerdict> {
+export async function judgeProof(published: PublishedProof, question: ProofQuestion): Promise<ProofVerdict> {
+  const { policy, modelCommitment, job, testSet, trustKey, dictionary, allowTrivial = false } = question;
   const { checks } = await verifyProof(published, { policy, modelCommitment, job });
   const { statement, verificationKey } = published.record;
   const all: ProofCheck[] = [...checks];
@@ -221,6 +230,15 @@ export async function judgeProof(
         },
   );
 
+  const fixed = judgeFixed({
+    opening: statement.opening,
+    testSet: sameRows && rows ? encodeTestSet(rows) : undefined,
+    commitment: statement.commitment,
+    log: question.log,
+    manifest: question.manifest,
+  });
+  all.push({ id: 'proof.rows-fixed', status: fixed.status, detail: fixed.detail });
+
   const digest = verificationKeyDigest(verificationKey);
   const { link, mark } = keyLink(statement.circuit, digest);
   const trusted = link === 'unproven' && trustKey === digest;
@@ -237,7 +255,14 @@ export async function judgeProof(
     accepted: all.every(({ status }) => status !== 'fail'),
     checks: all,
     key: { digest, link, mark },
-    sentence: sentenceOf(statement, { constant, trivial, labels: labels.names, link, mark }),
+    sentence: sentenceOf(statement, {
+      constant,
+      trivial,
+      labels: labels.names,
+      fixed: fixed.label,
+      link,
+      mark,
+    }),
   };
 }
 
@@ -279,16 +304,17 @@ function sentenceOf(
     constant: number | undefined;
     trivial: boolean;
     labels: string;
+    fixed: string;
     link: KeyLink;
     mark: string | undefined;
   },
 ): string {
-  const { constant, trivial, labels, link, mark } = found;
+  const { constant, trivial, labels, fixed, link, mark } = found;
   const beside = constant === undefined ? '' : ` (a constant answer scores ${constant})`;
   const key = link === 'unproven' ? 'a key whose maker could forge it' : `a key ${link} (${mark})`;
   return (
     `${trivial ? 'TRIVIAL: ' : ''}proved: the hidden model with commitment ${commitment} classifies at least ${threshold} of the ${rows} rows ` +
-    `of test set ${testSet.slice(0, 16)}… correctly${beside}; ${labels}; by ${key}`
+    `of test set ${testSet.slice(0, 16)}… correctly${beside}; ${labels}; ${fixed}; by ${key}`
   );
 }
 

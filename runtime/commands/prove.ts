@@ -28,6 +28,7 @@ import {
   usefulThreshold,
 } from '../models/test-sets.ts';
 import { testFile } from '../models/vendor.ts';
+import { openingFor, ownLog, readLogFile, readSealedTestSet } from '../models/vendor-log.ts';
 import { type OptionsOf, pinning, whole } from './declaration.ts';
 import { asClient, type Network, networkOf } from './network.ts';
 import { interruption, type Print, print, say } from './terminal.ts';
@@ -53,6 +54,11 @@ const declared = (command: Command) =>
       '--dictionary <file>',
       "your own data dictionary: the model's has to name the same classes in the same order",
     )
+    .option(
+      '--sealed <file>',
+      'what opens the root of these rows (vouch data seal), which the vendor logged before the model',
+    )
+    .option('--log <file>', "the vendor's log, with --sealed; default: that of this host")
     .option('--allow-trivial', 'ask although a constant answer reaches the threshold')
     .option(
       '--policy <name>',
@@ -86,9 +92,16 @@ export async function proveCommand(
     const testSet = testSetOf(ownRows ?? readRows(file, dictionaryOf(architecture)), architecture);
     const threshold = options.threshold ?? usefulThreshold(testSet, manifest.terms);
     demandUseful(testSet, threshold, options.allowTrivial === true);
+    const log = options.log === undefined ? ownLog() : readLogFile(options.log);
+    const opening =
+      options.sealed === undefined ? undefined : openingFor(readSealedTestSet(options.sealed), testSet, log);
     const progress = createProgress();
     try {
-      const prepared = await prepareStatement(bus, { manifest, testSet, threshold }, { progress, signal });
+      const prepared = await prepareStatement(
+        bus,
+        { manifest, testSet, threshold, opening },
+        { progress, signal },
+      );
       const { published: proof, job } = await awaitStatement(bus, source, prepared, { progress, signal });
       const verdict = await judgeProof(proof, {
         policy,
@@ -97,6 +110,8 @@ export async function proveCommand(
         testSet: () => testSet,
         dictionary: own,
         allowTrivial: options.allowTrivial,
+        log: opening && log,
+        manifest,
       });
       const saved = await saveProof(proof, options.out);
       progress.stop();
