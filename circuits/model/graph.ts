@@ -86,6 +86,13 @@ export function readGraph(graph: OnnxGraph, options: GraphOptions = {}): GraphRe
     });
   }
   const end = attempt(() => decide(graph, values, context, notes));
+  // A value that is not known although nothing was said against its node: an output that its operator does not have.
+  if (!end && problems.length === 0) {
+    const at = depended.find((index) =>
+      graph.nodes[index]!.outputs.some((name) => values.get(name) === UNKNOWN),
+    );
+    report(new Unsupported('it has an output that its operator does not give', 'export the model again', at));
+  }
   if (!end || width === undefined || problems.length > 0)
     return { network: undefined, classes: end?.classes, problems: sorted(problems), notes };
   const network = attempt(() => chain(layers, { width, ...end }));

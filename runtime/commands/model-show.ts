@@ -5,10 +5,11 @@ import { parseArchitecture } from '../../circuits/model/architecture.ts';
 import { drawing, outlineOf, widestRows } from '../../circuits/model/outline.ts';
 import { maxRows } from '../../circuits/model/size.ts';
 import type { TestSet } from '../../circuits/model/test-set.ts';
-import { fromBase64url } from '../../protocols/encoding.ts';
+import { canonicalJson, fromBase64url } from '../../protocols/encoding.ts';
 import { VouchError } from '../../protocols/errors.ts';
 import { type VerifiedManifest, vendorFingerprint } from '../../protocols/manifest.ts';
 import { readManifestFile } from '../client/decisions.ts';
+import { writeWhole } from '../home/files.ts';
 import { readManifest } from '../models/obtain.ts';
 import { dictionaryOf, readRows, testSetOf } from '../models/test-sets.ts';
 import { testFile } from '../models/vendor.ts';
@@ -32,6 +33,7 @@ const declared = (command: Command) =>
       'without a test set: so many rows, as wide as rows can be; default: 300',
       whole(1, 65_536),
     )
+    .option('--save-manifest <file>', 'keep the signed manifest: what vouch verify --manifest reads')
     .option('--json', 'one JSON object', false);
 
 export const defineShow = (command: Command): unknown =>
@@ -45,6 +47,11 @@ export const defineShow = (command: Command): unknown =>
         ? await asClient(networkOf(options), (bus) => readManifest(bus, name))
         : readManifestFile(options.manifest);
     showCommand(name, manifest, options, print);
+    if (options.saveManifest !== undefined) {
+      const { manifest: content, signature } = manifest;
+      const text = `${canonicalJson({ manifest: content, signature })}\n`;
+      await writeWhole(options.saveManifest, text, { mode: 0o644 });
+    }
   });
 
 /** Throws `bad-input` where the manifest is of another model, and `bad-file` for rows that are not of its dictionary. */
