@@ -71,7 +71,7 @@ export function readGraph(graph: OnnxGraph, options: GraphOptions = {}): GraphRe
 
   for (const each of opsetProblems(graph)) report(each);
   const layers = createLayers();
-  const context = contextOf(layers);
+  const context = contextOf(layers, notes);
   const values = new Map<string, Value>();
   for (const [name, tensor] of graph.initializers) values.set(name, { kind: 'constant', tensor });
   const width = attempt(() => readInputs(graph, options, values));
@@ -136,9 +136,12 @@ function opsetProblems({ opsets, nodes }: OnnxGraph): Unsupported[] {
   });
 }
 
-function contextOf(layers: Layers): Context {
+function contextOf(layers: Layers, notes: string[]): Context {
   return {
     relu: layers.relu,
+    note: (text) => {
+      if (!notes.includes(text)) notes.push(text);
+    },
     align: (values) => {
       const last = values.reduce((stage, value) => Math.max(stage, value.stage), 0);
       return values.map((value) => layers.lift(value, last));

@@ -5,6 +5,7 @@ import { ARRANGE } from './arrange.ts';
 import { DENSE } from './dense.ts';
 import { ENDING } from './ending.ts';
 import { KNOWN } from './known.ts';
+import { QUANTISED } from './quantised.ts';
 import { SELECTION } from './selection.ts';
 import type { NodeView, Value } from './value.ts';
 import { WINDOW } from './window.ts';
@@ -22,6 +23,7 @@ const OPERATORS: ReadonlyMap<string, Handler> = new Map(
     ...WINDOW,
     ...ACTIVATION,
     ...ENDING,
+    ...QUANTISED,
   } satisfies Record<string, Handler>),
 );
 
