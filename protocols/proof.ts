@@ -5,6 +5,7 @@ import { canonicalJson, sha256Hex, utf8 } from './encoding.ts';
 import { base64Text, Digest, FieldElement, Id, messageType, Nonce } from './envelope.ts';
 import { Requester } from './requester.ts';
 import type { Asked } from './terms.ts';
+import { Opening } from './vendor-log.ts';
 
 export const PHASES = [
   'queued',
@@ -40,6 +41,9 @@ export const QualityStatement = z.strictObject({
   powers: Digest.describe("blob: the powers of the key's tau (`.ptau`, cut)"),
   dictionary: Digest.optional().describe(
     "digest of the model's data dictionary: which classes, in which order; absent: the model has none",
+  ),
+  opening: Opening.optional().describe(
+    "opens the root of the test set that the vendor's log has; absent: the rows may have been trained on, or picked to fit",
   ),
 });
 export type QualityStatement = z.infer<typeof QualityStatement>;

@@ -74,7 +74,7 @@ export function readGraph(graph: OnnxGraph, options: GraphOptions = {}): GraphRe
 
   for (const each of opsetProblems(graph)) report(each);
   const layers = createLayers();
-  const context = contextOf(layers);
+  const context = contextOf(layers, notes);
   const values = new Map<string, Value>();
   for (const [name, tensor] of graph.initializers) values.set(name, { kind: 'constant', tensor });
   const width = attempt(() => readInputs(graph, options, values));
@@ -89,6 +89,13 @@ export function readGraph(graph: OnnxGraph, options: GraphOptions = {}): GraphRe
     });
   }
   const end = attempt(() => decide(graph, values, context, notes));
+  // A value that is not known although nothing was said against its node: an output that its operator does not have.
+  if (!end && problems.length === 0) {
+    const at = depended.find((index) =>
+      graph.nodes[index]!.outputs.some((name) => values.get(name) === UNKNOWN),
+    );
+    report(new Unsupported('it has an output that its operator does not give', 'export the model again', at));
+  }
   if (!end || width === undefined || problems.length > 0)
     return { network: undefined, classes: end?.classes, problems: sorted(problems), notes };
   const read = layers.forest
@@ -141,10 +148,13 @@ function opsetProblems({ opsets, nodes }: OnnxGraph): Unsupported[] {
   });
 }
 
-function contextOf(layers: Layers): Context {
+function contextOf(layers: Layers, notes: string[]): Context {
   return {
     relu: layers.relu,
     ensemble: layers.ensemble,
+    note: (text) => {
+      if (!notes.includes(text)) notes.push(text);
+    },
     align: (values) => {
       const last = values.reduce((stage, value) => Math.max(stage, value.stage), 0);
       return values.map((value) => layers.lift(value, last));

@@ -1,20 +1,21 @@
 /**
  * What can be said of a model before anything is committed to: every reason why it cannot be proved, and where there
- * is none, what it becomes and what a proof of it costs. Counts of constraints are exact for the rows given; a test
- * holds them against compiled circuits. Nothing here says whether the model is any good beyond these rows.
+ * is none, what it becomes and what a proof of it costs, for the rows given (cost.ts says how exactly). Nothing here says
+ * whether the model is any good beyond these rows.
  */
 import { VouchError } from '../../protocols/errors.ts';
 import type { Architecture } from './architecture.ts';
 import { classOrder, inClassOrder } from './class-order.ts';
 import { parameterWidths } from './commit.ts';
-import { type Dictionary, featureNames } from './dictionary.ts';
+import { type CircuitCost, circuitCost } from './cost.ts';
+import { type Dictionary, featureNames, preprocessingOf } from './dictionary.ts';
 import { type Ensemble, ensembleSums } from './ensemble.ts';
 import { type Problem, readGraph } from './graph.ts';
 import type { DenseNetwork } from './network.ts';
 import type { OnnxGraph } from './onnx.ts';
 import { featureRanges } from './preprocessing.ts';
 import { decideMany, type QuantisedModel, quantise } from './quantise.ts';
-import { exactConstraints, MAX_CONSTRAINTS, maxRows } from './size.ts';
+import { MAX_CONSTRAINTS, maxRows } from './size.ts';
 import { rowCounts, type TestSet } from './test-set.ts';
 import { candidatesOf, type TreesShape, topologiesOf } from './trees.ts';
 
@@ -38,6 +39,8 @@ export interface LintReport {
   /** as float layers: inputs and outputs of each */
   readonly layers?: readonly { readonly inputs: number; readonly outputs: number }[] | undefined;
   readonly decision?: DenseNetwork['decision'] | undefined;
+  /** that the dictionary gives, and between which integers they all lie */
+  readonly features?: { readonly count: number; readonly low: number; readonly high: number } | undefined;
   readonly parameters?: number | undefined;
   /** of an ensemble; depth, candidates and widths where the data are known */
   readonly trees?: LintTrees | undefined;
@@ -56,19 +59,13 @@ export interface LintTrees {
   readonly accumulator?: number;
 }
 
-export interface LintProof {
+export interface LintProof extends CircuitCost {
   readonly rows: number;
-  readonly constraints: number;
-  /** the power of two that the key is made for */
-  readonly domain: number;
   /** how many rows one proof may have */
   readonly mostRows: number;
   /** rows classified correctly: by the file's own numbers, by the integers, and by the best constant answer */
   readonly correct: { readonly float: number; readonly integers: number; readonly constant: number };
 }
-
-/** Rows of a circuit's matrices for the public signals and the constant 1. */
-const PUBLIC_ROWS = 3;
 
 /** Never throws for what the graph is. */
 export function lintModel(graph: OnnxGraph, data?: LintData): LintReport {
@@ -96,6 +93,7 @@ export function lintModel(graph: OnnxGraph, data?: LintData): LintReport {
     ...(network ? layersOf(network) : {}),
     ...(ensemble ? { trees: { count: ensemble.trees.length } } : {}),
     decision: float.decision,
+    features: data && rangeOf(data.dictionary),
   };
   const failed = () => ({ provable: false, problems, notes, ...shape });
   if (!float || problems.length > 0) return failed();
@@ -117,11 +115,11 @@ export function lintModel(graph: OnnxGraph, data?: LintData): LintReport {
   }
   const { architecture } = model;
   const rows = testSet.labels.length;
-  const constraints = exactConstraints(architecture, testSet);
+  const cost = circuitCost(architecture, testSet);
   const mostRows = maxRows(architecture);
   if (rows > mostRows)
     add(
-      `a proof about ${rows} rows has ${constraints} constraints; at most ${MAX_CONSTRAINTS} are compiled, which is ${mostRows} rows`,
+      `a proof about ${rows} rows has ${cost.constraints} constraints; at most ${MAX_CONSTRAINTS} are compiled, which is ${mostRows} rows`,
       mostRows > 0 ? `ask about ${mostRows} rows or fewer` : 'use a smaller model',
     );
   return {
@@ -134,8 +132,7 @@ export function lintModel(graph: OnnxGraph, data?: LintData): LintReport {
       : { integers: architecture.layers }),
     proof: {
       rows,
-      constraints,
-      domain: 2 ** Math.ceil(Math.log2(constraints + PUBLIC_ROWS)),
+      ...cost,
       mostRows,
       correct: {
         float: count(testSet, floatDecisions(ordered, testSet.features)),
@@ -168,6 +165,13 @@ function treesReport(
     },
     parameters: parameterWidths(architecture).length,
   };
+}
+
+function rangeOf(dictionary: Dictionary): LintReport['features'] {
+  const ranges = featureRanges(preprocessingOf(dictionary));
+  const low = ranges.reduce((least, range) => Math.min(least, range.low), 0);
+  const high = ranges.reduce((most, range) => Math.max(most, range.high), 0);
+  return { count: ranges.length, low, high };
 }
 
 const listed = (names: readonly string[]): string =>

@@ -9,11 +9,21 @@
 import protobuf from 'protobufjs/light.js';
 import { messageOf, VouchError } from '../../protocols/errors.ts';
 
-export type OnnxType = 'float32' | 'float64' | 'float16' | 'int64' | 'int32' | 'bool' | 'string' | 'other';
+export type OnnxType =
+  | 'float32'
+  | 'float64'
+  | 'float16'
+  | 'int64'
+  | 'int32'
+  | 'int8'
+  | 'uint8'
+  | 'bool'
+  | 'string'
+  | 'other';
 
 export interface OnnxTensor {
   readonly dims: readonly number[];
-  /** `float32`, `int64` and `string` can be written; any real, integer or boolean type can be read */
+  /** `float32`, `int64`, `int8`, `uint8` and `string` can be written; any real, integer or boolean type can be read */
   readonly type: OnnxType;
   /** row-major; a 64-bit integer near either end reads as an infinity, another one beyond 2^53 is refused */
   readonly values: Float64Array;
@@ -77,6 +87,8 @@ export const DATA_TYPE: Readonly<Record<OnnxType, number>> = {
   float16: 10,
   int64: 7,
   int32: 6,
+  int8: 3,
+  uint8: 2,
   bool: 9,
   string: 8,
   other: 0,

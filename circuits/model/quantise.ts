@@ -149,10 +149,30 @@ function calibratedShift(rows: readonly Int32Array[]): number {
 const nextWeightSums = (inputs: number, greatest: number, bits: number): number =>
   inputs * greatest * 2 ** (bits - 1);
 
-/** The greatest scale at which every weight fits its width. */
+/**
+ * The greatest scale at which every weight fits its width; a power of two where all weights are integers at it: those of a
+ * model that was quantised so before stay what they were.
+ */
 function weightScale({ weights }: DenseLayer, bits: number): number {
+  const own = ownScale(weights, bits);
+  if (own !== undefined) return own;
   const greatest = weights.reduce((a, w) => Math.max(a, Math.abs(w)), 0);
   return greatest > 0 ? (2 ** (bits - 1) - 1) / greatest : 1;
+}
+
+function ownScale(weights: DenseLayer['weights'], bits: number): number | undefined {
+  let [low, high] = [0, 0];
+  for (const w of weights) {
+    low = Math.min(low, w);
+    high = Math.max(high, w);
+  }
+  if (low === high) return undefined;
+  const most = 2 ** (bits - 1);
+  // The greatest k with -low 2^k <= 2^(bits-1) and high 2^k < 2^(bits-1).
+  let power = Math.floor(Math.log2(most / Math.max(-low, high)));
+  if (high * 2 ** power > most - 1) power--;
+  const scale = 2 ** power;
+  return weights.every((w) => Number.isInteger(w * scale)) ? scale : undefined;
 }
 
 /** Bits of a signed bias, in steps of 4 from 8, so that the public width says little about it. */

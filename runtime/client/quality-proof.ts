@@ -22,6 +22,7 @@ import {
   type PublishedProof,
   type Statement,
 } from '../../protocols/proof.ts';
+import { judgeFixed, type Opening, type SignedEntry } from '../../protocols/vendor-log.ts';
 import { demandWritable, writeWhole } from '../home/files.ts';
 import { folder } from '../home/home.ts';
 import { compareDictionary } from '../models/test-sets.ts';
@@ -61,7 +62,7 @@ export interface PreparedStatement {
 
 /** What is asked: how many rows of a test set are right, or that the only row's label is the model's decision. */
 export type Question = { readonly manifest: ModelManifest; readonly testSet: TestSet } & (
-  | { readonly threshold: number }
+  | { readonly threshold: number; readonly opening?: Opening | undefined }
   | { readonly decision: number }
 );
 
@@ -118,7 +119,14 @@ export async function prepareStatement(
   const statement: Statement =
     'decision' in question
       ? { statement: 'inference', ...common, decision: question.decision, input: rowsBlob }
-      : { statement: 'quality', ...common, threshold, rows, testSet: rowsBlob };
+      : {
+          statement: 'quality',
+          ...common,
+          threshold,
+          rows,
+          testSet: rowsBlob,
+          ...(question.opening === undefined ? {} : { opening: question.opening }),
+        };
   return { statement, circuit, key, store };
 }
 
@@ -204,15 +212,17 @@ export interface ProofQuestion {
   readonly dictionary?: Dictionary | undefined;
   /** whether a threshold that a constant answer reaches is accepted; it proves nothing of the model's quality */
   readonly allowTrivial?: boolean | undefined;
+  /** the vendor's log, by which rows that a statement opens were fixed before the model */
+  readonly log?: readonly SignedEntry[] | undefined;
+  /** of the model, verified: which entry of the log it came with */
+  readonly manifest?: Pick<ModelManifest, 'vendor' | 'log'> | undefined;
   /** digest of a verification key that is trusted although nobody here knows where it comes from */
   readonly trustKey?: string | undefined;
 }
 
 /** Everything that can be checked about a published proof, offline. */
-export async function judgeProof(
-  published: PublishedProof,
-  { policy, modelCommitment, job, testSet, trustKey, dictionary, allowTrivial = false }: ProofQuestion,
-): Promise<ProofVerdict> {
+export async function judgeProof(published: PublishedProof, question: ProofQuestion): Promise<ProofVerdict> {
+  const { policy, modelCommitment, job, testSet, trustKey, dictionary, allowTrivial = false } = question;
   const { checks } = await verifyProof(published, { policy, modelCommitment, job });
   const { statement, verificationKey } = published.record;
   const all: ProofCheck[] = [...checks];
@@ -240,6 +250,18 @@ export async function judgeProof(
           },
     );
 
+  // Whoever asks about one answer picked the row: nothing is claimed of others.
+  const fixed =
+    quality &&
+    judgeFixed({
+      opening: quality.opening,
+      testSet: sameRows && rows ? encodeTestSet(rows) : undefined,
+      commitment: statement.commitment,
+      log: question.log,
+      manifest: question.manifest,
+    });
+  if (fixed) all.push({ id: 'proof.rows-fixed', status: fixed.status, detail: fixed.detail });
+
   const digest = verificationKeyDigest(verificationKey);
   const { link, mark } = keyLink(statement.circuit, digest);
   const trusted = link === 'unproven' && trustKey === digest;
@@ -256,7 +278,14 @@ export async function judgeProof(
     accepted: all.every(({ status }) => status !== 'fail'),
     checks: all,
     key: { digest, link, mark },
-    sentence: sentenceOf(statement, published, { constant, trivial, labels: labels.names, link, mark }),
+    sentence: sentenceOf(statement, published, {
+      constant,
+      trivial,
+      labels: labels.names,
+      fixed: fixed?.label,
+      link,
+      mark,
+    }),
   };
 }
 
@@ -299,11 +328,12 @@ function sentenceOf(
     constant: number | undefined;
     trivial: boolean;
     labels: string;
+    fixed: string | undefined;
     link: KeyLink;
     mark: string | undefined;
   },
 ): string {
-  const { constant, trivial, labels, link, mark } = found;
+  const { constant, trivial, labels, fixed, link, mark } = found;
   const beside = constant === undefined ? '' : ` (a constant answer scores ${constant})`;
   const key = link === 'unproven' ? 'a key whose maker could forge it' : `a key ${link} (${mark})`;
   const hidden = `proved: the hidden model with commitment ${statement.commitment}`;
@@ -312,7 +342,7 @@ function sentenceOf(
   const { threshold, rows, testSet } = statement;
   return (
     `${trivial ? 'TRIVIAL: ' : ''}${hidden} classifies at least ${threshold} of the ${rows} rows ` +
-    `of test set ${testSet.slice(0, 16)}… correctly${beside}; ${labels}; by ${key}`
+    `of test set ${testSet.slice(0, 16)}… correctly${beside}; ${labels}; ${fixed === undefined ? '' : `${fixed}; `}by ${key}`
   );
 }
 

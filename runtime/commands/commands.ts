@@ -75,6 +75,11 @@ const COMMANDS: readonly Entry[] = [
   },
   { name: 'model', description: 'models of your own', load: () => import('./model.ts') },
   {
+    name: 'scenario',
+    description: 'models for real questions, from a table to a verified proof, in folders to copy',
+    load: () => import('./scenario.ts'),
+  },
+  {
     name: 'vendor',
     description: 'the key that signs your models, and by which clients know them',
     load: () => import('./vendor.ts'),

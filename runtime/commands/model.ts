@@ -3,6 +3,7 @@
  * demonstration's model: quantised, committed, sealed, its key given to this host's key-broker, or split over several.
  */
 import type { Command } from '@commander-js/extra-typings';
+import { commit } from '../../circuits/model/commit.ts';
 import { token } from '../../protocols/subjects.ts';
 import { DEFAULT_TERMS } from '../../protocols/terms.ts';
 import { readNamed } from '../home/files.ts';
@@ -15,9 +16,11 @@ import { readTerms } from '../models/terms.ts';
 import { readDictionary, readRows } from '../models/test-sets.ts';
 import { commitOnnx } from '../models/vendor.ts';
 import { vendorName, vendorSigner } from '../models/vendor-key.ts';
+import { appendToLog, ownLog } from '../models/vendor-log.ts';
 import { connect } from '../nats/connect.ts';
 import { networked, type OptionsOf, TOPOLOGY_HELP, topology, whole } from './declaration.ts';
 import { defineLint } from './model-lint.ts';
+import { defineShow } from './model-show.ts';
 import { type Network, networkOf } from './network.ts';
 import { type Print, print, say } from './terminal.ts';
 
@@ -48,6 +51,7 @@ const declared = (command: Command) =>
 
 export function define(command: Command): void {
   defineLint(command);
+  defineShow(command);
   declared(
     command
       .command('add')
@@ -82,6 +86,11 @@ export async function addModelCommand(
   try {
     const { release } = await writePolicies();
     const vendor = await vendorSigner(say);
+    // The log comes first: what the manifest names has to be there.
+    const log =
+      ownLog().length > 0
+        ? await appendToLog(vendor, { kind: 'model', name, commitment: commit(made.model).toString() })
+        : undefined;
     const { commitment, shares } = await publishModel(bus, `provisioner.${id}`, {
       name,
       model: made.model,
@@ -89,6 +98,7 @@ export async function addModelCommand(
       split,
       terms,
       vendor,
+      log: log?.digest,
     });
     const { correct, baseline, testSet } = made;
     const rows = testSet.labels.length;
@@ -102,6 +112,7 @@ export async function addModelCommand(
         correct,
         baseline,
         ...(shares ? { shares } : {}),
+        ...(log ? { log: log.digest } : {}),
         vendor: fingerprint,
       });
     else {

@@ -5,6 +5,7 @@ import { parseArchitecture } from '../../circuits/model/architecture.ts';
 import type { Dictionary } from '../../circuits/model/dictionary.ts';
 import type { Policy } from '../../protocols/attestation/policy.ts';
 import { VouchError } from '../../protocols/errors.ts';
+import type { SignedEntry } from '../../protocols/vendor-log.ts';
 import { notChecked } from '../client/checks.ts';
 import { acquaint } from '../client/pins.ts';
 import { createProgress } from '../client/progress.ts';
@@ -31,6 +32,7 @@ import {
   usefulThreshold,
 } from '../models/test-sets.ts';
 import { testFile } from '../models/vendor.ts';
+import { openingFor, ownLog, readLogFile, readSealedTestSet } from '../models/vendor-log.ts';
 import type { Bus } from '../nats/bus.ts';
 import { type OptionsOf, pinning, whole } from './declaration.ts';
 import { asClient, type Network, networkOf } from './network.ts';
@@ -58,6 +60,11 @@ const declared = (command: Command) =>
       '--dictionary <file>',
       "your own data dictionary: the model's has to name the same classes in the same order",
     )
+    .option(
+      '--sealed <file>',
+      'what opens the root of these rows (vouch data seal), which the vendor logged before the model',
+    )
+    .option('--log <file>', "the vendor's log, with --sealed; default: that of this host")
     .option('--allow-trivial', 'ask although a constant answer reaches the threshold')
     .option(
       '--policy <name>',
@@ -98,8 +105,11 @@ export async function proveCommand(
     const testSet = testSetOf(ownRows ?? readRows(file, dictionaryOf(architecture)), architecture);
     const threshold = options.threshold ?? usefulThreshold(testSet, manifest.terms);
     demandUseful(testSet, threshold, options.allowTrivial === true);
-    const asked = { manifest, testSet, threshold };
-    await provedBy(bus, source, asked, { policy, own, options, say, print, signal });
+    const log = options.log === undefined ? ownLog() : readLogFile(options.log);
+    const opening =
+      options.sealed === undefined ? undefined : openingFor(readSealedTestSet(options.sealed), testSet, log);
+    const asked = { manifest, testSet, threshold, opening };
+    await provedBy(bus, source, asked, { policy, own, log: opening && log, options, say, print, signal });
   });
 }
 
@@ -107,6 +117,8 @@ interface Proving {
   readonly policy: Policy;
   /** the dictionary of whoever asks */
   readonly own: Dictionary | undefined;
+  /** the vendor's log, where the statement opens rows that it has */
+  readonly log?: readonly SignedEntry[] | undefined;
   readonly options: {
     readonly out?: string | undefined;
     readonly json: boolean;
@@ -122,7 +134,7 @@ export async function provedBy(
   bus: Bus,
   source: string,
   asked: Question,
-  { policy, own, options, say, print, signal }: Proving,
+  { policy, own, log, options, say, print, signal }: Proving,
 ): Promise<void> {
   const { manifest, testSet } = asked;
   const progress = createProgress();
@@ -136,6 +148,8 @@ export async function provedBy(
       testSet: () => testSet,
       dictionary: own,
       allowTrivial: options.allowTrivial,
+      log,
+      manifest,
     });
     const saved = await saveProof(proof, options.out);
     progress.stop();

@@ -24,6 +24,7 @@ import { isFolder, readIfThere, readNamed } from '../home/files.ts';
 import { folder } from '../home/home.ts';
 import { findPolicy, type PolicyName, readPolicy } from '../installation/policies.ts';
 import { dictionaryOf, readDictionary, readRows, testSetOf } from '../models/test-sets.ts';
+import { readLogFile } from '../models/vendor-log.ts';
 import { closeSnarkjs } from '../prove/snarkjs.ts';
 import { judging, type OptionsOf } from './declaration.ts';
 import { type Print, print } from './terminal.ts';
@@ -52,6 +53,10 @@ const declared = (command: Command) =>
     .option(
       '--dictionary <file>',
       "for a proof: your own data dictionary; the model's has to name the same classes in the same order",
+    )
+    .option(
+      '--log <file>',
+      "for a proof: the vendor's log (vouch vendor log --out), with --manifest: whether the rows were fixed before the model",
     )
     .option('--allow-trivial', 'for a proof: accept a threshold that a constant answer reaches')
     .option('--job <id>', 'for a proof: the job that was asked for')
@@ -258,6 +263,8 @@ async function judgeProofFile(file: string, json: unknown, options: VerifyComman
       testSet: rowsFor,
       dictionary: own,
       allowTrivial,
+      log: options.log === undefined ? undefined : readLogFile(options.log),
+      manifest: vendor.status === 'pass' ? manifest?.manifest : undefined,
       trustKey,
     });
     const { statement } = published.record;

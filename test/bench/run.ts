@@ -14,6 +14,7 @@ const BENCHMARKS: Record<string, () => Promise<Benchmark>> = {
   gpu: async () => (await import('./gpu.ts')).benchmarkGpu,
   attestation: async () => (await import('./attestation.ts')).benchmarkAttestation,
   dist: async () => (await import('./dist.ts')).benchmarkDist,
+  models: async () => (await import('./models.ts')).benchmarkModels,
 };
 const NAMES = Object.keys(BENCHMARKS).join(', ');
 const USAGE = `npm run bench -- NAME... [--rows PATTERN] [--json]

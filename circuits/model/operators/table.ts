@@ -5,6 +5,7 @@ import { ARRANGE } from './arrange.ts';
 import { DENSE } from './dense.ts';
 import { ENDING } from './ending.ts';
 import { KNOWN } from './known.ts';
+import { QUANTISED } from './quantised.ts';
 import { SELECTION } from './selection.ts';
 import { TREES } from './trees.ts';
 import type { NodeView, Value } from './value.ts';
@@ -24,6 +25,7 @@ const OPERATORS: ReadonlyMap<string, Handler> = new Map(
     ...ACTIVATION,
     ...ENDING,
     ...TREES,
+    ...QUANTISED,
   } satisfies Record<string, Handler>),
 );
 

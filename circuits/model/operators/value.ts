@@ -131,6 +131,8 @@ export interface NodeView {
 export interface Context {
   /** max(0, value), element by element */
   relu(value: Affine): Affine;
+  /** something that is left out or done otherwise, for whoever lints; the same thing is said once */
+  note(text: string): void;
   /** the same values, all over the latest of their stages */
   align(values: readonly Affine[]): Affine[];
   /** the sums of an ensemble of trees, one element for each output */
