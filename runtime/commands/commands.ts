@@ -37,6 +37,11 @@ const COMMANDS: readonly Entry[] = [
     load: () => import('./infer.ts'),
   },
   {
+    name: 'gateway',
+    description: 'answer programs over HTTP (Open Inference Protocol): seals, verifies and keeps for them',
+    load: () => import('./gateway.ts'),
+  },
+  {
     name: 'prove',
     description: 'demand a proof of the quality of a model',
     load: () => import('./prove.ts'),
