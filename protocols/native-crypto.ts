@@ -57,6 +57,7 @@ export interface NativeCrypto {
 
 const AES = 'aes-256-gcm';
 const TAG_BYTES = 16;
+const MAX_KEYS = 64;
 /** SubjectPublicKeyInfo of Ed25519 and X25519 up to the 32 bytes of the key (RFC 8410 section 4); the last of the OID differs. */
 const spki = (oidEnd: number) => Uint8Array.of(0x30, 42, 0x30, 5, 6, 3, 0x2b, 0x65, oidEnd, 3, 33, 0);
 const ED25519_SPKI = spki(0x70);
@@ -73,8 +74,18 @@ function joined(...parts: readonly Uint8Array[]): Uint8Array<ArrayBuffer> {
 }
 
 function over(node: NodeCrypto): NativeCrypto {
-  const publicKeyOf = (prefix: Uint8Array, raw: Uint8Array) =>
-    node.createPublicKey({ key: joined(prefix, raw), format: 'der', type: 'spki' });
+  const keys = new Map<string, unknown>();
+  // Reading a key takes as long as using it, and a session uses the same few.
+  const publicKeyOf = (prefix: Uint8Array, raw: Uint8Array): unknown => {
+    const der = joined(prefix, raw);
+    const name = String.fromCharCode(...der);
+    const known = keys.get(name);
+    if (known !== undefined) return known;
+    const key = node.createPublicKey({ key: der, format: 'der', type: 'spki' });
+    if (keys.size >= MAX_KEYS) keys.delete(keys.keys().next().value!);
+    keys.set(name, key);
+    return key;
+  };
   return {
     sha256(parts) {
       const hash = node.createHash('sha256');
