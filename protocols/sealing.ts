@@ -24,6 +24,7 @@ import { expand, extract } from '@noble/hashes/hkdf.js';
 import { sha256 as nobleSha256 } from '@noble/hashes/sha2.js';
 import { concat, randomBytes, sha256, unshared, utf8 } from './encoding.ts';
 import { VouchError } from './errors.ts';
+import { type EphemeralKey, native } from './native-crypto.ts';
 import { createXWing, X_WING_ENC_BYTES, X_WING_PUBLIC_KEY_BYTES } from './x-wing.ts';
 
 /** What a sealed message is for: a message sealed for one purpose does not open for another. */
@@ -80,9 +81,55 @@ const bytesOf = (input: Input): Uint8Array =>
     ? new Uint8Array(input.buffer, input.byteOffset, input.byteLength)
     : new Uint8Array(input);
 
-const hpke = (kem: KemInterface) => new CipherSuite({ kem, kdf: new InlineHkdf(), aead: new Aes256Gcm() });
+/** AES-256-GCM where it is called, on Node. */
+class InlineAesGcm extends Aes256Gcm {
+  override createEncryptionContext(key: Input): ReturnType<Aes256Gcm['createEncryptionContext']> {
+    if (native === undefined) return super.createEncryptionContext(key);
+    const { sealAesGcm, openAesGcm } = native;
+    const raw = bytesOf(key);
+    return {
+      seal: async (iv, data, aad) => sealAesGcm(raw, bytesOf(iv), bytesOf(data), bytesOf(aad)).buffer,
+      open: async (iv, data, aad) => openAesGcm(raw, bytesOf(iv), bytesOf(data), bytesOf(aad)).buffer,
+    };
+  }
+}
+
+/**
+ * The library's DHKEM with HKDF where it is called and, on Node, the sender's key as well. The recipient's, which lives
+ * longer, stays WebCrypto's.
+ */
+class InlineDhkem extends DhkemX25519HkdfSha256 {
+  constructor() {
+    super();
+    this._kdf = new InlineHkdf();
+    this._kdf.init(concat(utf8('KEM'), Uint8Array.of(this.id >> 8, this.id & 0xff)));
+    if (native === undefined) return;
+    const { ephemeralX25519 } = native;
+    const library = this._prim;
+    const own = new WeakMap<object, EphemeralKey>();
+    this._prim = Object.assign(Object.create(library) as typeof library, {
+      async generateKeyPair() {
+        const ephemeral = ephemeralX25519();
+        // Stands where the library wants a CryptoKey, and is never given out.
+        const key = {} as CryptoKey;
+        own.set(key, ephemeral);
+        return { publicKey: key, privateKey: key };
+      },
+      async serializePublicKey(key: CryptoKey) {
+        return own.get(key)?.publicKey.buffer ?? library.serializePublicKey(key);
+      },
+      async dh(privateKey: CryptoKey, publicKey: CryptoKey) {
+        const ephemeral = own.get(privateKey);
+        if (ephemeral === undefined) return library.dh(privateKey, publicKey);
+        return ephemeral.agree(new Uint8Array(await library.serializePublicKey(publicKey))).buffer;
+      },
+    });
+  }
+}
+
+const hpke = (kem: KemInterface) => new CipherSuite({ kem, kdf: new InlineHkdf(), aead: new InlineAesGcm() });
 const SUITES: Readonly<Record<SealingSuite, { hpke: CipherSuite; keyBytes: number; encBytes: number }>> = {
-  x25519: { hpke: hpke(new DhkemX25519HkdfSha256()), keyBytes: 32, encBytes: 32 },
+  x25519: { hpke: hpke(new InlineDhkem()), keyBytes: 32, encBytes: 32 },
   'x-wing': { hpke: hpke(createXWing()), keyBytes: X_WING_PUBLIC_KEY_BYTES, encBytes: X_WING_ENC_BYTES },
 };
 const kemId = (suite: SealingSuite): Uint8Array => {
@@ -162,9 +209,8 @@ export async function sealTo(
         rejecting(async () => {
           checkSealed(reply, REPLY_NONCE_BYTES);
           const nonce = reply.subarray(0, REPLY_NONCE_BYTES);
-          const { key, iv } = await replyKey(await context.export(REPLY_LABEL, 32), enc, nonce);
-          const body = unshared(reply.subarray(REPLY_NONCE_BYTES));
-          return new Uint8Array(await crypto.subtle.decrypt({ name: 'AES-GCM', iv }, key, body));
+          const { aead, iv } = replyKey(await context.export(REPLY_LABEL, 32), enc, nonce);
+          return new Uint8Array(await aead.open(iv, reply.subarray(REPLY_NONCE_BYTES), NO_AAD));
         }),
     };
   });
@@ -200,28 +246,21 @@ export async function open(
     sealReply: async (reply) => {
       checkPlaintext(reply);
       const nonce = randomBytes(REPLY_NONCE_BYTES);
-      const { key, iv } = await replyKey(await opened.context.export(REPLY_LABEL, 32), enc, nonce);
-      return concat(
-        nonce,
-        new Uint8Array(await crypto.subtle.encrypt({ name: 'AES-GCM', iv }, key, unshared(reply))),
-      );
+      const { aead, iv } = replyKey(await opened.context.export(REPLY_LABEL, 32), enc, nonce);
+      return concat(nonce, new Uint8Array(await aead.seal(iv, reply, NO_AAD)));
     },
   };
 }
 
-async function replyKey(secret: ArrayBuffer, enc: Uint8Array, nonce: Uint8Array) {
-  const ikm = await crypto.subtle.importKey('raw', secret, 'HKDF', false, ['deriveKey', 'deriveBits']);
-  const hkdf = (label: string) => ({
-    name: 'HKDF',
-    hash: 'SHA-256',
-    salt: concat(enc, nonce),
-    info: utf8(label),
-  });
-  const key = await crypto.subtle.deriveKey(hkdf('key'), ikm, { name: 'AES-GCM', length: 256 }, false, [
-    'encrypt',
-    'decrypt',
-  ]);
-  return { key, iv: await crypto.subtle.deriveBits(hkdf('nonce'), ikm, 96) };
+const NO_AAD = new Uint8Array();
+
+function replyKey(secret: ArrayBuffer, enc: Uint8Array, nonce: Uint8Array) {
+  const prk = extract(nobleSha256, new Uint8Array(secret), concat(enc, nonce));
+  const key = expand(nobleSha256, prk, utf8('key'), 32);
+  return {
+    aead: new InlineAesGcm().createEncryptionContext(key),
+    iv: expand(nobleSha256, prk, utf8('nonce'), 12),
+  };
 }
 
 export interface ReplayGuard {

@@ -32,9 +32,20 @@ const COMMANDS: readonly Entry[] = [
     load: () => import('./status.ts'),
   },
   {
+    name: 'doctor',
+    description:
+      'what is wrong with this host and its connection, and what to do; exit code 1 where something is',
+    load: () => import('./doctor.ts'),
+  },
+  {
     name: 'infer',
     description: 'seal applications to a model, print decisions and receipts',
     load: () => import('./infer.ts'),
+  },
+  {
+    name: 'gateway',
+    description: 'answer programs over HTTP (Open Inference Protocol): seals, verifies and keeps for them',
+    load: () => import('./gateway.ts'),
   },
   {
     name: 'prove',

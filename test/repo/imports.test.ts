@@ -41,12 +41,12 @@ const FLOORS: readonly (readonly string[])[] = [
   // models asks for evidence to obtain a model, installation signs with the simulated root.
   ['prove', 'models', 'installation'],
   ['roles', 'client'],
-  ['demo'],
+  ['demo', 'gateway'],
   ['commands'],
 ];
 
 /** Rooms that only the named ones may import, whatever the floors allow. */
-const ONLY_FOR: Record<string, readonly string[]> = { demo: ['commands'] };
+const ONLY_FOR: Record<string, readonly string[]> = { demo: ['commands'], gateway: ['commands'] };
 
 /** The one file that imports a package: the wrapped API is its own. */
 const DOORS: Record<string, string> = {
