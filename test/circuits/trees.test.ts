@@ -5,7 +5,7 @@ import { commit, decodeSecret, encodeSecret, randomSalt } from '../../circuits/m
 import { preprocessingOf } from '../../circuits/model/dictionary.ts';
 import { type Ensemble, ensembleSums, type GridNode, isLeaf, onGrid } from '../../circuits/model/ensemble.ts';
 import { modelOf, readGraph } from '../../circuits/model/graph.ts';
-import { lintModel } from '../../circuits/model/lint.ts';
+import { floatDecisions, lintModel } from '../../circuits/model/lint.ts';
 import { readOnnx } from '../../circuits/model/onnx.ts';
 import { writeOnnx } from '../../circuits/model/onnx-writer.ts';
 import { featureRanges } from '../../circuits/model/preprocessing.ts';
@@ -207,6 +207,60 @@ test('a classifier with one sum for two classes: above 0.5 where no weight is ne
   const report = lintModel(swapped, { dictionary: SMALL, rows: { calibration: features, testSet } });
   assert.equal(report.problems, []);
   assert.is(report.proof!.correct.integers, 30);
+});
+
+test('ONNX Runtime labels as we read: exports, and files of one sum, three sums, base values; what it does otherwise is refused', async (t) => {
+  const ort = await import('onnxruntime-web/wasm');
+  ort.env.wasm.numThreads = 1;
+  const labels = async (bytes: Uint8Array, rows: number[][], output: string): Promise<number[]> => {
+    const session = await ort.InferenceSession.create(bytes);
+    const x = new ort.Tensor('float32', Float32Array.from(rows.flat()), [rows.length, rows[0]!.length]);
+    const found = await session.run({ [session.inputNames[0]!]: x }, [output]);
+    await session.release();
+    return Array.from(found[output]!.data as Iterable<number | bigint>, Number);
+  };
+  const file = (yes: number[], no: number[], more: Parameters<typeof node>[3] = []) => {
+    const made = node('ai.onnx.ml.TreeEnsembleClassifier', ['x'], 'label', [
+      ...listed('class', [{ mode: 'BRANCH_LT', feature: 3, at: 1, yes, no }]),
+      ['classlabels_int64s', Array.from({ length: Math.max(2, yes.length) }, (_, c) => c)],
+      ...more,
+    ]);
+    // Files written here have outputs of floats.
+    const cast = node('Cast', ['label'], 'out', [['to', 1]]);
+    const g = graph([{ ...made, outputs: ['label', 'scores'] }, cast], {}, [undefined, 5]);
+    return writeOnnx({ ...g, outputs: [{ name: 'out', dims: [undefined] }] });
+  };
+  const base = (...values: number[]): Parameters<typeof node>[3] => [
+    ['base_values', Float64Array.from(values)],
+  ];
+  const rows = [0, 2].map((x) => [0, 0, 0, x, 0]);
+  for (const bytes of [
+    file([0.3], [0.7]),
+    file([-0.3], [0.4]),
+    file([0.05], [0.2], base(0.4)),
+    file([0.45], [0.2], base(-0.4)),
+    file([0.3], [0.7], [['post_transform', 'LOGISTIC']]),
+    file([0.3, 0.7, 0.1], [0.7, 0.3, 0.9]),
+    file([0.3, 0.7, 0.1], [0.7, 0.3, 0.9], base(1, 0, 0)),
+  ]) {
+    const { ensemble, problems } = readGraph(readOnnx(bytes));
+    assert.equal(problems, []);
+    assert.equal(floatDecisions(ensemble!, rows), await labels(bytes, rows, 'out'));
+  }
+  for (const bytes of [file([0.3, 0.7], [0.7, 0.3]), file([0.45], [0.2], base(0.3, 0.1))])
+    assert.match(readGraph(readOnnx(bytes)).problems[0]!.reason, /runtimes do not agree/);
+  if (!existsSync(EXPORTS)) t.skip('no ../shared/data/exports');
+  const table = readFileSync(new URL('german-features-test.csv', EXPORTS), 'utf8').trim().split('\n');
+  const features = table.map((line) => line.split(',').slice(0, 63).map(Number));
+  for (const [name, output] of [
+    ['xgb100d3', 'label'],
+    ['skl_gbdt100', 'output_label'],
+    ['skl_dtree', 'output_label'],
+  ] as const) {
+    const bytes = readFileSync(new URL(`${name}.onnx`, EXPORTS));
+    const { ensemble } = readGraph(readOnnx(bytes));
+    assert.equal(floatDecisions(ensemble!, features), await labels(bytes, features, output), name);
+  }
 });
 
 test('what is no tree is refused with its reason: circles, two parents, nothing below, other comparisons, other ends', () => {
