@@ -83,6 +83,7 @@ test('architecture and secret come back as they were, and nothing else does', ()
         { inputs: 4 },
         { topology: trees.targets.map(() => '10') },
         { topology: ['100'] },
+        { topology: undefined, depth: 10, targets: Array.from({ length: 4096 }, () => [0]) },
         { topology: trees.targets.map(() => '1111000001') },
       ])
         assert.throws(
