@@ -15,7 +15,7 @@ import { treesCost, voteBits } from './emit-trees.ts';
 import { MAX_INPUTS } from './poseidon.ts';
 import { poseidonConstraints } from './size.ts';
 import type { TestSet } from './test-set.ts';
-import type { TreesShape } from './trees.ts';
+import { type TreesShape, topologiesOf } from './trees.ts';
 
 /** What a part of the computation costs. */
 export interface CostPart {
@@ -44,7 +44,7 @@ export interface CircuitCost {
 /** Rows of a circuit's matrices for the public signals and the constant 1. */
 const PUBLIC_ROWS = 3;
 /** See `ensembleCost`. */
-const TREE_TERMS = { parameter: 5, product: 12, margin: 12 };
+const TREE_TERMS = { parameter: 9.3, product: 25.4, margin: 12 };
 /** Below so many rows circom takes another wire out of some range checks. */
 const MANY_ROWS = 50;
 
@@ -163,6 +163,7 @@ function ensembleCost(
   const commitment = commitmentCost(elements);
   const margins = rows * ((classes.length - 1) * voteBits(trees, decision) + classes.length - 2);
   const n = rows.toString(2).length;
+  const splits = topologiesOf(trees).reduce((total, topology) => total + topology.splits, 0);
   const part = (name: string, operation: number | undefined, constraints: number, terms: number) => ({
     part: name,
     operation,
@@ -179,6 +180,8 @@ function ensembleCost(
   const sum = (of: 'constraints' | 'terms') => parts.reduce((total, each) => total + each[of], 0);
   const constraints = sum('constraints');
   const terms = sum('terms');
+  // Linear constraints take a wire away for each margin and each split.
+  const variables = constraints + 1 - splits - rows * (classes.length - 1);
   const domain = 2 ** Math.ceil(Math.log2(constraints + PUBLIC_ROWS));
   const ofC = commitment.products + decided;
   return {
@@ -186,9 +189,9 @@ function ensembleCost(
     constraints,
     terms,
     exactTerms: false,
-    variables: constraints + 1,
+    variables,
     domain,
-    keyBytes: keyBytes(constraints + 1, domain, terms - ofC),
+    keyBytes: keyBytes(variables, domain, terms - ofC),
   };
 }
 

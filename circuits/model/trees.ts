@@ -15,11 +15,14 @@ import { VouchError } from '../../protocols/errors.ts';
 import { type Ensemble, type GridNode, isLeaf, MAX_DEPTH, onGrid } from './ensemble.ts';
 import type { Range } from './preprocessing.ts';
 
+/** As architecture.ts has it, which imports this file. */
 const EXACT = 2 ** 24;
 const MAX_TREES = 4096;
 /** a split costs a constraint for each */
 export const MAX_CANDIDATES = 4096;
 const MAX_OUTPUTS = 1024;
+/** splits, leaves and biases; beyond this the circuit would not fit any key made on one machine */
+const MAX_PARAMETERS = 2 ** 20;
 
 export const TreesShape = z
   .strictObject({
@@ -165,7 +168,14 @@ export function checkTrees(
   for (const each of targets)
     if (each.some((output, i) => output >= outputs || (i > 0 && output <= each[i - 1]!)))
       throw bad('trees.targets', `expected ascending numbers of outputs below ${outputs}`);
-  for (const { yes, no, splits } of new Set(topologiesOf(shape))) {
+  const topologies = topologiesOf(shape);
+  const parameters = topologies.reduce(
+    (sum, { splits }, t) => sum + splits + targets[t]!.length * (splits + 1),
+    outputs,
+  );
+  if (parameters > MAX_PARAMETERS)
+    throw bad('trees', `${parameters} parameters, more than ${MAX_PARAMETERS}`);
+  for (const { yes, no, splits } of new Set(topologies)) {
     const depths = Array<number>(splits).fill(0);
     for (let i = splits - 1; i >= 0; i--)
       depths[i] = 1 + Math.max(...[yes[i]!, no[i]!].map((child) => (child < splits ? depths[child]! : 0)));

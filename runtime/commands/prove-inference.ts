@@ -14,7 +14,7 @@ import { demandSameDictionary, readDictionary } from '../models/test-sets.ts';
 import type { Bus } from '../nats/bus.ts';
 import { type OptionsOf, pinning } from './declaration.ts';
 import { asClient, type Network, networkOf } from './network.ts';
-import { provedBy } from './prove.ts';
+import { provedBy } from './proving.ts';
 import { interruption, type Print, print, say } from './terminal.ts';
 
 const declared = (command: Command) =>

@@ -2,22 +2,9 @@
 import { existsSync } from 'node:fs';
 import type { Command } from '@commander-js/extra-typings';
 import { parseArchitecture } from '../../circuits/model/architecture.ts';
-import type { Dictionary } from '../../circuits/model/dictionary.ts';
-import type { Policy } from '../../protocols/attestation/policy.ts';
 import { VouchError } from '../../protocols/errors.ts';
-import type { SignedEntry } from '../../protocols/vendor-log.ts';
-import { notChecked } from '../client/checks.ts';
 import { acquaint } from '../client/pins.ts';
-import { createProgress } from '../client/progress.ts';
-import {
-  awaitStatement,
-  demandProofSavable,
-  judgeProof,
-  keyAudience,
-  prepareStatement,
-  type Question,
-  saveProof,
-} from '../client/quality-proof.ts';
+import { demandProofSavable } from '../client/quality-proof.ts';
 import type { Log } from '../home/log.ts';
 import { kitOf } from '../installation/credentials.ts';
 import { findPolicy } from '../installation/policies.ts';
@@ -33,10 +20,10 @@ import {
 } from '../models/test-sets.ts';
 import { testFile } from '../models/vendor.ts';
 import { openingFor, ownLog, readLogFile, readSealedTestSet } from '../models/vendor-log.ts';
-import type { Bus } from '../nats/bus.ts';
 import { type OptionsOf, pinning, whole } from './declaration.ts';
 import { asClient, type Network, networkOf } from './network.ts';
 import { defineInference } from './prove-inference.ts';
+import { provedBy } from './proving.ts';
 import { interruption, type Print, print, say } from './terminal.ts';
 
 /** The test set that a person named, else the one that the vendor on this host keeps for the model. */
@@ -111,63 +98,4 @@ export async function proveCommand(
     const asked = { manifest, testSet, threshold, opening };
     await provedBy(bus, source, asked, { policy, own, log: opening && log, options, say, print, signal });
   });
-}
-
-interface Proving {
-  readonly policy: Policy;
-  /** the dictionary of whoever asks */
-  readonly own: Dictionary | undefined;
-  /** the vendor's log, where the statement opens rows that it has */
-  readonly log?: readonly SignedEntry[] | undefined;
-  readonly options: {
-    readonly out?: string | undefined;
-    readonly json: boolean;
-    readonly allowTrivial?: true | undefined;
-  };
-  readonly say: Log;
-  readonly print: Print;
-  readonly signal: AbortSignal;
-}
-
-/** Demands a proof, waits for it, checks it, keeps it and says what it proves. */
-export async function provedBy(
-  bus: Bus,
-  source: string,
-  asked: Question,
-  { policy, own, log, options, say, print, signal }: Proving,
-): Promise<void> {
-  const { manifest, testSet } = asked;
-  const progress = createProgress();
-  try {
-    const prepared = await prepareStatement(bus, asked, { progress, signal });
-    const { published: proof, job } = await awaitStatement(bus, source, prepared, { progress, signal });
-    const verdict = await judgeProof(proof, {
-      policy,
-      modelCommitment: manifest.commitment,
-      job,
-      testSet: () => testSet,
-      dictionary: own,
-      allowTrivial: options.allowTrivial,
-      log,
-      manifest,
-    });
-    const saved = await saveProof(proof, options.out);
-    progress.stop();
-    const failed = verdict.checks.find(({ status }) => status === 'fail');
-    if (failed) throw new VouchError('proof-rejected', `${saved}: ${failed.id}: ${failed.detail}`);
-    if (options.json) print(proof);
-    else {
-      const proved = proof.record.statement;
-      const what =
-        proved.statement === 'quality'
-          ? `at least ${proved.threshold} of ${proved.rows} rows`
-          : `answers ${parseArchitecture(manifest.architecture).classes[proved.decision]}`;
-      print(`verified\t${what}\t${saved}`);
-    }
-    say(verdict.sentence);
-    say(notChecked(verdict.checks));
-    say(`key ${keyAudience(prepared.key.mark)}`);
-  } finally {
-    progress.stop();
-  }
 }

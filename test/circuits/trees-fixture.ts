@@ -1,7 +1,7 @@
 /** Small ensembles of trees, and graphs of them as exporters write them. */
 import { type CommittedModel, randomSalt } from '../../circuits/model/commit.ts';
 import { type Dictionary, parseDictionary } from '../../circuits/model/dictionary.ts';
-import type { Ensemble, FloatNode } from '../../circuits/model/ensemble.ts';
+import { type Ensemble, type FloatNode, type GridNode, isLeaf } from '../../circuits/model/ensemble.ts';
 import type { OnnxAttribute } from '../../circuits/model/onnx.ts';
 import { quantise } from '../../circuits/model/quantise.ts';
 import { type Random, seededRandom } from '../../runtime/models/random.ts';
@@ -137,3 +137,20 @@ export function listed(kind: 'class' | 'target', trees: readonly ListedNode[]): 
     /values$|weights$/.test(name) ? Float64Array.from(values as number[]) : (values as number[] | string[]),
   ]);
 }
+
+/** The outputs of trees on the grid for one row. */
+export const onGridSums = (
+  trees: readonly GridNode[],
+  ensemble: Ensemble,
+  row: ArrayLike<number>,
+): number[] => {
+  const sums = [...ensemble.bias];
+  for (const tree of trees) {
+    let at = tree;
+    while (!isLeaf(at)) at = row[at.feature]! >= at.from ? at.yes : at.no;
+    at.values.forEach((value, i) => {
+      sums[i]! += value;
+    });
+  }
+  return sums;
+};

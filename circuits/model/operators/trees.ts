@@ -3,7 +3,8 @@
  * -Regressor) and tensors with leaves apart (TreeEnsemble). Their sums are the units of a first layer (layers.ts).
  *
  * What a classifier with one sum for two classes decides is ONNX Runtime's rule: the second class where the sum is above
- * 0.5, if no weight of a leaf is negative, else above 0.
+ * 0.5, if no weight of a leaf is negative, else above 0. With two sums for two classes it looks at the second one alone,
+ * where ONNX's own reference takes the greater: what runtimes do not agree on is refused.
  */
 import type { FloatNode, FloatSplit } from '../ensemble.ts';
 import { classified, classifierEnd } from './dense.ts';
@@ -288,7 +289,14 @@ function classifier(view: NodeView): Value[] {
   const { classes } = classifierEnd(view);
   const ids = new Set(listOf(view, 'class_ids') ?? []);
   const bias = listOf(view, 'base_values') ?? [];
-  if (classes.length !== 2 || ids.size !== 1) {
+  if (classes.length === 2 && (ids.size !== 1 || bias.length > 1))
+    throw new Unsupported(
+      ids.size !== 1
+        ? 'two sums for two classes: runtimes do not agree which one decides'
+        : 'two base values for one sum: runtimes do not agree which one counts',
+      'export one sum and one base value, of the second class, as scikit-learn and XGBoost do',
+    );
+  if (classes.length !== 2) {
     const forest = forestFromLists(view, 'class', classes.length);
     return classified(view, sums(view, forest, { bias }));
   }
@@ -300,8 +308,7 @@ function classifier(view: NodeView): Value[] {
   );
   const weights = [...leaves.values()].flatMap((each) => each.map(([, w]) => w));
   const cut = weights.every((w) => w >= 0) ? 0.5 : 0;
-  const base = bias.length === 2 ? bias[only!]! : (bias[0] ?? 0);
-  const { affine, batch } = sums(view, { ...forest, leaves, outputs: 1 }, { bias: [base - cut] });
+  const { affine, batch } = sums(view, { ...forest, leaves, outputs: 1 }, { bias: [(bias[0] ?? 0) - cut] });
   const { rows, offset, stage } = affine!;
   const two: Activation = {
     kind: 'activation',

@@ -469,6 +469,35 @@ test('prove: a test set of one’s own; verify: every way in which it can be wro
   assert.match(await verify(cut), /bad-file: .*truncated or damaged/);
 });
 
+test('prove inference: what the model answers to one row; verify: the row, another row, none', async () => {
+  const [row, other] = rows(2).map((line, i) => {
+    const file = join(home, `row${i}.csv`);
+    writeFileSync(file, `${line.split(/\s+/).slice(0, -1).join(',')}\n`);
+    return file;
+  }) as [string, string];
+  const out = join(home, 'answer.json');
+  const dictionary = join(home, 'mine.json');
+  writeFileSync(dictionary, JSON.stringify(CREDIT));
+  const proved = await vouch(home, ['prove', 'inference', MODEL, '--input', row, '--out', out]);
+  const [, answer] = /^verified\tanswers (good|bad)\t/.exec(ok(proved)) ?? [];
+  assert.ok(answer, proved.stdout);
+  const verify = (...words: string[]) => vouch(home, ['verify', out, ...words]);
+  assert.match(
+    ok(await verify('--input', row, '--dictionary', dictionary)),
+    new RegExp(`^proved: .* answers "${answer}" to the row of input [0-9a-f]{16}…; classes as your own`, 'm'),
+  );
+  refused(await verify('--input', other), 1, /^fail +proof\.test-set/m);
+  refused(await verify(), 1, /^fail +proof\.test-set .*--input FILE for a proof of one answer/m);
+  refused(await verify('--test-set', testSet), 1, /^fail +proof\.test-set/m);
+  const prove = (...words: string[]) => vouch(home, ['prove', 'inference', MODEL, ...words]);
+  refused(await prove('--input', testSet), 2, /expected one row, got \d+; a proof is about one answer/);
+  refused(await prove('--input', row, '--output', 'maybe'), 2, /--output: expected good or bad, got "maybe"/);
+  const wrong = answer === 'good' ? 'bad' : 'good';
+  const refusal = await prove('--input', row, '--output', wrong);
+  refused(refusal, refusal.code!, /no proof was made, and why is the vendor's secret/);
+  assert.not.equal(refusal.code, 0);
+});
+
 test('verify on another host: the key is unproven there, and can be trusted by name', async () => {
   const { host, kit } = await otherHost(['client'], 'bob');
   const words = ['verify', fewProof, '--test-set', few, '--policy', join(kit, 'policies', 'prover.json')];
