@@ -11,7 +11,7 @@ import { type Architecture, EXACT } from './architecture.ts';
 import { parameterWidths, placements } from './commit.ts';
 import { rowBounds } from './emit.ts';
 import { MAX_INPUTS, partialRounds } from './poseidon.ts';
-import type { TestSet } from './test-set.ts';
+import { MAX_ROWS, type TestSet } from './test-set.ts';
 
 /**
  * No circuit is compiled that may be larger. circom's WebAssembly ends at 4 GiB: 0.56 million constraints took it 61 s and 1.1
@@ -123,7 +123,7 @@ export function maxRows(architecture: Architecture): number {
   const parameters = parameterWidths(architecture).length;
   return Math.max(
     0,
-    Math.min(Math.floor((MAX_CONSTRAINTS - fixed) / perRow), Math.floor(MAX_TERMS / parameters)),
+    Math.min(MAX_ROWS, Math.floor((MAX_CONSTRAINTS - fixed) / perRow), Math.floor(MAX_TERMS / parameters)),
   );
 }
 
