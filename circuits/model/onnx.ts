@@ -10,7 +10,6 @@ import protobuf from 'protobufjs/light.js';
 import { messageOf, VouchError } from '../../protocols/errors.ts';
 
 export type OnnxType = keyof typeof DATA_TYPE;
-
 export interface OnnxTensor {
   readonly dims: readonly number[];
   /** `float32`, `int64`, `int8`, `uint8` and `string` can be written; any real, integer or boolean type can be read */
