@@ -15,7 +15,8 @@ import { MAX_ROWS, type TestSet } from './test-set.ts';
 
 /**
  * No circuit is compiled that may be larger. circom's WebAssembly ends at 4 GiB: 0.56 million constraints took it 61 s and 1.1
- * GiB, 1.09 million 126 s and 1.4 GiB, 2.15 million 288 s and 2.3 GiB, on two cores that others used as well.
+ * GiB, 1.09 million 126 s and 1.3 GiB, 2.15 million 288 s and 2.2 GiB, and with 4.28 million it ended; on two cores that others
+ * used as well.
  */
 export const MAX_CONSTRAINTS = 2 ** 21;
 /** Rows times parameters: what the first layer, which is linear, costs the compiler all the same. */
