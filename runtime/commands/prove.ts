@@ -92,9 +92,9 @@ export async function proveCommand(
     const testSet = testSetOf(ownRows ?? readRows(file, dictionaryOf(architecture)), architecture);
     const threshold = options.threshold ?? usefulThreshold(testSet, manifest.terms);
     demandUseful(testSet, threshold, options.allowTrivial === true);
-    const log = options.log === undefined ? ownLog() : readLogFile(options.log);
-    const opening =
-      options.sealed === undefined ? undefined : openingFor(readSealedTestSet(options.sealed), testSet, log);
+    const sealed = options.sealed === undefined ? undefined : readSealedTestSet(options.sealed);
+    const log = sealed && (options.log === undefined ? ownLog() : readLogFile(options.log));
+    const opening = sealed && log && openingFor(sealed, testSet, log);
     const progress = createProgress();
     try {
       const prepared = await prepareStatement(
@@ -110,7 +110,7 @@ export async function proveCommand(
         testSet: () => testSet,
         dictionary: own,
         allowTrivial: options.allowTrivial,
-        log: opening && log,
+        log,
         manifest,
       });
       const saved = await saveProof(proof, options.out);
