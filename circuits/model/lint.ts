@@ -1,7 +1,7 @@
 /**
  * What can be said of a model before anything is committed to: every reason why it cannot be proved, and where there
- * is none, what it becomes and what a proof of it costs, for the rows given (cost.ts says how exactly). Nothing here says
- * whether the model is any good beyond these rows.
+ * is none, what it becomes and what a proof of it costs, for the rows given (cost.ts says how exactly). Nothing here
+ * says whether the model is any good beyond these rows.
  */
 import { VouchError } from '../../protocols/errors.ts';
 import type { Architecture } from './architecture.ts';

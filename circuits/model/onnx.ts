@@ -9,18 +9,7 @@
 import protobuf from 'protobufjs/light.js';
 import { messageOf, VouchError } from '../../protocols/errors.ts';
 
-export type OnnxType =
-  | 'float32'
-  | 'float64'
-  | 'float16'
-  | 'int64'
-  | 'int32'
-  | 'int8'
-  | 'uint8'
-  | 'bool'
-  | 'string'
-  | 'other';
-
+export type OnnxType = keyof typeof DATA_TYPE;
 export interface OnnxTensor {
   readonly dims: readonly number[];
   /** `float32`, `int64`, `int8`, `uint8` and `string` can be written; any real, integer or boolean type can be read */
@@ -81,7 +70,7 @@ const MAX_FILE = 64 * 1024 * 1024;
 const MAX_NODES = 10_000;
 const MAX_RANK = 8;
 
-export const DATA_TYPE: Readonly<Record<OnnxType, number>> = {
+export const DATA_TYPE = {
   float32: 1,
   float64: 11,
   float16: 10,
@@ -92,7 +81,7 @@ export const DATA_TYPE: Readonly<Record<OnnxType, number>> = {
   bool: 9,
   string: 8,
   other: 0,
-};
+} as const;
 /** bytes per element in raw_data, and how to read one */
 export const RAW: Record<number, { bytes: number; read(view: DataView, offset: number): number }> = {
   1: { bytes: 4, read: (view, at) => view.getFloat32(at, true) },

@@ -12,12 +12,13 @@ import { parameterWidths, placements } from './commit.ts';
 import { rowBounds } from './emit.ts';
 import { treesCost, voteBits } from './emit-trees.ts';
 import { MAX_INPUTS, partialRounds } from './poseidon.ts';
-import type { TestSet } from './test-set.ts';
+import { MAX_ROWS, type TestSet } from './test-set.ts';
 import type { TreesShape } from './trees.ts';
 
 /**
  * No circuit is compiled that may be larger. circom's WebAssembly ends at 4 GiB: 0.56 million constraints took it 61 s and 1.1
- * GiB, 1.09 million 126 s and 1.4 GiB, 2.15 million 288 s and 2.3 GiB, on two cores that others used as well.
+ * GiB, 1.09 million 126 s and 1.3 GiB, 2.15 million 288 s and 2.2 GiB, and with 4.28 million it ended; on two cores that others
+ * used as well.
  */
 export const MAX_CONSTRAINTS = 2 ** 21;
 /** Rows times parameters: what the first layer, which is linear, costs the compiler all the same. */
@@ -161,7 +162,7 @@ export function maxRows(architecture: Architecture): number {
   const parameters = parameterWidths(architecture).length;
   return Math.max(
     0,
-    Math.min(Math.floor((MAX_CONSTRAINTS - fixed) / perRow), Math.floor(MAX_TERMS / parameters)),
+    Math.min(MAX_ROWS, Math.floor((MAX_CONSTRAINTS - fixed) / perRow), Math.floor(MAX_TERMS / parameters)),
   );
 }
 

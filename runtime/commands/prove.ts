@@ -92,10 +92,10 @@ export async function proveCommand(
     const testSet = testSetOf(ownRows ?? readRows(file, dictionaryOf(architecture)), architecture);
     const threshold = options.threshold ?? usefulThreshold(testSet, manifest.terms);
     demandUseful(testSet, threshold, options.allowTrivial === true);
-    const log = options.log === undefined ? ownLog() : readLogFile(options.log);
-    const opening =
-      options.sealed === undefined ? undefined : openingFor(readSealedTestSet(options.sealed), testSet, log);
+    const sealed = options.sealed === undefined ? undefined : readSealedTestSet(options.sealed);
+    const log = sealed && (options.log === undefined ? ownLog() : readLogFile(options.log));
+    const opening = sealed && log && openingFor(sealed, testSet, log);
     const asked = { manifest, testSet, threshold, opening };
-    await provedBy(bus, source, asked, { policy, own, log: opening && log, options, say, print, signal });
+    await provedBy(bus, source, asked, { policy, own, log, options, say, print, signal });
   });
 }

@@ -74,6 +74,8 @@ test('a set that was logged after the model fails', async () => {
   const { status, detail } = judge(await logOf(modelOf('5'), setOf(1)), { set: 2, model: 1 });
   assert.is(status, 'fail');
   assert.match(detail, /entry 2, after the model's commitment, which is entry 1/);
+  // Nor does it help to log the model once more behind the set, and to publish that.
+  assert.is(judge(await logOf(modelOf('5'), setOf(1), modelOf('5')), { set: 2, model: 3 }).status, 'fail');
 });
 
 test('another history, in which the set came first, does not fit the manifest', async () => {
