@@ -22,9 +22,9 @@
 import { Aes256Gcm, CipherSuite, DhkemX25519HkdfSha256, HkdfSha256, type KemInterface } from '@hpke/core';
 import { expand, extract } from '@noble/hashes/hkdf.js';
 import { sha256 as nobleSha256 } from '@noble/hashes/sha2.js';
-import { concat, randomBytes, sha256, unshared, utf8 } from './encoding.ts';
+import { type Bytes, concat, randomBytes, sha256, unshared, utf8 } from './encoding.ts';
 import { VouchError } from './errors.ts';
-import { type EphemeralKey, native } from './native-crypto.ts';
+import { type AgreementKey, native } from './native-crypto.ts';
 import { createXWing, X_WING_ENC_BYTES, X_WING_PUBLIC_KEY_BYTES } from './x-wing.ts';
 
 /** What a sealed message is for: a message sealed for one purpose does not open for another. */
@@ -94,37 +94,68 @@ class InlineAesGcm extends Aes256Gcm {
   }
 }
 
-/**
- * The library's DHKEM with HKDF where it is called and, on Node, the sender's key as well. The recipient's, which lives
- * longer, stays WebCrypto's.
- */
+/** The library's DHKEM with HKDF and, on Node, X25519 where they are called. */
 class InlineDhkem extends DhkemX25519HkdfSha256 {
   constructor() {
     super();
     this._kdf = new InlineHkdf();
     this._kdf.init(concat(utf8('KEM'), Uint8Array.of(this.id >> 8, this.id & 0xff)));
     if (native === undefined) return;
-    const { ephemeralX25519 } = native;
+    const { generateX25519 } = native;
     const library = this._prim;
-    const own = new WeakMap<object, EphemeralKey>();
+    // Shells stand where the library wants a CryptoKey; nobody else sees them.
+    const shell = (publicKey: Bytes): CryptoKey => {
+      const key = {} as CryptoKey;
+      publicKeys.set(key, publicKey);
+      return key;
+    };
     this._prim = Object.assign(Object.create(library) as typeof library, {
       async generateKeyPair() {
-        const ephemeral = ephemeralX25519();
-        // Stands where the library wants a CryptoKey, and is never given out.
-        const key = {} as CryptoKey;
-        own.set(key, ephemeral);
+        const own = generateX25519();
+        const key = shell(own.publicKey);
+        twins.set(key, own);
         return { publicKey: key, privateKey: key };
       },
+      async deserializePublicKey(bytes: Input) {
+        const raw = bytesOf(bytes).slice();
+        if (raw.length !== 32) throw rejected();
+        return shell(raw);
+      },
       async serializePublicKey(key: CryptoKey) {
-        return own.get(key)?.publicKey.buffer ?? library.serializePublicKey(key);
+        return publicKeys.get(key)?.buffer ?? library.serializePublicKey(key);
       },
       async dh(privateKey: CryptoKey, publicKey: CryptoKey) {
-        const ephemeral = own.get(privateKey);
-        if (ephemeral === undefined) return library.dh(privateKey, publicKey);
-        return ephemeral.agree(new Uint8Array(await library.serializePublicKey(publicKey))).buffer;
+        const other =
+          publicKeys.get(publicKey) ?? new Uint8Array(await library.serializePublicKey(publicKey));
+        return (
+          twins.get(privateKey)?.agree(other).buffer ?? library.dh(privateKey, await importX25519(other))
+        );
       },
     });
   }
+}
+
+/** Native twins of private keys, and the bytes of public ones, by what stands for them. */
+const twins = new WeakMap<CryptoKey, AgreementKey>();
+const publicKeys = new WeakMap<CryptoKey, Bytes>();
+
+const importX25519 = (raw: Uint8Array): Promise<CryptoKey> =>
+  crypto.subtle.importKey('raw', unshared(raw), 'X25519', true, []);
+
+/** A pair of WebCrypto's, whose private half is not given out; on Node with a twin that is quicker to use. */
+async function generateX25519Pair(): Promise<{ publicKey: Bytes; handle: CryptoKeyPair }> {
+  if (native === undefined) {
+    const handle = (await crypto.subtle.generateKey('X25519', false, ['deriveBits'])) as CryptoKeyPair;
+    return { publicKey: new Uint8Array(await crypto.subtle.exportKey('raw', handle.publicKey)), handle };
+  }
+  const own = native.generateX25519();
+  const der = unshared(own.pkcs8());
+  const privateKey = await crypto.subtle.importKey('pkcs8', der, 'X25519', false, ['deriveBits']);
+  der.fill(0);
+  twins.set(privateKey, own);
+  const publicKey = await importX25519(own.publicKey);
+  publicKeys.set(publicKey, own.publicKey);
+  return { publicKey: own.publicKey, handle: { privateKey, publicKey } };
 }
 
 const hpke = (kem: KemInterface) => new CipherSuite({ kem, kdf: new InlineHkdf(), aead: new InlineAesGcm() });
@@ -180,9 +211,7 @@ export async function generateSealingKeyPair(suite: SealingSuite = 'x25519'): Pr
     const handle = await kem.generateKeyPair();
     return { suite, publicKey: new Uint8Array(await kem.serializePublicKey(handle.publicKey)), handle };
   }
-  const handle = (await crypto.subtle.generateKey('X25519', false, ['deriveBits'])) as CryptoKeyPair;
-  const publicKey = new Uint8Array(await crypto.subtle.exportKey('raw', handle.publicKey));
-  return { suite, publicKey, handle };
+  return { suite, ...(await generateX25519Pair()) };
 }
 
 /**
