@@ -26,6 +26,8 @@
  * of the two. A bundle with any byte changed is refused.
  *
  * Not guaranteed: when it happened (freshness is the nonce), and that the enclave signed no other receipt.
+ *
+ * One file, although it is long: a receipt is made, carried and judged by one layout.
  */
 import { hmac } from '@noble/hashes/hmac.js';
 import { sha256 as nobleSha256 } from '@noble/hashes/sha2.js';

@@ -2,7 +2,7 @@
  * `vouch completion SHELL`: a script by which a shell completes the names of commands, of what is below them, and options. It is
  * made from the declarations, and asks nobody when a key is pressed.
  */
-import { Argument, Command, type CommandUnknownOpts } from '@commander-js/extra-typings';
+import { Argument, type Command, type CommandUnknownOpts } from '@commander-js/extra-typings';
 import { print } from './terminal.ts';
 
 const SHELLS = ['bash', 'zsh', 'fish'] as const;
@@ -13,12 +13,8 @@ export const define = (command: Command) =>
     .addArgument(
       new Argument('<shell>', 'eval "$(vouch completion bash)" in its start-up file').choices(SHELLS),
     )
-    .action(async (shell) => {
-      const { addCommands } = await import('./commands.ts');
-      const program = new Command('vouch');
-      await addCommands(program, () => true);
-      print(script(shell, wordsOf(program)));
-    });
+    // Its parent has all commands with all that they take: cli.ts declares every one for this.
+    .action((shell) => print(script(shell, wordsOf(command.parent!))));
 
 /** What may follow `vouch` and each command, by the words before. */
 export function wordsOf(program: CommandUnknownOpts): Map<string, string[]> {
