@@ -3,7 +3,7 @@
  * WebCrypto makes for every step and which are most of what sealing one costs. Undefined in a browser, where
  * WebCrypto and JavaScript do the same work; tests judge all of them by the same vectors.
  *
- * Nothing that outlives a message is kept here: long-lived private keys are WebCrypto's, which does not give them out.
+ * Private keys stay in closures; what is handed around is WebCrypto's twin of a key, which does not give it out.
  *
  * Not guaranteed: any check of keys and encodings beyond OpenSSL's. Callers make their own.
  */
@@ -15,7 +15,7 @@ interface NodeCrypto {
   verify(algorithm: null, data: Uint8Array, key: unknown, signature: Uint8Array): boolean;
   generateKeyPairSync(type: 'x25519'): {
     publicKey: { export(format: { format: 'jwk' }): { x?: string } };
-    privateKey: unknown;
+    privateKey: { export(format: { format: 'der'; type: 'pkcs8' }): Uint8Array };
   };
   diffieHellman(keys: { privateKey: unknown; publicKey: unknown }): Uint8Array<ArrayBuffer>;
   createCipheriv(name: string, key: Uint8Array, iv: Uint8Array): GcmCipher & { getAuthTag(): Uint8Array };
@@ -32,8 +32,8 @@ interface GcmCipher {
   final(): Uint8Array;
 }
 
-/** An X25519 key for one message. */
-export interface EphemeralKey {
+/** An X25519 key, whose private half is used and not given out. */
+export interface AgreementKey {
   readonly publicKey: Uint8Array<ArrayBuffer>;
   /** Throws for a public key of small order. */
   agree(publicKey: Uint8Array): Uint8Array<ArrayBuffer>;
@@ -43,7 +43,7 @@ export interface NativeCrypto {
   sha256(parts: readonly Uint8Array[]): Uint8Array<ArrayBuffer>;
   /** The bare equation of RFC 8032 section 5.1.7 without cofactor: see ed25519.ts for what has to be checked before. */
   verifyEd25519(publicKey: Uint8Array, message: Uint8Array, signature: Uint8Array): boolean;
-  ephemeralX25519(): EphemeralKey;
+  generateX25519(): AgreementKey & { pkcs8(): Uint8Array };
   /** AES-256-GCM; the tag of 16 bytes follows the ciphertext. */
   sealAesGcm(
     key: Uint8Array,
@@ -94,7 +94,7 @@ function over(node: NodeCrypto): NativeCrypto {
     },
     verifyEd25519: (publicKey, message, signature) =>
       node.verify(null, message, publicKeyOf(ED25519_SPKI, publicKey), signature),
-    ephemeralX25519() {
+    generateX25519() {
       const { publicKey, privateKey } = node.generateKeyPairSync('x25519');
       const text = publicKey.export({ format: 'jwk' }).x ?? '';
       const bytes = Uint8Array.from(atob(text.replaceAll('-', '+').replaceAll('_', '/')), (c) =>
@@ -104,6 +104,7 @@ function over(node: NodeCrypto): NativeCrypto {
         publicKey: bytes,
         agree: (other) =>
           joined(node.diffieHellman({ privateKey, publicKey: publicKeyOf(X25519_SPKI, other) })),
+        pkcs8: () => privateKey.export({ format: 'der', type: 'pkcs8' }),
       };
     },
     sealAesGcm(key, iv, plaintext, aad) {

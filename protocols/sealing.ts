@@ -19,12 +19,12 @@
  * hidden lengths. Replays are caught only by a ReplayGuard. Needs X25519 in WebCrypto (Node 20, Chrome 133,
  * Firefox 130, Safari 17 and later).
  */
-import { Aes256Gcm, CipherSuite, DhkemX25519HkdfSha256, HkdfSha256, type KemInterface } from '@hpke/core';
+import { CipherSuite, type KemInterface } from '@hpke/core';
 import { expand, extract } from '@noble/hashes/hkdf.js';
 import { sha256 as nobleSha256 } from '@noble/hashes/sha2.js';
 import { concat, randomBytes, sha256, unshared, utf8 } from './encoding.ts';
 import { VouchError } from './errors.ts';
-import { type EphemeralKey, native } from './native-crypto.ts';
+import { generateX25519Pair, InlineAesGcm, InlineDhkem, InlineHkdf } from './inline-hpke.ts';
 import { createXWing, X_WING_ENC_BYTES, X_WING_PUBLIC_KEY_BYTES } from './x-wing.ts';
 
 /** What a sealed message is for: a message sealed for one purpose does not open for another. */
@@ -54,78 +54,6 @@ export const MAX_PLAINTEXT_BYTES = 64 * 1024 * 1024;
 export const SEAL_OVERHEAD_BYTES = KEM_ID_BYTES + X_WING_ENC_BYTES + TAG_BYTES;
 
 const REPLY_LABEL = utf8('vouch/v2/reply');
-
-/**
- * HKDF-SHA256 (RFC 5869) where it is called. WebCrypto's takes a trip to another thread per step, together about
- * half of the time that sealing a small message takes.
- */
-class InlineHkdf extends HkdfSha256 {
-  override async extract(salt: Input, ikm: Input): Promise<ArrayBuffer> {
-    return extract(nobleSha256, bytesOf(ikm), bytesOf(salt)).slice().buffer;
-  }
-  override async expand(prk: Input, info: Input, length: number): Promise<ArrayBuffer> {
-    return expand(nobleSha256, bytesOf(prk), bytesOf(info), length).slice().buffer;
-  }
-  override async extractAndExpand(
-    salt: Input,
-    ikm: Input,
-    info: Input,
-    length: number,
-  ): Promise<ArrayBuffer> {
-    return this.expand(await this.extract(salt, ikm), info, length);
-  }
-}
-type Input = ArrayBufferLike | ArrayBufferView;
-const bytesOf = (input: Input): Uint8Array =>
-  ArrayBuffer.isView(input)
-    ? new Uint8Array(input.buffer, input.byteOffset, input.byteLength)
-    : new Uint8Array(input);
-
-/** AES-256-GCM where it is called, on Node. */
-class InlineAesGcm extends Aes256Gcm {
-  override createEncryptionContext(key: Input): ReturnType<Aes256Gcm['createEncryptionContext']> {
-    if (native === undefined) return super.createEncryptionContext(key);
-    const { sealAesGcm, openAesGcm } = native;
-    const raw = bytesOf(key);
-    return {
-      seal: async (iv, data, aad) => sealAesGcm(raw, bytesOf(iv), bytesOf(data), bytesOf(aad)).buffer,
-      open: async (iv, data, aad) => openAesGcm(raw, bytesOf(iv), bytesOf(data), bytesOf(aad)).buffer,
-    };
-  }
-}
-
-/**
- * The library's DHKEM with HKDF where it is called and, on Node, the sender's key as well. The recipient's, which lives
- * longer, stays WebCrypto's.
- */
-class InlineDhkem extends DhkemX25519HkdfSha256 {
-  constructor() {
-    super();
-    this._kdf = new InlineHkdf();
-    this._kdf.init(concat(utf8('KEM'), Uint8Array.of(this.id >> 8, this.id & 0xff)));
-    if (native === undefined) return;
-    const { ephemeralX25519 } = native;
-    const library = this._prim;
-    const own = new WeakMap<object, EphemeralKey>();
-    this._prim = Object.assign(Object.create(library) as typeof library, {
-      async generateKeyPair() {
-        const ephemeral = ephemeralX25519();
-        // Stands where the library wants a CryptoKey, and is never given out.
-        const key = {} as CryptoKey;
-        own.set(key, ephemeral);
-        return { publicKey: key, privateKey: key };
-      },
-      async serializePublicKey(key: CryptoKey) {
-        return own.get(key)?.publicKey.buffer ?? library.serializePublicKey(key);
-      },
-      async dh(privateKey: CryptoKey, publicKey: CryptoKey) {
-        const ephemeral = own.get(privateKey);
-        if (ephemeral === undefined) return library.dh(privateKey, publicKey);
-        return ephemeral.agree(new Uint8Array(await library.serializePublicKey(publicKey))).buffer;
-      },
-    });
-  }
-}
 
 const hpke = (kem: KemInterface) => new CipherSuite({ kem, kdf: new InlineHkdf(), aead: new InlineAesGcm() });
 const SUITES: Readonly<Record<SealingSuite, { hpke: CipherSuite; keyBytes: number; encBytes: number }>> = {
@@ -180,9 +108,7 @@ export async function generateSealingKeyPair(suite: SealingSuite = 'x25519'): Pr
     const handle = await kem.generateKeyPair();
     return { suite, publicKey: new Uint8Array(await kem.serializePublicKey(handle.publicKey)), handle };
   }
-  const handle = (await crypto.subtle.generateKey('X25519', false, ['deriveBits'])) as CryptoKeyPair;
-  const publicKey = new Uint8Array(await crypto.subtle.exportKey('raw', handle.publicKey));
-  return { suite, publicKey, handle };
+  return { suite, ...(await generateX25519Pair()) };
 }
 
 /**

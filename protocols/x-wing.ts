@@ -71,7 +71,7 @@ async function ephemeral(raw: Uint8Array | undefined): Promise<{
     const key = await importPrivate(raw);
     return { publicKey: x25519.getPublicKey(raw), agree: (other) => agree(key, other) };
   }
-  if (native) return native.ephemeralX25519();
+  if (native) return native.generateX25519();
   const pair = (await crypto.subtle.generateKey('X25519', false, ['deriveBits'])) as CryptoKeyPair;
   return {
     publicKey: new Uint8Array(await crypto.subtle.exportKey('raw', pair.publicKey)),

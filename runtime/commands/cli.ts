@@ -52,7 +52,7 @@ async function run(given: readonly string[]): Promise<void> {
     .exitOverride();
   const { addCommands } = await import('./commands.ts');
   const [name, of] = words.filter((word) => !word.startsWith('-'));
-  await addCommands(program, (command) => command === (name === 'help' ? of : name));
+  await addCommands(program, (command) => name === 'completion' || command === (name === 'help' ? of : name));
   await program.parseAsync([...words], { from: 'user' });
 }
 

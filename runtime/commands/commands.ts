@@ -38,6 +38,11 @@ const COMMANDS: readonly Entry[] = [
     load: () => import('./doctor.ts'),
   },
   {
+    name: 'completion',
+    description: 'a script by which a shell completes commands and options: bash, zsh or fish',
+    load: () => import('./completion.ts'),
+  },
+  {
     name: 'infer',
     description: 'seal applications to a model, print decisions and receipts',
     load: () => import('./infer.ts'),

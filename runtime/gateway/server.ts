@@ -19,6 +19,8 @@ import { collateralFor } from '../attest/collateral.ts';
 import { readApplications } from '../client/applications.ts';
 import type { Inference, VerifiedService } from '../client/client.ts';
 import { keepDecision } from '../client/decisions.ts';
+import { acquaint } from '../client/pins.ts';
+import { createSessions } from '../client/sessions.ts';
 import type { Log } from '../home/log.ts';
 import { isLoopback, urlOf } from '../nats/address.ts';
 import type { Bus } from '../nats/bus.ts';
@@ -28,7 +30,6 @@ import { gatewayMetrics } from './metrics.ts';
 import * as oip from './open-inference.ts';
 import { openApi, type Route } from './openapi.ts';
 import { JSON_TYPE, ROUTES, VerifyRequest } from './routes.ts';
-import { createSessions } from './sessions.ts';
 
 const BODY_BYTES = 8 * 1024 * 1024;
 /** Rows sealed at a time: a runner takes 256 and refuses more. */
@@ -91,7 +92,10 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
   const limit = options.requests ?? DEFAULT_REQUESTS;
   const own = isLoopback(host) ? ['localhost', '127.0.0.1', '::1', host] : [host];
   const guard = createGuard([...own, ...(options.names ?? [])], keys);
-  const sessions = createSessions(bus, options.source, options);
+  const sessions = createSessions(bus, options.source, {
+    policy,
+    meet: (published) => acquaint(published, { vendor: options.vendor, policy, say: log }),
+  });
   let requests = 0;
   let rowsInFlight = 0;
   const metrics = gatewayMetrics({

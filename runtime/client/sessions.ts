@@ -5,11 +5,10 @@
  */
 import type { Policy } from '../../protocols/attestation/policy.ts';
 import { VouchError } from '../../protocols/errors.ts';
-import { type Inference, infer, type VerifiedService, verifyService } from '../client/client.ts';
-import { acquaint } from '../client/pins.ts';
-import type { Log } from '../home/log.ts';
+import type { VerifiedManifest } from '../../protocols/manifest.ts';
 import { readManifest } from '../models/obtain.ts';
 import type { Bus } from '../nats/bus.ts';
+import { type Inference, infer, type VerifiedService, verifyService } from './client.ts';
 
 /** Evidence is asked for anew when so much of its life is left. */
 const RENEWAL = 1 / 4;
@@ -23,7 +22,7 @@ const CHANGED: ReadonlySet<string> = new Set([
 const MAX_MODELS = 256;
 
 export interface Sessions {
-  /** The model's service, verified; throws what `verifyService` and `acquaint` throw. */
+  /** The model's service, verified; throws what `meet` and `verifyService` throw. */
   service(model: string): Promise<VerifiedService>;
   /** One answer, whose receipt was verified, and the service that gave it. */
   infer(model: string, row: readonly string[]): Promise<{ service: VerifiedService; made: Inference }>;
@@ -41,7 +40,14 @@ interface Session {
 export function createSessions(
   bus: Bus,
   source: string,
-  { policy, vendor, log }: { policy: Policy; vendor?: string | undefined; log: Log },
+  {
+    policy,
+    meet,
+  }: {
+    policy: Policy;
+    /** Throws for the manifest of a vendor that is not to be trusted. */
+    meet: (published: VerifiedManifest) => unknown;
+  },
 ): Sessions {
   const sessions = new Map<string, Session>();
   const maxAgeMs = policy.maxAgeSeconds * 1000;
@@ -49,7 +55,7 @@ export function createSessions(
   const begin = (model: string): Session => {
     const service = (async () => {
       const published = await readManifest(bus, model);
-      await acquaint(published, { vendor, policy, say: log });
+      await meet(published);
       return verifyService(bus, source, model, policy, published);
     })();
     const session: Session = {
