@@ -108,6 +108,8 @@ export interface ReadyOptions extends EngineOptions {
    * they are read again for each sum, some at a time, so that the engine never has a whole section.
    */
   readonly points?: 'held' | 'streamed' | undefined;
+  /** Points of a section that are read at a time when they are streamed; for tests. */
+  readonly streamedPoints?: number | undefined;
 }
 
 /** Whoever proves on this host: threads of WebAssembly, a GPU, both. */

@@ -74,7 +74,7 @@ export function createWasmEngine(kernel: SharedKernel, threads: number, run: Run
   /** A key whose points, rows and powers come into memory when they are first needed, and stay. */
   async function ready(
     key: ProvingKey,
-    { points: wish = 'held', ...options }: ReadyOptions = {},
+    { points: wish = 'held', streamedPoints = STREAMED, ...options }: ReadyOptions = {},
   ): Promise<ReadyKey> {
     const counts = sectionCounts(key);
     const { held, others } = roomFor(key);
@@ -120,13 +120,13 @@ export function createWasmEngine(kernel: SharedKernel, threads: number, run: Run
         const sums: Uint8Array[] = [];
         const partAt = (first: number) =>
           first < counts[section]
-            ? readSection(section, engineOptions, first, Math.min(STREAMED, counts[section] - first))
+            ? readSection(section, engineOptions, first, Math.min(streamedPoints, counts[section] - first))
             : undefined;
         let next = partAt(0);
         try {
-          for (let first = 0; first < counts[section]; first += STREAMED) {
+          for (let first = 0; first < counts[section]; first += streamedPoints) {
             const points = await next!;
-            next = partAt(first + STREAMED);
+            next = partAt(first + streamedPoints);
             next?.catch(() => undefined);
             try {
               sums.push(await sum(points, { digits, from: from + first }, engineOptions));
