@@ -21,12 +21,12 @@ const Digest = z.string().regex(/^[0-9a-f]{64}$/);
 /** Their manifest, about 95 bytes each, still fits one chunk. */
 const MAX_CHUNKS = 5_000;
 /**
- * Beyond this many, chunks are larger, so that a heartbeat can name a good part of those that a worker has: 2 MiB for the
- * key of 2^22 rows.
+ * Beyond this many, chunks are larger, so that a heartbeat can name a good part of those that a worker has: just under 2 MiB,
+ * the most that a client may send, for the key of 2^22 rows.
  */
 const AIMED_CHUNKS = 2_048;
 const LARGEST_CHUNK_BYTES = 4 * 1024 * 1024;
-/** Of a blob: 20 GB, a key of 2^25 rows. */
+/** Of a blob, whoever stored it: 20 GB. What a client may send makes 10 GB at most, a key of 2^24 rows. */
 export const MAX_BLOB_BYTES = MAX_CHUNKS * LARGEST_CHUNK_BYTES;
 /** Chunks that an open blob has in memory, so that what is read in small parts is not fetched for each. */
 const RECENT_BYTES = 64 * 1024 * 1024;
@@ -83,10 +83,11 @@ export interface GetOptions {
 
 const sha256 = (bytes: Uint8Array): string => createHash('sha256').update(bytes).digest('hex');
 
-/** How large the chunks of a blob are: the smallest doubling of CHUNK_BYTES that keeps them few. `too-large` beyond. */
+/** How large the chunks of a blob are: CHUNK_BYTES, doubled until they are few, and `most` at most. */
 function chunkBytesOf(byteLength: number, most: number): number {
-  let size = Math.min(CHUNK_BYTES, most);
-  while (byteLength > AIMED_CHUNKS * size && 2 * size <= Math.min(LARGEST_CHUNK_BYTES, most)) size *= 2;
+  const limit = Math.min(LARGEST_CHUNK_BYTES, most);
+  let size = Math.min(CHUNK_BYTES, limit);
+  while (byteLength > AIMED_CHUNKS * size && size < limit) size = Math.min(2 * size, limit);
   return size;
 }
 
