@@ -8,14 +8,17 @@
  */
 import { ceremonyHash, contribution, type RunningHash, uncompressedG1, uncompressedG2 } from './ceremony.ts';
 import type { EngineOptions, FieldEngine, FixedBaseEngine, Section } from './engine.ts';
-import { ELEMENT_BYTES, elementBytes, MONTGOMERY_R, power, R, randomScalar } from './field.ts';
+import { ELEMENT_BYTES, MONTGOMERY_R, power, R, randomScalar } from './field.ts';
 import { G1, G2, type Group, multiplyG1, multiplyG2, POINT_BYTES, writeG1, writeG2 } from './point.ts';
 import { planPowers, powersCount } from './ptau.ts';
-import { columnProducts, keyEntries, type Qap, qapOf } from './qap.ts';
-import { openR1cs, type R1cs } from './r1cs.ts';
+import { keyEntries, type Qap, qapOf } from './qap.ts';
+import { openR1cs } from './r1cs.ts';
+import { evaluate, type KeyScalars, powersOf, type Secrets, scaled } from './setup-scalars.ts';
 import { type ByteSink, type ByteSource, bytesSink, bytesSource } from './source.ts';
 import { type VerificationKey, verificationKey } from './verify.ts';
 import { type KeyHead, planZkey, sectionCounts } from './zkey.ts';
+
+export type { Secrets } from './setup-scalars.ts';
 
 /** The mark of a key that one party made: the setup's answer, the name of the contribution inside the key. */
 export const INSECURE_SINGLE_PARTY = 'INSECURE-SINGLE-PARTY';
@@ -25,14 +28,6 @@ const CHUNK = 4096;
 const IN_FLIGHT = 32;
 /** snarkjs hashes the ceremony's points in chunks of 2^14 and always reads whole ones. */
 const HASH_CHUNK = 2 ** 14;
-
-export interface Secrets {
-  readonly tau: bigint;
-  readonly alpha: bigint;
-  readonly beta: bigint;
-  /** 1 leaves out the contribution, as `snarkjs groth16 setup` does; `readZkey` refuses such a key. */
-  readonly delta: bigint;
-}
 
 export interface SetupProgress {
   readonly phase: 'evaluating' | 'multiplying';
@@ -148,120 +143,6 @@ export async function setupTo(
   }
 }
 
-/** Scalars of the key's points, standard form, 32 bytes each. Together they are as secret as tau. */
-interface KeyScalars {
-  readonly A: Uint8Array;
-  readonly B: Uint8Array;
-  /** beta*A + alpha*B + C of each wire: IC's for the public ones; C's before delta divides for the others. */
-  readonly K: Uint8Array;
-  readonly H: Uint8Array;
-}
-
-/** factor * tau^i / R for i from `first` on; `tau` to the power of 1 in Montgomery form is the step. Secret. */
-async function powersOf(
-  factor: bigint,
-  tau: bigint,
-  { first = 0, count }: { readonly first?: number; readonly count: number },
-  field: FieldEngine,
-  options: EngineOptions,
-): Promise<Uint8Array> {
-  const ones = new Uint8Array(count * ELEMENT_BYTES);
-  for (let at = 0; at < ones.byteLength; at += ELEMENT_BYTES) ones[at] = 1;
-  const begin = elementBytes((factor * power(tau, BigInt(first))) % R);
-  const step = elementBytes((tau * MONTGOMERY_R) % R);
-  try {
-    return await field.scale(ones, begin, step, options);
-  } finally {
-    begin.fill(0);
-    step.fill(0);
-  }
-}
-
-/** factor times each element. */
-async function scaled(
-  vector: Uint8Array,
-  factor: bigint,
-  field: FieldEngine,
-  options: EngineOptions,
-): Promise<Uint8Array> {
-  const first = elementBytes((factor * MONTGOMERY_R) % R);
-  try {
-    return await field.scale(vector, first, elementBytes(MONTGOMERY_R), options);
-  } finally {
-    first.fill(0);
-  }
-}
-
-/** The inverse transform; the vector that it is made of is wiped. */
-async function inverseOf(
-  vector: Uint8Array,
-  field: FieldEngine,
-  options: EngineOptions,
-): Promise<Uint8Array> {
-  try {
-    return await field.ntt(vector, true, options);
-  } finally {
-    vector.fill(0);
-  }
-}
-
-/**
- * The QAP at tau. The Lagrange basis at tau is the inverse NTT of tau's powers: sum_i L_i(tau) f(w^i) = f(tau) for
- * every power f. H's points are the odd ones of the basis of twice the domain, where a quotient's values are taken.
- */
-async function evaluate(
-  r1cs: R1cs,
-  qap: Qap,
-  { tau, alpha, beta, delta }: Secrets,
-  field: FieldEngine,
-  options: EngineOptions,
-): Promise<KeyScalars> {
-  const size = qap.domainSize;
-  const products = (vector: Uint8Array, place: Parameters<typeof columnProducts>[3]) =>
-    columnProducts(r1cs, qap, vector, place, field, options);
-  const matrices = async () => {
-    // Values of the matrices carry R^2, products divide by R once: over R the basis gives standard form.
-    const basis = await inverseOf(await powersOf(1n, tau, { count: size }, field, options), field, options);
-    const stacked = new Uint8Array(3 * basis.byteLength);
-    try {
-      const [A, B] = await products(basis, (matrix, row) =>
-        matrix < 2 ? [matrix as 0 | 1, row] : undefined,
-      );
-      // One product for beta*A + alpha*B + C: the columns of A meet beta's basis, those of B alpha's, those of C its own.
-      for (const [index, factor] of [beta, alpha].entries()) {
-        const times = await scaled(basis, factor, field, options);
-        stacked.set(times, index * basis.byteLength);
-        times.fill(0);
-      }
-      stacked.set(basis, 2 * basis.byteLength);
-      const [K] = await products(stacked, (matrix, row) => [0, matrix * size + row]);
-      return { A, B, K };
-    } finally {
-      basis.fill(0);
-      stacked.fill(0);
-    }
-  };
-  const quotientBasis = async () => {
-    const factor = power(delta, R - 2n) * MONTGOMERY_R;
-    const double = await inverseOf(
-      await powersOf(factor, tau, { count: 2 * size }, field, options),
-      field,
-      options,
-    );
-    const H = new Uint8Array(size * ELEMENT_BYTES);
-    // In words: moving 32 bytes by subarray costs more than multiplying them.
-    const [from, to] = [new BigUint64Array(double.buffer, double.byteOffset), new BigUint64Array(H.buffer)];
-    for (let at = 0; at < to.length; at++) to[at] = from[2 * at - (at % 4) + 4]!;
-    double.fill(0);
-    return H;
-  };
-  // Each computes in one of the engine's threads most of the time.
-  const parts = [matrices(), quotientBasis()] as const;
-  await Promise.allSettled(parts);
-  const [ofMatrices, H] = await Promise.all(parts);
-  return { ...ofMatrices, H };
-}
-
 function headerPoints({ alpha, beta, delta }: Secrets) {
   const points = {
     alpha1: multiplyG1(G1.BASE, alpha),
@@ -294,7 +175,7 @@ interface Targets {
 interface Job {
   readonly group: Group;
   readonly count: number;
-  /** `count` of them from `first` on */
+  /** `count` of them from `first` on; wiped after their use where they were made for it */
   scalars(first: number, count: number): Uint8Array | Promise<Uint8Array>;
   /** Where the points go; nowhere when only the hash needs them. */
   readonly target?: Write | undefined;
@@ -368,7 +249,10 @@ async function multiplyAll(
 
   /** Makes one chunk; answers what the hash takes of it. */
   const make = async ({ group, scalars, target, hashedCount }: Job, first: number, count: number) => {
-    const made = await engine.multiples(group, await scalars(first, count), { signal });
+    const given = scalars(first, count);
+    const own = await given;
+    const made = await engine.multiples(group, own, { signal });
+    if (given instanceof Promise) own.fill(0);
     await target?.(first * POINT_BYTES[group], made);
     const hashed = hashedCount === undefined ? undefined : await engine.uncompressed(group, made, { signal });
     done += count;

@@ -117,7 +117,7 @@ export function isFolder(file: string): boolean {
 }
 
 /** Reads a whole file. `what` names it in errors: `bad-file` with the reason, `too-large` above `maxBytes`. */
-export function readNamed(file: string, what: string, maxBytes = 4 * 1024 ** 3): Uint8Array {
+export function readNamed(file: string, what: string, maxBytes = 2 ** 31 - 1): Uint8Array {
   let opened: number | undefined;
   try {
     opened = openSync(file, 'r');

@@ -100,8 +100,9 @@ export const workerRole =
       typeof engine === 'string' ? await openHostEngine({ engine, threads, gpuBytes, log }) : engine;
     context.onStop(() => multiplier.close());
     const identity = await createIdentity('worker', id, { provider });
-    const kept = workerChunks(diskBytes, (reason) => log(`${source}: ${reason}`));
-    const chunks = createChunkCache(CACHE_BYTES, await kept.digests());
+    const kept =
+      diskBytes === 0 ? undefined : workerChunks(diskBytes, (reason) => log(`${source}: ${reason}`));
+    const chunks = createChunkCache(CACHE_BYTES, (await kept?.digests()) ?? []);
     /** in the order in which they came; the machine has the first one, when it has one */
     const hand: InHand[] = [];
     let current: InHand | undefined;
