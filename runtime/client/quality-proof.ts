@@ -23,6 +23,7 @@ import {
   type Statement,
 } from '../../protocols/proof.ts';
 import { judgeFixed, type Opening, type SignedEntry } from '../../protocols/vendor-log.ts';
+import { openFile } from '../home/file-source.ts';
 import { demandWritable, writeWhole } from '../home/files.ts';
 import { folder } from '../home/home.ts';
 import { compareDictionary } from '../models/test-sets.ts';
@@ -95,12 +96,14 @@ export async function prepareStatement(
     onProgress: ({ done, total }) => total > 0 && progress.set('making the key', done, total, 'points'),
   });
   if (key.cached) progress.set('making the key', 1, 1, 'cached');
-  const upload = (bytes: Uint8Array) =>
-    putBlob(bus, 'keys', bytes, {
+  const upload = async (path: string) => {
+    await using file = await openFile(path, 'proving key');
+    return await putBlob(bus, 'keys', file, {
       ...cancellation,
       onProgress: (done, total) =>
         progress.set('uploading', Math.ceil(done / 2 ** 20), Math.ceil(total / 2 ** 20), 'MiB'),
     });
+  };
   const store = async () => ({
     testSet: (await putBlob(bus, 'testSets', encodeTestSet(testSet), cancellation)).digest,
     powers: (await upload(key.powers)).digest,

@@ -55,6 +55,11 @@ const declared = (command: Command) =>
       ),
     )
     .option('--gpu-memory <MiB>', 'what keys and points may take of a GPU', whole(16, 2 ** 20))
+    .option(
+      '--bases-disk <MiB>',
+      "what base points may take of a worker's disk; 0 keeps none; default 8192",
+      whole(0, 2 ** 30),
+    )
     .option('--shard-points <n>', "scalars of a coordinator's shards at most", whole(16, 1 << 20))
     .option('--jobs <n>', 'proofs that a coordinator makes at a time, default 3', whole(1, 16))
     .option(

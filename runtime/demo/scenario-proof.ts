@@ -1,11 +1,12 @@
 /** The proof of a scenario, made and verified on this host: with a key that convinces its maker only. */
 import { prove } from '../../circuits/groth16/prove.ts';
 import { verificationKey, verify } from '../../circuits/groth16/verify.ts';
-import { readZkey } from '../../circuits/groth16/zkey.ts';
+import { openZkey } from '../../circuits/groth16/zkey.ts';
 import { commit } from '../../circuits/model/commit.ts';
 import { witnessInput } from '../../circuits/model/emit.ts';
 import { demandRows } from '../../circuits/model/size.ts';
 import { VouchError } from '../../protocols/errors.ts';
+import { openFile } from '../home/file-source.ts';
 import { readNamed } from '../home/files.ts';
 import { demandUseful } from '../models/test-sets.ts';
 import { commitOnnx } from '../models/vendor.ts';
@@ -48,7 +49,8 @@ export async function proveScenario(
   const made = performance.now();
   const wasm = readNamed(circuit.wasmPath, 'witness calculator');
   const witness = await calculateWitness(wasm, witnessInput(model, threshold), { signal });
-  const zkey = readZkey(key.zkey);
+  await using file = await openFile(key.zkey, 'proving key');
+  const zkey = await openZkey(file);
   await using pool = await createPool();
   const { proof, publicSignals } = await prove(zkey, witness, pool, { signal });
   const commitment = commit(model).toString();

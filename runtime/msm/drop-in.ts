@@ -6,7 +6,7 @@
 import type { CurveEngine } from '../../circuits/groth16/engine.ts';
 import { curveNameOf, ELEMENT_BYTES } from '../../circuits/groth16/field.ts';
 import type { Proved } from '../../circuits/groth16/prove.ts';
-import { firstBroken, type R1csInfo, readR1cs, readR1csInfo } from '../../circuits/groth16/r1cs.ts';
+import { firstBroken, openR1cs, type R1csInfo, readR1csInfo } from '../../circuits/groth16/r1cs.ts';
 import { solidityCallData } from '../../circuits/groth16/solidity.ts';
 import type { ByteSource } from '../../circuits/groth16/source.ts';
 import {
@@ -226,7 +226,7 @@ export function createDropIn(host: DropInHost) {
     },
     /** Whether a witness satisfies all constraints of a circuit; the logger is told the first that it breaks. */
     async check(r1cs: FileInput, witness: FileInput, logger?: Logger | null): Promise<boolean> {
-      const circuit = readR1cs(await bytesOf(r1cs, 'circuit'));
+      const circuit = await read(r1cs, 'circuit', openR1cs);
       const values = readWitness(await bytesOf(witness, 'witness'));
       const count = values.byteLength / ELEMENT_BYTES;
       if (count !== circuit.variables)

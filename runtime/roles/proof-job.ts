@@ -204,7 +204,7 @@ export function proofJobLogic(options: ProofJobOptions) {
 
       transform: phase('transforming', 'planned', async (work, { job, signal }) => {
         const { scalars, publicSignals } = await inTurn(async () => {
-          const ready = await engine.ready(work.zkey, { signal });
+          const ready = await engine.ready(work.zkey, { signal, points: 'streamed' });
           try {
             return await transform(work.zkey, work.witness, ready, { signal });
           } finally {

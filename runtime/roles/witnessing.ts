@@ -3,16 +3,17 @@
  * the cheapest first: what it refuses, it may say why. `witnessOf` computes with the model: whatever fails in it, or after
  * it, is one and the same to the requester (roles/proof-job.ts).
  *
- * Nothing of the requester's is computed with before it is checked. In memory, for as long as a proof takes: the key (at
- * most MAX_KEY_BYTES, its size in the statement's blob; longer where it is kept), the witness (32 bytes for each wire) and
- * the test set.
+ * Nothing of the requester's is computed with before it is checked. In memory, for as long as a proof takes: the key's
+ * coefficients (longer where it is kept), the witness (32 bytes for each wire) and the test set. The key's points are read
+ * from its blob where they are needed, in pieces; what was read stays on disk within a budget (prove/cache.ts), and of a
+ * key that is not of the circuit's shape nothing but its header is.
  */
 import { readFile } from 'node:fs/promises';
 import { bitWires } from '../../circuits/groth16/bit-wires.ts';
 import type { ReadyKey } from '../../circuits/groth16/engine.ts';
-import { entriesOfC, qapOf } from '../../circuits/groth16/qap.ts';
-import { firstBroken, readR1cs } from '../../circuits/groth16/r1cs.ts';
-import { openZkey, readZkey, type Zkey } from '../../circuits/groth16/zkey.ts';
+import { entriesOfC } from '../../circuits/groth16/qap.ts';
+import { firstBroken, openR1cs, type R1cs } from '../../circuits/groth16/r1cs.ts';
+import { openZkey, type ProvingKey } from '../../circuits/groth16/zkey.ts';
 import {
   type Architecture,
   modelDictionaryDigest,
@@ -30,11 +31,20 @@ import { checkDemand } from '../../protocols/proof-demand.ts';
 import type { RequesterAuthority } from '../../protocols/requester.ts';
 import { checkTestRows } from '../../protocols/terms.ts';
 import type { Identity } from '../attest/identity.ts';
+import { openFile } from '../home/file-source.ts';
 import { folder } from '../home/home.ts';
 import { obtainModel, readManifest } from '../models/obtain.ts';
 import type { Pool } from '../msm/threads/pool.ts';
-import { blobSource, getBlob, getManifest, type Manifest, type Place } from '../nats/blobs.ts';
+import {
+  blobSource,
+  getBlob,
+  getManifest,
+  MAX_BLOB_BYTES,
+  type Manifest,
+  type Place,
+} from '../nats/blobs.ts';
 import type { Bus } from '../nats/bus.ts';
+import { coordinatorChunks } from '../prove/cache.ts';
 import { type CompiledCircuit, circuitToolchain, compileCircuit } from '../prove/circuit-compiler.ts';
 import { grant } from './budget.ts';
 import type { KeptCircuits } from './kept-circuits.ts';
@@ -42,7 +52,6 @@ import { demandSoundKey } from './sound-key.ts';
 
 /** Of a test set as JSON: no number has more digits than this, sign and comma included. */
 const DIGITS = 12;
-const MAX_KEY_BYTES = 2 ** 31 - 1;
 
 /** Of a test set with so many rows, at most. */
 const testSetBytes = ({ preprocessing }: Architecture, rows: number): number =>
@@ -65,7 +74,7 @@ export interface Prepared {
   readonly model: CommittedModel;
   readonly testSet: TestSet;
   readonly compiled: CompiledCircuit;
-  readonly zkey: Zkey;
+  readonly zkey: ProvingKey;
   /** which chunks the key consists of */
   readonly key: Manifest;
   readonly bits: Uint8Array;
@@ -106,11 +115,12 @@ export async function prepare(
   demandRows(architecture, rows);
 
   // A few chunks tell how large the key is, and so whether it can be one for this.
-  const limits = { cacheDir: folder('cache', 'blobs'), signal };
+  const limits = { kept: coordinatorChunks(), signal };
   const keys: Place = { shelf: 'keys', writer: client };
-  const key = await getManifest(bus, keys, statement.key, { ...limits, maxBytes: MAX_KEY_BYTES });
-  const { domainSize } = await openZkey(blobSource(bus, keys, key, limits));
-  demandDomain(domainSize, architecture, rows);
+  const key = await getManifest(bus, keys, statement.key, { ...limits, maxBytes: MAX_BLOB_BYTES });
+  // Longer than this request where the key is kept: its end must not end what others read.
+  const opened = await openZkey(blobSource(bus, keys, key, { kept: limits.kept }));
+  demandDomain(opened.domainSize, architecture, rows);
 
   const testSet = decodeTestSet(
     architecture,
@@ -134,8 +144,7 @@ export async function prepare(
 
   const name = `${statement.circuit}/${statement.key}/${statement.powers}`;
   const kept = engine.kept(name);
-  const zkey =
-    kept ?? readZkey(await getBlob(bus, keys, statement.key, { ...limits, maxBytes: MAX_KEY_BYTES }));
+  const zkey = kept ?? opened;
   const compiled = await compileCircuit(circuit, toolchain, {
     cacheDir: folder('cache', 'circuits'),
     signal,
@@ -143,7 +152,7 @@ export async function prepare(
   if (!kept) {
     const found = { statement, keys, zkey, r1csPath: compiled.r1csPath };
     await demandSoundKey({ bus, pool, engine }, found, signal);
-    engine.keep(name, zkey, key.size);
+    engine.keep(name, zkey);
   }
   await grant(bus, manifest.name, manifest.terms, { job: asked.job, requester: client, time: Date.now() });
   const { model, manifest: served } = await obtainModel(bus, source, identity, statement.model, asked);
@@ -152,11 +161,16 @@ export async function prepare(
   return { statement, model, testSet, compiled, zkey, key, bits: await bitsOf(zkey, compiled) };
 }
 
-/** By the key of their circuit, and as long as it is kept. */
-const knownBits = new WeakMap<Zkey, Uint8Array>();
+async function constraintsOf({ r1csPath }: CompiledCircuit): Promise<R1cs> {
+  await using file = await openFile(r1csPath, 'circuit');
+  return await openR1cs(file);
+}
 
-async function bitsOf(zkey: Zkey, { r1csPath }: CompiledCircuit): Promise<Uint8Array> {
-  const bits = knownBits.get(zkey) ?? bitWires(readR1cs(await readFile(r1csPath)));
+/** By the key of their circuit, and as long as it is kept. */
+const knownBits = new WeakMap<ProvingKey, Uint8Array>();
+
+async function bitsOf(zkey: ProvingKey, compiled: CompiledCircuit): Promise<Uint8Array> {
+  const bits = knownBits.get(zkey) ?? bitWires(await constraintsOf(compiled));
   knownBits.set(zkey, bits);
   return bits;
 }
@@ -201,10 +215,9 @@ async function demandSatisfied(
   witness: Uint8Array,
   signal: AbortSignal,
 ): Promise<void> {
-  const circuit = async () => readR1cs(await readFile(compiled.r1csPath));
+  const circuit = () => constraintsOf(compiled);
   const products = async () => {
-    const r1cs = await circuit();
-    return entriesOfC(r1cs, await qapOf(r1cs, pool));
+    return entriesOfC(await circuit(), pool);
   };
   const check = async (ready: ReadyKey) => {
     try {
@@ -215,7 +228,7 @@ async function demandSatisfied(
   };
   // Threads can where a GPU cannot, but for the smallest circuits.
   const satisfied =
-    (await check(await engine.ready(zkey, { signal }))) ??
+    (await check(await engine.ready(zkey, { signal, points: 'streamed' }))) ??
     (await check(await pool.ready(zkey, { signal }))) ??
     firstBroken(await circuit(), witness) < 0;
   if (!satisfied) throw new VouchError('witness-rejected', 'the witness breaks a constraint of its circuit');
