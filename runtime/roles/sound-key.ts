@@ -4,11 +4,10 @@
  * the weights. A key that passed is remembered by the digests of circuit, key and powers, beyond this process: whoever can write
  * this installation's cache can have a key believed.
  */
-import { readFile } from 'node:fs/promises';
 import { checkKey } from '../../circuits/groth16/check-key.ts';
 import type { ProverEngine } from '../../circuits/groth16/engine.ts';
 import { openPowers, powersBytes } from '../../circuits/groth16/ptau.ts';
-import { readR1cs } from '../../circuits/groth16/r1cs.ts';
+import type { R1cs } from '../../circuits/groth16/r1cs.ts';
 import { bytesSource } from '../../circuits/groth16/source.ts';
 import type { Zkey } from '../../circuits/groth16/zkey.ts';
 import type { QualityStatement } from '../../protocols/proof.ts';
@@ -24,14 +23,14 @@ export interface KeyQuestion {
   readonly keys: Place;
   /** read from the blob that the statement names */
   readonly zkey: Zkey;
-  /** of the circuit that the statement names */
-  readonly r1csPath: string;
+  /** of the circuit that the statement names, read when it is asked for */
+  readonly r1cs: () => Promise<R1cs>;
 }
 
 /** Throws `key-rejected`, and `bad-file` or `too-large` for powers that are missing, damaged or more than the key asks for. */
 export async function demandSoundKey(
   { bus, pool, engine }: { readonly bus: Bus; readonly pool: Pool; readonly engine: ProverEngine },
-  { statement, keys, zkey, r1csPath }: KeyQuestion,
+  { statement, keys, zkey, r1cs: circuit }: KeyQuestion,
   signal: AbortSignal,
 ): Promise<void> {
   await checkOnce(`${statement.circuit}/${statement.key}/${statement.powers}`, async () => {
@@ -42,7 +41,7 @@ export async function demandSoundKey(
       maxBytes,
     });
     const powers = await openPowers(bytesSource(file));
-    const r1cs = readR1cs(await readFile(r1csPath));
+    const r1cs = await circuit();
     const key = await engine.ready(zkey, { signal });
     try {
       await checkKey(zkey, r1cs, powers, { key, curve: engine, field: pool }, { signal });

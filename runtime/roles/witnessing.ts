@@ -11,7 +11,7 @@ import { readFile } from 'node:fs/promises';
 import { bitWires } from '../../circuits/groth16/bit-wires.ts';
 import type { ReadyKey } from '../../circuits/groth16/engine.ts';
 import { entriesOfC, qapOf } from '../../circuits/groth16/qap.ts';
-import { firstBroken, readR1cs } from '../../circuits/groth16/r1cs.ts';
+import { firstBroken, type R1cs, readR1cs } from '../../circuits/groth16/r1cs.ts';
 import { openZkey, readZkey, type Zkey } from '../../circuits/groth16/zkey.ts';
 import {
   type Architecture,
@@ -137,8 +137,13 @@ export async function prepare(
     cacheDir: folder('cache', 'circuits'),
     signal,
   });
+  let parsed: Promise<R1cs> | undefined;
+  const r1cs = () => {
+    parsed ??= readFile(compiled.r1csPath).then(readR1cs);
+    return parsed;
+  };
   if (!kept) {
-    const found = { statement, keys, zkey, r1csPath: compiled.r1csPath };
+    const found = { statement, keys, zkey, r1cs };
     await demandSoundKey({ bus, pool, engine }, found, signal);
     engine.keep(name, zkey, key.size);
   }
@@ -146,14 +151,14 @@ export async function prepare(
   const { model, manifest: served } = await obtainModel(bus, source, identity, statement.model, asked);
   if (served.commitment !== statement.commitment)
     throw new VouchError('commitment-mismatch', `model ${statement.model}: it was published anew meanwhile`);
-  return { statement, model, testSet, compiled, zkey, key, bits: await bitsOf(zkey, compiled) };
+  return { statement, model, testSet, compiled, zkey, key, bits: await bitsOf(zkey, r1cs) };
 }
 
 /** By the key of their circuit, and as long as it is kept. */
 const knownBits = new WeakMap<Zkey, Uint8Array>();
 
-async function bitsOf(zkey: Zkey, { r1csPath }: CompiledCircuit): Promise<Uint8Array> {
-  const bits = knownBits.get(zkey) ?? bitWires(readR1cs(await readFile(r1csPath)));
+async function bitsOf(zkey: Zkey, r1cs: () => Promise<R1cs>): Promise<Uint8Array> {
+  const bits = knownBits.get(zkey) ?? bitWires(await r1cs());
   knownBits.set(zkey, bits);
   return bits;
 }

@@ -18,6 +18,8 @@ import { createDispatcher } from '../../runtime/roles/dispatch.ts';
 import { createEffects } from '../../runtime/roles/effects.ts';
 import { createFleet } from '../../runtime/roles/fleet.ts';
 import { startHome, until } from '../runtime/home/home-fixture.ts';
+import { fullSubject, type Subject } from '../runtime/roles/proof-fixture.ts';
+import { benchmarkProofs } from './dist-proofs.ts';
 import { type BenchContext, type Row, row } from './result.ts';
 import { dotProduct, multipleOf, simulatedKey } from './simulated-engine.ts';
 import type { SimulatedWorkers } from './simulated-workers.ts';
@@ -34,6 +36,15 @@ const SLOWEST = [3_000, 12_000, 48_000];
 const KINDS = [1, 2, 3, 4, 5];
 
 export async function benchmarkDist(context: BenchContext): Promise<Row[]> {
+  let subject: Promise<Subject> | undefined;
+  const rows = await benchmarkProofs(context, () => {
+    subject ??= fullSubject();
+    return subject;
+  });
+  return [...rows, ...(await benchmarkSimulated(context))];
+}
+
+async function benchmarkSimulated(context: BenchContext): Promise<Row[]> {
   const bits = context.maxBits ?? DEMANDED_BITS;
   const rows: Row[] = [];
   for (const slowest of SLOWEST) {
