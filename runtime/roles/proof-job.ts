@@ -211,7 +211,8 @@ export function proofJobLogic(options: ProofJobOptions) {
           maxRows: options.shardPoints,
           onNews: (news) => {
             actorOf(input.job)?.send(news);
-            reporting ??= setTimeout(() => {
+            if (reporting) return;
+            reporting = setTimeout(() => {
               reporting = undefined;
               report(input.job);
             }, REPORT_MS);

@@ -44,11 +44,11 @@ export async function benchmarkProofs(
   const rows: Row[] = [];
   if (wants(NAMES.two) || wants(NAMES.one) || wants(NAMES.unequal))
     rows.push(...(await benchmarkTurns(context, await subject())));
-  for (const kind of KINDS)
-    for (const count of [1, 2])
-      if (wants(faultName(kind, count)))
-        rows.push(await benchmarkFault(context, await subject(), kind, count));
-  if (wants(NAMES.liars)) rows.push(await benchmarkLiars(context, await subject()));
+  const faults = KINDS.flatMap((kind) => [1, 2].map((count) => ({ kind, count }))).filter(({ kind, count }) =>
+    wants(faultName(kind, count)),
+  );
+  if (faults.length > 0 || wants(NAMES.liars))
+    rows.push(...(await benchmarkFaults(context, await subject(), faults)));
   return rows;
 }
 
@@ -134,35 +134,44 @@ async function turns(stand: Stand, { signal }: BenchContext): Promise<Turns> {
 }
 const WARM_UP_RUNS = 2;
 
-/** A worker that works, and each time others that do not; the coordinator is new each time, so that it knows nobody. */
-async function benchmarkFault(
+interface Fault {
+  readonly kind: Kind;
+  /** how many misbehave beside one that does not */
+  readonly count: number;
+}
+
+/** One coordinator and one worker that works, and each time others that are new to them, whom nobody knows yet. */
+async function benchmarkFaults(
   context: BenchContext,
   subject: Subject,
-  kind: Kind,
-  count: number,
-): Promise<Row> {
-  const { say } = context;
+  faults: readonly Fault[],
+): Promise<Row[]> {
+  const { say, signal, wants } = context;
   return withDefer(context, async (t) => {
     const stand = await openStand(t, subject);
-    const { fixture } = stand;
-    await fixture.process('worker', 'honest');
-    const samples: number[] = [];
-    for (let run = -1; run < RUNS; run++) {
-      context.signal.throwIfAborted();
-      const coordinator = await fixture.process('coordinator', `c${run + 2}`);
-      // The first fetches the key; of the next two the shorter one is how long it takes undisturbed.
-      const { ms: first } = await stand.fleetProof();
-      const { ms: second } = await stand.fleetProof();
-      const undisturbed = Math.min(first, second);
-      const ids = Array.from({ length: count }, (_, i) => `bad-${run + 2}-${i}`);
-      const stop = await misbehave(stand, kind, ids);
-      const { ms } = await stand.fleetProof();
-      if (run >= 0) samples.push((ms - DEADLINE_MS) / undisturbed);
-      await stop();
-      await coordinator.stop();
+    await stand.fixture.process('coordinator', 'c1');
+    await stand.fixture.process('worker', 'honest');
+    for (let run = 0; run < WARM_UP_RUNS; run++) await stand.fleetProof();
+    const rows: Row[] = [];
+    let named = 0;
+    for (const { kind, count } of faults) {
+      const samples: number[] = [];
+      for (let run = 0; run < RUNS; run++) {
+        signal.throwIfAborted();
+        const { ms: undisturbed } = await stand.fleetProof();
+        const ids = Array.from({ length: count }, () => `${kind}-${++named}`);
+        const stop = await misbehave(stand, kind, ids);
+        const { ms } = await stand.fleetProof();
+        samples.push((ms - DEADLINE_MS) / undisturbed);
+        await stop();
+        await stand.untilWorkers(1);
+      }
+      const name = faultName(kind, count);
+      say(`${name}: ${samples.map((sample) => sample.toFixed(2)).join(', ')}`);
+      rows.push(row({ name, unit: 'x', ours: median(samples), must: 2, aim: 1.5 }));
     }
-    say(`${faultName(kind, count)}: ${samples.map((sample) => sample.toFixed(2)).join(', ')}`);
-    return row({ name: faultName(kind, count), unit: 'x', ours: median(samples), must: 2, aim: 1.5 });
+    if (wants(NAMES.liars)) rows.push(await benchmarkLiars(context, stand));
+    return rows;
   });
 }
 
@@ -193,32 +202,26 @@ async function misbehave(stand: Stand, kind: Kind, ids: readonly string[]): Prom
   };
 }
 
-async function benchmarkLiars(context: BenchContext, subject: Subject): Promise<Row> {
-  return withDefer(context, async (t) => {
-    const stand = await openStand(t, subject);
-    const { fixture } = stand;
-    await fixture.process('coordinator', 'c1');
-    await fixture.process('worker', 'honest');
-    const samples: number[] = [];
-    for (let run = -1; run < RUNS; run++) {
-      context.signal.throwIfAborted();
-      await stand.fleetProof();
-      const { ms: undisturbed } = await stand.fleetProof();
-      // New names each time: who was convicted gets nothing any more.
-      const ids = [`liar-${run + 2}-a`, `liar-${run + 2}-b`];
-      const liars = await hire(stand, ids, async (group, compute) =>
-        addPoints(group, [await compute(), group === 'G1' ? writeG1(G1.BASE) : writeG2(G2.BASE)]),
-      );
-      const { ms, published } = await stand.fleetProof();
-      const named = published.record.convicted ?? [];
-      if (named.some((id) => !ids.includes(id))) throw new Error(`convicted although honest: ${named}`);
-      if (named.length === 0) throw new Error('nobody was convicted');
-      if (run >= 0) samples.push(ms / undisturbed);
-      for (const liar of liars) await liar.stop();
-    }
-    context.say(`${NAMES.liars}: ${samples.map((sample) => sample.toFixed(2)).join(', ')}`);
-    return row({ name: NAMES.liars, unit: 'x', ours: median(samples), must: 3, aim: 2 });
-  });
+async function benchmarkLiars({ say, signal }: BenchContext, stand: Stand): Promise<Row> {
+  const samples: number[] = [];
+  for (let run = 0; run < RUNS; run++) {
+    signal.throwIfAborted();
+    const { ms: undisturbed } = await stand.fleetProof();
+    // New names each time: who was convicted gets nothing any more.
+    const ids = [`liar-${run}-a`, `liar-${run}-b`];
+    const liars = await hire(stand, ids, async (group, compute) =>
+      addPoints(group, [await compute(), group === 'G1' ? writeG1(G1.BASE) : writeG2(G2.BASE)]),
+    );
+    const { ms, published } = await stand.fleetProof();
+    const { convicted = [] } = published.record;
+    if (convicted.length === 0) throw new Error('nobody was convicted');
+    if (convicted.some((id) => !ids.includes(id))) throw new Error(`convicted although honest: ${convicted}`);
+    samples.push(ms / undisturbed);
+    for (const liar of liars) await liar.stop();
+    await stand.untilWorkers(1);
+  }
+  say(`${NAMES.liars}: ${samples.map((sample) => sample.toFixed(2)).join(', ')}`);
+  return row({ name: NAMES.liars, unit: 'x', ours: median(samples), must: 3, aim: 2 });
 }
 
 type Behaviour = (group: Group, compute: () => Promise<Uint8Array>) => Promise<Uint8Array>;

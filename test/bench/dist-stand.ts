@@ -16,7 +16,12 @@ import { createPool } from '../../runtime/msm/threads/pool.ts';
 import { prepareCircuit } from '../../runtime/prove/setup.ts';
 import { openCalculators } from '../../runtime/prove/witness-calculator.ts';
 import { until } from '../runtime/home/home-fixture.ts';
-import { type ProofFixture, type Subject, startProving } from '../runtime/roles/proof-fixture.ts';
+import {
+  type ProofFixture,
+  SMALL_TERMS,
+  type Subject,
+  startProving,
+} from '../runtime/roles/proof-fixture.ts';
 import type { BenchContext } from './result.ts';
 import { timed } from './statistics.ts';
 
@@ -60,7 +65,7 @@ const sameProof = (a: object, b: Proof) => equal(utf8(JSON.stringify(a)), utf8(J
 
 /** One server and its client for a subject; ends with `t`. */
 export async function openStand(t: Parameters<typeof startProving>[0], subject: Subject): Promise<Stand> {
-  const fixture = await startProving(t, subject);
+  const fixture = await startProving(t, subject, { terms: { ...SMALL_TERMS, requester: {}, all: {} } });
   let workers = { of: '', seen: 0, beats: 0 };
   fixture.observer.subscribe(filters.beatsOf('coordinator'), ({ subject: from, data }) => {
     const { id, boot, counts } = decodeMessage(Heartbeat, from, data).body;

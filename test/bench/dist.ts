@@ -19,6 +19,7 @@ import { createEffects } from '../../runtime/roles/effects.ts';
 import { createFleet } from '../../runtime/roles/fleet.ts';
 import { startHome, until } from '../runtime/home/home-fixture.ts';
 import { fullSubject, type Subject } from '../runtime/roles/proof-fixture.ts';
+import { benchmarkMessages } from './dist-messages.ts';
 import { benchmarkProofs } from './dist-proofs.ts';
 import { type BenchContext, type Row, row } from './result.ts';
 import { dotProduct, multipleOf, simulatedKey } from './simulated-engine.ts';
@@ -41,6 +42,7 @@ export async function benchmarkDist(context: BenchContext): Promise<Row[]> {
     subject ??= fullSubject();
     return subject;
   });
+  rows.push(...(await benchmarkMessages(context)));
   return [...rows, ...(await benchmarkSimulated(context))];
 }
 
