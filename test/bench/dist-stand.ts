@@ -12,6 +12,7 @@ import { decodeMessage } from '../../protocols/envelope.ts';
 import type { PublishedProof } from '../../protocols/proof.ts';
 import { filters } from '../../protocols/subjects.ts';
 import { Heartbeat } from '../../protocols/transition.ts';
+import type { Rates } from '../../runtime/msm/shards/work.ts';
 import { createPool } from '../../runtime/msm/threads/pool.ts';
 import { prepareCircuit } from '../../runtime/prove/setup.ts';
 import { openCalculators } from '../../runtime/prove/witness-calculator.ts';
@@ -55,6 +56,8 @@ export interface Stand {
   readonly fixture: ProofFixture;
   /** From request to proof; throws when it is not the right one. */
   fleetProof(): Promise<{ readonly ms: number; readonly published: PublishedProof }>;
+  /** What a worker says that it does; throws where it was never heard. */
+  ratesOf(worker: string): Rates;
   /** Resolves when the newest coordinator counts so many workers. */
   untilWorkers(count: number): Promise<void>;
   /** Witness, proof and its verification on two threads here, with a key that is ready. */
@@ -66,14 +69,25 @@ const sameProof = (a: object, b: Proof) => equal(utf8(JSON.stringify(a)), utf8(J
 /** One server and its client for a subject; ends with `t`. */
 export async function openStand(t: Parameters<typeof startProving>[0], subject: Subject): Promise<Stand> {
   const fixture = await startProving(t, subject, { terms: { ...SMALL_TERMS, requester: {}, all: {} } });
+  const monitor = await fixture.bus('monitor', 'bench');
   let workers = { of: '', seen: 0, beats: 0 };
-  fixture.observer.subscribe(filters.beatsOf('coordinator'), ({ subject: from, data }) => {
+  monitor.subscribe(filters.beatsOf('coordinator'), ({ subject: from, data }) => {
     const { id, boot, counts } = decodeMessage(Heartbeat, from, data).body;
     const of = `${id}/${boot}`;
     workers = { of, seen: counts.workers ?? 0, beats: workers.of === of ? workers.beats + 1 : 1 };
   });
+  const rates = new Map<string, Rates>();
+  monitor.subscribe(filters.beatsOf('worker'), ({ subject: from, data }) => {
+    const { id, worker } = decodeMessage(Heartbeat, from, data).body;
+    if (worker && worker.credit > 0) rates.set(id, worker.rates);
+  });
   return {
     fixture,
+    ratesOf(worker) {
+      const known = rates.get(worker);
+      if (!known) throw new Error(`worker ${worker} was never heard`);
+      return known;
+    },
     async untilWorkers(count) {
       await until(() => workers.seen === count);
       // A worker is counted when it is heard first; a beat later it has shown its evidence.

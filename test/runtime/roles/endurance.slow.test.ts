@@ -66,10 +66,7 @@ test(`${PROOFS} proofs, a worker killed every two seconds, one that lies, one th
       killed += 1;
     }
   })();
-  t.defer(async () => {
-    over.abort();
-    await killing;
-  });
+  t.defer(() => over.abort());
 
   const convicted = new Set<string>();
   let [next, done, early] = [0, 0, 0];
@@ -85,6 +82,8 @@ test(`${PROOFS} proofs, a worker killed every two seconds, one that lies, one th
       }
     }),
   );
+  over.abort();
+  await killing;
   assert.is(done, PROOFS);
   assert.is(await fixture.openRequests(), 0);
   assert.equal([...convicted], ['liar'], 'the liar, and nobody else');
