@@ -201,6 +201,7 @@ export function proofJobLogic(options: ProofJobOptions) {
         if (signal.aborted) throw new VouchError('cancelled', `job ${input.job} was stopped`);
         const { zkey, key, witness, bits } = work;
         let reporting: NodeJS.Timeout | undefined;
+        let again = false;
         const distribution = dispatcher.open({
           job: input.job,
           client: job.client,
@@ -211,10 +212,15 @@ export function proofJobLogic(options: ProofJobOptions) {
           maxRows: options.shardPoints,
           onNews: (news) => {
             actorOf(input.job)?.send(news);
-            if (reporting) return;
+            if (reporting) {
+              again = true;
+              return;
+            }
+            report(input.job);
             reporting = setTimeout(() => {
               reporting = undefined;
-              report(input.job);
+              if (again) report(input.job);
+              again = false;
             }, REPORT_MS);
           },
         });
