@@ -4,7 +4,8 @@
  * as long. Every proof is compared with the right one before its time counts.
  *
  * Who misbehaves does so in this process, with the real role and an engine of its own. `one-way` is one whose answers are
- * lost, `frozen` a process that was stopped, `slow` computes fifty times as long.
+ * lost, `frozen` a process that was stopped, `slow` says that it is fast
+ * and computes fifty times as long.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { addPoints, G1, G2, type Group, writeG1, writeG2 } from '../../circuits/groth16/point.ts';
@@ -84,7 +85,7 @@ async function benchmarkTurns(context: BenchContext, subject: Subject): Promise<
       }),
     );
     if (wants(NAMES.unequal)) {
-      const slow = await hire(stand, ['slow'], slower);
+      const slow = await hire(stand, ['slow'], slower, true);
       const beside = await turns(stand, context);
       say(`beside a slow one: ${describe(beside)}`);
       // Both against the local prover of their own turns, so that what else the machine does meets both.
@@ -266,19 +267,25 @@ const slower: Behaviour = async (_, compute) => {
   return sum;
 };
 
-/** Workers in this process that behave so once they have passed their self-test; returns when the fleet has them. */
-async function hire({ fixture, untilWorkers }: Stand, ids: readonly string[], behave: Behaviour) {
+/** Workers in this process that behave so once they have measured themselves; returns when the fleet has them. */
+async function hire(
+  { fixture, untilWorkers }: Stand,
+  ids: readonly string[],
+  behave: Behaviour,
+  /** It measures itself as slow as it is. */
+  fromStart = false,
+) {
   const running = [];
   for (const id of ids) {
     const pool = await createPool({ threads: 1 });
-    let armed = behave === slower;
+    let armed = fromStart;
     const engine: ShardEngine = {
       close: () => pool.close(),
       msm: (group, ...call) =>
         armed ? behave(group, () => pool.msm(group, ...call)) : pool.msm(group, ...call),
     };
     const worker = await fixture.role('worker', id, workerRole({ engine }));
-    await untilUp(worker, 60_000);
+    await untilUp(worker, 240_000);
     running.push(worker);
     armed = true;
   }
