@@ -7,10 +7,9 @@
 import { checkKey } from '../../circuits/groth16/check-key.ts';
 import type { ProverEngine } from '../../circuits/groth16/engine.ts';
 import { openPowers, powersBytes } from '../../circuits/groth16/ptau.ts';
-import { openR1cs } from '../../circuits/groth16/r1cs.ts';
+import type { R1cs } from '../../circuits/groth16/r1cs.ts';
 import type { ProvingKey } from '../../circuits/groth16/zkey.ts';
 import type { Statement } from '../../protocols/proof.ts';
-import { openFile } from '../home/file-source.ts';
 import type { Pool } from '../msm/threads/pool.ts';
 import { blobSource, getManifest, type Place } from '../nats/blobs.ts';
 import type { Bus } from '../nats/bus.ts';
@@ -22,14 +21,14 @@ export interface KeyQuestion {
   readonly keys: Place;
   /** read, where it is needed, from the blob that the statement names */
   readonly zkey: ProvingKey;
-  /** of the circuit that the statement names */
-  readonly r1csPath: string;
+  /** of the circuit that the statement names, read when it is asked for */
+  readonly r1cs: () => Promise<R1cs>;
 }
 
 /** Throws `key-rejected`, and `bad-file` or `too-large` for powers that are missing, damaged or more than the key asks for. */
 export async function demandSoundKey(
   { bus, pool, engine }: { readonly bus: Bus; readonly pool: Pool; readonly engine: ProverEngine },
-  { statement, keys, zkey, r1csPath }: KeyQuestion,
+  { statement, keys, zkey, r1cs }: KeyQuestion,
   signal: AbortSignal,
 ): Promise<void> {
   await checkOnce(`${statement.circuit}/${statement.key}/${statement.powers}`, async () => {
@@ -37,11 +36,10 @@ export async function demandSoundKey(
     const maxBytes = powersBytes(zkey.domainSize);
     const manifest = await getManifest(bus, keys, statement.powers, { ...limits, maxBytes });
     const powers = await openPowers(blobSource(bus, keys, manifest, limits));
-    await using circuit = await openFile(r1csPath, 'circuit');
-    const r1cs = await openR1cs(circuit);
+    const circuit = await r1cs();
     const key = await engine.ready(zkey, { signal, points: 'streamed' });
     try {
-      await checkKey(zkey, r1cs, powers, { key, curve: engine, field: pool }, { signal });
+      await checkKey(zkey, circuit, powers, { key, curve: engine, field: pool }, { signal });
     } finally {
       key.release();
     }

@@ -149,8 +149,13 @@ export async function prepare(
     cacheDir: folder('cache', 'circuits'),
     signal,
   });
+  let parsed: Promise<R1cs> | undefined;
+  const r1cs = () => {
+    parsed ??= constraintsOf(compiled);
+    return parsed;
+  };
   if (!kept) {
-    const found = { statement, keys, zkey, r1csPath: compiled.r1csPath };
+    const found = { statement, keys, zkey, r1cs };
     await demandSoundKey({ bus, pool, engine }, found, signal);
     engine.keep(name, zkey);
   }
@@ -158,7 +163,7 @@ export async function prepare(
   const { model, manifest: served } = await obtainModel(bus, source, identity, statement.model, asked);
   if (served.commitment !== statement.commitment)
     throw new VouchError('commitment-mismatch', `model ${statement.model}: it was published anew meanwhile`);
-  return { statement, model, testSet, compiled, zkey, key, bits: await bitsOf(zkey, compiled) };
+  return { statement, model, testSet, compiled, zkey, key, bits: await bitsOf(zkey, r1cs) };
 }
 
 async function constraintsOf({ r1csPath }: CompiledCircuit): Promise<R1cs> {
@@ -169,8 +174,8 @@ async function constraintsOf({ r1csPath }: CompiledCircuit): Promise<R1cs> {
 /** By the key of their circuit, and as long as it is kept. */
 const knownBits = new WeakMap<ProvingKey, Uint8Array>();
 
-async function bitsOf(zkey: ProvingKey, compiled: CompiledCircuit): Promise<Uint8Array> {
-  const bits = knownBits.get(zkey) ?? bitWires(await constraintsOf(compiled));
+async function bitsOf(zkey: ProvingKey, r1cs: () => Promise<R1cs>): Promise<Uint8Array> {
+  const bits = knownBits.get(zkey) ?? bitWires(await r1cs());
   knownBits.set(zkey, bits);
   return bits;
 }

@@ -24,7 +24,7 @@ const USAGE = `npm run bench -- NAME... [--rows PATTERN] [--json]
   --rows PATTERN   only rows whose name matches this regular expression
   --max-bits N     gpu, dist, big: sizes of at most 2^N
   --keep FOLDER    big: where its files stay, and are taken from the next time
-  --minutes N      gpu: begin nothing after N minutes (8)
+  --minutes N      gpu, dist: begin nothing after N minutes (8)
   --plain          prover: without V8's fused vectors
   --json           one JSON object on stdout instead of a table`;
 
