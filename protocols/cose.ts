@@ -7,8 +7,7 @@
  *
  * The content type is signed and compared, so a statement of one kind never passes for another. Nothing else
  * is accepted: no other header, algorithm, key id, detached payload or untagged form. Signatures are verified
- * by the strict rules of RFC 8032 section 5.1.7 and keys of small order are refused, so a statement has one
- * valid encoding per signature.
+ * by the strict rule of ed25519.ts, so a statement has one valid encoding per signature.
  *
  * Not guaranteed: whose key it is. That comes from evidence, or from a pinned root.
  */
@@ -16,12 +15,12 @@ import { ed25519 } from '@noble/curves/ed25519.js';
 import { Tagged } from 'cborg';
 import { z } from 'zod';
 import { byteString, byteStringBetween, decodeCbor, encodeCbor } from './cbor.ts';
+import { PUBLIC_KEY_BYTES, SIGNATURE_BYTES, verifyEd25519 } from './ed25519.ts';
 import { type Bytes, concat, equal, fromHex, sha256Hex, unshared } from './encoding.ts';
 import { VouchError } from './errors.ts';
 
-export const SIGNATURE_KEY_BYTES = 32;
+export const SIGNATURE_KEY_BYTES = PUBLIC_KEY_BYTES;
 const SEED_BYTES = 32;
-const SIGNATURE_BYTES = 64;
 const SIGN1_TAG = 18;
 const ALG_EDDSA = -8;
 /** Tag, headers and signature of a statement are at most this long. */
@@ -143,7 +142,7 @@ const Sign1 = z
 
 /**
  * Statements whose signature held, by a digest of key, signature and signed bytes. The evidence in a receipt is
- * verified with every receipt of a session, and one Ed25519 verification takes longer than the rest of them.
+ * verified with every receipt of a session, and in JavaScript one verification takes longer than the rest of them.
  * A name gets in only after the full verification, and stands for exactly these bytes.
  */
 const held = new Set<string>();
@@ -154,11 +153,7 @@ function signatureHolds(publicKey: Uint8Array, message: Uint8Array, signature: U
   if (publicKey.length !== SIGNATURE_KEY_BYTES || signature.length !== SIGNATURE_BYTES) return false;
   const name = sha256Hex(publicKey, signature, message);
   if (held.has(name)) return true;
-  try {
-    if (!ed25519.verify(signature, message, publicKey, { zip215: false })) return false;
-  } catch {
-    return false;
-  }
+  if (!verifyEd25519(publicKey, message, signature)) return false;
   if (held.size >= MAX_HELD) held.delete(held.values().next().value!);
   held.add(name);
   return true;

@@ -44,6 +44,9 @@ export const ModelManifest = z
       .describe(
         'by which key-brokers sign what they release: a key for each share, share 1 first; without shares one for all who hold the key',
       ),
+    log: Digest.optional().describe(
+      "digest of the entry of the vendor's log that has the commitment: the log up to there is fixed; absent: there is none",
+    ),
     serial: z
       .int()
       .min(1)

@@ -7,7 +7,7 @@ import { VouchError } from './errors.ts';
 import type { ModelManifest } from './manifest.ts';
 import { jobOf, type ProofRequest } from './proof.ts';
 import { type RequesterAuthority, requesterOf } from './requester.ts';
-import { checkStatement } from './terms.ts';
+import { checkInference, checkStatement } from './terms.ts';
 
 /**
  * Returns the id of the requester. Throws `signature-rejected`, `bad-message` (the job is not that of the statement),
@@ -33,6 +33,7 @@ export function checkDemand(
       `statement.commitment: expected that of model ${name} as it is served now, got another`,
     );
   }
-  checkStatement(terms, statement);
+  if (statement.statement === 'inference') checkInference(terms);
+  else checkStatement(terms, statement);
   return requester;
 }

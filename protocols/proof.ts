@@ -4,6 +4,8 @@ import { EvidenceDocument } from './attestation/document.ts';
 import { canonicalJson, sha256Hex, utf8 } from './encoding.ts';
 import { base64Text, Digest, FieldElement, Id, messageType, Nonce } from './envelope.ts';
 import { Requester } from './requester.ts';
+import type { Asked } from './terms.ts';
+import { Opening } from './vendor-log.ts';
 
 export const PHASES = [
   'queued',
@@ -40,15 +42,45 @@ export const QualityStatement = z.strictObject({
   dictionary: Digest.optional().describe(
     "digest of the model's data dictionary: which classes, in which order; absent: the model has none",
   ),
+  opening: Opening.optional().describe(
+    "opens the root of the test set that the vendor's log has; absent: the rows may have been trained on, or picked to fit",
+  ),
 });
 export type QualityStatement = z.infer<typeof QualityStatement>;
+
+/**
+ * "The parameters with this commitment decide on class `decision` for this row." The row and its class are constants of the
+ * circuit, which is that of a test set of this one row and a threshold of 1.
+ */
+export const InferenceStatement = z.strictObject({
+  statement: z.literal('inference'),
+  model: Id.describe('name of the model'),
+  commitment: FieldElement.describe('model commitment; the first public signal; the second is 1'),
+  decision: z.int().min(0).max(1023).describe('the class, by its place among the classes of the model'),
+  input: Digest.describe('blob: a test set of the one row, whose label is the decision'),
+  circuit: Digest.describe('circuit digest'),
+  key: Digest.describe('blob: the proving key (`.zkey`)'),
+  powers: Digest.describe("blob: the powers of the key's tau (`.ptau`, cut)"),
+  dictionary: Digest.optional().describe(
+    "digest of the model's data dictionary: which classes, in which order; absent: the model has none",
+  ),
+});
+export type InferenceStatement = z.infer<typeof InferenceStatement>;
+
+/** What can be asked for. */
+export const Statement = z.discriminatedUnion('statement', [QualityStatement, InferenceStatement]);
+export type Statement = z.infer<typeof Statement>;
+
+/** What a statement says in terms of a test set: an answer is one row of one, which is right. */
+export const askedOf = (statement: Statement): Asked =>
+  statement.statement === 'quality' ? statement : { rows: 1, threshold: 1, testSet: statement.input };
 
 const JOB_DOMAIN = 'vouch/v1/proof-job';
 /**
  * The id of a job is a digest of what is asked, under a nonce that only the asker could choose: whoever knows the job
  * can tell whether a record answers it. SHA-256, hex.
  */
-export const jobOf = (nonce: string, statement: QualityStatement): string =>
+export const jobOf = (nonce: string, statement: Statement): string =>
   sha256Hex(utf8(`${JOB_DOMAIN}\0`), utf8(canonicalJson({ nonce, statement })));
 
 export const ProofRequest = messageType(
@@ -57,7 +89,7 @@ export const ProofRequest = messageType(
   z.strictObject({
     job: Digest.describe('the `<job>` of the subject: a digest of nonce and statement'),
     nonce: Nonce.describe('fresh, of the asker, 32 bytes; makes the job one that nobody else can name'),
-    statement: QualityStatement,
+    statement: Statement,
     cancel: Digest.optional().describe('SHA-256 of the secret that cancels it; absent: nobody can'),
     requester: Requester.describe('who asks: he has signed all the rest'),
   }),
@@ -106,9 +138,12 @@ const WorkerShare = z.strictObject({ id: Id, shards: z.int().min(0), millis: z.i
 export const ProofRecord = z.strictObject({
   job: Digest.describe('the `<job>` of the request'),
   nonce: Nonce.describe('of the request: with the statement it gives the job'),
-  statement: QualityStatement.describe('as requested'),
+  statement: Statement.describe('as requested'),
   proof: Groth16Proof.describe('Groth16 proof in the JSON form of snarkjs'),
-  publicSignals: z.array(FieldElement).length(2).describe('commitment and threshold'),
+  publicSignals: z
+    .array(FieldElement)
+    .length(2)
+    .describe('commitment, and the threshold, which of an inference is 1'),
   verificationKey: z.record(z.string(), z.unknown()).describe('in the JSON form of snarkjs'),
   architecture: z.record(z.string(), z.unknown()).describe('public half of the model'),
   constraints: z.int().min(1).describe('of the circuit'),

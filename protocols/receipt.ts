@@ -26,6 +26,8 @@
  * of the two. A bundle with any byte changed is refused.
  *
  * Not guaranteed: when it happened (freshness is the nonce), and that the enclave signed no other receipt.
+ *
+ * One file, although it is long: a receipt is made, carried and judged by one layout.
  */
 import { hmac } from '@noble/hashes/hmac.js';
 import { sha256 as nobleSha256 } from '@noble/hashes/sha2.js';
@@ -42,7 +44,7 @@ import { fieldBytes, fieldFromBytes } from './attestation/report-data.ts';
 import { type EvidenceReport, stillFresh, verifyDocument } from './attestation/verify.ts';
 import { byteString, byteStringBetween, decodeCbor, encodeCbor } from './cbor.ts';
 import { type Signer, signStatement, verifyStatement } from './cose.ts';
-import { concat, equal, fromBase64url, fromHex, hex, sha256, utf8 } from './encoding.ts';
+import { concat, equal, fromBase64url, fromHex, hex, sha256, sha256Hex, utf8 } from './encoding.ts';
 import { Id } from './envelope.ts';
 import { messageOf, VouchError } from './errors.ts';
 import type { VerifiedManifest } from './manifest.ts';
@@ -148,7 +150,11 @@ export async function signReceipt(
 }
 
 export const encodeReceiptBundle = ({ receipt, evidence }: ReceiptBundle): Uint8Array =>
-  encodeCbor(Bundle.parse({ v: 3, receipt, evidence }));
+  bundleOf(receipt, encodeCbor(EvidenceDocument.parse(evidence)));
+
+/** The bundle of a receipt and of evidence whose encoding the caller has made before, of a checked document. */
+export const bundleOf = (receipt: Uint8Array, evidence: Uint8Array): Uint8Array =>
+  concat(BUNDLE_PREFIX, RECEIPT_NAME, encodeCbor(receipt), EVIDENCE_NAME, evidence);
 
 /** The first bytes of every bundle: a map of three whose first member is `"v": 3`. */
 const BUNDLE_PREFIX = encodeCbor({ v: 3 }).with(0, 0xa3);
@@ -157,19 +163,57 @@ const BUNDLE_PREFIX = encodeCbor({ v: 3 }).with(0, 0xa3);
 export const looksLikeReceipt = (bytes: Uint8Array): boolean =>
   equal(bytes.subarray(0, BUNDLE_PREFIX.length), BUNDLE_PREFIX);
 
+const RECEIPT_NAME = encodeCbor('receipt');
+const EVIDENCE_NAME = encodeCbor('evidence');
+
+export interface DecodedBundle extends ReceiptBundle {
+  readonly evidenceDigest: string;
+}
+
 /** Throws `too-large` or `bad-message`. Proves nothing: see `verifyReceipt`. */
-export function decodeReceiptBundle(bytes: Uint8Array): ReceiptBundle {
+export function decodeReceiptBundle(bytes: Uint8Array): DecodedBundle {
+  const known = readAgain(bytes);
+  if (known !== undefined) return known;
   const { receipt, evidence } = decodeCbor(bytes, {
     schema: Bundle,
     what: 'receipt bundle',
     maxBytes: MAX_BUNDLE_BYTES,
   });
-  return { receipt, evidence };
+  const digest = evidenceDigest(evidence);
+  // Its encoding is the end of the bundle's, and has this digest, because there is one encoding.
+  if (seen.size >= MAX_SEEN) seen.delete(seen.keys().next().value!);
+  seen.set(digest, evidence);
+  return { receipt, evidence: structuredClone(evidence), evidenceDigest: digest };
+}
+
+/**
+ * Evidence that was decoded and checked before, by the digest of its very bytes: all receipts of a session carry the same,
+ * and reading it takes longer than the rest of a receipt.
+ */
+const seen = new Map<string, EvidenceDocument>();
+const MAX_SEEN = 64;
+
+function readAgain(bytes: Uint8Array): DecodedBundle | undefined {
+  const start = concat(BUNDLE_PREFIX, RECEIPT_NAME);
+  if (bytes.length > MAX_BUNDLE_BYTES || !equal(bytes.subarray(0, start.length), start)) return undefined;
+  // A receipt has from 256 to 2,048 bytes: the length is in the two bytes after 0x59.
+  const at = start.length + 3;
+  const [kind, high = 0, low = 0] = bytes.subarray(start.length);
+  const length = (high << 8) | low;
+  const end = at + length;
+  if (kind !== 0x59 || length < 256 || length > MAX_RECEIPT_BYTES) return undefined;
+  const evidenceAt = end + EVIDENCE_NAME.length;
+  if (!equal(bytes.subarray(end, evidenceAt), EVIDENCE_NAME)) return undefined;
+  const digest = sha256Hex(bytes.subarray(evidenceAt));
+  const evidence = seen.get(digest);
+  return (
+    evidence && { receipt: bytes.slice(at, end), evidence: structuredClone(evidence), evidenceDigest: digest }
+  );
 }
 
 /** A bundle of which each layer is parsed once, on first use, and throws what is wrong with it. */
 export interface ParsedReceipt {
-  readonly bundle: Parsed<ReceiptBundle>;
+  readonly bundle: Parsed<DecodedBundle>;
   /** of the statement, once the signature by the key in the evidence holds */
   readonly payload: Parsed<Uint8Array>;
   readonly claims: Parsed<ReceiptClaims & { readonly id: string }>;
@@ -294,7 +338,7 @@ export async function verifyReceipt(
   const claims = attempt('receipt.claims', 'a receipt of version 3', parsed.claims);
   if (claims === undefined) return list.result(prefix);
 
-  const digest = evidenceDigest(document);
+  const digest = bundle.evidenceDigest;
   const { accepted, manifest } = question;
   const expected = {
     policy: question.releasePolicy ?? manifest?.manifest.policy,

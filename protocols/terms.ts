@@ -36,6 +36,7 @@ export const Terms = z.strictObject({
     .boolean()
     .optional()
     .describe('whether a threshold may be asked that a constant answer reaches; absent: no'),
+  inference: z.boolean().optional().describe('whether the answer to a single row may be proved; absent: no'),
   answers: z
     .enum(ANSWER_KINDS)
     .describe('what answers hold: the decision only, rounded scores, or the exact logits'),
@@ -48,6 +49,7 @@ export const DEFAULT_TERMS: Terms = {
   thresholdStep: 1,
   requester: { perDay: 20, ever: 200 },
   all: { perDay: 200 },
+  inference: true,
   answers: 'decision',
 };
 
@@ -83,6 +85,11 @@ export function checkStatement(terms: Terms, { rows, threshold, testSet }: Asked
   }
   if (terms.testSets !== undefined && !terms.testSets.includes(testSet))
     throw refused('expected one of the test sets that the vendor has registered, got another');
+}
+
+/** Throws `terms-refused` where the vendor does not let answers to single rows be proved. Each tells what the answer tells. */
+export function checkInference({ inference }: Terms): void {
+  if (!inference) throw refused('expected a statement about a test set: single answers are not to be proved');
 }
 
 /** What the rows of a test set are like. */

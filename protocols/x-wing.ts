@@ -1,8 +1,8 @@
 /**
  * X-Wing, a hybrid of X25519 and ML-KEM-768 (draft-connolly-cfrg-xwing-kem-08, section 5), as a KEM of HPKE: what is
  * sealed today stays secret as long as one of the two holds, also from whoever records it and has a quantum computer
- * later. The parts are noble's ML-KEM and WebCrypto's X25519 (five times faster than X25519 in JavaScript); their
- * combination is checked against the draft's vectors.
+ * later. The parts are noble's ML-KEM and the platform's X25519 (five times faster than X25519 in JavaScript, or more);
+ * their combination is checked against the draft's vectors.
  *
  *   public key (1216) = ML-KEM-768 public key (1184) || X25519 public key (32)
  *   ciphertext (1120) = ML-KEM-768 ciphertext (1088) || X25519 ephemeral public key (32)
@@ -16,6 +16,7 @@ import { x25519 } from '@noble/curves/ed25519.js';
 import { sha3_256, shake256 } from '@noble/hashes/sha3.js';
 import { ml_kem768 } from '@noble/post-quantum/ml-kem.js';
 import { type Bytes, concat, randomBytes, unshared } from './encoding.ts';
+import { native } from './native-crypto.ts';
 
 const ML_KEM_PUBLIC_BYTES = 1184;
 const ML_KEM_CIPHERTEXT_BYTES = 1088;
@@ -62,12 +63,19 @@ async function agree(privateKey: CryptoKey, publicKey: Uint8Array): Promise<Uint
 }
 
 /** An ephemeral pair; from its 32 private bytes in tests. */
-async function ephemeral(raw: Uint8Array | undefined): Promise<{ key: CryptoKey; publicKey: Uint8Array }> {
-  if (raw !== undefined) return { key: await importPrivate(raw), publicKey: x25519.getPublicKey(raw) };
+async function ephemeral(raw: Uint8Array | undefined): Promise<{
+  publicKey: Uint8Array;
+  agree(publicKey: Uint8Array): Uint8Array | Promise<Uint8Array>;
+}> {
+  if (raw !== undefined) {
+    const key = await importPrivate(raw);
+    return { publicKey: x25519.getPublicKey(raw), agree: (other) => agree(key, other) };
+  }
+  if (native) return native.generateX25519();
   const pair = (await crypto.subtle.generateKey('X25519', false, ['deriveBits'])) as CryptoKeyPair;
   return {
-    key: pair.privateKey,
     publicKey: new Uint8Array(await crypto.subtle.exportKey('raw', pair.publicKey)),
+    agree: (other) => agree(pair.privateKey, other),
   };
 }
 
@@ -109,9 +117,9 @@ export const createXWing = (): KemInterface => ({
     const { bytes } = keyIn<PublicKey>(recipientPublicKey);
     const x25519Public = bytes.subarray(ML_KEM_PUBLIC_BYTES);
     const random = ekm === undefined ? undefined : bytesOf(ekm as ArrayBuffer, 64, 'ekm');
-    const { key, publicKey } = await ephemeral(random?.subarray(32));
+    const { publicKey, agree } = await ephemeral(random?.subarray(32));
     const mlKem = ml_kem768.encapsulate(bytes.subarray(0, ML_KEM_PUBLIC_BYTES), random?.subarray(0, 32));
-    const agreed = await agree(key, x25519Public);
+    const agreed = await agree(x25519Public);
     return {
       sharedSecret: combine(mlKem.sharedSecret, agreed, publicKey, x25519Public),
       enc: concat(mlKem.cipherText, publicKey).buffer,

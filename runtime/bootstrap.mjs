@@ -25,8 +25,9 @@ const UNREACHABLE =
 /** Installs what is missing; ends the process with exit code 2 when it cannot. */
 export function bootstrap() {
   installMissing(ROOT);
-  // npm removes the link with the packages that it replaces.
-  if (isNew(process.versions.node) || runs(BUNDLED_NODE)) return;
+  // npm removes the link with the packages that it replaces, also from under the Node that it leads to.
+  const ours = process.execPath.startsWith(ROOT);
+  if ((isNew(process.versions.node) && !ours) || runs(BUNDLED_NODE)) return;
   if (existsSync(NODE_PROJECT)) linkNode(installMissing(NODE_PROJECT));
   if (runs(BUNDLED_NODE)) return;
   fail(

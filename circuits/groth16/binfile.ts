@@ -95,6 +95,41 @@ export function uint32(bytes: Uint8Array, offset: number): number {
   return new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength).getUint32(offset, true);
 }
 
+/** A file that is to be written: how long it is, where its sections lie, and the bytes around them. */
+export interface Plan {
+  readonly byteLength: number;
+  range(id: number): Range;
+  /** Header and section headers, each with its place. */
+  readonly heads: ReadonlyArray<{ readonly offset: number; readonly bytes: Uint8Array }>;
+}
+
+/** The plan of a file with sections of these lengths, in this order. */
+export function planBinFile(
+  type: string,
+  version: number,
+  sections: ReadonlyArray<readonly [id: number, length: number]>,
+): Plan {
+  const header = new Uint8Array(HEADER_BYTES);
+  const view = new DataView(header.buffer);
+  for (let index = 0; index < 4; index++) header[index] = type.charCodeAt(index);
+  view.setUint32(4, version, true);
+  view.setUint32(8, sections.length, true);
+  const heads = [{ offset: 0, bytes: header }];
+  const ranges = new Map<number, Range>();
+  let at = HEADER_BYTES;
+  for (const [id, length] of sections) {
+    const bytes = new Uint8Array(SECTION_HEADER_BYTES);
+    const own = new DataView(bytes.buffer);
+    own.setUint32(0, id, true);
+    own.setBigUint64(4, BigInt(length), true);
+    heads.push({ offset: at, bytes });
+    at += SECTION_HEADER_BYTES;
+    ranges.set(id, { offset: at, length });
+    at += length;
+  }
+  return { byteLength: at, heads, range: (id) => ranges.get(id)! };
+}
+
 /** The file with these sections, in this order; a section is the concatenation of its parts. */
 export function writeBinFile(
   type: string,
@@ -102,20 +137,15 @@ export function writeBinFile(
   sections: ReadonlyArray<readonly [id: number, ...parts: Uint8Array[]]>,
 ): Uint8Array<ArrayBuffer> {
   const lengthOf = (parts: Uint8Array[]) => parts.reduce((sum, part) => sum + part.byteLength, 0);
-  const size = sections.reduce(
-    (sum, [, ...parts]) => sum + SECTION_HEADER_BYTES + lengthOf(parts),
-    HEADER_BYTES,
+  const plan = planBinFile(
+    type,
+    version,
+    sections.map(([id, ...parts]) => [id, lengthOf(parts)]),
   );
-  const file = new Uint8Array(size);
-  const view = new DataView(file.buffer);
-  for (let index = 0; index < 4; index++) file[index] = type.charCodeAt(index);
-  view.setUint32(4, version, true);
-  view.setUint32(8, sections.length, true);
-  let at = HEADER_BYTES;
+  const file = new Uint8Array(plan.byteLength);
+  for (const { offset, bytes } of plan.heads) file.set(bytes, offset);
   for (const [id, ...parts] of sections) {
-    view.setUint32(at, id, true);
-    view.setBigUint64(at + 4, BigInt(lengthOf(parts)), true);
-    at += SECTION_HEADER_BYTES;
+    let at = plan.range(id).offset;
     for (const part of parts) {
       file.set(part, at);
       at += part.byteLength;

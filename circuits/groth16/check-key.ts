@@ -54,7 +54,7 @@ import {
 } from './field.ts';
 import { G1, G2, type Group, multiplyG1, POINT_BYTES, readG1, readG2, writeG1, writeG2 } from './point.ts';
 import { type Powers, powersCount } from './ptau.ts';
-import { checkCircuit, entriesOfC, qapOf } from './qap.ts';
+import { checkCircuit, qapOf, rowProducts } from './qap.ts';
 import type { R1cs } from './r1cs.ts';
 import type { ProvingKey } from './zkey.ts';
 
@@ -68,6 +68,8 @@ const NARROW_ROUNDS = 3;
 const RANDOM_BYTES = 65_536;
 /** Points in memory at a time. */
 const BATCH = 2 ** 16;
+/** Powers that are added up at a time: the more, the fewer additions; 64 MiB. */
+const SUMMED = 2 ** 20;
 
 /** Who computes. Believed about sums and single points, for it is the prover's own. */
 export interface CheckEngines {
@@ -87,8 +89,8 @@ export async function checkKey(
   const { curve } = engines;
   const { domainSize, variables, publics } = zkey;
   const { alpha1, beta2, gamma2, delta2 } = zkey.header;
-  const qap = await qapOf(r1cs, field, options);
-  await checkCircuit(zkey, qap);
+  const qap = qapOf(r1cs);
+  await checkCircuit(zkey, r1cs, field, options);
   if (2 ** powers.power < domainSize)
     throw rejected(`its powers are for domains of up to 2^${powers.power} rows, it has ${domainSize}`);
   if (!equal(gamma2, GENERATOR.G2)) throw rejected('gamma is not the generator');
@@ -96,14 +98,32 @@ export async function checkKey(
   const { B1, B2 } = await checkPoints(zkey, engines, options, rho);
   const A = await engines.key.msm('A', rho, options);
 
-  const tau = new Uint8Array(powersCount(domainSize) * POINT_BYTES.G1);
-  await powers.readG1(tau);
-  await demandOnCurve(curve, 'G1', tau, 0, 'the powers', options);
+  const count = powersCount(domainSize);
+  const readPowers = async (first: number, many: number) => {
+    const points = new Uint8Array(many * POINT_BYTES.G1);
+    await powers.readG1(points, first);
+    return points;
+  };
+  for (let first = 0; first < count; first += BATCH)
+    await demandOnCurve(
+      curve,
+      'G1',
+      await readPowers(first, Math.min(BATCH, count - first)),
+      first,
+      'the powers',
+      options,
+    );
   /** The sum of scalars[k] * T_(from + k) */
-  const ofPowers = (scalars: Uint8Array, from = 0) => {
-    const begin = from * POINT_BYTES.G1;
-    const points = tau.subarray(begin, begin + (scalars.byteLength / ELEMENT_BYTES) * POINT_BYTES.G1);
-    return curve.msm('G1', points, scalars, options);
+  const ofPowers = async (scalars: Uint8Array, from = 0) => {
+    let sum = G1.ZERO;
+    const many = scalars.byteLength / ELEMENT_BYTES;
+    for (let first = 0; first < many; first += SUMMED) {
+      const length = Math.min(SUMMED, many - first);
+      const own = scalars.subarray(first * ELEMENT_BYTES, (first + length) * ELEMENT_BYTES);
+      const part = await curve.msm('G1', await readPowers(from + first, length), own, options);
+      sum = sum.add(readG1(part, 'sum'));
+    }
+    return writeG1(sum);
   };
   const demandProduct = demandProductBy(curve, options);
 
@@ -119,14 +139,11 @@ export async function checkKey(
     const sum = await ofPowers(await field.ntt(values, true, options));
     return writeG1(multiplyG1(readG1(sum, 'sum'), R_INVERSE));
   };
-  const [[ofA, ofB], [ofC]] = await Promise.all([
-    field.sparseProduct(qap.entries, rho, domainSize, options),
-    field.sparseProduct(entriesOfC(r1cs, qap), rho, domainSize, options),
-  ]);
+  const products = await rowProducts(r1cs, qap, rho, field, options);
   const [a, b, c, { scalars, h }] = await Promise.all([
-    atTau(ofA),
-    atTau(ofB),
-    atTau(ofC),
+    atTau(products.a),
+    atTau(products.b),
+    atTau(products.c),
     quotientCoefficients(domainSize, field, options),
   ]);
   if (!equal(A, a)) throw rejected('section A is not made from the circuit');

@@ -60,7 +60,9 @@ export interface ReadyKey extends MsmEngine {
    * as some tens of proofs save. What is called while they are made still goes without.
    */
   tabulate?(options: TabulateOptions): Promise<Tabulated>;
-  /** `too-large` when all of the key's sections at once have no room here, before any of them is read. */
+  /** Brings all parts of the key into memory that stay there, which otherwise come when they are first needed. */
+  fetch?(): Promise<void>;
+  /** `too-large` when a proof with the key has no room here, before any of it is read. */
   demandRoom?(): void;
   /** Gives its memory back as soon as the calls under way have ended. */
   release(): void;
@@ -102,13 +104,23 @@ export interface CurveEngine {
   pairingsCancel(g1: Uint8Array, g2: Uint8Array, options?: EngineOptions): Promise<boolean>;
 }
 
+export interface ReadyOptions extends EngineOptions {
+  /**
+   * `held`, the default: points stay in memory from when they are first needed, where all of them have room. `streamed`:
+   * they are read again for each sum, some at a time, so that the engine never has a whole section.
+   */
+  readonly points?: 'held' | 'streamed' | undefined;
+  /** Points of a section that are read at a time when they are streamed; for tests. */
+  readonly streamedPoints?: number | undefined;
+}
+
 /** Whoever proves on this host: threads of WebAssembly, a GPU, both. */
 export interface ProverEngine extends CurveEngine {
   /**
    * Loads the key's sections. Throws `too-large` where they do not fit, and what reading them throws; either may come from
    * the first call that needs a section instead.
    */
-  ready(key: ProvingKey, options?: EngineOptions): Promise<ReadyKey>;
+  ready(key: ProvingKey, options?: ReadyOptions): Promise<ReadyKey>;
 }
 
 /** Vector arithmetic over Fr. No operation changes its arguments. */

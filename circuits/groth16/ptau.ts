@@ -9,15 +9,17 @@
  * Checks primes, powers, the lengths of sections and that the powers begin at the generators. That they are the
  * powers of one secret is check-key.ts's to say; that nobody knows it, their publisher's.
  */
-import { equal } from '../../protocols/encoding.ts';
+import { concat, equal } from '../../protocols/encoding.ts';
 import { VouchError } from '../../protocols/errors.ts';
-import { parseSections, type Sections, uint32, writeBinFile } from './binfile.ts';
+import { parseSections, planBinFile, type Sections, uint32 } from './binfile.ts';
 import { ELEMENT_BYTES, elementBytes, Q, TWO_ADICITY } from './field.ts';
 import { checkPoint, G1, G2, type Group, POINT_BYTES, writeG1, writeG2 } from './point.ts';
-import { type ByteSource, demandWithin, type Parser, parseSource } from './source.ts';
+import { type ByteSink, type ByteSource, demandWithin, type Parser, parseSource } from './source.ts';
 
 const VERSION = 1;
 const HEADER_BYTES = 4 + ELEMENT_BYTES + 8;
+/** Points in memory at a time. */
+const BATCH = 2 ** 16;
 
 export interface PowersOfTau {
   /** Circuits of up to 2^power rows. */
@@ -34,8 +36,8 @@ export interface Powers {
   readonly power: number;
   /** [tau]_2, checked to be a point of the subgroup. */
   readonly tau2: Uint8Array;
-  /** Fills `target` with [tau^k]_1 from k = 0 on; there are 2 * 2^power - 1. They are not checked to be points. */
-  readG1(target: Uint8Array): Promise<void>;
+  /** Fills `target` with [tau^k]_1 from k = `first` (default 0) on, of 2 * 2^power - 1. They are not checked to be points. */
+  readG1(target: Uint8Array, first?: number): Promise<void>;
 }
 
 /** How many powers in G1 a key of that domain is checked with. */
@@ -52,35 +54,52 @@ export async function openPowers(source: ByteSource): Promise<Powers> {
   return {
     power,
     tau2,
-    readG1: async (target) => {
-      demandWithin({ byteLength: length }, 0, target.byteLength);
-      await source.read(offset, target);
+    readG1: async (target, first = 0) => {
+      demandWithin({ byteLength: length }, first * POINT_BYTES.G1, target.byteLength);
+      await source.read(offset + first * POINT_BYTES.G1, target);
     },
   };
 }
 
-/** The file of `powersCount(2^power)` points of G1 and of [tau]_2. */
-export function writePowers(power: number, g1: Uint8Array, tau2: Uint8Array): Uint8Array<ArrayBuffer> {
+/** A file of powers that is to be written: where [tau^0]_1 goes, and all but the points of G1. */
+export function planPowers(
+  power: number,
+  tau2: Uint8Array,
+): { readonly g1At: number; readonly rest: ReadonlyArray<{ offset: number; bytes: Uint8Array }> } {
   const header = new Uint8Array(HEADER_BYTES);
   const view = new DataView(header.buffer);
   view.setUint32(0, ELEMENT_BYTES, true);
   header.set(elementBytes(Q), 4);
   for (const at of [0, 4]) view.setUint32(4 + ELEMENT_BYTES + at, power, true);
-  return writeBinFile('ptau', VERSION, [
-    [1, header],
-    [2, g1],
-    [3, writeG2(G2.BASE), tau2],
+  const g2 = concat(writeG2(G2.BASE), tau2);
+  const plan = planBinFile('ptau', VERSION, [
+    [1, HEADER_BYTES],
+    [2, powersCount(2 ** power) * POINT_BYTES.G1],
+    [3, g2.byteLength],
   ]);
+  return {
+    g1At: plan.range(2).offset,
+    rest: [
+      ...plan.heads,
+      { offset: plan.range(1).offset, bytes: header },
+      { offset: plan.range(3).offset, bytes: g2 },
+    ],
+  };
 }
 
-/** The powers of a key with a domain of 2^power rows, cut from a file that holds at least those; `bad-file` otherwise. */
-export async function cutPowers(source: ByteSource, power: number): Promise<Uint8Array<ArrayBuffer>> {
+/** Writes the powers of a key with a domain of 2^power rows, cut from a file that has at least those; `bad-file` otherwise. */
+export async function cutPowers(source: ByteSource, power: number, to: ByteSink): Promise<void> {
   const powers = await openPowers(source);
   if (powers.power < power)
     throw bad(`it is for domains of up to 2^${powers.power} rows, expected 2^${power}`);
-  const g1 = new Uint8Array(powersCount(2 ** power) * POINT_BYTES.G1);
-  await powers.readG1(g1);
-  return writePowers(power, g1, powers.tau2);
+  const { g1At, rest } = planPowers(power, powers.tau2);
+  for (const { offset, bytes } of rest) await to.write(offset, bytes);
+  const count = powersCount(2 ** power);
+  for (let first = 0; first < count; first += BATCH) {
+    const points = new Uint8Array(Math.min(BATCH, count - first) * POINT_BYTES.G1);
+    await powers.readG1(points, first);
+    await to.write(g1At + first * POINT_BYTES.G1, points);
+  }
 }
 
 /** Opens and checks the whole file of a ceremony; reads its headers and four points. `bad-file` with one sentence otherwise. */

@@ -3,9 +3,9 @@
  * Every count and index is checked before memory is taken for it. Custom gates (PLONK) are refused.
  */
 import { VouchError } from '../../protocols/errors.ts';
-import { parsePrime, parseSections, readBinFile, type Sections, uint32 } from './binfile.ts';
+import { parsePrime, parseSections, type Sections, uint32 } from './binfile.ts';
 import { areScalars, ELEMENT_BYTES, otherFieldOf, R, readElement, TWO_ADICITY } from './field.ts';
-import { type ByteSource, type Parser, parseBytes, parseSource } from './source.ts';
+import { type ByteSource, type Parser, parseBytes, parseSource, type Range } from './source.ts';
 
 const VERSION = 1;
 /** Which signals meet at which custom gate, after their count. */
@@ -13,6 +13,8 @@ const CUSTOM_GATE_USES = 5;
 const TERM_BYTES = 4 + ELEMENT_BYTES;
 /** Three linear combinations, each at least its count. */
 const MIN_CONSTRAINT_BYTES = 3 * 4;
+/** Of the constraints, in memory at a time. */
+const PIECE_BYTES = 4 * 1024 * 1024;
 
 /** The nonzero terms in the file's order: constraint after constraint, in each A, then B, then C. */
 export interface Terms {
@@ -84,8 +86,14 @@ function* parseCount(sections: Sections, id: number): Parser<number> {
 }
 
 /** Throws `bad-file` with one sentence unless the file is a whole R1CS over BN254's scalars. */
-export function readR1cs(file: Uint8Array): R1cs {
-  const info = parseBytes(file, parseInfo(file.byteLength));
+export const readR1cs = (file: Uint8Array): R1cs => parseBytes(file, parseR1cs(file.byteLength));
+
+/** The same of a source, which is read in pieces: in memory are the terms alone, 41 bytes each. */
+export const openR1cs = (source: ByteSource): Promise<R1cs> =>
+  parseSource(source, parseR1cs(source.byteLength));
+
+function* parseR1cs(byteLength: number): Parser<R1cs> {
+  const info = yield* parseInfo(byteLength);
   const { prime, variables, outputs, publicInputs, privateInputs, constraints, customGates } = info;
   if (prime !== R) throw bad(`its prime is ${otherFieldOf(prime)}, expected BN254's`);
   if (customGates > 0) {
@@ -97,11 +105,11 @@ export function readR1cs(file: Uint8Array): R1cs {
     throw bad(`its ${variables} wires are fewer than the constant, outputs and inputs`);
   }
   if (variables > 2 ** TWO_ADICITY) throw bad(`${variables} wires are more than 2^${TWO_ADICITY}`);
-  const body = readBinFile(file, 'r1cs', VERSION).section(2);
-  if (constraints * MIN_CONSTRAINT_BYTES > body.byteLength) {
-    throw bad(`${constraints} constraints do not fit into ${body.byteLength} bytes`);
+  const body = (yield* parseSections(byteLength, 'r1cs', VERSION)).range(2);
+  if (constraints * MIN_CONSTRAINT_BYTES > body.length) {
+    throw bad(`${constraints} constraints do not fit into ${body.length} bytes`);
   }
-  const terms = readTerms(body, constraints, variables);
+  const terms = yield* parseTerms(body, constraints, variables);
   return { variables, outputs, publicInputs, privateInputs, constraints, terms };
 }
 
@@ -119,36 +127,52 @@ export function firstBroken({ constraints, terms }: R1cs, witness: Uint8Array): 
   return -1;
 }
 
-function readTerms(body: Uint8Array, constraints: number, variables: number): Terms {
+function* parseTerms(body: Range, constraints: number, variables: number): Parser<Terms> {
   // Every term has TERM_BYTES, every combination 4 more, so the section's length gives their number.
-  const bytes = body.byteLength - constraints * MIN_CONSTRAINT_BYTES;
+  const bytes = body.length - constraints * MIN_CONSTRAINT_BYTES;
   const count = bytes / TERM_BYTES;
-  if (!Number.isInteger(count))
-    throw bad(`its constraint section has ${body.byteLength} bytes, which cannot be`);
-  const view = new DataView(body.buffer, body.byteOffset, body.byteLength);
+  if (!Number.isInteger(count)) throw bad(`its constraint section has ${body.length} bytes, which cannot be`);
   const matrix = new Uint8Array(count);
   const row = new Uint32Array(count);
   const column = new Uint32Array(count);
   const values = new Uint8Array(count * ELEMENT_BYTES);
+  /** Where the next count or term begins in the section; what is in memory of it begins at `first`. */
   let at = 0;
+  let first = 0;
+  let piece = yield { offset: body.offset, length: Math.min(PIECE_BYTES, body.length) };
+  let view = new DataView(piece.buffer, piece.byteOffset, piece.byteLength);
   let term = 0;
   for (let combination = 0; combination < 3 * constraints; combination++) {
     const constraint = Math.floor(combination / 3);
-    const length = at + 4 <= body.byteLength ? view.getUint32(at, true) : Number.POSITIVE_INFINITY;
-    at += 4;
-    if (length > count - term || at + length * TERM_BYTES > body.byteLength) {
-      throw bad(`constraint ${constraint} is longer than the section`);
-    }
-    for (const end = term + length; term < end; term++, at += TERM_BYTES) {
-      const wire = view.getUint32(at, true);
+    /** Of the combination's terms; unknown before its count was read. */
+    let left = -1;
+    while (left !== 0) {
+      const length = left < 0 ? 4 : TERM_BYTES;
+      if (at + length > body.length) throw bad(`constraint ${constraint} is longer than the section`);
+      if (at + length > first + piece.byteLength) {
+        first = at;
+        piece = yield { offset: body.offset + at, length: Math.min(PIECE_BYTES, body.length - at) };
+        view = new DataView(piece.buffer, piece.byteOffset, piece.byteLength);
+      }
+      const from = at - first;
+      at += length;
+      if (left < 0) {
+        left = view.getUint32(from, true);
+        if (left > count - term || at + left * TERM_BYTES > body.length)
+          throw bad(`constraint ${constraint} is longer than the section`);
+        continue;
+      }
+      const wire = view.getUint32(from, true);
       if (wire >= variables) throw bad(`constraint ${constraint} names wire ${wire} of ${variables}`);
       matrix[term] = combination % 3;
       row[term] = constraint;
       column[term] = wire;
-      values.set(body.subarray(at + 4, at + TERM_BYTES), term * ELEMENT_BYTES);
+      values.set(piece.subarray(from + 4, from + TERM_BYTES), term * ELEMENT_BYTES);
+      term++;
+      left--;
     }
   }
-  if (at !== body.byteLength || term !== count) throw bad('its constraints do not fill their section');
+  if (at !== body.length || term !== count) throw bad('its constraints do not fill their section');
   if (!areScalars(values)) throw bad("a coefficient is not below the field's prime");
   return { count, matrix, row, column, values };
 }

@@ -22,6 +22,30 @@ export interface ByteSource {
   read(offset: number, target: Uint8Array): Promise<void>;
 }
 
+/** Where bytes go that need not be in memory at once: a file, an array. */
+export interface ByteSink {
+  /** Bytes from `offset` on, in any order; all of what ends up before the last of them has to be written once. */
+  write(offset: number, bytes: Uint8Array): Promise<void>;
+}
+
+/** A sink whose bytes are in memory. */
+export function bytesSink(): ByteSink & { bytes(): Uint8Array<ArrayBuffer> } {
+  let room = new Uint8Array(2 ** 16);
+  let length = 0;
+  return {
+    bytes: () => room.slice(0, length),
+    async write(offset, bytes) {
+      length = Math.max(length, offset + bytes.byteLength);
+      if (length > room.byteLength) {
+        const larger = new Uint8Array(2 * length);
+        larger.set(room);
+        room = larger;
+      }
+      room.set(bytes, offset);
+    },
+  };
+}
+
 /** A Blob is read in pieces: each is in memory twice for a moment. */
 const BLOB_PIECE_BYTES = 4 * 1024 * 1024;
 

@@ -8,7 +8,7 @@
  */
 import { concat, equal } from '../../protocols/encoding.ts';
 import { VouchError } from '../../protocols/errors.ts';
-import { parsePrime, parseSections, type Sections, uint32, writeBinFile } from './binfile.ts';
+import { parsePrime, parseSections, planBinFile, type Sections, uint32 } from './binfile.ts';
 import {
   type Contributions,
   MAX_CONTRIBUTIONS_BYTES,
@@ -49,6 +49,9 @@ const HEADER_POINTS = [
   ['delta2', 'G2'],
 ] as const satisfies ReadonlyArray<readonly [string, Group]>;
 export type HeaderPoint = (typeof HEADER_POINTS)[number][0];
+/** Two primes with their sizes, three counts, and the points. */
+const HEADER_BYTES =
+  2 * (4 + ELEMENT_BYTES) + 3 * 4 + HEADER_POINTS.reduce((sum, [, group]) => sum + POINT_BYTES[group], 0);
 
 /** How large everything in a key is. */
 export interface KeyShape {
@@ -61,7 +64,7 @@ export interface KeyShape {
 }
 
 /** What is small in a key, always in memory. Points are affine in zkey form (point.ts). */
-interface KeyHead extends KeyShape {
+export interface KeyHead extends KeyShape {
   readonly header: Readonly<Record<HeaderPoint, Uint8Array>>;
   /** publics + 1 points of G1. */
   readonly ic: Uint8Array;
@@ -197,14 +200,55 @@ function* parseZkey(
 
 /** The file, sections in ascending order as snarkjs writes them after a contribution. */
 export function writeZkey(key: ZkeyContent): Uint8Array<ArrayBuffer> {
-  return writeBinFile('zkey', VERSION, [
-    [1, uint32Bytes(GROTH16)],
-    [2, headerSection(key)],
-    [3, key.ic],
-    [4, uint32Bytes(key.entries.byteLength / ENTRY_BYTES), key.entries],
-    ...SECTIONS.map((name) => [SECTION_ID[name], key.points[name]] as const),
-    [10, writeContributions(key.contributions)],
-  ]);
+  const plan = planZkey(key, key.entries.byteLength / ENTRY_BYTES);
+  const rest = plan.rest(key);
+  const file = new Uint8Array(Math.max(...rest.map(({ offset, bytes }) => offset + bytes.byteLength)));
+  for (const { offset, bytes } of rest) file.set(bytes, offset);
+  for (const part of PARTS)
+    file.set(part === 'entries' ? key.entries : key.points[part], plan.range(part).offset);
+  return file;
+}
+
+/** A key that is to be written piece by piece, its large parts before what is small is known. */
+export interface ZkeyPlan {
+  /** Where the part's points or entries go. */
+  range(part: KeyPart): Range;
+  /** All of the file but the large parts. The contributions come last in the file. */
+  rest(key: KeyHead): ReadonlyArray<{ readonly offset: number; readonly bytes: Uint8Array }>;
+}
+
+/** The plan of a key with so many entries of its matrices. */
+export function planZkey(shape: KeyShape, entries: number): ZkeyPlan {
+  const counts = sectionCounts(shape);
+  const planWith = (contributions: number) =>
+    planBinFile('zkey', VERSION, [
+      [1, 4],
+      [2, HEADER_BYTES],
+      [3, (shape.publics + 1) * POINT_BYTES.G1],
+      [4, 4 + entries * ENTRY_BYTES],
+      ...SECTIONS.map((name) => [SECTION_ID[name], counts[name] * POINT_BYTES[SECTION_GROUP[name]]] as const),
+      [10, contributions],
+    ]);
+  const plan = planWith(0);
+  return {
+    range(part) {
+      if (part !== 'entries') return plan.range(SECTION_ID[part]);
+      const { offset, length } = plan.range(4);
+      return { offset: offset + 4, length: length - 4 };
+    },
+    rest(key) {
+      const contributions = writeContributions(key.contributions);
+      const whole = planWith(contributions.byteLength);
+      return [
+        ...whole.heads,
+        { offset: whole.range(1).offset, bytes: uint32Bytes(GROTH16) },
+        { offset: whole.range(2).offset, bytes: headerSection(key) },
+        { offset: whole.range(3).offset, bytes: key.ic },
+        { offset: whole.range(4).offset, bytes: uint32Bytes(entries) },
+        { offset: whole.range(10).offset, bytes: contributions },
+      ];
+    },
+  };
 }
 
 function* parseHeader(sections: Sections): Parser<KeyShape & Pick<KeyHead, 'header'>> {
@@ -215,8 +259,7 @@ function* parseHeader(sections: Sections): Parser<KeyShape & Pick<KeyHead, 'head
       `its prime q is ${whose}${prime === BLS12381_Q ? '; this prover knows BN254 only, use snarkjs' : ''}`,
     );
   }
-  const pointBytes = HEADER_POINTS.reduce((sum, [, group]) => sum + POINT_BYTES[group], 0);
-  const bytes = yield exact(sections.range(2), 2 * (4 + ELEMENT_BYTES) + 12 + pointBytes, 'header section');
+  const bytes = yield exact(sections.range(2), HEADER_BYTES, 'header section');
   let at = 0;
   const take = (length: number) => {
     at += length;
@@ -274,7 +317,7 @@ function checkEntries(entries: Uint8Array, shape: KeyShape, first: number): void
   }
 }
 
-function headerSection(key: ZkeyContent): Uint8Array {
+function headerSection(key: KeyHead): Uint8Array {
   return concat(
     uint32Bytes(ELEMENT_BYTES),
     elementBytes(Q),

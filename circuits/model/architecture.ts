@@ -2,7 +2,8 @@
  * The public half of a quantised model: what it says of its data, shapes, bit widths, shifts, bounds. The
  * hidden half, the parameters, is in quantise.ts.
  *
- * There are two versions. Version 2 holds the data dictionary and a list of operations; version 1 had columns and
+ * There are two versions. Version 2 holds the data dictionary and a list of operations, or one ensemble of trees
+ * (trees.ts) in their place; version 1 had columns and
  * class names alone, and layers. A model is known by its own version's bytes, so one of version 1 stays what it is.
  *
  * Arithmetic that it describes, all in integers:
@@ -26,6 +27,7 @@ import { z } from 'zod';
 import { VouchError } from '../../protocols/errors.ts';
 import { classNames, Dictionary, dictionaryDigest, parseDictionary, preprocessingOf } from './dictionary.ts';
 import { checkColumns, featureRanges, Preprocessing, type Range } from './preprocessing.ts';
+import { checkTrees, TreesShape } from './trees.ts';
 
 /** float32 represents every integer up to this exactly. */
 export const EXACT = 2 ** 24;
@@ -78,6 +80,7 @@ const Operation = z.discriminatedUnion('kind', [
   z
     .strictObject({ kind: z.literal('relu'), shift: shift.min(1), output })
     .describe('h = max(0, floor((a + 2^(shift-1)) * 2^-shift)), at most `output`'),
+  TreesShape,
 ]);
 type Operation = z.infer<typeof Operation>;
 
@@ -96,7 +99,9 @@ export interface Architecture {
   /** of version 2 */
   readonly dictionary?: Dictionary | undefined;
   readonly preprocessing: Preprocessing;
+  /** none where there are trees */
   readonly layers: readonly LayerShape[];
+  readonly trees?: TreesShape | undefined;
   readonly rounding: typeof ROUNDING;
   readonly decision: z.infer<typeof Decision>;
   /** names, in the order of the outputs */
@@ -123,12 +128,16 @@ export function parseArchitecture(value: unknown): Architecture {
 function fromOperations(document: z.infer<typeof ArchitectureV2>): Architecture {
   const { operations, rounding, decision } = document;
   const dictionary = parseDictionary(document.dictionary);
+  const known = { preprocessing: preprocessingOf(dictionary), classes: classNames(dictionary) };
+  const [trees] = operations;
+  if (trees?.kind === 'trees' && operations.length === 1)
+    return { version: 2, dictionary, ...known, layers: [], trees, rounding, decision };
   const layers: LayerShape[] = [];
   operations.forEach((operation, i) => {
     const last = i === operations.length - 1;
     const expected = i % 2 === 0 ? 'dense' : 'relu';
     if (operation.kind !== expected || (last && expected === 'relu'))
-      throw bad(`operations.${i}`, 'expected dense and relu in turns, and dense at the end');
+      throw bad(`operations.${i}`, 'expected dense and relu in turns, and dense at the end, or trees alone');
     if (operation.kind !== 'dense') return;
     const { kind, ...shape } = operation;
     const next = operations[i + 1];
@@ -141,17 +150,17 @@ function fromOperations(document: z.infer<typeof ArchitectureV2>): Architecture 
   return {
     version: 2,
     dictionary,
-    preprocessing: preprocessingOf(dictionary),
+    ...known,
     layers,
     rounding,
     decision,
-    classes: classNames(dictionary),
   };
 }
 
 /** An architecture as it is published, committed to and parsed again. */
 export function architectureDocument(architecture: Architecture): Record<string, unknown> {
-  const { version, dictionary, preprocessing, layers, rounding, decision, classes } = architecture;
+  const { version, dictionary, preprocessing, layers, trees, rounding, decision, classes } = architecture;
+  if (trees) return { version, dictionary, operations: [trees], rounding, decision };
   if (version === 1) return { version, preprocessing, layers, rounding, decision, classes };
   const operations = layers.flatMap(({ shift, output, ...dense }): Operation[] =>
     shift > 0
@@ -168,13 +177,23 @@ export function architectureDocument(architecture: Architecture): Record<string,
 export const modelDictionaryDigest = ({ dictionary }: Architecture): string | undefined =>
   dictionary && dictionaryDigest(dictionary);
 
-function checkShapes({ classes, decision, layers, preprocessing }: Architecture): void {
+/** How many numbers a model gives for a row, each below 2^24. */
+export const outputsOf = ({ layers, trees }: Architecture): number =>
+  trees ? trees.outputs : layers.at(-1)!.outputs;
+
+/** How far they may be from 0. */
+export const outputBound = ({ layers, trees }: Architecture): number =>
+  trees ? trees.accumulator : layers.at(-1)!.output;
+
+function checkShapes(architecture: Architecture): void {
+  const { classes, decision, layers, trees, preprocessing } = architecture;
   checkColumns(preprocessing.columns, (field, message) =>
     bad(field === 'columns' ? 'preprocessing' : field, message),
   );
   if (new Set(classes).size < classes.length) throw bad('classes', 'two classes have the same name');
   let ranges = featureRanges(preprocessing);
   let parameters = 0;
+  if (trees) checkTrees(trees, ranges, bad);
   layers.forEach((layer, l) => {
     const last = l === layers.length - 1;
     const field = `layers.${l}`;
@@ -192,8 +211,8 @@ function checkShapes({ classes, decision, layers, preprocessing }: Architecture)
   if (parameters > MAX_PARAMETERS)
     throw bad('layers', `${parameters} parameters, more than ${MAX_PARAMETERS}`);
   const outputs = decision === 'sign' ? 1 : classes.length;
-  if (ranges.length !== outputs)
-    throw bad('layers', `expected ${outputs} outputs of the last layer, got ${ranges.length}`);
+  if (outputsOf(architecture) !== outputs)
+    throw bad('layers', `expected ${outputs} outputs of the last layer, got ${outputsOf(architecture)}`);
   if (decision === 'sign' && classes.length !== 2) throw bad('classes', `expected 2, got ${classes.length}`);
 }
 

@@ -3,6 +3,7 @@
  * by position; where it has none, its outputs are taken to be in the dictionary's order, and accuracy on labelled rows tells.
  */
 import type { Dictionary } from './dictionary.ts';
+import { type Ensemble, mapLeaves } from './ensemble.ts';
 import type { DenseLayer, DenseNetwork } from './network.ts';
 
 /**
@@ -32,8 +33,23 @@ export function classOrder(
 }
 
 /** The network with its outputs in this order. */
-export function inClassOrder(network: DenseNetwork, order: readonly number[]): DenseNetwork {
+export function inClassOrder<M extends DenseNetwork | Ensemble>(network: M, order: readonly number[]): M;
+export function inClassOrder(
+  network: DenseNetwork | Ensemble,
+  order: readonly number[],
+): DenseNetwork | Ensemble {
   if (order.every((from, c) => from === c)) return network;
+  if ('trees' in network) {
+    const change = (values: Float64Array): Float64Array =>
+      network.decision === 'sign'
+        ? values.map((value) => 0 - value)
+        : Float64Array.from(order, (from) => values[from]!);
+    return {
+      ...network,
+      trees: network.trees.map((tree) => mapLeaves(tree, change)),
+      bias: change(network.bias),
+    };
+  }
   const last = network.layers.at(-1)!;
   const reordered = network.decision === 'sign' ? negated(last) : permuted(last, order);
   return { ...network, layers: [...network.layers.slice(0, -1), reordered] };

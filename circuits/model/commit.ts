@@ -5,13 +5,24 @@
  * of n bits is stored as value + 2^(n-1); they are packed from the least significant bit of a field element
  * upwards, and one that would pass bit 248 starts the next element. The root is the Poseidon chain over the
  * elements. The circuit range-checks each parameter: without that, packed weights collide.
+ * Of an ensemble: tree by tree its splits, each stored as the index that it is, and its leaves; then the biases.
  *
  * Hiding rests on the salt: whoever has it can test guesses of the parameters.
  */
 import { VouchError } from '../../protocols/errors.ts';
 import { type Architecture, architectureElement } from './architecture.ts';
 import { poseidon, poseidonChain } from './poseidon.ts';
+import { featureRanges } from './preprocessing.ts';
 import type { LayerParameters, Parameters, QuantisedModel } from './quantise.ts';
+import {
+  candidatesOf,
+  splitBits,
+  type TreeParameters,
+  type TreesShape,
+  topologiesOf,
+  treeGroups,
+  treesOf,
+} from './trees.ts';
 
 export const COMMITMENT_VERSION = 1n;
 /** Bits of a field element that parameters fill; BN254's r has 254. */
@@ -47,7 +58,11 @@ export function saltElement(salt: Uint8Array): bigint {
 }
 
 /** The width in bits of every parameter, in commitment order. */
-export function parameterWidths({ layers }: Architecture): number[] {
+export function parameterWidths({ layers, trees, preprocessing }: Architecture): number[] {
+  if (trees)
+    return treeGroups(trees, candidatesOf(featureRanges(preprocessing)).length).flatMap(({ count, bits }) =>
+      Array<number>(count).fill(bits),
+    );
   return layers.flatMap(({ inputs, outputs, weightBits, biasBits }) => [
     ...Array<number>(inputs * outputs).fill(weightBits),
     ...Array<number>(outputs).fill(biasBits),
@@ -70,7 +85,9 @@ export function placements(widths: readonly number[]): { element: number; offset
 }
 
 /** Every parameter, in commitment order. Throws RangeError where the shapes do not fit the architecture. */
-export function flatParameters({ layers }: Architecture, parameters: Parameters): number[] {
+export function flatParameters(architecture: Architecture, parameters: Parameters): number[] {
+  const { layers, trees } = architecture;
+  if (trees) return flatTrees(architecture, trees, parameters);
   if (parameters.layers.length !== layers.length) {
     throw new RangeError(`parameters: expected ${layers.length} layers, got ${parameters.layers.length}`);
   }
@@ -83,6 +100,41 @@ export function flatParameters({ layers }: Architecture, parameters: Parameters)
     }
     return [...weights, ...bias];
   });
+}
+
+/** A split is stored as it is; here, where what is stored is value + 2^(bits-1), it is that much less. */
+function flatTrees({ preprocessing }: Architecture, trees: TreesShape, { trees: own }: Parameters): number[] {
+  if (!own) throw new RangeError('parameters: expected those of trees');
+  const half = splitHalf(preprocessing);
+  return [
+    ...treesOf(trees, own).flatMap(({ split, leaf }) => [
+      ...Array.from(split, (s) => s - half),
+      ...leaf.flatMap((values) => [...values]),
+    ]),
+    ...own.bias,
+  ];
+}
+
+const splitHalf = (preprocessing: Architecture['preprocessing']): number =>
+  2 ** (splitBits(candidatesOf(featureRanges(preprocessing)).length) - 1);
+
+/** The inverse of `flatTrees`. Throws `bad-input` for a split that is none. */
+function treesFromFlat(
+  { preprocessing }: Architecture,
+  shape: TreesShape,
+  take: (count: number) => Int32Array,
+): TreeParameters {
+  const half = splitHalf(preprocessing);
+  const most = candidatesOf(featureRanges(preprocessing)).length;
+  const splits: number[] = [];
+  const leaves: number[] = [];
+  topologiesOf(shape).forEach((topology, t) => {
+    for (const s of take(topology.splits)) splits.push(s + half);
+    for (const value of take(shape.targets[t]!.length * (topology.splits + 1))) leaves.push(value);
+  });
+  if (splits.some((s) => s > most))
+    throw new VouchError('bad-input', `model secret: a split beyond the ${most} candidates`);
+  return { splits: Int32Array.from(splits), leaves: Int32Array.from(leaves), bias: take(shape.outputs) };
 }
 
 /** The packed field elements of a model's parameters. */
@@ -145,11 +197,13 @@ export function decodeSecret(architecture: Architecture, bytes: Uint8Array): Com
     taken += count;
     return Int32Array.from(values.slice(taken - count, taken));
   };
+  const { trees } = architecture;
   const layers: LayerParameters[] = architecture.layers.map(({ inputs, outputs }) => ({
     weights: take(inputs * outputs),
     bias: take(outputs),
   }));
-  const model = { architecture, parameters: { layers }, salt: bytes.slice(0, SALT_BYTES) };
+  const parameters = trees ? { layers, trees: treesFromFlat(architecture, trees, take) } : { layers };
+  const model = { architecture, parameters, salt: bytes.slice(0, SALT_BYTES) };
   if (!encodeSecret(model).every((byte, i) => byte === bytes[i])) {
     throw new VouchError('bad-input', 'model secret: bits are set where the architecture has no parameter');
   }

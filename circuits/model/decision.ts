@@ -4,6 +4,7 @@
  * Of a classifier only the order of its scores counts. Between two classes that is one sum, the second score less the
  * first: above 0 for the second class, and for the first on a tie, as an argmax has it.
  */
+import { type Ensemble, mapLeaves } from './ensemble.ts';
 import type { DenseLayer, DenseNetwork } from './network.ts';
 import type { OnnxGraph } from './onnx.ts';
 import type { Layers } from './operators/layers.ts';
@@ -12,6 +13,7 @@ import {
   type Affine,
   type Context,
   combine,
+  type Forest,
   type Row,
   type Scores,
   Unsupported,
@@ -123,6 +125,22 @@ function same(a: Compared, b: Compared): boolean {
   return [...x].every(
     ([k, v]) => Math.abs((y.get(k) ?? Number.NaN) - factor * v) <= 1e-9 * Math.abs(factor * v),
   );
+}
+
+/** The trees with what is decided on as their leaves: linear functions of sums are sums. */
+export function folded({ trees }: Forest, { width, of, decision }: Compared & { width: number }): Ensemble {
+  if (of.stage !== 1)
+    throw new Unsupported('the decision does not depend on the trees alone', 'end the model with its trees');
+  const { rows, offset } = of;
+  const apply = (values: Float64Array): Float64Array =>
+    Float64Array.from(rows, ({ at, by }) => at.reduce((sum, i, k) => sum + by[k]! * values[i]!, 0));
+  return {
+    inputs: width,
+    outputs: rows.length,
+    trees: trees.map((tree) => mapLeaves(tree, apply)),
+    bias: Float64Array.from(offset),
+    decision,
+  };
 }
 
 /** The layers and the last sums as matrices. */

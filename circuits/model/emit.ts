@@ -21,7 +21,9 @@ import {
   placements,
   saltElement,
 } from './commit.ts';
+import { treesSource } from './emit-trees.ts';
 import { checkTestSet, type TestSet } from './test-set.ts';
+import { treesOf } from './trees.ts';
 
 /** What the emitted source is compiled with and against; part of the circuit's digest. */
 export interface Toolchain {
@@ -45,15 +47,18 @@ export function emitQualityCircuit(
   toolchain: Toolchain,
 ): EmittedCircuit {
   checkTestSet(architecture, testSet);
-  const source = qualitySource(architecture, testSet);
+  const source = architecture.trees
+    ? treesSource(architecture, architecture.trees, testSet)
+    : qualitySource(architecture, testSet);
   return { source, digest: circuitDigest(source, toolchain), rows: testSet.labels.length };
 }
 
 /**
- * SHA-256 over, in this order, the compiler, the source, and each template's path and text by ascending
- * path; each UTF-8 text is preceded by its length in bytes as a decimal number and a line feed.
+ * SHA-256 over, in this order, the compiler, the source, and path and text by ascending path of each template that the
+ * source includes, directly or by another one; each UTF-8 text is preceded by its length in bytes as a decimal number and a line feed.
  */
 export function circuitDigest(source: string, { compiler, templates }: Toolchain): string {
+  const used = included(source, templates);
   const hash = sha256.create();
   const add = (text: string): void => {
     const bytes = utf8ToBytes(text);
@@ -61,11 +66,26 @@ export function circuitDigest(source: string, { compiler, templates }: Toolchain
   };
   add(compiler);
   add(source);
-  for (const [path, text] of [...templates].sort(([a], [b]) => (a < b ? -1 : 1))) {
+  for (const [path, text] of [...used].sort(([a], [b]) => (a < b ? -1 : 1))) {
     add(path);
     add(text);
   }
   return bytesToHex(hash.digest());
+}
+
+/** A circuit's digest stays what it is when there are templates for others. */
+function included(source: string, templates: Toolchain['templates']): Map<string, string> {
+  const used = new Map<string, string>();
+  const open = [source];
+  for (let text = open.pop(); text !== undefined; text = open.pop()) {
+    for (const [, path] of text.matchAll(/^include "\.?\/?([^"]+)";/gm)) {
+      const found = [...templates].find(([name]) => name === path || name === `circomlib/${path}`);
+      if (!found || used.has(found[0])) continue;
+      used.set(...found);
+      open.push(found[1]);
+    }
+  }
+  return used;
 }
 
 function qualitySource(architecture: Architecture, { features, labels }: TestSet): string {
@@ -244,7 +264,15 @@ export function witnessInput(model: CommittedModel, threshold: number): CircuitI
     at += count;
     return flat.slice(at - count, at).map(BigInt);
   };
-  model.architecture.layers.forEach(({ inputs, outputs }, l) => {
+  const { layers, trees } = model.architecture;
+  if (trees) {
+    treesOf(trees, model.parameters.trees!).forEach(({ split, leaf }, t) => {
+      input[`split${t}`] = Array.from(split, BigInt);
+      input[`leaf${t}`] = leaf.flatMap((values) => Array.from(values, BigInt));
+    });
+    input.bias = Array.from(model.parameters.trees!.bias, BigInt);
+  }
+  layers.forEach(({ inputs, outputs }, l) => {
     input[`w${l}`] = take(inputs * outputs);
     input[`b${l}`] = take(outputs);
   });

@@ -6,7 +6,8 @@
  * is known, and its name in any case.
  */
 import { VouchError } from '../../protocols/errors.ts';
-import { chain, decide } from './decision.ts';
+import { chain, decide, folded } from './decision.ts';
+import type { Ensemble } from './ensemble.ts';
 import type { DenseNetwork } from './network.ts';
 import { KNOWN_OPSETS, type OnnxGraph, type OnnxNode } from './onnx.ts';
 import { createLayers, type Layers } from './operators/layers.ts';
@@ -35,8 +36,10 @@ export interface Problem {
 }
 
 export interface GraphReading {
-  /** undefined where there are problems */
+  /** undefined where there are problems, or trees */
   readonly network: DenseNetwork | undefined;
+  /** undefined where there are problems, or a network */
+  readonly ensemble?: Ensemble | undefined;
   /** as the file calls the classes, in order; undefined: it does not */
   readonly classes: readonly (string | number)[] | undefined;
   readonly problems: readonly Problem[];
@@ -71,7 +74,7 @@ export function readGraph(graph: OnnxGraph, options: GraphOptions = {}): GraphRe
 
   for (const each of opsetProblems(graph)) report(each);
   const layers = createLayers();
-  const context = contextOf(layers);
+  const context = contextOf(layers, notes);
   const values = new Map<string, Value>();
   for (const [name, tensor] of graph.initializers) values.set(name, { kind: 'constant', tensor });
   const width = attempt(() => readInputs(graph, options, values));
@@ -86,10 +89,19 @@ export function readGraph(graph: OnnxGraph, options: GraphOptions = {}): GraphRe
     });
   }
   const end = attempt(() => decide(graph, values, context, notes));
+  // A value that is not known although nothing was said against its node: an output that its operator does not have.
+  if (!end && problems.length === 0) {
+    const at = depended.find((index) =>
+      graph.nodes[index]!.outputs.some((name) => values.get(name) === UNKNOWN),
+    );
+    report(new Unsupported('it has an output that its operator does not give', 'export the model again', at));
+  }
   if (!end || width === undefined || problems.length > 0)
     return { network: undefined, classes: end?.classes, problems: sorted(problems), notes };
-  const network = attempt(() => chain(layers, { width, ...end }));
-  return { network, classes: end.classes, problems: sorted(problems), notes };
+  const read = layers.forest
+    ? { network: undefined, ensemble: attempt(() => folded(layers.forest!, { width, ...end })) }
+    : { network: attempt(() => chain(layers, { width, ...end })) };
+  return { ...read, classes: end.classes, problems: sorted(problems), notes };
 }
 
 const sorted = (problems: readonly Problem[]): Problem[] =>
@@ -97,8 +109,15 @@ const sorted = (problems: readonly Problem[]): Problem[] =>
 
 /** The network of a graph. Throws `bad-input`, which names the first problem and how many there are. */
 export function networkFromOnnx(graph: OnnxGraph, options: GraphOptions = {}): DenseNetwork {
-  const { network, problems } = readGraph(graph, options);
-  if (network) return network;
+  const model = modelOf(readGraph(graph, options));
+  if ('layers' in model) return model;
+  throw new VouchError('bad-input', 'ONNX model: it is an ensemble of trees, and no network');
+}
+
+/** What a graph was read as. Throws `bad-input`, which names the first problem and how many there are. */
+export function modelOf({ network, ensemble, problems }: GraphReading): DenseNetwork | Ensemble {
+  const model = network ?? ensemble;
+  if (model) return model;
   const [first] = problems;
   const more = problems.length > 1 ? ` (and ${problems.length - 1} more: vouch model lint shows all)` : '';
   throw new VouchError('bad-input', `ONNX model: ${problemLine(first!)}${more}`);
@@ -129,9 +148,13 @@ function opsetProblems({ opsets, nodes }: OnnxGraph): Unsupported[] {
   });
 }
 
-function contextOf(layers: Layers): Context {
+function contextOf(layers: Layers, notes: string[]): Context {
   return {
     relu: layers.relu,
+    ensemble: layers.ensemble,
+    note: (text) => {
+      if (!notes.includes(text)) notes.push(text);
+    },
     align: (values) => {
       const last = values.reduce((stage, value) => Math.max(stage, value.stage), 0);
       return values.map((value) => layers.lift(value, last));

@@ -1,23 +1,31 @@
 /**
  * What can be said of a model before anything is committed to: every reason why it cannot be proved, and where there
- * is none, what it becomes and what a proof of it costs. Counts of constraints are exact for the rows given; a test
- * holds them against compiled circuits. Nothing here says whether the model is any good beyond these rows.
+ * is none, what it becomes and what a proof of it costs, for the rows given (cost.ts says how exactly). Nothing here
+ * says whether the model is any good beyond these rows.
  */
 import { VouchError } from '../../protocols/errors.ts';
+import type { Architecture } from './architecture.ts';
 import { classOrder, inClassOrder } from './class-order.ts';
-import { type Dictionary, featureNames } from './dictionary.ts';
+import { parameterWidths } from './commit.ts';
+import { type CircuitCost, circuitCost } from './cost.ts';
+import { type Dictionary, featureNames, preprocessingOf } from './dictionary.ts';
+import { type Ensemble, ensembleSums } from './ensemble.ts';
 import { type Problem, readGraph } from './graph.ts';
 import type { DenseNetwork } from './network.ts';
 import type { OnnxGraph } from './onnx.ts';
+import { featureRanges } from './preprocessing.ts';
 import { decideMany, type QuantisedModel, quantise } from './quantise.ts';
-import { exactConstraints, MAX_CONSTRAINTS, maxRows } from './size.ts';
+import { MAX_CONSTRAINTS, maxRows } from './size.ts';
 import { rowCounts, type TestSet } from './test-set.ts';
+import { candidatesOf, type TreesShape, topologiesOf } from './trees.ts';
 
 /** What a model is looked at with. */
 export interface LintData {
   readonly dictionary: Dictionary;
   /** of a weight; undefined: as many as there are */
   readonly bits?: number | undefined;
+  /** whether the shapes of trees are public */
+  readonly topology?: boolean | undefined;
   /** features of rows to calibrate the integers with, and rows to test with */
   readonly rows?:
     | { readonly calibration: readonly ArrayLike<number>[]; readonly testSet: TestSet }
@@ -31,54 +39,75 @@ export interface LintReport {
   /** as float layers: inputs and outputs of each */
   readonly layers?: readonly { readonly inputs: number; readonly outputs: number }[] | undefined;
   readonly decision?: DenseNetwork['decision'] | undefined;
+  /** that the dictionary gives, and between which integers they all lie */
+  readonly features?: { readonly count: number; readonly low: number; readonly high: number } | undefined;
   readonly parameters?: number | undefined;
+  /** of an ensemble; depth, candidates and widths where the data are known */
+  readonly trees?: LintTrees | undefined;
   /** of the integers, by layer: widths, shifts and bounds */
   readonly integers?: QuantisedModel['architecture']['layers'] | undefined;
   readonly proof?: LintProof | undefined;
 }
 
-export interface LintProof {
+export interface LintTrees {
+  readonly count: number;
+  readonly depth?: number;
+  readonly splits?: number;
+  /** tests that a split may be */
+  readonly candidates?: number;
+  readonly leafBits?: number;
+  readonly accumulator?: number;
+}
+
+export interface LintProof extends CircuitCost {
   readonly rows: number;
-  readonly constraints: number;
-  /** the power of two that the key is made for */
-  readonly domain: number;
   /** how many rows one proof may have */
   readonly mostRows: number;
   /** rows classified correctly: by the file's own numbers, by the integers, and by the best constant answer */
   readonly correct: { readonly float: number; readonly integers: number; readonly constant: number };
 }
 
-/** Rows of a circuit's matrices for the public signals and the constant 1. */
-const PUBLIC_ROWS = 3;
-
 /** Never throws for what the graph is. */
 export function lintModel(graph: OnnxGraph, data?: LintData): LintReport {
   const names = data && featureNames(data.dictionary);
-  const { network, classes, problems: found, notes } = readGraph(graph, { features: names?.length });
+  const {
+    network,
+    ensemble,
+    classes,
+    problems: found,
+    notes,
+  } = readGraph(graph, { features: names?.length });
+  const float = network ?? ensemble;
   const problems = [...found];
   const add = (reason: string, fix: string): void => {
     problems.push({ node: undefined, name: '', op: 'graph', reason, fix });
   };
-  const order = data && network ? classOrder(classes, data.dictionary) : undefined;
+  const order = data && float ? classOrder(classes, data.dictionary) : undefined;
   if (typeof order === 'string') add(order, 'make the dictionary name the classes that the file names');
-  if (network && names && network.inputs !== names.length)
+  if (float && names && float.inputs !== names.length)
     add(
-      `it takes ${network.inputs} features (${graph.inputs.map(({ name }) => name).join(', ')}), the dictionary gives ${names.length}: ${listed(names)}`,
+      `it takes ${float.inputs} features (${graph.inputs.map(({ name }) => name).join(', ')}), the dictionary gives ${names.length}: ${listed(names)}`,
       'train it on what vouch data features prints',
     );
-  const shape = network && {
-    layers: network.layers.map(({ inputs, outputs }) => ({ inputs, outputs })),
-    decision: network.decision,
-    parameters: network.layers.reduce((sum, { inputs, outputs }) => sum + outputs * (inputs + 1), 0),
+  const shape = float && {
+    ...(network ? layersOf(network) : {}),
+    ...(ensemble ? { trees: { count: ensemble.trees.length } } : {}),
+    decision: float.decision,
+    features: data && rangeOf(data.dictionary),
   };
   const failed = () => ({ provable: false, problems, notes, ...shape });
-  if (!network || problems.length > 0) return failed();
+  if (!float || problems.length > 0) return failed();
   if (!data?.rows || !Array.isArray(order)) return { provable: true, problems, notes, ...shape };
   const { calibration, testSet } = data.rows;
-  const ordered = inClassOrder(network, order);
+  const ordered = inClassOrder(float, order);
   let model: QuantisedModel;
   try {
-    model = quantise(ordered, { dictionary: data.dictionary, bits: data.bits, calibration });
+    model = quantise(ordered, {
+      dictionary: data.dictionary,
+      bits: data.bits,
+      topology: data.topology,
+      calibration,
+    });
   } catch (error) {
     if (!(error instanceof VouchError)) throw error;
     add(error.message, 'use fewer inputs, smaller ranges or fewer units in the layer that is named');
@@ -86,11 +115,11 @@ export function lintModel(graph: OnnxGraph, data?: LintData): LintReport {
   }
   const { architecture } = model;
   const rows = testSet.labels.length;
-  const constraints = exactConstraints(architecture, testSet);
+  const cost = circuitCost(architecture, testSet);
   const mostRows = maxRows(architecture);
   if (rows > mostRows)
     add(
-      `a proof about ${rows} rows has ${constraints} constraints; at most ${MAX_CONSTRAINTS} are compiled, which is ${mostRows} rows`,
+      `a proof about ${rows} rows has ${cost.constraints} constraints; at most ${MAX_CONSTRAINTS} are compiled, which is ${mostRows} rows`,
       mostRows > 0 ? `ask about ${mostRows} rows or fewer` : 'use a smaller model',
     );
   return {
@@ -98,11 +127,12 @@ export function lintModel(graph: OnnxGraph, data?: LintData): LintReport {
     problems,
     notes,
     ...shape,
-    integers: architecture.layers,
+    ...(architecture.trees
+      ? treesReport(architecture, architecture.trees)
+      : { integers: architecture.layers }),
     proof: {
       rows,
-      constraints,
-      domain: 2 ** Math.ceil(Math.log2(constraints + PUBLIC_ROWS)),
+      ...cost,
       mostRows,
       correct: {
         float: count(testSet, floatDecisions(ordered, testSet.features)),
@@ -113,6 +143,37 @@ export function lintModel(graph: OnnxGraph, data?: LintData): LintReport {
   };
 }
 
+const layersOf = ({ layers }: DenseNetwork) => ({
+  layers: layers.map(({ inputs, outputs }) => ({ inputs, outputs })),
+  parameters: layers.reduce((sum, { inputs, outputs }) => sum + outputs * (inputs + 1), 0),
+});
+
+function treesReport(
+  architecture: Architecture,
+  trees: TreesShape,
+): { trees: LintTrees; parameters: number } {
+  const { depth, leafBits, accumulator } = trees;
+  const topologies = topologiesOf(trees);
+  return {
+    trees: {
+      count: topologies.length,
+      depth,
+      splits: topologies.reduce((sum, { splits }) => sum + splits, 0),
+      candidates: candidatesOf(featureRanges(architecture.preprocessing)).length,
+      leafBits,
+      accumulator,
+    },
+    parameters: parameterWidths(architecture).length,
+  };
+}
+
+function rangeOf(dictionary: Dictionary): LintReport['features'] {
+  const ranges = featureRanges(preprocessingOf(dictionary));
+  const low = ranges.reduce((least, range) => Math.min(least, range.low), 0);
+  const high = ranges.reduce((most, range) => Math.max(most, range.high), 0);
+  return { count: ranges.length, low, high };
+}
+
 const listed = (names: readonly string[]): string =>
   names.length > 80 ? `${names.slice(0, 80).join(', ')}, …` : names.join(', ');
 
@@ -120,13 +181,11 @@ const count = ({ labels }: TestSet, decisions: readonly number[]): number =>
   decisions.filter((decision, row) => decision === labels[row]).length;
 
 /** The classes that the float network decides on. */
-export function floatDecisions(
-  { layers, decision }: DenseNetwork,
-  rows: readonly ArrayLike<number>[],
-): number[] {
+export function floatDecisions(model: DenseNetwork | Ensemble, rows: readonly ArrayLike<number>[]): number[] {
+  const { decision } = model;
   return rows.map((row) => {
-    let x = Float64Array.from(row);
-    for (const { inputs, outputs, weights, bias, relu } of layers)
+    let x = 'trees' in model ? ensembleSums(model, row) : Float64Array.from(row);
+    for (const { inputs, outputs, weights, bias, relu } of 'trees' in model ? [] : model.layers)
       x = Float64Array.from({ length: outputs }, (_, j) => {
         let sum = bias[j]!;
         for (let i = 0; i < inputs; i++) sum += weights[j * inputs + i]! * x[i]!;

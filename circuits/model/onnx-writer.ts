@@ -59,12 +59,13 @@ const INT64_MAX = 2n ** 63n - 1n;
 function writeTensor({ dims, type, values, strings }: OnnxTensor, name: string): object {
   if (type === 'string')
     return { dims, dataType: STRING, name, stringData: strings!.map((s) => new TextEncoder().encode(s)) };
-  if (type !== 'float32' && type !== 'int64')
+  if (type !== 'float32' && type !== 'int64' && type !== 'int8' && type !== 'uint8')
     throw new TypeError(`writeOnnx: cannot write a tensor of type ${type}`);
   const bytes = RAW[DATA_TYPE[type]]!.bytes;
   const view = new DataView(new ArrayBuffer(values.length * bytes));
   values.forEach((value, i) => {
     if (type === 'float32') view.setFloat32(i * bytes, value, true);
+    else if (bytes === 1) view.setUint8(i, value);
     else if (Number.isFinite(value)) view.setBigInt64(i * bytes, BigInt(value), true);
     else view.setBigInt64(i * bytes, value > 0 ? INT64_MAX : -INT64_MAX, true);
   });

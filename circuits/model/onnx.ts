@@ -9,11 +9,10 @@
 import protobuf from 'protobufjs/light.js';
 import { messageOf, VouchError } from '../../protocols/errors.ts';
 
-export type OnnxType = 'float32' | 'float64' | 'float16' | 'int64' | 'int32' | 'bool' | 'string' | 'other';
-
+export type OnnxType = keyof typeof DATA_TYPE;
 export interface OnnxTensor {
   readonly dims: readonly number[];
-  /** `float32`, `int64` and `string` can be written; any real, integer or boolean type can be read */
+  /** `float32`, `int64`, `int8`, `uint8` and `string` can be written; any real, integer or boolean type can be read */
   readonly type: OnnxType;
   /** row-major; a 64-bit integer near either end reads as an infinity, another one beyond 2^53 is refused */
   readonly values: Float64Array;
@@ -71,16 +70,18 @@ const MAX_FILE = 64 * 1024 * 1024;
 const MAX_NODES = 10_000;
 const MAX_RANK = 8;
 
-export const DATA_TYPE: Readonly<Record<OnnxType, number>> = {
+export const DATA_TYPE = {
   float32: 1,
   float64: 11,
   float16: 10,
   int64: 7,
   int32: 6,
+  int8: 3,
+  uint8: 2,
   bool: 9,
   string: 8,
   other: 0,
-};
+} as const;
 /** bytes per element in raw_data, and how to read one */
 export const RAW: Record<number, { bytes: number; read(view: DataView, offset: number): number }> = {
   1: { bytes: 4, read: (view, at) => view.getFloat32(at, true) },

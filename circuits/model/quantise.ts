@@ -18,12 +18,15 @@ import {
   ROUNDING,
 } from './architecture.ts';
 import { classNames, type Dictionary, preprocessingOf } from './dictionary.ts';
+import type { Ensemble } from './ensemble.ts';
 import type { DenseLayer, DenseNetwork } from './network.ts';
 import { featureRanges, type Preprocessing, type Range } from './preprocessing.ts';
+import { quantiseTrees, type TreeParameters, treeSums } from './trees.ts';
 
 /** The hidden half of a model, per layer. */
 export interface Parameters {
   readonly layers: readonly LayerParameters[];
+  readonly trees?: TreeParameters | undefined;
 }
 
 export interface LayerParameters {
@@ -47,6 +50,8 @@ export type QuantiseOptions = DataOfModel & {
   readonly bits?: number | undefined;
   /** features of rows like those to come (training rows), which decide the shifts */
   readonly calibration: readonly ArrayLike<number>[];
+  /** of trees: whether their shapes are public, instead of being filled up */
+  readonly topology?: boolean | undefined;
 };
 
 /** of a weight, unless fewer are asked for: each costs a constraint */
@@ -60,7 +65,7 @@ const BIAS_ROOM = 2 ** 20;
  * Quantises a network. Throws `bad-input` when the network does not fit the preprocessing or the classes,
  * or when a bound that has to hold for every parameter of the chosen widths reaches 2^24.
  */
-export function quantise(network: DenseNetwork, options: QuantiseOptions): QuantisedModel {
+export function quantise(network: DenseNetwork | Ensemble, options: QuantiseOptions): QuantisedModel {
   const { calibration, bits = WEIGHT_BITS } = options;
   const dictionary = 'dictionary' in options ? options.dictionary : undefined;
   const { preprocessing, classes } =
@@ -68,11 +73,23 @@ export function quantise(network: DenseNetwork, options: QuantiseOptions): Quant
       ? { preprocessing: preprocessingOf(options.dictionary), classes: classNames(options.dictionary) }
       : options;
   let ranges: readonly Range[] = featureRanges(preprocessing);
+  const rest = {
+    preprocessing,
+    rounding: ROUNDING,
+    decision: network.decision,
+    classes: [...classes],
+  } as const;
   if (network.inputs !== ranges.length) {
     throw new VouchError(
       'bad-input',
       `model: it takes ${network.inputs} features, the preprocessing gives ${ranges.length}`,
     );
+  }
+  if ('trees' in network) {
+    if (!dictionary) throw new RangeError('quantise: expected a dictionary for trees');
+    const { shape, parameters } = quantiseTrees(network, ranges, options);
+    const document = architectureDocument({ version: 2, dictionary, ...rest, layers: [], trees: shape });
+    return { architecture: parseArchitecture(document), parameters: { layers: [], trees: parameters } };
   }
   if (calibration.length === 0) throw new RangeError('quantise: expected at least one calibration row');
   const shapes: LayerShape[] = [];
@@ -116,11 +133,8 @@ export function quantise(network: DenseNetwork, options: QuantiseOptions): Quant
     architectureDocument({
       version: dictionary ? 2 : 1,
       dictionary,
-      preprocessing,
+      ...rest,
       layers: shapes,
-      rounding: ROUNDING,
-      decision: network.decision,
-      classes: [...classes],
     }),
   );
   return { architecture, parameters: { layers: parameters } };
@@ -135,10 +149,30 @@ function calibratedShift(rows: readonly Int32Array[]): number {
 const nextWeightSums = (inputs: number, greatest: number, bits: number): number =>
   inputs * greatest * 2 ** (bits - 1);
 
-/** The greatest scale at which every weight fits its width. */
+/**
+ * The greatest scale at which every weight fits its width; a power of two where all weights are integers at it: those of a
+ * model that was quantised so before stay what they were.
+ */
 function weightScale({ weights }: DenseLayer, bits: number): number {
+  const own = ownScale(weights, bits);
+  if (own !== undefined) return own;
   const greatest = weights.reduce((a, w) => Math.max(a, Math.abs(w)), 0);
   return greatest > 0 ? (2 ** (bits - 1) - 1) / greatest : 1;
+}
+
+function ownScale(weights: DenseLayer['weights'], bits: number): number | undefined {
+  let [low, high] = [0, 0];
+  for (const w of weights) {
+    low = Math.min(low, w);
+    high = Math.max(high, w);
+  }
+  if (low === high) return undefined;
+  const most = 2 ** (bits - 1);
+  // The greatest k with -low 2^k <= 2^(bits-1) and high 2^k < 2^(bits-1).
+  let power = Math.floor(Math.log2(most / Math.max(-low, high)));
+  if (high * 2 ** power > most - 1) power--;
+  const scale = 2 ** power;
+  return weights.every((w) => Number.isInteger(w * scale)) ? scale : undefined;
 }
 
 /** Bits of a signed bias, in steps of 4 from 8, so that the public width says little about it. */
@@ -171,6 +205,7 @@ export function evaluate({ architecture, parameters }: QuantisedModel, features:
       throw new RangeError(`evaluate: feature ${i}: expected an integer in ${low}..${high}, got ${x}`);
     }
   });
+  if (architecture.trees) values = treeSums(architecture.trees, parameters.trees!, ranges, values);
   architecture.layers.forEach((shape, l) => {
     values = accumulate(shape, parameters.layers[l]!, values);
     if (shape.shift > 0) values = values.map((a) => requantise(a, shape.shift));

@@ -10,13 +10,19 @@ import { VouchError } from '../../protocols/errors.ts';
 import { type Architecture, EXACT } from './architecture.ts';
 import { parameterWidths, placements } from './commit.ts';
 import { rowBounds } from './emit.ts';
+import { treesCost, voteBits } from './emit-trees.ts';
 import { MAX_INPUTS, partialRounds } from './poseidon.ts';
-import type { TestSet } from './test-set.ts';
+import { MAX_ROWS, type TestSet } from './test-set.ts';
+import type { TreesShape } from './trees.ts';
 
-/** No circuit is compiled that may be larger: one twice as large took the compiler over 3 GiB and four minutes. */
-export const MAX_CONSTRAINTS = 2 ** 19;
+/**
+ * No circuit is compiled that may be larger. circom's WebAssembly ends at 4 GiB: 0.56 million constraints took it 61 s and 1.1
+ * GiB, 1.09 million 126 s and 1.3 GiB, 2.15 million 288 s and 2.2 GiB, and with 4.28 million it ended; on two cores that others
+ * used as well.
+ */
+export const MAX_CONSTRAINTS = 2 ** 21;
 /** Rows times parameters: what the first layer, which is linear, costs the compiler all the same. */
-const MAX_TERMS = 2 ** 22;
+const MAX_TERMS = 2 ** 23;
 /** Of Poseidon on 16 inputs, the widest that is used. */
 const HASH_CONSTRAINTS = 620;
 
@@ -33,6 +39,7 @@ interface Cost {
   readonly perRow: number;
 }
 
+/** Of a network. */
 function costOf(architecture: Architecture): Cost {
   const { layers, classes, decision } = architecture;
   const widths = parameterWidths(architecture);
@@ -51,6 +58,8 @@ function costOf(architecture: Architecture): Cost {
 
 /** About how many constraints the quality circuit of so many rows has, at most. */
 export function estimateConstraints(architecture: Architecture, rows: number): number {
+  const { trees } = architecture;
+  if (trees) return treesConstraints(architecture, trees, { rows });
   const { fixed, perRow } = costOf(architecture);
   return fixed + rows * perRow;
 }
@@ -61,7 +70,8 @@ export function estimateConstraints(architecture: Architecture, rows: number): n
  */
 export function demandDomain(domainSize: number, architecture: Architecture, rows: number): void {
   const most = 2 ** Math.ceil(Math.log2(estimateConstraints(architecture, rows) + PUBLIC_ROWS));
-  const least = (rows * costOf(architecture).perRow) / SLACK;
+  const { trees } = architecture;
+  const least = (rows * (trees ? marginsOf(architecture, trees) : costOf(architecture).perRow)) / SLACK;
   if (domainSize >= least && domainSize <= most) return;
   throw new VouchError(
     'key-rejected',
@@ -70,7 +80,7 @@ export function demandDomain(domainSize: number, architecture: Architecture, row
 }
 
 /** Constraints of circomlib's Poseidon on so many inputs, of which some are constants: 3 for each power of five but those of constants. */
-const poseidonConstraints = (inputs: number, constants = 0): number =>
+export const poseidonConstraints = (inputs: number, constants = 0): number =>
   3 * (8 * (inputs + 1) + partialRounds(inputs)) - 3 * (1 + constants);
 
 /** Of the commitment: the chain over the parameters' elements, and the hash with version and architecture, which are constants. */
@@ -95,7 +105,8 @@ function commitmentConstraints(elements: number): number {
  *   the threshold, twice, of n bits         2n
  */
 export function exactConstraints(architecture: Architecture, testSet: TestSet): number {
-  const { layers, classes, decision } = architecture;
+  const { layers, classes, decision, trees } = architecture;
+  if (trees) return treesConstraints(architecture, trees, testSet.features);
   const widths = parameterWidths(architecture);
   const elements = placements(widths).at(-1)!.element + 1;
   const last = layers.length - 1;
@@ -114,13 +125,44 @@ export function exactConstraints(architecture: Architecture, testSet: TestSet): 
   return sum;
 }
 
+function treesConstraints(
+  architecture: Architecture,
+  trees: TreesShape,
+  features: readonly ArrayLike<number>[] | { readonly rows: number },
+): number {
+  const elements = placements(parameterWidths(architecture)).at(-1)!.element + 1;
+  const rows = 'length' in features ? features.length : features.rows;
+  const cost = treesCost(architecture, trees, features);
+  return (
+    cost.parameters +
+    cost.rows +
+    commitmentConstraints(elements) +
+    2 * rows.toString(2).length +
+    rows * marginsOf(architecture, trees)
+  );
+}
+
+/** The margins of a row, as above. */
+const marginsOf = ({ classes, decision }: Architecture, trees: TreesShape): number =>
+  (classes.length - 1) * voteBits(trees, decision) + classes.length - 2;
+
 /** How many rows one proof about a model of this architecture may have. */
 export function maxRows(architecture: Architecture): number {
+  if (architecture.trees) {
+    // More rows never cost less.
+    let [fits, beyond] = [0, 2 ** 16 + 1];
+    while (beyond - fits > 1) {
+      const middle = Math.floor((fits + beyond) / 2);
+      if (estimateConstraints(architecture, middle) <= MAX_CONSTRAINTS) fits = middle;
+      else beyond = middle;
+    }
+    return fits;
+  }
   const { fixed, perRow } = costOf(architecture);
   const parameters = parameterWidths(architecture).length;
   return Math.max(
     0,
-    Math.min(Math.floor((MAX_CONSTRAINTS - fixed) / perRow), Math.floor(MAX_TERMS / parameters)),
+    Math.min(MAX_ROWS, Math.floor((MAX_CONSTRAINTS - fixed) / perRow), Math.floor(MAX_TERMS / parameters)),
   );
 }
 

@@ -17,7 +17,7 @@ export interface TestSet {
   readonly labels: readonly number[];
 }
 
-const MAX_ROWS = 65_536;
+export const MAX_ROWS = 65_536;
 /** 64 MiB */
 const MAX_BYTES = 64 * 1024 * 1024;
 

@@ -133,7 +133,9 @@ export function checkFreshness(
   const age = (usedAt.getTime() - issuedAt.getTime()) / 1000;
   // Written so that an invalid date (NaN) fails.
   const fresh = age <= maxAgeSeconds && age >= -CLOCK_SKEW_SECONDS;
-  const detail = `age ${Math.round(age)} s, at most ${maxAgeSeconds} s`;
+  const behind =
+    age < -CLOCK_SKEW_SECONDS ? `; your clock is ${Math.round(-age)} s behind the enclave's` : '';
+  const detail = `age ${Math.round(age)} s, at most ${maxAgeSeconds} s${behind}`;
   record('evidence.fresh', fresh, 'evidence-rejected', detail);
 }
 

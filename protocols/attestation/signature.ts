@@ -1,9 +1,10 @@
 /**
- * Signatures of hardware vendors, verified by WebCrypto: ECDSA on P-256 and P-384, Ed25519 for logs, RSA-PSS and RSA
- * PKCS#1 v1.5. ECDSA takes both values of s, as hardware signs. SM2 with SM3 is verified by sm2.ts.
+ * Signatures of hardware vendors, verified by WebCrypto: ECDSA on P-256 and P-384, RSA-PSS and RSA PKCS#1 v1.5; Ed25519
+ * for logs by ed25519.ts. ECDSA takes both values of s, as hardware signs. SM2 with SM3 is verified by sm2.ts.
  *
  * Not guaranteed: constant time, which public keys and signatures do not need.
  */
+import { verifyEd25519 as verifyStrictly } from '../ed25519.ts';
 import { type Bytes, concat, hex, sha256Hex, unshared } from '../encoding.ts';
 import { childrenOf, type DerElement, expectTag, oidOf, readDer, smallInteger, TAG } from './der.ts';
 import { DEFAULT_ID, sm2Digest, verifySm2 } from './sm2.ts';
@@ -55,13 +56,12 @@ export async function verifySignature(
   return verifyRsa(key, algorithm, signature, data);
 }
 
-/** Whether an Ed25519 signature (RFC 8032) over `data` is by `key`. Never throws. */
+/** Whether an Ed25519 signature over `data` is by `key`, by the rule of ed25519.ts. Never throws. */
 export const verifyEd25519 = async (
   key: PublicKey,
   signature: Uint8Array,
   data: Uint8Array,
-): Promise<boolean> =>
-  key.type === 'Ed25519' && verifyWith(key, { name: 'Ed25519' }, { name: 'Ed25519' }, signature, data);
+): Promise<boolean> => key.type === 'Ed25519' && verifyStrictly(key.point, data, signature);
 
 export type SignatureVerifier = typeof verifySignature;
 

@@ -89,6 +89,7 @@ export async function verifyService(
     now: new Date(),
     collateral: collateralFor(policy),
   });
+  demandClock(report);
   demandAccepted(report);
   return {
     manifest,
@@ -99,6 +100,17 @@ export async function verifyService(
     digest: report.digest!,
     sealingKey: report.sealingKey!,
   };
+}
+
+/** Evidence over our own nonce was made just now: where its age says otherwise, a clock is wrong. */
+function demandClock({ checks, claims }: EvidenceReport): void {
+  const statusOf = (id: string) => checks.find((check) => check.id === id)?.status;
+  if (statusOf('evidence.fresh') !== 'fail' || statusOf('binding.nonce') !== 'pass' || !claims) return;
+  const ahead = Math.round((Date.now() - claims.issuedAt.getTime()) / 1000);
+  throw new VouchError(
+    'evidence-rejected',
+    `evidence rejected: evidence.fresh: your clock is ${Math.abs(ahead)} s ${ahead > 0 ? 'ahead of' : 'behind'} the enclave's, which made this evidence just now; set the one that is wrong`,
+  );
 }
 
 export interface Inference {

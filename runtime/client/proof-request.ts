@@ -13,7 +13,7 @@ import {
   type ProofRecord,
   ProofRequest,
   PublishedProof,
-  type QualityStatement,
+  type Statement,
 } from '../../protocols/proof.ts';
 import { signedRequest } from '../../protocols/requester.ts';
 import { STREAMS } from '../../protocols/streams.ts';
@@ -27,11 +27,11 @@ import { ask } from '../nats/service.ts';
 export interface AskedProof {
   readonly job: string;
   readonly nonce: string;
-  readonly statement: QualityStatement;
+  readonly statement: Statement;
 }
 
 /** A question that nobody has asked before. */
-export function questionOf(statement: QualityStatement): AskedProof {
+export function questionOf(statement: Statement): AskedProof {
   const nonce = freshNonce();
   return { job: jobOf(nonce, statement), nonce, statement };
 }
@@ -86,7 +86,7 @@ export interface ProofDemand extends ProofWait {
 export async function requestProof(
   bus: Bus,
   source: string,
-  statement: QualityStatement,
+  statement: Statement,
   wait: ProofDemand = {},
 ): Promise<PublishedProof> {
   const asked = questionOf(statement);

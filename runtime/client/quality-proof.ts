@@ -1,5 +1,5 @@
 /**
- * A quality proof from the client's side, in two steps: make what the statement names (circuit, key, test set)
+ * A proof of quality, or of one answer, from the client's side, in two steps: make what the statement names (circuit, key, test set)
  * and store it; ask for the proof, wait, and check what comes back. And the full check of a published proof,
  * which needs no network.
  */
@@ -9,8 +9,10 @@ import { encodeTestSet, type TestSet } from '../../circuits/model/test-set.ts';
 import { canonicalJson } from '../../protocols/encoding.ts';
 import { VouchError } from '../../protocols/errors.ts';
 import type { ModelManifest } from '../../protocols/manifest.ts';
-import type { Phase, ProofProgress, PublishedProof, QualityStatement } from '../../protocols/proof.ts';
+import type { Phase, ProofProgress, PublishedProof, Statement } from '../../protocols/proof.ts';
+import type { Opening } from '../../protocols/vendor-log.ts';
 import { collateralFor } from '../attest/collateral.ts';
+import { openFile } from '../home/file-source.ts';
 import { demandWritable, writeWhole } from '../home/files.ts';
 import { folder } from '../home/home.ts';
 import { putBlob } from '../nats/blobs.ts';
@@ -44,12 +46,18 @@ interface Watched {
 }
 
 export interface PreparedStatement {
-  readonly statement: QualityStatement;
+  readonly statement: Statement;
   readonly circuit: CompiledCircuit;
   readonly key: PreparedKey;
   /** Stores key and test set, those that are not there already. */
   store(): Promise<unknown>;
 }
+
+/** What is asked: how many rows of a test set are right, or that the only row's label is the model's decision. */
+export type Question = { readonly manifest: ModelManifest; readonly testSet: TestSet } & (
+  | { readonly threshold: number; readonly opening?: Opening | undefined }
+  | { readonly decision: number }
+);
 
 /**
  * Compiles the circuit, takes its key or makes one, and stores key and test set where the coordinator finds
@@ -58,10 +66,12 @@ export interface PreparedStatement {
  */
 export async function prepareStatement(
   bus: Bus,
-  { manifest, testSet, threshold }: { manifest: ModelManifest; testSet: TestSet; threshold: number },
+  question: Question,
   { progress, ...cancellation }: Watched,
 ): Promise<PreparedStatement> {
+  const { manifest, testSet } = question;
   const rows = testSet.labels.length;
+  const threshold = 'threshold' in question ? question.threshold : 1;
   if (threshold > rows) {
     throw new VouchError(
       'bad-input',
@@ -78,12 +88,14 @@ export async function prepareStatement(
     onProgress: ({ done, total }) => total > 0 && progress.set('making the key', done, total, 'points'),
   });
   if (key.cached) progress.set('making the key', 1, 1, 'cached');
-  const upload = (bytes: Uint8Array) =>
-    putBlob(bus, 'keys', bytes, {
+  const upload = async (path: string) => {
+    await using file = await openFile(path, 'proving key');
+    return await putBlob(bus, 'keys', file, {
       ...cancellation,
       onProgress: (done, total) =>
         progress.set('uploading', Math.ceil(done / 2 ** 20), Math.ceil(total / 2 ** 20), 'MiB'),
     });
+  };
   const store = async () => ({
     testSet: (await putBlob(bus, 'testSets', encodeTestSet(testSet), cancellation)).digest,
     powers: (await upload(key.powers)).digest,
@@ -91,16 +103,25 @@ export async function prepareStatement(
     key: (await upload(key.zkey)).digest,
   });
   const dictionary = modelDictionaryDigest(architecture);
-  const statement: QualityStatement = {
-    statement: 'quality',
+  const { testSet: rowsBlob, ...stored } = await store();
+  const common = {
     model: manifest.name,
     commitment: manifest.commitment,
-    threshold,
-    rows,
     circuit: circuit.digest,
-    ...(await store()),
+    ...stored,
     ...(dictionary === undefined ? {} : { dictionary }),
   };
+  const statement: Statement =
+    'decision' in question
+      ? { statement: 'inference', ...common, decision: question.decision, input: rowsBlob }
+      : {
+          statement: 'quality',
+          ...common,
+          threshold,
+          rows,
+          testSet: rowsBlob,
+          ...(question.opening === undefined ? {} : { opening: question.opening }),
+        };
   return { statement, circuit, key, store };
 }
 

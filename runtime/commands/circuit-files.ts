@@ -6,10 +6,10 @@
 import type { Command } from '@commander-js/extra-typings';
 import { checkKey } from '../../circuits/groth16/check-key.ts';
 import { openPowers } from '../../circuits/groth16/ptau.ts';
-import { readR1cs } from '../../circuits/groth16/r1cs.ts';
+import { openR1cs } from '../../circuits/groth16/r1cs.ts';
 import { openZkey } from '../../circuits/groth16/zkey.ts';
 import { openFile } from '../home/file-source.ts';
-import { demandWritable, readNamed, writeWhole } from '../home/files.ts';
+import { demandWritable, writeWhole } from '../home/files.ts';
 import { infoLines } from '../msm/drop-in.ts';
 import { createPool } from '../msm/threads/pool.ts';
 import { groth16, type Input, type ProofLike, r1cs, wtns, zKey } from '../prove/prover.ts';
@@ -75,7 +75,8 @@ export async function verifyKeyFiles(
 ): Promise<void> {
   await using keyFile = await openFile(files.zkey, 'proving key');
   await using powersFile = await openFile(files.ptau, 'powers of tau');
-  const circuit = readR1cs(readNamed(files.r1cs, 'circuit'));
+  await using circuitFile = await openFile(files.r1cs, 'circuit');
+  const circuit = await openR1cs(circuitFile);
   const [zkey, powers] = [await openZkey(keyFile), await openPowers(powersFile)];
   await using pool = await createPool({ threads });
   const key = await pool.ready(zkey, { signal });

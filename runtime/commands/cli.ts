@@ -11,6 +11,7 @@ import { fileErrorOf } from '../home/files.ts';
 import { PACKAGE_ROOT } from '../home/home.ts';
 import { spelledOut } from './snarkjs-words.ts';
 import { INTERRUPTED, isStopping, say } from './terminal.ts';
+import { versionLine, versionOf } from './version.ts';
 
 /** Codes that mean "you asked for something that cannot be": wrong use, exit 2. */
 const WRONG_USE = new Set([
@@ -41,7 +42,7 @@ process.stdout.write('', () => process.stderr.write('', () => process.exit()));
 
 async function run(given: readonly string[]): Promise<void> {
   const words = spelledOut(given);
-  const { version } = JSON.parse(readFileSync(path.join(PACKAGE_ROOT, 'package.json'), 'utf8'));
+  const version = words.includes('--version') ? versionLine(versionOf()) : '';
   const program = new Command('vouch')
     .description('Private AI inference that vouches for itself.')
     .version(version, '--version', 'print the version')
@@ -51,7 +52,7 @@ async function run(given: readonly string[]): Promise<void> {
     .exitOverride();
   const { addCommands } = await import('./commands.ts');
   const [name, of] = words.filter((word) => !word.startsWith('-'));
-  await addCommands(program, (command) => command === (name === 'help' ? of : name));
+  await addCommands(program, (command) => name === 'completion' || command === (name === 'help' ? of : name));
   await program.parseAsync([...words], { from: 'user' });
 }
 

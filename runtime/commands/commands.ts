@@ -32,9 +32,25 @@ const COMMANDS: readonly Entry[] = [
     load: () => import('./status.ts'),
   },
   {
+    name: 'doctor',
+    description:
+      'what is wrong with this host and its connection, and what to do; exit code 1 where something is',
+    load: () => import('./doctor.ts'),
+  },
+  {
+    name: 'completion',
+    description: 'a script by which a shell completes commands and options: bash, zsh or fish',
+    load: () => import('./completion.ts'),
+  },
+  {
     name: 'infer',
     description: 'seal applications to a model, print decisions and receipts',
     load: () => import('./infer.ts'),
+  },
+  {
+    name: 'gateway',
+    description: 'answer programs over HTTP (Open Inference Protocol): seals, verifies and keeps for them',
+    load: () => import('./gateway.ts'),
   },
   {
     name: 'prove',
@@ -74,6 +90,11 @@ const COMMANDS: readonly Entry[] = [
     load: () => import('./data.ts'),
   },
   { name: 'model', description: 'models of your own', load: () => import('./model.ts') },
+  {
+    name: 'scenario',
+    description: 'models for real questions, from a table to a verified proof, in folders to copy',
+    load: () => import('./scenario.ts'),
+  },
   {
     name: 'vendor',
     description: 'the key that signs your models, and by which clients know them',

@@ -6,7 +6,8 @@ import { readText, writeWhole } from '../home/files.ts';
 import { describeTable } from '../models/describe.ts';
 import { split } from '../models/labelled-rows.ts';
 import { csvLine } from '../models/table.ts';
-import { readDictionary, readRows } from '../models/test-sets.ts';
+import { readDictionary, readRows, testSetFor } from '../models/test-sets.ts';
+import { sealTestSet } from '../models/vendor-log.ts';
 import type { OptionsOf } from './declaration.ts';
 import { type Print, print } from './terminal.ts';
 
@@ -41,7 +42,21 @@ export function define(command: Command): void {
         'what a model will see of the rows, to train it on: features, and the class as a number from 0',
       ),
   ).action((file, options) => featuresCommand(file, options, print));
+  sealing(
+    command
+      .command('seal')
+      .description(
+        "a salted root of a test set, for the vendor's log: it tells nothing of the rows until the proof",
+      ),
+  ).action((file, options) => sealCommand(file, options, print));
 }
+
+const sealing = (command: Command) =>
+  command
+    .argument('<file>', 'labelled rows, all of which are the test set')
+    .requiredOption('--dictionary <file>', 'what the columns mean')
+    .requiredOption('--out <file>', 'what opens the root; keep it secret until the proof')
+    .option('--json', 'one JSON object', false);
 
 async function put(text: string, out: string | undefined, print: Print): Promise<void> {
   if (out === undefined) print(text.trimEnd());
@@ -74,6 +89,19 @@ export function featuresCommand(
   ];
   const lines = chosen.map(({ cells, label }) => `${[...preprocess(spec, cells), label].join(',')}\n`);
   return put(csvLine(header) + lines.join(''), out, print);
+}
+
+/** Throws `bad-file`, which names the line and the column. */
+export async function sealCommand(
+  file: string,
+  { dictionary: path, out, json }: OptionsOf<typeof sealing>,
+  print: Print,
+): Promise<void> {
+  const dictionary = readDictionary(path);
+  const sealed = sealTestSet(testSetFor(readRows(file, dictionary), preprocessingOf(dictionary)));
+  await writeWhole(out, `${JSON.stringify(sealed)}\n`);
+  const { root, rows } = sealed;
+  print(json ? { root, rows, sealed: out } : `root ${root}\t${rows} rows\t${out}`);
 }
 
 const numbered = (names: readonly string[]): string => names.map((name, c) => `${c} = ${name}`).join('; ');

@@ -74,6 +74,15 @@ export const whole =
     return value;
   };
 
+export const TOPOLOGY_HELP =
+  'topology: show the shape of each tree, which costs less than filling it up; default: only the greatest depth';
+
+/** The reader of what of trees is shown. */
+export const topology = (text: string): true => {
+  if (text !== 'topology') throw new InvalidArgumentError('expected topology.');
+  return true;
+};
+
 /** The reader of a length of time such as `90m`, in seconds, within bounds. */
 export const duration =
   (least: number, most: number) =>

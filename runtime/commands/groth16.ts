@@ -123,7 +123,7 @@ async function proveTo(
   try {
     await using prover = await createProver({ threads, engine });
     if (verbose) say(`${prover.threads} threads compute with ${prover.arithmetic}`);
-    await using key = await prover.load(zkey, { signal, onPhase: enter });
+    await using key = await prover.load(zkey, { signal, onPhase: enter, once: true });
     if (tables) {
       enter();
       const bytes = tables * 2 ** 20;

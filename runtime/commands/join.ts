@@ -32,6 +32,11 @@ const declared = (command: Command) =>
     .option('--threads <n>', 'threads that multiply; default: 1', whole(1, 64))
     .addOption(engineOption('what multiplies; default: auto, the GPU where there is one'))
     .option('--gpu-memory <MiB>', 'what points may take of a GPU', whole(16, 2 ** 20))
+    .option(
+      '--bases-disk <MiB>',
+      'what points may take of the disk; 0 keeps none; default 8192',
+      whole(0, 2 ** 30),
+    )
     .addOption(providerOption("who makes evidence; default: this host's TEE, simulated where there is none"))
     .option(
       '--keep',

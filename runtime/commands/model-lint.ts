@@ -2,13 +2,14 @@
 import type { Command } from '@commander-js/extra-typings';
 import { preprocessingOf } from '../../circuits/model/dictionary.ts';
 import { problemLine } from '../../circuits/model/graph.ts';
-import { type LintData, type LintReport, lintModel } from '../../circuits/model/lint.ts';
+import { type LintData, type LintProof, type LintReport, lintModel } from '../../circuits/model/lint.ts';
 import { readOnnx } from '../../circuits/model/onnx.ts';
 import { VouchError } from '../../protocols/errors.ts';
 import { readNamed } from '../home/files.ts';
 import { readDictionary, readRows, testSetFor } from '../models/test-sets.ts';
 import { partition } from '../models/vendor.ts';
-import { type OptionsOf, whole } from './declaration.ts';
+import { type Forecast, forecast, machineRates } from '../prove/calibration.ts';
+import { type OptionsOf, TOPOLOGY_HELP, topology, whole } from './declaration.ts';
 import { type Print, print } from './terminal.ts';
 
 const MAX_ONNX_BYTES = 64 * 1024 * 1024;
@@ -21,7 +22,13 @@ const declared = (command: Command) =>
       '--data <file>',
       'labelled rows, with --dictionary: what it costs, and how much accuracy integers lose',
     )
+    .option(
+      '--rows <n>',
+      'of the rows to test with only the first so many, as a proof would have them; default: all',
+      whole(1, 65_536),
+    )
     .option('--bits <n>', 'of each weight: fewer cost less and round more; default: 8', whole(4, 8))
+    .option('--reveal <what>', TOPOLOGY_HELP, topology)
     .option('--json', 'one JSON object', false);
 
 export const defineLint = (command: Command): unknown =>
@@ -29,22 +36,33 @@ export const defineLint = (command: Command): unknown =>
     command
       .command('lint')
       .description('every reason why an ONNX file cannot be proved, or what it becomes and costs'),
-  ).action((file, options) => {
-    if (!lintCommand(file, options, print)) process.exitCode = 1;
+  ).action(async (file, options) => {
+    if (!(await lintCommand(file, options, print))) process.exitCode = 1;
   });
 
 /** Returns whether the model is provable. Throws `bad-file` and `bad-input` for what is no model, dictionary or table. */
-export function lintCommand(file: string, options: OptionsOf<typeof declared>, print: Print): boolean {
+export async function lintCommand(
+  file: string,
+  options: OptionsOf<typeof declared>,
+  print: Print,
+): Promise<boolean> {
   if (options.data !== undefined && options.dictionary === undefined)
     throw new VouchError('bad-input', 'lint: expected --dictionary FILE beside --data, got none');
   const graph = readOnnx(readNamed(file, 'ONNX', MAX_ONNX_BYTES));
   const report = lintModel(graph, dataOf(options));
-  if (options.json) print(report);
-  else for (const line of linesOf(report, options)) print(line);
+  const times = report.provable && report.proof ? forecast(report.proof, await machineRates()) : undefined;
+  if (options.json) print(times ? { ...report, proof: { ...report.proof, times } } : report);
+  else for (const line of linesOf(report, times, options)) print(line);
   return report.provable;
 }
 
-function dataOf({ dictionary: path, data, bits }: OptionsOf<typeof declared>): LintData | undefined {
+function dataOf({
+  dictionary: path,
+  data,
+  bits,
+  reveal,
+  rows: most,
+}: OptionsOf<typeof declared>): LintData | undefined {
   if (path === undefined) return undefined;
   const dictionary = readDictionary(path);
   if (data === undefined) return { dictionary };
@@ -52,30 +70,40 @@ function dataOf({ dictionary: path, data, bits }: OptionsOf<typeof declared>): L
   return {
     dictionary,
     bits,
-    rows: { calibration: features, testSet: testSetFor(test, preprocessingOf(dictionary)) },
+    topology: reveal,
+    rows: { calibration: features, testSet: testSetFor(test.slice(0, most), preprocessingOf(dictionary)) },
   };
 }
 
-function linesOf(report: LintReport, options: OptionsOf<typeof declared>): string[] {
-  const { provable, problems, notes, layers, decision, parameters, integers, proof } = report;
+function linesOf(
+  report: LintReport,
+  times: Forecast | undefined,
+  options: OptionsOf<typeof declared>,
+): string[] {
+  const { provable, problems, notes, layers, trees, decision, parameters, integers, features, proof } =
+    report;
   const lines = problems.map((problem) => `problem  ${problemLine(problem)}`);
   for (const note of notes) lines.push(`note     ${note}`);
   if (layers)
     lines.push(
       `layers   ${layers.map(({ inputs, outputs }) => `${inputs}x${outputs}`).join(', ')}; ${parameters} parameters; decision by ${decision}`,
     );
+  if (trees) {
+    const { count, depth, splits, candidates, leafBits, accumulator } = trees;
+    lines.push(`trees    ${count}; decision by ${decision}`);
+    if (depth !== undefined)
+      lines.push(
+        `trees    depth ${depth}, ${splits} splits among ${candidates} candidates, leaves of ${leafBits} bits, sums up to ${accumulator}; ${parameters} parameters`,
+      );
+  }
+  if (features) lines.push(`ranges   ${features.count} features from ${features.low} to ${features.high}`);
   integers?.forEach(({ weightBits, biasBits, shift, accumulator, output }, l) => {
     lines.push(
       `layer ${l + 1}  weights of ${weightBits} bits, biases of ${biasBits}, sums up to ${accumulator}${shift > 0 ? `, shifted by ${shift}, outputs 0 to ${output}` : ''}`,
     );
   });
-  if (proof) {
-    const { rows, constraints, domain, mostRows, correct } = proof;
-    lines.push(
-      `proof    ${rows} rows: ${constraints} constraints, domain 2^${Math.log2(domain)}; at most ${mostRows} rows in one proof`,
-      `correct  ${correct.float} of ${rows} by the file's numbers, ${correct.integers} by integers, ${correct.constant} by a constant answer`,
-    );
-  } else if (provable)
+  if (proof) lines.push(...proofLines(proof, times));
+  else if (provable)
     lines.push(
       `not looked at: ${options.dictionary === undefined ? 'features, classes, ' : ''}costs and accuracy; expected ${options.dictionary === undefined ? '--dictionary FILE and ' : ''}--data FILE`,
     );
@@ -83,4 +111,20 @@ function linesOf(report: LintReport, options: OptionsOf<typeof declared>): strin
     provable ? 'provable' : `not provable: ${problems.length} problem${problems.length > 1 ? 's' : ''}`,
   );
   return lines;
+}
+
+function proofLines(proof: LintProof, times: Forecast | undefined): string[] {
+  const { rows, constraints, domain, mostRows, correct, terms, exactTerms, keyBytes } = proof;
+  const about = exactTerms ? '' : 'about ';
+  const lost = ((correct.float - correct.integers) / rows) * 100;
+  return [
+    `proof    ${rows} rows: ${constraints} constraints, ${about}${terms} terms, domain 2^${Math.log2(domain)}; at most ${mostRows} rows in one proof`,
+    `key      ${about}${(keyBytes / 2 ** 20).toFixed(1)} MiB`,
+    ...(times
+      ? [
+          `time     about ${times.compileSeconds} s to compile, ${times.setupSeconds} s to make the key, ${times.proofSeconds} s to prove, on this machine alone`,
+        ]
+      : []),
+    `correct  ${correct.float} of ${rows} by the file's numbers, ${correct.integers} by integers (${lost > 0 ? `${lost.toFixed(1)} points lost` : 'nothing lost'}), ${correct.constant} by a constant answer`,
+  ];
 }

@@ -3,6 +3,7 @@
  * demonstration's model: quantised, committed, sealed, its key given to this host's key-broker, or split over several.
  */
 import type { Command } from '@commander-js/extra-typings';
+import { commit } from '../../circuits/model/commit.ts';
 import { token } from '../../protocols/subjects.ts';
 import { DEFAULT_TERMS } from '../../protocols/terms.ts';
 import { readNamed } from '../home/files.ts';
@@ -15,9 +16,11 @@ import { readTerms } from '../models/terms.ts';
 import { readDictionary, readRows } from '../models/test-sets.ts';
 import { commitOnnx } from '../models/vendor.ts';
 import { vendorName, vendorSigner } from '../models/vendor-key.ts';
+import { appendToLog, ownLog } from '../models/vendor-log.ts';
 import { connect } from '../nats/connect.ts';
-import { networked, type OptionsOf, whole } from './declaration.ts';
+import { networked, type OptionsOf, TOPOLOGY_HELP, topology, whole } from './declaration.ts';
 import { defineLint } from './model-lint.ts';
+import { defineShow } from './model-show.ts';
 import { type Network, networkOf } from './network.ts';
 import { type Print, print, say } from './terminal.ts';
 
@@ -34,6 +37,7 @@ const declared = (command: Command) =>
     )
     .requiredOption('--data <file>', 'labelled rows: 70 % calibrate the integers, the rest is the test set')
     .option('--bits <n>', 'of each weight: fewer cost less and round more; default: 8', whole(4, 8))
+    .option('--reveal <what>', TOPOLOGY_HELP, topology)
     .option(
       '--brokers <k/n>',
       'split the key: any k of n key-brokers (broker-1 to broker-n, or named: 2/a,b,c) give it back',
@@ -47,6 +51,7 @@ const declared = (command: Command) =>
 
 export function define(command: Command): void {
   defineLint(command);
+  defineShow(command);
   declared(
     command
       .command('add')
@@ -68,7 +73,10 @@ export async function addModelCommand(
   const terms = options.terms === undefined ? DEFAULT_TERMS : readTerms(options.terms);
   const onnx = readNamed(file, 'ONNX', MAX_ONNX_BYTES);
   const dictionary = options.dictionary === undefined ? CREDIT : readDictionary(options.dictionary);
-  const made = await commitOnnx(name, onnx, readRows(options.data, dictionary), dictionary, options.bits);
+  const made = await commitOnnx(name, onnx, readRows(options.data, dictionary), dictionary, {
+    bits: options.bits,
+    topology: options.reveal,
+  });
   const id = idIn(options.creds, 'provisioner') ?? PROVISIONER;
   const bus = await connect({
     url: options.url,
@@ -78,6 +86,11 @@ export async function addModelCommand(
   try {
     const { release } = await writePolicies();
     const vendor = await vendorSigner(say);
+    // The log comes first: what the manifest names has to be there.
+    const log =
+      ownLog().length > 0
+        ? await appendToLog(vendor, { kind: 'model', name, commitment: commit(made.model).toString() })
+        : undefined;
     const { commitment, shares } = await publishModel(bus, `provisioner.${id}`, {
       name,
       model: made.model,
@@ -85,6 +98,7 @@ export async function addModelCommand(
       split,
       terms,
       vendor,
+      log: log?.digest,
     });
     const { correct, baseline, testSet } = made;
     const rows = testSet.labels.length;
@@ -98,6 +112,7 @@ export async function addModelCommand(
         correct,
         baseline,
         ...(shares ? { shares } : {}),
+        ...(log ? { log: log.digest } : {}),
         vendor: fingerprint,
       });
     else {

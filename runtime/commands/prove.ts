@@ -4,15 +4,7 @@ import type { Command } from '@commander-js/extra-typings';
 import { parseArchitecture } from '../../circuits/model/architecture.ts';
 import { VouchError } from '../../protocols/errors.ts';
 import { acquaint } from '../client/pins.ts';
-import { createProgress } from '../client/progress.ts';
-import {
-  awaitStatement,
-  demandProofSavable,
-  judgeProof,
-  keyAudience,
-  prepareStatement,
-  saveProof,
-} from '../client/quality-proof.ts';
+import { demandProofSavable } from '../client/quality-proof.ts';
 import type { Log } from '../home/log.ts';
 import { kitOf } from '../installation/credentials.ts';
 import { findPolicy } from '../installation/policies.ts';
@@ -27,9 +19,11 @@ import {
   usefulThreshold,
 } from '../models/test-sets.ts';
 import { testFile } from '../models/vendor.ts';
-import { notChecked } from '../verdict/checks.ts';
+import { openingFor, ownLog, readLogFile, readSealedTestSet } from '../models/vendor-log.ts';
 import { type OptionsOf, pinning, whole } from './declaration.ts';
 import { asClient, type Network, networkOf } from './network.ts';
+import { defineInference } from './prove-inference.ts';
+import { provedBy } from './proving.ts';
 import { interruption, type Print, print, say } from './terminal.ts';
 
 /** The test set that a person named, else the one that the vendor on this host keeps for the model. */
@@ -53,6 +47,11 @@ const declared = (command: Command) =>
       '--dictionary <file>',
       "your own data dictionary: the model's has to name the same classes in the same order",
     )
+    .option(
+      '--sealed <file>',
+      'what opens the root of these rows (vouch data seal), which the vendor logged before the model',
+    )
+    .option('--log <file>', "the vendor's log, with --sealed; default: that of this host")
     .option('--allow-trivial', 'ask although a constant answer reaches the threshold')
     .option(
       '--policy <name>',
@@ -61,10 +60,17 @@ const declared = (command: Command) =>
     .option('--out <file>', 'where the proof goes; default: .vouch/proofs/<job>.json')
     .option('--json', 'print the published proof', false);
 
-export const define = (command: Command) =>
-  declared(command).action((model, options) =>
-    proveCommand(model, { ...options, ...networkOf(options) }, { say, print, signal: interruption() }),
-  );
+export function define(command: Command): void {
+  const prove = (model: string, options: OptionsOf<typeof declared>) =>
+    proveCommand(model, { ...options, ...networkOf(options) }, { say, print, signal: interruption() });
+  declared(command.enablePositionalOptions()).action(prove);
+  declared(
+    command
+      .command('quality')
+      .description('the same: how many rows of a test set a model classifies correctly'),
+  ).action(prove);
+  defineInference(command);
+}
 
 /** Throws `proof-rejected` when what came back does not satisfy every check; the file is kept all the same. */
 export async function proveCommand(
@@ -86,32 +92,10 @@ export async function proveCommand(
     const testSet = testSetOf(ownRows ?? readRows(file, dictionaryOf(architecture)), architecture);
     const threshold = options.threshold ?? usefulThreshold(testSet, manifest.terms);
     demandUseful(testSet, threshold, options.allowTrivial === true);
-    const progress = createProgress();
-    try {
-      const prepared = await prepareStatement(bus, { manifest, testSet, threshold }, { progress, signal });
-      const { published: proof, job } = await awaitStatement(bus, source, prepared, { progress, signal });
-      const verdict = await judgeProof(proof, {
-        policy,
-        modelCommitment: manifest.commitment,
-        job,
-        testSet: () => testSet,
-        dictionary: own,
-        allowTrivial: options.allowTrivial,
-      });
-      const saved = await saveProof(proof, options.out);
-      progress.stop();
-      const failed = verdict.checks.find(({ status }) => status === 'fail');
-      if (failed) throw new VouchError('proof-rejected', `${saved}: ${failed.id}: ${failed.detail}`);
-      if (options.json) print(proof);
-      else {
-        const proved = proof.record.statement;
-        print(`verified\tat least ${proved.threshold} of ${proved.rows} rows\t${saved}`);
-      }
-      say(verdict.sentence);
-      say(notChecked(verdict.checks));
-      say(`key ${keyAudience(prepared.key.mark)}`);
-    } finally {
-      progress.stop();
-    }
+    const sealed = options.sealed === undefined ? undefined : readSealedTestSet(options.sealed);
+    const log = sealed && (options.log === undefined ? ownLog() : readLogFile(options.log));
+    const opening = sealed && log && openingFor(sealed, testSet, log);
+    const asked = { manifest, testSet, threshold, opening };
+    await provedBy(bus, source, asked, { policy, own, log, options, say, print, signal });
   });
 }

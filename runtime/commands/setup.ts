@@ -13,7 +13,7 @@ import type { Log } from '../home/log.ts';
 import { readRunning } from '../home/running.ts';
 import { readManifest } from '../models/obtain.ts';
 import { dictionaryOf, readRows, testSetOf } from '../models/test-sets.ts';
-import { CEREMONY, demandKeyRememberable, prepareCircuit, rememberKey } from '../prove/setup.ts';
+import { demandKeyRememberable, prepareCircuit, rememberCeremony } from '../prove/setup.ts';
 import { ceremonyKey, closeSnarkjs } from '../prove/snarkjs.ts';
 import { type OptionsOf, pinning } from './declaration.ts';
 import { asClient, type Network, networkOf } from './network.ts';
@@ -72,8 +72,7 @@ export async function setupCommand(
     const zkey = await ceremonyKey(r1cs, options.ptau, say);
     readZkey(zkey);
     await using file = await openFile(options.ptau, 'powers of tau');
-    const powers = await cutPowers(file, needed);
-    await rememberKey(circuit.digest, { zkey, powers }, { origin: 'ceremony', mark: CEREMONY });
+    await rememberCeremony(circuit.digest, zkey, (to) => cutPowers(file, needed, to));
   } finally {
     await closeSnarkjs();
   }

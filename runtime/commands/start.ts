@@ -5,11 +5,13 @@ import { type AnyMachineSnapshot, createActor } from 'xstate';
 import { VouchError } from '../../protocols/errors.ts';
 import type { Log } from '../home/log.ts';
 import { credentials, idIn } from '../installation/credentials.ts';
+import { parseAddress } from '../nats/address.ts';
 import { connect } from '../nats/connect.ts';
 import { insecureBlinding } from '../prove/blinding.ts';
 import { closeSnarkjs } from '../prove/snarkjs.ts';
 import { LIFELINE, READY_LINE } from '../roles/child.ts';
 import { createEffects } from '../roles/effects.ts';
+import { type Health, startHealth } from '../roles/health.ts';
 import { hasTag, type RunningRole, sentenceOf, until } from '../roles/host.ts';
 import { startMonitorRole } from '../roles/monitor.ts';
 import { demandStartable, rolesAsChild, STARTABLE, type Startable } from '../roles/start.ts';
@@ -53,6 +55,11 @@ const declared = (command: Command) =>
       ),
     )
     .option('--gpu-memory <MiB>', 'what keys and points may take of a GPU', whole(16, 2 ** 20))
+    .option(
+      '--bases-disk <MiB>',
+      "what base points may take of a worker's disk; 0 keeps none; default 8192",
+      whole(0, 2 ** 30),
+    )
     .option('--shard-points <n>', "scalars of a coordinator's shards at most", whole(16, 1 << 20))
     .option('--jobs <n>', 'proofs that a coordinator makes at a time, default 3', whole(1, 16))
     .option(
@@ -68,6 +75,10 @@ const declared = (command: Command) =>
     .option('--cc-tool <program>', "what tells a GPU's CC mode; default: nvidia_gpu_tools.py")
     .addOption(providerOption('who makes evidence; default: simulated'))
     .addOption(simulatedOption)
+    .option(
+      '--health <host:port>',
+      'where /healthz, /readyz and /metrics of this process are answered; default: nowhere',
+    )
     .option('--port <port>', "the monitor's port; default: a free one", whole(1, 65_535))
     .addOption(waitOption());
 
@@ -124,11 +135,13 @@ export async function startCommand(
     for (const each of stops.splice(0).reverse()) await each();
   };
   try {
+    const health =
+      options.health === undefined ? undefined : await listenForHealth(options.health, stops, log);
     await awaitNats(roles[0]!, { ...options, id }, log);
     // First, because a port that is taken is the likeliest failure.
     if (roles.includes('monitor')) await startMonitor(id, options, stops, log);
     const actors = roles.filter((role): role is Startable => role !== 'monitor');
-    const over = actors.length > 0 ? await startActors(actors, { ...options, id }, stops, log) : [];
+    const over = actors.length > 0 ? await startActors(actors, { ...options, id }, stops, log, health) : [];
     process.stdout.write(`${READY_LINE}\n`);
     return { over: Promise.race([...over, orphaned()]), stop };
   } catch (error) {
@@ -176,9 +189,11 @@ async function startActors(
   options: StartCommand & { id: string },
   stops: Array<() => Promise<unknown>>,
   log: Log,
+  health?: Health | undefined,
 ): Promise<[Promise<End>]> {
   const { promise: over, resolve } = Promise.withResolvers<End>();
   const watch = (running: readonly RunningRole[]) => {
+    health?.watch(running);
     for (const { role, id, actor, failure } of running) {
       if (role === 'gpu' && !options.pci) continue;
       const watching = actor.subscribe((now: AnyMachineSnapshot) => {
@@ -232,6 +247,19 @@ async function startActors(
   if (hasTag(actor, 'failed')) throw refusal;
   up = true;
   return [over];
+}
+
+async function listenForHealth(
+  address: string,
+  stops: Array<() => Promise<unknown>>,
+  log: Log,
+): Promise<Health> {
+  const { host, port } = parseAddress(address, '--health');
+  if (port === undefined) throw new VouchError('bad-input', `--health: expected HOST:PORT, got ${address}`);
+  const health = await startHealth({ host, port });
+  stops.push(() => health.close());
+  log(`health: ${health.url}/healthz, /readyz, /metrics`);
+  return health;
 }
 
 async function startMonitor(

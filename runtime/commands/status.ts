@@ -1,23 +1,46 @@
 /** `vouch status`: listens for as long as every living actor takes to speak, then says who was heard. */
-import type { Command } from '@commander-js/extra-typings';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { type Command, Option } from '@commander-js/extra-typings';
+import { enclaveMachine } from '../../actors/enclave.ts';
+import { gpuDeviceMachine } from '../../actors/gpu-device.ts';
+import { inferenceRunnerMachine } from '../../actors/inference-runner.ts';
+import { keyBrokerMachine } from '../../actors/key-broker.ts';
+import { msmWorkerMachine } from '../../actors/msm-worker.ts';
+import { proofCoordinatorMachine } from '../../actors/proof-coordinator.ts';
+import { supervisorMachine } from '../../actors/supervisor.ts';
 import { decodeMessage } from '../../protocols/envelope.ts';
+import { VouchError } from '../../protocols/errors.ts';
 import { ACTOR_ROLES, filters } from '../../protocols/subjects.ts';
 import { Heartbeat } from '../../protocols/transition.ts';
 import type { Message } from '../nats/bus.ts';
-import { LEASE_MS, sentenceOf } from '../roles/host.ts';
-import { networked } from './declaration.ts';
+import { LEASE_MS, sentenceOf, statesTagged } from '../roles/host.ts';
+import { networked, whole } from './declaration.ts';
 import { asClient, type Network, networkOf } from './network.ts';
 import { type Print, print } from './terminal.ts';
 
 /** Actors speak every third of a lease. */
 const LISTEN_MS = LEASE_MS / 2;
 
+/** Between two looks at NATS while it does not answer. */
+const LOOK_MS = 500;
+
 export const define = (command: Command) =>
   networked(command)
     .option('--json', 'one JSON object', false)
+    .addOption(
+      new Option(
+        '--wait <what>',
+        'until an actor of each role was heard that is ready: `ready`, or roles such as runner,worker',
+      ),
+    )
+    .option('--timeout <seconds>', 'how long to wait, then exit 1; default: 60', whole(1, 86_400))
     .action((options) => statusCommand({ ...options, ...networkOf(options) }, print));
 
-export async function statusCommand(options: Network & { json: boolean }, print: Print): Promise<void> {
+export async function statusCommand(
+  options: Network & { json: boolean; wait?: string | undefined; timeout?: number | undefined },
+  print: Print,
+): Promise<void> {
+  if (options.wait !== undefined) await waitFor(options.wait, options, (options.timeout ?? 60) * 1000);
   await asClient(options, async (bus) => {
     const heard = new Map<string, { beat: Heartbeat; at: number }>();
     const note = ({ subject, data }: Message) => {
@@ -56,4 +79,60 @@ export async function statusCommand(options: Network & { json: boolean }, print:
       print(`${kind.padEnd(12)} ${id.padEnd(16)} ${state.padEnd(14)} ${detail}`.trimEnd());
     }
   });
+}
+
+/** States in which an actor does what it is there for, by its machine. */
+const UP: ReadonlyMap<string, ReadonlySet<string>> = new Map(
+  Object.entries({
+    supervisor: supervisorMachine,
+    enclave: enclaveMachine,
+    gpu: gpuDeviceMachine,
+    runner: inferenceRunnerMachine,
+    worker: msmWorkerMachine,
+    coordinator: proofCoordinatorMachine,
+    broker: keyBrokerMachine,
+  }).map(([role, machine]) => [role, statesTagged(machine, 'up')]),
+);
+/** What has to be there before an inference is answered. */
+const READY = ['broker', 'enclave', 'runner'];
+
+/** Waits until an actor of each role was heard in a state of readiness. Throws `timeout` with what is missing. */
+async function waitFor(what: string, network: Network, ms: number): Promise<void> {
+  const roles = what === 'ready' ? READY : what.split(',');
+  const unknown = roles.find((role) => !(ACTOR_ROLES as readonly string[]).includes(role));
+  if (unknown !== undefined)
+    throw new VouchError(
+      'bad-input',
+      `--wait: expected ready, or roles among ${ACTOR_ROLES.join(', ')}, got ${unknown}`,
+    );
+  const deadline = performance.now() + ms;
+  let missing = `${network.url} does not answer`;
+  while (performance.now() < deadline) {
+    const left = new Set(roles);
+    try {
+      await asClient(network, async (bus) => {
+        const { promise, resolve } = Promise.withResolvers<void>();
+        for (const role of roles)
+          bus.subscribe(filters.beatsOf(role as (typeof ACTOR_ROLES)[number]), ({ subject, data }) => {
+            const { state, failure } = decodeMessage(Heartbeat, subject, data).body;
+            if (failure || !UP.get(role)?.has(state)) return;
+            left.delete(role);
+            if (left.size === 0) resolve();
+          });
+        await Promise.race([
+          promise,
+          sleep(Math.max(0, deadline - performance.now()), undefined, { ref: false }),
+        ]);
+      });
+      if (left.size === 0) return;
+      missing = `nobody is ready as ${[...left].join(', ')}`;
+    } catch (error) {
+      if (!(error instanceof VouchError && error.code === 'nats-unreachable')) throw error;
+      await sleep(LOOK_MS);
+    }
+  }
+  throw new VouchError(
+    'timeout',
+    `after ${Math.round(ms / 1000)} s ${missing}; vouch status and vouch doctor say more`,
+  );
 }

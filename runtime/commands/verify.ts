@@ -6,17 +6,22 @@
 import path from 'node:path';
 import type { Command } from '@commander-js/extra-typings';
 import type { Architecture } from '../../circuits/model/architecture.ts';
+import type { Dictionary } from '../../circuits/model/dictionary.ts';
+import type { TestSet } from '../../circuits/model/test-set.ts';
 import { recogniseFile } from '../../protocols/any-file.ts';
 import { BUILT_IN, type Policy, policyDigest } from '../../protocols/attestation/policy.ts';
 import { VouchError } from '../../protocols/errors.ts';
+import type { Statement } from '../../protocols/proof.ts';
 import { type ParsedReceipt, parseReceipt, readReceipt } from '../../protocols/receipt.ts';
 import { keptReceipts, readKept, readManifestFile, tiedByHand } from '../client/decisions.ts';
+import { answeredRow, readRow } from '../client/inference-proof.ts';
 import { rememberedVendor } from '../client/pins.ts';
 import { OWN_OPINIONS } from '../client/quality-proof.ts';
 import { isFolder, readIfThere, readNamed } from '../home/files.ts';
 import { folder } from '../home/home.ts';
 import { findPolicy, type PolicyName, readPolicy } from '../installation/policies.ts';
 import { dictionaryOf, readDictionary, readRows, testSetOf } from '../models/test-sets.ts';
+import { readLogFile } from '../models/vendor-log.ts';
 import { closeSnarkjs } from '../prove/snarkjs.ts';
 import { type Judgement, skippedChecks } from '../verdict/checks.ts';
 import { judge, type Question, readPublished } from '../verdict/judge.ts';
@@ -44,9 +49,14 @@ const declared = (command: Command) =>
       "what evidence has to satisfy: genuine, strict or a file; default: this installation's where it has one, else strict",
     )
     .option('--test-set <file>', 'for a proof: the labelled rows that it is about')
+    .option('--input <file>', 'for a proof of one answer: the row that it is about')
     .option(
       '--dictionary <file>',
       "for a proof: your own data dictionary; the model's has to name the same classes in the same order",
+    )
+    .option(
+      '--log <file>',
+      "for a proof: the vendor's log (vouch vendor log --out), with --manifest: whether the rows were fixed before the model",
     )
     .option('--allow-trivial', 'for a proof: accept a threshold that a constant answer reaches')
     .option('--job <id>', 'for a proof: the job that was asked for')
@@ -217,18 +227,17 @@ async function judgeKept(
 }
 
 async function judgeProofFile(file: string, json: unknown, options: VerifyCommand): Promise<Judgement> {
-  const { testSet, trustKey, job, allowTrivial } = options;
+  const { trustKey, job, allowTrivial } = options;
   const own = options.dictionary === undefined ? undefined : readDictionary(options.dictionary);
   const published = readPublished(file, json);
-  const rows = (architecture: Architecture) => readRows(testSet!, own ?? dictionaryOf(architecture));
   const manifest = options.manifest === undefined ? undefined : readManifestFile(options.manifest);
   const question: Question = {
     ...questionOf('prover', options),
     job,
-    testSet:
-      testSet === undefined ? undefined : (architecture) => testSetOf(rows(architecture), architecture),
+    testSet: rowsOf(published.record.statement, options, own),
     dictionary: own,
     allowTrivial,
+    log: options.log === undefined ? undefined : readLogFile(options.log),
     trustKey,
   };
   try {
@@ -236,4 +245,19 @@ async function judgeProofFile(file: string, json: unknown, options: VerifyComman
   } finally {
     await closeSnarkjs();
   }
+}
+
+/** The rows that a person says a proof is about; undefined: he does not. */
+function rowsOf(
+  statement: Statement,
+  { testSet, input }: VerifyCommand,
+  own: Dictionary | undefined,
+): ((architecture: Architecture) => TestSet) | undefined {
+  if (statement.statement === 'inference')
+    return input === undefined
+      ? undefined
+      : (architecture) => answeredRow(readRow(input, architecture), statement.decision, architecture);
+  return testSet === undefined
+    ? undefined
+    : (architecture) => testSetOf(readRows(testSet, own ?? dictionaryOf(architecture)), architecture);
 }

@@ -5,6 +5,7 @@
  */
 import { verifyEvidence } from '../../protocols/attestation/verify.ts';
 import { messageOf, VouchError } from '../../protocols/errors.ts';
+import { askedOf } from '../../protocols/proof.ts';
 import { verifyReceipt } from '../../protocols/receipt.ts';
 import type { Role } from '../../protocols/subjects.ts';
 import { DEFAULT_TERMS } from '../../protocols/terms.ts';
@@ -306,7 +307,7 @@ export async function runDemo(options: DemoOptions): Promise<{ result: DemoResul
           dictionary: CREDIT,
         });
         const [count, ...all] = judged(verdict, verbose);
-        const proved = made.record.statement;
+        const proved = askedOf(made.record.statement);
         detail(`at least ${proved.threshold} of ${proved.rows}`);
         detail(`${verdict.accepted ? 'verified' : 'NOT VERIFIED'} with snarkjs: ${count}`);
         for (const line of all) detail(line);
@@ -337,9 +338,9 @@ export async function runDemo(options: DemoOptions): Promise<{ result: DemoResul
       refusals,
       proof: {
         verified,
-        rows: record.statement.rows,
+        rows: vendor.testSet.labels.length,
         correct: vendor.correct,
-        threshold: record.statement.threshold,
+        threshold: askedOf(record.statement).threshold,
         baseline: vendor.baseline,
         constraints: record.constraints,
         domain: record.domain,

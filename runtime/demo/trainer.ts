@@ -1,6 +1,6 @@
 /**
- * A plain trainer for the demonstration: a multilayer perceptron with one hidden layer, softmax and cross
- * entropy, Adam (Kingma and Ba 2015) on minibatches with decoupled weight decay. Seeded and deterministic.
+ * A plain trainer for the demonstration and the scenarios: a multilayer perceptron with one hidden layer, or none, softmax
+ * and cross entropy, Adam (Kingma and Ba 2015) on minibatches with decoupled weight decay. Seeded and deterministic.
  * It is not a training library: what it makes leaves as ONNX and is treated like anybody's file.
  */
 import { type DenseLayer, type DenseNetwork, onnxFromNetwork } from '../../circuits/model/network.ts';
@@ -191,3 +191,51 @@ const dense = (layer: Trainable, relu: boolean): DenseLayer => ({
   bias: layer.bias.value,
   relu,
 });
+
+/**
+ * A logistic regression, trained in the same way without a hidden layer. For two classes it leaves as one output and a
+ * sigmoid, as exporters write it.
+ */
+export function trainLogistic(
+  data: LabelledFeatures,
+  classes: number,
+  options: Partial<TrainingOptions> = {},
+): DenseNetwork {
+  const o = { ...DEFAULT_TRAINING, ...options };
+  const inputs = data.features[0]?.length ?? 0;
+  const random = seededRandom(o.seed);
+  const scale = featureScale(data.features, inputs);
+  const rows = data.features.map((row) => Float64Array.from(row, (x, i) => x * scale[i]!));
+  const layer = trainable(inputs, classes, random);
+  layer.weights.value.fill(0);
+  const order = rows.map((_, i) => i);
+  const p = new Float64Array(classes);
+  let step = 0;
+  const steps = o.epochs * Math.ceil(order.length / o.batch);
+  for (let epoch = 0; epoch < o.epochs; epoch++) {
+    random.shuffle(order);
+    for (let start = 0; start < order.length; start += o.batch) {
+      const batch = order.slice(start, start + o.batch);
+      for (const r of batch) {
+        forward(layer, rows[r]!, p);
+        softmax(p);
+        p[data.labels[r]!]! -= 1;
+        backward(layer, rows[r]!, p, undefined);
+      }
+      step++;
+      adam(layer, batch.length, step, o.learningRate * (1 - step / (steps + 1)), o.weightDecay);
+    }
+  }
+  for (let j = 0; j < classes; j++)
+    for (let i = 0; i < inputs; i++) layer.weights.value[j * inputs + i]! *= scale[i]!;
+  if (classes > 2) return { inputs, layers: [dense(layer, false)], decision: 'argmax' };
+  const { weights, bias } = dense(layer, false);
+  const margin: DenseLayer = {
+    inputs,
+    outputs: 1,
+    weights: Float64Array.from({ length: inputs }, (_, i) => weights[inputs + i]! - weights[i]!),
+    bias: Float64Array.of(bias[1]! - bias[0]!),
+    relu: false,
+  };
+  return { inputs, layers: [margin], decision: 'sign' };
+}

@@ -31,6 +31,7 @@ import {
   writeFile,
 } from 'node:fs/promises';
 import path from 'node:path';
+import type { ByteSink } from '../../circuits/groth16/source.ts';
 import { hex, randomBytes } from '../../protocols/encoding.ts';
 import { messageOf, VouchError } from '../../protocols/errors.ts';
 import { vouchHome } from './home.ts';
@@ -116,7 +117,7 @@ export function isFolder(file: string): boolean {
 }
 
 /** Reads a whole file. `what` names it in errors: `bad-file` with the reason, `too-large` above `maxBytes`. */
-export function readNamed(file: string, what: string, maxBytes = 4 * 1024 ** 3): Uint8Array {
+export function readNamed(file: string, what: string, maxBytes = 2 ** 31 - 1): Uint8Array {
   let opened: number | undefined;
   try {
     opened = openSync(file, 'r');
@@ -162,6 +163,8 @@ export function entriesIn(directory: string, what: string): Dirent[] {
 }
 
 const PIECE_BYTES = 64 * 1024;
+/** What one write can take is less than 2 GiB. */
+const WRITTEN_BYTES = 2 ** 30;
 function readStream(opened: number, file: string, what: string, maxBytes: number): Uint8Array {
   const pieces: Buffer[] = [];
   for (let total = 0; ; ) {
@@ -194,6 +197,33 @@ export async function writeWhole(
   options: WriteOptions = {},
 ): Promise<void> {
   await put(file, data, options, rename);
+}
+
+/** As `writeWhole`, for bytes that are not in memory at once: `write` puts them where they belong, in any order. */
+export async function writePieces<T>(file: string, write: (sink: ByteSink) => Promise<T>): Promise<T> {
+  try {
+    const { place, stream } = await placeOf(file);
+    if (stream) throw Object.assign(new Error('it is no regular file'), { code: 'EEXIST' });
+    return await throughTemporary(path.dirname(place), 0o600, async (temporary, handle) => {
+      const result = await write({
+        async write(offset, bytes) {
+          for (let at = 0; at < bytes.byteLength; ) {
+            const length = Math.min(bytes.byteLength - at, WRITTEN_BYTES);
+            const { bytesWritten } = await handle.write(bytes, at, length, offset + at).catch((error) => {
+              throw fileError(error, file, 'write');
+            });
+            at += bytesWritten;
+          }
+        },
+      });
+      await handle.sync();
+      await handle.close();
+      await rename(temporary, place);
+      return result;
+    });
+  } catch (error) {
+    throw fileError(error, file, 'write');
+  }
 }
 
 /** Writes a file as `writeWhole` does, unless it is there already: of several processes one gets true. */
@@ -342,18 +372,18 @@ function sweepAtExit(): void {
 }
 
 /** A new file in a folder for as long as `work` lasts; gone afterwards unless it was moved. */
-async function throughTemporary(
+async function throughTemporary<T>(
   directory: string,
   mode: number,
-  work: (temporary: string, handle: FileHandle) => Promise<void>,
-): Promise<void> {
+  work: (temporary: string, handle: FileHandle) => Promise<T>,
+): Promise<T> {
   // A short name: one made from the file's own could be longer than the file system takes.
   const temporary = path.join(directory, `.${hex(randomBytes(8))}.tmp`);
   sweepAtExit();
   unfinished.add(temporary);
   try {
     await using handle = await open(temporary, 'wx', mode);
-    await work(temporary, handle);
+    return await work(temporary, handle);
   } finally {
     await rm(temporary, { force: true });
     unfinished.delete(temporary);

@@ -1,5 +1,5 @@
 /** What of a model's result leaves in an answer, by the vendor's terms. */
-import type { Architecture } from '../../circuits/model/architecture.ts';
+import { type Architecture, outputBound } from '../../circuits/model/architecture.ts';
 import type { Decided } from '../../protocols/inference.ts';
 import type { AnswerKind } from '../../protocols/terms.ts';
 
@@ -18,6 +18,6 @@ export function decidedOf(
   const exact = Array.from(logits);
   if (answers === 'exact') return { ...decided, scores: exact };
   // A logit lies in -bound..bound, whatever the parameters and the application.
-  const bound = architecture.layers.at(-1)!.output;
+  const bound = outputBound(architecture);
   return { ...decided, scores: exact.map((logit) => Math.round((50 * (logit + bound)) / bound)) };
 }

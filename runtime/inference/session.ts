@@ -6,7 +6,7 @@
  * The provider is chosen here and reported. ONNX Runtime itself would fall back without saying so.
  */
 import type { Env, InferenceSession } from 'onnxruntime-web';
-import { EXACT } from '../../circuits/model/architecture.ts';
+import { EXACT, outputsOf } from '../../circuits/model/architecture.ts';
 import { featureRanges } from '../../circuits/model/preprocessing.ts';
 import { type Answer, answerOf, type QuantisedModel } from '../../circuits/model/quantise.ts';
 import { SERVED_INPUT, SERVED_OUTPUT, servedGraph } from '../../circuits/model/served.ts';
@@ -52,7 +52,7 @@ export async function serveModel(model: QuantisedModel, gpu?: ServingGpu): Promi
     );
   }
   const ranges = featureRanges(model.architecture.preprocessing);
-  const width = model.architecture.layers.at(-1)!.outputs;
+  const width = outputsOf(model.architecture);
 
   const infer = async (rows: readonly ArrayLike<number>[]): Promise<Answer[]> => {
     const input = new ort.Tensor('float32', packRows(rows, ranges), [rows.length, ranges.length]);

@@ -62,6 +62,8 @@ export interface Publication {
   readonly terms?: Terms | undefined;
   /** default: this installation's vendor key */
   readonly vendor?: Signer | undefined;
+  /** digest of the entry of the vendor's log that has the commitment, where there is a log */
+  readonly log?: string | undefined;
 }
 
 /**
@@ -72,7 +74,7 @@ export interface Publication {
 export async function publishModel(
   bus: Bus,
   source: string,
-  { name, model, policy, split, terms = DEFAULT_TERMS, vendor }: Publication,
+  { name, model, policy, split, terms = DEFAULT_TERMS, vendor, log }: Publication,
 ): Promise<ModelManifest> {
   const commitment = commit(model).toString();
   const key = generateBlobKey();
@@ -94,6 +96,7 @@ export async function publishModel(
     policy: policyDigest(policy),
     sealedModel: digest,
     ...(shares ? { shares } : {}),
+    ...(log === undefined ? {} : { log }),
     releaseKeys: signers.map(({ publicKey }) => base64url(publicKey)),
     serial: Math.max(Date.now(), (await lastSerial(bus, name, signer)) + 1),
   });

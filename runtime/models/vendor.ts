@@ -10,11 +10,12 @@ import {
   featureNames,
   preprocessingOf,
 } from '../../circuits/model/dictionary.ts';
-import { networkFromOnnx, readGraph } from '../../circuits/model/graph.ts';
+import type { Ensemble } from '../../circuits/model/ensemble.ts';
+import { modelOf, readGraph } from '../../circuits/model/graph.ts';
 import type { DenseNetwork } from '../../circuits/model/network.ts';
 import { readOnnx } from '../../circuits/model/onnx.ts';
 import { preprocess } from '../../circuits/model/preprocessing.ts';
-import { decideMany, quantise } from '../../circuits/model/quantise.ts';
+import { decideMany, type QuantiseOptions, quantise } from '../../circuits/model/quantise.ts';
 import { rowCounts, type TestSet } from '../../circuits/model/test-set.ts';
 import { equal } from '../../protocols/encoding.ts';
 import { VouchError } from '../../protocols/errors.ts';
@@ -42,6 +43,9 @@ export interface VendorModel {
   /** a threshold worth proving */
   readonly threshold: number;
 }
+
+/** What a vendor may choose of how a model becomes integers. */
+export type QuantiseChoice = Pick<QuantiseOptions, 'bits' | 'topology'>;
 
 /** Throws `bad-file` when there is too little to train on and to test with. */
 export function checkRows(rows: readonly LabelledRow[], dictionary: Dictionary): void {
@@ -75,10 +79,10 @@ export async function commitOnnx(
   onnx: Uint8Array,
   rows: readonly LabelledRow[],
   dictionary: Dictionary,
-  bits?: number,
+  options: QuantiseChoice = {},
 ): Promise<VendorModel> {
   const { test, features } = partition(rows, dictionary);
-  const quantised = quantise(networkFor(onnx, dictionary), { dictionary, bits, calibration: features });
+  const quantised = quantise(networkFor(onnx, dictionary), { ...options, dictionary, calibration: features });
   const model = await withSalt(name, { ...quantised, salt: randomSalt() });
   const testSet = testSetOf(test, model.architecture);
   await writeWhole(folder('models', `${name}.onnx`), onnx);
@@ -95,11 +99,10 @@ export async function commitOnnx(
 }
 
 /** The network of a file, its outputs in the dictionary's order. Throws `bad-file`, `bad-input`. */
-function networkFor(onnx: Uint8Array, dictionary: Dictionary): DenseNetwork {
-  const graph = readOnnx(onnx);
-  const options = { features: featureNames(dictionary).length };
-  const network = networkFromOnnx(graph, options);
-  const order = classOrder(readGraph(graph, options).classes, dictionary);
+function networkFor(onnx: Uint8Array, dictionary: Dictionary): DenseNetwork | Ensemble {
+  const reading = readGraph(readOnnx(onnx), { features: featureNames(dictionary).length });
+  const network = modelOf(reading);
+  const order = classOrder(reading.classes, dictionary);
   if (typeof order === 'string') throw new VouchError('bad-input', `ONNX model: ${order}`);
   return inClassOrder(network, order);
 }

@@ -6,7 +6,7 @@
 import type { CurveEngine } from '../../circuits/groth16/engine.ts';
 import { curveNameOf, ELEMENT_BYTES } from '../../circuits/groth16/field.ts';
 import type { Proved } from '../../circuits/groth16/prove.ts';
-import { firstBroken, type R1csInfo, readR1cs, readR1csInfo } from '../../circuits/groth16/r1cs.ts';
+import { firstBroken, openR1cs, type R1csInfo, readR1csInfo } from '../../circuits/groth16/r1cs.ts';
 import { solidityCallData } from '../../circuits/groth16/solidity.ts';
 import type { ByteSource } from '../../circuits/groth16/source.ts';
 import {
@@ -79,17 +79,65 @@ export interface DropInHost extends ProverHost {
 const SIGNALS_DISAGREE =
   'the equation does not hold: the proof is not one of these public signals by this key, or was changed';
 
+interface Kept {
+  readonly opening: Promise<Prover>;
+  users: number;
+  idle?: ReturnType<typeof setTimeout>;
+}
+/** Threads of calls stay for so long after the last, for the next. They keep no process alive. */
+const IDLE_MS = 1_000;
+
 export function createDropIn(host: DropInHost) {
-  /** One key loaded for as long as `work` takes, in threads that end with it. */
+  /** Provers by their options. Calls at once share one, instead of each starting as many threads as there are cores. */
+  const kept = new Map<string, Kept>();
+
+  async function withProver<T>(
+    { threads, engine }: ProverOptions,
+    work: (prover: Prover) => Promise<T>,
+  ): Promise<T> {
+    const name = `${threads} ${engine}`;
+    const own: Kept = kept.get(name) ?? { opening: host.createProver({ threads, engine }), users: 0 };
+    kept.set(name, own);
+    own.users++;
+    const forget = () => {
+      if (kept.get(name) === own) kept.delete(name);
+    };
+    try {
+      return await work(await own.opening);
+    } catch (error) {
+      // One that did not open, or failed for whatever reason, is nobody's next.
+      forget();
+      throw error;
+    } finally {
+      own.users--;
+      const close = () => {
+        if (own.users > 0) return;
+        forget();
+        own.opening.then(
+          (prover) => prover.close(),
+          () => {},
+        );
+      };
+      clearTimeout(own.idle);
+      if (kept.get(name) !== own) close();
+      else if (own.users === 0) {
+        own.idle = setTimeout(close, IDLE_MS);
+        // Node's; a page has numbers.
+        if (typeof own.idle === 'object') own.idle.unref();
+      }
+    }
+  }
+
+  /** One key loaded for as long as `work` takes. */
   async function withKey(
     zkey: FileInput,
     options: ProveOptions,
     work: (key: LoadedKey) => Promise<Proved>,
   ): Promise<Proved> {
-    const { threads, engine } = options;
-    await using prover = await host.createProver({ threads, engine });
-    await using key = await prover.load(zkey, options);
-    return await work(key);
+    return withProver(options, async (prover) => {
+      await using key = await prover.load(zkey, { ...options, once: true });
+      return await work(key);
+    });
   }
   const read = <T>(file: FileInput, what: string, use: (source: ByteSource) => Promise<T>) =>
     reading(host, file, what, use);
@@ -178,7 +226,7 @@ export function createDropIn(host: DropInHost) {
     },
     /** Whether a witness satisfies all constraints of a circuit; the logger is told the first that it breaks. */
     async check(r1cs: FileInput, witness: FileInput, logger?: Logger | null): Promise<boolean> {
-      const circuit = readR1cs(await bytesOf(r1cs, 'circuit'));
+      const circuit = await read(r1cs, 'circuit', openR1cs);
       const values = readWitness(await bytesOf(witness, 'witness'));
       const count = values.byteLength / ELEMENT_BYTES;
       if (count !== circuit.variables)

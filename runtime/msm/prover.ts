@@ -45,6 +45,10 @@ export interface ProverHost {
 export interface ProgressOptions extends EngineOptions {
   readonly onPhase?: ((phase: 'loading' | 'checking' | Phase) => void) | undefined;
 }
+export interface LoadOptions extends ProgressOptions {
+  /** For a single proof: parts of the key are read while others are already computed with. */
+  readonly once?: boolean | undefined;
+}
 /** `r` and `s` are the tests'. */
 type OneProof = ProgressOptions & CalculatorOptions & Pick<ProveOptions, 'r' | 's'>;
 
@@ -68,7 +72,7 @@ export interface Prover extends AsyncDisposable {
   /** Whose arithmetic its threads have, for logs. */
   readonly arithmetic: string;
   /** `bad-file` when it is not a key, `key-rejected` when its points are not right, both with the reason. */
-  load(zkey: FileInput, options?: ProgressOptions): Promise<LoadedKey>;
+  load(zkey: FileInput, options?: LoadOptions): Promise<LoadedKey>;
   /** Ends all threads; what is under way rejects with `cancelled`. */
   close(): Promise<void>;
 }
@@ -97,7 +101,7 @@ export async function createProverOn(
   const loaded = new Set<() => Promise<void>>();
   let closed = false;
 
-  async function load(file: FileInput, { signal, onPhase }: ProgressOptions = {}): Promise<LoadedKey> {
+  async function load(file: FileInput, { signal, onPhase, once }: LoadOptions = {}): Promise<LoadedKey> {
     if (closed) throw new VouchError('not-ready', 'the prover is closed');
     onPhase?.('loading');
     const source = await open(host, file, 'proving key');
@@ -134,6 +138,7 @@ export async function createProverOn(
         { signal },
       );
       await Promise.all([readying, checking]);
+      if (!once) await (await readying).fetch?.();
 
       const proveValues = (witness: () => Promise<Uint8Array>, proofOptions: OneProof) =>
         use(async (ready) => {

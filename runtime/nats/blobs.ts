@@ -8,20 +8,28 @@
  * kind is in rights.ts.
  */
 import { createHash } from 'node:crypto';
-import { readFile } from 'node:fs/promises';
-import { join } from 'node:path';
 import { z } from 'zod';
-import { type ByteSource, demandWithin } from '../../circuits/groth16/source.ts';
+import { type ByteSource, bytesSource, demandWithin } from '../../circuits/groth16/source.ts';
 import { VouchError } from '../../protocols/errors.ts';
 import { CHUNK_BYTES, STREAMS } from '../../protocols/streams.ts';
 import { subjects } from '../../protocols/subjects.ts';
-import { writeWhole } from '../home/files.ts';
+import type { KeptChunks } from '../home/kept-chunks.ts';
 import type { Bus } from './bus.ts';
 import { retry } from './retry.ts';
 
 const Digest = z.string().regex(/^[0-9a-f]{64}$/);
-/** 5,000 chunks of 512 KiB are 2.6 GB; their manifest, about 95 bytes each, still fits one chunk. */
+/** Their manifest, about 95 bytes each, still fits one chunk. */
 const MAX_CHUNKS = 5_000;
+/**
+ * Beyond this many, chunks are larger, so that a heartbeat can name a good part of those that a worker has: just under 2 MiB,
+ * the most that a client may send, for the key of 2^22 rows.
+ */
+const AIMED_CHUNKS = 2_048;
+const LARGEST_CHUNK_BYTES = 4 * 1024 * 1024;
+/** Of a blob, whoever stored it: 20 GB. What a client may send makes 10 GB at most, a key of 2^24 rows. */
+export const MAX_BLOB_BYTES = MAX_CHUNKS * LARGEST_CHUNK_BYTES;
+/** Chunks that an open blob has in memory, so that what is read in small parts is not fetched for each. */
+const RECENT_BYTES = 64 * 1024 * 1024;
 const Manifest = z.object({
   type: z.literal('vouch.blob'),
   version: z.literal(1),
@@ -57,7 +65,7 @@ export interface Place {
 }
 
 export interface PutOptions {
-  /** default CHUNK_BYTES, and never more than the server's limit allows */
+  /** default: by the blob's size, and never more than the server's limit allows */
   readonly chunkBytes?: number;
   /** bytes that are stored so far, those found there included */
   readonly onProgress?: (done: number, total: number) => void;
@@ -67,62 +75,85 @@ export interface PutOptions {
 export interface GetOptions {
   /** A larger blob is refused before anything is allocated. */
   readonly maxBytes: number;
-  /** Folder in which chunks are kept by digest, and looked for first. */
-  readonly cacheDir?: string;
+  /** Where chunks are kept by digest, and looked for first. */
+  readonly kept?: KeptChunks | undefined;
   readonly onProgress?: (done: number, total: number) => void;
   readonly signal?: AbortSignal;
 }
 
 const sha256 = (bytes: Uint8Array): string => createHash('sha256').update(bytes).digest('hex');
 
+/** How large the chunks of a blob are: CHUNK_BYTES, doubled until they are few, and `most` at most. */
+function chunkBytesOf(byteLength: number, most: number): number {
+  const limit = Math.min(LARGEST_CHUNK_BYTES, most);
+  let size = Math.min(CHUNK_BYTES, limit);
+  while (byteLength > AIMED_CHUNKS * size && size < limit) size = Math.min(2 * size, limit);
+  return size;
+}
+
+const encodedManifest = (
+  size: number,
+  chunks: Manifest['chunks'],
+): { digest: string; manifest: Manifest; encoded: Uint8Array } => {
+  const manifest: Manifest = { type: 'vouch.blob', version: 1, size, chunks };
+  const encoded = new TextEncoder().encode(JSON.stringify(manifest));
+  return { digest: sha256(encoded), manifest, encoded };
+};
+
+function demandChunks(byteLength: number, chunkBytes: number): void {
+  if (byteLength <= MAX_CHUNKS * chunkBytes) return;
+  throw new VouchError(
+    'too-large',
+    `blob: expected at most ${MAX_CHUNKS * chunkBytes} bytes, got ${byteLength}`,
+  );
+}
+
 /** How `bytes` are cut, without storing anything. The blob's digest is that of the encoded manifest. */
 export function manifestOf(
   bytes: Uint8Array,
-  chunkBytes = CHUNK_BYTES,
+  chunkBytes = chunkBytesOf(bytes.length, LARGEST_CHUNK_BYTES),
 ): { digest: string; manifest: Manifest; encoded: Uint8Array } {
+  demandChunks(bytes.length, chunkBytes);
   const chunks: Manifest['chunks'] = [];
   for (let at = 0; at < bytes.length; at += chunkBytes) {
     const chunk = bytes.subarray(at, at + chunkBytes);
     chunks.push({ sha256: sha256(chunk), size: chunk.length });
   }
-  if (chunks.length > MAX_CHUNKS) {
-    throw new VouchError(
-      'too-large',
-      `blob: expected at most ${MAX_CHUNKS * chunkBytes} bytes, got ${bytes.length}`,
-    );
-  }
-  const manifest: Manifest = { type: 'vouch.blob', version: 1, size: bytes.length, chunks };
-  const encoded = new TextEncoder().encode(JSON.stringify(manifest));
-  return { digest: sha256(encoded), manifest, encoded };
+  return encodedManifest(bytes.length, chunks);
 }
 
 /**
- * Stores a blob under the id of this connection and returns its digest. What is there already, byte for byte, is not
- * sent again, so an interrupted call may simply be repeated; what lies there and is something else is replaced. Throws
- * `storage-full`, `cancelled`, and what the bus throws.
+ * Stores a blob under the id of this connection and returns its digest; of a source that is not in memory, some chunks at a
+ * time. What is there already, byte for byte, is not sent again, so an interrupted call may simply be repeated; what lies
+ * there and is something else is replaced. Throws `too-large`, `storage-full`, `cancelled`, and what source and bus throw.
  */
 export async function putBlob(
   bus: Bus,
   shelf: Shelf,
-  bytes: Uint8Array,
+  blob: Uint8Array | ByteSource,
   options: PutOptions = {},
 ): Promise<{ digest: string; manifest: Manifest }> {
   const { onProgress, signal } = options;
+  const source = blob instanceof Uint8Array ? bytesSource(blob) : blob;
+  const { byteLength } = source;
   const room = bus.server.maxPayload - 1024;
-  const { digest, manifest, encoded } = manifestOf(bytes, Math.min(options.chunkBytes ?? CHUNK_BYTES, room));
+  const chunkBytes = Math.min(options.chunkBytes ?? chunkBytesOf(byteLength, room), room);
+  demandChunks(byteLength, chunkBytes);
   const place: Place = { shelf, writer: bus.id };
   let done = 0;
-  let at = 0;
-  const pieces = manifest.chunks.map((chunk) => {
-    const piece = { ...chunk, bytes: bytes.subarray(at, at + chunk.size) };
-    at += chunk.size;
-    return piece;
+  const chunks: { sha256: string; size: number }[] = [];
+  const places = Array.from({ length: Math.ceil(byteLength / chunkBytes) }, (_, index) => index);
+  await eachOf(places, signal, async (index) => {
+    const at = index * chunkBytes;
+    const bytes = new Uint8Array(Math.min(chunkBytes, byteLength - at));
+    await source.read(at, bytes);
+    const digest = sha256(bytes);
+    chunks[index] = { sha256: digest, size: bytes.byteLength };
+    await putChunk(bus, place, bytes, digest, signal);
+    done += bytes.byteLength;
+    onProgress?.(done, byteLength);
   });
-  await eachOf(pieces, signal, async (piece) => {
-    await putChunk(bus, place, piece.bytes, piece.sha256, signal);
-    done += piece.size;
-    onProgress?.(done, bytes.length);
-  });
+  const { digest, manifest, encoded } = encodedManifest(byteLength, chunks);
   // Last, so that a manifest that can be read is one whose chunks are there.
   await putChunk(bus, place, encoded, digest, signal);
   return { digest, manifest };
@@ -159,28 +190,53 @@ export async function getBlob(
   return bytes;
 }
 
-/** A blob of which only the chunks that are looked at are read, each checked. Throws as `getChunk` does. */
+/**
+ * A blob of which only the chunks that are looked at are read, each checked; those read last stay in memory. Its manifest
+ * is one that `getManifest` gave. Throws as `getChunk` does.
+ */
 export function blobSource(
   bus: Bus,
   place: Place,
   manifest: Manifest,
-  options: Pick<GetOptions, 'cacheDir' | 'signal'>,
+  options: Pick<GetOptions, 'kept' | 'signal'>,
 ): ByteSource {
+  const chunkBytes = manifest.chunks[0]?.size ?? 1;
+  /** By number, the one that was used last last. */
+  const recent = new Map<number, Promise<Uint8Array>>();
+  const most = Math.max(2, Math.floor(RECENT_BYTES / chunkBytes));
+  const fetchChunk = async (index: number): Promise<Uint8Array> => {
+    const { sha256: digest, size } = manifest.chunks[index]!;
+    const chunk = await getChunk(bus, place, digest, options);
+    if (chunk.length !== size)
+      throw new VouchError('bad-file', `chunk ${digest}: expected ${size} bytes, got ${chunk.length}`);
+    return chunk;
+  };
+  const chunkAt = (index: number): Promise<Uint8Array> => {
+    const chunk = recent.get(index) ?? fetchChunk(index);
+    recent.delete(index);
+    recent.set(index, chunk);
+    // One that could not be read is asked for again.
+    chunk.catch(() => {
+      if (recent.get(index) === chunk) recent.delete(index);
+    });
+    for (const oldest of recent.keys()) {
+      if (recent.size <= most) break;
+      recent.delete(oldest);
+    }
+    return chunk;
+  };
   return {
     byteLength: manifest.size,
     async read(offset, target) {
       demandWithin({ byteLength: manifest.size }, offset, target.byteLength);
       const end = offset + target.byteLength;
-      let at = 0;
-      for (const { sha256: digest, size } of manifest.chunks) {
-        const [from, to] = [Math.max(at, offset), Math.min(at + size, end)];
-        if (from < to) {
-          const chunk = await getChunk(bus, place, digest, options);
-          if (chunk.length !== size)
-            throw new VouchError('bad-file', `chunk ${digest}: expected ${size} bytes, got ${chunk.length}`);
-          target.set(chunk.subarray(from - at, to - at), from - offset);
-        }
-        at += size;
+      for (let at = offset; at < end; ) {
+        const index = Math.floor(at / chunkBytes);
+        const chunk = await chunkAt(index);
+        const from = at - index * chunkBytes;
+        const length = Math.min(chunk.byteLength - from, end - at);
+        target.set(chunk.subarray(from, from + length), at - offset);
+        at += length;
       }
     },
   };
@@ -191,7 +247,7 @@ export async function getManifest(
   bus: Bus,
   from: Place,
   digest: string,
-  options: Pick<GetOptions, 'maxBytes' | 'cacheDir' | 'signal'>,
+  options: Pick<GetOptions, 'maxBytes' | 'kept' | 'signal'>,
 ): Promise<Manifest> {
   const encoded = await getChunk(bus, from, digest, options);
   let manifest: Manifest;
@@ -235,21 +291,17 @@ export async function getChunk(
   bus: Bus,
   from: Place,
   digest: string,
-  options: { cacheDir?: string | undefined; signal?: AbortSignal | undefined } = {},
+  options: Pick<GetOptions, 'kept' | 'signal'> = {},
 ): Promise<Uint8Array> {
-  const { cacheDir, signal } = options;
+  const { kept, signal } = options;
   if (!Digest.safeParse(digest).success) {
     throw new VouchError(
       'bad-input',
       `chunk: expected a lower-case hex SHA-256, got ${JSON.stringify(digest.slice(0, 80))}`,
     );
   }
-  const path = cacheDir === undefined ? undefined : join(cacheDir, digest);
-  if (path !== undefined) {
-    const kept = await readFile(path).catch(() => undefined);
-    // A damaged cache file is fetched again.
-    if (kept !== undefined && sha256(kept) === digest) return kept;
-  }
+  const found = await kept?.get(digest);
+  if (found) return found;
   const message = await lookUp(bus, from, digest, signal);
   if (message === undefined)
     throw new VouchError(
@@ -262,13 +314,7 @@ export async function getChunk(
       `chunk ${digest}: what is stored under this digest has another one; ${from.writer} has to store it again`,
     );
   }
-  // Not synced: what a power cut damages is fetched again.
-  if (path !== undefined) {
-    await writeWhole(path, message.data, { sync: false }).catch((error: unknown) => {
-      // A cache that has no room is none.
-      if (!(error instanceof VouchError && error.code === 'storage-full')) throw error;
-    });
-  }
+  await kept?.put(digest, message.data);
   return message.data;
 }
 

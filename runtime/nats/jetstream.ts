@@ -101,6 +101,15 @@ export interface Bucket {
   delete(key: string, revision?: number): Promise<void>;
 }
 
+export interface StreamFill {
+  readonly messages: number;
+  readonly bytes: number;
+  /** -1 = unlimited */
+  readonly maxBytes: number;
+  /** undefined of a server that does not say it */
+  readonly time: Date | undefined;
+}
+
 export interface JetStream {
   /**
    * Stores a message and waits for the acknowledgement. Throws `conflict` (expected sequence, or one message per
@@ -132,6 +141,8 @@ export interface JetStream {
   getFrom(stream: string, sequence: number, subject?: string): Promise<StoredMessage | undefined>;
   /** Subjects of a stream that match a filter, with their number of messages (first 100,000). */
   subjectsOf(stream: string, filter: string): Promise<ReadonlyMap<string, number>>;
+  /** How full a stream is, and what time it is by the server's clock. Needs the right to ask about it. */
+  fillOf(stream: string): Promise<StreamFill>;
   bucket(name: string): Bucket;
   /** One call of `$JS.API.<path>`; throws a coded error for an error answer. For provisioning. */
   api<T>(path: string, body?: object): Promise<T>;
@@ -339,6 +350,21 @@ export function jetStream(connection: Requester, infoPrefix = `${API}.STREAM.INF
         },
       );
       return new Map(Object.entries(info.state.subjects ?? {}));
+    },
+
+    async fillOf(stream) {
+      const { state, config, ts } = await call<{
+        state: { messages: number; bytes: number };
+        config: { max_bytes: number };
+        ts?: string;
+      }>(`${infoPrefix}.${stream}`, {});
+      const { messages, bytes } = state;
+      return {
+        messages,
+        bytes,
+        maxBytes: config.max_bytes,
+        time: ts === undefined ? undefined : new Date(ts),
+      };
     },
 
     bucket(name) {

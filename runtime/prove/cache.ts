@@ -16,6 +16,7 @@ import { keepWithin } from '../home/bounded-folder.ts';
 import { type FileSource, openFile } from '../home/file-source.ts';
 import { readTextIfThere, writeWhole } from '../home/files.ts';
 import { folder } from '../home/home.ts';
+import { type KeptChunks, keepChunks } from '../home/kept-chunks.ts';
 
 const PIECE_BYTES = 1024 * 1024;
 /** A file that changed so lately may change again without its times showing it. */
@@ -43,7 +44,8 @@ export async function digestOf(key: ByteSource | FileSource, signal?: AbortSigna
   return digest;
 }
 
-async function hashOf(source: ByteSource, signal: AbortSignal | undefined): Promise<string> {
+/** SHA-256 of all that a source has now. */
+export async function hashOf(source: ByteSource, signal?: AbortSignal): Promise<string> {
   const hash = createHash('sha256');
   const piece = new Uint8Array(Math.min(PIECE_BYTES, source.byteLength));
   for (let at = 0; at < source.byteLength; at += piece.byteLength) {
@@ -58,11 +60,19 @@ async function hashOf(source: ByteSource, signal: AbortSignal | undefined): Prom
 
 /** Of each of the folders that requests fill: keys and test sets, compiled circuits, tables of keys' points. */
 const MAX_CACHE_BYTES = 16 * 1024 ** 3;
+/** Of a worker's base points: the points of one key of 2^24 rows, or of a hundred of 2^17. */
+const MAX_BASE_BYTES = 8 * 1024 ** 3;
+
+/** What a coordinator has read of keys and test sets; within its budget at any time, whoever asks for whatever. */
+export const coordinatorChunks = (): KeptChunks => keepChunks(folder('cache', 'blobs'), MAX_CACHE_BYTES);
+
+/** What the workers of this host have read of keys. */
+export const workerChunks = (maxBytes = MAX_BASE_BYTES, onFull?: (reason: string) => void): KeptChunks =>
+  keepChunks(folder('cache', 'bases'), maxBytes, onFull);
 
 /** After a request: whoever asks for one new circuit after another must not fill the disk. */
 export async function trimCaches(): Promise<void> {
-  for (const name of ['blobs', 'circuits', 'tables'])
-    await keepWithin(folder('cache', name), MAX_CACHE_BYTES);
+  for (const name of ['circuits', 'tables']) await keepWithin(folder('cache', name), MAX_CACHE_BYTES);
 }
 
 /** Tables of proving keys' points, a file each. */

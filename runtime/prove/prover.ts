@@ -5,8 +5,9 @@
  *   import { groth16 } from 'vouch/prover';
  *   const { proof, publicSignals } = await groth16.prove('circuit_final.zkey', 'witness.wtns');
  *
- * Threads end with each call of `groth16`, and with `close` of a prover. Unlike snarkjs, a proof is verified before it
- * is given out, and the points of a key are checked on first use (remembered by content in `.vouch/cache`).
+ * Threads end a second after the last call of `groth16`, and with `close` of a prover. Unlike snarkjs, a proof is
+ * verified before it is given out, and the points of a key are checked on first use (remembered by content in
+ * `.vouch/cache`).
  * docs/PROVER.md compares everything, call by call.
  */
 

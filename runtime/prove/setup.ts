@@ -5,19 +5,23 @@
  */
 import { createHash, createHmac, timingSafeEqual } from 'node:crypto';
 import { z } from 'zod';
-import { INSECURE_SINGLE_PARTY, type SetupProgress, setup } from '../../circuits/groth16/setup.ts';
+import { INSECURE_SINGLE_PARTY, type SetupProgress, setupTo } from '../../circuits/groth16/setup.ts';
+import type { ByteSink } from '../../circuits/groth16/source.ts';
 import { verificationKey } from '../../circuits/groth16/verify.ts';
-import { readZkey } from '../../circuits/groth16/zkey.ts';
+import { openZkey } from '../../circuits/groth16/zkey.ts';
 import type { Architecture } from '../../circuits/model/architecture.ts';
 import { emitQualityCircuit } from '../../circuits/model/emit.ts';
 import type { TestSet } from '../../circuits/model/test-set.ts';
 import { canonicalJson } from '../../protocols/encoding.ts';
 import { Digest } from '../../protocols/envelope.ts';
-import { demandWritable, readIfThere, readNamed, readTextIfThere, writeWhole } from '../home/files.ts';
+import { VouchError } from '../../protocols/errors.ts';
+import { openFile } from '../home/file-source.ts';
+import { demandWritable, readTextIfThere, writePieces, writeWhole } from '../home/files.ts';
 import { folder } from '../home/home.ts';
 import { keptSecret, knownSecret } from '../home/kept-secret.ts';
 import { createPool } from '../msm/threads/pool.ts';
 import { type LinkedKey, verificationKeyDigest } from '../verdict/published-proof.ts';
+import { hashOf } from './cache.ts';
 import { type CompiledCircuit, circuitToolchain, compileCircuit } from './circuit-compiler.ts';
 
 /** The mark of a key from a ceremony, where a single party's is INSECURE-SINGLE-PARTY. */
@@ -39,10 +43,7 @@ const Manifest = z.strictObject({
 type Manifest = z.infer<typeof Manifest>;
 const Signed = z.strictObject({ manifest: Manifest, mac: Digest });
 
-const sha256 = (data: string | Uint8Array): string => createHash('sha256').update(data).digest('hex');
 const manifestFile = (circuit: string): string => folder('setups', `${circuit}.json`);
-const zkeyFile = (circuit: string): string => folder('cache', 'zkeys', `${circuit}.zkey`);
-const powersFile = (circuit: string): string => folder('cache', 'zkeys', `${circuit}.powers`);
 
 /** The circuit of a statement, compiled; cached by its digest. */
 export async function prepareCircuit(
@@ -64,12 +65,19 @@ export async function circuitDigestOf(architecture: Architecture, testSet: TestS
   return emitQualityCircuit(architecture, testSet, await circuitToolchain()).digest;
 }
 
-/** A proving key, and tau's powers, with which others check it (circuits/groth16/ptau.ts): both files. */
+/** Where a proving key lies, and tau's powers, with which others check it (circuits/groth16/ptau.ts). */
 export interface KeyFiles {
-  readonly zkey: Uint8Array;
-  readonly powers: Uint8Array;
+  readonly zkey: string;
+  readonly powers: string;
 }
 
+/** The files of a circuit's key, whether or not they are there. */
+const filesOf = (circuit: string): KeyFiles => ({
+  zkey: folder('cache', 'zkeys', `${circuit}.zkey`),
+  powers: folder('cache', 'zkeys', `${circuit}.powers`),
+});
+
+/** A key whose files are there. */
 export interface PreparedKey extends KeyFiles {
   readonly verificationKeyDigest: string;
   readonly mark: string;
@@ -81,52 +89,75 @@ export async function prepareKey(
   circuit: CompiledCircuit & { digest: string },
   options: { threads?: number; onProgress?: (progress: SetupProgress) => void; signal?: AbortSignal } = {},
 ): Promise<PreparedKey> {
+  const { threads, signal, onProgress } = options;
+  const files = filesOf(circuit.digest);
   const known = readSetup(circuit.digest);
-  if (known) {
-    const zkey = readIfThere(zkeyFile(circuit.digest), 'proving key');
-    const powers = readIfThere(powersFile(circuit.digest), 'powers of tau');
-    // A damaged cache file is made again.
-    if (zkey && sha256(zkey) === known.zkey && powers && sha256(powers) === known.powers) {
-      return { zkey, powers, verificationKeyDigest: known.verificationKey, mark: known.mark, cached: true };
-    }
-  }
+  // A damaged cache file is made again.
+  if (
+    known &&
+    (await digestThere(files.zkey, signal)) === known.zkey &&
+    (await digestThere(files.powers, signal)) === known.powers
+  )
+    return { ...files, verificationKeyDigest: known.verificationKey, mark: known.mark, cached: true };
   await demandKeyRememberable();
-  const { threads, ...rest } = options;
   await using pool = await createPool(threads === undefined ? {} : { threads });
   const hash = () => createHash('blake2b512');
-  const made = await setup(readNamed(circuit.r1csPath, 'circuit'), { field: pool, points: pool, hash }, rest);
-  await rememberKey(circuit.digest, made, { origin: 'single-party', mark: INSECURE_SINGLE_PARTY });
+  await using r1cs = await openFile(circuit.r1csPath, 'circuit');
+  const made = await writePieces(files.zkey, (zkey) =>
+    writePieces(files.powers, (powers) =>
+      setupTo({ zkey, powers }, r1cs, { field: pool, points: pool, hash }, { signal, onProgress }),
+    ),
+  );
+  await rememberKey(circuit.digest, { origin: 'single-party', mark: INSECURE_SINGLE_PARTY });
   return {
-    zkey: made.zkey,
-    powers: made.powers,
+    ...files,
     verificationKeyDigest: verificationKeyDigest(made.verificationKey),
     mark: made.insecure,
     cached: false,
   };
 }
 
-/** Throws unless `rememberKey` can write what it writes: for before the work. */
-export async function demandKeyRememberable(): Promise<void> {
-  for (const file of [zkeyFile('circuit'), powersFile('circuit'), manifestFile('circuit'), secretFile()])
-    await demandWritable(file);
+/** The digest of a file; undefined where there is none that can be read. */
+async function digestThere(file: string, signal: AbortSignal | undefined): Promise<string | undefined> {
+  try {
+    await using source = await openFile(file, 'proving key');
+    return await hashOf(source, signal);
+  } catch (error) {
+    if (error instanceof VouchError && error.code === 'bad-file') return undefined;
+    throw error;
+  }
 }
 
-/** Keeps a key and what is known of its origin. The caller has checked a ceremony's key before it says so. */
-export async function rememberKey(
+/** Throws unless a key and what is known of it can be written: for before the work. */
+export async function demandKeyRememberable(): Promise<void> {
+  const { zkey, powers } = filesOf('circuit');
+  for (const file of [zkey, powers, manifestFile('circuit'), secretFile()]) await demandWritable(file);
+}
+
+/** Keeps a ceremony's key. The caller has checked it. */
+export async function rememberCeremony(
   circuit: string,
-  { zkey, powers }: KeyFiles,
-  { origin, mark }: Pick<Manifest, 'origin' | 'mark'>,
+  zkey: Uint8Array,
+  writePowers: (to: ByteSink) => Promise<void>,
 ): Promise<void> {
-  await writeWhole(zkeyFile(circuit), zkey);
-  await writeWhole(powersFile(circuit), powers);
+  const files = filesOf(circuit);
+  await writeWhole(files.zkey, zkey);
+  await writePieces(files.powers, writePowers);
+  await rememberKey(circuit, { origin: 'ceremony', mark: CEREMONY });
+}
+
+/** Remembers where the key that lies there came from. */
+async function rememberKey(circuit: string, from: Pick<Manifest, 'origin' | 'mark'>): Promise<void> {
+  const files = filesOf(circuit);
+  await using zkey = await openFile(files.zkey, 'proving key');
+  await using powers = await openFile(files.powers, 'powers of tau');
   const manifest: Manifest = {
     version: 2,
     circuit,
-    verificationKey: verificationKeyDigest(verificationKey(readZkey(zkey))),
-    zkey: sha256(zkey),
-    powers: sha256(powers),
-    origin,
-    mark,
+    verificationKey: verificationKeyDigest(verificationKey(await openZkey(zkey))),
+    zkey: await hashOf(zkey),
+    powers: await hashOf(powers),
+    ...from,
     time: new Date().toISOString(),
   };
   await writeWhole(manifestFile(circuit), JSON.stringify({ manifest, mac: await mac(manifest) }));

@@ -54,6 +54,7 @@ import type { Manifest } from '../nats/blobs.ts';
 import type { Bus, Received } from '../nats/bus.ts';
 import { ask } from '../nats/service.ts';
 import type { Fleet, Node } from './fleet.ts';
+import { createOwnDelay } from './own-delay.ts';
 
 /** How often the ledgers are looked at when nothing happens. */
 const TICK_MS = 250;
@@ -107,6 +108,8 @@ interface Sent {
   readonly bytes: number;
   readonly predictedMs: number;
   readonly sentAt: number;
+  /** how late this process had been until then (own-delay.ts) */
+  readonly ownDelay: number;
   /** it had nothing else to do */
   readonly idle: boolean;
   /** what a test has to answer, and until when */
@@ -147,6 +150,7 @@ export function createDispatcher({ bus, source, log, fleet }: DispatcherOptions)
   /** by the id of the shard's message */
   const out = new Map<string, Sent>();
   const share = createFairShare();
+  const ownDelay = createOwnDelay(TICK_MS);
 
   const forget = (message: string): Sent | undefined => {
     const sent = out.get(message);
@@ -210,6 +214,7 @@ export function createDispatcher({ bus, source, log, fleet }: DispatcherOptions)
       bytes,
       predictedMs: computeMs,
       sentAt: performance.now(),
+      ownDelay: ownDelay.total(),
       idle,
       test,
     };
@@ -330,7 +335,10 @@ export function createDispatcher({ bus, source, log, fleet }: DispatcherOptions)
     for (const work of [...works.values()]) if (work.ledger.isDone()) work.settle();
   };
 
-  const reportLate = (worker: string, what: string, now: number) => {
+  const reportLate = (worker: string, what: string, now: number, sent: Sent | undefined) => {
+    // It may have answered in time, and we have no time to read it.
+    if (sent && ownDelay.excuses(now - sent.sentAt, sent.ownDelay))
+      return log(`${source}: no answer of ${worker} for ${what} was read in time; this host is overloaded`);
     const standing = fleet.records.missed(worker, now);
     log(
       `${source}: ${worker} did not answer for ${what} in time; it gets ${standing === 'none' ? 'nothing' : standing}`,
@@ -361,10 +369,16 @@ export function createDispatcher({ bus, source, log, fleet }: DispatcherOptions)
   };
   const tick = () => {
     const now = performance.now();
+    ownDelay.tick(now);
     const nodes = fleet.ready();
     for (const work of [...works.values()]) {
       const lateOnes = new Map(work.ledger.late(now).map(({ node, piece }) => [node, piece]));
-      for (const [worker, piece] of lateOnes) reportLate(worker, `shard ${piece.id} of ${work.job}`, now);
+      for (const [worker, piece] of lateOnes) {
+        const late = [...out.values()].find(
+          (sent) => sent.work === work && sent.worker === worker && sent.piece.id === piece.id,
+        );
+        reportLate(worker, `shard ${piece.id} of ${work.job}`, now, late);
+      }
       if (nodes.some(({ standing }) => standing !== 'none') || bus.state !== 'connected')
         work.aloneSince = now;
       else if (now - work.aloneSince > LONELY_MS)
@@ -382,10 +396,10 @@ export function createDispatcher({ bus, source, log, fleet }: DispatcherOptions)
         work.settle(new VouchError('shard-rejected', 'every worker refuses the shards that are left'));
       else work.ledger.forgive();
     }
-    for (const [message, { test, worker }] of [...out]) {
-      if (!test || now <= test.deadline) continue;
+    for (const [message, sent] of [...out]) {
+      if (!sent.test || now <= sent.test.deadline) continue;
       forget(message);
-      reportLate(worker, 'a test', now);
+      reportLate(sent.worker, 'a test', now, sent);
     }
     testWorkers(now);
     pump();

@@ -65,6 +65,8 @@ export interface RunningRole {
   stop(): Promise<void>;
   /** The role's main actor. */
   readonly actor: AnyActorRef;
+  /** What the monitor may count of it. */
+  counts(): Record<string, number>;
 }
 
 export interface RoleOptions {
@@ -147,6 +149,7 @@ export async function startRole(options: RoleOptions, start: StartRole): Promise
   };
 
   let main: AnyActorRef | undefined;
+  let countsOfMain: CountsOf = () => ({});
   const failure = () => main && failureOf(main.getSnapshot(), reason());
   const context: RoleContext = {
     role,
@@ -160,6 +163,7 @@ export async function startRole(options: RoleOptions, start: StartRole): Promise
     run({ machine, input, ...options }) {
       const actor = createActor(machine, { input, id: options.id } as never);
       const beat = observe(actor as unknown as AnyActorRef, options);
+      if (main === undefined) countsOfMain = options.countsOf;
       main ??= actor as unknown as AnyActorRef;
       actor.start();
       beat();
@@ -185,6 +189,7 @@ export async function startRole(options: RoleOptions, start: StartRole): Promise
       bus,
       actor,
       failure,
+      counts: () => countsOfMain(actor.getSnapshot().context),
       async stop() {
         ended();
         actor.send(drain as never);

@@ -3,25 +3,31 @@
  * and what computes their circuits' witnesses. An engine keeps of a key what its proofs have used: rows and powers, which are
  * public. Nothing of a witness stays.
  */
-import type { EngineOptions, ProverEngine, ReadyKey } from '../../circuits/groth16/engine.ts';
-import type { ProvingKey, Zkey } from '../../circuits/groth16/zkey.ts';
+import type { ProverEngine, ReadyKey, ReadyOptions } from '../../circuits/groth16/engine.ts';
+import type { ProvingKey } from '../../circuits/groth16/zkey.ts';
 import type { Calculators } from '../msm/threads/calculators.ts';
 import { openCalculators } from '../prove/witness-calculator.ts';
 
-/** Of the keys' files; rows and powers in the engine come to a fifth of that again. */
+/** Of what keys take in the engine: one of 2^22 rows, or some tens of 2^16. */
 const KEPT_BYTES = 2 ** 30;
+/** In the engine's form: a power for each row, and where its terms begin. */
+const ROW_BYTES = 48;
+
+/** What a key takes at most: its rows and powers. Its points are read where they are needed. */
+export const heldBytes = (key: ProvingKey): number =>
+  key.range('entries').length + ROW_BYTES * key.domainSize;
 
 export interface KeptCircuits extends ProverEngine {
   readonly calculators: Calculators;
   /** The key that was kept under this name, if it still is. */
-  kept(name: string): Zkey | undefined;
+  kept(name: string): ProvingKey | undefined;
   /** Keeps a checked key; the ones that were used least lately go where it has no room beside them. */
-  keep(name: string, key: Zkey, bytes: number): void;
+  keep(name: string, key: ProvingKey): void;
   close(): Promise<void>;
 }
 
 interface Entry {
-  readonly key: Zkey;
+  readonly key: ProvingKey;
   readonly bytes: number;
   ready: Promise<ReadyKey> | undefined;
 }
@@ -51,11 +57,11 @@ export function keepCircuits(engine: ProverEngine, maxBytes = KEPT_BYTES): KeptC
     return entry;
   }
 
-  async function ready(key: ProvingKey, options?: EngineOptions): Promise<ReadyKey> {
+  async function ready(key: ProvingKey, options?: ReadyOptions): Promise<ReadyKey> {
     const entry = [...entries.values()].find((candidate) => candidate.key === key);
     if (!entry) return engine.ready(key, options);
     // Without the signal of the job that happens to be the first.
-    entry.ready ??= engine.ready(key);
+    entry.ready ??= engine.ready(key, { points: 'streamed' });
     try {
       return { ...(await entry.ready), release() {} };
     } catch (error) {
@@ -71,8 +77,9 @@ export function keepCircuits(engine: ProverEngine, maxBytes = KEPT_BYTES): KeptC
     ready,
     calculators,
     kept: (name) => touch(name)?.key,
-    keep(name, key, bytes) {
+    keep(name, key) {
       drop(name);
+      const bytes = heldBytes(key);
       if (bytes > maxBytes) return;
       entries.set(name, { key, bytes, ready: undefined });
       const total = () => [...entries.values()].reduce((sum, entry) => sum + entry.bytes, 0);

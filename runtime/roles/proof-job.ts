@@ -9,7 +9,8 @@ import type { AnyActorRef, PromiseActorLogic } from 'xstate';
 import { type ProofJobEvent, proofJobMachine, type Timed } from '../../actors/proof-job.ts';
 import { randomScalar } from '../../circuits/groth16/field.ts';
 import { assemble, type Proof, transform } from '../../circuits/groth16/prove.ts';
-import { verificationKey } from '../../circuits/groth16/verify.ts';
+import { type VerificationKey, verificationKey } from '../../circuits/groth16/verify.ts';
+import type { ProvingKey } from '../../circuits/groth16/zkey.ts';
 import { architectureDocument } from '../../circuits/model/architecture.ts';
 import { signStatement } from '../../protocols/cose.ts';
 import { base64url, canonicalJson, sha256, sha256Hex, utf8 } from '../../protocols/encoding.ts';
@@ -38,6 +39,9 @@ import type { RoleContext } from './host.ts';
 import type { KeptCircuits } from './kept-circuits.ts';
 import { prepare, type Witnessed, witnessOf } from './witnessing.ts';
 
+/** A shard's coming and going is told with what else happens so soon. */
+const REPORT_MS = 20;
+
 /** What there is of a proof, stage by stage; each stage has all that the one before it has. */
 interface Stages {
   requested: object;
@@ -52,7 +56,12 @@ interface Stages {
   };
   /** checked points by shard */
   summed: Stages['transformed'] & { readonly parts: readonly PartialSum[] };
-  assembled: Stages['summed'] & { readonly proof: Proof; readonly convicted: readonly string[] };
+  assembled: Stages['summed'] & {
+    readonly proof: Proof;
+    /** of this very proof; undefined where nobody has looked yet */
+    readonly verified: boolean | undefined;
+    readonly convicted: readonly string[];
+  };
 }
 type Stage = keyof Stages;
 type Work = { [S in Stage]: { readonly stage: S } & Stages[S] }[Stage];
@@ -146,8 +155,15 @@ export function proofJobLogic(options: ProofJobOptions) {
     );
   const isPublished = async (client: string, job: string) =>
     (await bus.getLast(STREAMS.proofs.name, subjects.proof(client, job))) !== undefined;
+  /** A pairing each, so once for each key. */
+  const verificationKeys = new WeakMap<ProvingKey, VerificationKey>();
+  const verificationKeyOf = (zkey: ProvingKey): VerificationKey => {
+    const key = verificationKeys.get(zkey) ?? verificationKey(zkey);
+    verificationKeys.set(zkey, key);
+    return key;
+  };
   const verifies = ({ zkey, publicSignals }: Stages['transformed'], proof: Proof) =>
-    verifyWithSnarkjs(verificationKey(zkey), publicSignals, proof);
+    verifyWithSnarkjs(verificationKeyOf(zkey), publicSignals, proof);
 
   /** What takes all threads is done by one job at a time. */
   let turn: Promise<unknown> = Promise.resolve();
@@ -184,6 +200,8 @@ export function proofJobLogic(options: ProofJobOptions) {
         // A job that ended meanwhile is wiped: nobody would ever stop its shards.
         if (signal.aborted) throw new VouchError('cancelled', `job ${input.job} was stopped`);
         const { zkey, key, witness, bits } = work;
+        let reporting: NodeJS.Timeout | undefined;
+        let again = false;
         const distribution = dispatcher.open({
           job: input.job,
           client: job.client,
@@ -194,7 +212,16 @@ export function proofJobLogic(options: ProofJobOptions) {
           maxRows: options.shardPoints,
           onNews: (news) => {
             actorOf(input.job)?.send(news);
+            if (reporting) {
+              again = true;
+              return;
+            }
             report(input.job);
+            reporting = setTimeout(() => {
+              reporting = undefined;
+              if (again) report(input.job);
+              again = false;
+            }, REPORT_MS);
           },
         });
         job.work = { ...work, stage: 'planned', distribution };
@@ -204,7 +231,7 @@ export function proofJobLogic(options: ProofJobOptions) {
 
       transform: phase('transforming', 'planned', async (work, { job, signal }) => {
         const { scalars, publicSignals } = await inTurn(async () => {
-          const ready = await engine.ready(work.zkey, { signal });
+          const ready = await engine.ready(work.zkey, { signal, points: 'streamed' });
           try {
             return await transform(work.zkey, work.witness, ready, { signal });
           } finally {
@@ -226,7 +253,8 @@ export function proofJobLogic(options: ProofJobOptions) {
         const { zkey, parts, scalars } = work;
         let convicted: readonly string[] = [];
         let proof = await assemble(zkey, sectionSums(zkey, parts), r, s, engine).catch(() => undefined);
-        if (!proof || !(await verifies(work, proof))) {
+        let verified: boolean | undefined = proof && (await verifies(work, proof));
+        if (!proof || !verified) {
           const { sums, liars } = await inTurn(() => blame(parts, zkey, scalars, engine, { signal }));
           for (const worker of liars) {
             log(`${source}: job ${input.job}: ${worker} computed wrongly; it gets no more work`);
@@ -236,13 +264,14 @@ export function proofJobLogic(options: ProofJobOptions) {
             job.reason = 'the proof does not verify, although every sum is right: see the key';
           convicted = liars;
           proof = await assemble(zkey, sums, r, s, engine);
+          verified = undefined;
         }
-        job.work = { ...work, stage: 'assembled', proof, convicted };
+        job.work = { ...work, stage: 'assembled', proof, verified, convicted };
         return {};
       }),
 
       verify: phase('verifying', 'assembled', async (work, { job }) => {
-        const verified = await verifies(work, work.proof);
+        const verified = work.verified ?? (await verifies(work, work.proof));
         if (!verified) job.reason ??= 'the proof does not verify';
         return { verified };
       }),
@@ -255,7 +284,7 @@ export function proofJobLogic(options: ProofJobOptions) {
           statement: job.asked.statement,
           proof: structuredClone(proof) as ProofRecord['proof'],
           publicSignals: [...publicSignals],
-          verificationKey: { ...verificationKey(zkey) },
+          verificationKey: { ...verificationKeyOf(zkey) },
           architecture: architectureDocument(architecture),
           constraints,
           domain: zkey.domainSize,

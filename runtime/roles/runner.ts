@@ -8,7 +8,8 @@
 import { inferenceRunnerCounts, inferenceRunnerMachine } from '../../actors/inference-runner.ts';
 import { preprocess } from '../../circuits/model/preprocessing.ts';
 import { evaluate, randomFeatures } from '../../circuits/model/quantise.ts';
-import { type EvidenceDocument, evidenceDigest } from '../../protocols/attestation/document.ts';
+import { EvidenceDocument } from '../../protocols/attestation/document.ts';
+import { encodeCbor } from '../../protocols/cbor.ts';
 import { EvidenceReply, EvidenceRequest } from '../../protocols/enclave.ts';
 import { base64url, fromHex, fromUtf8, sha256Hex, utf8 } from '../../protocols/encoding.ts';
 import { decodeHeader, ENVELOPE_HEADER, encodeHeader, parse } from '../../protocols/envelope.ts';
@@ -22,7 +23,7 @@ import {
   requestBytes,
   responseBytes,
 } from '../../protocols/inference.ts';
-import { encodeReceiptBundle, requestDigest, responseDigest, signReceipt } from '../../protocols/receipt.ts';
+import { bundleOf, requestDigest, responseDigest, signReceipt } from '../../protocols/receipt.ts';
 import { type OpenedRequest, SEALING_INFO } from '../../protocols/sealing.ts';
 import { filters, lastToken, subjects } from '../../protocols/subjects.ts';
 import type { Identity } from '../attest/identity.ts';
@@ -35,7 +36,7 @@ import { createBudget } from './client-budget.ts';
 import { hasTag, type StartRole } from './host.ts';
 import type { Neighbours } from './neighbours.ts';
 
-/** Evidence documents given out and remembered, so that a receipt can carry the client's own: so many bytes of JSON. */
+/** Evidence documents given out and remembered, so that a receipt can carry the client's own: so many bytes. */
 const MAX_EVIDENCE = 64 * 1024 * 1024;
 /** Rows on which the session is compared with the reference arithmetic before anything is served. */
 const PROBES = 32;
@@ -61,7 +62,8 @@ export const runnerRole =
     const requests = new Map<string, Request>();
     const budget = createBudget(REQUESTS);
     const asking = createBudget(EVIDENCE);
-    const evidence = new Map<string, { document: EvidenceDocument; bytes: number }>();
+    /** by its digest, encoded as receipts carry it */
+    const evidence = new Map<string, Uint8Array>();
     let evidenceBytes = 0;
     let loaded: ObtainedModel | undefined;
     let session: ServedModel | undefined;
@@ -73,13 +75,13 @@ export const runnerRole =
     };
 
     const remember = (document: EvidenceDocument): void => {
-      const bytes = JSON.stringify(document).length;
-      evidence.set(evidenceDigest(document), { document, bytes });
-      evidenceBytes += bytes;
+      const encoded = encodeCbor(EvidenceDocument.parse(document));
+      evidence.set(sha256Hex(encoded), encoded);
+      evidenceBytes += encoded.length;
       for (const [digest, oldest] of evidence) {
         if (evidenceBytes <= MAX_EVIDENCE) break;
         evidence.delete(digest);
-        evidenceBytes -= oldest.bytes;
+        evidenceBytes -= oldest.length;
       }
     };
 
@@ -91,7 +93,7 @@ export const runnerRole =
       if (!loaded || !session) throw new VouchError('not-ready', 'the runner has no model; try again');
       const { manifest, model } = loaded;
       const plaintext = parse(InferencePlaintext, json(opened.plaintext), 'request');
-      const document = evidence.get(plaintext.evidence)?.document;
+      const document = evidence.get(plaintext.evidence);
       if (!document) {
         throw new VouchError(
           'evidence-rejected',
@@ -118,7 +120,7 @@ export const runnerRole =
         sequence: sequence++,
         time: new Date(),
       });
-      const bundle = encodeReceiptBundle({ receipt, evidence: document });
+      const bundle = bundleOf(receipt, document);
       return {
         stored: store(client, receiptId, bundle),
         answer: {

@@ -36,6 +36,8 @@ export interface StartOptions {
   readonly engine?: EngineName | undefined;
   /** MiB that keys and points may take of a GPU */
   readonly gpuMemory?: number | undefined;
+  /** MiB, of a worker's */
+  readonly basesDisk?: number | undefined;
   readonly policy?: string | undefined;
   /** who makes the evidence of attested roles; default: the simulator */
   readonly provider?: ProviderName | undefined;
@@ -74,7 +76,11 @@ async function roleOf(
       if (!options.model) throw new VouchError('bad-input', 'start runner: expected --model NAME, got none');
       return runnerRole(neighbours, options.model);
     case 'worker':
-      return workerRole({ ...engine, provider });
+      return workerRole({
+        ...engine,
+        provider,
+        diskBytes: options.basesDisk === undefined ? undefined : options.basesDisk * 2 ** 20,
+      });
     case 'coordinator':
       return coordinatorRole({
         ...engine,

@@ -1,18 +1,19 @@
 /**
- * From a quality statement to its witness, in two steps with a wall between them. `prepare` looks at public things only,
+ * From a statement to its witness, in two steps with a wall between them. `prepare` looks at public things only,
  * the cheapest first: what it refuses, it may say why. `witnessOf` computes with the model: whatever fails in it, or after
  * it, is one and the same to the requester (roles/proof-job.ts).
  *
- * Nothing of the requester's is computed with before it is checked. In memory, for as long as a proof takes: the key (at
- * most MAX_KEY_BYTES, its size in the statement's blob; longer where it is kept), the witness (32 bytes for each wire) and
- * the test set.
+ * Nothing of the requester's is computed with before it is checked. In memory, for as long as a proof takes: the key's
+ * coefficients (longer where it is kept), the witness (32 bytes for each wire) and the test set. The key's points are read
+ * from its blob where they are needed, in pieces; what was read stays on disk within a budget (prove/cache.ts), and of a
+ * key that is not of the circuit's shape nothing but its header is.
  */
 import { readFile } from 'node:fs/promises';
 import { bitWires } from '../../circuits/groth16/bit-wires.ts';
 import type { ReadyKey } from '../../circuits/groth16/engine.ts';
-import { entriesOfC, qapOf } from '../../circuits/groth16/qap.ts';
-import { firstBroken, readR1cs } from '../../circuits/groth16/r1cs.ts';
-import { openZkey, readZkey, type Zkey } from '../../circuits/groth16/zkey.ts';
+import { entriesOfC } from '../../circuits/groth16/qap.ts';
+import { firstBroken, openR1cs, type R1cs } from '../../circuits/groth16/r1cs.ts';
+import { openZkey, type ProvingKey } from '../../circuits/groth16/zkey.ts';
 import {
   type Architecture,
   modelDictionaryDigest,
@@ -20,20 +21,30 @@ import {
 } from '../../circuits/model/architecture.ts';
 import type { CommittedModel } from '../../circuits/model/commit.ts';
 import { emitQualityCircuit, witnessInput } from '../../circuits/model/emit.ts';
+import { featureRanges } from '../../circuits/model/preprocessing.ts';
 import { decideMany } from '../../circuits/model/quantise.ts';
 import { demandDomain, demandRows } from '../../circuits/model/size.ts';
 import { decodeTestSet, rowCounts, type TestSet } from '../../circuits/model/test-set.ts';
 import { VouchError } from '../../protocols/errors.ts';
-import type { ProofRequest, QualityStatement } from '../../protocols/proof.ts';
+import { askedOf, type ProofRequest, type Statement } from '../../protocols/proof.ts';
 import { checkDemand } from '../../protocols/proof-demand.ts';
 import type { RequesterAuthority } from '../../protocols/requester.ts';
 import { checkTestRows } from '../../protocols/terms.ts';
 import type { Identity } from '../attest/identity.ts';
+import { openFile } from '../home/file-source.ts';
 import { folder } from '../home/home.ts';
 import { obtainModel, readManifest } from '../models/obtain.ts';
 import type { Pool } from '../msm/threads/pool.ts';
-import { blobSource, getBlob, getManifest, type Manifest, type Place } from '../nats/blobs.ts';
+import {
+  blobSource,
+  getBlob,
+  getManifest,
+  MAX_BLOB_BYTES,
+  type Manifest,
+  type Place,
+} from '../nats/blobs.ts';
 import type { Bus } from '../nats/bus.ts';
+import { coordinatorChunks } from '../prove/cache.ts';
 import { type CompiledCircuit, circuitToolchain, compileCircuit } from '../prove/circuit-compiler.ts';
 import { grant } from './budget.ts';
 import type { KeptCircuits } from './kept-circuits.ts';
@@ -41,11 +52,10 @@ import { demandSoundKey } from './sound-key.ts';
 
 /** Of a test set as JSON: no number has more digits than this, sign and comma included. */
 const DIGITS = 12;
-const MAX_KEY_BYTES = 2 ** 31 - 1;
 
 /** Of a test set with so many rows, at most. */
-const testSetBytes = ({ layers }: Architecture, rows: number): number =>
-  1024 + rows * (layers[0]!.inputs + 2) * DIGITS;
+const testSetBytes = ({ preprocessing }: Architecture, rows: number): number =>
+  1024 + rows * (featureRanges(preprocessing).length + 2) * DIGITS;
 
 /** What a witness is made with. */
 export interface Witnessing {
@@ -59,12 +69,12 @@ export interface Witnessing {
 
 /** A statement whose public parts are all checked. */
 export interface Prepared {
-  readonly statement: QualityStatement;
+  readonly statement: Statement;
   /** secret */
   readonly model: CommittedModel;
   readonly testSet: TestSet;
   readonly compiled: CompiledCircuit;
-  readonly zkey: Zkey;
+  readonly zkey: ProvingKey;
   /** which chunks the key consists of */
   readonly key: Manifest;
   readonly bits: Uint8Array;
@@ -90,7 +100,7 @@ export async function prepare(
   signal: AbortSignal,
 ): Promise<Prepared> {
   const { statement } = asked;
-  const { rows, threshold } = statement;
+  const { rows, threshold, testSet: rowsBlob } = askedOf(statement);
   if (threshold > rows) {
     throw new VouchError(
       'bad-input',
@@ -105,20 +115,23 @@ export async function prepare(
   demandRows(architecture, rows);
 
   // A few chunks tell how large the key is, and so whether it can be one for this.
-  const limits = { cacheDir: folder('cache', 'blobs'), signal };
+  const limits = { kept: coordinatorChunks(), signal };
   const keys: Place = { shelf: 'keys', writer: client };
-  const key = await getManifest(bus, keys, statement.key, { ...limits, maxBytes: MAX_KEY_BYTES });
-  const { domainSize } = await openZkey(blobSource(bus, keys, key, limits));
-  demandDomain(domainSize, architecture, rows);
+  const key = await getManifest(bus, keys, statement.key, { ...limits, maxBytes: MAX_BLOB_BYTES });
+  // Longer than this request where the key is kept: its end must not end what others read.
+  const opened = await openZkey(blobSource(bus, keys, key, { kept: limits.kept }));
+  demandDomain(opened.domainSize, architecture, rows);
 
   const testSet = decodeTestSet(
     architecture,
-    await getBlob(bus, { shelf: 'testSets', writer: client }, statement.testSet, {
+    await getBlob(bus, { shelf: 'testSets', writer: client }, rowsBlob, {
       ...limits,
       maxBytes: testSetBytes(architecture, rows),
     }),
   );
-  checkTestRows(manifest.terms, rowCounts(testSet), threshold);
+  if (statement.statement === 'quality') checkTestRows(manifest.terms, rowCounts(testSet), threshold);
+  else if (testSet.labels[0] !== statement.decision)
+    throw new VouchError('bad-input', 'statement.decision: expected the label of the row of its input');
   const otherCircuit = () =>
     new VouchError(
       'bad-input',
@@ -131,29 +144,38 @@ export async function prepare(
 
   const name = `${statement.circuit}/${statement.key}/${statement.powers}`;
   const kept = engine.kept(name);
-  const zkey =
-    kept ?? readZkey(await getBlob(bus, keys, statement.key, { ...limits, maxBytes: MAX_KEY_BYTES }));
+  const zkey = kept ?? opened;
   const compiled = await compileCircuit(circuit, toolchain, {
     cacheDir: folder('cache', 'circuits'),
     signal,
   });
+  let parsed: Promise<R1cs> | undefined;
+  const r1cs = () => {
+    parsed ??= constraintsOf(compiled);
+    return parsed;
+  };
   if (!kept) {
-    const found = { statement, keys, zkey, r1csPath: compiled.r1csPath };
+    const found = { statement, keys, zkey, r1cs };
     await demandSoundKey({ bus, pool, engine }, found, signal);
-    engine.keep(name, zkey, key.size);
+    engine.keep(name, zkey);
   }
   await grant(bus, manifest.name, manifest.terms, { job: asked.job, requester: client, time: Date.now() });
   const { model, manifest: served } = await obtainModel(bus, source, identity, statement.model, asked);
   if (served.commitment !== statement.commitment)
     throw new VouchError('commitment-mismatch', `model ${statement.model}: it was published anew meanwhile`);
-  return { statement, model, testSet, compiled, zkey, key, bits: await bitsOf(zkey, compiled) };
+  return { statement, model, testSet, compiled, zkey, key, bits: await bitsOf(zkey, r1cs) };
+}
+
+async function constraintsOf({ r1csPath }: CompiledCircuit): Promise<R1cs> {
+  await using file = await openFile(r1csPath, 'circuit');
+  return await openR1cs(file);
 }
 
 /** By the key of their circuit, and as long as it is kept. */
-const knownBits = new WeakMap<Zkey, Uint8Array>();
+const knownBits = new WeakMap<ProvingKey, Uint8Array>();
 
-async function bitsOf(zkey: Zkey, { r1csPath }: CompiledCircuit): Promise<Uint8Array> {
-  const bits = knownBits.get(zkey) ?? bitWires(readR1cs(await readFile(r1csPath)));
+async function bitsOf(zkey: ProvingKey, r1cs: () => Promise<R1cs>): Promise<Uint8Array> {
+  const bits = knownBits.get(zkey) ?? bitWires(await r1cs());
   knownBits.set(zkey, bits);
   return bits;
 }
@@ -167,7 +189,7 @@ export async function witnessOf(
   { statement, model, testSet, compiled, zkey, key, bits }: Prepared,
   signal: AbortSignal,
 ): Promise<Witnessed> {
-  const { rows, threshold } = statement;
+  const { rows, threshold } = askedOf(statement);
   const decisions = decideMany(model, testSet.features);
   const correct = decisions.filter((decision, row) => decision === testSet.labels[row]).length;
   if (correct < threshold) {
@@ -198,10 +220,9 @@ async function demandSatisfied(
   witness: Uint8Array,
   signal: AbortSignal,
 ): Promise<void> {
-  const circuit = async () => readR1cs(await readFile(compiled.r1csPath));
+  const circuit = () => constraintsOf(compiled);
   const products = async () => {
-    const r1cs = await circuit();
-    return entriesOfC(r1cs, await qapOf(r1cs, pool));
+    return entriesOfC(await circuit(), pool);
   };
   const check = async (ready: ReadyKey) => {
     try {
@@ -212,7 +233,7 @@ async function demandSatisfied(
   };
   // Threads can where a GPU cannot, but for the smallest circuits.
   const satisfied =
-    (await check(await engine.ready(zkey, { signal }))) ??
+    (await check(await engine.ready(zkey, { signal, points: 'streamed' }))) ??
     (await check(await pool.ready(zkey, { signal }))) ??
     firstBroken(await circuit(), witness) < 0;
   if (!satisfied) throw new VouchError('witness-rejected', 'the witness breaks a constraint of its circuit');

@@ -1,7 +1,8 @@
 /**
  * An MSM worker of class `attested`: it opens the shards sealed to it, multiplies, and seals one point back to
  * whoever sealed the shard. While it multiplies one, the next are opened and their base points fetched. Scalars live in
- * this file's closures, for as long as a shard is in hand; base points are public and are kept by digest.
+ * this file's closures, for as long as a shard is in hand; base points are public and are kept by digest, the newest in
+ * memory and within a budget on disk, where they survive a restart and are checked each time that they are read.
  *
  * Shards and results are plain messages, which may be lost: the heartbeat names what is in hand, and the coordinator asks
  * again, here or elsewhere, for what it misses.
@@ -46,11 +47,14 @@ import type { Rates } from '../msm/split.ts';
 import { getChunk } from '../nats/blobs.ts';
 import type { Received } from '../nats/bus.ts';
 import { answer } from '../nats/service.ts';
+import { workerChunks } from '../prove/cache.ts';
 import { type EngineName, type HostEngine, openHostEngine, ratesOf } from '../prove/host-engine.ts';
+import { createChunkCache } from './chunk-cache.ts';
 import { type StartRole, statesTagged } from './host.ts';
 
 /** Sealed shards that it holds at once: one in work, others opened and fetched for meanwhile. */
 const CAPACITY_BYTES = 32 * 1024 * 1024;
+/** Of base points in memory; what is on disk has a budget of its own. */
 const CACHE_BYTES = 512 * 1024 * 1024;
 /** As many as a heartbeat names. */
 const MAX_IN_HAND = 64;
@@ -82,19 +86,23 @@ export interface WorkerOptions {
   readonly engine?: EngineName | ShardEngine | undefined;
   /** that points may take of a GPU; by default what its capability says */
   readonly gpuBytes?: number | undefined;
+  /** that base points may take of the disk; default 8 GiB, 0 keeps none */
+  readonly diskBytes?: number | undefined;
   /** default: one of this installation's own */
   readonly provider?: Provider | undefined;
 }
 
 export const workerRole =
-  ({ threads = 1, engine = 'auto', gpuBytes, provider }: WorkerOptions = {}): StartRole =>
+  ({ threads = 1, engine = 'auto', gpuBytes, diskBytes, provider }: WorkerOptions = {}): StartRole =>
   async (context) => {
     const { id, bus, log, source, effect } = context;
     const multiplier: ShardEngine =
       typeof engine === 'string' ? await openHostEngine({ engine, threads, gpuBytes, log }) : engine;
     context.onStop(() => multiplier.close());
     const identity = await createIdentity('worker', id, { provider });
-    const chunks = createChunkCache(CACHE_BYTES);
+    const kept =
+      diskBytes === 0 ? undefined : workerChunks(diskBytes, (reason) => log(`${source}: ${reason}`));
+    const chunks = createChunkCache(CACHE_BYTES, (await kept?.digests()) ?? []);
     /** in the order in which they came; the machine has the first one, when it has one */
     const hand: InHand[] = [];
     let current: InHand | undefined;
@@ -143,7 +151,7 @@ export const workerRole =
         bases.map(async ({ section, count, chunks: digests, offset }) => {
           const parts = await Promise.all(
             digests.map((digest) =>
-              chunks.get(digest, () => getChunk(bus, { shelf: 'keys', writer }, digest)),
+              chunks.get(digest, () => getChunk(bus, { shelf: 'keys', writer }, digest, { kept })),
             ),
           );
           const bytes = count * pointBytes(section);
@@ -353,40 +361,4 @@ function knownSum(group: 'G1' | 'G2'): [Uint8Array, Uint8Array, Uint8Array] {
   const write = (k: bigint) => (group === 'G1' ? writeG1(G1.BASE.multiply(k)) : writeG2(G2.BASE.multiply(k)));
   const scalars = [1n, 2n, R - 1n].map(elementBytes);
   return [concat(write(1n), write(2n), write(3n)), concat(...scalars), write(2n)];
-}
-
-/** Chunks by digest, the least recently used dropped above `maxBytes`; concurrent requests share one fetch. */
-function createChunkCache(maxBytes: number) {
-  const entries = new Map<string, Promise<Uint8Array>>();
-  const sizes = new Map<string, number>();
-  let total = 0;
-  const drop = (digest: string) => {
-    entries.delete(digest);
-    total -= sizes.get(digest) ?? 0;
-    sizes.delete(digest);
-  };
-  return {
-    get(digest: string, fetch: () => Promise<Uint8Array>): Promise<Uint8Array> {
-      const known = entries.get(digest);
-      const entry = known ?? fetch();
-      entries.delete(digest);
-      entries.set(digest, entry);
-      if (!known) {
-        entry.then(
-          (bytes) => {
-            sizes.set(digest, bytes.byteLength);
-            total += bytes.byteLength;
-            for (const oldest of entries.keys()) {
-              if (total <= maxBytes || oldest === digest) break;
-              drop(oldest);
-            }
-          },
-          () => drop(digest),
-        );
-      }
-      return entry;
-    },
-    /** The newest 1024 digests that are here in full, by their first 16 hex digits. */
-    resident: (): string[] => [...sizes.keys()].slice(-1024).map((digest) => digest.slice(0, 16)),
-  };
 }

@@ -17,6 +17,7 @@ import { messageOf, VouchError } from '../../protocols/errors.ts';
 import type { VerifiedManifest } from '../../protocols/manifest.ts';
 import { PublishedProof } from '../../protocols/proof.ts';
 import { type ParsedReceipt, verifyReceipt } from '../../protocols/receipt.ts';
+import type { SignedEntry } from '../../protocols/vendor-log.ts';
 import type { Judgement } from './checks.ts';
 import type { Known } from './kept.ts';
 import { judgePublished, type Opinions } from './published-proof.ts';
@@ -55,6 +56,8 @@ export interface Question {
   readonly testSet?: ((architecture: Architecture) => TestSet) | undefined;
   readonly dictionary?: Dictionary | undefined;
   readonly allowTrivial?: boolean | undefined;
+  /** the vendor's log */
+  readonly log?: readonly SignedEntry[] | undefined;
   readonly trustKey?: string | undefined;
 }
 
@@ -125,6 +128,7 @@ async function judgeProof(
     {
       ...question,
       modelCommitment: vendor.status === 'pass' ? manifest?.manifest.commitment : policy.commitment,
+      manifest: vendor.status === 'pass' ? manifest?.manifest : undefined,
     },
     opinions,
   );

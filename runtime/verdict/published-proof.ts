@@ -11,19 +11,22 @@ import {
   parseArchitecture,
 } from '../../circuits/model/architecture.ts';
 import { type Dictionary, differenceOf } from '../../circuits/model/dictionary.ts';
-import { rowCounts, type TestSet } from '../../circuits/model/test-set.ts';
+import { encodeTestSet, rowCounts, type TestSet } from '../../circuits/model/test-set.ts';
 import type { Collateral } from '../../protocols/attestation/collateral.ts';
 import type { Policy } from '../../protocols/attestation/policy.ts';
 import { verifyEvidence } from '../../protocols/attestation/verify.ts';
 import { verifyStatement } from '../../protocols/cose.ts';
 import { canonicalJson, equal, fromBase64url, sha256, sha256Hex, utf8 } from '../../protocols/encoding.ts';
 import { messageOf } from '../../protocols/errors.ts';
+import type { ModelManifest } from '../../protocols/manifest.ts';
 import {
+  askedOf,
   jobOf,
   PROOF_CONTENT_TYPE,
   type PublishedProof,
-  type QualityStatement,
+  type Statement,
 } from '../../protocols/proof.ts';
+import { judgeFixed, type SignedEntry } from '../../protocols/vendor-log.ts';
 import type { PrintedCheck } from './checks.ts';
 
 /** How a key and a circuit are linked, as far as whoever judges knows. */
@@ -96,6 +99,7 @@ export async function verifyPublished(
     }
   };
   const { job, nonce, statement } = record;
+  const { rows, threshold } = askedOf(statement);
   const bytes = utf8(canonicalJson(record));
   const ofItself = job === jobOf(nonce, statement);
   note(
@@ -119,15 +123,10 @@ export async function verifyPublished(
     );
   note(
     'proof.public-signals',
-    canonicalJson(record.publicSignals) ===
-      canonicalJson([statement.commitment, String(statement.threshold)]),
-    `commitment and threshold ${statement.threshold} are the proof's public signals`,
+    canonicalJson(record.publicSignals) === canonicalJson([statement.commitment, String(threshold)]),
+    `commitment and threshold ${threshold} are the proof's public signals`,
   );
-  note(
-    'proof.threshold',
-    statement.threshold <= statement.rows,
-    `${statement.threshold} of ${statement.rows} rows`,
-  );
+  note('proof.threshold', threshold <= rows, `${threshold} of ${rows} rows`);
   note(
     'proof.model-commitment',
     modelCommitment === undefined ? undefined : statement.commitment === modelCommitment,
@@ -188,6 +187,10 @@ export interface ProofQuestion {
   readonly dictionary?: Dictionary | undefined;
   /** whether a threshold that a constant answer reaches is accepted; it proves nothing of the model's quality */
   readonly allowTrivial?: boolean | undefined;
+  /** the vendor's log, by which rows that a statement opens were fixed before the model */
+  readonly log?: readonly SignedEntry[] | undefined;
+  /** of the model, verified: which entry of the log it came with */
+  readonly manifest?: Pick<ModelManifest, 'vendor' | 'log'> | undefined;
   /** digest of a verification key that is trusted although nobody here knows where it comes from */
   readonly trustKey?: string | undefined;
 }
@@ -209,18 +212,33 @@ export async function judgePublished(
   const labels = labelsOf(published, dictionary);
   all.push({ id: 'proof.labels', status: labels.status, detail: labels.detail });
   const constant = rows && rowCounts(rows).constant;
-  const trivial = constant !== undefined && statement.threshold <= constant;
-  all.push(
-    constant === undefined
-      ? { id: 'proof.not-trivial', status: 'skipped', detail: 'not compared: the rows are not known here' }
-      : {
-          id: 'proof.not-trivial',
-          status: trivial ? (allowTrivial ? 'skipped' : 'fail') : 'pass',
-          detail: trivial
-            ? `TRIVIAL: a constant answer scores ${constant} of ${statement.rows}; --allow-trivial accepts it`
-            : `a constant answer scores ${constant} of ${statement.rows}, the threshold is ${statement.threshold}`,
-        },
-  );
+  const quality = statement.statement === 'quality' ? statement : undefined;
+  const trivial = quality !== undefined && constant !== undefined && quality.threshold <= constant;
+  // One answer is right or is not; there is nothing to compare it with.
+  if (quality)
+    all.push(
+      constant === undefined
+        ? { id: 'proof.not-trivial', status: 'skipped', detail: 'not compared: the rows are not known here' }
+        : {
+            id: 'proof.not-trivial',
+            status: trivial ? (allowTrivial ? 'skipped' : 'fail') : 'pass',
+            detail: trivial
+              ? `TRIVIAL: a constant answer scores ${constant} of ${quality.rows}; --allow-trivial accepts it`
+              : `a constant answer scores ${constant} of ${quality.rows}, the threshold is ${quality.threshold}`,
+          },
+    );
+
+  // Whoever asks about one answer picked the row: nothing is claimed of others.
+  const fixed =
+    quality &&
+    judgeFixed({
+      opening: quality.opening,
+      testSet: sameRows && rows ? encodeTestSet(rows) : undefined,
+      commitment: statement.commitment,
+      log: question.log,
+      manifest: question.manifest,
+    });
+  if (fixed) all.push({ id: 'proof.rows-fixed', status: fixed.status, detail: fixed.detail });
 
   const digest = verificationKeyDigest(verificationKey);
   const { link, mark } = keyLink(statement.circuit, digest);
@@ -238,7 +256,14 @@ export async function judgePublished(
     accepted: all.every(({ status }) => status !== 'fail'),
     checks: all,
     key: { digest, link, mark },
-    sentence: sentenceOf(statement, { constant, trivial, labels: labels.names, link, mark }),
+    sentence: sentenceOf(statement, published, {
+      constant,
+      trivial,
+      labels: labels.names,
+      fixed: fixed?.label,
+      link,
+      mark,
+    }),
   };
 }
 
@@ -275,22 +300,37 @@ function labelsOf(
 }
 
 function sentenceOf(
-  { commitment, threshold, rows, testSet }: QualityStatement,
+  statement: Statement,
+  { record: { architecture } }: PublishedProof,
   found: {
     constant: number | undefined;
     trivial: boolean;
     labels: string;
+    fixed: string | undefined;
     link: KeyLink;
     mark: string | undefined;
   },
 ): string {
-  const { constant, trivial, labels, link, mark } = found;
+  const { constant, trivial, labels, fixed, link, mark } = found;
   const beside = constant === undefined ? '' : ` (a constant answer scores ${constant})`;
   const key = link === 'unproven' ? 'a key whose maker could forge it' : `a key ${link} (${mark})`;
+  const hidden = `proved: the hidden model with commitment ${statement.commitment}`;
+  if (statement.statement === 'inference')
+    return `${hidden} answers ${nameOf(architecture, statement.decision)} to the row of input ${statement.input.slice(0, 16)}…; ${labels}; by ${key}`;
+  const { threshold, rows, testSet } = statement;
   return (
-    `${trivial ? 'TRIVIAL: ' : ''}proved: the hidden model with commitment ${commitment} classifies at least ${threshold} of the ${rows} rows ` +
-    `of test set ${testSet.slice(0, 16)}… correctly${beside}; ${labels}; by ${key}`
+    `${trivial ? 'TRIVIAL: ' : ''}${hidden} classifies at least ${threshold} of the ${rows} rows ` +
+    `of test set ${testSet.slice(0, 16)}… correctly${beside}; ${labels}; ${fixed === undefined ? '' : `${fixed}; `}by ${key}`
   );
+}
+
+/** What a model calls a class. */
+function nameOf(architecture: unknown, decision: number): string {
+  try {
+    return JSON.stringify(parseArchitecture(architecture).classes[decision] ?? `class ${decision}`);
+  } catch {
+    return `class ${decision}`;
+  }
 }
 
 /** A test set is constants of the circuit, so emitting that circuit again shows whether the proof is about it. */
@@ -300,11 +340,15 @@ async function testSetBound(
   circuitDigest: Opinions['circuitDigest'],
 ): Promise<{ same: boolean; why: string; rows?: TestSet }> {
   if (!testSet)
-    return { same: false, why: 'which rows the proof is about was not checked: expected --test-set FILE' };
+    return {
+      same: false,
+      why: 'which rows the proof is about was not checked: expected --test-set FILE, or --input FILE for a proof of one answer',
+    };
   try {
     const parsed = parseArchitecture(architecture);
     const rows = testSet(parsed);
-    return rows.labels.length === statement.rows && (await circuitDigest(parsed, rows)) === statement.circuit
+    return rows.labels.length === askedOf(statement).rows &&
+      (await circuitDigest(parsed, rows)) === statement.circuit
       ? { same: true, why: 'the circuit is that of this architecture and this test set', rows }
       : { same: false, why: 'the circuit is not that of this architecture and this test set' };
   } catch (error) {

@@ -9,7 +9,7 @@
 
 import { ControlReply, ControlRequest } from '../../protocols/enclave.ts';
 import { encodeMessage } from '../../protocols/envelope.ts';
-import { ProofProgress, PublishedProof } from '../../protocols/proof.ts';
+import { askedOf, ProofProgress, PublishedProof, type QualityStatement } from '../../protocols/proof.ts';
 import { subjects } from '../../protocols/subjects.ts';
 import { createIdentity } from '../../runtime/attest/identity.ts';
 import { awaitProof, cancelProof, questionOf } from '../../runtime/client/proof-request.ts';
@@ -31,7 +31,10 @@ test('a proof of another statement, and progress that nobody signed', async (t) 
   const record = savedProof();
   const coordinator = await genuine('coordinator', 'c1');
   const bus = await through(t, url, () => {});
-  const other = questionOf({ ...record.statement, threshold: record.statement.threshold + 1 });
+  const other = questionOf({
+    ...(record.statement as QualityStatement),
+    threshold: askedOf(record.statement).threshold + 1,
+  });
   const same = { job: record.job, nonce: record.nonce, statement: record.statement };
   const store = async (job: string) => {
     const subject = subjects.proof(bus.id, job);

@@ -16,6 +16,7 @@ import { sha256Hex, utf8 } from '../../protocols/encoding.ts';
 import { RemoteError } from '../../protocols/envelope.ts';
 import type { QualityStatement } from '../../protocols/proof.ts';
 import { subjects } from '../../protocols/subjects.ts';
+import { readNamed } from '../../runtime/home/files.ts';
 import { createPool } from '../../runtime/msm/threads/pool.ts';
 import { putBlob } from '../../runtime/nats/blobs.ts';
 import { prepareCircuit, prepareKey } from '../../runtime/prove/setup.ts';
@@ -89,7 +90,7 @@ test('a key whose proofs verify when a chosen bit of the weights is zero is refu
   // The quotient's points are no better, and other powers do not make up for it.
   assert.is((await outcome({ key: await store(moved(zkey, 'H', [1, 5])) })).code, 'key-rejected');
   const other = await prepareKey({ ...circuit, digest: 'f'.repeat(64) });
-  const powers = await store(other.powers);
+  const powers = await store(readNamed(other.powers, 'powers of tau'));
   assert.is((await outcome({ key: await store(zero), powers })).code, 'key-rejected');
 
   // The honest key passes, and is remembered with its own powers only.

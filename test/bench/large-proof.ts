@@ -2,16 +2,19 @@
  * One proof in a process of its own, so that its peak memory is that of proving: `large-proof.ts ZKEY WTNS THREADS`
  * prints a `LargeProof`. The parent makes key and witness.
  */
-import { readFileSync } from 'node:fs';
-import { createProver } from '../../runtime/prove/prover.ts';
+import { createProver, type Proved } from '../../runtime/prove/prover.ts';
+import { peakOfSelf } from './own-peak.ts';
 
 export interface LargeProof {
   /** Whether the key's points were checked, because they were new to this installation; that takes its time. */
   readonly checked: boolean;
   /** From files to verified proof, in milliseconds. */
   readonly ms: number;
+  /** Of these, until the key was loaded, and checked where it was. */
+  readonly loadedMs: number;
   /** Most memory that was resident, in bytes. */
   readonly peak: number;
+  readonly proved: Proved;
 }
 
 const [zkey, wtns, threads] = process.argv.slice(2) as [string, string, string];
@@ -23,12 +26,7 @@ await using key = await prover.load(zkey, {
     checked ||= phase === 'checking';
   },
 });
-await key.prove(wtns);
-const proved: LargeProof = { checked, ms: performance.now() - began, peak: peakOfSelf() };
-console.log(JSON.stringify(proved));
-
-/** The kernel's own peak; elsewhere than on Linux that of getrusage. */
-function peakOfSelf(): number {
-  if (process.platform !== 'linux') return process.resourceUsage().maxRSS * 1024;
-  return Number(/^VmHWM:\s+(\d+) kB/m.exec(readFileSync('/proc/self/status', 'utf8'))![1]) * 1024;
-}
+const loadedMs = performance.now() - began;
+const proved = await key.prove(wtns);
+const result: LargeProof = { checked, ms: performance.now() - began, loadedMs, peak: peakOfSelf(), proved };
+console.log(JSON.stringify(result));

@@ -54,6 +54,8 @@ export interface BenchContext {
   readonly minutes?: number | undefined;
   /** Without V8's fused vectors, as a process runs that is not ours. */
   readonly plain?: boolean | undefined;
+  /** Where files that take long to make stay, where a benchmark heeds that. */
+  readonly keep?: string | undefined;
 }
 
 /** A benchmark checks each result before it counts it. Throws when a result is wrong. */

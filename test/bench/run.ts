@@ -14,14 +14,17 @@ const BENCHMARKS: Record<string, () => Promise<Benchmark>> = {
   gpu: async () => (await import('./gpu.ts')).benchmarkGpu,
   attestation: async () => (await import('./attestation.ts')).benchmarkAttestation,
   dist: async () => (await import('./dist.ts')).benchmarkDist,
+  models: async () => (await import('./models.ts')).benchmarkModels,
+  big: async () => (await import('./big.ts')).benchmarkBig,
 };
 const NAMES = Object.keys(BENCHMARKS).join(', ');
 const USAGE = `npm run bench -- NAME... [--rows PATTERN] [--json]
 
   NAME             ${NAMES}
   --rows PATTERN   only rows whose name matches this regular expression
-  --max-bits N     gpu, dist: sizes of at most 2^N
-  --minutes N      gpu: begin nothing after N minutes (8)
+  --max-bits N     gpu, dist, big: sizes of at most 2^N
+  --keep FOLDER    big: where its files stay, and are taken from the next time
+  --minutes N      gpu, dist: begin nothing after N minutes (8)
   --plain          prover: without V8's fused vectors
   --json           one JSON object on stdout instead of a table`;
 
@@ -80,6 +83,7 @@ function readOptions(): Omit<BenchContext, 'say' | 'signal'> & {
         'max-bits': { type: 'string' },
         minutes: { type: 'string' },
         plain: { type: 'boolean', default: false },
+        keep: { type: 'string' },
         help: { type: 'boolean', default: false },
       },
     });
@@ -97,6 +101,7 @@ function readOptions(): Omit<BenchContext, 'say' | 'signal'> & {
         maxBits: numberOf('max-bits', values['max-bits'], 4, 26),
         minutes: numberOf('minutes', values.minutes, 1, 600),
         plain: values.plain,
+        keep: values.keep,
       };
     }
     why = unknown === undefined ? 'no benchmark was named' : `there is no benchmark called ${unknown}`;

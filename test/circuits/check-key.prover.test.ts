@@ -10,7 +10,7 @@ import {
   writeG2,
 } from '../../circuits/groth16/point.ts';
 import { prove } from '../../circuits/groth16/prove.ts';
-import { cutPowers, openPowers, writePowers } from '../../circuits/groth16/ptau.ts';
+import { openPowers } from '../../circuits/groth16/ptau.ts';
 import { readR1cs } from '../../circuits/groth16/r1cs.ts';
 import { type SetupResult, setup } from '../../circuits/groth16/setup.ts';
 import { bytesSource } from '../../circuits/groth16/source.ts';
@@ -20,6 +20,7 @@ import { createPool, type Pool } from '../../runtime/msm/threads/pool.ts';
 import { assert, suite, type TestContext } from '../harness.ts';
 import { type CircuitShape, randomCircuit } from './groth16-circuit.ts';
 import { hasProverData, openOracle, PROVER_DATA } from './groth16-oracle.ts';
+import { cutPowers, writePowers } from './powers-files.ts';
 import { strayPoint } from './stray-point.ts';
 
 const test = suite('key check', { timeoutMs: 120_000 });

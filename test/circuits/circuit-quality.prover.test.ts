@@ -196,9 +196,12 @@ test('the emitted source is a pure function of architecture and test set, and th
   const renamed = { ...model.architecture, classes: ['a', 'b'] };
   add(emitQualityCircuit(renamed, testSet, toolchain).digest);
   add(emitQualityCircuit(model.architecture, testSet, { ...toolchain, compiler: 'circom2 0 --O2' }).digest);
+  // Of all templates those that it includes, directly or not.
   for (const path of toolchain.templates.keys()) {
     const templates = new Map(toolchain.templates).set(path, `${toolchain.templates.get(path)}\n`);
-    add(emitQualityCircuit(model.architecture, testSet, { ...toolchain, templates }).digest);
+    const { digest } = emitQualityCircuit(model.architecture, testSet, { ...toolchain, templates });
+    if (path === 'trees.circom') assert.is(digest, first.digest);
+    else add(digest);
   }
   for (const bad of [
     { features, labels: [0, 1] },

@@ -1,7 +1,7 @@
 import type { Sums } from '../../circuits/groth16/engine.ts';
 import { elementBytes, Q, R, readElement } from '../../circuits/groth16/field.ts';
 import { assemble, type Phase, prove, transform } from '../../circuits/groth16/prove.ts';
-import { checkCircuit, qapOf } from '../../circuits/groth16/qap.ts';
+import { checkCircuit } from '../../circuits/groth16/qap.ts';
 import { readR1cs } from '../../circuits/groth16/r1cs.ts';
 import { INSECURE_SINGLE_PARTY, type SetupProgress, setup } from '../../circuits/groth16/setup.ts';
 import { verificationKey, verify } from '../../circuits/groth16/verify.ts';
@@ -58,7 +58,7 @@ test('a small circuit, from constraints to a verified proof', async () => {
       0,
     );
   }
-  await checkCircuit(zkey, await qapOf(readR1cs(circuit.r1cs), pool));
+  await checkCircuit(zkey, readR1cs(circuit.r1cs), pool);
 
   const phases: Phase[] = [];
   const { proof, publicSignals } = await prove(zkey, circuit.witness, pool, {
@@ -135,9 +135,7 @@ test('a key for another circuit is seen in its coefficients', async () => {
     [other.r1cs, /coefficients/],
     [bigger.r1cs, /nVars/],
   ] as const) {
-    const error = await checkCircuit(readZkey(key), await qapOf(readR1cs(r1cs), pool)).catch(
-      (caught) => caught,
-    );
+    const error = await checkCircuit(readZkey(key), readR1cs(r1cs), pool).catch((caught) => caught);
     assert.is(error.code, 'key-rejected');
     assert.match(error.message, pattern);
   }

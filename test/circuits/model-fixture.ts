@@ -65,6 +65,8 @@ export const rowsFor = (model: CommittedModel, rows: number): Int32Array[] =>
 export interface Compiled {
   readonly wasm: Uint8Array;
   readonly r1cs: R1cs;
+  /** that `r1cs` was read from */
+  readonly file: Uint8Array;
   readonly constraints: number;
 }
 
@@ -81,7 +83,8 @@ export async function compiled(t: TestContext, circuit: EmittedCircuit): Promise
   const { wasmPath, r1csPath, constraints } = await compileCircuit(circuit, await testToolchain(), {
     cacheDir,
   });
-  return { wasm: await readFile(wasmPath), r1cs: readR1cs(await readFile(r1csPath)), constraints };
+  const file = await readFile(r1csPath);
+  return { wasm: await readFile(wasmPath), r1cs: readR1cs(file), file, constraints };
 }
 
 /** One template as a circuit of its own. --O2 may drop a private input; a public one keeps its wire. */

@@ -1,11 +1,12 @@
 import { elementBytes, R } from '../../circuits/groth16/field.ts';
-import { cutPowers, openPowers, openPowersOfTau, powersBytes } from '../../circuits/groth16/ptau.ts';
+import { openPowers, openPowersOfTau, powersBytes } from '../../circuits/groth16/ptau.ts';
 import { bytesSource } from '../../circuits/groth16/source.ts';
 import { openFile } from '../../runtime/home/file-source.ts';
 import { assert, suite } from '../harness.ts';
 import { at, failureOf, isRefusal, patched, withSection } from './damaged-file.ts';
 import { randomCircuit } from './groth16-circuit.ts';
 import { hasProverData, PROVER_DATA } from './groth16-oracle.ts';
+import { cutPowers } from './powers-files.ts';
 import { powersOfTau } from './powers-of-tau.ts';
 import { strayPoint } from './stray-point.ts';
 

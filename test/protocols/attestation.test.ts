@@ -124,6 +124,11 @@ test('stale evidence, evidence from the future and a broken clock are refused', 
     assert.is((await at(later(seconds))).verdict, 'accept', `${seconds} s`);
   for (const seconds of [301, 1e6, -61]) assertRejected(await at(later(seconds)), 'evidence.fresh');
   assertRejected(await at(new Date(Number.NaN)), 'evidence.fresh');
+  const { checks } = await at(later(-600));
+  assert.match(
+    checks.find(({ id }) => id === 'evidence.fresh')!.detail,
+    "your clock is 600 s behind the enclave's",
+  );
 });
 
 test('another nonce is a replay, another commitment a mismatch', async () => {

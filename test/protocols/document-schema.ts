@@ -38,7 +38,9 @@ export const jsonSchema = (schema: z.ZodType): Schema => z.toJSONSchema(schema, 
 /** Shapes that have a table of their own; elsewhere their name stands for them. */
 const NAMED: readonly (readonly [string, z.ZodType])[] = [
   ['evidence document', EvidenceDocument],
-  ['statement', proof.QualityStatement],
+  ['statement', proof.Statement],
+  ['quality statement', proof.QualityStatement],
+  ['inference statement', proof.InferenceStatement],
   ['proof record', proof.ProofRecord],
   ['Groth16 proof', proof.Groth16Proof],
   ['error', WireError],

@@ -3,6 +3,7 @@ import { readFileSync } from 'node:fs';
 import type { z } from 'zod';
 import { ArchitectureV1, ArchitectureV2 } from '../../circuits/model/architecture.ts';
 import { MAX_CONSTRAINTS } from '../../circuits/model/size.ts';
+import { TreesShape } from '../../circuits/model/trees.ts';
 import { EvidenceDocument } from '../../protocols/attestation/document.ts';
 import { CLOCK_SKEW_SECONDS } from '../../protocols/attestation/document-demands.ts';
 import { MAX_DOCUMENT_BYTES, MAX_EVIDENCE_BYTES } from '../../protocols/attestation/limits.ts';
@@ -346,7 +347,9 @@ export const tables = (): Record<string, string> => ({
   policy: schemaTable(Policy),
   architecture: schemaTable(ArchitectureV1, ARCHITECTURE_NOTES),
   'architecture 2': schemaTable(ArchitectureV2),
+  trees: schemaTable(TreesShape),
   statement: schemaTable(proof.QualityStatement),
+  'statement inference': schemaTable(proof.InferenceStatement),
   'proof record': schemaTable(proof.ProofRecord),
   'groth16 proof': schemaTable(proof.Groth16Proof),
   'request plaintext': schemaTable(inference.InferencePlaintext),

@@ -25,6 +25,7 @@ import {
 import { pointBytes, SECTIONS, Shard, shardContext } from '../../protocols/msm.ts';
 import {
   Groth16Proof,
+  InferenceStatement,
   ProofRecord,
   ProofRequest,
   PublishedProof,
@@ -63,7 +64,17 @@ const refused = (schema: MessageType<unknown>['schema'], value: unknown, what = 
 
 /** Parts that protocols/ carries without looking into them, by path. */
 const OPAQUE = /(^|\.)(architecture|verificationKey)$/;
-const OPTIONAL = new Set(['error', 'worker', 'cause', 'epoch', 'cancel', 'failure', 'perDay', 'ever']);
+const OPTIONAL = new Set([
+  'error',
+  'worker',
+  'cause',
+  'epoch',
+  'cancel',
+  'failure',
+  'perDay',
+  'ever',
+  'inference',
+]);
 /** Objects that nothing may be added to: what is signed, or says what is to be proved. */
 const STRICT =
   /(^|\.)((document|maker)(\.cpu|\.gpu(\.devices\.\d+)?)?|manifest|manifest\.terms(\.(requester|all))?|statement|record|proof|record\.workers\.\d+|record\.phases)$/;
@@ -209,7 +220,7 @@ test('statements and records are bounded, and the statement of a request is as s
     { proof: { ...record.proof, curve: 'bls12381' } },
   ])
     refused(ProofRecord, { ...record, ...wrong }, JSON.stringify(wrong).slice(0, 80));
-  for (const schema of [QualityStatement, Groth16Proof, ProofRecord, EvidenceDocument])
+  for (const schema of [QualityStatement, InferenceStatement, Groth16Proof, ProofRecord, EvidenceDocument])
     assert.is(z.toJSONSchema(schema).additionalProperties, false);
 });
 

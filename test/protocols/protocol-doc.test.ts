@@ -34,7 +34,7 @@ import { ERROR_CODES } from '../../protocols/errors.ts';
 import { AnswerPlaintext, InferencePlaintext, SealedError } from '../../protocols/inference.ts';
 import { combineKey, isCommitted, KeyShares } from '../../protocols/key-shares.ts';
 import { PublishedManifest, verifyManifest } from '../../protocols/manifest.ts';
-import { PROOF_CONTENT_TYPE, PublishedProof } from '../../protocols/proof.ts';
+import { askedOf, PROOF_CONTENT_TYPE, PublishedProof } from '../../protocols/proof.ts';
 import { verifyReceipt } from '../../protocols/receipt.ts';
 import { decryptBlob, open, SEALING_INFO } from '../../protocols/sealing.ts';
 import { STREAMS } from '../../protocols/streams.ts';
@@ -407,7 +407,7 @@ test('the blob is named by its manifest, and is the test set of the statement', 
   assert.equal(JSON.parse(value('manifest')), jsonIn(block('example blob'))[0]);
   assert.is(canonicalJson(JSON.parse(value('test set'))), value('test set'));
   decodeTestSet(architecture(), utf8(value('test set')));
-  assert.is(bodyOf(PublishedProof, 'example proof').record.statement.testSet, value('blob digest'));
+  assert.is(askedOf(bodyOf(PublishedProof, 'example proof').record.statement).testSet, value('blob digest'));
 });
 
 test('the proof verifies, is signed, and a change of it is refused', async () => {
@@ -434,7 +434,7 @@ test('the proof verifies, is signed, and a change of it is refused', async () =>
     },
   );
   assert.equal(signed, sha256(utf8(canonicalJson(record))));
-  assert.equal(publicSignals, [statement.commitment, String(statement.threshold)]);
+  assert.equal(publicSignals, [statement.commitment, String(askedOf(statement).threshold)]);
   assert.is(statement.commitment, manifest().commitment);
   const key = record.verificationKey as unknown as VerificationKey;
   assert.ok(verify(key, publicSignals, record.proof), 'the pairing equation');

@@ -251,7 +251,21 @@ test('the digest is HMAC-SHA256 as documented', async () => {
 
 test('a bundle is bounded and round-trips', async () => {
   const { bundle, receipt, document } = await receipted();
-  assert.equal(decodeReceiptBundle(bundle), { receipt, evidence: document });
+  const decoded = { receipt, evidence: document, evidenceDigest: evidenceDigest(document) };
+  assert.equal(decodeReceiptBundle(bundle), decoded);
+  // Evidence that was read before is not read again; what somebody does with it changes nothing.
+  decodeReceiptBundle(bundle).evidence.enclave = 'another';
+  assert.equal(decodeReceiptBundle(bundle), decoded);
+  for (let at = 0; at < bundle.length; at++) {
+    const changed = bundle.slice();
+    changed[at]! ^= 1;
+    try {
+      const other = decodeReceiptBundle(changed);
+      assert.equal(encodeReceiptBundle(other), changed, `byte ${at}: one encoding`);
+    } catch (error) {
+      assert.is((error as VouchError).code, 'bad-message', `byte ${at}`);
+    }
+  }
   const tooLarge = (error: unknown) => error instanceof VouchError && error.code === 'too-large';
   assert.throws(() => decodeReceiptBundle(new Uint8Array(MAX_BUNDLE_BYTES + 1)), tooLarge);
 });

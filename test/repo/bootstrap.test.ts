@@ -122,29 +122,36 @@ test('a machine whose Node is too old gets one by npm, first on the PATH of npm 
     mkdir -p node_modules/node-here/bin
     printf '${nodeOf(version).replaceAll('\n', '\\n')}' > node_modules/node-here/bin/node
     chmod 755 node_modules/node-here/bin/node\n`;
-  const bootstrap = async (old: boolean, version: string) => {
+  const OLD = "Object.defineProperty(process.versions, 'node', { value: '20.1.0' });";
+  const bootstrap = async (lie: string, version: string) => {
     const root = project(t, ONE);
     mkdirSync(join(root, 'runtime/node'));
     writeFileSync(join(root, 'runtime/node/package-lock.json'), lockOf(node));
     const file = join(root, 'runtime/bootstrap.mjs');
     // The version is the process's own; an old one is said to it before it is asked.
     const start = join(root, 'start.mjs');
-    const lie = old ? "Object.defineProperty(process.versions, 'node', { value: '20.1.0' });" : '';
     writeFileSync(start, `${lie} const { bootstrap } = await import(${JSON.stringify(file)}); bootstrap();`);
     return { root, ...(await run(process.execPath, [start], offline(root, npm(version)))) };
   };
-  const old = await bootstrap(true, '24.1.0');
+  const old = await bootstrap(OLD, '24.1.0');
   assert.is(old.code, 0, old.stderr);
   assert.match(old.stderr, /node-here is missing/);
   const link = readlinkSync(join(old.root, 'node_modules/.bin/node'));
   assert.is(link, '../../runtime/node/node_modules/node-here/bin/node');
 
-  const recent = await bootstrap(false, '24.1.0');
+  const recent = await bootstrap('', '24.1.0');
   assert.equal([recent.code, recent.stderr], [0, '']);
   assert.not(existsSync(join(recent.root, 'runtime/node/node_modules')), 'nothing is fetched');
 
+  // Our own, from under which npm took the link when it replaced packages, is not the machine's.
+  const own =
+    "Object.defineProperty(process, 'execPath', { value: import.meta.dirname + '/node_modules/.bin/node' });";
+  const updated = await bootstrap(own, '24.1.0');
+  assert.is(updated.code, 0, updated.stderr);
+  assert.ok(existsSync(join(updated.root, 'node_modules/.bin/node')));
+
   // One that does not run here, or is too old itself, must not stay in the way.
-  const broken = await bootstrap(true, '18.0.0');
+  const broken = await bootstrap(OLD, '18.0.0');
   assert.is(broken.code, 2);
   assert.match(
     broken.stderr,

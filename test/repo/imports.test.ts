@@ -42,12 +42,12 @@ const FLOORS: readonly (readonly string[])[] = [
   ['prove', 'models', 'installation'],
   // verifier is a page, and what a package offers: it has no credentials and asks nobody.
   ['roles', 'client', 'verifier'],
-  ['demo'],
+  ['demo', 'gateway'],
   ['commands'],
 ];
 
 /** Rooms that only the named ones may import, whatever the floors allow. */
-const ONLY_FOR: Record<string, readonly string[]> = { demo: ['commands'] };
+const ONLY_FOR: Record<string, readonly string[]> = { demo: ['commands'], gateway: ['commands'] };
 
 /** The one file that imports a package: the wrapped API is its own. */
 const DOORS: Record<string, string> = {

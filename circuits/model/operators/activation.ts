@@ -211,8 +211,14 @@ function maxPool(view: NodeView): Value[] {
   return [{ kind: 'activation', dims, batch, affine: columns[0]! }];
 }
 
-/** Only where its norm is the same for all rows, which is nowhere that the input can be seen from here. */
+/**
+ * Of what is before the scores, only where its norm is the same for all rows, which is nowhere that the input can be seen from
+ * here. Scores are not negative, so that over all of a row's it keeps their order, whatever the norm; older exporters end so.
+ */
 function normalizer(view: NodeView): Value[] {
+  const value = valueAt(view, 0, 'its input');
+  if (value.kind === 'scores' && value.of.rows.length > 1 && value.dims.at(-1) === value.of.rows.length)
+    return [{ ...value, exclusive: true }];
   activationAt(view, 0);
   listOf(view, 'norm');
   throw new Unsupported(

@@ -3,7 +3,8 @@
  * side by side become units of the same layer, and a value that a later layer needs is carried up to it. So every
  * graph of affine and piecewise linear operators becomes one chain of dense layers, whatever its shape.
  */
-import { type Affine, combine, NOTHING, type Row, Unsupported } from './value.ts';
+import { mapLeaves } from '../ensemble.ts';
+import { type Affine, combine, type Forest, NOTHING, type Row, Unsupported } from './value.ts';
 
 export interface Unit {
   readonly row: Row;
@@ -15,6 +16,10 @@ export interface Layers {
   readonly units: readonly (readonly Unit[])[];
   /** max(0, value), element by element */
   relu(value: Affine): Affine;
+  /** the ensembles of trees whose sums are the units of the first layer, if they are; all side by side */
+  readonly forest: Forest | undefined;
+  /** sums of an ensemble */
+  ensemble(forest: Forest): Affine;
   /** the same value over a later stage */
   lift(value: Affine, stage: number): Affine;
 }
@@ -28,9 +33,15 @@ export function createLayers(): Layers {
   const units: Unit[][] = [];
   /** by layer and row, where the units of that row are */
   const known: Map<Row, number[]>[] = [];
+  let forest: Forest | undefined;
 
   /** Units for these affine functions; the same function of the same rows is never computed twice. */
   const place = (stage: number, wanted: readonly Unit[]): number[] => {
+    if (forest)
+      throw new Unsupported(
+        'trees beside, before or after layers of a network',
+        'use the one or the other: what is computed with the sums of trees has to be linear',
+      );
     while (units.length <= stage) {
       units.push([]);
       known.push(new Map());
@@ -76,5 +87,37 @@ export function createLayers(): Layers {
     return lift({ stage: value.stage + 1, rows: carried, offset }, stage);
   };
 
-  return { units, relu, lift };
+  const ensemble = (added: Forest): Affine => {
+    if (units.length > 0)
+      throw new Unsupported('trees beside layers of a network', 'use the one or the other');
+    const before = forest?.outputs ?? 0;
+    const outputs = before + added.outputs;
+    const widened = (place: number) => (values: Float64Array) => {
+      const all = new Float64Array(outputs);
+      all.set(values, place);
+      return all;
+    };
+    forest = {
+      outputs,
+      trees: [
+        ...(forest?.trees ?? []).map((tree) => mapLeaves(tree, widened(0))),
+        ...added.trees.map((tree) => mapLeaves(tree, widened(before))),
+      ],
+    };
+    return {
+      stage: 1,
+      rows: Array.from({ length: added.outputs }, (_, i) => single(before + i)),
+      offset: new Float64Array(added.outputs),
+    };
+  };
+
+  return {
+    units,
+    relu,
+    lift,
+    ensemble,
+    get forest() {
+      return forest;
+    },
+  };
 }

@@ -62,20 +62,14 @@ export const REFUSED: Readonly<Record<string, Refusal>> = {
     fix: 'use a dense network',
     sameShape: false,
   },
+  DynamicQuantizeLinear: {
+    reason: 'it takes its scale from each input, which is a division by what depends on the input',
+    fix: 'quantise statically, with scales from calibration',
+    sameShape: true,
+  },
   'ai.onnx.ml.SVMClassifier': {
     reason: `its kernel ${TABLE}`,
     fix: 'use LogisticRegression, LinearSVC or a multilayer perceptron',
     sameShape: false,
   },
-  'ai.onnx.ml.TreeEnsembleClassifier': trees(),
-  'ai.onnx.ml.TreeEnsembleRegressor': trees(),
-  'ai.onnx.ml.TreeEnsemble': trees(),
 };
-
-function trees(): Refusal {
-  return {
-    reason: 'ensembles of trees have no circuit yet',
-    fix: 'use LogisticRegression or a multilayer perceptron',
-    sameShape: false,
-  };
-}

@@ -5,7 +5,9 @@ import { ARRANGE } from './arrange.ts';
 import { DENSE } from './dense.ts';
 import { ENDING } from './ending.ts';
 import { KNOWN } from './known.ts';
+import { QUANTISED } from './quantised.ts';
 import { SELECTION } from './selection.ts';
+import { TREES } from './trees.ts';
 import type { NodeView, Value } from './value.ts';
 import { WINDOW } from './window.ts';
 
@@ -22,6 +24,8 @@ const OPERATORS: ReadonlyMap<string, Handler> = new Map(
     ...WINDOW,
     ...ACTIVATION,
     ...ENDING,
+    ...TREES,
+    ...QUANTISED,
   } satisfies Record<string, Handler>),
 );
 

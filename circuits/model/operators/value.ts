@@ -8,6 +8,7 @@
  * Dimensions are static but for the batch: one axis may stand for the rows, is written as 1, and no operator may mix
  * along it. Broadcasting goes by shape, as ONNX's specification of it says (docs/Broadcasting.md of onnx/onnx).
  */
+import type { FloatNode } from '../ensemble.ts';
 import type { OnnxAttribute, OnnxNode, OnnxTensor } from '../onnx.ts';
 
 /** An affine function: sum of `by[k]` times element `at[k]` of the stage; the constant is kept beside it. */
@@ -110,6 +111,12 @@ export function demandSize(dims: readonly number[]): void {
     );
 }
 
+/** Trees over the model's inputs. */
+export interface Forest {
+  readonly trees: readonly FloatNode[];
+  readonly outputs: number;
+}
+
 /** A node with its inputs, as handlers ask it. */
 export interface NodeView {
   readonly node: OnnxNode;
@@ -124,8 +131,12 @@ export interface NodeView {
 export interface Context {
   /** max(0, value), element by element */
   relu(value: Affine): Affine;
+  /** something that is left out or done otherwise, for whoever lints; the same thing is said once */
+  note(text: string): void;
   /** the same values, all over the latest of their stages */
   align(values: readonly Affine[]): Affine[];
+  /** the sums of an ensemble of trees, one element for each output */
+  ensemble(forest: Forest): Affine;
   /** a constant as an activation that depends on nothing, anything else as `activationAt` takes it */
   asActivation(value: Value, what: string): Activation;
 }

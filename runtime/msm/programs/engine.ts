@@ -5,17 +5,21 @@
 import {
   type EngineOptions,
   type ReadyKey,
+  type ReadyOptions,
   SECTION_GROUP,
   SECTIONS,
   type Section,
   type Sums,
 } from '../../../circuits/groth16/engine.ts';
+import { ENTRY_BYTES } from '../../../circuits/groth16/field.ts';
+import { G1, G2, knownG1, knownG2, POINT_BYTES, writeG1, writeG2 } from '../../../circuits/groth16/point.ts';
 import { type ProvingKey, sectionCounts } from '../../../circuits/groth16/zkey.ts';
 import { SCALAR_BYTES } from '../../../protocols/bn254.ts';
 import { VouchError } from '../../../protocols/errors.ts';
+import { DIGIT_BYTES } from '../wasm/digits.ts';
 import type { SharedKernel } from '../wasm/instance.ts';
 import { MAX_BYTES, type Region } from './arena.ts';
-import { createMsm, type Points, tablesOf } from './msm.ts';
+import { createMsm, type Part, type Points, tablesOf, windowBits, windowCount } from './msm.ts';
 import { createMultiples } from './multiples.ts';
 import { type Compress, createQuotient, type Matrices, MIN_DOMAIN_BITS } from './quotient.ts';
 import { createWorkshop, degreeOf, type Run } from './workshop.ts';
@@ -27,18 +31,54 @@ const SHARE = { A: 0.25, B1: 0.25, B2: 0.5, C: 0.25, H: 0.5 } as const satisfies
 
 /** As many tables as there are windows of the widest kind. */
 const MAX_LEVELS = 16;
+/**
+ * Points of a section that is not held, in memory at a time, and those that are read meanwhile: each such part costs its
+ * own buckets, about a sixteenth of its additions.
+ */
+const STREAMED = 2 ** 20;
+/** Beside what grows with a key: the threads' buckets, and pieces on their way. */
+const WORKING_BYTES = 2 ** 28;
 
 export function createWasmEngine(kernel: SharedKernel, threads: number, run: Run, compress: Compress) {
   const workshop = createWorkshop(kernel, threads, run);
-  const { arena, layout, putting } = workshop;
+  const { arena, layout, putting, scalar } = workshop;
   const msm = createMsm(workshop);
   const { loadPoints, recode, sum, sumOf } = msm;
   const { firstOffCurve, multiples } = createMultiples(workshop, msm);
   const { powersOf, loadMatrices, loadEntries, quotient, satisfied } = createQuotient(workshop, compress);
 
-  /** A key whose points, rows and powers come into memory when they are first needed, and stay. */
-  async function ready(key: ProvingKey, options: EngineOptions = {}): Promise<ReadyKey> {
+  /** Bytes of a key's points, and of all else that a proof with it takes at once, about. */
+  function roomFor(key: ProvingKey): { held: number; others: number } {
     const counts = sectionCounts(key);
+    const { domainSize: rows, variables } = key;
+    const element = 8 * scalar.limbs;
+    const bits = windowBits(variables);
+    const others =
+      // the quotient's three arrays, its result, the powers
+      rows * (4 * element + SCALAR_BYTES) +
+      // where rows begin, their terms, a coefficient for each row
+      rows * (8 + element) +
+      8 * Math.ceil(key.range('entries').length / ENTRY_BYTES) +
+      variables * SCALAR_BYTES +
+      windowCount(bits) * DIGIT_BYTES * (rows + variables) +
+      WORKING_BYTES;
+    return { held: SECTIONS.reduce((sum, section) => sum + counts[section] * bytesOf(section), 0), others };
+  }
+  const bytesOf = (section: Section) => layout.pointBytes(degreeOf(SECTION_GROUP[section]));
+  /** Points that were made here: not checked again. */
+  const total = (section: Section, sums: readonly Uint8Array[]): Uint8Array =>
+    SECTION_GROUP[section] === 'G1'
+      ? writeG1(sums.reduce((sum, point) => sum.add(knownG1(point, section)), G1.ZERO))
+      : writeG2(sums.reduce((sum, point) => sum.add(knownG2(point, section)), G2.ZERO));
+
+  /** A key whose points, rows and powers come into memory when they are first needed, and stay. */
+  async function ready(
+    key: ProvingKey,
+    { points: wish = 'held', streamedPoints = STREAMED, ...options }: ReadyOptions = {},
+  ): Promise<ReadyKey> {
+    const counts = sectionCounts(key);
+    const { held, others } = roomFor(key);
+    const streamed = wish === 'streamed' || held + others > MAX_BYTES;
     const regions = new Set<Region>();
     const drop = (region: Region) => {
       if (regions.delete(region)) arena.release(region, 'public');
@@ -56,10 +96,57 @@ export function createWasmEngine(kernel: SharedKernel, threads: number, run: Run
       before = loaded.catch(() => undefined);
       return loaded;
     }
-    const loadSection = (section: Section) => {
-      const read = (target: Uint8Array, offset: number) => key.read(section, target, offset);
-      const load = () => loadPoints(SECTION_GROUP[section], counts[section], read, options);
-      return loading(load, ({ region }) => [region]);
+    /** `count` points of a section from `first` on. */
+    const readSection = (
+      section: Section,
+      engineOptions: EngineOptions,
+      first = 0,
+      count = counts[section],
+    ) => {
+      const group = SECTION_GROUP[section];
+      const read = (target: Uint8Array, offset: number) =>
+        key.read(section, target, first * POINT_BYTES[group] + offset);
+      return loadPoints(group, count, read, engineOptions);
+    };
+    const loadSection = (section: Section) =>
+      loading(
+        () => readSection(section, options),
+        ({ region }) => [region],
+      );
+    let turn: Promise<unknown> = Promise.resolve();
+    /** The sum over a section that is not held; one section at a time, the next points read while these are added. */
+    const streamedSum = (section: Section, { digits, from }: Part, engineOptions: EngineOptions) => {
+      const streaming = async () => {
+        const sums: Uint8Array[] = [];
+        const partAt = (first: number) =>
+          first < counts[section]
+            ? readSection(section, engineOptions, first, Math.min(streamedPoints, counts[section] - first))
+            : undefined;
+        let next = partAt(0);
+        try {
+          for (let first = 0; first < counts[section]; first += streamedPoints) {
+            const points = await next!;
+            next = partAt(first + streamedPoints);
+            next?.catch(() => undefined);
+            try {
+              sums.push(await sum(points, { digits, from: from + first }, engineOptions));
+            } finally {
+              arena.release(points.region, 'public');
+            }
+          }
+          next = undefined;
+        } finally {
+          // What was read in vain.
+          await next?.then(
+            ({ region }) => arena.release(region, 'public'),
+            () => undefined,
+          );
+        }
+        return total(section, sums);
+      };
+      const mine = turn.then(streaming);
+      turn = mine.catch(() => undefined);
+      return mine;
     };
     let points: Partial<Record<Section, Promise<Points>>> = {};
     /** Tables of each section. */
@@ -116,7 +203,15 @@ export function createWasmEngine(kernel: SharedKernel, threads: number, run: Run
       msm: (section, scalars, engineOptions = {}) =>
         entering(async ({ pointsOf, widthOf }) => {
           demand(scalars, counts[section]);
-          return sumOf(await pointsOf(section), scalars, engineOptions, widthOf(section));
+          if (!streamed) return sumOf(await pointsOf(section), scalars, engineOptions, widthOf(section));
+          return putting(scalars, async ({ at }) => {
+            const digits = await recode(at, counts[section], engineOptions);
+            try {
+              return await streamedSum(section, { digits, from: 0 }, engineOptions);
+            } finally {
+              arena.release(digits.region);
+            }
+          });
         }),
       quotient: (witness, engineOptions = {}) =>
         entering(async () => {
@@ -152,7 +247,7 @@ export function createWasmEngine(kernel: SharedKernel, threads: number, run: Run
           demand(witness, key.variables);
           onPhase?.('transforming');
           // Threads convert the first section's points, and add them up, while this one sorts the rows.
-          void pointsOf(ORDER[0]);
+          if (!streamed) void pointsOf(ORDER[0]);
           const { matrices, powers } = partsOfQuotient();
           return putting(witness, async (source) => {
             // A, B1, B2 and C have the same digits.
@@ -169,6 +264,8 @@ export function createWasmEngine(kernel: SharedKernel, threads: number, run: Run
             const sums = ORDER.map(async (section) => {
               const digits = await (section === 'H' ? ofQuotient : ofWitness);
               const from = section === 'C' ? key.publics + 1 : 0;
+              if (streamed)
+                return [section, await streamedSum(section, { digits, from }, engineOptions)] as const;
               const of = await pointsOf(section);
               return [section, await sum(of, { digits, from }, engineOptions, SHARE[section])] as const;
             });
@@ -186,13 +283,11 @@ export function createWasmEngine(kernel: SharedKernel, threads: number, run: Run
         }),
       tabulate: ({ bytes, kept, onProgress, signal }) =>
         entering(async ({ pointsOf }) => {
-          const weights = SECTIONS.map(
-            (section) => counts[section] * layout.pointBytes(degreeOf(SECTION_GROUP[section])),
-          );
+          const weights = SECTIONS.map((section) => counts[section] * bytesOf(section));
           const total = (of: (section: Section) => number) =>
             SECTIONS.reduce((sum, section, index) => sum + of(section) * weights[index]!, 0);
           const bytesFor = (wanted: number) => total((section) => tablesFor(section, wanted).levels);
-          let wanted = MAX_LEVELS;
+          let wanted = streamed ? 1 : MAX_LEVELS;
           while (wanted > 1 && bytesFor(wanted) > bytes) wanted--;
           const result = { levels: tablesFor('A', wanted).levels, bytes: bytesFor(wanted) };
           if (wanted === 1) return result;
@@ -223,15 +318,14 @@ export function createWasmEngine(kernel: SharedKernel, threads: number, run: Run
           if (users === 1) for (const { region } of before) drop(region);
           return result;
         }),
+      fetch: () =>
+        entering(async ({ pointsOf }) => {
+          const { matrices, powers } = partsOfQuotient();
+          await Promise.all([...(streamed ? [] : SECTIONS.map(pointsOf)), matrices, powers]);
+        }),
       demandRoom() {
-        const points = SECTIONS.reduce(
-          (sum, section) => sum + counts[section] * layout.pointBytes(degreeOf(SECTION_GROUP[section])),
-          0,
-        );
-        // Powers, quotient and witness as well; the rows' and the sums' own come on top of that.
-        const needed = points + 2 * key.domainSize * SCALAR_BYTES + key.variables * SCALAR_BYTES;
-        if (needed <= MAX_BYTES) return;
-        const gib = (needed / 2 ** 30).toFixed(1);
+        if (others <= MAX_BYTES) return;
+        const gib = (others / 2 ** 30).toFixed(1);
         throw new VouchError(
           'too-large',
           `proving key: a proof of 2^${Math.log2(key.domainSize)} rows takes ${gib} GiB of memory that threads share, and there are 4; use snarkjs, or split the circuit`,

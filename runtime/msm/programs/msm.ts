@@ -73,7 +73,7 @@ export interface Points {
 }
 const PLACE_BYTES = 4;
 /** A part of some digits: the sum over points that begin at the given one. */
-interface Part {
+export interface Part {
   readonly digits: Digits;
   readonly from: number;
 }

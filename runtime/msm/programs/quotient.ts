@@ -9,7 +9,7 @@ import { SCALAR_BYTES } from '../../../protocols/bn254.ts';
 import type { Call } from '../wasm/instance.ts';
 import { TERM_BYTES } from '../wasm/quotient.ts';
 import type { Region } from './arena.ts';
-import type { CompressedRows } from './rows.ts';
+import { type CompressedRows, giveBack } from './rows.ts';
 import { all, type Workshop } from './workshop.ts';
 
 /** The fewest bits of a domain that has blocks and columns. */
@@ -104,8 +104,11 @@ export function createQuotient(
     };
     try {
       const list = keep(put(terms));
+      giveBack(terms);
       const addresses = starts.map((start) => list.at + start * TERM_BYTES);
       const pStarts = keep(put(new Uint8Array(addresses.buffer)));
+      giveBack(addresses);
+      giveBack(starts);
       const table = keep(
         arena.allocate(Math.ceil(coefficients.byteLength / SCALAR_BYTES / 2) * 2 * entryBytes),
       );

@@ -42,6 +42,13 @@ export function compressRows(
   return { starts, terms: new Uint8Array(terms.buffer), coefficients: known.bytes() };
 }
 
+/**
+ * Frees an array's memory at once, all of its buffer: a collector that sees only small objects leaves large buffers until
+ * the process ends.
+ */
+export const giveBack = ({ buffer }: Uint8Array | Uint32Array): void =>
+  void (buffer as ArrayBuffer).transfer(0);
+
 /** Places of its table that are looked at: a key made to collide loses compression, not time. */
 const MAX_PROBES = 32;
 

@@ -22,6 +22,9 @@ import { SCALAR_BYTES } from '../../../protocols/bn254.ts';
 import { equal } from '../../../protocols/encoding.ts';
 import { ALL_BITS, type Extent, type Part, type Piece } from './work.ts';
 
+/** Points that are added up at a time when sums are made again: at most 128 MiB of a key. */
+const BLAMED = 2 ** 20;
+
 /** Scalars of the five sections, 32 bytes each. Secret. */
 export type SectionScalars = Readonly<Record<Section, Uint8Array>>;
 
@@ -137,22 +140,24 @@ export async function blame(
     const terms: { point: Uint8Array; doublings: number }[] = [];
     for (const own of Map.groupBy(ranges, ({ bits }) => `${bits.from}/${bits.count}`).values()) {
       const { bits } = own[0]!;
-      const points = own.reduce((sum, { count }) => sum + count, 0);
-      const bases = new Uint8Array(points * size);
-      const cut = new Uint8Array(points * SCALAR_BYTES);
-      let at = 0;
-      for (const { from, count } of own) {
-        await key.read(section, bases.subarray(at * size, (at + count) * size), from * size);
-        for (let i = 0; i < count; i++, at++) {
-          const start = (from + i) * SCALAR_BYTES + bits.from / 8;
-          cut.set(scalars[section].subarray(start, start + bits.count / 8), at * SCALAR_BYTES);
+      for (const batch of batchesOf(own)) {
+        const points = batch.reduce((sum, { count }) => sum + count, 0);
+        const bases = new Uint8Array(points * size);
+        const cut = new Uint8Array(points * SCALAR_BYTES);
+        let at = 0;
+        for (const { from, count } of batch) {
+          await key.read(section, bases.subarray(at * size, (at + count) * size), from * size);
+          for (let i = 0; i < count; i++, at++) {
+            const start = (from + i) * SCALAR_BYTES + bits.from / 8;
+            cut.set(scalars[section].subarray(start, start + bits.count / 8), at * SCALAR_BYTES);
+          }
         }
+        terms.push({
+          point: await engine.msm(SECTION_GROUP[section], bases, cut, options),
+          doublings: bits.from,
+        });
+        cut.fill(0);
       }
-      terms.push({
-        point: await engine.msm(SECTION_GROUP[section], bases, cut, options),
-        doublings: bits.from,
-      });
-      cut.fill(0);
     }
     return totalOf(section, terms);
   };
@@ -174,6 +179,28 @@ export async function blame(
     }
   }
   return { sums: sums as Sums, liars: [...liars] };
+}
+
+/** Ranges cut and put together so that none of the batches has more than so many points. */
+function batchesOf(
+  ranges: readonly Pick<PointRange, 'from' | 'count'>[],
+): Pick<PointRange, 'from' | 'count'>[][] {
+  const batches: Pick<PointRange, 'from' | 'count'>[][] = [];
+  let room = 0;
+  for (const range of ranges) {
+    for (let at = range.from, left = range.count; left > 0; ) {
+      if (room === 0) {
+        batches.push([]);
+        room = BLAMED;
+      }
+      const count = Math.min(left, room);
+      batches.at(-1)!.push({ from: at, count });
+      at += count;
+      left -= count;
+      room -= count;
+    }
+  }
+  return batches;
 }
 
 /** Whose points went in: shards and milliseconds per worker, by id. */

@@ -2,6 +2,7 @@
  * A pool's thread: what it is asked and answers, how one is started, and what it does with a request, in Node (worker.ts)
  * as in a browser (web-worker.ts).
  */
+import { giveBack } from '../programs/rows.ts';
 import type { Kernel, KernelModules } from './kernel.ts';
 
 type Bytes = Uint8Array<ArrayBuffer>;
@@ -42,7 +43,7 @@ export function answerRequest(
     return { reply: { id, error: error instanceof Error ? error.message : String(error) }, transfer: [] };
   } finally {
     // The copies that were sent here may hold secrets.
-    for (const arg of args) if (arg instanceof Uint8Array) arg.fill(0);
+    for (const arg of args) if (arg instanceof Uint8Array) giveBack(arg.fill(0));
   }
 }
 

@@ -17,7 +17,7 @@ import { EvidenceReply, EvidenceRequest } from '../../../protocols/enclave.ts';
 import { canonicalJson } from '../../../protocols/encoding.ts';
 import { decodeMessage, ENVELOPE_HEADER, ErrorReply, encodeMessage } from '../../../protocols/envelope.ts';
 import { MAX_SEALED_REQUEST_BYTES } from '../../../protocols/inference.ts';
-import type { PublishedProof } from '../../../protocols/proof.ts';
+import type { PublishedProof, QualityStatement } from '../../../protocols/proof.ts';
 import { subjects } from '../../../protocols/subjects.ts';
 import { infer, sendSealed, verifyService } from '../../../runtime/client/client.ts';
 import { inferCommand } from '../../../runtime/commands/infer.ts';
@@ -137,7 +137,9 @@ test('npm start comes up, says what it shows, and writes down where it runs', as
   // No GPU is bound and none is demanded; all else has to pass.
   await demo.line(/accept: SIMULATED, 19 of 20 checks passed, 1 skipped/);
   await demo.line(/skipped +gpu\.bound +SIMULATED: no GPU evidence, and none demanded/);
-  await demo.line(/verified with snarkjs: (\d+) of \1 checks passed/);
+  // Nobody logged the rows of the demonstration before its model.
+  await demo.line(/verified with snarkjs: \d+ of \d+ checks passed, 1 skipped/);
+  await demo.line(/skipped +proof\.rows-fixed/);
   await demo.line(/runtime\/vouch\.mjs status$/);
 });
 
@@ -320,7 +322,6 @@ test('prove: a test set of one’s own; verify: every way in which it can be wro
   writeFileSync(terms, JSON.stringify({ minimumRows: 4 }));
   writeFileSync(data, sampleData(1));
   const onnx = join(home, 'models', `${MODEL}.onnx`);
-  ok(await vouch(home, ['model', 'add', FEW_MODEL, onnx, '--data', data, '--terms', terms]));
 
   // The model gets five of one class and three of the other right. One label is wrong then, so that nothing gets all eight.
   const right = await rowsDecidedRight(60);
@@ -328,6 +329,36 @@ test('prove: a test set of one’s own; verify: every way in which it can be wro
   const mixed = [flipped(good![0]!), ...good!.slice(1, 5), ...bad!.slice(0, 3)];
   assert.is(mixed.length, 8);
   writeFileSync(few, `${mixed.join('\n')}\n`);
+
+  // Their root is logged, beside that of another set, before the model is committed to.
+  const dictionary = join(home, 'mine.json');
+  writeFileSync(dictionary, JSON.stringify(CREDIT));
+  const sealed = join(home, 'few.sealed');
+  for (const [rowsFile, out] of [
+    [testSet, join(home, 'other.sealed')],
+    [few, sealed],
+  ] as const) {
+    const { root } = json(
+      await vouch(home, ['data', 'seal', rowsFile, '--dictionary', dictionary, '--out', out, '--json']),
+    ) as { root: string };
+    ok(await vouch(home, ['vendor', 'log', '--add', root]));
+  }
+  ok(await vouch(home, ['model', 'add', FEW_MODEL, onnx, '--data', data, '--terms', terms]));
+  const late = json(
+    await vouch(home, [
+      'data',
+      'seal',
+      few,
+      '--dictionary',
+      dictionary,
+      '--out',
+      join(home, 'late'),
+      '--json',
+    ]),
+  ) as { root: string };
+  const log = join(home, 'log.json');
+  assert.is(lines(ok(await vouch(home, ['vendor', 'log', '--add', late.root, '--out', log]))).length, 4);
+
   const made = await vouch(home, [
     'prove',
     FEW_MODEL,
@@ -335,9 +366,15 @@ test('prove: a test set of one’s own; verify: every way in which it can be wro
     few,
     '--threshold',
     '5',
+    '--sealed',
+    sealed,
     '--out',
     fewProof,
   ]);
+  assert.match(
+    made.stderr,
+    /the rows were fixed before the model, one of 2 test sets that this vendor logged/,
+  );
   assert.match(ok(made), /^verified\tat least 5 of 8 rows\t/);
   assert.match(made.stderr, /INSECURE-SINGLE-PARTY: it convinces its maker only/);
 
@@ -345,16 +382,27 @@ test('prove: a test set of one’s own; verify: every way in which it can be wro
     ok(await vouch(home, ['verify', fewProof, '--test-set', few])),
     /made by me \(INSECURE-SINGLE-PARTY\)/,
   );
-  const dictionary = join(home, 'mine.json');
-  writeFileSync(dictionary, JSON.stringify(CREDIT));
   const held = await printedBy((print) =>
     verifyCommand([fewProof], { testSet: few, dictionary, json: false }, print),
   );
   assert.match(held, /^pass +proof\.labels/m);
   assert.match(
     held,
-    /^proved: .* at least 5 of the 8 rows .* as your own dictionary names them \(good, bad\); by a key made by me/m,
+    /^proved: .* at least 5 of the 8 rows .* as your own dictionary names them \(good, bad\); the rows may have been trained on, or picked to fit the model; by a key made by me/m,
   );
+  // Offline, the log's order counts only beside a manifest, which names where the log stood.
+  const manifest = join(home, 'few.manifest');
+  ok(await vouch(home, ['model', 'show', FEW_MODEL, '--save-manifest', manifest, '--rows', '8']));
+  const vendor = (json(await vouch(home, ['vendor', 'show', '--json'])) as { fingerprint: string })
+    .fingerprint;
+  const logged = (more: { manifest?: string; log?: string }) =>
+    printedBy((print) => verifyCommand([fewProof], { testSet: few, vendor, json: false, ...more }, print));
+  assert.match(
+    await logged({ log, manifest }),
+    /^pass +proof\.rows-fixed .*one of 2 test sets that this vendor logged/m,
+  );
+  assert.match(await logged({ log }), /^skipped +proof\.rows-fixed .*expected --manifest FILE/m);
+  assert.match(await logged({}), /^skipped +proof\.rows-fixed .*expected --log FILE/m);
   // A vendor's class names are free text: with them swapped a model answers the opposite.
   const swapped = join(home, 'swapped.json');
   writeFileSync(swapped, JSON.stringify({ ...CREDIT, label: SWAPPED }));
@@ -387,7 +435,7 @@ test('prove: a test set of one’s own; verify: every way in which it can be wro
   const check = async (change: (record: PublishedProof['record']) => void, sentence: RegExp) =>
     assert.match(await verify(tampered(({ record }) => change(record))), sentence);
   await check((record) => {
-    record.statement.threshold = 8;
+    (record.statement as QualityStatement).threshold = 8;
   }, /^fail +proof\.public-signals/m);
   await check((record) => {
     record.publicSignals[1] = '8';
@@ -419,6 +467,35 @@ test('prove: a test set of one’s own; verify: every way in which it can be wro
   const cut = join(home, 'cut.json');
   writeFileSync(cut, readFileSync(fewProof).subarray(0, 2000));
   assert.match(await verify(cut), /bad-file: .*truncated or damaged/);
+});
+
+test('prove inference: what the model answers to one row; verify: the row, another row, none', async () => {
+  const [row, other] = rows(2).map((line, i) => {
+    const file = join(home, `row${i}.csv`);
+    writeFileSync(file, `${line.split(/\s+/).slice(0, -1).join(',')}\n`);
+    return file;
+  }) as [string, string];
+  const out = join(home, 'answer.json');
+  const dictionary = join(home, 'mine.json');
+  writeFileSync(dictionary, JSON.stringify(CREDIT));
+  const proved = await vouch(home, ['prove', 'inference', MODEL, '--input', row, '--out', out]);
+  const [, answer] = /^verified\tanswers (good|bad)\t/.exec(ok(proved)) ?? [];
+  assert.ok(answer, proved.stdout);
+  const verify = (...words: string[]) => vouch(home, ['verify', out, ...words]);
+  assert.match(
+    ok(await verify('--input', row, '--dictionary', dictionary)),
+    new RegExp(`^proved: .* answers "${answer}" to the row of input [0-9a-f]{16}…; classes as your own`, 'm'),
+  );
+  refused(await verify('--input', other), 1, /^fail +proof\.test-set/m);
+  refused(await verify(), 1, /^fail +proof\.test-set .*--input FILE for a proof of one answer/m);
+  refused(await verify('--test-set', testSet), 1, /^fail +proof\.test-set/m);
+  const prove = (...words: string[]) => vouch(home, ['prove', 'inference', MODEL, ...words]);
+  refused(await prove('--input', testSet), 2, /expected one row, got \d+; a proof is about one answer/);
+  refused(await prove('--input', row, '--output', 'maybe'), 2, /--output: expected good or bad, got "maybe"/);
+  const wrong = answer === 'good' ? 'bad' : 'good';
+  const refusal = await prove('--input', row, '--output', wrong);
+  refused(refusal, refusal.code!, /no proof was made, and why is the vendor's secret/);
+  assert.not.equal(refusal.code, 0);
 });
 
 test('verify on another host: the key is unproven there, and can be trusted by name', async () => {

@@ -49,6 +49,10 @@ vouch verify receipt.cose --policy FILE --collateral DIR --at TIME   # all of a 
 vouch verify DIR                                         # every decision that vouch infer kept there
 vouch verify receipt.cose --application ROW --answer A --salts FILE   # that it is of this application
 vouch verify proof.json --test-set FILE                  # a proof, and the rows that it is about
+vouch scenario run credit-risk                           # a model from a table to a verified proof, on this host
+vouch model lint FILE.onnx --dictionary D --data ROWS    # every reason why it cannot be proved, or what it costs
+vouch data seal ROWS --dictionary D --out FILE           # a root of a test set, for vouch vendor log --add, before the model
+vouch verify proof.json --test-set FILE --manifest M --log LOG   # and whether these rows were fixed before the model
 vouch verify QUOTE COLLATERAL... --at TIME               # raw evidence: SEV-SNP, TDX, SGX, NVIDIA GPU, TPM 2.0
 vouch evidence --nonce HEX                               # what this host can attest to: its TEE, or SIMULATED
 vouch collateral add FILE...                             # keep collateral, by digest

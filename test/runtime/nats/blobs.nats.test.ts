@@ -3,7 +3,9 @@ import { readdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { CHUNK_BYTES, STREAMS } from '../../../protocols/streams.ts';
 import { subjects } from '../../../protocols/subjects.ts';
+import { keepChunks } from '../../../runtime/home/kept-chunks.ts';
 import {
+  blobSource,
   getBlob,
   getChunk,
   getManifest,
@@ -87,16 +89,46 @@ test('the cache is used, checked and written whole', async (t) => {
   const nats = await startFixture(t);
   const client = await nats.bus('client', 'me');
   const cacheDir = join(await temporaryFolder(t), 'cache');
+  const kept = keepChunks(cacheDir, 1e6);
   const blob = randomBytes(3000);
   const { digest, manifest } = await putBlob(client, 'keys', blob, { chunkBytes: 1000 });
-  await getBlob(client, MINE, digest, { maxBytes: 3000, cacheDir });
+  await getBlob(client, MINE, digest, { maxBytes: 3000, kept });
   const names = [digest, ...manifest.chunks.map((chunk) => chunk.sha256)].sort();
   assert.equal((await readdir(cacheDir)).sort(), names);
   // A damaged file is fetched again; with the server gone, the cache alone is enough.
   await writeFile(join(cacheDir, manifest.chunks[1]!.sha256), 'damaged');
-  assert.equal(Buffer.from(await getBlob(client, MINE, digest, { maxBytes: 3000, cacheDir })), blob);
+  assert.equal(Buffer.from(await getBlob(client, MINE, digest, { maxBytes: 3000, kept })), blob);
   await nats.server.stop();
-  assert.equal(Buffer.from(await getBlob(client, MINE, digest, { maxBytes: 3000, cacheDir })), blob);
+  assert.equal(Buffer.from(await getBlob(client, MINE, digest, { maxBytes: 3000, kept })), blob);
+});
+
+test('a blob is stored from a source, and read in parts, without being whole in memory', async (t) => {
+  const nats = await startFixture(t);
+  const client = await nats.bus('client', 'me');
+  const blob = randomBytes(5_000_000);
+  const asked: number[] = [];
+  const source = {
+    byteLength: blob.length,
+    read: async (offset: number, target: Uint8Array) => {
+      asked.push(target.byteLength);
+      target.set(blob.subarray(offset, offset + target.byteLength));
+    },
+  };
+  const { digest, manifest } = await putBlob(client, 'keys', source, { chunkBytes: 1_000 });
+  assert.is(Math.max(...asked), 1_000);
+  assert.is(digest, manifestOf(blob, 1_000).digest);
+  const folder = join(await temporaryFolder(t), 'cache');
+  const kept = keepChunks(folder, 1e9);
+  const part = new Uint8Array(2_500);
+  const opened = blobSource(client, MINE, await getManifest(client, MINE, digest, { maxBytes: 1e9 }), {
+    kept,
+  });
+  await opened.read(1_234_567, part);
+  assert.equal(Buffer.from(part), blob.subarray(1_234_567, 1_237_067));
+  // Of the key's 5,000 chunks those that were read: nobody else is asked to hold them.
+  const touched = manifest.chunks.slice(1_234, 1_238).map(({ sha256 }) => sha256);
+  assert.equal((await readdir(folder)).sort(), touched.sort());
+  assert.instance(await opened.read(blob.length - 1, part).catch((error: unknown) => error), RangeError);
 });
 
 test('what is missing, wrong or too large is refused', async (t) => {

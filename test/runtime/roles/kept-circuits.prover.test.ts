@@ -4,7 +4,7 @@ import { transform } from '../../../circuits/groth16/prove.ts';
 import { setup } from '../../../circuits/groth16/setup.ts';
 import { readZkey, type Zkey } from '../../../circuits/groth16/zkey.ts';
 import { createPool } from '../../../runtime/msm/threads/pool.ts';
-import { keepCircuits } from '../../../runtime/roles/kept-circuits.ts';
+import { heldBytes, keepCircuits } from '../../../runtime/roles/kept-circuits.ts';
 import { randomCircuit } from '../../circuits/groth16-circuit.ts';
 import { assert, suite, type TestContext } from '../../harness.ts';
 
@@ -56,7 +56,7 @@ test('a kept key is ready for proof after proof, and its scalars are those of a 
   const plain = await quotient();
   assert.equal(events.splice(0), ['ready one', 'release one']);
   assert.is(circuits.kept('one'), undefined);
-  circuits.keep('one', key, 1000);
+  circuits.keep('one', key);
   assert.is(circuits.kept('one'), key);
   assert.equal(await Promise.all([quotient(), quotient()]), [plain, plain]);
   assert.equal(await quotient(), plain);
@@ -68,27 +68,26 @@ test('a kept key is ready for proof after proof, and its scalars are those of a 
 
 test('the key that was used least lately goes, a proof under way with it ends well, and one that is too large is not kept', async (t) => {
   const { engine, events, make } = await watched(t);
-  const circuits = keepCircuits(engine, 2500);
-  t.defer(() => circuits.close());
   const keys: { key: Zkey; witness: Uint8Array }[] = [];
-  for (const name of ['0', '1', '2']) {
-    const made = await make(name, Number(name) + 1);
-    keys.push(made);
-    if (name !== '2') circuits.keep(name, made.key, 1000);
-  }
+  for (const name of ['0', '1', '2']) keys.push(await make(name, Number(name) + 1));
   const [first, second, third] = keys as [(typeof keys)[0], (typeof keys)[0], (typeof keys)[0]];
+  const most = Math.max(...keys.map(({ key }) => heldBytes(key)));
+  const circuits = keepCircuits(engine, 2.5 * most);
+  t.defer(() => circuits.close());
+  circuits.keep('0', first.key);
+  circuits.keep('1', second.key);
   await circuits.ready(first.key);
   const ready = await circuits.ready(second.key);
   assert.is(circuits.kept('0'), first.key);
   const running = ready.quotient(second.witness);
-  circuits.keep('2', third.key, 1000);
+  circuits.keep('2', third.key);
   assert.is(circuits.kept('1'), undefined);
   assert.is(circuits.kept('0'), first.key);
   assert.is(circuits.kept('2'), third.key);
   assert.is((await running).byteLength, second.key.domainSize * 32);
   assert.equal(events, ['ready 0', 'ready 1', 'release 1']);
 
-  circuits.keep('large', second.key, 2501);
+  circuits.keep('large', { ...second.key, range: () => ({ offset: 0, length: 2.5 * most }) });
   assert.is(circuits.kept('large'), undefined);
   assert.is(circuits.kept('0'), first.key);
 });
@@ -105,7 +104,7 @@ test('what failed to load is loaded again', async (t) => {
     },
   });
   t.defer(() => circuits.close());
-  circuits.keep('one', key, 1000);
+  circuits.keep('one', key);
   await circuits.ready(key).then(
     () => assert.unreachable(),
     (error: Error) => assert.is(error.message, 'no memory'),

@@ -70,7 +70,8 @@ export async function subjectOf(
 ): Promise<Subject> {
   useBlinding();
   const circuit = await prepareCircuit(model.architecture, testSet);
-  const { zkey, powers } = await prepareKey(circuit);
+  const files = await prepareKey(circuit);
+  const [zkey, powers] = await Promise.all([readFile(files.zkey), readFile(files.powers)]);
   const witness = await calculateWitness(await readFile(circuit.wasmPath), witnessInput(model, threshold));
   await using pool = await createPool();
   const key = readZkey(zkey);

@@ -41,7 +41,7 @@ test('a witness that its calculator accepts and the circuit does not is refused 
   const { zkey } = await setup(await readFile(compiled.r1csPath), { field: pool, points: pool });
   const preparedWith = (name: string, wasmPath: string) =>
     ({
-      statement: { rows: 4, threshold: 0, circuit: name },
+      statement: { statement: 'quality', rows: 4, threshold: 0, circuit: name },
       model,
       testSet,
       compiled: { ...compiled, wasmPath },

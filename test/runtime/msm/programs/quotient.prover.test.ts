@@ -1,5 +1,5 @@
 import { ENTRY_BYTES, R, writeElement } from '../../../../circuits/groth16/field.ts';
-import { entriesOfC, qapOf } from '../../../../circuits/groth16/qap.ts';
+import { entriesOfC } from '../../../../circuits/groth16/qap.ts';
 import { quotient } from '../../../../circuits/groth16/quotient.ts';
 import { firstBroken, readR1cs } from '../../../../circuits/groth16/r1cs.ts';
 import { setup } from '../../../../circuits/groth16/setup.ts';
@@ -81,7 +81,7 @@ test('a witness satisfies a circuit or does not: every wire that is changed is f
     const satisfied = (values: Uint8Array) =>
       ready.satisfied!(values, async () => {
         loads++;
-        return entriesOfC(r1cs, await qapOf(r1cs, pool));
+        return entriesOfC(r1cs, pool);
       });
     assert.ok(await satisfied(witness), `${constraints} constraints`);
     const { variables } = r1cs;

@@ -1,0 +1,111 @@
+/**
+ * A model as it can be drawn: its operations one after the other, and what each costs in a proof. Everything comes from the
+ * public architecture, so whoever has the manifest can draw it.
+ */
+import { type Architecture, architectureDocument } from './architecture.ts';
+import { type CircuitCost, circuitCost } from './cost.ts';
+import { featureRanges } from './preprocessing.ts';
+import type { TestSet } from './test-set.ts';
+
+export interface OutlineStep {
+  readonly kind: string;
+  /** shapes, widths and bounds, in words */
+  readonly text: string;
+  readonly constraints: number;
+  readonly terms: number;
+}
+
+export interface Outline {
+  /** from the rows to the decision, in the order of computing */
+  readonly steps: readonly OutlineStep[];
+  /** what the proof needs besides */
+  readonly proof: readonly OutlineStep[];
+  readonly rows: number;
+  readonly cost: Omit<CircuitCost, 'parts'>;
+}
+
+/** The outline, with costs for these rows. */
+export function outlineOf(architecture: Architecture, testSet: TestSet): Outline {
+  const { parts, ...cost } = circuitCost(architecture, testSet);
+  const sum = (which: (part: (typeof parts)[number]) => boolean) => {
+    const found = parts.filter(which);
+    return {
+      constraints: found.reduce((total, each) => total + each.constraints, 0),
+      terms: found.reduce((total, each) => total + each.terms, 0),
+    };
+  };
+  const ranges = featureRanges(architecture.preprocessing);
+  const low = ranges.reduce((least, range) => Math.min(least, range.low), 0);
+  const high = ranges.reduce((most, range) => Math.max(most, range.high), 0);
+  const free = { constraints: 0, terms: 0 };
+  return {
+    steps: [
+      { kind: 'rows', text: `${ranges.length} features from ${low} to ${high}`, ...free },
+      ...operationsOf(architecture).map(({ kind, text }, i) => ({
+        kind,
+        text,
+        ...sum(({ operation }) => operation === i),
+      })),
+      {
+        kind: architecture.decision,
+        text: architecture.classes.join(', '),
+        ...sum(({ part }) => part === 'decision'),
+      },
+    ],
+    proof: parts
+      .filter(({ operation, part }) => operation === undefined && part !== 'decision')
+      .map(({ part, constraints, terms }) => ({ kind: part, text: '', constraints, terms })),
+    rows: testSet.labels.length,
+    cost,
+  };
+}
+
+/** So many rows of the widest features that there can be: no row costs more. */
+export function widestRows({ preprocessing }: Architecture, rows: number): TestSet {
+  const widest = Int32Array.from(featureRanges(preprocessing), ({ low, high }) =>
+    Math.abs(low) > Math.abs(high) ? low : high,
+  );
+  return { features: Array.from({ length: rows }, () => widest), labels: Array<number>(rows).fill(0) };
+}
+
+/** Operations of the document of version 2, in words; one that is not known here is shown with all its members. */
+function operationsOf(architecture: Architecture): { kind: string; text: string }[] {
+  const { operations } = architectureDocument({ ...architecture, version: 2 }) as {
+    operations: readonly ({ readonly kind: string } & Record<string, unknown>)[];
+  };
+  return operations.map(({ kind, ...members }) => {
+    const { inputs, outputs, weightBits, biasBits, shift, output } = members;
+    switch (kind) {
+      case 'dense':
+        return {
+          kind,
+          text: `${inputs} to ${outputs}, weights of ${weightBits} bits, biases of ${biasBits}`,
+        };
+      case 'relu':
+        return { kind, text: `rounded by 2^${shift}, 0 to ${output}` };
+      default:
+        return {
+          kind,
+          text: Object.entries(members)
+            .filter(([, value]) => typeof value === 'number' || typeof value === 'string')
+            .map(([name, value]) => `${name} ${value}`)
+            .join(', '),
+        };
+    }
+  });
+}
+
+/** The outline as lines of plain text. */
+export function drawing({ steps, proof, cost }: Outline): string[] {
+  const width = Math.max(...[...steps, ...proof].map(({ kind }) => kind.length));
+  const textWidth = Math.max(...[...steps, ...proof].map(({ text }) => text.length));
+  const line = ({ kind, text, constraints }: OutlineStep): string => {
+    const share = constraints === 0 ? '' : `${((constraints / cost.constraints) * 100).toFixed(1)} %`;
+    return `${kind.padEnd(width)}  ${text.padEnd(textWidth)}  ${constraints === 0 ? '' : String(constraints).padStart(9)}  ${share.padStart(6)}`.trimEnd();
+  };
+  return [
+    ...steps.flatMap((step, i) => (i === 0 ? [line(step)] : ['  |', line(step)])),
+    '',
+    ...proof.map(line),
+  ];
+}

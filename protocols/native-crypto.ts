@@ -1,0 +1,129 @@
+/**
+ * Node's own cryptography, called where it is needed: a small message then takes no trips to another thread, which
+ * WebCrypto makes for every step and which are most of what sealing one costs. Undefined in a browser, where
+ * WebCrypto and JavaScript do the same work; tests judge all of them by the same vectors.
+ *
+ * Private keys stay in closures; what is handed around is WebCrypto's twin of a key, which does not give it out.
+ *
+ * Not guaranteed: any check of keys and encodings beyond OpenSSL's. Callers make their own.
+ */
+
+/** What is used of `node:crypto`; written down here because this folder knows nothing of Node. */
+interface NodeCrypto {
+  createHash(name: 'sha256'): { update(data: Uint8Array): unknown; digest(): Uint8Array<ArrayBuffer> };
+  createPublicKey(key: { key: Uint8Array; format: 'der'; type: 'spki' }): unknown;
+  verify(algorithm: null, data: Uint8Array, key: unknown, signature: Uint8Array): boolean;
+  generateKeyPairSync(type: 'x25519'): {
+    publicKey: { export(format: { format: 'jwk' }): { x?: string } };
+    privateKey: { export(format: { format: 'der'; type: 'pkcs8' }): Uint8Array };
+  };
+  diffieHellman(keys: { privateKey: unknown; publicKey: unknown }): Uint8Array<ArrayBuffer>;
+  createCipheriv(name: string, key: Uint8Array, iv: Uint8Array): GcmCipher & { getAuthTag(): Uint8Array };
+  createDecipheriv(
+    name: string,
+    key: Uint8Array,
+    iv: Uint8Array,
+    options: { authTagLength: number },
+  ): GcmCipher & { setAuthTag(tag: Uint8Array): void };
+}
+interface GcmCipher {
+  setAAD(aad: Uint8Array): void;
+  update(data: Uint8Array): Uint8Array;
+  final(): Uint8Array;
+}
+
+/** An X25519 key, whose private half is used and not given out. */
+export interface AgreementKey {
+  readonly publicKey: Uint8Array<ArrayBuffer>;
+  /** Throws for a public key of small order. */
+  agree(publicKey: Uint8Array): Uint8Array<ArrayBuffer>;
+}
+
+export interface NativeCrypto {
+  sha256(parts: readonly Uint8Array[]): Uint8Array<ArrayBuffer>;
+  /** The bare equation of RFC 8032 section 5.1.7 without cofactor: see ed25519.ts for what has to be checked before. */
+  verifyEd25519(publicKey: Uint8Array, message: Uint8Array, signature: Uint8Array): boolean;
+  generateX25519(): AgreementKey & { pkcs8(): Uint8Array };
+  /** AES-256-GCM; the tag of 16 bytes follows the ciphertext. */
+  sealAesGcm(
+    key: Uint8Array,
+    iv: Uint8Array,
+    plaintext: Uint8Array,
+    aad: Uint8Array,
+  ): Uint8Array<ArrayBuffer>;
+  /** Throws when the tag does not fit. */
+  openAesGcm(key: Uint8Array, iv: Uint8Array, sealed: Uint8Array, aad: Uint8Array): Uint8Array<ArrayBuffer>;
+}
+
+const AES = 'aes-256-gcm';
+const TAG_BYTES = 16;
+const MAX_KEYS = 64;
+/** SubjectPublicKeyInfo of Ed25519 and X25519 up to the 32 bytes of the key (RFC 8410 section 4); the last of the OID differs. */
+const spki = (oidEnd: number) => Uint8Array.of(0x30, 42, 0x30, 5, 6, 3, 0x2b, 0x65, oidEnd, 3, 33, 0);
+const ED25519_SPKI = spki(0x70);
+const X25519_SPKI = spki(0x6e);
+
+function joined(...parts: readonly Uint8Array[]): Uint8Array<ArrayBuffer> {
+  const out = new Uint8Array(parts.reduce((sum, { length }) => sum + length, 0));
+  let at = 0;
+  for (const part of parts) {
+    out.set(part, at);
+    at += part.length;
+  }
+  return out;
+}
+
+function over(node: NodeCrypto): NativeCrypto {
+  const keys = new Map<string, unknown>();
+  // Reading a key takes as long as using it, and a session uses the same few.
+  const publicKeyOf = (prefix: Uint8Array, raw: Uint8Array): unknown => {
+    const der = joined(prefix, raw);
+    const name = String.fromCharCode(...der);
+    const known = keys.get(name);
+    if (known !== undefined) return known;
+    const key = node.createPublicKey({ key: der, format: 'der', type: 'spki' });
+    if (keys.size >= MAX_KEYS) keys.delete(keys.keys().next().value!);
+    keys.set(name, key);
+    return key;
+  };
+  return {
+    sha256(parts) {
+      const hash = node.createHash('sha256');
+      for (const part of parts) hash.update(part);
+      return joined(hash.digest());
+    },
+    verifyEd25519: (publicKey, message, signature) =>
+      node.verify(null, message, publicKeyOf(ED25519_SPKI, publicKey), signature),
+    generateX25519() {
+      const { publicKey, privateKey } = node.generateKeyPairSync('x25519');
+      const text = publicKey.export({ format: 'jwk' }).x ?? '';
+      const bytes = Uint8Array.from(atob(text.replaceAll('-', '+').replaceAll('_', '/')), (c) =>
+        c.charCodeAt(0),
+      );
+      return {
+        publicKey: bytes,
+        agree: (other) =>
+          joined(node.diffieHellman({ privateKey, publicKey: publicKeyOf(X25519_SPKI, other) })),
+        pkcs8: () => privateKey.export({ format: 'der', type: 'pkcs8' }),
+      };
+    },
+    sealAesGcm(key, iv, plaintext, aad) {
+      const cipher = node.createCipheriv(AES, key, iv);
+      cipher.setAAD(aad);
+      return joined(cipher.update(plaintext), cipher.final(), cipher.getAuthTag());
+    },
+    openAesGcm(key, iv, sealed, aad) {
+      const decipher = node.createDecipheriv(AES, key, iv, { authTagLength: TAG_BYTES });
+      decipher.setAAD(aad);
+      decipher.setAuthTag(sealed.subarray(sealed.length - TAG_BYTES));
+      return joined(decipher.update(sealed.subarray(0, sealed.length - TAG_BYTES)), decipher.final());
+    },
+  };
+}
+
+const { process: host } = globalThis as {
+  process?: { getBuiltinModule?(name: 'node:crypto'): NodeCrypto | undefined };
+};
+const node = host?.getBuiltinModule?.('node:crypto');
+
+export const native: NativeCrypto | undefined = node && over(node);

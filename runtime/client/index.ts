@@ -1,0 +1,66 @@
+/**
+ * `vouch/client`: a client of Vouch for programs on Node. It needs `nats` and `snarkjs` beside this package, keeps no files, and
+ * trusts whom it is told to trust.
+ *
+ *   const client = await openClient({ url, creds, policy, vendor });
+ *   const { answer, bundle } = await client.decide('credit', ['A11', '6', ...]);
+ *
+ * Not for browsers: they reach NATS by its WebSocket alone, which this does not speak.
+ */
+import { Policy } from '../../protocols/attestation/policy.ts';
+import { parse } from '../../protocols/envelope.ts';
+import { VouchError } from '../../protocols/errors.ts';
+import { connect } from '../nats/connect.ts';
+import { demandPinned } from '../verdict/vendor.ts';
+import type { Inference, VerifiedService } from './client.ts';
+import { createSessions } from './sessions.ts';
+
+export { VouchError } from '../../protocols/errors.ts';
+export type { Inference, VerifiedService };
+
+export interface ClientOptions {
+  /** `nats://host:port` or `tls://host:port` */
+  readonly url: string;
+  /** text of a `.creds` file of role client */
+  readonly creds: string;
+  /** the JSON of a policy file: what evidence has to satisfy */
+  readonly policy: unknown;
+  /** the vendor's public key or fingerprint, from elsewhere than NATS; may stand in the policy */
+  readonly vendor?: string | undefined;
+  /** hears what nobody waits for, such as a lost connection */
+  readonly onError?: (error: Error) => void;
+}
+
+export interface Client {
+  /** The model's service, its evidence verified by the policy. */
+  service(model: string): Promise<VerifiedService>;
+  /** Seals one row of cells, and returns the answer once its receipt is verified. Many may be under way. */
+  decide(model: string, row: readonly string[]): Promise<Inference>;
+  close(): Promise<void>;
+}
+
+/** Connects. Throws `bad-input` without a vendor, `bad-message` for no policy, and what `connect` throws. */
+export async function openClient({
+  url,
+  creds,
+  policy: given,
+  vendor,
+  onError,
+}: ClientOptions): Promise<Client> {
+  const policy = parse(Policy, given, 'policy');
+  if (vendor === undefined && policy.vendor === undefined && policy.commitment === undefined)
+    throw new VouchError(
+      'bad-input',
+      'openClient: expected a vendor, or vendor or commitment in the policy: NATS could otherwise name any',
+    );
+  const bus = await connect({ url, creds, ...(onError ? { onError } : {}) });
+  const sessions = createSessions(bus, `client.${bus.id}`, {
+    policy,
+    meet: (published) => demandPinned(published, { vendor, policy }),
+  });
+  return {
+    service: sessions.service,
+    decide: async (model, row) => (await sessions.infer(model, row)).made,
+    close: () => bus.close(),
+  };
+}

@@ -1,0 +1,87 @@
+/** `vouch model show`: a published model as a graph, and where the constraints of a proof about it go. */
+import { existsSync } from 'node:fs';
+import type { Command } from '@commander-js/extra-typings';
+import { parseArchitecture } from '../../circuits/model/architecture.ts';
+import { drawing, outlineOf, widestRows } from '../../circuits/model/outline.ts';
+import { maxRows } from '../../circuits/model/size.ts';
+import type { TestSet } from '../../circuits/model/test-set.ts';
+import { canonicalJson, fromBase64url } from '../../protocols/encoding.ts';
+import { VouchError } from '../../protocols/errors.ts';
+import { type VerifiedManifest, vendorFingerprint } from '../../protocols/manifest.ts';
+import { readManifestFile } from '../client/decisions.ts';
+import { writeWhole } from '../home/files.ts';
+import { readManifest } from '../models/obtain.ts';
+import { dictionaryOf, readRows, testSetOf } from '../models/test-sets.ts';
+import { testFile } from '../models/vendor.ts';
+import { networked, type OptionsOf, whole } from './declaration.ts';
+import { asClient, networkOf } from './network.ts';
+import { type Print, print } from './terminal.ts';
+
+/** Of a proof, where no test set says. */
+const ROWS = 300;
+
+const declared = (command: Command) =>
+  networked(command)
+    .argument('<name>')
+    .option('--manifest <file>', "the model's signed manifest, instead of asking NATS")
+    .option(
+      '--test-set <file>',
+      'labelled rows, whose proof is counted; default: those that this host keeps for the model',
+    )
+    .option(
+      '--rows <n>',
+      'without a test set: so many rows, as wide as rows can be; default: 300',
+      whole(1, 65_536),
+    )
+    .option('--save-manifest <file>', 'keep the signed manifest: what vouch verify --manifest reads')
+    .option('--json', 'one JSON object', false);
+
+export const defineShow = (command: Command): unknown =>
+  declared(
+    command
+      .command('show')
+      .description('the graph of a published model, and where the constraints of a proof about it go'),
+  ).action(async (name, options) => {
+    const manifest =
+      options.manifest === undefined
+        ? await asClient(networkOf(options), (bus) => readManifest(bus, name))
+        : readManifestFile(options.manifest);
+    showCommand(name, manifest, options, print);
+    if (options.saveManifest !== undefined) {
+      const { manifest: content, signature } = manifest;
+      const text = `${canonicalJson({ manifest: content, signature })}\n`;
+      await writeWhole(options.saveManifest, text, { mode: 0o644 });
+    }
+  });
+
+/** Throws `bad-input` where the manifest is of another model, and `bad-file` for rows that are not of its dictionary. */
+export function showCommand(
+  name: string,
+  { manifest }: Pick<VerifiedManifest, 'manifest'>,
+  options: Pick<OptionsOf<typeof declared>, 'testSet' | 'rows' | 'json'>,
+  print: Print,
+): void {
+  if (manifest.name !== name)
+    throw new VouchError('bad-input', `expected the manifest of ${name}, got that of ${manifest.name}`);
+  const architecture = parseArchitecture(manifest.architecture);
+  const kept = testFile(name);
+  const file = options.testSet ?? (options.rows === undefined && existsSync(kept) ? kept : undefined);
+  const testSet: TestSet =
+    file === undefined
+      ? widestRows(architecture, options.rows ?? ROWS)
+      : testSetOf(readRows(file, dictionaryOf(architecture)), architecture);
+  const outline = outlineOf(architecture, testSet);
+  const { rows, cost } = outline;
+  if (options.json) {
+    print({ name, commitment: manifest.commitment, ...outline });
+    return;
+  }
+  const vendor = vendorFingerprint(fromBase64url(manifest.vendor, 'manifest.vendor'));
+  print(`${name}, commitment ${manifest.commitment}, vendor ${vendor}`);
+  print('');
+  for (const line of drawing(outline)) print(line);
+  print('');
+  print(
+    `${file === undefined ? 'at most ' : ''}${cost.constraints} constraints for ${rows} rows, domain 2^${Math.log2(cost.domain)}; at most ${maxRows(architecture)} rows in one proof`,
+  );
+}
