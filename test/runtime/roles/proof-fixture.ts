@@ -71,7 +71,10 @@ export async function subjectOf(
   useBlinding();
   const circuit = await prepareCircuit(model.architecture, testSet);
   const files = await prepareKey(circuit);
-  const [zkey, powers] = await Promise.all([readFile(files.zkey), readFile(files.powers)]);
+  // Copies: `slice` of what readFile gives would be a view, and a test that changes its copy would change the key of all.
+  const [zkey, powers] = (await Promise.all([readFile(files.zkey), readFile(files.powers)])).map(
+    (file) => new Uint8Array(file),
+  ) as [Uint8Array, Uint8Array];
   const witness = await calculateWitness(await readFile(circuit.wasmPath), witnessInput(model, threshold));
   await using pool = await createPool();
   const key = readZkey(zkey);
