@@ -1,4 +1,8 @@
-/** The monitor's page in headless Chromium, fed with real messages. Screenshots go to $VOUCH_SCREENSHOTS. */
+/**
+ * The monitor's page in headless Chromium, fed with real messages. Screenshots go to $VOUCH_SCREENSHOTS.
+ *
+ * One file, although it is long: its tests share one browser and one server.
+ */
 import { join } from 'node:path';
 import type { Page } from 'playwright-core';
 import { chromium } from 'playwright-core';
