@@ -1,6 +1,7 @@
 /** The circuit of an ensemble: right on every row, and nothing but the committed trees can be put in their place. */
 import { R } from '../../circuits/groth16/field.ts';
 import { type CommittedModel, commit } from '../../circuits/model/commit.ts';
+import { circuitCost } from '../../circuits/model/cost.ts';
 import { emitQualityCircuit, witnessInput } from '../../circuits/model/emit.ts';
 import { decideMany, evaluate } from '../../circuits/model/quantise.ts';
 import { demandDomain, estimateConstraints, exactConstraints } from '../../circuits/model/size.ts';
@@ -204,6 +205,8 @@ for (const options of [
     assert.is(violations(r1cs, witness), 0);
     assert.equal(witness.slice(0, 3), [1n, commit(model), BigInt(ROWS - 2)], 'public signals');
     assert.is(exactConstraints(model.architecture, testSet), r1cs.constraints, 'predicted');
+    const cost = circuitCost(model.architecture, testSet);
+    assert.equal([cost.constraints, cost.variables], [r1cs.constraints, r1cs.variables], 'by parts');
     assert.ok(r1cs.constraints <= estimateConstraints(model.architecture, ROWS));
     demandDomain(2 ** Math.ceil(Math.log2(r1cs.constraints + 3)), model.architecture, ROWS);
     await rejects(calculateWitness(wasm, witnessInput(model, ROWS - 1)), 'one more than correct');

@@ -57,8 +57,6 @@ function checkModels(name: string, place: string | undefined): void {
     assert.is(differenceFrom(scenario, rows, model), undefined, `${name}, ${kind}`);
     const { float, integers } = model.outcome;
     assert.ok(float >= threshold, `${name}, ${kind}: ${float}`);
-    // Ensembles of trees become integers once they are compiled.
-    if (kind === 'trees' && !model.lint.provable) continue;
     assert.ok(
       integers! >= threshold && Math.abs(float - integers!) <= tested / 100,
       `${name}, ${kind}: ${integers}`,
