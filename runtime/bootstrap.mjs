@@ -26,8 +26,8 @@ const UNREACHABLE =
 export function bootstrap() {
   installMissing(ROOT);
   // npm removes the link with the packages that it replaces, also from under the Node that it leads to.
-  const ours = process.execPath.startsWith(ROOT);
-  if ((isNew(process.versions.node) && !ours) || runs(BUNDLED_NODE)) return;
+  const stays = !process.execPath.startsWith(ROOT) || existsSync(BUNDLED_NODE);
+  if ((isNew(process.versions.node) && stays) || runs(BUNDLED_NODE)) return;
   if (existsSync(NODE_PROJECT)) linkNode(installMissing(NODE_PROJECT));
   if (runs(BUNDLED_NODE)) return;
   fail(
