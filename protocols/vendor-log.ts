@@ -11,6 +11,9 @@
  * A model's manifest names the entry of its commitment. So whoever has kept a manifest knows the log up to there, and
  * another history does not fit it.
  *
+ * What is shown is that the rows were fixed before the manifest went out. Log and manifest that are made together, after many
+ * sets were tried in secret, look the same.
+ *
  * Not guaranteed: that the log is the only one of its vendor, for those who have no manifest; when an entry was made (`time`
  * is the vendor's word); and that a model was not trained, or not tried, on rows that its vendor knew, logged or not.
  * Only rows that somebody else kept until they were opened are new to a model.
@@ -167,7 +170,7 @@ export function judgeFixed({ opening, testSet, commitment, log, manifest }: Fixe
   return {
     status: 'pass',
     detail: `logged as entry ${set.number}, before the model's commitment, which is entry ${model.number}; ${many}`,
-    label: `the rows were fixed before the model, ${many}; ${
+    label: `the rows were fixed before the model, ${many}; that is before it was published, and what its vendor tried in secret until then nobody sees; ${
       set.public
         ? 'they were public, and may have been trained on'
         : 'whoever knew them, the vendor perhaps, may have trained on them'
