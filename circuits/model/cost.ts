@@ -11,9 +11,9 @@
 import type { Architecture } from './architecture.ts';
 import { parameterWidths, placements } from './commit.ts';
 import { rowBounds } from './emit.ts';
-import { treesCost, voteBits } from './emit-trees.ts';
+import { treesCost } from './emit-trees.ts';
 import { MAX_INPUTS } from './poseidon.ts';
-import { poseidonConstraints } from './size.ts';
+import { marginsOf, poseidonConstraints } from './size.ts';
 import type { TestSet } from './test-set.ts';
 import { type TreesShape, topologiesOf } from './trees.ts';
 
@@ -156,12 +156,12 @@ function ensembleCost(
   trees: TreesShape,
   { features, labels }: TestSet,
 ): CircuitCost {
-  const { classes, decision } = architecture;
+  const { classes } = architecture;
   const rows = labels.length;
   const { parameters, rows: decided } = treesCost(architecture, trees, features);
   const elements = placements(parameterWidths(architecture)).at(-1)!.element + 1;
   const commitment = commitmentCost(elements);
-  const margins = rows * ((classes.length - 1) * voteBits(trees, decision) + classes.length - 2);
+  const margins = rows * marginsOf(architecture, trees);
   const n = rows.toString(2).length;
   const splits = topologiesOf(trees).reduce((total, topology) => total + topology.splits, 0);
   const part = (name: string, operation: number | undefined, constraints: number, terms: number) => ({

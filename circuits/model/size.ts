@@ -9,10 +9,9 @@
 import { VouchError } from '../../protocols/errors.ts';
 import { type Architecture, EXACT } from './architecture.ts';
 import { parameterWidths, placements } from './commit.ts';
-import { rowBounds } from './emit.ts';
 import { treesCost, voteBits } from './emit-trees.ts';
 import { MAX_INPUTS, partialRounds } from './poseidon.ts';
-import { MAX_ROWS, type TestSet } from './test-set.ts';
+import { MAX_ROWS } from './test-set.ts';
 import type { TreesShape } from './trees.ts';
 
 /**
@@ -59,7 +58,7 @@ function costOf(architecture: Architecture): Cost {
 /** About how many constraints the quality circuit of so many rows has, at most. */
 export function estimateConstraints(architecture: Architecture, rows: number): number {
   const { trees } = architecture;
-  if (trees) return treesConstraints(architecture, trees, { rows });
+  if (trees) return treesConstraints(architecture, trees, rows);
   const { fixed, perRow } = costOf(architecture);
   return fixed + rows * perRow;
 }
@@ -95,44 +94,9 @@ function commitmentConstraints(elements: number): number {
   return sum;
 }
 
-/**
- * Exactly how many constraints the quality circuit of these rows has once it is compiled: a test compares.
- *   each parameter of b bits                b
- *   the commitment                          see above
- *   each row: hidden unit of n bits         n + 1, n by the row's own bound
- *             product of a hidden layer     1; the last layer counts one output less than classes
- *             margin of n bits              n, and 1 for each but the first
- *   the threshold, twice, of n bits         2n
- */
-export function exactConstraints(architecture: Architecture, testSet: TestSet): number {
-  const { layers, classes, decision, trees } = architecture;
-  if (trees) return treesConstraints(architecture, trees, testSet.features);
-  const widths = parameterWidths(architecture);
-  const elements = placements(widths).at(-1)!.element + 1;
-  const last = layers.length - 1;
-  const margins = classes.length - 1;
-  const rows = testSet.labels.length;
-  let sum = widths.reduce((bits, width) => bits + width, 0) + commitmentConstraints(elements);
-  sum += 2 * rows.toString(2).length;
-  for (const features of testSet.features) {
-    const bounds = rowBounds(architecture, features);
-    sum += margins * signedBits(2 * bounds[last]! + 1) + margins - 1;
-    layers.forEach(({ inputs, outputs }, l) => {
-      if (l < last) sum += outputs * (signedBits(bounds[l]!) + 1);
-      if (l > 0) sum += inputs * (l === last && decision === 'argmax' ? margins : outputs);
-    });
-  }
-  return sum;
-}
-
-function treesConstraints(
-  architecture: Architecture,
-  trees: TreesShape,
-  features: readonly ArrayLike<number>[] | { readonly rows: number },
-): number {
+function treesConstraints(architecture: Architecture, trees: TreesShape, rows: number): number {
   const elements = placements(parameterWidths(architecture)).at(-1)!.element + 1;
-  const rows = 'length' in features ? features.length : features.rows;
-  const cost = treesCost(architecture, trees, features);
+  const cost = treesCost(architecture, trees, { rows });
   return (
     cost.parameters +
     cost.rows +
@@ -142,8 +106,8 @@ function treesConstraints(
   );
 }
 
-/** The margins of a row, as above. */
-const marginsOf = ({ classes, decision }: Architecture, trees: TreesShape): number =>
+/** Constraints of the margins of a row. */
+export const marginsOf = ({ classes, decision }: Architecture, trees: TreesShape): number =>
   (classes.length - 1) * voteBits(trees, decision) + classes.length - 2;
 
 /** How many rows one proof about a model of this architecture may have. */

@@ -2,6 +2,7 @@
 import { execFileSync } from 'node:child_process';
 import { cpus, loadavg, totalmem } from 'node:os';
 import { join } from 'node:path';
+import { versionOf } from '../../runtime/commands/version.ts';
 import { PACKAGE_ROOT } from '../../runtime/home/home.ts';
 import { findNatsServer, type NatsProgram } from '../../runtime/nats/server-program.ts';
 
@@ -40,19 +41,7 @@ export async function describeMachine(): Promise<Machine> {
 }
 
 /** The commit, with `+` when files differ from it; `unknown` outside of a clone. */
-export function describeCommit(): string {
-  const git = (...args: string[]) =>
-    execFileSync('git', args, {
-      cwd: PACKAGE_ROOT,
-      encoding: 'utf8',
-      stdio: ['ignore', 'pipe', 'ignore'],
-    }).trim();
-  try {
-    return git('rev-parse', '--short=12', 'HEAD') + (git('status', '--porcelain') === '' ? '' : '+');
-  } catch {
-    return 'unknown';
-  }
-}
+export const describeCommit = (): string => versionOf().commit ?? 'unknown';
 
 function gpuAdapter(): string {
   // A broken driver takes its process with it.

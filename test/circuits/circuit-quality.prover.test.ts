@@ -1,9 +1,10 @@
 import { type CommittedModel, commit, randomSalt } from '../../circuits/model/commit.ts';
+import { circuitCost } from '../../circuits/model/cost.ts';
 import { preprocessingOf } from '../../circuits/model/dictionary.ts';
 import { emitQualityCircuit, witnessInput } from '../../circuits/model/emit.ts';
 import { preprocess } from '../../circuits/model/preprocessing.ts';
 import { decideMany, quantise } from '../../circuits/model/quantise.ts';
-import { demandDomain, estimateConstraints, exactConstraints } from '../../circuits/model/size.ts';
+import { demandDomain, estimateConstraints } from '../../circuits/model/size.ts';
 import type { TestSet } from '../../circuits/model/test-set.ts';
 import { sampleData } from '../../runtime/demo/sample.ts';
 import { train } from '../../runtime/demo/trainer.ts';
@@ -71,7 +72,7 @@ for (const shape of shapes) {
       r1cs.constraints <= estimateConstraints(architecture, ROWS),
       'no larger than it was taken to be',
     );
-    assert.is(exactConstraints(architecture, testSet), r1cs.constraints, 'predicted');
+    assert.is(circuitCost(architecture, testSet).constraints, r1cs.constraints, 'predicted');
     const domain = 2 ** Math.ceil(Math.log2(r1cs.constraints + 3));
     demandDomain(domain, architecture, ROWS);
     await calculateWitness(wasm, witnessInput(model, 0));
@@ -94,7 +95,7 @@ test("the demonstration's circuit decides all 300 rows as evaluate does, and fit
   const circuit = emitQualityCircuit(model.architecture, testSet, await testToolchain());
   const { wasm, r1cs, constraints } = await compiled(t, circuit);
   assert.ok(constraints + r1cs.publicInputs + 1 <= 2 ** 16, `${constraints} constraints`);
-  assert.is(exactConstraints(model.architecture, testSet), constraints, 'predicted');
+  assert.is(circuitCost(model.architecture, testSet).constraints, constraints, 'predicted');
   const witness = wires(await calculateWitness(wasm, witnessInput(model, 300)));
   assert.is(violations(r1cs, witness), 0);
   await rejected(calculateWitness(wasm, witnessInput(model, 301)), '301 of 300');
