@@ -1,21 +1,15 @@
 /** `vouch prove inference`: demands a proof that a model gives one row one class, waits for it, checks it and keeps it. */
 import type { Command } from '@commander-js/extra-typings';
-import { parseArchitecture } from '../../circuits/model/architecture.ts';
-import type { VerifiedManifest } from '../../protocols/manifest.ts';
 import { infer, verifyService } from '../client/client.ts';
 import { answeredRow, placeOf, readRow } from '../client/inference-proof.ts';
-import { acquaint } from '../client/pins.ts';
 import { demandProofSavable } from '../client/quality-proof.ts';
-import type { Log } from '../home/log.ts';
 import { kitOf } from '../installation/credentials.ts';
 import { findPolicy } from '../installation/policies.ts';
-import { readManifest } from '../models/obtain.ts';
-import { demandSameDictionary, readDictionary } from '../models/test-sets.ts';
-import type { Bus } from '../nats/bus.ts';
+import { readDictionary } from '../models/test-sets.ts';
 import { type OptionsOf, pinning } from './declaration.ts';
-import { asClient, type Network, networkOf } from './network.ts';
-import { provedBy } from './proving.ts';
-import { interruption, type Print, print, say } from './terminal.ts';
+import { type Network, networkOf } from './network.ts';
+import { type Met, prove, type Voices } from './proving.ts';
+import { interruption, print, say } from './terminal.ts';
 
 const declared = (command: Command) =>
   pinning(command)
@@ -50,41 +44,27 @@ export const defineInference = (command: Command): unknown =>
 export async function proveInferenceCommand(
   model: string,
   options: Network & Omit<OptionsOf<typeof declared>, keyof Network>,
-  { say, print, signal }: { say: Log; print: Print; signal: AbortSignal },
+  voices: Voices,
 ): Promise<void> {
   await demandProofSavable(options.out);
-  const policy = findPolicy('prover', options.policy, kitOf(options.creds));
   const own = options.dictionary === undefined ? undefined : readDictionary(options.dictionary);
-  await asClient(options, async (bus, source) => {
-    const published = await readManifest(bus, model);
-    const { manifest } = published;
-    await acquaint(published, { vendor: options.vendor, policy, say });
-    const architecture = parseArchitecture(manifest.architecture);
-    demandSameDictionary(own, architecture);
+  await prove(model, options, own, voices, async (met) => {
+    const { published, architecture } = met;
     const cells = readRow(options.input, architecture);
     const decision =
       options.output === undefined
-        ? await answered(bus, source, { published, cells, options })
+        ? await answered(met, cells, options)
         : placeOf(options.output, architecture);
     const testSet = answeredRow(cells, decision, architecture);
-    const asked = { manifest, testSet, decision };
-    await provedBy(bus, source, asked, { policy, own, options, say, print, signal });
+    return { question: { manifest: published.manifest, testSet, decision } };
   });
 }
 
 /** What the model says now, by its enclave's receipt. */
 async function answered(
-  bus: Bus,
-  source: string,
-  {
-    published,
-    cells,
-    options,
-  }: {
-    readonly published: VerifiedManifest;
-    readonly cells: readonly string[];
-    readonly options: Network & { readonly policy?: string | undefined };
-  },
+  { bus, source, published }: Met,
+  cells: readonly string[],
+  options: Network & { readonly policy?: string | undefined },
 ): Promise<number> {
   const policy = findPolicy('inference', options.policy, kitOf(options.creds));
   const service = await verifyService(bus, source, published.manifest.name, policy, published);

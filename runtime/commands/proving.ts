@@ -1,9 +1,11 @@
 /** What `vouch prove` does once it is clear what is asked, of quality or of one answer. */
-import { parseArchitecture } from '../../circuits/model/architecture.ts';
+import { type Architecture, parseArchitecture } from '../../circuits/model/architecture.ts';
 import type { Dictionary } from '../../circuits/model/dictionary.ts';
 import type { Policy } from '../../protocols/attestation/policy.ts';
 import { VouchError } from '../../protocols/errors.ts';
+import type { VerifiedManifest } from '../../protocols/manifest.ts';
 import type { SignedEntry } from '../../protocols/vendor-log.ts';
+import { acquaint } from '../client/pins.ts';
 import { createProgress } from '../client/progress.ts';
 import {
   awaitStatement,
@@ -14,33 +16,82 @@ import {
   saveProof,
 } from '../client/quality-proof.ts';
 import type { Log } from '../home/log.ts';
+import { kitOf } from '../installation/credentials.ts';
+import { findPolicy } from '../installation/policies.ts';
+import { readManifest } from '../models/obtain.ts';
+import { demandSameDictionary } from '../models/test-sets.ts';
 import type { Bus } from '../nats/bus.ts';
 import { notChecked } from '../verdict/checks.ts';
+import { asClient, type Network } from './network.ts';
 import type { Print } from './terminal.ts';
 
-interface Proving {
-  readonly policy: Policy;
-  /** the dictionary of whoever asks */
-  readonly own: Dictionary | undefined;
-  /** the vendor's log, where the statement opens rows that it has */
-  readonly log?: readonly SignedEntry[] | undefined;
-  readonly options: {
-    readonly out?: string | undefined;
-    readonly json: boolean;
-    readonly allowTrivial?: true | undefined;
-  };
+export interface ProvingOptions extends Network {
+  readonly vendor?: string | undefined;
+  readonly dictionary?: string | undefined;
+  readonly policy?: string | undefined;
+  readonly out?: string | undefined;
+  readonly json: boolean;
+  readonly allowTrivial?: true | undefined;
+}
+export interface Voices {
   readonly say: Log;
   readonly print: Print;
   readonly signal: AbortSignal;
 }
 
-/** Demands a proof, waits for it, checks it, keeps it and says what it proves. */
-export async function provedBy(
-  bus: Bus,
-  source: string,
-  asked: Question,
-  { policy, own, log, options, say, print, signal }: Proving,
+/** A model that somebody wants a proof about, its manifest verified. */
+export interface Met {
+  readonly bus: Bus;
+  readonly source: string;
+  readonly published: VerifiedManifest;
+  readonly architecture: Architecture;
+}
+/** What is asked of it, and the vendor's log, where the statement opens rows that it has. */
+export interface Asked {
+  readonly question: Question;
+  readonly log?: readonly SignedEntry[] | undefined;
+}
+
+/**
+ * Meets the model, demands a proof of what `ask` makes of it, waits for it, checks it, keeps it and says what it proves. `own`
+ * is the dictionary of whoever asks.
+ */
+export async function prove(
+  model: string,
+  options: ProvingOptions,
+  own: Dictionary | undefined,
+  voices: Voices,
+  ask: (met: Met) => Asked | Promise<Asked>,
 ): Promise<void> {
+  const policy = findPolicy('prover', options.policy, kitOf(options.creds));
+  await asClient(options, async (bus, source) => {
+    const published = await readManifest(bus, model);
+    await acquaint(published, { vendor: options.vendor, policy, say: voices.say });
+    const architecture = parseArchitecture(published.manifest.architecture);
+    demandSameDictionary(own, architecture);
+    const asked = await ask({ bus, source, published, architecture });
+    await proved({ bus, source, own, policy, options, ...voices, ...asked });
+  });
+}
+
+async function proved({
+  bus,
+  source,
+  question: asked,
+  log,
+  own,
+  policy,
+  options,
+  say,
+  print,
+  signal,
+}: Pick<Met, 'bus' | 'source'> &
+  Asked &
+  Voices & {
+    readonly own: Dictionary | undefined;
+    readonly policy: Policy;
+    readonly options: ProvingOptions;
+  }): Promise<void> {
   const { manifest, testSet } = asked;
   const progress = createProgress();
   try {
