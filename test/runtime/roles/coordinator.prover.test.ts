@@ -298,14 +298,17 @@ test('a coordinator that is told to stop finishes its proof and takes no other',
 
 test('a worker that is told to stop finishes its shard, and the rest goes to others at once', async (t) => {
   const fixture = await startProving(t);
-  const [worker] = await Promise.all([
+  const [worker, other] = await Promise.all([
     fixture.process('worker', 'w1'),
     fixture.process('worker', 'w2'),
     fixture.process('coordinator', 'c1'),
   ]);
+  // The other is held until this one has worked, for whoever is known first may be done before the second is known.
+  signal(other, 'SIGSTOP');
   const request = await fixture.ask();
   await request.when(({ workers }) => workers.some(({ id, done }) => id === 'w1' && done > 0));
   signal(worker, 'SIGTERM');
+  signal(other, 'SIGCONT');
   assert.is(await worker.exited, 0);
   await fixture.check(request);
 });

@@ -26,17 +26,17 @@ export const KILLS: readonly Kill[] = [
     'a worker, while shards are out: the others get them, and it may come back under its id',
     async (t, subject) => {
       const fixture = await startProving(t, subject);
-      const [victim] = await Promise.all([
+      const [victim, other] = await Promise.all([
         fixture.process('worker', 'w1'),
         fixture.process('worker', 'w2'),
         fixture.process('coordinator', 'c1'),
       ]);
+      // The other is held until the victim has work, for whoever is known first may be done before the second is known.
+      signal(other, 'SIGSTOP');
       const request = await fixture.ask();
-      await request.when(({ workers, done, total }) => {
-        const w1 = workers.find(({ id }) => id === 'w1');
-        return done > 0 && done < total && w1 !== undefined && w1.assigned > 0;
-      });
+      await request.when(({ workers }) => workers.some(({ id, assigned }) => id === 'w1' && assigned > 0));
       await kill(victim);
+      signal(other, 'SIGCONT');
       await demandUnpublished(fixture.proofsOf(request.job));
       await fixture.process('worker', 'w1');
       await fixture.check(request);

@@ -247,7 +247,9 @@ export async function startProving(
           };
           waiting.add(look);
           look();
-          done.catch(reject);
+          // Progress and the proof come on two subjects: what was said before the end may be heard a little after it.
+          const tooLate = () => reject(new Error('the job ended, and nothing that was heard is as expected'));
+          done.then(() => setTimeout(tooLate, 2_000).unref(), reject);
           promise.catch(() => {});
           return promise;
         },
