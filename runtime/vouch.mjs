@@ -20,9 +20,8 @@ if (inClone) (await import('./bootstrap.mjs')).bootstrap();
 
 const isNew = Number.parseInt(process.versions.node, 10) >= NODE_MAJOR;
 if (isProving(process.argv.slice(2))) {
-  // Before compiled code is looked for: V8 keeps it apart by flags.
-  if (isNew) await fuseVectors();
   keepCompiled();
+  if (isNew) await fuseVectors();
 }
 if (isNew) {
   process.argv[1] = cli;

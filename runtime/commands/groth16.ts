@@ -8,7 +8,8 @@ import { createProgress } from '../client/progress.ts';
 import { demandWritable } from '../home/files.ts';
 import type { LoadedKey, ProgressOptions } from '../msm/prover.ts';
 import { insecureBlinding } from '../prove/blinding.ts';
-import { rehearseFusedVectors } from '../prove/fused-vectors.ts';
+import { codeFile, rehearseFusedVectors } from '../prove/fused-vectors.ts';
+import { takeKeptCode } from '../prove/kept-code.ts';
 import { createProver, groth16, type Input, type ProofLike, type ProveOptions } from '../prove/prover.ts';
 import { engineOption, type OptionsOf, whole } from './declaration.ts';
 import { readJson, writeJson } from './json-files.ts';
@@ -120,6 +121,7 @@ async function proveTo(
     phase = next;
     began = performance.now();
   };
+  takeKeptCode(codeFile());
   try {
     await using prover = await createProver({ threads, engine });
     if (verbose) say(`${prover.threads} threads compute with ${prover.arithmetic}`);

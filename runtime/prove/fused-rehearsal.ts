@@ -1,15 +1,18 @@
 /**
  * The rehearsal of fused vectors (fused-vectors.ts): a process that is started with V8's flag, computes with our kernel until
- * its code is compiled well, and ends with code 0 when all of it was what wasmcurves computes, which has no vectors.
+ * its code is compiled well, and ends with code 0 when all of it was what wasmcurves computes, which has no vectors. Then the
+ * code itself is kept, too (kept-code.ts).
  */
-import { ENTRY_BYTES, randomScalar, writeElement } from '../../circuits/groth16/field.ts';
+import { ENTRY_BYTES, elementBytes, R, randomScalar, writeElement } from '../../circuits/groth16/field.ts';
 import { type Group, POINT_BYTES } from '../../circuits/groth16/point.ts';
 import { quotient } from '../../circuits/groth16/quotient.ts';
 import type { KeyPart, ProvingKey } from '../../circuits/groth16/zkey.ts';
 import { SCALAR_BYTES } from '../../protocols/bn254.ts';
-import { equal } from '../../protocols/encoding.ts';
+import { concat, equal } from '../../protocols/encoding.ts';
 import { createFallback, curveModule } from '../msm/threads/fallback.ts';
 import { createPool, type Pool } from '../msm/threads/pool.ts';
+import { codeFile, rehearsed } from './fused-vectors.ts';
+import { keepCode } from './kept-code.ts';
 
 const POINTS = 1 << 12;
 const ROWS = 1 << 10;
@@ -20,6 +23,9 @@ await using pool = await createPool({ threads: 1 });
 await rehearseSums(pool, 'G1');
 await rehearseSums(pool, 'G2');
 await rehearseQuotient(pool);
+await rehearsePairings(pool);
+await rehearsed();
+await keepCode(codeFile());
 
 function randomScalars(count: number): Uint8Array<ArrayBuffer> {
   const bytes = new Uint8Array(count * SCALAR_BYTES);
@@ -33,17 +39,32 @@ async function repeatedly(what: string, expected: Uint8Array, compute: () => Pro
   }
 }
 
-/** Of points that repeat, so that equal summands meet, and with some at infinity. */
+/** Of points that repeat, so that equal summands meet, and with some at infinity, and without. */
 async function rehearseSums(pool: Pool, group: Group): Promise<void> {
   const size = POINT_BYTES[group];
   const bases = new Uint8Array(POINTS * size);
   const distinct = await pool.multiples(group, randomScalars(POINTS / 4));
   for (let at = 0; at < bases.byteLength; at += distinct.byteLength) bases.set(distinct, at);
-  bases.fill(0, 5 * size, 9 * size);
   const scalars = randomScalars(POINTS);
   scalars.copyWithin(0, distinct.byteLength / size / 2, distinct.byteLength / size);
-  const expected = createFallback(await curveModule()).msm(group, bases.slice(), scalars.slice());
-  await repeatedly(`a sum over ${group}`, expected, () => pool.msm(group, bases, scalars));
+  for (const infinite of [0, 4]) {
+    bases.fill(0, 5 * size, (5 + infinite) * size);
+    const expected = createFallback(await curveModule()).msm(group, bases.slice(), scalars.slice());
+    await repeatedly(`a sum over ${group}`, expected, () => pool.msm(group, bases, scalars));
+  }
+}
+
+/** e(P, Q) e(-P, Q) = 1: what verifying a proof takes, by wasmcurves alone. */
+async function rehearsePairings(pool: Pool): Promise<void> {
+  const both = await pool.multiples('G1', scalarsOf(1n, R - 1n));
+  const twice = await pool.multiples('G2', scalarsOf(1n, 1n));
+  await repeatedly('a pairing', Uint8Array.of(1), async () =>
+    Uint8Array.of(Number(await pool.pairingsCancel(both, twice))),
+  );
+}
+
+function scalarsOf(...values: readonly bigint[]): Uint8Array {
+  return concat(...values.map((value) => elementBytes(value)));
 }
 
 async function rehearseQuotient(pool: Pool): Promise<void> {

@@ -15,6 +15,8 @@ import { readTextIfThere, writeWhole } from '../home/files.ts';
 import { folder } from '../home/home.ts';
 
 const FLAG = '--experimental-wasm-revectorize';
+/** Of what is remembered. */
+const FORMAT = 'code beside verdict';
 const REHEARSAL_MS = 60_000;
 /** Of the threads' code, all that is compiled to vectors. */
 const KERNELS = new URL('../msm/wasm/', import.meta.url);
@@ -32,26 +34,37 @@ export function fuseVectors(): boolean {
 export async function rehearseFusedVectors(
   say: (line: string) => void = () => {},
 ): Promise<Verdict | 'unknown'> {
-  const known = remembered();
-  if (known !== undefined) return known;
+  const before = remembered();
+  if (before !== undefined) return before;
   say('trying out faster arithmetic for the next proofs, once; what was asked for is done');
-  const verdict = await rehearse();
-  // Where it cannot be written the flag stays off.
-  if (verdict !== 'unknown') await writeWhole(memory(), verdict).catch(() => undefined);
+  const ended = await rehearse([FLAG]);
+  // A rehearsal that was right has said so itself: it may end badly when it keeps its code.
+  const verdict = remembered() ?? ended;
+  if (verdict !== 'wrong') return verdict;
+  await remember('wrong');
+  await rehearse([]);
   return verdict;
 }
 
 /** An exit of its own accord is a verdict; what was stopped from outside is none. */
-function rehearse(): Promise<Verdict | 'unknown'> {
+function rehearse(flags: readonly string[]): Promise<Verdict | 'unknown'> {
   const own = import.meta.url.endsWith('.ts') ? 'ts' : 'js';
   const program = fileURLToPath(new URL(`./fused-rehearsal.${own}`, import.meta.url));
   return new Promise((resolve) => {
-    execFile(process.execPath, [FLAG, program], { timeout: REHEARSAL_MS }, (error) => {
+    execFile(process.execPath, [...flags, program], { timeout: REHEARSAL_MS }, (error) => {
       if (error === null) resolve('right');
       else resolve(typeof error.code === 'number' ? 'wrong' : 'unknown');
     });
   });
 }
+
+/** Called by a rehearsal that was right. */
+export async function rehearsed(): Promise<void> {
+  if (process.execArgv.includes(FLAG)) await remember('right');
+}
+
+/** Where it cannot be written the flag stays off. */
+const remember = (verdict: Verdict): Promise<void> => writeWhole(memory(), verdict).catch(() => undefined);
 
 function remembered(): Verdict | undefined {
   try {
@@ -62,11 +75,22 @@ function remembered(): Verdict | undefined {
   }
 }
 
+/** Where code that a rehearsal has compiled is kept (kept-code.ts). */
+export const codeFile = (): string => `${memory()}.code`;
+
 function memory(): string {
+  known ??= fileOfThis();
+  return folder('cache', 'fused', known);
+}
+let known: string | undefined;
+
+/** A name for this Node on this processor with this code. */
+function fileOfThis(): string {
   const hash = createHash('sha256');
-  for (const part of [process.version, process.arch, cpus()[0]?.model ?? '']) hash.update(`${part}\n`);
+  for (const part of [FORMAT, process.version, process.arch, cpus()[0]?.model ?? ''])
+    hash.update(`${part}\n`);
   for (const name of readdirSync(KERNELS).sort()) {
     if (/(?<!\.d)\.[jt]s$/.test(name)) hash.update(readFileSync(new URL(name, KERNELS)));
   }
-  return folder('cache', 'fused', hash.digest('hex').slice(0, 32));
+  return hash.digest('hex').slice(0, 32);
 }

@@ -43,10 +43,19 @@ export interface Fallback {
 
 /** wasmcurves' module; a process compiles it once. */
 export function curveModule(): Promise<WebAssembly.Module> {
-  compiled ??= WebAssembly.compile(Uint8Array.from(atob(bn128.code), (char) => char.charCodeAt(0)));
+  compiled ??= WebAssembly.compile(curveCode());
   return compiled;
 }
 let compiled: Promise<WebAssembly.Module> | undefined;
+
+/** Its bytes. */
+export const curveCode = (): Uint8Array<ArrayBuffer> =>
+  Uint8Array.from(atob(bn128.code), (char) => char.charCodeAt(0));
+
+/** From now on the module is this one, which another process has compiled from the same bytes. */
+export function adoptCurve(module: WebAssembly.Module): void {
+  compiled = Promise.resolve(module);
+}
 
 /** An instance of wasmcurves (`curveModule`) with a memory of its own. */
 export function createFallback(module: WebAssembly.Module): Fallback {

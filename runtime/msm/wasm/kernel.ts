@@ -46,9 +46,9 @@ export function shapeOf(kind: FieldKind): KernelShape {
  */
 export async function createSharedKernel(kind?: FieldKind): Promise<SharedKernel | undefined> {
   if (typeof SharedArrayBuffer === 'undefined') return undefined;
-  const best = kind === undefined ? fastestField() : isRight(kind) ? kind : undefined;
+  const best = kind === undefined ? (adopted ?? fastestField()) : isRight(kind) ? kind : undefined;
   if (best === undefined) return undefined;
-  modules[best] ??= WebAssembly.compile(emitModule(best));
+  modules[best] ??= WebAssembly.compile(emitKernel(best));
   const module = await modules[best];
   const initial = Math.ceil(CONSTANT_BYTES / PAGE_BYTES);
   const memory = new WebAssembly.Memory({ initial, maximum: MAX_PAGES, shared: true });
@@ -57,6 +57,13 @@ export async function createSharedKernel(kind?: FieldKind): Promise<SharedKernel
 }
 /** A process compiles once. */
 const modules: Partial<Record<FieldKind, Promise<WebAssembly.Module>>> = {};
+
+/** From now on the field is this one and its module that, which another process has emitted, tried and compiled. */
+export function adoptKernel(kind: FieldKind, module: WebAssembly.Module): void {
+  adopted = kind;
+  modules[kind] = Promise.resolve(module);
+}
+let adopted: FieldKind | undefined;
 
 /** Of those that are right modulo both primes. Every kernel adds to the race that the first one began. */
 function fastestField(): FieldKind | undefined {
@@ -79,7 +86,8 @@ function openRace(): FieldRace | 'none' {
 
 const isRight = (kind: FieldKind): boolean => [Q, R].every((modulus) => openTrial(kind, modulus));
 
-function emitModule(kind: FieldKind): Uint8Array<ArrayBuffer> {
+/** The module over a field: the same bytes each time. */
+export function emitKernel(kind: FieldKind): Uint8Array<ArrayBuffer> {
   const module = createModule();
   const constants = createConstants();
   const base = FIELDS[kind](Q, constants);
