@@ -102,6 +102,8 @@ export interface ReadZkeyOptions {
    * For comparing setups only.
    */
   readonly allowUncontributed?: boolean | undefined;
+  /** All of the same file was checked before: its few points are not looked at again. */
+  readonly checkedBefore?: boolean | undefined;
 }
 
 /** How many points each section has. */
@@ -161,8 +163,9 @@ function provingKey(source: ByteSource, head: KeyHead, ranges: Ranges): ProvingK
 
 function* parseZkey(
   byteLength: number,
-  { allowUncontributed }: ReadZkeyOptions,
+  { allowUncontributed, checkedBefore }: ReadZkeyOptions,
 ): Parser<{ head: KeyHead; ranges: Ranges }> {
+  const check: typeof checkPoint = checkedBefore ? () => {} : checkPoint;
   const sections = yield* parseSections(byteLength, 'zkey', VERSION);
   const protocol = yield exact(sections.range(1), 4, 'protocol section');
   const id = uint32(protocol, 0);
@@ -172,7 +175,7 @@ function* parseZkey(
       `its protocol is not Groth16${name ? ` but ${name}; use snarkjs (${name.toLowerCase()} prove)` : ''}`,
     );
   }
-  const { header, ...shape } = yield* parseHeader(sections);
+  const { header, ...shape } = yield* parseHeader(sections, check);
   if (!allowUncontributed && equal(header.gamma2, header.delta2)) {
     throw bad(
       'gamma and delta are equal, so nobody has contributed to it and anyone can forge; contribute first',
@@ -181,7 +184,7 @@ function* parseZkey(
 
   const ic = yield exact(sections.range(3), (shape.publics + 1) * POINT_BYTES.G1, 'IC section');
   for (let at = 0; at < ic.byteLength; at += POINT_BYTES.G1) {
-    checkPoint('G1', ic.subarray(at, at + POINT_BYTES.G1), `.zkey file: IC[${at / POINT_BYTES.G1}]`);
+    check('G1', ic.subarray(at, at + POINT_BYTES.G1), `.zkey file: IC[${at / POINT_BYTES.G1}]`);
   }
   const counts = sectionCounts(shape);
   const entries = yield* parseEntries(sections);
@@ -194,7 +197,7 @@ function* parseZkey(
   ) as Record<KeyPart, Range>;
   const last = sections.range(10);
   if (last.length > MAX_CONTRIBUTIONS_BYTES) throw bad(`its contribution section has ${last.length} bytes`);
-  const contributions = readContributions(yield last);
+  const contributions = readContributions(yield last, check);
   return { head: { ...shape, header, ic, contributions }, ranges };
 }
 
@@ -251,7 +254,10 @@ export function planZkey(shape: KeyShape, entries: number): ZkeyPlan {
   };
 }
 
-function* parseHeader(sections: Sections): Parser<KeyShape & Pick<KeyHead, 'header'>> {
+function* parseHeader(
+  sections: Sections,
+  check: typeof checkPoint,
+): Parser<KeyShape & Pick<KeyHead, 'header'>> {
   const { prime } = yield* parsePrime(sections.range(2), 'zkey');
   if (prime !== Q) {
     const whose = prime === BLS12381_Q ? "BLS12-381's" : "not BN254's";
@@ -285,7 +291,7 @@ function* parseHeader(sections: Sections): Parser<KeyShape & Pick<KeyHead, 'head
   const header = Object.fromEntries(
     HEADER_POINTS.map(([name, group]) => {
       const point = take(POINT_BYTES[group]);
-      checkPoint(group, point, `.zkey file: ${name}`);
+      check(group, point, `.zkey file: ${name}`);
       if (point.every((byte) => byte === 0)) throw bad(`${name} is the point at infinity`);
       return [name, point];
     }),

@@ -36,6 +36,8 @@ export interface ProverHost {
   open(name: string, what: string): Promise<ByteSource & AsyncDisposable>;
   /** Runs the check of a key, unless a key of the same content has passed before. */
   checkOnce(key: ByteSource, check: () => Promise<void>, options: EngineOptions): Promise<void>;
+  /** Whether that check is known to have passed, as far as it shows without reading the key; by default not. */
+  wasChecked?(key: ByteSource): boolean;
   /** Where a key's tables stay, and the digest by which they are found there. */
   keptTables(key: ByteSource, options: EngineOptions): Promise<NonNullable<TabulateOptions['kept']>>;
   /** Threads that compute witnesses. */
@@ -125,7 +127,7 @@ export async function createProverOn(
     };
     loaded.add(release);
     try {
-      const zkey = await openZkey(source);
+      const zkey = await openZkey(source, { checkedBefore: host.wasChecked?.(source) });
       readying = (engine ?? pool).ready(zkey, { signal });
       // Before hours of reading: the sizes are known.
       (await readying).demandRoom?.();

@@ -24,10 +24,23 @@ const SETTLED_MS = 2_000;
 
 /** Runs a check that depends on content named by `what` alone, unless this installation has seen it pass. */
 export async function checkOnce(what: string, check: () => Promise<void>): Promise<void> {
-  const passed = folder('cache', 'checked-keys', sha256Hex(utf8(what)));
-  if (existsSync(passed) || unwritten.has(passed)) return;
+  if (hasPassed(what)) return;
   await check();
-  await remember(passed, `${what}\n`);
+  await remember(recordOf(what), `${what}\n`);
+}
+const recordOf = (what: string) => folder('cache', 'checked-keys', sha256Hex(utf8(what)));
+const hasPassed = (what: string) => existsSync(recordOf(what)) || unwritten.has(recordOf(what));
+
+/** The check of a key's points, by the key's digest. */
+const pointsOf = (digest: string) => `points of ${digest}`;
+
+export const checkPointsOnce = async (key: ByteSource, check: () => Promise<void>, signal?: AbortSignal) =>
+  checkOnce(pointsOf(await digestOf(key, signal)), check);
+
+/** Whether a key's points were checked, as far as that shows without reading the key. */
+export function pointsWereChecked(key: ByteSource | FileSource): boolean {
+  const digest = 'version' in key ? knownDigest(key) : undefined;
+  return digest !== undefined && hasPassed(pointsOf(digest));
 }
 
 /**
@@ -36,12 +49,18 @@ export async function checkOnce(what: string, check: () => Promise<void>): Promi
  */
 export async function digestOf(key: ByteSource | FileSource, signal?: AbortSignal): Promise<string> {
   if (!('version' in key)) return hashOf(key, signal);
-  const memory = folder('cache', 'digests', sha256Hex(utf8(key.path)));
-  const [version, known] = remembered(memory)?.split('\n') ?? [];
-  if (version === key.version && known !== undefined) return known;
+  const known = knownDigest(key);
+  if (known !== undefined) return known;
   const digest = await hashOf(key, signal);
-  if (Date.now() - key.changedAt > SETTLED_MS) await remember(memory, `${key.version}\n${digest}\n`);
+  if (Date.now() - key.changedAt > SETTLED_MS)
+    await remember(digestFile(key), `${key.version}\n${digest}\n`);
   return digest;
+}
+
+const digestFile = ({ path }: FileSource) => folder('cache', 'digests', sha256Hex(utf8(path)));
+function knownDigest(key: FileSource): string | undefined {
+  const [version, digest] = remembered(digestFile(key))?.split('\n') ?? [];
+  return version === key.version ? digest : undefined;
 }
 
 /** SHA-256 of all that a source has now. */

@@ -18,7 +18,7 @@ import { writeWhole } from '../home/files.ts';
 import { createDropIn } from '../msm/drop-in.ts';
 import { type ProverOptions, readProverOptions } from '../msm/options.ts';
 import { createProverOn, type FileInput, type Prover, type ProverHost } from '../msm/prover.ts';
-import { checkOnce, digestOf, tableStore } from './cache.ts';
+import { checkPointsOnce, digestOf, pointsWereChecked, tableStore } from './cache.ts';
 import { openCalculators } from './witness-calculator.ts';
 
 export type { CircuitInfo, FileOutput, Proof, ProofLike, Verdict, VerifyOptions } from '../msm/drop-in.ts';
@@ -28,7 +28,8 @@ export type { FileInput, Proved, Prover, VerificationKey };
 
 const node: ProverHost = {
   open: openFile,
-  checkOnce: async (key, check, { signal }) => checkOnce(`points of ${await digestOf(key, signal)}`, check),
+  checkOnce: (key, check, { signal }) => checkPointsOnce(key, check, signal),
+  wasChecked: pointsWereChecked,
   keptTables: async (key, { signal }) => ({ digest: await digestOf(key, signal), store: tableStore }),
   openCalculators,
 };
