@@ -3,25 +3,32 @@
  * The `vouch` command: runs the CLI on a Node that can, whichever Node started this file. In a clone the CLI is
  * TypeScript and missing packages are installed first; in an installed package it is the JavaScript of dist/.
  */
-import { spawn } from 'node:child_process';
-import { existsSync } from 'node:fs';
+import { spawn, spawnSync } from 'node:child_process';
+import { existsSync, readFileSync, statSync } from 'node:fs';
 import nodeModule from 'node:module';
-import { constants } from 'node:os';
+import { constants, cpus } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
+import { setFlagsFromString } from 'node:v8';
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url));
 const SOURCE = join(ROOT, 'runtime', 'commands', 'cli.ts');
 const NODE_MAJOR = 24;
+/** For whom files are compiled in a clone. */
+const MADE = [process.version, process.arch, cpus()[0]?.model].join(' ');
+const COMPILE_MS = 20_000;
 
 const inClone = existsSync(SOURCE);
-const cli = inClone ? SOURCE : join(ROOT, 'dist', 'runtime', 'commands', 'cli.js');
-if (inClone) (await import('./bootstrap.mjs')).bootstrap();
-
 const isNew = Number.parseInt(process.versions.node, 10) >= NODE_MAJOR;
-if (isProving(process.argv.slice(2))) {
+const proves = isProving(process.argv.slice(2));
+const CACHE = join(process.env.VOUCH_HOME ?? join(ROOT, '.vouch'), 'cache');
+
+const compiled = isNew && proves ? compiledCommands() : undefined;
+const cli = compiled ?? (inClone ? SOURCE : join(ROOT, 'dist', 'runtime', 'commands', 'cli.js'));
+if (inClone && !compiled) (await import('./bootstrap.mjs')).bootstrap();
+if (proves) {
   keepCompiled();
-  if (isNew) await fuseVectors();
+  if (isNew && !(inClone && compiled)) await fuseVectors();
 }
 if (isNew) {
   process.argv[1] = cli;
@@ -45,17 +52,44 @@ async function fuseVectors() {
 }
 
 /**
+ * The proving commands in one file: that of the package, or the one that an earlier command of this clone left, if no
+ * source has changed since (commands/compiled-commands.ts). Undefined where the sources themselves are to run.
+ */
+function compiledCommands() {
+  const file = (...names) => join(ROOT, 'dist', 'runtime', 'compiled', ...names);
+  if (!inClone) return existsSync(file('cli.js')) ? file('cli.js') : undefined;
+  const folder = join(CACHE, 'commands');
+  try {
+    const { name, made, stamps, flags } = JSON.parse(readFileSync(join(folder, 'commands.json'), 'utf8'));
+    const isSame = ([source, stamp]) => {
+      const { size, ctimeMs } = statSync(source);
+      return stamp === `${size} ${ctimeMs}`;
+    };
+    if (made === MADE && stamps.every(isSame)) {
+      // Before compiled code is looked for: V8 keeps it apart by flags.
+      for (const flag of flags) setFlagsFromString(flag);
+      return join(folder, name, 'cli.js');
+    }
+  } catch {
+    // There is none yet.
+  }
+  process.on('exit', (code) => {
+    // Where nothing can be kept it would be made in vain each time.
+    if (code !== 0 || !nodeModule.getCompileCacheDir?.()) return;
+    const program = join(ROOT, 'runtime', 'commands', 'compiled-commands.ts');
+    spawnSync(process.execPath, [program, folder, MADE], { stdio: 'ignore', timeout: COMPILE_MS });
+  });
+  return undefined;
+}
+
+/**
  * Keeps V8's compiled code, of TypeScript too, for the next time: a fifth of a short proof. Where it cannot be written
  * nothing is lost. Whoever can write it can run code here, as with all of `.vouch`; roles, whose code evidence may name,
  * do without.
  */
 function keepCompiled() {
   // Threads read it from the environment.
-  process.env.NODE_COMPILE_CACHE ??= join(
-    process.env.VOUCH_HOME ?? join(ROOT, '.vouch'),
-    'cache',
-    'compiled',
-  );
+  process.env.NODE_COMPILE_CACHE ??= join(CACHE, 'compiled');
   nodeModule.enableCompileCache?.(process.env.NODE_COMPILE_CACHE);
 }
 

@@ -52,8 +52,7 @@ export async function digestOf(key: ByteSource | FileSource, signal?: AbortSigna
   const known = knownDigest(key);
   if (known !== undefined) return known;
   const digest = await hashOf(key, signal);
-  if (Date.now() - key.changedAt > SETTLED_MS)
-    await remember(digestFile(key), `${key.version}\n${digest}\n`);
+  if (Date.now() - key.changedAt > SETTLED_MS) await remember(digestFile(key), `${key.version}\n${digest}\n`);
   return digest;
 }
 

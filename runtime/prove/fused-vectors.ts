@@ -25,10 +25,13 @@ type Verdict = 'right' | 'wrong';
 
 /** Sets the flag where a rehearsal was right. Whatever was compiled before stays as it is. */
 export function fuseVectors(): boolean {
-  if (remembered() !== 'right') return false;
-  setFlagsFromString(FLAG);
-  return true;
+  const flags = rightFlags();
+  for (const flag of flags) setFlagsFromString(flag);
+  return flags.length > 0;
 }
+
+/** V8's flags that a rehearsal found right. */
+export const rightFlags = (): readonly string[] => (remembered() === 'right' ? [FLAG] : []);
 
 /** Rehearses where nobody did, in a process of its own, some seconds long, and remembers how it ended; `say` is told before. */
 export async function rehearseFusedVectors(
