@@ -7,11 +7,12 @@
  * so that whoever bundles it again needs to know nothing of them.
  */
 import { spawnSync } from 'node:child_process';
-import { cpSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { build } from 'esbuild';
 import { toolchainModule, verifierHtml } from './bundle.mjs';
+import { compileCommands } from './compiled-commands.mjs';
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url));
 const DIST = join(ROOT, 'dist');
@@ -119,6 +120,12 @@ await build({
   plugins: [carrying('web', 'webWitness'), withoutNode],
   outdir: join(DIST, 'runtime/prove'),
 });
+
+const compiled = join(DIST, 'runtime/compiled');
+mkdirSync(compiled);
+const commands = await compileCommands(join(DIST, 'runtime/commands/cli.js'), compiled);
+for (const { name, text } of commands.files) writeFileSync(join(compiled, name), text);
+
 writeFileSync(
   join(DIST, 'runtime/prove/index.js'),
   "// The version first: what the rest needs, an older Node does not have.\nimport './node-version.js';\nexport * from './prover-node.js';\n",

@@ -4,9 +4,9 @@
  * TypeScript and missing packages are installed first; in an installed package it is the JavaScript of dist/.
  */
 import { spawn, spawnSync } from 'node:child_process';
-import { existsSync, readFileSync, statSync } from 'node:fs';
+import { existsSync } from 'node:fs';
 import nodeModule from 'node:module';
-import { constants, cpus } from 'node:os';
+import { constants } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { setFlagsFromString } from 'node:v8';
@@ -14,8 +14,6 @@ import { setFlagsFromString } from 'node:v8';
 const ROOT = fileURLToPath(new URL('..', import.meta.url));
 const SOURCE = join(ROOT, 'runtime', 'commands', 'cli.ts');
 const NODE_MAJOR = 24;
-/** For whom files are compiled in a clone. */
-const MADE = [process.version, process.arch, cpus()[0]?.model].join(' ');
 const COMPILE_MS = 20_000;
 
 const inClone = existsSync(SOURCE);
@@ -23,7 +21,7 @@ const isNew = Number.parseInt(process.versions.node, 10) >= NODE_MAJOR;
 const proves = isProving(process.argv.slice(2));
 const CACHE = join(process.env.VOUCH_HOME ?? join(ROOT, '.vouch'), 'cache');
 
-const compiled = isNew && proves ? compiledCommands() : undefined;
+const compiled = isNew && proves ? await compiledCommands() : undefined;
 const cli = compiled ?? (inClone ? SOURCE : join(ROOT, 'dist', 'runtime', 'commands', 'cli.js'));
 if (inClone && !compiled) (await import('./bootstrap.mjs')).bootstrap();
 if (proves) {
@@ -51,35 +49,25 @@ async function fuseVectors() {
   (await import(pathToFileURL(join(ROOT, ...own)).href)).fuseVectors();
 }
 
-/**
- * The proving commands in one file: that of the package, or the one that an earlier command of this clone left, if no
- * source has changed since (commands/compiled-commands.ts). Undefined where the sources themselves are to run.
- */
-function compiledCommands() {
-  const file = (...names) => join(ROOT, 'dist', 'runtime', 'compiled', ...names);
-  if (!inClone) return existsSync(file('cli.js')) ? file('cli.js') : undefined;
-  const folder = join(CACHE, 'commands');
-  try {
-    const { name, made, stamps, flags } = JSON.parse(readFileSync(join(folder, 'commands.json'), 'utf8'));
-    const isSame = ([source, stamp]) => {
-      const { size, ctimeMs } = statSync(source);
-      return stamp === `${size} ${ctimeMs}`;
-    };
-    if (made === MADE && stamps.every(isSame)) {
-      // Before compiled code is looked for: V8 keeps it apart by flags.
-      for (const flag of flags) setFlagsFromString(flag);
-      return join(folder, name, 'cli.js');
-    }
-  } catch {
-    // There is none yet.
+/** The proving commands in one file (compiled-commands.mjs); undefined where they run from their own. */
+async function compiledCommands() {
+  if (!inClone) {
+    const program = join(ROOT, 'dist', 'runtime', 'compiled', 'cli.js');
+    return existsSync(program) ? program : undefined;
   }
-  process.on('exit', (code) => {
-    // Where nothing can be kept it would be made in vain each time.
-    if (code !== 0 || !nodeModule.getCompileCacheDir?.()) return;
-    const program = join(ROOT, 'runtime', 'commands', 'compiled-commands.ts');
-    spawnSync(process.execPath, [program, folder, MADE], { stdio: 'ignore', timeout: COMPILE_MS });
-  });
-  return undefined;
+  const folder = join(CACHE, 'commands');
+  const found = (await import('./compiled-commands.mjs')).findCompiled(folder);
+  // Before compiled code is looked for: V8 keeps it apart by flags.
+  for (const flag of found?.flags ?? []) setFlagsFromString(flag);
+  if (!found) {
+    process.on('exit', (code) => {
+      // Where nothing can be kept they would be made in vain each time.
+      if (code !== 0 || !nodeModule.getCompileCacheDir?.()) return;
+      const program = join(ROOT, 'runtime', 'compiled-commands.mjs');
+      spawnSync(process.execPath, [program, folder], { stdio: 'ignore', timeout: COMPILE_MS });
+    });
+  }
+  return found?.program;
 }
 
 /**

@@ -55,6 +55,8 @@ test('the package holds the built parts, the circuits and the licence, and no so
     'runtime/vouch.mjs',
     'dist/nats.conf',
     'dist/runtime/commands/cli.js',
+    'dist/runtime/compiled/cli.js',
+    'dist/runtime/compiled/worker.js',
   ];
   const circuits = projectFiles().filter((path) => path.endsWith('.circom') && path.startsWith('circuits/'));
   assert.equal(

@@ -45,8 +45,9 @@ test('the flag is set after a rehearsal that was right, and after no other', asy
   const taking = verdict === 'right' ? FLAG : '--no-experimental-wasm-revectorize';
   const modules = new URL('../../../runtime/', import.meta.url);
   const program = `
-    const { takeKeptCode } = await import('${modules}prove/kept-code.ts');
-    const { createPool } = await import('${modules}msm/threads/pool.ts');
+    const load = (name) => import('${modules}' + name);
+    const { takeKeptCode } = await load('prove/kept-code.ts');
+    const { createPool } = await load('msm/threads/pool.ts');
     const taken = takeKeptCode(${JSON.stringify(codeFile())});
     const pool = await createPool({ threads: 1 });
     const scalars = new Uint8Array(64 * 32).map((_, at) => (at * 7) % 29);
