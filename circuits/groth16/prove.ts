@@ -59,13 +59,13 @@ export async function transform(
   key: Pick<ReadyKey, 'quotient'>,
   options: EngineOptions = {},
 ): Promise<Transformed> {
+  checkWitness(witness);
   const publicSignals = publicSignalsOf(zkey, witness);
   const scalars = { ...witnessScalars(zkey, witness), H: await key.quotient(witness, options) };
   return { scalars, publicSignals };
 }
 
 function publicSignalsOf(zkey: KeyShape, witness: Uint8Array): bigint[] {
-  checkWitness(witness);
   const count = witness.byteLength / ELEMENT_BYTES;
   if (count !== zkey.variables) {
     throw new VouchError('bad-file', `witness: it has ${count} values, the key is for ${zkey.variables}`);
@@ -159,6 +159,7 @@ export async function prove(
   options: ProveOptions = {},
 ): Promise<Proved> {
   // Before the engine takes the key: a witness of another circuit costs nothing then.
+  checkWitness(witness);
   const signals = publicSignalsOf(zkey, witness);
   const key = await engine.ready(zkey, { signal: options.signal });
   try {
@@ -168,7 +169,7 @@ export async function prove(
   }
 }
 
-/** As `prove`, with a key that an engine holds ready. */
+/** As `prove`, with a key that an engine holds ready and a witness that `readWitness` or its like has checked. */
 export const proveReady = async (
   zkey: ProvingKey,
   witness: Uint8Array,

@@ -18,7 +18,7 @@ import type {
 import { ELEMENT_BYTES } from '../../circuits/groth16/field.ts';
 import { type Phase, type Proved, type ProveOptions, proveReady } from '../../circuits/groth16/prove.ts';
 import { type ByteSource, blobSource, bytesSource } from '../../circuits/groth16/source.ts';
-import { openWitness } from '../../circuits/groth16/witness.ts';
+import { checkWitness, openWitness } from '../../circuits/groth16/witness.ts';
 import { openZkey } from '../../circuits/groth16/zkey.ts';
 import { VouchError } from '../../protocols/errors.ts';
 import type { Calculators } from './threads/calculators.ts';
@@ -177,7 +177,12 @@ export async function createProverOn(
               return bytes;
             });
             const { signal: proofSignal, onLog } = proofOptions;
-            return calculators().calculate(code, signalsOf(input), { signal: proofSignal, onLog });
+            const computed = await calculators().calculate(code, signalsOf(input), {
+              signal: proofSignal,
+              onLog,
+            });
+            checkWitness(computed);
+            return computed;
           };
           return proveValues(values, proofOptions);
         },
