@@ -66,7 +66,7 @@ function end(error: unknown): number {
   }
   const known = error instanceof VouchError ? error : fileErrorOf(error);
   if (known) {
-    say(`vouch: ${known.message}`);
+    say(`vouch: ${known.message}`, { level: 'error', code: known.code });
     // What another party refuses is a failure, not our wrong use.
     return WRONG_USE.has(known.code) && !(known instanceof RemoteError) ? 2 : 1;
   }
@@ -75,7 +75,8 @@ function end(error: unknown): number {
     say(`vouch: ${absent}`);
     return 2;
   }
-  say(`vouch: this is a defect: ${error instanceof Error ? error.stack : messageOf(error)}`);
+  const defect = error instanceof Error ? error.stack : messageOf(error);
+  say(`vouch: this is a defect: ${defect}`, { level: 'error', code: 'internal' });
   return 1;
 }
 

@@ -4,6 +4,9 @@
  */
 import { type Command, InvalidArgumentError, Option } from '@commander-js/extra-typings';
 import type { ProviderName } from '../attest/provider.ts';
+import { LIFELINE } from '../home/home.ts';
+import { LOG_FORMATS, LOG_LEVELS, type LogFormat, type LogLevel } from '../home/log.ts';
+import type { LoggerOptions } from '../home/logger.ts';
 import type { EngineName } from '../prove/host-engine.ts';
 
 /** The options of a command, from the function that declares it. */
@@ -37,6 +40,28 @@ export const waitOption = () =>
     '--wait <minutes>',
     'how long to wait for a NATS server that does not answer; 0: exit 1 at once; default: for ever',
   ).argParser(whole(0, 525_600));
+
+/** Of every command that runs until it is stopped. Heard by it and by the processes that it starts. */
+export const logOption = () =>
+  new Option('--log <format>', 'how its log is written: lines for people, or JSON; default: text')
+    .choices(LOG_FORMATS)
+    .env('VOUCH_LOG');
+export const logLevelOption = () =>
+  new Option('--log-level <level>', 'what its log leaves out is below this; default: info')
+    .choices(LOG_LEVELS)
+    .env('VOUCH_LOG_LEVEL');
+export function loggingOf({
+  log: format = 'text',
+  logLevel: level = 'info',
+}: {
+  log?: LogFormat | undefined;
+  logLevel?: LogLevel | undefined;
+}): LoggerOptions {
+  process.env.VOUCH_LOG = format;
+  process.env.VOUCH_LOG_LEVEL = level;
+  // What a child says lands in a file.
+  return { format, level, dated: process.env[LIFELINE] !== undefined };
+}
 
 /** Of every command that judges evidence. */
 export const judging = (command: Command) =>

@@ -32,6 +32,9 @@ export const PACKAGE_ROOT = import.meta.dirname
     )
   : process.cwd();
 
+/** The environment variable that tells a process that another of ours has started it: it ends with its stdin. */
+export const LIFELINE = 'VOUCH_LIFELINE';
+
 /** `$VOUCH_HOME`, else `.vouch` in the current folder's checkout. */
 export function vouchHome(): string {
   return path.resolve(process.env.VOUCH_HOME ?? path.join(PACKAGE_ROOT, '.vouch'));

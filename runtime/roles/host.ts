@@ -84,14 +84,15 @@ export type StartRole = (context: RoleContext) => Promise<{ actor: AnyActorRef; 
 
 /** Connects, starts the role, and returns the way to stop it. Nothing is left behind when starting fails. */
 export async function startRole(options: RoleOptions, start: StartRole): Promise<RunningRole> {
-  const { role, id, log } = options;
+  const { role, id } = options;
   const source = `${role}.${id}`;
+  const log: Log = (line, fields) => options.log(line, { role, id, ...fields });
   const bus = await connect({
     url: options.url,
     creds: options.creds,
     name: source,
-    onError: (error) => log(`${source}: ${messageOf(error)}`),
-    warn: (line) => log(`${source}: ${line}`),
+    onError: (error) => log(`${source}: ${messageOf(error)}`, { level: 'warn' }),
+    warn: (line) => log(`${source}: ${line}`, { level: 'warn' }),
     ...(options.renewed ? { renewed: options.renewed } : {}),
   });
   const boot = crypto.randomUUID();
@@ -102,7 +103,7 @@ export async function startRole(options: RoleOptions, start: StartRole): Promise
       try {
         await cleanup();
       } catch (error) {
-        log(`${source}: while stopping: ${messageOf(error)}`);
+        log(`${source}: while stopping: ${messageOf(error)}`, { level: 'warn' });
       }
     }
     await bus.close();
@@ -114,6 +115,7 @@ export async function startRole(options: RoleOptions, start: StartRole): Promise
     { kind, id: actorId, countsOf, child, offer }: Omit<RunOptions<AnyStateMachine>, 'machine' | 'input'>,
   ) => {
     const publish = (transition: Transition) => {
+      if (options.log.detailed) record(log, transition);
       const subject = subjects.state(transition.kind, transition.id);
       return bus.publishLossy(subject, encodeMessage(Transition, { subject, source, body: transition }));
     };
@@ -140,7 +142,7 @@ export async function startRole(options: RoleOptions, start: StartRole): Promise
     };
     // An actor that ends with an error says so here; without a listener it would end the process.
     const failed = (error: unknown) => {
-      log(`${source}: ${messageOf(error)}`);
+      log(`${source}: ${messageOf(error)}`, { level: 'error' });
       end();
     };
     actor.subscribe({ ...(offer ? { next: beat } : {}), complete: end, error: failed });
@@ -180,7 +182,9 @@ export async function startRole(options: RoleOptions, start: StartRole): Promise
     const ended = bus.onState((state, error) => {
       if (state !== 'closed') return;
       // Nobody connects again: the credentials have ended or were revoked. What cannot be heard has to end.
-      log(`${source}: ${messageOf(error ?? new Error('NATS has closed the connection'))}`);
+      log(`${source}: ${messageOf(error ?? new Error('NATS has closed the connection'))}`, {
+        level: 'error',
+      });
       actor.send(drain as never);
     });
     return {
@@ -193,7 +197,9 @@ export async function startRole(options: RoleOptions, start: StartRole): Promise
       async stop() {
         ended();
         actor.send(drain as never);
-        await until(actor, isSettled, 35_000).catch(() => log(`${source}: stopped before it had drained`));
+        await until(actor, isSettled, 35_000).catch(() =>
+          log(`${source}: stopped before it had drained`, { level: 'warn' }),
+        );
         await cleanUp();
         (actor as unknown as { stop(): void }).stop();
       },
@@ -202,6 +208,20 @@ export async function startRole(options: RoleOptions, start: StartRole): Promise
     await cleanUp();
     throw error;
   }
+}
+
+/** A change of state in the log, as the monitor sees it. */
+function record(log: Log, { kind, id, from, to, event, seq, failure }: Transition): void {
+  log(`${kind}.${id}: ${from ?? 'new'} -> ${to} (${event})`, {
+    level: 'debug',
+    role: kind,
+    id,
+    ...(from === null ? {} : { from }),
+    to,
+    event,
+    seq,
+    ...(failure === undefined || failure.errorId === '' ? {} : { error: failure.errorId }),
+  });
 }
 
 /** Answers `ctl.<role>.<id>.drain`: the actor finishes what it has and takes no more. */

@@ -124,10 +124,10 @@ async function comeUp(running: RunningRole, gpuNamed: boolean): Promise<void> {
 
 /** Throws `bad-input` for roles that do not work without others. */
 export function demandStartable(roles: readonly string[]): void {
-  if (roles.includes('runner') && !(roles.includes('enclave') && roles.includes('gpu'))) {
+  if (roles.includes('runner') && !roles.includes('enclave')) {
     throw new VouchError(
       'bad-input',
-      'start runner: it runs inside an enclave with a GPU or without; expected: start enclave gpu runner',
+      'start runner: it runs inside an enclave; expected: start enclave runner, or start enclave gpu runner where there is a GPU',
     );
   }
 }
@@ -151,6 +151,7 @@ export async function startRoles(roles: readonly Startable[], options: StartOpti
         await roleOf(role, neighbours, provider, options),
       );
       running.push(started);
+      if (role === 'runner' && !roles.includes('gpu')) started.actor.send({ type: 'device.absent' });
       await comeUp(started, options.pci !== undefined);
     }
     return running;
