@@ -12,7 +12,7 @@ import { insecureBlinding } from '../prove/blinding.ts';
 import { closeSnarkjs } from '../prove/snarkjs.ts';
 import { READY_LINE } from '../roles/child.ts';
 import { createEffects } from '../roles/effects.ts';
-import { type Health, startHealth } from '../roles/health.ts';
+import type { Health } from '../roles/health.ts';
 import { hasTag, type RunningRole, sentenceOf, until } from '../roles/host.ts';
 import { startMonitorRole } from '../roles/monitor.ts';
 import { demandStartable, rolesAsChild, STARTABLE, type Startable } from '../roles/start.ts';
@@ -214,7 +214,11 @@ async function startActors(
       });
     }
   };
-  const child = rolesAsChild(roles, { ...options, log, insecureBlinding: insecureBlinding() }, watch);
+  const child = rolesAsChild(
+    roles,
+    { ...options, log, timed: health?.timed, insecureBlinding: insecureBlinding() },
+    watch,
+  );
   let refusal: unknown;
   let current: RunningChild | undefined;
   let up = false;
@@ -264,6 +268,8 @@ async function listenForHealth(
 ): Promise<Health> {
   const { host, port } = parseAddress(address, '--health');
   if (port === undefined) throw new VouchError('bad-input', `--health: expected HOST:PORT, got ${address}`);
+  // On demand: what counts is a package that actors do without.
+  const { startHealth } = await import('../roles/health.ts');
   const health = await startHealth({ host, port });
   stops.push(() => health.close());
   log(`health: ${health.url}/healthz, /readyz, /metrics`);

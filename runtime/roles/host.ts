@@ -20,7 +20,7 @@ import type { Log } from '../home/log.ts';
 import type { Bus } from '../nats/bus.ts';
 import { connect } from '../nats/connect.ts';
 import { answer } from '../nats/service.ts';
-import { createEffects, type Effects } from './effects.ts';
+import { createEffects, type Effects, type Timed } from './effects.ts';
 import { failureOf, type Offer, type Tap, type TapOptions, tap } from './tap.ts';
 
 /** An actor that was not heard for this long is unknown. */
@@ -51,6 +51,8 @@ export interface RoleContext extends Pick<Effects, 'effect' | 'fail'> {
   run<Machine extends AnyStateMachine>(options: RunOptions<Machine>): ActorRefFrom<Machine>;
   /** Why the role's actor works no more; undefined unless it has failed. */
   failure(): Failed | undefined;
+  /** Says when the role's evidence runs out. */
+  evidenceEnds(at: Date): void;
   /** Runs when the role stops, last in, first out. */
   onStop(cleanup: () => unknown): void;
 }
@@ -67,6 +69,8 @@ export interface RunningRole {
   readonly actor: AnyActorRef;
   /** What the monitor may count of it. */
   counts(): Record<string, number>;
+  /** When its evidence runs out, in seconds since 1970; undefined of a role that has none of its own. */
+  evidenceEnds(): number | undefined;
 }
 
 export interface RoleOptions {
@@ -77,6 +81,8 @@ export interface RoleOptions {
   /** newer credentials, when these are about to end */
   readonly renewed?: () => Promise<string>;
   readonly log: Log;
+  /** who hears how long this role's effects take */
+  readonly timed?: ((role: Role, id: string) => Timed) | undefined;
 }
 
 /** What a role's file exports: it wires one machine and returns its actor and the event that drains it. */
@@ -96,7 +102,7 @@ export async function startRole(options: RoleOptions, start: StartRole): Promise
     ...(options.renewed ? { renewed: options.renewed } : {}),
   });
   const boot = crypto.randomUUID();
-  const { effect, fail, reason } = createEffects(source, log);
+  const { effect, fail, reason } = createEffects(source, log, options.timed?.(role, id));
   const cleanups: Array<() => unknown> = [];
   const cleanUp = async () => {
     for (const cleanup of cleanups.reverse()) {
@@ -152,6 +158,7 @@ export async function startRole(options: RoleOptions, start: StartRole): Promise
 
   let main: AnyActorRef | undefined;
   let countsOfMain: CountsOf = () => ({});
+  let evidenceEnds: number | undefined;
   const failure = () => main && failureOf(main.getSnapshot(), reason());
   const context: RoleContext = {
     role,
@@ -170,6 +177,9 @@ export async function startRole(options: RoleOptions, start: StartRole): Promise
       actor.start();
       beat();
       return actor as never;
+    },
+    evidenceEnds(at) {
+      evidenceEnds = Math.floor(at.getTime() / 1000);
     },
     onStop: (cleanup) => void cleanups.push(cleanup),
   };
@@ -194,6 +204,7 @@ export async function startRole(options: RoleOptions, start: StartRole): Promise
       actor,
       failure,
       counts: () => countsOfMain(actor.getSnapshot().context),
+      evidenceEnds: () => evidenceEnds,
       async stop() {
         ended();
         actor.send(drain as never);

@@ -13,7 +13,15 @@ import { brokerRole } from './broker.ts';
 import { coordinatorRole } from './coordinator.ts';
 import { enclaveRole } from './enclave.ts';
 import { gpuRole } from './gpu.ts';
-import { hasTag, type RunningRole, type StartRole, startRole, until, untilUp } from './host.ts';
+import {
+  hasTag,
+  type RoleOptions,
+  type RunningRole,
+  type StartRole,
+  startRole,
+  until,
+  untilUp,
+} from './host.ts';
 import type { Neighbours } from './neighbours.ts';
 import { passthroughRole } from './passthrough.ts';
 import { runnerRole } from './runner.ts';
@@ -30,6 +38,8 @@ export interface StartOptions {
   readonly creds: string;
   readonly id: string;
   readonly log: Log;
+  /** who hears how long effects take */
+  readonly timed?: RoleOptions['timed'];
   readonly model?: string | undefined;
   readonly threads?: number | undefined;
   /** what a worker multiplies with, and a coordinator transforms */
@@ -147,7 +157,15 @@ export async function startRoles(roles: readonly Startable[], options: StartOpti
     for (const role of order.filter((name) => roles.includes(name))) {
       const renewed = () => credentials(role, options.id, options.creds);
       const started = await startRole(
-        { role, id: options.id, url: options.url, creds: await renewed(), renewed, log: options.log },
+        {
+          role,
+          id: options.id,
+          url: options.url,
+          creds: await renewed(),
+          renewed,
+          log: options.log,
+          timed: options.timed,
+        },
         await roleOf(role, neighbours, provider, options),
       );
       running.push(started);
