@@ -27,10 +27,14 @@ export const vulnerableOption = () =>
 /** Of every command that speaks to NATS; defaults are those of the last `npm start`. */
 export const networked = (command: Command) =>
   command
-    .option('--nats <url>', 'NATS server; default: that of .vouch/context.json')
-    .option(
-      '--creds <path>',
-      'a .creds file or a folder of <role>_<id>.creds; default: that of .vouch/context.json',
+    .addOption(
+      new Option('--nats <url>', 'NATS server; default: that of .vouch/context.json').env('VOUCH_NATS'),
+    )
+    .addOption(
+      new Option(
+        '--creds <path>',
+        'a .creds file or a folder of <role>_<id>.creds; default: that of .vouch/context.json',
+      ).env('VOUCH_CREDS'),
     )
     .addOption(vulnerableOption());
 
@@ -66,9 +70,11 @@ export function loggingOf({
 /** Of every command that judges evidence. */
 export const judging = (command: Command) =>
   command
-    .option(
-      '--collateral <folder>',
-      "what vendors publish about their hardware; default: this installation's",
+    .addOption(
+      new Option(
+        '--collateral <folder>',
+        "what vendors publish about their hardware; default: this installation's",
+      ).env('VOUCH_COLLATERAL'),
     )
     .option('--at <time>', 'judge as of this time, such as 2025-01-31T00:00:00Z; default: now')
     .option('--nonce <hex>', 'what the evidence was asked for with, where you know it');
@@ -83,9 +89,11 @@ export const stating = (command: Command) =>
 
 /** The same of those that rely on a model's name. */
 export const pinning = (command: Command) =>
-  networked(command).option(
-    '--vendor <key>',
-    "the vendor's public key or fingerprint; default: the one that was seen first, in .vouch/vendors.json",
+  networked(command).addOption(
+    new Option(
+      '--vendor <key>',
+      "the vendor's public key or fingerprint; default: the one that was seen first, in .vouch/vendors.json",
+    ).env('VOUCH_VENDOR'),
   );
 
 /** The reader of a whole number within bounds, both included. */
