@@ -2,13 +2,13 @@
  * The command line: which commands there are, and how a command ends. Exit codes: 0 done, 1 failed or refused, 2 wrong
  * use. A command is declared in a file of its own, which is loaded when the command is named.
  */
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import { Command, CommanderError } from '@commander-js/extra-typings';
 import { messageOf, VouchError } from '../../protocols/errors.ts';
 import { RemoteError } from '../../protocols/remote-error.ts';
 import { fileErrorOf } from '../home/files.ts';
-import { PACKAGE_ROOT } from '../home/home.ts';
+import { configurationFile, LIFELINE, PACKAGE_ROOT } from '../home/home.ts';
 import { spelledOut } from './snarkjs-words.ts';
 import { INTERRUPTED, isStopping, say } from './terminal.ts';
 import { versionLine, versionOf } from './version.ts';
@@ -26,6 +26,11 @@ const WRONG_USE = new Set([
   'storage-full',
   'busy',
 ]);
+
+const HOME_HELP = `
+VOUCH_HOME names the folder with keys, credentials, policies and receipts; default: .vouch in the checkout. In it
+vouch.config.json holds options that need not be typed (VOUCH_CONFIG names another file): flags win over the environment,
+the environment over the file. docs/OPERATING.md says more.`;
 
 // Whoever reads us may stop reading: head, grep -q.
 process.stdout.on('error', () => process.exit());
@@ -50,10 +55,23 @@ async function run(given: readonly string[]): Promise<void> {
     // Options after a command's name are that command's, also where its parent has some of the same name.
     .enablePositionalOptions()
     .exitOverride();
+  program.addHelpText('after', HOME_HELP);
   const { addCommands } = await import('./commands.ts');
   const [name, of] = words.filter((word) => !word.startsWith('-'));
   await addCommands(program, (command) => name === 'completion' || command === (name === 'help' ? of : name));
+  await configured(program, name);
   await program.parseAsync([...words], { from: 'user' });
+}
+
+/** Gives a command what vouch.config.json says of its options. */
+async function configured(program: Command, name: string | undefined): Promise<void> {
+  const file = configurationFile();
+  const command = program.commands.find((each) => each.name() === name);
+  // Who was started by another of ours was told everything; and no file keeps anybody from reading the help.
+  if (!command || process.env[LIFELINE] !== undefined || !existsSync(file)) return;
+  if (process.argv.includes('--help') || process.argv.includes('-h')) return;
+  const { configure } = await import('./configuration.ts');
+  configure(command, file);
 }
 
 /** Says why a command failed, and returns its exit code. */
@@ -66,7 +84,7 @@ function end(error: unknown): number {
   }
   const known = error instanceof VouchError ? error : fileErrorOf(error);
   if (known) {
-    say(`vouch: ${known.message}`);
+    say(`vouch: ${known.message}`, { level: 'error', code: known.code });
     // What another party refuses is a failure, not our wrong use.
     return WRONG_USE.has(known.code) && !(known instanceof RemoteError) ? 2 : 1;
   }
@@ -75,7 +93,8 @@ function end(error: unknown): number {
     say(`vouch: ${absent}`);
     return 2;
   }
-  say(`vouch: this is a defect: ${error instanceof Error ? error.stack : messageOf(error)}`);
+  const defect = error instanceof Error ? error.stack : messageOf(error);
+  say(`vouch: this is a defect: ${defect}`, { level: 'error', code: 'internal' });
   return 1;
 }
 

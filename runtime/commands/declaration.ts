@@ -4,6 +4,9 @@
  */
 import { type Command, InvalidArgumentError, Option } from '@commander-js/extra-typings';
 import type { ProviderName } from '../attest/provider.ts';
+import { LIFELINE } from '../home/home.ts';
+import { LOG_FORMATS, LOG_LEVELS, type LogFormat, type LogLevel } from '../home/log.ts';
+import type { LoggerOptions } from '../home/logger.ts';
 import type { EngineName } from '../prove/host-engine.ts';
 
 /** The options of a command, from the function that declares it. */
@@ -24,10 +27,14 @@ export const vulnerableOption = () =>
 /** Of every command that speaks to NATS; defaults are those of the last `npm start`. */
 export const networked = (command: Command) =>
   command
-    .option('--nats <url>', 'NATS server; default: that of .vouch/context.json')
-    .option(
-      '--creds <path>',
-      'a .creds file or a folder of <role>_<id>.creds; default: that of .vouch/context.json',
+    .addOption(
+      new Option('--nats <url>', 'NATS server; default: that of .vouch/context.json').env('VOUCH_NATS'),
+    )
+    .addOption(
+      new Option(
+        '--creds <path>',
+        'a .creds file or a folder of <role>_<id>.creds; default: that of .vouch/context.json',
+      ).env('VOUCH_CREDS'),
     )
     .addOption(vulnerableOption());
 
@@ -38,12 +45,36 @@ export const waitOption = () =>
     'how long to wait for a NATS server that does not answer; 0: exit 1 at once; default: for ever',
   ).argParser(whole(0, 525_600));
 
+/** Of every command that runs until it is stopped. Heard by it and by the processes that it starts. */
+export const logOption = () =>
+  new Option('--log <format>', 'how its log is written: lines for people, or JSON; default: text')
+    .choices(LOG_FORMATS)
+    .env('VOUCH_LOG');
+export const logLevelOption = () =>
+  new Option('--log-level <level>', 'what its log leaves out is below this; default: info')
+    .choices(LOG_LEVELS)
+    .env('VOUCH_LOG_LEVEL');
+export function loggingOf({
+  log: format = 'text',
+  logLevel: level = 'info',
+}: {
+  log?: LogFormat | undefined;
+  logLevel?: LogLevel | undefined;
+}): LoggerOptions {
+  process.env.VOUCH_LOG = format;
+  process.env.VOUCH_LOG_LEVEL = level;
+  // What a child says lands in a file.
+  return { format, level, dated: process.env[LIFELINE] !== undefined };
+}
+
 /** Of every command that judges evidence. */
 export const judging = (command: Command) =>
   command
-    .option(
-      '--collateral <folder>',
-      "what vendors publish about their hardware; default: this installation's",
+    .addOption(
+      new Option(
+        '--collateral <folder>',
+        "what vendors publish about their hardware; default: this installation's",
+      ).env('VOUCH_COLLATERAL'),
     )
     .option('--at <time>', 'judge as of this time, such as 2025-01-31T00:00:00Z; default: now')
     .option('--nonce <hex>', 'what the evidence was asked for with, where you know it');
@@ -58,9 +89,11 @@ export const stating = (command: Command) =>
 
 /** The same of those that rely on a model's name. */
 export const pinning = (command: Command) =>
-  networked(command).option(
-    '--vendor <key>',
-    "the vendor's public key or fingerprint; default: the one that was seen first, in .vouch/vendors.json",
+  networked(command).addOption(
+    new Option(
+      '--vendor <key>',
+      "the vendor's public key or fingerprint; default: the one that was seen first, in .vouch/vendors.json",
+    ).env('VOUCH_VENDOR'),
   );
 
 /** The reader of a whole number within bounds, both included. */

@@ -2,7 +2,16 @@
 import type { Command } from '@commander-js/extra-typings';
 import { VouchError } from '../../protocols/errors.ts';
 import { parseAddress } from '../nats/address.ts';
-import { allowSimulator, type OptionsOf, simulatedOption, vulnerableOption, whole } from './declaration.ts';
+import {
+  allowSimulator,
+  loggingOf,
+  logLevelOption,
+  logOption,
+  type OptionsOf,
+  simulatedOption,
+  vulnerableOption,
+  whole,
+} from './declaration.ts';
 import { aborted, interruption, print, say } from './terminal.ts';
 
 const declared = (command: Command) =>
@@ -32,6 +41,8 @@ const declared = (command: Command) =>
     )
     .option('--no-tls', 'serve other hosts without TLS, where something else protects the way to them')
     .option('--workers <n>', 'MSM workers', whole(1, 64), 2)
+    .addOption(logOption())
+    .addOption(logLevelOption())
     .option('--verbose', 'print every check, not only how many there are', false)
     .addOption(vulnerableOption())
     .addOption(simulatedOption);
@@ -40,6 +51,8 @@ export const define = (command: Command) => declared(command).action(run);
 
 async function run(options: OptionsOf<typeof declared>): Promise<void> {
   allowSimulator(options.simulated);
+  // For the processes that it starts; what it says itself is for whoever watches.
+  loggingOf(options);
   if (options.json && !options.once) throw new VouchError('bad-input', '--json: expected --once beside it');
   if (options.listen !== undefined && options.nats !== undefined)
     throw new VouchError('bad-input', '--listen: expected a server that is started here, got --nats too');

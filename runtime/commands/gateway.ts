@@ -7,10 +7,10 @@ import type { Log } from '../home/log.ts';
 import { kitOf } from '../installation/credentials.ts';
 import { findPolicy } from '../installation/policies.ts';
 import { parseAddress } from '../nats/address.ts';
-import { type OptionsOf, pinning, whole } from './declaration.ts';
+import { loggingOf, logLevelOption, logOption, type OptionsOf, pinning, whole } from './declaration.ts';
 import { asClient, type Network, networkOf } from './network.ts';
-import { aborted, interruption, say } from './terminal.ts';
-import { versionOf } from './version.ts';
+import { aborted, interruption, logAs, say } from './terminal.ts';
+import { packageVersion } from './version.ts';
 
 const DEFAULT_PORT = 8420;
 
@@ -34,10 +34,15 @@ const declared = (command: Command) =>
       '--requests <n>',
       'requests in hand at a time; more are answered 429; default: 64',
       whole(1, 4096),
-    );
+    )
+    .addOption(logOption())
+    .addOption(logLevelOption());
 
 export const define = (command: Command) =>
-  declared(command).action((options) => gatewayCommand({ ...options, ...networkOf(options) }, say));
+  declared(command).action(async (options) => {
+    await logAs(loggingOf(options));
+    await gatewayCommand({ ...options, ...networkOf(options) }, say);
+  });
 
 /** Serves until Ctrl-C. */
 export async function gatewayCommand(
@@ -66,7 +71,7 @@ export async function gatewayCommand(
       keys,
       receipts,
       requests,
-      version: versionOf().version,
+      version: packageVersion(),
       log: say,
     });
     say(`gateway: ${gateway.url}/v2, described at ${gateway.url}/openapi.json`);

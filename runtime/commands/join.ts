@@ -11,6 +11,9 @@ import { acceptInvitation, type Joined } from '../installation/invitations.ts';
 import {
   allowSimulator,
   engineOption,
+  loggingOf,
+  logLevelOption,
+  logOption,
   type OptionsOf,
   providerOption,
   simulatedOption,
@@ -19,7 +22,7 @@ import {
   whole,
 } from './declaration.ts';
 import { runUntilOver, type StartCommand } from './start.ts';
-import { readStdin, say } from './terminal.ts';
+import { logAs, readStdin, say } from './terminal.ts';
 
 const MAX_LINK_BYTES = 64 * 1024;
 
@@ -43,6 +46,8 @@ const declared = (command: Command) =>
       'keep what the link brings and end: a worker of this id that runs here goes on with it',
       false,
     )
+    .addOption(logOption())
+    .addOption(logLevelOption())
     .addOption(waitOption())
     .addOption(vulnerableOption())
     .addOption(simulatedOption);
@@ -52,6 +57,7 @@ export const define = (command: Command) =>
     // The link is a secret, and a command line is for everybody on this host to see.
     process.title = 'vouch join';
     allowSimulator(options.simulated);
+    await logAs(loggingOf(options));
     const joined = await acceptInvitation(await linkFrom(link));
     if (options.keep) {
       say(`kept in ${joined.creds}, good until ${joined.expires.toISOString()}`);
@@ -68,7 +74,15 @@ async function linkFrom(text: string): Promise<string> {
 /** What `vouch start worker` would be told. */
 export function workerOf(
   { id, expires, url, creds }: Joined,
-  { provider, simulated, keep: _, allowVulnerableServer: __, ...options }: OptionsOf<typeof declared>,
+  {
+    provider,
+    simulated,
+    keep: _,
+    allowVulnerableServer: __,
+    log: ___,
+    logLevel: ____,
+    ...options
+  }: OptionsOf<typeof declared>,
   say: Log,
 ): StartCommand {
   const tee = simulated ? undefined : teeFound();

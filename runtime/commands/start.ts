@@ -3,15 +3,16 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { Command } from '@commander-js/extra-typings';
 import { type AnyMachineSnapshot, createActor } from 'xstate';
 import { VouchError } from '../../protocols/errors.ts';
+import { LIFELINE } from '../home/home.ts';
 import type { Log } from '../home/log.ts';
 import { credentials, idIn } from '../installation/credentials.ts';
 import { parseAddress } from '../nats/address.ts';
 import { connect } from '../nats/connect.ts';
 import { insecureBlinding } from '../prove/blinding.ts';
 import { closeSnarkjs } from '../prove/snarkjs.ts';
-import { LIFELINE, READY_LINE } from '../roles/child.ts';
+import { READY_LINE } from '../roles/child.ts';
 import { createEffects } from '../roles/effects.ts';
-import { type Health, startHealth } from '../roles/health.ts';
+import type { Health } from '../roles/health.ts';
 import { hasTag, type RunningRole, sentenceOf, until } from '../roles/host.ts';
 import { startMonitorRole } from '../roles/monitor.ts';
 import { demandStartable, rolesAsChild, STARTABLE, type Startable } from '../roles/start.ts';
@@ -19,6 +20,9 @@ import { type RunningChild, supervise } from '../roles/supervisor.ts';
 import {
   allowSimulator,
   engineOption,
+  loggingOf,
+  logLevelOption,
+  logOption,
   networked,
   type OptionsOf,
   providerOption,
@@ -27,7 +31,7 @@ import {
   whole,
 } from './declaration.ts';
 import { type Network, networkOf } from './network.ts';
-import { aborted, interruption, say } from './terminal.ts';
+import { aborted, interruption, logAs, say } from './terminal.ts';
 
 const DEFAULT_ID = 'local-1';
 /** Longer than any role takes to come up, or to drain, all together. */
@@ -80,6 +84,8 @@ const declared = (command: Command) =>
       'where /healthz, /readyz and /metrics of this process are answered; default: nowhere',
     )
     .option('--port <port>', "the monitor's port; default: a free one", whole(1, 65_535))
+    .addOption(logOption())
+    .addOption(logLevelOption())
     .addOption(waitOption());
 
 export type StartCommand = Network & Omit<Partial<OptionsOf<typeof declared>>, keyof Network>;
@@ -87,6 +93,7 @@ export type StartCommand = Network & Omit<Partial<OptionsOf<typeof declared>>, k
 export const define = (command: Command) =>
   declared(command).action(async (roles, options) => {
     allowSimulator(options.simulated);
+    await logAs(loggingOf(options));
     await runUntilOver(roles, { ...options, ...networkOf(options) }, say);
   });
 
@@ -119,10 +126,8 @@ export interface Running {
 export async function startCommand(
   names: readonly string[],
   options: StartCommand,
-  print: Log,
+  log: Log,
 ): Promise<Running> {
-  // What a child says lands in a file.
-  const log: Log = process.env[LIFELINE] ? (line) => print(logLine(line)) : print;
   const wrong = names.find((name) => !(KNOWN as readonly string[]).includes(name));
   if (wrong) {
     throw new VouchError('bad-input', `start: expected roles among ${KNOWN.join(', ')}, got ${wrong}`);
@@ -171,13 +176,10 @@ async function awaitNats(
       if (now >= deadline) throw new VouchError('not-ready', error.message);
       if (now - said < SAY_MS) continue;
       said = now;
-      log(`${error.message}; waiting for it`);
+      log(`${error.message}; waiting for it`, { level: 'warn' });
     }
   }
 }
-
-/** A line of a log; what follows in further lines, a stack, is indented, so that nothing passes for a line of its own. */
-const logLine = (line: string): string => `${new Date().toISOString()} ${line.replaceAll('\n', '\n    ')}`;
 
 /**
  * Starts actors under a supervisor of this process's own, which starts all of them again when one fails in a way that
@@ -200,13 +202,23 @@ async function startActors(
         const why = failure();
         if (!why) return;
         watching.unsubscribe();
-        log(`${role} ${id} is ${now.value}: ${sentenceOf(why)}`);
+        log(`${role} ${id} is ${now.value}: ${sentenceOf(why)}`, {
+          level: 'error',
+          role,
+          id,
+          error: why.errorId,
+          code: why.code,
+        });
         // The same would happen again.
         if (now.context.failure?.retryable === false) resolve('failed');
       });
     }
   };
-  const child = rolesAsChild(roles, { ...options, log, insecureBlinding: insecureBlinding() }, watch);
+  const child = rolesAsChild(
+    roles,
+    { ...options, log, timed: health?.timed, insecureBlinding: insecureBlinding() },
+    watch,
+  );
   let refusal: unknown;
   let current: RunningChild | undefined;
   let up = false;
@@ -229,7 +241,7 @@ async function startActors(
       id: options.id,
       log,
       // What keeps it from the first start is thrown, and said by whoever catches it.
-      effect: createEffects(options.id, (line) => up && log(line)).effect,
+      effect: createEffects(options.id, (line, fields) => up && log(line, fields)).effect,
       run: (machine, input) => createActor(machine, { input }).start(),
     },
   );
@@ -256,6 +268,8 @@ async function listenForHealth(
 ): Promise<Health> {
   const { host, port } = parseAddress(address, '--health');
   if (port === undefined) throw new VouchError('bad-input', `--health: expected HOST:PORT, got ${address}`);
+  // On demand: what counts is a package that actors do without.
+  const { startHealth } = await import('../roles/health.ts');
   const health = await startHealth({ host, port });
   stops.push(() => health.close());
   log(`health: ${health.url}/healthz, /readyz, /metrics`);

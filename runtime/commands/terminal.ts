@@ -2,6 +2,7 @@
 import { VouchError } from '../../protocols/errors.ts';
 import { printableJson, printableLines } from '../../protocols/printable.ts';
 import { type Log, stderrLines } from '../home/log.ts';
+import type { LoggerOptions } from '../home/logger.ts';
 
 /** Writes what a program may read: text as it is, anything else as a line of JSON. */
 export type Print = (value: unknown) => void;
@@ -10,7 +11,15 @@ export type Print = (value: unknown) => void;
 export const print: Print = (value) =>
   void process.stdout.write(`${typeof value === 'string' ? printableLines(value) : printableJson(value)}\n`);
 const stderr = stderrLines();
-export const say: Log = (line) => stderr(printableLines(line));
+let sink: Log = (line) => stderr(printableLines(line));
+export const say: Log = (line, fields) => sink(line, fields);
+
+/** From now on everything that is said is a record of a log. */
+export async function logAs(options: LoggerOptions): Promise<void> {
+  const { createLogger } = await import('../home/logger.ts');
+  sink = await createLogger(options, stderr);
+  say.detailed = sink.detailed === true;
+}
 
 export const INTERRUPTED = 130;
 let stopping = false;

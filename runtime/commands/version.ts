@@ -10,10 +10,10 @@ export interface Version {
   readonly commit: string | undefined;
 }
 
-export function versionOf(): Version {
-  const { version } = JSON.parse(readFileSync(path.join(PACKAGE_ROOT, 'package.json'), 'utf8'));
-  return { version, commit: commitOf() };
-}
+export const packageVersion = (): string =>
+  JSON.parse(readFileSync(path.join(PACKAGE_ROOT, 'package.json'), 'utf8')).version;
+
+export const versionOf = (): Version => ({ version: packageVersion(), commit: commitOf() });
 
 export const versionLine = ({ version, commit }: Version): string =>
   commit === undefined ? version : `${version} (commit ${commit})`;

@@ -14,6 +14,7 @@
  *   setups/    where each proving key came from
  *   receipts/  kept decisions: receipts, applications, answers, salts   (0600)
  *   proofs/  logs/
+ *   vouch.config.json   options that need not be typed, where its owner has written one
  *   vendors.json   whose models were seen here, by name
  *   context.json   what runs now, for commands in other terminals
  *   running    the process id of the `npm start` that uses this folder
@@ -32,9 +33,16 @@ export const PACKAGE_ROOT = import.meta.dirname
     )
   : process.cwd();
 
+/** The environment variable that tells a process that another of ours has started it: it ends with its stdin. */
+export const LIFELINE = 'VOUCH_LIFELINE';
+
 /** `$VOUCH_HOME`, else `.vouch` in the current folder's checkout. */
 export function vouchHome(): string {
   return path.resolve(process.env.VOUCH_HOME ?? path.join(PACKAGE_ROOT, '.vouch'));
 }
+
+/** `$VOUCH_CONFIG`, else `vouch.config.json` in the home folder. */
+export const configurationFile = (): string =>
+  path.resolve(process.env.VOUCH_CONFIG ?? path.join(vouchHome(), 'vouch.config.json'));
 
 export const folder = (...parts: string[]): string => path.join(vouchHome(), ...parts);

@@ -67,6 +67,13 @@ export interface ServerInfo {
   readonly authenticated: boolean;
 }
 
+export interface Traffic {
+  readonly inBytes: number;
+  readonly outBytes: number;
+  readonly inMsgs: number;
+  readonly outMsgs: number;
+}
+
 export interface Subscription {
   /** Stops; messages already received are dropped. */
   unsubscribe(): void;
@@ -85,6 +92,8 @@ export interface Bus extends JetStream {
   /** of the server last connected to */
   readonly server: ServerInfo;
   readonly state: BusState;
+  /** Bytes and messages so far, as the connection counts them. */
+  readonly traffic: Traffic;
   /** Called at every change; returns a function that ends it. */
   onState(listener: (state: BusState, error?: Error) => void): () => void;
   /** Publishes; while disconnected it waits for the connection. Throws `too-large`, `nats-unreachable` (closed). */
@@ -301,6 +310,9 @@ function busOver(nc: NatsConnection, { url, user, onError }: Link, current: { cr
     },
     get state() {
       return state;
+    },
+    get traffic() {
+      return nc.stats();
     },
     onState,
     publish,

@@ -89,6 +89,8 @@ const REPORT_WINDOW_MS = 1_000;
 interface Report {
   readonly id: string;
   written: boolean;
+  /** whether the log gets neither the sentence nor its causes */
+  confidential: boolean;
 }
 const reports = new WeakMap<object, Report>();
 const budgets = new WeakMap<Log, { since: number; written: number; omitted: number }>();
@@ -107,13 +109,31 @@ export function reportError(
   const report = reportOf(error);
   if (report.written || (ofRequest && !mayWrite(log))) return report.id;
   report.written = true;
-  log(`${what} ${report.id}: ${detailOf(error)}`);
+  const ours = error instanceof VouchError;
+  log(`${what} ${report.id}: ${report.confidential ? placeOf(error) : detailOf(error)}`, {
+    level: ofRequest && ours ? 'warn' : 'error',
+    error: report.id,
+    code: ours ? error.code : 'internal',
+  });
   return report.id;
+}
+
+/**
+ * Runs what reads plaintext. An error that it throws may quote the plaintext: whoever asked is told, under a seal, and the log,
+ * which lies outside of the enclave, gets the code and the place alone.
+ */
+export function readingPlaintext<T>(work: () => T): T {
+  try {
+    return work();
+  } catch (error) {
+    reportOf(error).confidential = true;
+    throw error;
+  }
 }
 
 function reportOf(error: unknown): Report {
   const known = error instanceof Object ? reports.get(error) : undefined;
-  const report = known ?? { id: crypto.randomUUID(), written: false };
+  const report = known ?? { id: crypto.randomUUID(), written: false, confidential: false };
   if (error instanceof Object) reports.set(error, report);
   return report;
 }
@@ -124,7 +144,8 @@ function mayWrite(log: Log): boolean {
   const budget = budgets.get(log) ?? { since: now, written: 0, omitted: 0 };
   budgets.set(log, budget);
   if (now - budget.since > REPORT_WINDOW_MS) {
-    if (budget.omitted > 0) log(`${budget.omitted} more errors of requests were not written`);
+    if (budget.omitted > 0)
+      log(`${budget.omitted} more errors of requests were not written`, { level: 'warn' });
     Object.assign(budget, { since: now, written: 0, omitted: 0 });
   }
   if (budget.written < MAX_REPORTS) {
@@ -139,4 +160,11 @@ function detailOf(error: unknown): string {
   if (!(error instanceof VouchError)) return (error as Error | undefined)?.stack ?? messageOf(error);
   const cause = error.cause instanceof Error ? `\ncaused by ${error.cause.stack ?? error.cause.message}` : '';
   return `${error.code}: ${error.message}${cause}`;
+}
+
+/** Where a confidential error comes from: its code, or its stack without the message, which a stack begins with. */
+function placeOf(error: unknown): string {
+  if (error instanceof VouchError) return `${error.code} (the sentence went to whoever asked)`;
+  const { stack = '', message = '' } = error as Error;
+  return `a defect while plaintext was read${stack.slice(stack.indexOf(message) + message.length)}`;
 }

@@ -8,13 +8,11 @@ import { createInterface } from 'node:readline';
 import { VouchError } from '../../protocols/errors.ts';
 import type { Role } from '../../protocols/subjects.ts';
 import { openLog } from '../home/files.ts';
-import { folder, PACKAGE_ROOT } from '../home/home.ts';
+import { folder, LIFELINE, PACKAGE_ROOT } from '../home/home.ts';
 import type { RunningChild } from './supervisor.ts';
 
 /** A child says this on stdout when its role is up. */
 export const READY_LINE = 'vouch: ready';
-/** The environment variable that tells a child to end with its stdin. */
-export const LIFELINE = 'VOUCH_LIFELINE';
 
 const START_MS = 60_000;
 const STOP_MS = 40_000;

@@ -6,6 +6,7 @@
  * alone; its text is in the log.
  */
 import { type AnyActorRef, fromPromise, type NonReducibleUnknown, type PromiseActorLogic } from 'xstate';
+import { VouchError } from '../../protocols/errors.ts';
 import type { Failed } from '../../protocols/transition.ts';
 import { toWireError } from '../../protocols/wire-error.ts';
 import type { Log } from '../home/log.ts';
@@ -37,7 +38,10 @@ export interface Effects {
   reason(): Failed | undefined;
 }
 
-export function createEffects(source: string, log: Log): Effects {
+/** Hears how long an effect took, and with which code it failed. What was cut off is not heard of. */
+export type Timed = (effect: string, millis: number, failed?: string) => void;
+
+export function createEffects(source: string, log: Log, timed: Timed = () => {}): Effects {
   let latest: Failed | undefined;
   const fail = (what: string, error: unknown) => {
     const { code, message, errorId } = toWireError(
@@ -53,9 +57,13 @@ export function createEffects(source: string, log: Log): Effects {
       fromPromise(async ({ input, signal, self }) => {
         const began = performance.now();
         try {
-          return await work({ input, signal, self: self as unknown as AnyActorRef });
+          const output = await work({ input, signal, self: self as unknown as AnyActorRef });
+          timed(name, performance.now() - began);
+          return output;
         } catch (error) {
-          const what = `${name} failed after ${Math.round(performance.now() - began)} ms`;
+          const millis = performance.now() - began;
+          const what = `${name} failed after ${Math.round(millis)} ms`;
+          if (!signal.aborted) timed(name, millis, error instanceof VouchError ? error.code : 'internal');
           // What the machine has stopped, because it left the state, has not failed.
           if (!signal.aborted && ofRequest)
             reportError(error, `${source}: ${what}: error`, log, { ofRequest });

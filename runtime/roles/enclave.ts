@@ -50,6 +50,7 @@ export const enclaveRole =
             collateral,
           });
           demandAccepted(report);
+          context.evidenceEnds(new Date((document.time + policy.maxAgeSeconds) * 1000));
           return { validMs: policy.maxAgeSeconds * 1000, hardware: report.claims?.hardware === true };
         }),
         provision: effect('provision', async () => {

@@ -20,7 +20,7 @@ import type { Log } from '../home/log.ts';
 import type { Bus } from '../nats/bus.ts';
 import { connect } from '../nats/connect.ts';
 import { answer } from '../nats/service.ts';
-import { createEffects, type Effects } from './effects.ts';
+import { createEffects, type Effects, type Timed } from './effects.ts';
 import { failureOf, type Offer, type Tap, type TapOptions, tap } from './tap.ts';
 
 /** An actor that was not heard for this long is unknown. */
@@ -51,6 +51,8 @@ export interface RoleContext extends Pick<Effects, 'effect' | 'fail'> {
   run<Machine extends AnyStateMachine>(options: RunOptions<Machine>): ActorRefFrom<Machine>;
   /** Why the role's actor works no more; undefined unless it has failed. */
   failure(): Failed | undefined;
+  /** Says when the role's evidence runs out. */
+  evidenceEnds(at: Date): void;
   /** Runs when the role stops, last in, first out. */
   onStop(cleanup: () => unknown): void;
 }
@@ -67,6 +69,8 @@ export interface RunningRole {
   readonly actor: AnyActorRef;
   /** What the monitor may count of it. */
   counts(): Record<string, number>;
+  /** When its evidence runs out, in seconds since 1970; undefined of a role that has none of its own. */
+  evidenceEnds(): number | undefined;
 }
 
 export interface RoleOptions {
@@ -77,6 +81,8 @@ export interface RoleOptions {
   /** newer credentials, when these are about to end */
   readonly renewed?: () => Promise<string>;
   readonly log: Log;
+  /** who hears how long this role's effects take */
+  readonly timed?: ((role: Role, id: string) => Timed) | undefined;
 }
 
 /** What a role's file exports: it wires one machine and returns its actor and the event that drains it. */
@@ -84,25 +90,26 @@ export type StartRole = (context: RoleContext) => Promise<{ actor: AnyActorRef; 
 
 /** Connects, starts the role, and returns the way to stop it. Nothing is left behind when starting fails. */
 export async function startRole(options: RoleOptions, start: StartRole): Promise<RunningRole> {
-  const { role, id, log } = options;
+  const { role, id } = options;
   const source = `${role}.${id}`;
+  const log: Log = (line, fields) => options.log(line, { role, id, ...fields });
   const bus = await connect({
     url: options.url,
     creds: options.creds,
     name: source,
-    onError: (error) => log(`${source}: ${messageOf(error)}`),
-    warn: (line) => log(`${source}: ${line}`),
+    onError: (error) => log(`${source}: ${messageOf(error)}`, { level: 'warn' }),
+    warn: (line) => log(`${source}: ${line}`, { level: 'warn' }),
     ...(options.renewed ? { renewed: options.renewed } : {}),
   });
   const boot = crypto.randomUUID();
-  const { effect, fail, reason } = createEffects(source, log);
+  const { effect, fail, reason } = createEffects(source, log, options.timed?.(role, id));
   const cleanups: Array<() => unknown> = [];
   const cleanUp = async () => {
     for (const cleanup of cleanups.reverse()) {
       try {
         await cleanup();
       } catch (error) {
-        log(`${source}: while stopping: ${messageOf(error)}`);
+        log(`${source}: while stopping: ${messageOf(error)}`, { level: 'warn' });
       }
     }
     await bus.close();
@@ -114,6 +121,7 @@ export async function startRole(options: RoleOptions, start: StartRole): Promise
     { kind, id: actorId, countsOf, child, offer }: Omit<RunOptions<AnyStateMachine>, 'machine' | 'input'>,
   ) => {
     const publish = (transition: Transition) => {
+      if (options.log.detailed) record(log, transition);
       const subject = subjects.state(transition.kind, transition.id);
       return bus.publishLossy(subject, encodeMessage(Transition, { subject, source, body: transition }));
     };
@@ -140,7 +148,7 @@ export async function startRole(options: RoleOptions, start: StartRole): Promise
     };
     // An actor that ends with an error says so here; without a listener it would end the process.
     const failed = (error: unknown) => {
-      log(`${source}: ${messageOf(error)}`);
+      log(`${source}: ${messageOf(error)}`, { level: 'error' });
       end();
     };
     actor.subscribe({ ...(offer ? { next: beat } : {}), complete: end, error: failed });
@@ -150,6 +158,7 @@ export async function startRole(options: RoleOptions, start: StartRole): Promise
 
   let main: AnyActorRef | undefined;
   let countsOfMain: CountsOf = () => ({});
+  let evidenceEnds: number | undefined;
   const failure = () => main && failureOf(main.getSnapshot(), reason());
   const context: RoleContext = {
     role,
@@ -169,6 +178,9 @@ export async function startRole(options: RoleOptions, start: StartRole): Promise
       beat();
       return actor as never;
     },
+    evidenceEnds(at) {
+      evidenceEnds = Math.floor(at.getTime() / 1000);
+    },
     onStop: (cleanup) => void cleanups.push(cleanup),
   };
   try {
@@ -180,7 +192,9 @@ export async function startRole(options: RoleOptions, start: StartRole): Promise
     const ended = bus.onState((state, error) => {
       if (state !== 'closed') return;
       // Nobody connects again: the credentials have ended or were revoked. What cannot be heard has to end.
-      log(`${source}: ${messageOf(error ?? new Error('NATS has closed the connection'))}`);
+      log(`${source}: ${messageOf(error ?? new Error('NATS has closed the connection'))}`, {
+        level: 'error',
+      });
       actor.send(drain as never);
     });
     return {
@@ -190,10 +204,13 @@ export async function startRole(options: RoleOptions, start: StartRole): Promise
       actor,
       failure,
       counts: () => countsOfMain(actor.getSnapshot().context),
+      evidenceEnds: () => evidenceEnds,
       async stop() {
         ended();
         actor.send(drain as never);
-        await until(actor, isSettled, 35_000).catch(() => log(`${source}: stopped before it had drained`));
+        await until(actor, isSettled, 35_000).catch(() =>
+          log(`${source}: stopped before it had drained`, { level: 'warn' }),
+        );
         await cleanUp();
         (actor as unknown as { stop(): void }).stop();
       },
@@ -202,6 +219,20 @@ export async function startRole(options: RoleOptions, start: StartRole): Promise
     await cleanUp();
     throw error;
   }
+}
+
+/** A change of state in the log, as the monitor sees it. */
+function record(log: Log, { kind, id, from, to, event, seq, failure }: Transition): void {
+  log(`${kind}.${id}: ${from ?? 'new'} -> ${to} (${event})`, {
+    level: 'debug',
+    role: kind,
+    id,
+    ...(from === null ? {} : { from }),
+    to,
+    event,
+    seq,
+    ...(failure === undefined || failure.errorId === '' ? {} : { error: failure.errorId }),
+  });
 }
 
 /** Answers `ctl.<role>.<id>.drain`: the actor finishes what it has and takes no more. */

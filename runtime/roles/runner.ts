@@ -31,7 +31,7 @@ import { decidedOf } from '../inference/answers.ts';
 import { type ServedModel, serveModel } from '../inference/session.ts';
 import { type ObtainedModel, obtainModel } from '../models/obtain.ts';
 import type { Received } from '../nats/bus.ts';
-import { answer, respondError, wireError } from '../nats/service.ts';
+import { answer, readingPlaintext, respondError, wireError } from '../nats/service.ts';
 import { createBudget } from './client-budget.ts';
 import { hasTag, type StartRole } from './host.ts';
 import type { Neighbours } from './neighbours.ts';
@@ -92,7 +92,7 @@ export const runnerRole =
     ): Promise<{ answer: AnswerPlaintext; stored: Promise<void> }> => {
       if (!loaded || !session) throw new VouchError('not-ready', 'the runner has no model; try again');
       const { manifest, model } = loaded;
-      const plaintext = parse(InferencePlaintext, json(opened.plaintext), 'request');
+      const plaintext = readingPlaintext(() => parse(InferencePlaintext, json(opened.plaintext), 'request'));
       const document = evidence.get(plaintext.evidence);
       if (!document) {
         throw new VouchError(
@@ -100,7 +100,7 @@ export const runnerRole =
           'request.evidence: not evidence that this runner gave out lately; ask for new evidence',
         );
       }
-      const features = preprocess(model.architecture.preprocessing, plaintext.row);
+      const features = readingPlaintext(() => preprocess(model.architecture.preprocessing, plaintext.row));
       const began = performance.now();
       const [result] = await session.answer([features]);
       const modelMicros = Math.round((performance.now() - began) * 1000);

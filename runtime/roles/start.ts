@@ -13,7 +13,15 @@ import { brokerRole } from './broker.ts';
 import { coordinatorRole } from './coordinator.ts';
 import { enclaveRole } from './enclave.ts';
 import { gpuRole } from './gpu.ts';
-import { hasTag, type RunningRole, type StartRole, startRole, until, untilUp } from './host.ts';
+import {
+  hasTag,
+  type RoleOptions,
+  type RunningRole,
+  type StartRole,
+  startRole,
+  until,
+  untilUp,
+} from './host.ts';
 import type { Neighbours } from './neighbours.ts';
 import { passthroughRole } from './passthrough.ts';
 import { runnerRole } from './runner.ts';
@@ -30,6 +38,8 @@ export interface StartOptions {
   readonly creds: string;
   readonly id: string;
   readonly log: Log;
+  /** who hears how long effects take */
+  readonly timed?: RoleOptions['timed'];
   readonly model?: string | undefined;
   readonly threads?: number | undefined;
   /** what a worker multiplies with, and a coordinator transforms */
@@ -124,10 +134,10 @@ async function comeUp(running: RunningRole, gpuNamed: boolean): Promise<void> {
 
 /** Throws `bad-input` for roles that do not work without others. */
 export function demandStartable(roles: readonly string[]): void {
-  if (roles.includes('runner') && !(roles.includes('enclave') && roles.includes('gpu'))) {
+  if (roles.includes('runner') && !roles.includes('enclave')) {
     throw new VouchError(
       'bad-input',
-      'start runner: it runs inside an enclave with a GPU or without; expected: start enclave gpu runner',
+      'start runner: it runs inside an enclave; expected: start enclave runner, or start enclave gpu runner where there is a GPU',
     );
   }
 }
@@ -147,10 +157,19 @@ export async function startRoles(roles: readonly Startable[], options: StartOpti
     for (const role of order.filter((name) => roles.includes(name))) {
       const renewed = () => credentials(role, options.id, options.creds);
       const started = await startRole(
-        { role, id: options.id, url: options.url, creds: await renewed(), renewed, log: options.log },
+        {
+          role,
+          id: options.id,
+          url: options.url,
+          creds: await renewed(),
+          renewed,
+          log: options.log,
+          timed: options.timed,
+        },
         await roleOf(role, neighbours, provider, options),
       );
       running.push(started);
+      if (role === 'runner' && !roles.includes('gpu')) started.actor.send({ type: 'device.absent' });
       await comeUp(started, options.pci !== undefined);
     }
     return running;

@@ -8,6 +8,13 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { Command } from '@commander-js/extra-typings';
+import { type AnyStateMachine, createActor } from 'xstate';
+import { enclaveCounts, enclaveMachine } from '../../actors/enclave.ts';
+import { gpuDeviceCounts, gpuDeviceMachine } from '../../actors/gpu-device.ts';
+import { inferenceRunnerCounts, inferenceRunnerMachine } from '../../actors/inference-runner.ts';
+import { keyBrokerCounts, keyBrokerMachine } from '../../actors/key-broker.ts';
+import { msmWorkerCounts, msmWorkerMachine } from '../../actors/msm-worker.ts';
+import { proofCoordinatorCounts, proofCoordinatorMachine } from '../../actors/proof-coordinator.ts';
 import { addCommands } from '../../runtime/commands/commands.ts';
 import { gatewayMetrics } from '../../runtime/gateway/metrics.ts';
 import { startHealth } from '../../runtime/roles/health.ts';
@@ -15,6 +22,15 @@ import { assert, suite } from '../harness.ts';
 
 const test = suite('deploy', { timeoutMs: 60_000 });
 const DEPLOY = fileURLToPath(new URL('../../deploy', import.meta.url));
+/** Who counts what: the last table of the document's numbers. */
+const COUNTED = [
+  ['runner', inferenceRunnerMachine, inferenceRunnerCounts],
+  ['worker', msmWorkerMachine, msmWorkerCounts],
+  ['coordinator', proofCoordinatorMachine, proofCoordinatorCounts],
+  ['broker', keyBrokerMachine, keyBrokerCounts],
+  ['enclave', enclaveMachine, enclaveCounts],
+  ['gpu', gpuDeviceMachine, gpuDeviceCounts],
+] as const;
 const read = (file: string): string => readFileSync(join(DEPLOY, file), 'utf8');
 
 test('systemd finds nothing wrong with the units', (t) => {
@@ -119,6 +135,14 @@ test('every number of the dashboard and of the document exists', async (t) => {
   const document = readFileSync(join(DEPLOY, '../docs/OPERATING.md'), 'utf8');
   const told = [...document.matchAll(/`(vouch_[a-z_]+)`/g)].map(([, name]) => name!);
   assert.ok(shown.length >= 10 && told.length >= 10);
+  const counts = [...document.matchAll(/^\| (\w+) \| (.*`\w+`.*) \|$/gm)];
+  for (const [role, machine, countsOf] of COUNTED) {
+    const line = counts.find(([, name]) => name === role);
+    const names = [...(line?.[2] ?? '').matchAll(/`(\w+)`/g)].map(([, name]) => name!);
+    const { context } = createActor(machine as AnyStateMachine, { input: { id: 'x' } }).getSnapshot();
+    const counted = Object.keys(countsOf(context as never)).filter((name) => name !== 'hardware');
+    assert.equal(names, counted, role);
+  }
   for (const name of [...shown, ...told]) assert.ok(known.has(name), name);
   const ours = [...known].filter((name) => !/^vouch_(process_(?!uptime|resident_bytes)|nodejs_)/.test(name));
   for (const name of ours)

@@ -52,6 +52,7 @@ const ONLY_FOR: Record<string, readonly string[]> = { demo: ['commands'], gatewa
 /** The one file that imports a package: the wrapped API is its own. */
 const DOORS: Record<string, string> = {
   nats: 'runtime/nats/bus.ts',
+  pino: 'runtime/home/logger.ts',
   'nats-jwt': 'runtime/installation/authority.ts',
   webgpu: 'runtime/gpu/adapter.ts',
   snarkjs: 'runtime/prove/snarkjs.ts',

@@ -56,7 +56,7 @@ test('wrong words', async () => {
     [['join', 'vouch-join:AAAA'], /invitation: expected what vouch invite printed/],
     [['demo', '--colour'], /unknown option '--colour'/],
     [['start', 'pilot', '--nats', 'nats://127.0.0.1:1'], /start: expected roles among .*, got pilot/],
-    [['start', 'runner', '--nats', 'nats://127.0.0.1:1'], /expected: start enclave gpu runner/],
+    [['start', 'runner', '--nats', 'nats://127.0.0.1:1'], /expected: start enclave runner/],
     [['creds', 'king', '--id', 'a'], /creds: expected roles among .*, got king/],
     [['creds', 'worker', '--id', 'a.b'], /expected 1 to 64 of A-Z a-z 0-9 _ -/],
     [['model', 'add', 'a b', 'x.onnx', '--data', 'y', '--nats', 'nats://127.0.0.1:1'], /model: expected/],

@@ -1,8 +1,12 @@
-/** docs/COMMANDS.md, made from the commands' own help. Run as a program it writes the file: `npm run commands`. */
+/**
+ * docs/COMMANDS.md, made from the commands' own help, and beside it the schema of vouch.config.json. Run as a program it writes
+ * both files: `npm run commands`.
+ */
 import { writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { Command, type CommandUnknownOpts } from '@commander-js/extra-typings';
 import { addCommands } from '../../../runtime/commands/commands.ts';
+import { configurationSchema } from '../../../runtime/commands/configuration.ts';
 
 export const REFERENCE = fileURLToPath(new URL('../../../docs/COMMANDS.md', import.meta.url));
 const WIDTH = 100;
@@ -11,7 +15,8 @@ const HEAD = `# Commands
 
 In a clone the command line is \`./runtime/vouch.mjs\`; \`npm start\` is its \`demo\`. What a program reads goes to stdout,
 everything else to stderr. Exit codes: 0 done, 1 failed or refused, 2 wrong use (one sentence says what was wrong, what was
-expected and what to do), 130 stopped by Ctrl-C. \`VOUCH_HOME\` names the folder to use instead of the checkout's \`.vouch\`.
+expected and what to do), 130 stopped by Ctrl-C. \`VOUCH_HOME\` names the folder to use instead of the checkout's \`.vouch\`;
+options that need not be typed may stand in its \`vouch.config.json\` ([OPERATING.md](OPERATING.md)).
 
 ## By example
 
@@ -101,4 +106,8 @@ function sections(command: CommandUnknownOpts, parent: string): string[] {
   return [own, ...inner];
 }
 
-if (import.meta.main) writeFileSync(REFERENCE, await reference());
+if (import.meta.main) {
+  writeFileSync(REFERENCE, await reference());
+  const schema = new URL('../../../docs/vouch.config.schema.json', import.meta.url);
+  writeFileSync(schema, `${JSON.stringify(configurationSchema(), null, 2)}\n`);
+}

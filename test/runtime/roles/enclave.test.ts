@@ -54,6 +54,7 @@ async function started(policy = policyFor(), neighbours: Neighbours = {}) {
     source: 'enclave.enclave-1',
     log: () => {},
     ...createEffects('enclave.enclave-1', () => {}),
+    evidenceEnds: () => {},
     onStop: () => {},
     run: ({ machine, input }: { machine: never; input: never }) =>
       createActor(machine, { input, clock }).start(),

@@ -32,6 +32,7 @@ test('the actor: ready only by the whole way; drained it is at home', async (t) 
       failure: () => undefined,
       run: ({ machine: wired, input }) =>
         createActor(wired as typeof gpuDeviceMachine, { input } as never).start() as never,
+      evidenceEnds: () => {},
       onStop: (cleanup) => void cleanups.push(cleanup),
     });
     t.defer(() => cleanups.forEach((cleanup) => void cleanup()));
