@@ -5,11 +5,14 @@
  */
 import type { ProverEngine, ReadyKey, ReadyOptions } from '../../circuits/groth16/engine.ts';
 import type { ProvingKey } from '../../circuits/groth16/zkey.ts';
+import type { EmittedCircuit } from '../../circuits/model/emit.ts';
 import type { Calculators } from '../msm/threads/calculators.ts';
 import { openCalculators } from '../prove/witness-calculator.ts';
 
 /** Of what keys take in the engine: one of 2^22 rows, or some tens of 2^16. */
 const KEPT_BYTES = 2 ** 30;
+/** Sources that were emitted: some megabytes each at most. */
+const KEPT_CIRCUITS = 8;
 /** In the engine's form: a power for each row, and where its terms begin. */
 const ROW_BYTES = 48;
 
@@ -19,6 +22,8 @@ export const heldBytes = (key: ProvingKey): number =>
 
 export interface KeptCircuits extends ProverEngine {
   readonly calculators: Calculators;
+  /** The circuit of this name, emitted by `emit` unless it is one of the last few; a name stands for all that `emit` looks at. */
+  circuitOf(name: string, emit: () => EmittedCircuit): EmittedCircuit;
   /** The key that was kept under this name, if it still is. */
   kept(name: string): ProvingKey | undefined;
   /** Keeps a checked key; the ones that were used least lately go where it has no room beside them. */
@@ -36,6 +41,8 @@ interface Entry {
 export function keepCircuits(engine: ProverEngine, maxBytes = KEPT_BYTES): KeptCircuits {
   /** The last used one last. */
   const entries = new Map<string, Entry>();
+  /** Likewise. */
+  const circuits = new Map<string, EmittedCircuit>();
   const calculators = openCalculators();
 
   /** Calls under way go on: an engine gives a key's memory back behind the last of them. */
@@ -76,6 +83,13 @@ export function keepCircuits(engine: ProverEngine, maxBytes = KEPT_BYTES): KeptC
     firstOffCurve: engine.firstOffCurve,
     ready,
     calculators,
+    circuitOf(name, emit) {
+      const circuit = circuits.get(name) ?? emit();
+      circuits.delete(name);
+      circuits.set(name, circuit);
+      for (const oldest of circuits.keys()) if (circuits.size > KEPT_CIRCUITS) circuits.delete(oldest);
+      return circuit;
+    },
     kept: (name) => touch(name)?.key,
     keep(name, key) {
       drop(name);
