@@ -19,9 +19,10 @@ import { VouchError } from '../../../protocols/errors.ts';
 import { DIGIT_BYTES } from '../wasm/digits.ts';
 import type { SharedKernel } from '../wasm/instance.ts';
 import { MAX_BYTES, type Region } from './arena.ts';
-import { createMsm, type Part, type Points, tablesOf, windowBits, windowCount } from './msm.ts';
+import { createMsm, type Part, type Points } from './msm.ts';
 import { createMultiples } from './multiples.ts';
 import { type Compress, createQuotient, type Matrices, MIN_DOMAIN_BITS } from './quotient.ts';
+import { tablesOf, windowBits, windowCount } from './windows.ts';
 import { createWorkshop, degreeOf, type Run } from './workshop.ts';
 
 /** Sections in the order in which a proof adds them up: H waits for the quotient, B2 takes longest. */
@@ -174,6 +175,7 @@ export function createWasmEngine(kernel: SharedKernel, threads: number, run: Run
       tablesOf(section === 'H' ? key.domainSize : key.variables, wanted);
     interface Held {
       pointsOf(section: Section): Promise<Points>;
+      readonly tabulated: boolean;
       /** Bits of a window of the section's scalars. */
       widthOf(section: Section): number;
     }
@@ -188,6 +190,7 @@ export function createWasmEngine(kernel: SharedKernel, threads: number, run: Run
             now.points[section] ??= loadSection(section);
             return now.points[section];
           },
+          tabulated: now.levels > 1,
           widthOf: (section) => tablesFor(section, now.levels).bits,
         });
       } finally {
@@ -279,6 +282,43 @@ export function createWasmEngine(kernel: SharedKernel, threads: number, run: Run
                 return result.value;
               }),
             ) as Sums;
+          });
+        }),
+      rangeSums: (ranges, scalars, engineOptions = {}) =>
+        entering(async ({ pointsOf, tabulated, widthOf }) => {
+          const length = scalars.byteLength / SCALAR_BYTES;
+          for (const { section, from, count } of ranges)
+            if (!(from >= 0 && count > 0 && from + count <= counts[section] && count <= length))
+              throw new RangeError(`${section}: expected a range of its ${counts[section]} points`);
+          return putting(scalars, async ({ at }) => {
+            // Windows as the tables have them, which is the same for all sections of one vector.
+            const bits = tabulated && ranges[0] ? widthOf(ranges[0].section) : windowBits(length);
+            const digits = await recode(at, length, engineOptions, bits);
+            const sums = ranges.map(async ({ section, from, count }) => {
+              const last = length - count;
+              const share = SHARE[section];
+              if (!streamed) {
+                const points = { from, to: from + count };
+                return sum(
+                  await pointsOf(section),
+                  { digits, from: last - from, points },
+                  engineOptions,
+                  share,
+                );
+              }
+              const points = await readSection(section, engineOptions, from, count);
+              try {
+                return await sum(points, { digits, from: last }, engineOptions, share);
+              } finally {
+                arena.release(points.region, 'public');
+              }
+            });
+            const settled = await Promise.allSettled(sums);
+            arena.release(digits.region);
+            return settled.map((result) => {
+              if (result.status === 'rejected') throw result.reason;
+              return result.value;
+            });
           });
         }),
       tabulate: ({ bytes, kept, onProgress, signal }) =>

@@ -11,46 +11,15 @@ import type { Call } from '../wasm/instance.ts';
 import type { Degree } from '../wasm/layout.ts';
 import type { Region } from './arena.ts';
 import { moveTogether } from './finite-points.ts';
+import { type Tables, windowBits, windowCount } from './windows.ts';
 import { all, degreeOf, slice, type Workshop } from './workshop.ts';
 
-/** Wider windows' buckets outgrow the cache; narrower ones save nothing. */
-const WINDOW_BITS = { min: 4, max: 16 };
 /** Pieces of work a thread, so that all end at about the same time. */
 const PIECES = 3;
 /** Less than this is not worth a piece. */
 const MIN_POINTS = 512;
 /** Points whose tables a thread makes at a time: a fifth of a second's work in G1. */
 const TABULATED = 2048;
-
-/**
- * Bits per window with the fewest additions: one per point in each window and two per bucket of each set. With `levels`
- * tables so many windows share a set of buckets.
- */
-export function windowBits(count: number, levels = 1): number {
-  const cost = (bits: number) =>
-    windowCount(bits) * count + Math.ceil(windowCount(bits) / levels) * 2 * 2 ** (bits - 1);
-  let best = WINDOW_BITS.min;
-  for (let bits = best + 1; bits <= WINDOW_BITS.max; bits++) if (cost(bits) < cost(best)) best = bits;
-  return best;
-}
-/** Scalars are below 2^253.6; the highest digit has no sign and may not pass 2^(bits - 1). */
-export const windowCount = (bits: number): number => Math.ceil((254.6 - bits) / bits) + 1;
-
-/**
- * Tables beside a key's points: level l has 2^(bits sets l) times each point, so that windows of `sets` sets share
- * buckets: window w is set w modulo `sets` of level w / `sets`.
- */
-export interface Tables {
-  readonly levels: number;
-  readonly bits: number;
-  readonly sets: number;
-}
-/** Tables for sums of `count` points, at most `wanted`; fewer where the windows divide better. */
-export const tablesOf = (count: number, wanted: number): Tables => {
-  const bits = windowBits(count, wanted);
-  const sets = Math.ceil(windowCount(bits) / wanted);
-  return { levels: Math.ceil(windowCount(bits) / sets), bits, sets };
-};
 
 /** Signed digits of scalars: a plane per window. Secret. */
 export interface Digits {
@@ -72,10 +41,13 @@ export interface Points {
   readonly tables?: Tables | undefined;
 }
 const PLACE_BYTES = 4;
-/** A part of some digits: the sum over points that begin at the given one. */
+/** Some digits for some points. */
 export interface Part {
   readonly digits: Digits;
+  /** The digits of point 0: a negative number where the points begin before the digits do. */
   readonly from: number;
+  /** The points that count, by the numbers of their scalars; all by default. */
+  readonly points?: { readonly from: number; readonly to: number } | undefined;
 }
 
 export interface TabulateOptions extends EngineOptions {
@@ -152,6 +124,21 @@ export function createMsm({
       .bytes({ at: at + offset, bytes: bytes - offset })
       .set(new Uint8Array(places.buffer, 0, places.byteLength));
 
+  const placesOf = ({ region, group, count, tables }: Points): number =>
+    region.at + (tables?.levels ?? 1) * count * layout.pointBytes(degreeOf(group));
+  /** How many points there are whose scalars come before that of this number. */
+  function pointsBefore(points: Points, scalar: number): number {
+    if (!points.sparse) return scalar;
+    const data = view();
+    let [low, high] = [0, points.count];
+    while (low < high) {
+      const middle = (low + high) >> 1;
+      if (data.getUint32(placesOf(points) + middle * PLACE_BYTES, true) < scalar) low = middle + 1;
+      else high = middle;
+    }
+    return low;
+  }
+
   /** The digits of 32-byte integers in memory; `bits` by default what their number asks for. */
   async function recode(
     at: number,
@@ -217,15 +204,17 @@ export function createMsm({
   /** The sum of points times digits: affine, in zkey form. `share` of all work that is under way, for the cutting. */
   async function sum(
     points: Points,
-    { digits, from }: Part,
+    { digits, from, points: range }: Part,
     options: EngineOptions = {},
     share = 1,
   ): Promise<Uint8Array<ArrayBuffer>> {
-    const { group, count } = points;
+    const { group, count: held } = points;
+    const skipped = range ? pointsBefore(points, range.from) : 0;
+    const count = (range ? pointsBefore(points, range.to) : held) - skipped;
     const { bits, windows } = digits;
     const { levels, sets } = points.tables ?? { levels: 1, sets: windows };
-    const places = points.region.at + levels * count * layout.pointBytes(degreeOf(group));
     const degree = degreeOf(group);
+    const places = placesOf(points);
     const call = (name: string, ...args: number[]): Call => [`g${degree}_${name}`, ...args];
     const slot = layout.slotBytes(degree);
     const buckets = 2 ** (bits - 1);
@@ -263,12 +252,20 @@ export function createMsm({
               for (let set = first; set < last; set++) {
                 for (let level = 0; level < levels && level * sets + set < windows; level++) {
                   const plane = digits.region.at + (level * sets + set) * digits.plane + from * DIGIT_BYTES;
-                  const base = points.region.at + (level * count + begin) * layout.pointBytes(degree);
+                  const base =
+                    points.region.at + (level * held + skipped + begin) * layout.pointBytes(degree);
                   const to = own.at + (set - first) * buckets * slot;
                   accumulate.push(
                     points.sparse
-                      ? call('accumulate_at', base, plane, end - begin, to, places + begin * PLACE_BYTES)
-                      : call('accumulate', base, plane + begin * DIGIT_BYTES, end - begin, to),
+                      ? call(
+                          'accumulate_at',
+                          base,
+                          plane,
+                          end - begin,
+                          to,
+                          places + (skipped + begin) * PLACE_BYTES,
+                        )
+                      : call('accumulate', base, plane + (skipped + begin) * DIGIT_BYTES, end - begin, to),
                   );
                 }
               }

@@ -2,6 +2,8 @@ import { SECTIONS } from '../../../../circuits/groth16/engine.ts';
 import { prove } from '../../../../circuits/groth16/prove.ts';
 import { setup } from '../../../../circuits/groth16/setup.ts';
 import { type ProvingKey, readZkey } from '../../../../circuits/groth16/zkey.ts';
+import { type PartialSum, pointRanges, sectionSums } from '../../../../runtime/msm/shards/sums.ts';
+import { pieceOf } from '../../../../runtime/msm/shards/work.ts';
 import { createPool } from '../../../../runtime/msm/threads/pool.ts';
 import { randomCircuit } from '../../../circuits/groth16-circuit.ts';
 import { assert, suite } from '../../../harness.ts';
@@ -51,6 +53,33 @@ test('sums over points that are read some at a time are those over held ones, an
   });
   assert.ok(proof);
   held.release();
+});
+
+test('sums over ranges, held, streamed and with tables, add up to the whole ones', async (t) => {
+  const pool = await createPool({ threads: 2 });
+  t.defer(() => pool.close());
+  const { r1cs, witness } = randomCircuit({ constraints: 1500, publicInputs: 5, seed: 8 });
+  const key = readZkey((await setup(r1cs, { field: pool, points: pool })).zkey);
+  const held = await pool.ready(key);
+  const expected = await held.sums(witness);
+  const streamed = await pool.ready(key, { points: 'streamed' });
+  const tabulated = await pool.ready(key);
+  assert.ok((await tabulated.tabulate!({ bytes: 2 ** 24 })).levels > 1);
+  const cuts = [0, 1, 300, 301, 1100, key.variables];
+  for (const [kind, ready] of Object.entries({ held, streamed, tabulated })) {
+    const parts: PartialSum[] = [];
+    for (const [i, from] of cuts.slice(0, -1).entries()) {
+      const piece = pieceOf('wires', from, cuts[i + 1]! - from);
+      const scalars = witness.subarray(from * 32, cuts[i + 1]! * 32);
+      const points = await ready.rangeSums!(pointRanges(key, piece), scalars);
+      parts.push({ piece, points, worker: kind, millis: 0 });
+    }
+    const { A, B1, B2, C } = sectionSums(key, parts);
+    assert.equal({ ...expected, A, B1, B2, C }, expected, kind);
+    const tooMany = ready.rangeSums!([{ section: 'A', from: 1, count: key.variables }], witness);
+    assert.match(await tooMany.then(String, String), 'A: expected a range of its');
+    ready.release();
+  }
 });
 
 test('a read that fails ends the sum with its reason, and the next one is right', async (t) => {
