@@ -19,7 +19,8 @@ import { VouchError } from '../../../protocols/errors.ts';
 import { DIGIT_BYTES } from '../wasm/digits.ts';
 import type { SharedKernel } from '../wasm/instance.ts';
 import { MAX_BYTES, type Region } from './arena.ts';
-import { createMsm, type Part, type Points } from './msm.ts';
+import { createHeldRuns } from './held-runs.ts';
+import { createMsm, type Digits, type Points } from './msm.ts';
 import { createMultiples } from './multiples.ts';
 import { type Compress, createQuotient, type Matrices, MIN_DOMAIN_BITS } from './quotient.ts';
 import { tablesOf, windowBits, windowCount } from './windows.ts';
@@ -116,7 +117,7 @@ export function createWasmEngine(kernel: SharedKernel, threads: number, run: Run
       );
     let turn: Promise<unknown> = Promise.resolve();
     /** The sum over a section that is not held; one section at a time, the next points read while these are added. */
-    const streamedSum = (section: Section, { digits, from }: Part, engineOptions: EngineOptions) => {
+    const streamedSum = (section: Section, digits: Digits, from: number, engineOptions: EngineOptions) => {
       const streaming = async () => {
         const sums: Uint8Array[] = [];
         const partAt = (first: number) =>
@@ -130,7 +131,7 @@ export function createWasmEngine(kernel: SharedKernel, threads: number, run: Run
             next = partAt(first + streamedPoints);
             next?.catch(() => undefined);
             try {
-              sums.push(await sum(points, { digits, from: from + first }, engineOptions));
+              sums.push(await sum(digits, [{ points, from: from + first }], engineOptions));
             } finally {
               arena.release(points.region, 'public');
             }
@@ -210,7 +211,7 @@ export function createWasmEngine(kernel: SharedKernel, threads: number, run: Run
           return putting(scalars, async ({ at }) => {
             const digits = await recode(at, counts[section], engineOptions);
             try {
-              return await streamedSum(section, { digits, from: 0 }, engineOptions);
+              return await streamedSum(section, digits, 0, engineOptions);
             } finally {
               arena.release(digits.region);
             }
@@ -268,9 +269,12 @@ export function createWasmEngine(kernel: SharedKernel, threads: number, run: Run
               const digits = await (section === 'H' ? ofQuotient : ofWitness);
               const from = section === 'C' ? key.publics + 1 : 0;
               if (streamed)
-                return [section, await streamedSum(section, { digits, from }, engineOptions)] as const;
+                return [section, await streamedSum(section, digits, from, engineOptions)] as const;
               const of = await pointsOf(section);
-              return [section, await sum(of, { digits, from }, engineOptions, SHARE[section])] as const;
+              return [
+                section,
+                await sum(digits, [{ points: of, from }], engineOptions, SHARE[section]),
+              ] as const;
             });
             // Nothing is released before all that uses it has ended.
             const settled = await Promise.allSettled(sums);
@@ -298,17 +302,16 @@ export function createWasmEngine(kernel: SharedKernel, threads: number, run: Run
               const last = length - count;
               const share = SHARE[section];
               if (!streamed) {
-                const points = { from, to: from + count };
-                return sum(
-                  await pointsOf(section),
-                  { digits, from: last - from, points },
-                  engineOptions,
-                  share,
-                );
+                const part = {
+                  points: await pointsOf(section),
+                  from: last - from,
+                  range: { from, to: from + count },
+                };
+                return sum(digits, [part], engineOptions, share);
               }
               const points = await readSection(section, engineOptions, from, count);
               try {
-                return await sum(points, { digits, from: last }, engineOptions, share);
+                return await sum(digits, [{ points, from: last }], engineOptions, share);
               } finally {
                 arena.release(points.region, 'public');
               }
@@ -380,6 +383,7 @@ export function createWasmEngine(kernel: SharedKernel, threads: number, run: Run
 
   return {
     msm: msm.msm,
+    hold: createHeldRuns(workshop, msm),
     multiples,
     firstOffCurve,
     ready,

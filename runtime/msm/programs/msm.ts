@@ -41,13 +41,13 @@ export interface Points {
   readonly tables?: Tables | undefined;
 }
 const PLACE_BYTES = 4;
-/** Some digits for some points. */
+/** Points that some digits are for. */
 export interface Part {
-  readonly digits: Digits;
-  /** The digits of point 0: a negative number where the points begin before the digits do. */
+  readonly points: Points;
+  /** Which digits those of scalar 0 are: a negative number where the points begin before the digits do. */
   readonly from: number;
   /** The points that count, by the numbers of their scalars; all by default. */
-  readonly points?: { readonly from: number; readonly to: number } | undefined;
+  readonly range?: { readonly from: number; readonly to: number } | undefined;
 }
 
 export interface TabulateOptions extends EngineOptions {
@@ -79,6 +79,8 @@ export function createMsm({
     length: number,
     read: (target: Uint8Array, offset: number) => Promise<void>,
     options: EngineOptions = {},
+    /** which scalar each point's is, ascending; by default they are numbered alike */
+    scalars?: readonly number[],
   ): Promise<Points> {
     const degree = degreeOf(group);
     const pointBytes = layout.pointBytes(degree);
@@ -99,7 +101,7 @@ export function createMsm({
         }
         const to = region.at + count * pointBytes;
         const found = moveTogether(bytes, POINT_BYTES[group], (index) => {
-          places[count++] = from + index;
+          places[count++] = scalars ? scalars[from + index]! : from + index;
         });
         const done = run(() => [['convert', source.at, found * degree, to]], options);
         const converted = done.finally(() => arena.release(source, 'public'));
@@ -108,7 +110,7 @@ export function createMsm({
         converting.push(converted);
       }
       await all(converting);
-      const sparse = count < length;
+      const sparse = count < length || scalars !== undefined;
       if (sparse) putPlaces(places.subarray(0, count), region, count * pointBytes);
       const bytes = count * (pointBytes + (sparse ? PLACE_BYTES : 0));
       return { region: arena.shrink(region, bytes), group, length, count, sparse };
@@ -201,20 +203,39 @@ export function createMsm({
     }
   }
 
-  /** The sum of points times digits: affine, in zkey form. `share` of all work that is under way, for the cutting. */
+  /**
+   * The sum of points times digits: affine, in zkey form. All parts are of one group, and only a single one may have tables.
+   * `share` of all work that is under way, for the cutting.
+   */
   async function sum(
-    points: Points,
-    { digits, from, points: range }: Part,
+    digits: Digits,
+    given: readonly Part[],
     options: EngineOptions = {},
     share = 1,
   ): Promise<Uint8Array<ArrayBuffer>> {
-    const { group, count: held } = points;
-    const skipped = range ? pointsBefore(points, range.from) : 0;
-    const count = (range ? pointsBefore(points, range.to) : held) - skipped;
+    const [{ points: first }] = given as [Part];
     const { bits, windows } = digits;
-    const { levels, sets } = points.tables ?? { levels: 1, sets: windows };
-    const degree = degreeOf(group);
-    const places = placesOf(points);
+    const { levels, sets } = first.tables ?? { levels: 1, sets: windows };
+    const degree = degreeOf(first.group);
+    let count = 0;
+    const runs = given.map(({ points, from, range }) => {
+      const skipped = range ? pointsBefore(points, range.from) : 0;
+      const many = (range ? pointsBefore(points, range.to) : points.count) - skipped;
+      const before = count;
+      count += many;
+      return { points, from, skipped, before, many, places: placesOf(points) };
+    });
+    /** Points `begin` to `end` of all runs, with their digits of one window. */
+    const accumulate = (level: number, window: number, begin: number, end: number, to: number): Call[] =>
+      runs.flatMap(({ points, from, skipped, before, many, places }) => {
+        const [low, high] = [Math.max(begin - before, 0), Math.min(end - before, many)];
+        if (low >= high) return [];
+        const base = points.region.at + (level * points.count + skipped + low) * layout.pointBytes(degree);
+        const plane = digits.region.at + window * digits.plane + from * DIGIT_BYTES;
+        return points.sparse
+          ? [call('accumulate_at', base, plane, high - low, to, places + (skipped + low) * PLACE_BYTES)]
+          : [call('accumulate', base, plane + (skipped + low) * DIGIT_BYTES, high - low, to)];
+      });
     const call = (name: string, ...args: number[]): Call => [`g${degree}_${name}`, ...args];
     const slot = layout.slotBytes(degree);
     const buckets = 2 ** (bits - 1);
@@ -243,41 +264,26 @@ export function createMsm({
           Array.from({ length: groups * parts }, (_, piece) => {
             const part = piece % parts;
             const [begin, end] = slice(count, part, parts);
-            const [first, last] = slice(sets, Math.floor(piece / parts), groups);
-            const many = last - first;
+            const [begins, ends] = slice(sets, Math.floor(piece / parts), groups);
+            const many = ends - begins;
             return run((thread, generation) => {
               const own = partOf(thread, generation);
               const sums = own.at + sumsAt;
-              const accumulate: Call[] = [];
-              for (let set = first; set < last; set++) {
-                for (let level = 0; level < levels && level * sets + set < windows; level++) {
-                  const plane = digits.region.at + (level * sets + set) * digits.plane + from * DIGIT_BYTES;
-                  const base =
-                    points.region.at + (level * held + skipped + begin) * layout.pointBytes(degree);
-                  const to = own.at + (set - first) * buckets * slot;
-                  accumulate.push(
-                    points.sparse
-                      ? call(
-                          'accumulate_at',
-                          base,
-                          plane,
-                          end - begin,
-                          to,
-                          places + (skipped + begin) * PLACE_BYTES,
-                        )
-                      : call('accumulate', base, plane + (skipped + begin) * DIGIT_BYTES, end - begin, to),
-                  );
-                }
+              const additions: Call[] = [];
+              for (let set = begins; set < ends; set++) {
+                const to = own.at + (set - begins) * buckets * slot;
+                for (let level = 0; level < levels && level * sets + set < windows; level++)
+                  additions.push(...accumulate(level, level * sets + set, begin, end, to));
               }
               return [
                 ...own.first,
                 call('reset'),
-                ...accumulate,
+                ...additions,
                 call('finish'),
                 call('running_sums', own.at, slot, length, 0, sums, many * segments),
                 // Bucket j of segment s counts s * length + j + 1 times.
-                call('running_sums', sums, 2 * slot, segments, 1, weighted(part) + first * 2 * slot, many),
-                call('add_all', sums + slot, 2 * slot, segments, plain(part) + first * slot, many),
+                call('running_sums', sums, 2 * slot, segments, 1, weighted(part) + begins * 2 * slot, many),
+                call('add_all', sums + slot, 2 * slot, segments, plain(part) + begins * slot, many),
                 call('reset'),
                 ['clear', own.at, scratchBytes],
               ];
@@ -327,7 +333,7 @@ export function createMsm({
     putting(scalars, async ({ at }) => {
       const digits = await recode(at, points.length, options, bits);
       try {
-        return await sum(points, { digits, from: 0 }, options);
+        return await sum(digits, [{ points, from: 0 }], options);
       } finally {
         arena.release(digits.region);
       }
