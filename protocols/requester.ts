@@ -13,6 +13,7 @@
  */
 import { fromPublic } from 'nkeys.js';
 import { z } from 'zod';
+import { PUBLIC_KEY_BYTES, verifyEd25519 } from './ed25519.ts';
 import { canonicalJson, fromBase64url, fromUtf8, sha256, utf8 } from './encoding.ts';
 import { base64Text, Id, parse } from './envelope.ts';
 import { messageOf, VouchError } from './errors.ts';
@@ -82,10 +83,23 @@ export function requesterOf(
 
 function verified(key: string, bytes: Uint8Array, signature: string): boolean {
   try {
-    return fromPublic(key).verify(bytes, fromBase64url(signature, 'signature', 64));
+    return verifyEd25519(keyBytes(key), bytes, fromBase64url(signature, 'signature', 64));
   } catch {
     return false;
   }
+}
+
+const BASE32 = 'ABCDEFGHIJKLMNOPQRSTUVWXYZ234567';
+
+/** The Ed25519 key in a NATS public key: base32 of its kind, the key, and a checksum, which is checked. Throws for other text. */
+function keyBytes(text: string): Uint8Array {
+  fromPublic(text);
+  const bytes = new Uint8Array(1 + PUBLIC_KEY_BYTES);
+  for (let bit = 0; bit < 8 * bytes.length; bit++) {
+    const digit = BASE32.indexOf(text[Math.floor(bit / 5)]!);
+    bytes[bit >> 3]! |= ((digit >> (4 - (bit % 5))) & 1) << (7 - (bit & 7));
+  }
+  return bytes.subarray(1);
 }
 
 const refused = (why: string): VouchError => new VouchError('signature-rejected', `requester: ${why}`);

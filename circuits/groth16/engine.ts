@@ -26,6 +26,13 @@ export interface MsmEngine {
   msm(section: Section, scalars: Uint8Array, options?: EngineOptions): Promise<Uint8Array>;
 }
 
+/** Base points of one section, by number. */
+export interface SectionRange {
+  readonly section: Section;
+  readonly from: number;
+  readonly count: number;
+}
+
 export interface SumsOptions extends EngineOptions {
   /** Called when the transforms begin, and again when only sums are left. */
   readonly onPhase?: ((phase: 'transforming' | 'dispatching') => void) | undefined;
@@ -53,6 +60,15 @@ export interface ReadyKey extends MsmEngine {
     products: () => Promise<Uint8Array<ArrayBuffer>>,
     options?: EngineOptions,
   ): Promise<boolean>;
+  /**
+   * Sums over parts of sections with scalars that they share: a range's bases belong to the last `count` of them. One affine
+   * point for each range, in zkey form. Where an engine can.
+   */
+  rangeSums?(
+    ranges: readonly SectionRange[],
+    scalars: Uint8Array,
+    options?: EngineOptions,
+  ): Promise<Uint8Array[]>;
   /** All five sums of a proof; H's scalars do not leave the engine. */
   sums(witness: Uint8Array, options?: SumsOptions): Promise<Sums>;
   /**

@@ -65,6 +65,7 @@ const declared = (command: Command) =>
       whole(0, 2 ** 30),
     )
     .option('--shard-points <n>', "scalars of a coordinator's shards at most", whole(16, 1 << 20))
+    .option('--own-sums', 'a coordinator sums as well, beside its workers, while its threads are idle')
     .option('--jobs <n>', 'proofs that a coordinator makes at a time, default 3', whole(1, 16))
     .option(
       '--policy <name>',

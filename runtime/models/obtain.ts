@@ -6,7 +6,7 @@ import { parseArchitecture } from '../../circuits/model/architecture.ts';
 import { type CommittedModel, commit, decodeSecret } from '../../circuits/model/commit.ts';
 import { evidenceDigest } from '../../protocols/attestation/document.ts';
 import { ReleaseChallenge, ReleaseNonce, ReleaseReply, ReleaseRequest } from '../../protocols/enclave.ts';
-import { fromBase64url } from '../../protocols/encoding.ts';
+import { fromBase64url, sha256Hex } from '../../protocols/encoding.ts';
 import { decodeMessage } from '../../protocols/envelope.ts';
 import { VouchError } from '../../protocols/errors.ts';
 import { combineKey, isCommitted, type KeyShares, type Piece } from '../../protocols/key-shares.ts';
@@ -51,6 +51,13 @@ export function readSealed(bus: Bus, { sealedModel }: ModelManifest): Promise<Ui
   return getBlob(bus, place, sealedModel, { maxBytes: MAX_SEALED_MODEL_BYTES });
 }
 
+/**
+ * Which secrets were found to be those of their manifests, by digests of both, the latest last: the same bytes need not be
+ * hashed to the same commitment again. A secret has a salt of 31 random bytes, so that its digest says nothing.
+ */
+const committed = new Map<string, string>();
+const MAX_COMMITTED = 64;
+
 export interface ObtainedModel {
   readonly manifest: ModelManifest;
   /** of the manifest */
@@ -80,13 +87,17 @@ export async function obtainModel(
   const secret = await decryptBlob(key, sealed, modelAad(name, manifest.commitment));
   key.fill(0);
   const model = decodeSecret(parseArchitecture(manifest.architecture), secret);
+  const secretDigest = sha256Hex(secret);
   secret.fill(0);
-  if (commit(model).toString() !== manifest.commitment) {
+  if (committed.get(digest) !== secretDigest && commit(model).toString() !== manifest.commitment) {
     throw new VouchError(
       'commitment-mismatch',
       `model ${name}: the parameters are not those that the commitment names`,
     );
   }
+  committed.delete(digest);
+  committed.set(digest, secretDigest);
+  for (const oldest of committed.keys()) if (committed.size > MAX_COMMITTED) committed.delete(oldest);
   // Each release was signed for this policy, else it did not count.
   return { manifest, digest, releasePolicy: manifest.policy, model };
 }

@@ -22,6 +22,7 @@ import { openGpu } from '../gpu/adapter.ts';
 import { type Tuning, tune } from '../gpu/autotune.ts';
 import type { Log } from '../home/log.ts';
 import type { EngineName } from '../msm/options.ts';
+import type { HoldRuns } from '../msm/runs.ts';
 import {
   correctedRates,
   measureRates,
@@ -38,6 +39,8 @@ export type { EngineName } from '../msm/options.ts';
 export interface HostEngine extends ProverEngine {
   /** For people: `wasm x2`, `webgpu`, `webgpu + wasm x2`. */
   readonly label: string;
+  /** Keeps base points between sums, where it can. */
+  readonly hold?: HoldRuns | undefined;
   close(): Promise<void>;
   [Symbol.asyncDispose](): Promise<void>;
 }
@@ -79,8 +82,12 @@ export async function engineBeside(
   log(`threads compute with ${pool.arithmetic}`);
   const gpu = engine === 'wasm' ? undefined : await openGpuEngine(pool, { ...options, engine, log });
   const close = async () => gpu?.close();
-  const engineOf = (label: string, { ready, msm }: Pick<ProverEngine, 'ready' | 'msm'>): HostEngine => ({
+  const engineOf = (
+    label: string,
+    { ready, msm, hold }: Pick<ProverEngine, 'ready' | 'msm'> & Pick<HostEngine, 'hold'>,
+  ): HostEngine => ({
     label,
+    hold,
     ready,
     msm,
     pairingsCancel: pool.pairingsCancel,
@@ -90,7 +97,7 @@ export async function engineBeside(
   });
   const label = `wasm x${pool.threads}`;
   if (!gpu) return engineOf(label, pool);
-  if (engine === 'webgpu') return engineOf('webgpu', gpu);
+  if (engine === 'webgpu') return engineOf('webgpu', { ready: gpu.ready, msm: gpu.msm });
   const msm: ProverEngine['msm'] = (...call) =>
     orThreads(
       log,

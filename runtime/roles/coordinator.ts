@@ -42,11 +42,12 @@ import type { PulledMessage } from '../nats/bus.ts';
 import { provisionMemoryStreams } from '../nats/provision.ts';
 import { respondError } from '../nats/service.ts';
 import { trimCaches } from '../prove/cache.ts';
-import { type EngineName, engineBeside } from '../prove/host-engine.ts';
-import { createDispatcher } from './dispatch.ts';
+import { type EngineName, engineBeside, ratesOf } from '../prove/host-engine.ts';
+import { createDispatcher, type Distribution } from './dispatch.ts';
 import { createFleet } from './fleet.ts';
 import type { StartRole } from './host.ts';
 import { keepCircuits } from './kept-circuits.ts';
+import { createOwnNode } from './own-node.ts';
 import { forget, type Job, proofJobLogic } from './proof-job.ts';
 import { createShares } from './requester-share.ts';
 
@@ -59,6 +60,7 @@ const JOBS = 3;
 const FULL_RETRY_MS = 30_000;
 /** Ends that say nothing of the model, which the requester hears by name. */
 const TOLD: ReadonlySet<string> = new Set(['cancelled', 'storage-full']);
+const NO_SHARDS = { total: 0, done: 0, workers: [] };
 /** Of one requester. */
 const LIMITS = { jobs: 2, millis: 30 * 60_000 };
 /** Cancelled requests that are remembered until they are pulled. */
@@ -79,6 +81,8 @@ export interface CoordinatorOptions {
   readonly provider?: Provider | undefined;
   /** jobs at once */
   readonly jobs?: number | undefined;
+  /** Does it sum as well, beside its workers, while its threads are idle? By default it does not. */
+  readonly ownSums?: boolean | undefined;
   /** scalars of a shard at most; by default as few shards as keep the workers evenly busy */
   readonly shardPoints?: number | undefined;
   /** Fixed r and s, for tests that compare proofs. A proof made with known r and s hides nothing. */
@@ -94,7 +98,13 @@ export const coordinatorRole =
     const { engine: name = 'wasm', gpuBytes } = options;
     const host = await engineBeside(pool, { engine: name, gpuBytes, log });
     context.onStop(() => host.close());
-    const engine = keepCircuits(host);
+    const own = options.ownSums
+      ? createOwnNode(id, async () => {
+          const { G1: g1, G2: g2 } = await ratesOf(host);
+          return { g1, g2 };
+        })
+      : undefined;
+    const engine = keepCircuits(host, undefined, own ? 'held' : 'streamed');
     context.onStop(() => engine.close());
     const identity = await createIdentity('coordinator', id, { provider: options.provider });
 
@@ -116,7 +126,7 @@ export const coordinatorRole =
       },
     });
     context.onStop(() => fleet.close());
-    const dispatcher = createDispatcher({ bus, source, log, fleet });
+    const dispatcher = createDispatcher({ bus, source, log, fleet, own });
     context.onStop(() => dispatcher.close());
 
     const jobs = new Map<string, Job>();
@@ -133,7 +143,12 @@ export const coordinatorRole =
       bus.publishLossy(subject, encodeMessage(ProofProgress, { subject, source, ...under, body }));
     };
     const shardsOf = (job: Job | undefined) =>
-      job && 'distribution' in job.work ? job.work.distribution.counts() : { total: 0, done: 0, workers: [] };
+      job && 'distribution' in job.work ? named(job.work.distribution.counts()) : NO_SHARDS;
+    /** Under the name that people know, where it is this process. */
+    const named = (counts: ReturnType<Distribution['counts']>) => ({
+      ...counts,
+      workers: counts.workers.map((row) => (row.id === own?.id ? { ...row, id } : row)),
+    });
     /** Where a job is, by its own actor. */
     const report = (name: string) => {
       const now = actorOf(name)?.getSnapshot();
@@ -247,6 +262,7 @@ export const coordinatorRole =
           engine,
           fleet,
           dispatcher,
+          own,
           shardPoints: options.shardPoints,
           insecureBlinding: options.insecureBlinding,
           jobNamed: (name) => {

@@ -12,6 +12,8 @@
  * as it should be convicts its worker. That these are the *right* points is not known here: the proof shows it
  * (runtime/msm/shards/sums.ts). A worker that was late too often is tested with a shard whose result is known.
  *
+ * The coordinator itself may be one of the nodes (own-node.ts): what it sums does not travel, and is believed.
+ *
  * In memory: the scalars, which the caller holds, and one sealed shard for each that is on its way to the server.
  *
  * One file, although it is long: sending, receiving, giving out and taking back all work on the one table of what is out.
@@ -40,7 +42,7 @@ import { SEAL_OVERHEAD_BYTES, SEALING_INFO, sealTo } from '../../protocols/seali
 import { filters, subjects } from '../../protocols/subjects.ts';
 import type { Log } from '../home/log.ts';
 import { createFairShare } from '../msm/shards/fair.ts';
-import { createLedger, type Ledger } from '../msm/shards/ledger.ts';
+import { createLedger, type Ledger, type NodeOffer } from '../msm/shards/ledger.ts';
 import { type PartialSum, pointRanges } from '../msm/shards/sums.ts';
 import {
   cellRowsOf,
@@ -55,6 +57,7 @@ import type { Bus, Received } from '../nats/bus.ts';
 import { ask } from '../nats/service.ts';
 import type { Fleet, Node } from './fleet.ts';
 import { createOwnDelay } from './own-delay.ts';
+import type { OwnNode } from './own-node.ts';
 
 /** How often the ledgers are looked at when nothing happens. */
 const TICK_MS = 250;
@@ -81,6 +84,8 @@ export interface DispatchedJob {
   readonly manifest: Manifest;
   /** Do the constraints make this wire a bit? */
   isBit(wire: number): boolean;
+  /** The sums of a piece of these scalars, one for each of its `pointRanges`, made here; left out where nothing is. */
+  readonly sumHere?: ((piece: Piece, scalars: Uint8Array) => Promise<readonly Uint8Array[]>) | undefined;
   /** scalars of a shard at most; by default as many as the server takes */
   readonly maxRows?: number | undefined;
   onNews(news: Extract<ProofJobEvent, { worker: string; code?: string }>): void;
@@ -138,6 +143,8 @@ export interface DispatcherOptions {
   readonly source: string;
   readonly log: Log;
   readonly fleet: Fleet;
+  /** Who sums here; left out where nothing is. */
+  readonly own?: OwnNode | undefined;
 }
 
 export interface Dispatcher {
@@ -145,12 +152,14 @@ export interface Dispatcher {
   close(): void;
 }
 
-export function createDispatcher({ bus, source, log, fleet }: DispatcherOptions): Dispatcher {
+export function createDispatcher({ bus, source, log, fleet, own }: DispatcherOptions): Dispatcher {
   const works = new Map<string, Work>();
   /** by the id of the shard's message */
   const out = new Map<string, Sent>();
   const share = createFairShare();
   const ownDelay = createOwnDelay(TICK_MS);
+  /** A piece is being summed here. */
+  let summing = false;
 
   const forget = (message: string): Sent | undefined => {
     const sent = out.get(message);
@@ -256,6 +265,45 @@ export function createDispatcher({ bus, source, log, fleet }: DispatcherOptions)
     });
   };
 
+  /** A piece's sums are there and checked as far as they are: what others still have of it is in vain. */
+  const take = (work: Work, sum: PartialSum) => {
+    work.results.set(sum.piece.id, sum);
+    drop((other) => other.work === work && other.piece.id === sum.piece.id && !other.test);
+    work.onNews({ type: 'shard.done', worker: sum.worker === own?.id ? own.name : sum.worker });
+  };
+  const sumHere = (work: Work, piece: Piece, predictedMs: number) => {
+    const worker = own!.id;
+    const began = performance.now();
+    summing = true;
+    work.onNews({ type: 'shard.assigned', worker: own!.name, total: work.ledger.counts().total });
+    work.sumHere!(piece, work.scalars.get(piece.part)!)
+      .then(
+        (points) => {
+          const now = performance.now();
+          if (works.get(work.job) !== work || !work.ledger.complete(piece.id, worker, now)) return;
+          const millis = Math.round(now - began);
+          fleet.records.punctual(worker, {
+            predictedMs,
+            computeMs: now - began,
+            elapsedMs: undefined,
+            bytes: 0,
+          });
+          take(work, { piece, points, worker, millis });
+        },
+        (error: unknown) => {
+          if (works.get(work.job) !== work) return;
+          work.ledger.release(piece.id, worker);
+          log(`${source}: shard ${piece.id} was not summed here: ${messageOf(error)}`);
+          work.unsent += 1;
+          if (work.unsent >= MAX_UNSENT) work.settle(error);
+        },
+      )
+      .finally(() => {
+        summing = false;
+        pump();
+      });
+  };
+
   /** Which chunks of a key a worker has, by number; its answer changes with its heartbeat, which brings another set. */
   const heldChunks = ({ manifest, held }: Work, resident: ReadonlySet<string>): readonly boolean[] => {
     const known = held.get(resident);
@@ -273,7 +321,7 @@ export function createDispatcher({ bus, source, log, fleet }: DispatcherOptions)
         return true;
       });
   };
-  const offerTo = (work: Work, node: Node, now: number) => {
+  const offerTo = (work: Work, node: Node, now: number): NodeOffer => {
     let [pieces, ms] = [0, 0];
     for (const other of works.values()) {
       if (other === work) continue;
@@ -282,6 +330,10 @@ export function createDispatcher({ bus, source, log, fleet }: DispatcherOptions)
       ms += load.ms;
     }
     const elsewhere = { pieces, ms };
+    if (node.id === own?.id) {
+      elsewhere.ms += own.busyMs();
+      return { ...node, elsewhere, resident: () => true };
+    }
     return { ...node, elsewhere, resident: residentIn(work, node.resident) };
   };
 
@@ -294,13 +346,33 @@ export function createDispatcher({ bus, source, log, fleet }: DispatcherOptions)
     );
   };
 
+  /** This process, as the ledgers see it. */
+  const ownNodes = (): Node[] => {
+    const rates = own?.rates();
+    if (!own || !rates) return [];
+    return [
+      {
+        id: own.id,
+        rates: fleet.records.rates(own.id, rates),
+        bytesPerSecond: Number.POSITIVE_INFINITY,
+        roundTripMs: 0,
+        freeBytes: Number.MAX_SAFE_INTEGER,
+        standing: 'full',
+        resident: new Set(),
+      },
+    ];
+  };
+  const nodesFor = ({ sumHere }: Work, nodes: readonly Node[]): readonly Node[] =>
+    sumHere ? nodes : nodes.filter(({ id }) => id !== own?.id);
+  const isBusyHere = () => summing || !own || own.busyMs() > 0;
+
   /** Who may get something, and as each job sees them. Good until something is given, which changes what they hold. */
   const look = () => {
     const now = performance.now();
-    const nodes = usable(now);
-    const offers = new Map<Work, ReturnType<typeof offerTo>[]>();
+    const nodes = [...ownNodes(), ...usable(now)];
+    const offers = new Map<Work, NodeOffer[]>();
     const offersFor = (work: Work) => {
-      const known = offers.get(work) ?? nodes.map((node) => offerTo(work, node, now));
+      const known = offers.get(work) ?? nodesFor(work, nodes).map((node) => offerTo(work, node, now));
       offers.set(work, known);
       return known;
     };
@@ -313,16 +385,18 @@ export function createDispatcher({ bus, source, log, fleet }: DispatcherOptions)
     let seen = look();
     /** Gives this worker a shard of the job whose turn it is, or of the next that has one for it. */
     const giveTo = (id: string): boolean => {
-      const at = seen.nodes.findIndex((node) => node.id === id);
-      if (at < 0) return false;
+      const node = seen.nodes.find((node) => node.id === id);
+      if (!node || (id === own?.id && isBusyHere())) return false;
       for (const job of share.order()) {
         const work = works.get(job);
         if (!work) continue;
         const offers = seen.offersFor(work);
-        const given = work.ledger.next(offers[at]!, offers, seen.now);
+        const offer = offers.find((offer) => offer.id === id);
+        const given = offer && work.ledger.next(offer, offers, seen.now);
         if (!given) continue;
         share.served(job, given.computeMs);
-        send(work, given.piece, seen.nodes[at]!, given.computeMs);
+        if (id === own?.id) sumHere(work, given.piece, given.computeMs);
+        else send(work, given.piece, node, given.computeMs);
         seen = look();
         return true;
       }
@@ -374,12 +448,15 @@ export function createDispatcher({ bus, source, log, fleet }: DispatcherOptions)
     for (const work of [...works.values()]) {
       const lateOnes = new Map(work.ledger.late(now).map(({ node, piece }) => [node, piece]));
       for (const [worker, piece] of lateOnes) {
+        // A host that is late itself says so of nobody.
+        if (worker === own?.id) continue;
         const late = [...out.values()].find(
           (sent) => sent.work === work && sent.worker === worker && sent.piece.id === piece.id,
         );
         reportLate(worker, `shard ${piece.id} of ${work.job}`, now, late);
       }
-      if (nodes.some(({ standing }) => standing !== 'none') || bus.state !== 'connected')
+      const here = nodesFor(work, ownNodes());
+      if (here.length > 0 || nodes.some(({ standing }) => standing !== 'none') || bus.state !== 'connected')
         work.aloneSince = now;
       else if (now - work.aloneSince > LONELY_MS)
         work.settle(
@@ -390,7 +467,7 @@ export function createDispatcher({ bus, source, log, fleet }: DispatcherOptions)
               : 'no MSM worker answers; start another one: vouch start worker',
           ),
         );
-      if (!work.ledger.stuck(nodes.map((node) => offerTo(work, node, now)))) continue;
+      if (!work.ledger.stuck([...here, ...nodes].map((node) => offerTo(work, node, now)))) continue;
       work.refusals += 1;
       if (work.refusals > MAX_REFUSALS)
         work.settle(new VouchError('shard-rejected', 'every worker refuses the shards that are left'));
@@ -427,7 +504,7 @@ export function createDispatcher({ bus, source, log, fleet }: DispatcherOptions)
       !sent.openReply
     )
       return;
-    const { ledger, results } = work;
+    const { ledger } = work;
     const { piece, test, openReply } = sent;
     if (refused) {
       forget(cause);
@@ -469,15 +546,13 @@ export function createDispatcher({ bus, source, log, fleet }: DispatcherOptions)
         return pump();
       }
       if (!ledger.complete(id, worker, performance.now())) return;
-      results.set(id, { piece, points, worker, millis });
       fleet.records.punctual(worker, {
         predictedMs: sent.predictedMs,
         computeMs: millis,
         elapsedMs: sent.idle ? elapsedMs : undefined,
         bytes: sent.bytes,
       });
-      drop((other) => other.work === work && other.piece.id === id && !other.test);
-      work.onNews({ type: 'shard.done', worker });
+      take(work, { piece, points, worker, millis });
     } catch (error) {
       // Only the worker itself could seal that.
       log(`${source}: ${worker} answered wrongly and gets no more work: ${messageOf(error)}`);
@@ -488,6 +563,7 @@ export function createDispatcher({ bus, source, log, fleet }: DispatcherOptions)
   };
 
   const stops = [
+    own?.onIdle(() => pump()) ?? (() => {}),
     bus.onState((state) => {
       if (state !== 'disconnected') return;
       // Results may pass unheard from here on, and shards may be lost.

@@ -28,15 +28,24 @@ import type { RequesterAuthority } from '../../protocols/requester.ts';
 import { STREAMS } from '../../protocols/streams.ts';
 import { subjects } from '../../protocols/subjects.ts';
 import type { Identity } from '../attest/identity.ts';
-import { blame, type PartialSum, type SectionScalars, sectionSums, sharesOf } from '../msm/shards/sums.ts';
+import {
+  blame,
+  type PartialSum,
+  pointRanges,
+  type SectionScalars,
+  scalarsOf,
+  sectionSums,
+  sharesOf,
+} from '../msm/shards/sums.ts';
 import type { Pool } from '../msm/threads/pool.ts';
 import type { PulledMessage } from '../nats/bus.ts';
 import { acquire, type Lease } from '../nats/lease.ts';
 import { verifyWithSnarkjs } from '../prove/snarkjs.ts';
-import type { Dispatcher, Distribution } from './dispatch.ts';
+import type { DispatchedJob, Dispatcher, Distribution } from './dispatch.ts';
 import type { Fleet } from './fleet.ts';
 import type { RoleContext } from './host.ts';
 import type { KeptCircuits } from './kept-circuits.ts';
+import type { OwnNode } from './own-node.ts';
 import { prepare, type Witnessed, witnessOf } from './witnessing.ts';
 
 /** A shard's coming and going is told with what else happens so soon. */
@@ -108,6 +117,8 @@ export interface ProofJobOptions extends Pick<RoleContext, 'id' | 'bus' | 'log' 
   readonly engine: KeptCircuits;
   readonly fleet: Fleet;
   readonly dispatcher: Dispatcher;
+  /** Who sums here; left out where nothing is. */
+  readonly own?: OwnNode | undefined;
   /** scalars of a shard at most */
   readonly shardPoints?: number | undefined;
   readonly insecureBlinding?: { readonly r: bigint; readonly s: bigint } | undefined;
@@ -123,7 +134,7 @@ export interface ProofJobOptions extends Pick<RoleContext, 'id' | 'bus' | 'log' 
 
 /** The logic of one proof's actor, with its effects. */
 export function proofJobLogic(options: ProofJobOptions) {
-  const { bus, log, source, effect, identity, requesters, pool, engine, fleet, dispatcher } = options;
+  const { bus, log, source, effect, identity, requesters, pool, engine, fleet, dispatcher, own } = options;
   const { jobNamed, actorOf, report } = options;
 
   /** An effect of one phase, on work that has come as far as `stage`. Its output gets the time that it took. */
@@ -165,10 +176,28 @@ export function proofJobLogic(options: ProofJobOptions) {
   const verifies = ({ zkey, publicSignals }: Stages['transformed'], proof: Proof) =>
     verifyWithSnarkjs(verificationKeyOf(zkey), publicSignals, proof);
 
+  /** How pieces are summed by this process's own engine; undefined where it cannot. */
+  const sumsHere = async (zkey: ProvingKey, signal: AbortSignal): Promise<DispatchedJob['sumHere']> => {
+    const ready = await engine.ready(zkey, { signal });
+    ready.release();
+    if (!ready.rangeSums) return undefined;
+    return async (piece, vector) => {
+      const scalars = scalarsOf(vector, piece);
+      const holding = await engine.ready(zkey);
+      try {
+        return await holding.rangeSums!(pointRanges(zkey, piece), scalars);
+      } finally {
+        holding.release();
+        if (scalars.buffer !== vector.buffer) scalars.fill(0);
+      }
+    };
+  };
+
   /** What takes all threads is done by one job at a time. */
   let turn: Promise<unknown> = Promise.resolve();
-  const inTurn = <T>(run: () => Promise<T>): Promise<T> => {
-    const mine = turn.then(run);
+  /** `kind` names things that take equally long. */
+  const inTurn = <T>(kind: string, run: () => Promise<T>): Promise<T> => {
+    const mine = own ? own.occupied(kind, () => turn.then(run)) : turn.then(run);
     turn = mine.catch(() => {});
     return mine;
   };
@@ -190,7 +219,9 @@ export function proofJobLogic(options: ProofJobOptions) {
       witness: phase('witnessing', 'requested', async (_, { job, signal }) => {
         const prepared = await prepare({ bus, source, identity, requesters, pool, engine }, job, signal);
         job.closed = true;
-        const witnessed = await inTurn(() => witnessOf({ engine, pool }, prepared, signal));
+        const witnessed = await inTurn(`witness ${prepared.statement.circuit}`, () =>
+          witnessOf({ engine, pool }, prepared, signal),
+        );
         job.work = { stage: 'witnessed', ...witnessed };
         return {};
       }),
@@ -210,6 +241,7 @@ export function proofJobLogic(options: ProofJobOptions) {
           manifest: key,
           isBit: (wire) => ((bits[wire >> 3]! >> (wire & 7)) & 1) === 1,
           maxRows: options.shardPoints,
+          sumHere: own && (await sumsHere(zkey, signal)),
           onNews: (news) => {
             actorOf(input.job)?.send(news);
             if (reporting) {
@@ -230,7 +262,7 @@ export function proofJobLogic(options: ProofJobOptions) {
       }),
 
       transform: phase('transforming', 'planned', async (work, { job, signal }) => {
-        const { scalars, publicSignals } = await inTurn(async () => {
+        const { scalars, publicSignals } = await inTurn(`transform ${work.zkey.domainSize}`, async () => {
           const ready = await engine.ready(work.zkey, { signal, points: 'streamed' });
           try {
             return await transform(work.zkey, work.witness, ready, { signal });
@@ -255,12 +287,18 @@ export function proofJobLogic(options: ProofJobOptions) {
         let proof = await assemble(zkey, sectionSums(zkey, parts), r, s, engine).catch(() => undefined);
         let verified: boolean | undefined = proof && (await verifies(work, proof));
         if (!proof || !verified) {
-          const { sums, liars } = await inTurn(() => blame(parts, zkey, scalars, engine, { signal }));
+          const { sums, liars: wrong } = await inTurn('blame', () =>
+            blame(parts, zkey, scalars, engine, { signal }),
+          );
+          // Nobody is convicted for what this host computes wrongly.
+          const liars = wrong.filter((id) => id !== own?.id);
+          if (liars.length < wrong.length)
+            log(`${source}: job ${input.job}: sums that were made here were wrong`);
           for (const worker of liars) {
             log(`${source}: job ${input.job}: ${worker} computed wrongly; it gets no more work`);
             fleet.ban(worker, input.job);
           }
-          if (liars.length === 0)
+          if (wrong.length === 0)
             job.reason = 'the proof does not verify, although every sum is right: see the key';
           convicted = liars;
           proof = await assemble(zkey, sums, r, s, engine);
@@ -289,7 +327,11 @@ export function proofJobLogic(options: ProofJobOptions) {
           constraints,
           domain: zkey.domainSize,
           phases: options.millisOf(name),
-          workers: sharesOf(parts.filter(({ worker }) => !convicted.includes(worker))),
+          workers: sharesOf(
+            parts
+              .filter(({ worker }) => !convicted.includes(worker))
+              .map((part) => (part.worker === own?.id ? { ...part, worker: own.name } : part)),
+          ),
           ...(convicted.length === 0 ? {} : { convicted: [...convicted] }),
           time: new Date().toISOString(),
         };

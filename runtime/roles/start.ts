@@ -57,6 +57,8 @@ export interface StartOptions {
   readonly ccTool?: string | undefined;
   /** see CoordinatorOptions */
   readonly shardPoints?: number | undefined;
+  /** Does a coordinator sum as well? */
+  readonly ownSums?: boolean | undefined;
   /** of a coordinator, at a time */
   readonly jobs?: number | undefined;
   /** for tests that compare proofs: see CoordinatorOptions */
@@ -98,6 +100,7 @@ async function roleOf(
         requesters: await requestersIn(options.creds),
         workerPolicy: policy('worker'),
         shardPoints: options.shardPoints,
+        ownSums: options.ownSums,
         jobs: options.jobs,
         insecureBlinding: options.insecureBlinding,
       });

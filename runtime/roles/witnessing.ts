@@ -107,7 +107,7 @@ export async function prepare(
       `statement.threshold: expected at most ${rows}, the number of rows, got ${threshold}`,
     );
   }
-  const { manifest } = await readManifest(bus, statement.model);
+  const { manifest, digest } = await readManifest(bus, statement.model);
   checkDemand(asked, manifest, requesters, new Date());
   const architecture = parseArchitecture(manifest.architecture);
   if (statement.dictionary !== modelDictionaryDigest(architecture))
@@ -139,7 +139,9 @@ export async function prepare(
     );
   if (testSet.labels.length !== rows) throw otherCircuit();
   const toolchain = await circuitToolchain();
-  const circuit = emitQualityCircuit(architecture, testSet, toolchain);
+  const circuit = engine.circuitOf(`${digest}/${rowsBlob}`, () =>
+    emitQualityCircuit(architecture, testSet, toolchain),
+  );
   if (circuit.digest !== statement.circuit) throw otherCircuit();
 
   const name = `${statement.circuit}/${statement.key}/${statement.powers}`;

@@ -15,7 +15,7 @@ import { SECTION_GROUP } from '../../circuits/groth16/engine.ts';
 import { elementBytes, R } from '../../circuits/groth16/field.ts';
 import { G1, G2, writeG1, writeG2 } from '../../circuits/groth16/point.ts';
 import { isHardware } from '../../protocols/attestation/document.ts';
-import { SCALAR_BYTES } from '../../protocols/bn254.ts';
+import { POINT_BYTES, SCALAR_BYTES } from '../../protocols/bn254.ts';
 import { ControlReply, ControlRequest, EvidenceReply, EvidenceRequest } from '../../protocols/enclave.ts';
 import { concat, equal } from '../../protocols/encoding.ts';
 import {
@@ -29,7 +29,6 @@ import { messageOf, VouchError } from '../../protocols/errors.ts';
 import {
   encodeShardAnswer,
   packedBytes,
-  pointBytes,
   Shard,
   ShardRefused,
   ShardResult,
@@ -43,6 +42,7 @@ import { canHold, type OpenedRequest, SEALING_INFO } from '../../protocols/seali
 import { filters, subjects } from '../../protocols/subjects.ts';
 import { createIdentity, freshNonce } from '../attest/identity.ts';
 import type { Provider } from '../attest/provider.ts';
+import type { HeldRuns, HoldRuns } from '../msm/runs.ts';
 import type { Rates } from '../msm/split.ts';
 import { getChunk } from '../nats/blobs.ts';
 import type { Received } from '../nats/bus.ts';
@@ -54,8 +54,8 @@ import { type StartRole, statesTagged } from './host.ts';
 
 /** Sealed shards that it holds at once: one in work, others opened and fetched for meanwhile. */
 const CAPACITY_BYTES = 32 * 1024 * 1024;
-/** Of base points in memory; what is on disk has a budget of its own. */
-const CACHE_BYTES = 512 * 1024 * 1024;
+/** Of base points in memory as they came, where the engine keeps its own and where not; what is on disk has a budget of its own. */
+const CACHE_BYTES = { beside: 64 * 1024 * 1024, alone: 512 * 1024 * 1024 };
 /** As many as a heartbeat names. */
 const MAX_IN_HAND = 64;
 
@@ -63,8 +63,8 @@ const MAX_IN_HAND = 64;
 interface Opened extends Pick<OpenedRequest, 'sealReply'> {
   /** 32 bytes each */
   readonly scalars: Uint8Array;
-  /** of each of the shard's `bases` */
-  readonly points: readonly Uint8Array[];
+  /** the shard's `bases` */
+  readonly held: HeldRuns;
 }
 
 interface InHand {
@@ -77,7 +77,7 @@ const UNKNOWN_RATES = { g1: 1, g2: 1 };
 /** The states in which it takes shards. */
 const WORKING = statesTagged(msmWorkerMachine, 'up');
 
-export type ShardEngine = Pick<HostEngine, 'msm' | 'close'> & { readonly label?: string };
+export type ShardEngine = Pick<HostEngine, 'msm' | 'close' | 'hold'> & { readonly label?: string };
 
 export interface WorkerOptions {
   /** threads of this worker's pool, default 1 */
@@ -99,10 +99,14 @@ export const workerRole =
     const multiplier: ShardEngine =
       typeof engine === 'string' ? await openHostEngine({ engine, threads, gpuBytes, log }) : engine;
     context.onStop(() => multiplier.close());
+    const hold = multiplier.hold ?? holdHere(multiplier);
     const identity = await createIdentity('worker', id, { provider });
     const kept =
       diskBytes === 0 ? undefined : workerChunks(diskBytes, (reason) => log(`${source}: ${reason}`));
-    const chunks = createChunkCache(CACHE_BYTES, (await kept?.digests()) ?? []);
+    const chunks = createChunkCache(
+      multiplier.hold ? CACHE_BYTES.beside : CACHE_BYTES.alone,
+      (await kept?.digests()) ?? [],
+    );
     /** in the order in which they came; the machine has the first one, when it has one */
     const hand: InHand[] = [];
     let current: InHand | undefined;
@@ -119,7 +123,10 @@ export const workerRole =
       if (at >= 0) hand.splice(at, 1);
       if (current === gone) current = undefined;
       gone.opened.then(
-        ({ scalars }) => void scalars.fill(0),
+        ({ scalars, held }) => {
+          scalars.fill(0);
+          held.release();
+        },
         () => {},
       );
     };
@@ -147,27 +154,20 @@ export const workerRole =
         // The scalars are all that is needed of it.
         request.plaintext.fill(0);
       }
-      const points = await Promise.all(
-        bases.map(async ({ section, count, chunks: digests, offset }) => {
-          const parts = await Promise.all(
-            digests.map((digest) =>
-              chunks.get(digest, () => getChunk(bus, { shelf: 'keys', writer }, digest, { kept })),
-            ),
-          );
-          const bytes = count * pointBytes(section);
-          const all = parts.length === 1 ? parts[0]! : concat(...parts);
-          if (offset + bytes > all.byteLength)
-            throw new VouchError(
-              'bad-message',
-              `msm.shard: its chunks hold ${all.byteLength} bytes, expected ${offset + bytes}`,
-            );
-          return all.subarray(offset, offset + bytes);
-        }),
-      ).catch((error: unknown) => {
+      const runs = bases.map(({ section, count, chunks: digests, offset }) => ({
+        group: SECTION_GROUP[section],
+        count,
+        offset,
+        chunks: digests.map((digest) => ({
+          name: digest,
+          read: () => chunks.get(digest, () => getChunk(bus, { shelf: 'keys', writer }, digest, { kept })),
+        })),
+      }));
+      const held = await hold(runs, shard.body.count).catch((error: unknown) => {
         scalars.fill(0);
         throw error;
       });
-      return { sealReply: request.sealReply, scalars, points };
+      return { sealReply: request.sealReply, scalars, held };
     };
 
     const reply = <Body extends { job: string; shard: string }>(
@@ -247,14 +247,10 @@ export const workerRole =
           'compute',
           async ({ input, signal }) => {
             const work = inWork(input);
-            const { sealReply, scalars, points } = await work.opened;
-            const { job, shard: name, count, bases } = work.shard.body;
+            const { sealReply, scalars, held } = await work.opened;
+            const { job, shard: name } = work.shard.body;
             const began = performance.now();
-            const sums: Uint8Array[] = [];
-            for (const [i, { section, count: own }] of bases.entries()) {
-              const last = scalars.subarray((count - own) * SCALAR_BYTES);
-              sums.push(await multiplier.msm(SECTION_GROUP[section], points[i]!, last, { signal }));
-            }
+            const sums = await held.sums(scalars, { signal });
             const millis = Math.round(performance.now() - began);
             const sealed = await sealReply(encodeShardAnswer(millis, sums));
             if (signal.aborted) return;
@@ -347,6 +343,36 @@ export const workerRole =
       },
     );
     return { actor, drain: { type: 'worker.drain' } };
+  };
+
+/** For an engine that keeps no points: each sum brings its own. */
+const holdHere =
+  ({ msm }: Pick<ShardEngine, 'msm'>): HoldRuns =>
+  async (runs) => {
+    const points = await Promise.all(
+      runs.map(async ({ group, count, chunks, offset }) => {
+        const parts = await Promise.all(chunks.map(({ read }) => read()));
+        const bytes = count * POINT_BYTES[group];
+        const all = parts.length === 1 ? parts[0]! : concat(...parts);
+        if (offset + bytes > all.byteLength)
+          throw new VouchError(
+            'bad-message',
+            `msm.shard: its chunks hold ${all.byteLength} bytes, expected ${offset + bytes}`,
+          );
+        return all.subarray(offset, offset + bytes);
+      }),
+    );
+    return {
+      async sums(scalars, options) {
+        const sums: Uint8Array[] = [];
+        for (const [i, { group, count }] of runs.entries()) {
+          const last = scalars.subarray(scalars.byteLength - count * SCALAR_BYTES);
+          sums.push(await msm(group, points[i]!, last, options));
+        }
+        return sums;
+      },
+      release() {},
+    };
   };
 
 const STANDING_WORDS: Record<Standing, string> = {

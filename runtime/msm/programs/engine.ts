@@ -19,9 +19,11 @@ import { VouchError } from '../../../protocols/errors.ts';
 import { DIGIT_BYTES } from '../wasm/digits.ts';
 import type { SharedKernel } from '../wasm/instance.ts';
 import { MAX_BYTES, type Region } from './arena.ts';
-import { createMsm, type Part, type Points, tablesOf, windowBits, windowCount } from './msm.ts';
+import { createHeldRuns } from './held-runs.ts';
+import { createMsm, type Digits, type Points } from './msm.ts';
 import { createMultiples } from './multiples.ts';
 import { type Compress, createQuotient, type Matrices, MIN_DOMAIN_BITS } from './quotient.ts';
+import { tablesOf, windowBits, windowCount } from './windows.ts';
 import { createWorkshop, degreeOf, type Run } from './workshop.ts';
 
 /** Sections in the order in which a proof adds them up: H waits for the quotient, B2 takes longest. */
@@ -115,7 +117,7 @@ export function createWasmEngine(kernel: SharedKernel, threads: number, run: Run
       );
     let turn: Promise<unknown> = Promise.resolve();
     /** The sum over a section that is not held; one section at a time, the next points read while these are added. */
-    const streamedSum = (section: Section, { digits, from }: Part, engineOptions: EngineOptions) => {
+    const streamedSum = (section: Section, digits: Digits, from: number, engineOptions: EngineOptions) => {
       const streaming = async () => {
         const sums: Uint8Array[] = [];
         const partAt = (first: number) =>
@@ -129,7 +131,7 @@ export function createWasmEngine(kernel: SharedKernel, threads: number, run: Run
             next = partAt(first + streamedPoints);
             next?.catch(() => undefined);
             try {
-              sums.push(await sum(points, { digits, from: from + first }, engineOptions));
+              sums.push(await sum(digits, [{ points, from: from + first }], engineOptions));
             } finally {
               arena.release(points.region, 'public');
             }
@@ -174,6 +176,7 @@ export function createWasmEngine(kernel: SharedKernel, threads: number, run: Run
       tablesOf(section === 'H' ? key.domainSize : key.variables, wanted);
     interface Held {
       pointsOf(section: Section): Promise<Points>;
+      readonly tabulated: boolean;
       /** Bits of a window of the section's scalars. */
       widthOf(section: Section): number;
     }
@@ -188,6 +191,7 @@ export function createWasmEngine(kernel: SharedKernel, threads: number, run: Run
             now.points[section] ??= loadSection(section);
             return now.points[section];
           },
+          tabulated: now.levels > 1,
           widthOf: (section) => tablesFor(section, now.levels).bits,
         });
       } finally {
@@ -207,7 +211,7 @@ export function createWasmEngine(kernel: SharedKernel, threads: number, run: Run
           return putting(scalars, async ({ at }) => {
             const digits = await recode(at, counts[section], engineOptions);
             try {
-              return await streamedSum(section, { digits, from: 0 }, engineOptions);
+              return await streamedSum(section, digits, 0, engineOptions);
             } finally {
               arena.release(digits.region);
             }
@@ -265,9 +269,12 @@ export function createWasmEngine(kernel: SharedKernel, threads: number, run: Run
               const digits = await (section === 'H' ? ofQuotient : ofWitness);
               const from = section === 'C' ? key.publics + 1 : 0;
               if (streamed)
-                return [section, await streamedSum(section, { digits, from }, engineOptions)] as const;
+                return [section, await streamedSum(section, digits, from, engineOptions)] as const;
               const of = await pointsOf(section);
-              return [section, await sum(of, { digits, from }, engineOptions, SHARE[section])] as const;
+              return [
+                section,
+                await sum(digits, [{ points: of, from }], engineOptions, SHARE[section]),
+              ] as const;
             });
             // Nothing is released before all that uses it has ended.
             const settled = await Promise.allSettled(sums);
@@ -279,6 +286,42 @@ export function createWasmEngine(kernel: SharedKernel, threads: number, run: Run
                 return result.value;
               }),
             ) as Sums;
+          });
+        }),
+      rangeSums: (ranges, scalars, engineOptions = {}) =>
+        entering(async ({ pointsOf, tabulated, widthOf }) => {
+          const length = scalars.byteLength / SCALAR_BYTES;
+          for (const { section, from, count } of ranges)
+            if (!(from >= 0 && count > 0 && from + count <= counts[section] && count <= length))
+              throw new RangeError(`${section}: expected a range of its ${counts[section]} points`);
+          return putting(scalars, async ({ at }) => {
+            // Windows as the tables have them, which is the same for all sections of one vector.
+            const bits = tabulated && ranges[0] ? widthOf(ranges[0].section) : windowBits(length);
+            const digits = await recode(at, length, engineOptions, bits);
+            const sums = ranges.map(async ({ section, from, count }) => {
+              const last = length - count;
+              const share = SHARE[section];
+              if (!streamed) {
+                const part = {
+                  points: await pointsOf(section),
+                  from: last - from,
+                  range: { from, to: from + count },
+                };
+                return sum(digits, [part], engineOptions, share);
+              }
+              const points = await readSection(section, engineOptions, from, count);
+              try {
+                return await sum(digits, [{ points, from: last }], engineOptions, share);
+              } finally {
+                arena.release(points.region, 'public');
+              }
+            });
+            const settled = await Promise.allSettled(sums);
+            arena.release(digits.region);
+            return settled.map((result) => {
+              if (result.status === 'rejected') throw result.reason;
+              return result.value;
+            });
           });
         }),
       tabulate: ({ bytes, kept, onProgress, signal }) =>
@@ -340,6 +383,7 @@ export function createWasmEngine(kernel: SharedKernel, threads: number, run: Run
 
   return {
     msm: msm.msm,
+    hold: createHeldRuns(workshop, msm),
     multiples,
     firstOffCurve,
     ready,

@@ -11,46 +11,15 @@ import type { Call } from '../wasm/instance.ts';
 import type { Degree } from '../wasm/layout.ts';
 import type { Region } from './arena.ts';
 import { moveTogether } from './finite-points.ts';
+import { type Tables, windowBits, windowCount } from './windows.ts';
 import { all, degreeOf, slice, type Workshop } from './workshop.ts';
 
-/** Wider windows' buckets outgrow the cache; narrower ones save nothing. */
-const WINDOW_BITS = { min: 4, max: 16 };
 /** Pieces of work a thread, so that all end at about the same time. */
 const PIECES = 3;
 /** Less than this is not worth a piece. */
 const MIN_POINTS = 512;
 /** Points whose tables a thread makes at a time: a fifth of a second's work in G1. */
 const TABULATED = 2048;
-
-/**
- * Bits per window with the fewest additions: one per point in each window and two per bucket of each set. With `levels`
- * tables so many windows share a set of buckets.
- */
-export function windowBits(count: number, levels = 1): number {
-  const cost = (bits: number) =>
-    windowCount(bits) * count + Math.ceil(windowCount(bits) / levels) * 2 * 2 ** (bits - 1);
-  let best = WINDOW_BITS.min;
-  for (let bits = best + 1; bits <= WINDOW_BITS.max; bits++) if (cost(bits) < cost(best)) best = bits;
-  return best;
-}
-/** Scalars are below 2^253.6; the highest digit has no sign and may not pass 2^(bits - 1). */
-export const windowCount = (bits: number): number => Math.ceil((254.6 - bits) / bits) + 1;
-
-/**
- * Tables beside a key's points: level l has 2^(bits sets l) times each point, so that windows of `sets` sets share
- * buckets: window w is set w modulo `sets` of level w / `sets`.
- */
-export interface Tables {
-  readonly levels: number;
-  readonly bits: number;
-  readonly sets: number;
-}
-/** Tables for sums of `count` points, at most `wanted`; fewer where the windows divide better. */
-export const tablesOf = (count: number, wanted: number): Tables => {
-  const bits = windowBits(count, wanted);
-  const sets = Math.ceil(windowCount(bits) / wanted);
-  return { levels: Math.ceil(windowCount(bits) / sets), bits, sets };
-};
 
 /** Signed digits of scalars: a plane per window. Secret. */
 export interface Digits {
@@ -72,10 +41,13 @@ export interface Points {
   readonly tables?: Tables | undefined;
 }
 const PLACE_BYTES = 4;
-/** A part of some digits: the sum over points that begin at the given one. */
+/** Points that some digits are for. */
 export interface Part {
-  readonly digits: Digits;
+  readonly points: Points;
+  /** Which digits those of scalar 0 are: a negative number where the points begin before the digits do. */
   readonly from: number;
+  /** The points that count, by the numbers of their scalars; all by default. */
+  readonly range?: { readonly from: number; readonly to: number } | undefined;
 }
 
 export interface TabulateOptions extends EngineOptions {
@@ -107,6 +79,8 @@ export function createMsm({
     length: number,
     read: (target: Uint8Array, offset: number) => Promise<void>,
     options: EngineOptions = {},
+    /** which scalar each point's is, ascending; by default they are numbered alike */
+    scalars?: readonly number[],
   ): Promise<Points> {
     const degree = degreeOf(group);
     const pointBytes = layout.pointBytes(degree);
@@ -127,7 +101,7 @@ export function createMsm({
         }
         const to = region.at + count * pointBytes;
         const found = moveTogether(bytes, POINT_BYTES[group], (index) => {
-          places[count++] = from + index;
+          places[count++] = scalars ? scalars[from + index]! : from + index;
         });
         const done = run(() => [['convert', source.at, found * degree, to]], options);
         const converted = done.finally(() => arena.release(source, 'public'));
@@ -136,7 +110,7 @@ export function createMsm({
         converting.push(converted);
       }
       await all(converting);
-      const sparse = count < length;
+      const sparse = count < length || scalars !== undefined;
       if (sparse) putPlaces(places.subarray(0, count), region, count * pointBytes);
       const bytes = count * (pointBytes + (sparse ? PLACE_BYTES : 0));
       return { region: arena.shrink(region, bytes), group, length, count, sparse };
@@ -151,6 +125,21 @@ export function createMsm({
     arena
       .bytes({ at: at + offset, bytes: bytes - offset })
       .set(new Uint8Array(places.buffer, 0, places.byteLength));
+
+  const placesOf = ({ region, group, count, tables }: Points): number =>
+    region.at + (tables?.levels ?? 1) * count * layout.pointBytes(degreeOf(group));
+  /** How many points there are whose scalars come before that of this number. */
+  function pointsBefore(points: Points, scalar: number): number {
+    if (!points.sparse) return scalar;
+    const data = view();
+    let [low, high] = [0, points.count];
+    while (low < high) {
+      const middle = (low + high) >> 1;
+      if (data.getUint32(placesOf(points) + middle * PLACE_BYTES, true) < scalar) low = middle + 1;
+      else high = middle;
+    }
+    return low;
+  }
 
   /** The digits of 32-byte integers in memory; `bits` by default what their number asks for. */
   async function recode(
@@ -214,18 +203,39 @@ export function createMsm({
     }
   }
 
-  /** The sum of points times digits: affine, in zkey form. `share` of all work that is under way, for the cutting. */
+  /**
+   * The sum of points times digits: affine, in zkey form. All parts are of one group, and only a single one may have tables.
+   * `share` of all work that is under way, for the cutting.
+   */
   async function sum(
-    points: Points,
-    { digits, from }: Part,
+    digits: Digits,
+    given: readonly Part[],
     options: EngineOptions = {},
     share = 1,
   ): Promise<Uint8Array<ArrayBuffer>> {
-    const { group, count } = points;
+    const [{ points: first }] = given as [Part];
     const { bits, windows } = digits;
-    const { levels, sets } = points.tables ?? { levels: 1, sets: windows };
-    const places = points.region.at + levels * count * layout.pointBytes(degreeOf(group));
-    const degree = degreeOf(group);
+    const { levels, sets } = first.tables ?? { levels: 1, sets: windows };
+    const degree = degreeOf(first.group);
+    let count = 0;
+    const runs = given.map(({ points, from, range }) => {
+      const skipped = range ? pointsBefore(points, range.from) : 0;
+      const many = (range ? pointsBefore(points, range.to) : points.count) - skipped;
+      const before = count;
+      count += many;
+      return { points, from, skipped, before, many, places: placesOf(points) };
+    });
+    /** Points `begin` to `end` of all runs, with their digits of one window. */
+    const accumulate = (level: number, window: number, begin: number, end: number, to: number): Call[] =>
+      runs.flatMap(({ points, from, skipped, before, many, places }) => {
+        const [low, high] = [Math.max(begin - before, 0), Math.min(end - before, many)];
+        if (low >= high) return [];
+        const base = points.region.at + (level * points.count + skipped + low) * layout.pointBytes(degree);
+        const plane = digits.region.at + window * digits.plane + from * DIGIT_BYTES;
+        return points.sparse
+          ? [call('accumulate_at', base, plane, high - low, to, places + (skipped + low) * PLACE_BYTES)]
+          : [call('accumulate', base, plane + (skipped + low) * DIGIT_BYTES, high - low, to)];
+      });
     const call = (name: string, ...args: number[]): Call => [`g${degree}_${name}`, ...args];
     const slot = layout.slotBytes(degree);
     const buckets = 2 ** (bits - 1);
@@ -254,33 +264,26 @@ export function createMsm({
           Array.from({ length: groups * parts }, (_, piece) => {
             const part = piece % parts;
             const [begin, end] = slice(count, part, parts);
-            const [first, last] = slice(sets, Math.floor(piece / parts), groups);
-            const many = last - first;
+            const [begins, ends] = slice(sets, Math.floor(piece / parts), groups);
+            const many = ends - begins;
             return run((thread, generation) => {
               const own = partOf(thread, generation);
               const sums = own.at + sumsAt;
-              const accumulate: Call[] = [];
-              for (let set = first; set < last; set++) {
-                for (let level = 0; level < levels && level * sets + set < windows; level++) {
-                  const plane = digits.region.at + (level * sets + set) * digits.plane + from * DIGIT_BYTES;
-                  const base = points.region.at + (level * count + begin) * layout.pointBytes(degree);
-                  const to = own.at + (set - first) * buckets * slot;
-                  accumulate.push(
-                    points.sparse
-                      ? call('accumulate_at', base, plane, end - begin, to, places + begin * PLACE_BYTES)
-                      : call('accumulate', base, plane + begin * DIGIT_BYTES, end - begin, to),
-                  );
-                }
+              const additions: Call[] = [];
+              for (let set = begins; set < ends; set++) {
+                const to = own.at + (set - begins) * buckets * slot;
+                for (let level = 0; level < levels && level * sets + set < windows; level++)
+                  additions.push(...accumulate(level, level * sets + set, begin, end, to));
               }
               return [
                 ...own.first,
                 call('reset'),
-                ...accumulate,
+                ...additions,
                 call('finish'),
                 call('running_sums', own.at, slot, length, 0, sums, many * segments),
                 // Bucket j of segment s counts s * length + j + 1 times.
-                call('running_sums', sums, 2 * slot, segments, 1, weighted(part) + first * 2 * slot, many),
-                call('add_all', sums + slot, 2 * slot, segments, plain(part) + first * slot, many),
+                call('running_sums', sums, 2 * slot, segments, 1, weighted(part) + begins * 2 * slot, many),
+                call('add_all', sums + slot, 2 * slot, segments, plain(part) + begins * slot, many),
                 call('reset'),
                 ['clear', own.at, scratchBytes],
               ];
@@ -330,7 +333,7 @@ export function createMsm({
     putting(scalars, async ({ at }) => {
       const digits = await recode(at, points.length, options, bits);
       try {
-        return await sum(points, { digits, from: 0 }, options);
+        return await sum(digits, [{ points, from: 0 }], options);
       } finally {
         arena.release(digits.region);
       }

@@ -8,7 +8,8 @@ import { concat } from '../../../protocols/encoding.ts';
 import { DIGIT_BYTES } from '../wasm/digits.ts';
 import type { Call } from '../wasm/instance.ts';
 import type { Region } from './arena.ts';
-import { type Msm, windowCount } from './msm.ts';
+import type { Msm } from './msm.ts';
+import { windowCount } from './windows.ts';
 import { all, degreeOf, type Workshop } from './workshop.ts';
 
 /** Width of a window of the generator's multiples: 22 rows of 2048 points, 4 and 8 MiB, which a cache can hold. */

@@ -14,6 +14,7 @@ import {
   SECTION_GROUP,
   SECTIONS,
   type Section,
+  type SectionRange,
   type Sums,
 } from '../../../circuits/groth16/engine.ts';
 import { G1, G2, knownG1, knownG2, POINT_BYTES, writeG1, writeG2 } from '../../../circuits/groth16/point.ts';
@@ -34,13 +35,6 @@ export const SECTIONS_OF: Readonly<Record<Part, readonly Section[]>> = {
   quotient: ['H'],
 };
 
-/** Base points of one section, by number. */
-export interface PointRange {
-  readonly section: Section;
-  readonly from: number;
-  readonly count: number;
-}
-
 /**
  * The base points that a piece's scalars are multiplied with. C has none for the constant and the public signals, so its
  * points belong to the last scalars; a section without any is left out.
@@ -48,13 +42,25 @@ export interface PointRange {
 export function pointRanges(
   { publics }: Pick<KeyShape, 'publics'>,
   { part, from, count }: Pick<Piece, 'part' | 'from' | 'count'>,
-): PointRange[] {
+): SectionRange[] {
   return SECTIONS_OF[part].flatMap((section) => {
     const skipped = section === 'C' ? publics + 1 : 0;
     const first = Math.max(from, skipped);
     const own = from + count - first;
     return own > 0 ? [{ section, from: first - skipped, count: own }] : [];
   });
+}
+
+/** A piece's own scalars of its part's, 32 bytes each: a view, or where it has some bits of them only a copy. Secret. */
+export function scalarsOf(vector: Uint8Array, { from, count, bits }: Piece): Uint8Array {
+  if (bits.count === ALL_BITS.count)
+    return vector.subarray(from * SCALAR_BYTES, (from + count) * SCALAR_BYTES);
+  const cut = new Uint8Array(count * SCALAR_BYTES);
+  for (let i = 0; i < count; i++) {
+    const start = (from + i) * SCALAR_BYTES + bits.from / 8;
+    cut.set(vector.subarray(start, start + bits.count / 8), i * SCALAR_BYTES);
+  }
+  return cut;
 }
 
 export interface PartialSum {
@@ -183,9 +189,9 @@ export async function blame(
 
 /** Ranges cut and put together so that none of the batches has more than so many points. */
 function batchesOf(
-  ranges: readonly Pick<PointRange, 'from' | 'count'>[],
-): Pick<PointRange, 'from' | 'count'>[][] {
-  const batches: Pick<PointRange, 'from' | 'count'>[][] = [];
+  ranges: readonly Pick<SectionRange, 'from' | 'count'>[],
+): Pick<SectionRange, 'from' | 'count'>[][] {
+  const batches: Pick<SectionRange, 'from' | 'count'>[][] = [];
   let room = 0;
   for (const range of ranges) {
     for (let at = range.from, left = range.count; left > 0; ) {

@@ -20,6 +20,7 @@ import { loadZkey } from '../../../circuits/groth16/zkey.ts';
 import { SCALAR_BYTES } from '../../../protocols/bn254.ts';
 import { VouchError } from '../../../protocols/errors.ts';
 import { createWasmEngine } from '../programs/engine.ts';
+import type { HoldRuns } from '../runs.ts';
 import { createSharedKernel, type FieldKind, fieldRates } from '../wasm/kernel.ts';
 import { curveModule } from './fallback.ts';
 import type { Kernel, KernelModules } from './kernel.ts';
@@ -44,6 +45,8 @@ export interface Pool extends FieldEngine, FixedBaseEngine, ProverEngine {
   readonly threads: number;
   /** Whose arithmetic it is, with what a thread multiplied in a millisecond when it was chosen: for logs. */
   readonly arithmetic: string;
+  /** Keeps base points between sums; not where wasmcurves does all. */
+  readonly hold?: HoldRuns | undefined;
   /** Terminates every thread; calls that are under way reject with `cancelled`. */
   close(): Promise<void>;
   [Symbol.asyncDispose](): Promise<void>;
@@ -208,6 +211,8 @@ export async function createPool(options: PoolOptions = {}): Promise<Pool> {
   const pool: Pool = {
     threads,
     arithmetic: modules.shared ? arithmeticOf(modules.shared.kind) : 'wasmcurves',
+
+    hold: engine?.hold,
 
     async msm(group, bases, scalars, { signal } = {}) {
       const count = elements(scalars);

@@ -101,6 +101,7 @@ test('a device that is lost in a shard: handed back with its code, tested again,
   let lost = false;
   const { worker, send, counts, log } = await hire(t, (engine) => ({
     ...engine,
+    hold: undefined,
     msm: async (group, bases, scalars, options) => {
       // The self-test's have three scalars, and those that rates are measured with many.
       if (scalars.byteLength === 64 && !lost) {

@@ -10,8 +10,9 @@ import {
   writeG1,
   writeG2,
 } from '../../../../circuits/groth16/point.ts';
-import { createMsm, tablesOf, windowBits } from '../../../../runtime/msm/programs/msm.ts';
+import { createMsm } from '../../../../runtime/msm/programs/msm.ts';
 import { createMultiples } from '../../../../runtime/msm/programs/multiples.ts';
+import { tablesOf, windowBits } from '../../../../runtime/msm/programs/windows.ts';
 import { createWorkshop, type Run } from '../../../../runtime/msm/programs/workshop.ts';
 import { curveModule } from '../../../../runtime/msm/threads/fallback.ts';
 import { createKernel, type Kernel } from '../../../../runtime/msm/threads/kernel.ts';
