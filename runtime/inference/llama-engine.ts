@@ -4,7 +4,9 @@
  *
  * Not guaranteed: that freed memory is overwritten at once, or that two requests at a time do not feel each other's load.
  */
+import { open } from 'node:fs/promises';
 import { messageOf, VouchError } from '../../protocols/errors.ts';
+import { fileError } from '../home/files.ts';
 import type { Log } from '../home/log.ts';
 import { createPrompter } from './chat-prompt.ts';
 import type { Llama, LlamaModel, LlamaModule, Token } from './llama-binding.ts';
@@ -18,6 +20,8 @@ const DEFAULT_STREAMS = 32;
 const DEFAULT_CONTEXT = 8192;
 const MAX_SCHEMA_BYTES = 64 * 1024;
 const MAX_TEXTS = 256;
+/** Tensors, and entries of metadata, of a file. */
+const MAX_ENTRIES = 1_000_000n;
 
 export interface LlamaOptions extends LlamaPlace {
   /** the verified GGUF; it is read once and may be gone afterwards */
@@ -36,6 +40,7 @@ export interface LlamaOptions extends LlamaPlace {
 /** Installs llama.cpp where it is missing, and loads the model. Throws `not-ready`, or `bad-file` for one it does not take. */
 export async function openLlama(options: LlamaOptions): Promise<TextEngine> {
   const { file, template, threads, streams = DEFAULT_STREAMS, say, build = 'cpu' } = options;
+  await demandGguf(file);
   const { llama: module, jinja, digest } = await obtainLlama(say, options);
   let llama: Llama;
   try {
@@ -258,6 +263,22 @@ export async function openLlama(options: LlamaOptions): Promise<TextEngine> {
       await llama.dispose();
     },
   };
+}
+
+/** Throws `bad-file` for what is no GGUF at all: its readers would look for billions of tensors in it. */
+async function demandGguf(file: string): Promise<void> {
+  const head = Buffer.alloc(24);
+  await using handle = await open(file).catch((error: unknown) => {
+    throw fileError(error, file, 'read', 'model');
+  });
+  await handle.read(head, 0, head.length, 0);
+  const counts = [head.readBigUInt64LE(8), head.readBigUInt64LE(16)];
+  if (
+    head.toString('latin1', 0, 4) !== 'GGUF' ||
+    ![2, 3].includes(head.readUInt32LE(4)) ||
+    counts.some((count) => count > MAX_ENTRIES)
+  )
+    throw new VouchError('bad-file', `model ${file}: expected a file in the format GGUF, version 2 or 3`);
 }
 
 /** The grammar of `response_format`, where it asks for one. Throws `bad-input` for a schema that cannot be held to. */

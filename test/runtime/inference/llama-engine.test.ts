@@ -1,5 +1,5 @@
 /** llama.cpp behind the interface against llama.cpp used directly, on a tiny model; and what requesters try with it. */
-import { openSync, writeFileSync, writeSync } from 'node:fs';
+import { openSync, readFileSync, writeFileSync, writeSync } from 'node:fs';
 import { openLlama } from '../../../runtime/inference/llama-engine.ts';
 import { assert, suite, type TestContext } from '../../harness.ts';
 import { codeOf } from '../nats/nats-fixture.ts';
@@ -40,6 +40,7 @@ async function direct(t: TestContext, file: string, prompt: string, count: numbe
     tokens.push(token);
     if (tokens.length === count) break;
   }
+  await context.dispose();
   return { model, prompted, tokens, text: model.detokenize(tokens) };
 }
 
@@ -196,11 +197,17 @@ test('texts become vectors; a file that is no model is refused', async (t) => {
   assert.not.equal(a, b);
   assert.is(await codeOf(engine.embed!([], signal)), 'bad-input');
   const file = await tinyModel(t);
-  writeFileSync(file, 'GGUF and nothing else');
-  assert.is(
-    await codeOf(openLlama({ file, folder: LLAMA_FOLDER, threads: THREADS, say: () => {} })),
-    'bad-file',
-  );
+  const whole = readFileSync(file);
+  const open = () => openLlama({ file, folder: LLAMA_FOLDER, threads: THREADS, say: () => {} });
+  for (const bytes of [
+    'GGUF and nothing else of it',
+    '',
+    whole.subarray(0, 500),
+    whole.subarray(0, 200_000),
+  ]) {
+    writeFileSync(file, bytes);
+    assert.is(await codeOf(open()), 'bad-file');
+  }
 });
 
 test('the file may change after it was read', async (t) => {
