@@ -8,6 +8,7 @@ import { VouchError } from '../../protocols/errors.ts';
 import type { VerifiedManifest } from '../../protocols/manifest.ts';
 import { readManifest } from '../models/obtain.ts';
 import type { Bus } from '../nats/bus.ts';
+import type { ChatClient } from './chat.ts';
 import { type Inference, infer, type VerifiedService, verifyService } from './client.ts';
 
 /** Evidence is asked for anew when so much of its life is left. */
@@ -21,7 +22,7 @@ const CHANGED: ReadonlySet<string> = new Set([
 ]);
 const MAX_MODELS = 256;
 
-export interface Sessions {
+export interface Sessions extends ChatClient {
   /** The model's service, verified; throws what `meet` and `verifyService` throw. */
   service(model: string): Promise<VerifiedService>;
   /** One answer, whose receipt was verified, and the service that gave it. */
@@ -82,6 +83,9 @@ export function createSessions(
     return { service, made: await infer(bus, source, service, policy, row) };
   };
   return {
+    bus,
+    source,
+    policy,
     service: (model) => current(model).service,
     async infer(model, row) {
       const session = current(model);
