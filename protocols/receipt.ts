@@ -82,14 +82,17 @@ const Common = z.strictObject({
 
 /** Why a text ends. */
 export const FINISHES = ['stop', 'length', 'cancelled', 'tool_calls'] as const;
-const EngineName = z.string().min(1).max(64);
 const Payload = z.discriminatedUnion('v', [
   Common.extend({ v: z.literal(3), answers: z.enum(ANSWER_KINDS) }),
   Common.extend({
     v: z.literal(4),
     answers: z.literal('text'),
     commitment: z.literal('hash'),
-    engine: z.strictObject({ name: EngineName, version: EngineName, build: EngineName }),
+    engine: z.strictObject({
+      name: z.string().min(1).max(32),
+      version: z.string().min(1).max(64),
+      build: z.string().min(1).max(96),
+    }),
     finish: z.enum(FINISHES),
     promptTokens: z.int().min(0),
     completionTokens: z.int().min(0),

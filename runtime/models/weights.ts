@@ -26,9 +26,11 @@ import {
   type TextArchitecture,
   textArchitecture,
   WEIGHTS_CHUNK_BYTES,
+  type WeightsIndex,
   weightsCommitment,
 } from '../../protocols/weights.ts';
 import type { Identity } from '../attest/identity.ts';
+import { openFile } from '../home/file-source.ts';
 import type { KeptChunks } from '../home/kept-chunks.ts';
 import type { MemoryFolder } from '../home/memory-folder.ts';
 import { blobSource, getBlob, getManifest, type Place, putBlob } from '../nats/blobs.ts';
@@ -189,104 +191,171 @@ function sealedSource(
   };
 }
 
-/** A model's files in memory, each chunk of them checked. */
-export interface ObtainedText {
+/** A model whose files are there, each chunk of them compared with the commitment. */
+export interface ObtainedText extends AsyncDisposable {
   readonly manifest: ModelManifest;
   /** of the manifest */
   readonly digest: string;
   readonly releasePolicy: string;
   readonly architecture: TextArchitecture;
-  /** where each part's file is; without `defaults`, which the manifest states */
-  readonly files: Readonly<Partial<Record<Exclude<PartName, 'defaults'>, string>>>;
+  /** where each part's file is; `defaults` are in the architecture */
+  readonly files: Readonly<TextFiles>;
+}
+export type TextFiles = Partial<Record<Exclude<PartName, 'defaults'>, string>>;
+
+/** Who asks for a model, as `obtainModel` has it. */
+type Asking = readonly [bus: Bus, source: string, identity: Identity, model: string];
+
+export interface ObtainOptions {
+  readonly kept?: KeptChunks | undefined;
+  readonly signal?: AbortSignal | undefined;
 }
 
 /**
  * Asks the brokers for the model's key, and writes its files into a folder in memory, chunk by chunk, each decrypted and
- * checked against the commitment first. Throws as `obtainModel`: `commitment-mismatch` and `seal-rejected` name part and
- * chunk, `bad-file` a chunk that is not there.
+ * checked against the commitment first; they are there until it is disposed. Throws as `obtainModel`: `commitment-mismatch`
+ * and `seal-rejected` name part and chunk, `bad-file` a chunk that is not there.
  */
 export async function obtainText(
-  bus: Bus,
-  source: string,
-  identity: Identity,
-  model: string,
+  asking: Asking,
   open: (bytes: number) => Promise<MemoryFolder>,
-  { kept, signal }: { readonly kept?: KeptChunks | undefined; readonly signal?: AbortSignal } = {},
-): Promise<ObtainedText & { readonly folder: MemoryFolder }> {
+  options: ObtainOptions = {},
+): Promise<ObtainedText> {
+  const [bus] = asking;
+  // The first chunk that fails ends the others.
+  const stop = new AbortController();
+  const signal = AbortSignal.any([stop.signal, ...(options.signal ? [options.signal] : [])]);
+  const limits = { kept: options.kept, signal };
+  return withIndex(asking, options, async ({ wanted, obtained, cipherOf }) => {
+    const { name: model } = obtained.manifest;
+    const folder = await open(wanted.reduce((sum, { bytes }) => sum + bytes, 0));
+    try {
+      const files: TextFiles = {};
+      for (const { name, bytes, leaves, blobs } of wanted) {
+        const cipher = cipherOf(name, leaves.length);
+        const gguf = name === 'weights' && obtained.architecture.format === 'gguf';
+        const file = await folder.create(gguf ? 'weights.gguf' : name);
+        files[name] = file.path;
+        for (const [b, blob] of blobs.entries()) {
+          const maxBytes = BLOB_CHUNKS * SEALED_CHUNK_BYTES;
+          const inside = await getManifest(bus, PLACE, blob, { ...limits, maxBytes });
+          const encrypted = blobSource(bus, PLACE, inside, limits);
+          const first = b * BLOB_CHUNKS;
+          await inLanes(first, Math.min(first + BLOB_CHUNKS, leaves.length), stop, async (index) => {
+            if (signal.aborted) throw new VouchError('cancelled', `model ${model}: loading was cancelled`);
+            const { offset, length } = rangeOf(bytes, index);
+            const room = new Uint8Array(length + SEALED_CHUNK_OVERHEAD);
+            const at = (index - first) * SEALED_CHUNK_BYTES;
+            if (at + room.length > encrypted.byteLength)
+              throw new VouchError('bad-file', `model ${model}: chunk ${index} of part ${name} is not there`);
+            await encrypted.read(at, room);
+            const chunk = await cipher.open(index, room);
+            demandLeaf(model, name, index, chunk, leaves);
+            await file.write(offset, chunk);
+          });
+        }
+        await file.seal();
+      }
+      return { ...obtained, files, [Symbol.asyncDispose]: () => folder[Symbol.asyncDispose]() };
+    } catch (error) {
+      await folder[Symbol.asyncDispose]();
+      throw error;
+    }
+  });
+}
+
+/**
+ * The same for files that lie here already, those that a server beside this process was started with: each chunk is compared
+ * with the commitment. What that server has read, and whether it still is that file, nobody sees.
+ */
+export async function compareText(
+  asking: Asking,
+  files: TextFiles,
+  options: ObtainOptions = {},
+): Promise<ObtainedText> {
+  return withIndex(asking, options, async ({ wanted, obtained }) => {
+    const { name: model } = obtained.manifest;
+    for (const { name, bytes, leaves } of wanted) {
+      const path = files[name];
+      if (path === undefined)
+        throw new VouchError('bad-input', `model ${model}: expected the file of part ${name}, got none`);
+      await using file = await openFile(path, name);
+      if (file.byteLength !== bytes)
+        throw new VouchError(
+          'commitment-mismatch',
+          `model ${model}: part ${name} has ${bytes} bytes by its commitment, ${path} has ${file.byteLength}`,
+        );
+      for (let index = 0; index < leaves.length; index++)
+        demandLeaf(model, name, index, await readChunk(file, index), leaves);
+    }
+    return { ...obtained, files, async [Symbol.asyncDispose]() {} };
+  });
+}
+
+/** Throws `commitment-mismatch` for a chunk that is not the one that was committed to. */
+function demandLeaf(
+  model: string,
+  part: string,
+  index: number,
+  chunk: Uint8Array,
+  leaves: readonly Uint8Array[],
+): void {
+  if (equal(leafOf(chunk), leaves[index]!)) return;
+  throw new VouchError(
+    'commitment-mismatch',
+    `model ${model}: chunk ${index} of part ${part} is not the one that the commitment names`,
+  );
+}
+
+type Wanted = Omit<WeightsIndex['parts'][number], 'name'> & { readonly name: keyof TextFiles };
+
+/** Obtains key and index, and forgets them when `work` is done. */
+async function withIndex<T>(
+  [bus, source, identity, model]: Asking,
+  { kept, signal }: ObtainOptions,
+  work: (opened: {
+    readonly wanted: readonly Wanted[];
+    readonly obtained: Omit<ObtainedText, 'files' | typeof Symbol.asyncDispose>;
+    readonly cipherOf: (part: PartName, chunks: number) => ChunkCipher;
+  }) => Promise<T>,
+): Promise<T> {
   const published = await readManifest(bus, model);
   const { manifest, digest } = published;
+  const { commitment } = manifest;
   const architecture = textArchitecture(manifest);
   const key = await obtainKey(bus, source, identity, published);
-  const limits = { kept, ...(signal ? { signal } : {}) };
-  const sealed = await getBlob(bus, PLACE, manifest.sealedModel, {
-    ...limits,
-    maxBytes: 2 * MAX_INDEX_BYTES,
-  });
-  const secret = await decryptBlob(key, sealed, modelAad(model, manifest.commitment));
-  const { parts } = openIndex(secret, manifest);
-  const wanted = parts.filter(({ name }) => name !== 'defaults');
-  const folder = await open(wanted.reduce((sum, { bytes }) => sum + bytes, 0));
   try {
-    const files: Partial<Record<PartName, string>> = {};
-    for (const part of wanted) {
-      const { name, blobs, leaves } = part;
-      const cipher = chunkCipher(key, {
-        model,
-        commitment: manifest.commitment,
-        part: name,
-        chunks: leaves.length,
-      });
-      const file = await folder.create(
-        `${name}${name === 'weights' && architecture.format === 'gguf' ? '.gguf' : ''}`,
-      );
-      files[name] = file.path;
-      for (const [b, blob] of blobs.entries()) {
-        const inside = await getManifest(bus, PLACE, blob, {
-          ...limits,
-          maxBytes: BLOB_CHUNKS * SEALED_CHUNK_BYTES,
-        });
-        const encrypted = blobSource(bus, PLACE, inside, limits);
-        const first = b * BLOB_CHUNKS;
-        await inLanes(first, Math.min(first + BLOB_CHUNKS, leaves.length), async (index) => {
-          signal?.throwIfAborted();
-          const { offset, length } = rangeOf(part.bytes, index);
-          const room = new Uint8Array(length + SEALED_CHUNK_OVERHEAD);
-          const at = (index - first) * SEALED_CHUNK_BYTES;
-          if (at + room.length > encrypted.byteLength)
-            throw new VouchError('bad-file', `model ${model}: chunk ${index} of part ${name} is not there`);
-          await encrypted.read(at, room);
-          const chunk = await cipher.open(index, room);
-          if (!equal(leafOf(chunk), leaves[index]!))
-            throw new VouchError(
-              'commitment-mismatch',
-              `model ${model}: chunk ${index} of part ${name} is not the one that the commitment names`,
-            );
-          await file.write(offset, chunk);
-        });
-      }
-      await file.seal();
-    }
-    return { manifest, digest, releasePolicy: manifest.policy, architecture, files, folder };
-  } catch (error) {
-    await folder[Symbol.asyncDispose]();
-    throw error;
+    const limits = { kept, ...(signal ? { signal } : {}), maxBytes: 2 * MAX_INDEX_BYTES };
+    const sealed = await getBlob(bus, PLACE, manifest.sealedModel, limits);
+    const secret = await decryptBlob(key, sealed, modelAad(model, commitment));
+    const { parts } = openIndex(secret, manifest);
+    return await work({
+      wanted: parts.filter((part): part is Wanted => part.name !== 'defaults'),
+      obtained: { manifest, digest, releasePolicy: manifest.policy, architecture },
+      cipherOf: (part, chunks) => chunkCipher(key, { model, commitment, part, chunks }),
+    });
   } finally {
     key.fill(0);
-    secret.fill(0);
   }
 }
 
-/** Runs `work` on the numbers from `first` to before `end`, some at a time; the first failure stops the rest. */
-async function inLanes(first: number, end: number, work: (index: number) => Promise<void>): Promise<void> {
+/** Runs `work` on the numbers from `first` to before `end`, some at a time. Throws the first failure, once all have ended. */
+async function inLanes(
+  first: number,
+  end: number,
+  stop: AbortController,
+  work: (index: number) => Promise<void>,
+): Promise<void> {
   let next = first;
-  let failed = false;
+  const failures: unknown[] = [];
   const lane = async () => {
-    while (!failed && next < end) {
+    while (failures.length === 0 && next < end) {
       await work(next++).catch((error: unknown) => {
-        failed = true;
-        throw error;
+        failures.push(error);
+        stop.abort();
       });
     }
   };
   await Promise.all(Array.from({ length: LANES }, lane));
+  if (failures.length > 0) throw failures[0];
 }

@@ -8,19 +8,9 @@
 import { inferenceRunnerCounts, inferenceRunnerMachine } from '../../actors/inference-runner.ts';
 import { preprocess } from '../../circuits/model/preprocessing.ts';
 import { evaluate, randomFeatures } from '../../circuits/model/quantise.ts';
-import { EvidenceDocument } from '../../protocols/attestation/document.ts';
-import { encodeCbor } from '../../protocols/cbor.ts';
-import {
-  ChatCancel,
-  ChatCredit,
-  ChatFrameReply,
-  ChatPlaintext,
-  ChatRequest,
-  MAX_SEALED_CHAT_BYTES,
-  questionBytes,
-} from '../../protocols/chat.ts';
+import { ChatCancel, ChatCredit, ChatRequest, MAX_SEALED_CHAT_BYTES } from '../../protocols/chat.ts';
 import { EvidenceReply, EvidenceRequest } from '../../protocols/enclave.ts';
-import { base64url, fromHex, fromUtf8, sha256Hex, utf8 } from '../../protocols/encoding.ts';
+import { base64url, fromHex, sha256Hex, utf8 } from '../../protocols/encoding.ts';
 import { decodeHeader, decodeOneOf, ENVELOPE_HEADER, encodeHeader, parse } from '../../protocols/envelope.ts';
 import { VouchError } from '../../protocols/errors.ts';
 import {
@@ -39,26 +29,24 @@ import {
   signReceipt,
   type TextClaims,
 } from '../../protocols/receipt.ts';
-import { FRAME_BLOCKS, sealStream } from '../../protocols/sealed-stream.ts';
 import { type OpenedRequest, SEALING_INFO } from '../../protocols/sealing.ts';
 import { filters, lastToken, subjects } from '../../protocols/subjects.ts';
-import { toWireError, type WireError } from '../../protocols/wire-error.ts';
 import type { Identity } from '../attest/identity.ts';
 import { createMemoryFolder } from '../home/memory-folder.ts';
 import { decidedOf } from '../inference/answers.ts';
 import { type ServedModel, serveModel } from '../inference/session.ts';
 import type { TextEngine } from '../inference/text-engine.ts';
 import { type ObtainedModel, obtainModel, readManifest } from '../models/obtain.ts';
-import { type ObtainedText, obtainText } from '../models/weights.ts';
+import { compareText, type ObtainedText, obtainText, type TextFiles } from '../models/weights.ts';
 import type { Received } from '../nats/bus.ts';
 import { answer, respondError, wireError } from '../nats/service.ts';
 import { createBudget } from './client-budget.ts';
+import { createGivenEvidence } from './given-evidence.ts';
 import { hasTag, type StartRole } from './host.ts';
 import type { Neighbours } from './neighbours.ts';
-import { answerInText, createStreams, type Stream, type Streams } from './text-streams.ts';
+import { type Asked, json, respondInText } from './text-answers.ts';
+import { createStreams, type Stream, type Streams } from './text-streams.ts';
 
-/** Evidence documents given out and remembered, so that a receipt can carry the client's own: so many bytes. */
-const MAX_EVIDENCE = 64 * 1024 * 1024;
 /** Rows on which the session is compared with the reference arithmetic before anything is served. */
 const PROBES = 32;
 /** Requests of one client in hand, and such that did not open, before it has to wait; each costs a millisecond or more. */
@@ -83,6 +71,8 @@ export interface RunnerOptions {
   readonly memory?: typeof createMemoryFolder;
   /** what answers in text */
   readonly openEngine?: OpenEngine;
+  /** the files that it has read already: they are compared with the commitment, instead of written to memory */
+  readonly files?: TextFiles | undefined;
   readonly streams?: Streams;
 }
 
@@ -98,19 +88,22 @@ export const runnerRole =
     neighbours: Neighbours,
     modelName: string,
     serve: typeof serveModel = serveModel,
-    { memory = createMemoryFolder, openEngine = noEngine, streams = createStreams() }: RunnerOptions = {},
+    {
+      memory = createMemoryFolder,
+      openEngine = noEngine,
+      files,
+      streams = createStreams(),
+    }: RunnerOptions = {},
   ): StartRole =>
   async (context) => {
     const { id, bus, log, source, effect, fail } = context;
     const requests = new Map<string, Request>();
     const budget = createBudget(REQUESTS);
     const asking = createBudget(EVIDENCE);
-    /** by its digest, encoded as receipts carry it */
-    const evidence = new Map<string, Uint8Array>();
-    let evidenceBytes = 0;
+    const evidence = createGivenEvidence();
     let loaded: ObtainedModel | undefined;
     let session: ServedModel | undefined;
-    let loadedText: Awaited<ReturnType<typeof obtainText>> | undefined;
+    let loadedText: ObtainedText | undefined;
     let engine: TextEngine | undefined;
     let sequence = 0;
 
@@ -119,35 +112,15 @@ export const runnerRole =
       return neighbours.identity;
     };
 
-    const remember = (document: EvidenceDocument): void => {
-      const encoded = encodeCbor(EvidenceDocument.parse(document));
-      evidence.set(sha256Hex(encoded), encoded);
-      evidenceBytes += encoded.length;
-      for (const [digest, oldest] of evidence) {
-        if (evidenceBytes <= MAX_EVIDENCE) break;
-        evidence.delete(digest);
-        evidenceBytes -= oldest.length;
-      }
-    };
-
-    const documentOf = (digest: string): Uint8Array => {
-      const document = evidence.get(digest);
-      if (document) return document;
-      throw new VouchError(
-        'evidence-rejected',
-        'request.evidence: not evidence that this runner gave out lately; ask for new evidence',
-      );
-    };
-
     /** Signs what was answered. The promise that it is stored: nothing that ends an answer may leave before. */
     const receipted = async (
       client: string,
       { manifest, digest, releasePolicy }: Pick<ObtainedModel, 'manifest' | 'digest' | 'releasePolicy'>,
-      asked: Pick<InferencePlaintext, 'nonce' | 'evidence' | 'requestSalt' | 'responseSalt'>,
+      asked: Asked,
       bodies: { readonly request: Uint8Array; readonly response: Uint8Array },
       text?: TextClaims,
     ) => {
-      const document = documentOf(asked.evidence);
+      const document = evidence.of(asked.evidence);
       const { id: receiptId, receipt } = await signReceipt(identity().signer, {
         enclave: id,
         evidence: asked.evidence,
@@ -177,7 +150,7 @@ export const runnerRole =
       if (!loaded || !session) throw new VouchError('not-ready', 'the runner has no model; try again');
       const { manifest, model } = loaded;
       const plaintext = parse(InferencePlaintext, json(opened.plaintext), 'request');
-      documentOf(plaintext.evidence);
+      evidence.of(plaintext.evidence);
       const features = preprocess(model.architecture.preprocessing, plaintext.row);
       const began = performance.now();
       const [result] = await session.answer([features]);
@@ -192,49 +165,14 @@ export const runnerRole =
       return { stored, answer: { version: 2, answers, ...decided, provider, modelMicros, ...said } };
     };
 
-    /** Answers in text, frame by frame. What fails ends the stream with a frame that says so. */
-    const inferText = async (
-      opened: OpenedRequest,
-      { received, cause, client, stream }: Request,
-      live: () => boolean,
-    ): Promise<void> => {
-      const body = { enclave: id };
-      const header = encodeHeader(ChatFrameReply, { subject: received.subject, source, cause, body });
-      const send = (frame: Uint8Array) => {
-        if (live()) received.respond(frame, { [ENVELOPE_HEADER]: header });
-      };
-      // The block is the client's choice; what cannot be read is answered in the smallest.
-      let frames = await sealStream(opened, FRAME_BLOCKS[0]);
-      try {
-        if (!loadedText || !engine || !stream)
-          throw new VouchError('not-ready', 'the runner has no model; try again');
-        const asked = parse(ChatPlaintext, json(opened.plaintext), 'request');
-        documentOf(asked.evidence);
-        frames = await sealStream(opened, asked.block);
-        const { provider } = engine;
-        await answerInText({
-          engine,
-          asked,
-          stream,
-          frames,
-          send,
-          receipt: async ({ body: response, toolCalls: _, ...counts }) => {
-            const bodies = { request: questionBytes(asked.question), response };
-            const { stored, said } = await receipted(client, loadedText!, asked, bodies, {
-              engine: provider,
-              ...counts,
-            });
-            await stored;
-            return said;
-          },
-        });
-      } catch (error) {
-        // Even an error could tell about the plaintext, so it is sealed like an answer, and the log has none of its words.
-        const said = toWireError(error, crypto.randomUUID());
-        send(await frames.seal(utf8(JSON.stringify({ error: said })), { last: true }));
-        throw said.code === 'device-lost' ? error : wordless(error, said);
-      }
-    };
+    const inText = respondInText({
+      id,
+      source,
+      log,
+      served: () => loadedText && engine && { model: loadedText, engine },
+      demandEvidence: evidence.of,
+      receipted,
+    });
 
     const store = async (client: string, receiptId: string, bundle: Uint8Array) => {
       try {
@@ -261,14 +199,21 @@ export const runnerRole =
       actors: {
         load: effect('load', async ({ signal }) => {
           const { manifest } = await readManifest(bus, modelName);
+          const asking = [bus, source, identity(), modelName] as const;
           if (manifest.commitmentKind === 'hash')
-            loadedText = await obtainText(bus, source, identity(), modelName, memory, { signal });
+            loadedText = files
+              ? await compareText(asking, files, { signal })
+              : await obtainText(asking, memory, { signal });
           else loaded = await obtainModel(bus, source, identity(), modelName);
         }),
         verify: effect('verify', async () => {
           if (loadedText) {
             // Every chunk was compared with the commitment before it was written.
-            engine = await openEngine(loadedText);
+            try {
+              engine = await openEngine(loadedText);
+            } finally {
+              await loadedText[Symbol.asyncDispose]();
+            }
             void engine.lost.then((why) => {
               lose(new VouchError('device-lost', `model ${modelName}: ${why}`));
               actor.send({ type: 'device.lost' });
@@ -301,7 +246,7 @@ export const runnerRole =
               const { stream } = request;
               signal.addEventListener('abort', () => stream.cancel(), { once: true });
               try {
-                return await inferText(opened, request, () => requests.has(input.request));
+                return await inText(opened, { ...request, stream }, () => requests.has(input.request));
               } catch (error) {
                 if (error instanceof VouchError && error.code === 'device-lost') lose(error);
                 throw error;
@@ -360,7 +305,7 @@ export const runnerRole =
     context.onStop(() => session?.close());
     context.onStop(async () => {
       await engine?.[Symbol.asyncDispose]();
-      await loadedText?.folder[Symbol.asyncDispose]();
+      await loadedText?.[Symbol.asyncDispose]();
     });
 
     answer(
@@ -379,7 +324,7 @@ export const runnerRole =
           throw new VouchError('not-ready', `model ${modelName}: the runner is not ready; try again`);
         }
         const document = await identity().evidence(body.nonce, served.manifest.commitment);
-        remember(document);
+        evidence.remember(document);
         return { document };
       },
     );
@@ -419,26 +364,6 @@ export const runnerRole =
     });
     return { actor, drain: { type: 'runner.drain' } };
   };
-
-/** What the log of the host may have of an error that may quote a prompt: its code, and where it was thrown. */
-function wordless(error: unknown, { errorId }: WireError): VouchError {
-  const cause = new Error();
-  const stack = error instanceof Error ? (error.stack ?? '').split('\n') : [];
-  cause.stack = stack.filter((line) => /^ {4}at /.test(line)).join('\n');
-  const code = error instanceof VouchError ? error.code : 'internal';
-  return new VouchError(code, `a request for text failed; its client was told why (error ${errorId})`, {
-    cause,
-  });
-}
-
-/** Parses plaintext; the error must not quote it. */
-function json(bytes: Uint8Array): unknown {
-  try {
-    return JSON.parse(fromUtf8(bytes, 'request'));
-  } catch {
-    throw new VouchError('bad-message', 'request: expected JSON inside the seal');
-  }
-}
 
 /** What is served must be what is proved: the session has to agree with the reference on random rows. */
 async function compare(session: ServedModel, { model, manifest }: ObtainedModel): Promise<void> {
