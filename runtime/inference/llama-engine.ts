@@ -4,9 +4,8 @@
  *
  * Not guaranteed: that freed memory is overwritten at once, or that two requests at a time do not feel each other's load.
  */
-import { open } from 'node:fs/promises';
 import { messageOf, VouchError } from '../../protocols/errors.ts';
-import { fileError } from '../home/files.ts';
+import { openFile } from '../home/file-source.ts';
 import type { Log } from '../home/log.ts';
 import { createPrompter } from './chat-prompt.ts';
 import { asksForEmbedding, demandTexts, embeddingAnswer, type Vectors } from './embedding.ts';
@@ -269,11 +268,9 @@ export async function openLlama(options: LlamaOptions): Promise<TextEngine> {
 
 /** Throws `bad-file` for what is no GGUF at all: its readers would look for billions of tensors in it. */
 async function demandGguf(file: string): Promise<void> {
+  await using source = await openFile(file, 'model');
   const head = Buffer.alloc(24);
-  await using handle = await open(file).catch((error: unknown) => {
-    throw fileError(error, file, 'read', 'model');
-  });
-  await handle.read(head, 0, head.length, 0);
+  if (source.byteLength >= head.length) await source.read(0, head);
   const counts = [head.readBigUInt64LE(8), head.readBigUInt64LE(16)];
   if (
     head.toString('latin1', 0, 4) !== 'GGUF' ||
