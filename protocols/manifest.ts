@@ -30,6 +30,12 @@ export const ModelManifest = z
   .strictObject({
     name: Id.describe('the `<model>` of subjects'),
     commitment: FieldElement.describe('model commitment'),
+    commitmentKind: z
+      .literal('hash')
+      .optional()
+      .describe(
+        'a commitment to files (section 6): it names them, and no statement about them can be proved; absent: Poseidon, the public input of every statement',
+      ),
     architecture: z
       .record(z.string(), z.unknown())
       .describe('public half of the model, class names included; its digest is part of the commitment'),
@@ -58,6 +64,10 @@ export const ModelManifest = z
   .refine(
     ({ shares, releaseKeys }) => releaseKeys.length === (shares?.brokers.length ?? 1),
     'expected a release key for each share',
+  )
+  .refine(
+    ({ commitmentKind, terms }) => (commitmentKind === 'hash') === (terms.answers === 'text'),
+    'expected answers in text where the commitment is a hash, and only there',
   );
 export type ModelManifest = z.infer<typeof ModelManifest>;
 
@@ -77,6 +87,30 @@ export interface VerifiedManifest extends PublishedManifest {
   readonly digest: string;
   /** fingerprint of the vendor's key */
   readonly vendor: string;
+}
+
+/**
+ * Throws `terms-refused` for a model about which no statement can be proved, because its commitment is a hash: no circuit
+ * computes such a model.
+ */
+export function demandProvable({
+  name,
+  commitmentKind,
+}: Pick<ModelManifest, 'name' | 'commitmentKind'>): void {
+  if (commitmentKind === undefined) return;
+  throw new VouchError(
+    'terms-refused',
+    `model ${name}: its commitment is a hash of its files, about which no statement can be proved; expected a model of rows, whose commitment is Poseidon`,
+  );
+}
+
+/** Throws `bad-input` for a model that answers in text where one of rows is expected. */
+export function demandTabular({ name, commitmentKind }: ModelManifest): void {
+  if (commitmentKind === undefined) return;
+  throw new VouchError(
+    'bad-input',
+    `model ${name}: it answers in text, not to rows; ask it with: vouch chat ${name}`,
+  );
 }
 
 /** Of a vendor's key, 32 bytes. */

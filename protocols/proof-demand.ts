@@ -4,7 +4,7 @@
  * own, and nobody has to believe the other.
  */
 import { VouchError } from './errors.ts';
-import type { ModelManifest } from './manifest.ts';
+import { demandProvable, type ModelManifest } from './manifest.ts';
 import { jobOf, type ProofRequest } from './proof.ts';
 import { type RequesterAuthority, requesterOf } from './requester.ts';
 import { checkInference, checkStatement } from './terms.ts';
@@ -15,12 +15,13 @@ import { checkInference, checkStatement } from './terms.ts';
  */
 export function checkDemand(
   request: ProofRequest,
-  { name, commitment, terms }: Pick<ModelManifest, 'name' | 'commitment' | 'terms'>,
+  manifest: Pick<ModelManifest, 'name' | 'commitment' | 'commitmentKind' | 'terms'>,
   authority: RequesterAuthority,
   now: Date,
 ): string {
   const requester = requesterOf(request, authority, now);
   const { job, nonce, statement } = request;
+  const { name, commitment, terms } = manifest;
   if (job !== jobOf(nonce, statement)) {
     throw new VouchError(
       'bad-message',
@@ -33,6 +34,7 @@ export function checkDemand(
       `statement.commitment: expected that of model ${name} as it is served now, got another`,
     );
   }
+  demandProvable(manifest);
   if (statement.statement === 'inference') checkInference(terms);
   else checkStatement(terms, statement);
   return requester;

@@ -19,6 +19,12 @@
  *     nonce     the client's, from inside the sealed request
  *     sequence  receipts signed by this enclave since it started, from 0
  *     time      seconds since 1970 by the host's clock, which nobody vouches for
+ *   A receipt of an answer in text (protocols/chat.ts) has "v": 4, "answers": "text", and besides
+ *             {"commitment": "hash", "engine": {"name": tstr, "version": tstr, "build": tstr}, "finish": tstr,
+ *              "promptTokens": uint, "completionTokens": uint}
+ *     commitment  the kind of the model commitment (protocols/weights.ts): it names weights, and nothing is proved with it
+ *     engine      what computed, as it says of itself
+ *     finish      why the text ends: "stop", "length", "tool_calls", or "cancelled": then it covers what was sent until then
  *   bundle  = {"v": 3, "receipt": bstr, "evidence": EvidenceDocument as a CBOR map with its JSON names and values}
  *
  * The salts are 32 random bytes each, chosen by the client, and travel only inside the seal: without them
@@ -57,15 +63,13 @@ const MAX_RECEIPT_BYTES = 2048;
 /** A bundle is at most this long. */
 export const MAX_BUNDLE_BYTES = MAX_RECEIPT_BYTES + MAX_DOCUMENT_BYTES;
 
-const Payload = z.strictObject({
-  v: z.literal(3),
+const Common = z.strictObject({
   id: Id,
   enclave: Id,
   evidence: byteString(32),
   policy: byteString(32),
   model: byteString(32),
   manifest: byteString(32),
-  answers: z.enum(ANSWER_KINDS),
   request: byteString(32),
   response: byteString(32),
   nonce: byteStringBetween(16, 64),
@@ -75,6 +79,25 @@ const Payload = z.strictObject({
     .min(0)
     .max(2 ** 40),
 });
+
+/** Why a text ends. */
+export const FINISHES = ['stop', 'length', 'cancelled', 'tool_calls'] as const;
+const Payload = z.discriminatedUnion('v', [
+  Common.extend({ v: z.literal(3), answers: z.enum(ANSWER_KINDS) }),
+  Common.extend({
+    v: z.literal(4),
+    answers: z.literal('text'),
+    commitment: z.literal('hash'),
+    engine: z.strictObject({
+      name: z.string().min(1).max(32),
+      version: z.string().min(1).max(64),
+      build: z.string().min(1).max(96),
+    }),
+    finish: z.enum(FINISHES),
+    promptTokens: z.int().min(0),
+    completionTokens: z.int().min(0),
+  }),
+]);
 
 const Bundle = z.strictObject({
   v: z.literal(3),
@@ -90,12 +113,23 @@ export interface ReceiptClaims {
   readonly modelCommitment: string;
   /** digest of the model's manifest */
   readonly manifest: string;
-  readonly answers: AnswerKind;
+  readonly answers: AnswerKind | 'text';
+  /** where the answer is text */
+  readonly text?: TextClaims;
   readonly request: string;
   readonly response: string;
   readonly nonce: string;
   readonly sequence: number;
   readonly time: Date;
+}
+
+/** What a receipt says of an answer in text besides. */
+export interface TextClaims {
+  /** what computed, as it says of itself */
+  readonly engine: { readonly name: string; readonly version: string; readonly build: string };
+  readonly finish: (typeof FINISHES)[number];
+  readonly promptTokens: number;
+  readonly completionTokens: number;
 }
 
 export interface ReceiptBundle {
@@ -131,8 +165,7 @@ export async function signReceipt(
   claims: ReceiptClaims,
 ): Promise<{ id: string; receipt: Uint8Array }> {
   const id = receiptId(claims.enclave, claims.nonce);
-  const payload: z.infer<typeof Payload> = {
-    v: 3,
+  const payload = {
     id,
     enclave: claims.enclave,
     evidence: fromHex(claims.evidence, 'evidence digest', 32),
@@ -140,6 +173,7 @@ export async function signReceipt(
     model: fieldBytes(claims.modelCommitment),
     manifest: fromHex(claims.manifest, 'manifest digest', 32),
     answers: claims.answers,
+    ...(claims.text ? { v: 4, commitment: 'hash', ...claims.text } : { v: 3 }),
     request: fromHex(claims.request, 'request digest', 32),
     response: fromHex(claims.response, 'response digest', 32),
     nonce: fromHex(claims.nonce, 'nonce'),
@@ -335,7 +369,7 @@ export async function verifyReceipt(
 
   const payload = attempt('receipt.signature', 'signed by the receipt key in the evidence', parsed.payload);
   if (payload === undefined) return list.result(prefix);
-  const claims = attempt('receipt.claims', 'a receipt of version 3', parsed.claims);
+  const claims = attempt('receipt.claims', 'a receipt of a version that is known here', parsed.claims);
   if (claims === undefined) return list.result(prefix);
 
   const digest = bundle.evidenceDigest;
@@ -375,7 +409,7 @@ export async function verifyReceipt(
   const sealed = 'the one that was sealed into the request';
   compare('receipt.nonce', 'the nonce', nonce, sealed, question.nonce);
   const request = question.request && requestDigest(question.request);
-  compare('receipt.request', 'the digest', claims.request, 'that of the application and its salt', request);
+  compare('receipt.request', 'the digest', claims.request, 'that of the request and its salt', request);
   const response = question.response && responseDigest(question.response);
   compare('receipt.response', 'the digest', claims.response, 'that of the answer and its salt', response);
   const known = expected.commitment;
@@ -384,7 +418,7 @@ export async function verifyReceipt(
     claims.modelCommitment === document.modelCommitment &&
       (known === undefined || claims.modelCommitment === known),
     'commitment-mismatch',
-    `the model commitment is compared with the evidence's${known === undefined ? '' : ' and with the expected one'}`,
+    `the model commitment${claims.text ? ', a hash of the weights,' : ''} is compared with the evidence's${known === undefined ? '' : ' and with the expected one'}`,
   );
   // Written so that an invalid date (NaN) fails.
   const ahead = (claims.time.getTime() - question.now.getTime()) / 1000;
@@ -406,6 +440,7 @@ export async function verifyReceipt(
 
 function decodeClaims(bytes: Uint8Array): ReceiptClaims & { id: string } {
   const payload = decodeCbor(bytes, { schema: Payload, what: 'receipt', maxBytes: MAX_PAYLOAD_BYTES });
+  const text = payload.v === 4 ? textClaims(payload) : undefined;
   return {
     id: payload.id,
     enclave: payload.enclave,
@@ -414,6 +449,7 @@ function decodeClaims(bytes: Uint8Array): ReceiptClaims & { id: string } {
     modelCommitment: fieldFromBytes(payload.model),
     manifest: hex(payload.manifest),
     answers: payload.answers,
+    ...(text ? { text } : {}),
     request: hex(payload.request),
     response: hex(payload.response),
     nonce: hex(payload.nonce),
@@ -421,3 +457,10 @@ function decodeClaims(bytes: Uint8Array): ReceiptClaims & { id: string } {
     time: new Date(payload.time * 1000),
   };
 }
+
+const textClaims = ({ engine, finish, promptTokens, completionTokens }: TextClaims): TextClaims => ({
+  engine,
+  finish,
+  promptTokens,
+  completionTokens,
+});

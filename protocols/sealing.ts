@@ -12,6 +12,7 @@
  *             secret = context.Export("vouch/v2/reply", 32); salt = enc || response_nonce;
  *             prk = HKDF-Extract(salt, secret); key = Expand(prk, "key", 32); nonce = Expand(prk, "nonce", 12);
  *             AES-256-GCM with empty aad
+ *   stream  = sealed-stream.ts, with key and nonce derived as a reply's from context.Export("vouch/v2/stream", 32)
  *   blob    = nonce (12) || ciphertext (n) || tag (16), AES-256-GCM
  *
  * Not guaranteed: who sent a request (base mode authenticates nobody), forward secrecy against a later theft of
@@ -31,6 +32,8 @@ import { createXWing, X_WING_ENC_BYTES, X_WING_PUBLIC_KEY_BYTES } from './x-wing
 export const SEALING_INFO = {
   /** an inference request, sealed to a runner */
   infer: 'vouch/v2/infer',
+  /** a request for text, sealed to a runner; the answer is a sealed stream (sealed-stream.ts) */
+  chat: 'vouch/v2/chat',
   /** a shard's scalars, sealed to a worker; its point comes back as the reply */
   shard: 'vouch/v2/shard',
   /** a model key, sealed by the key-broker to the party whose evidence it accepted */
@@ -54,6 +57,9 @@ export const MAX_PLAINTEXT_BYTES = 64 * 1024 * 1024;
 export const SEAL_OVERHEAD_BYTES = KEM_ID_BYTES + X_WING_ENC_BYTES + TAG_BYTES;
 
 const REPLY_LABEL = utf8('vouch/v2/reply');
+const STREAM_LABEL = utf8('vouch/v2/stream');
+/** What the sender of a stream chooses at random, so that its key is its own. */
+export const STREAM_NONCE_BYTES = 32;
 
 const hpke = (kem: KemInterface) => new CipherSuite({ kem, kdf: new InlineHkdf(), aead: new InlineAesGcm() });
 const SUITES: Readonly<Record<SealingSuite, { hpke: CipherSuite; keyBytes: number; encBytes: number }>> = {
@@ -85,6 +91,15 @@ export interface SealedRequest {
   readonly sealed: Uint8Array;
   /** Opens the reply that the recipient sealed; throws `seal-rejected`. */
   openReply(reply: Uint8Array): Promise<Uint8Array>;
+  /** The key of the answer that is a stream with this nonce; protocols/sealed-stream.ts alone uses it. */
+  streamKey(nonce: Uint8Array): Promise<StreamKey>;
+}
+
+/** What the frames of one stream are sealed with. */
+export interface StreamKey {
+  readonly key: Uint8Array;
+  /** 12 bytes, from which each frame's nonce is made */
+  readonly nonce: Uint8Array;
 }
 
 export interface OpenedRequest {
@@ -93,6 +108,8 @@ export interface OpenedRequest {
   readonly enc: Uint8Array;
   /** Seals a reply that only the sender of this request can open. */
   sealReply(plaintext: Uint8Array): Promise<Uint8Array>;
+  /** As that of `SealedRequest`. */
+  streamKey(nonce: Uint8Array): Promise<StreamKey>;
 }
 
 /** Whether sealed bytes can hold a plaintext of this length: to be looked at before they are opened. */
@@ -138,6 +155,7 @@ export async function sealTo(
           const { aead, iv } = replyKey(await context.export(REPLY_LABEL, 32), enc, nonce);
           return new Uint8Array(await aead.open(iv, reply.subarray(REPLY_NONCE_BYTES), NO_AAD));
         }),
+      streamKey: async (nonce) => exportedKey(await context.export(STREAM_LABEL, 32), enc, nonce),
     };
   });
 }
@@ -175,17 +193,23 @@ export async function open(
       const { aead, iv } = replyKey(await opened.context.export(REPLY_LABEL, 32), enc, nonce);
       return concat(nonce, new Uint8Array(await aead.seal(iv, reply, NO_AAD)));
     },
+    streamKey: async (nonce) => exportedKey(await opened.context.export(STREAM_LABEL, 32), enc, nonce),
   };
 }
 
 const NO_AAD = new Uint8Array();
 
-function replyKey(secret: ArrayBuffer, enc: Uint8Array, nonce: Uint8Array) {
+function replyKey(secret: ArrayBuffer, enc: Uint8Array, replyNonce: Uint8Array) {
+  const { key, nonce } = exportedKey(secret, enc, replyNonce);
+  return { aead: new InlineAesGcm().createEncryptionContext(key), iv: nonce };
+}
+
+/** RFC 9458 section 4.4, from the exported secret on. */
+export function exportedKey(secret: ArrayBuffer, enc: Uint8Array, nonce: Uint8Array): StreamKey {
   const prk = extract(nobleSha256, new Uint8Array(secret), concat(enc, nonce));
-  const key = expand(nobleSha256, prk, utf8('key'), 32);
   return {
-    aead: new InlineAesGcm().createEncryptionContext(key),
-    iv: expand(nobleSha256, prk, utf8('nonce'), 12),
+    key: expand(nobleSha256, prk, utf8('key'), 32),
+    nonce: expand(nobleSha256, prk, utf8('nonce'), 12),
   };
 }
 

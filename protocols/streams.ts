@@ -119,7 +119,8 @@ export const STREAMS = {
     ...chunks,
     name: 'VOUCH_SEALED_MODELS',
     subjects: [filters.sealedModels],
-    maxBytes: GIB,
+    // Language models; of one installation's disk less is set aside where that is too much.
+    maxBytes: 48 * GIB,
   },
   states: {
     ...base,

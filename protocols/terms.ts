@@ -38,8 +38,10 @@ export const Terms = z.strictObject({
     .describe('whether a threshold may be asked that a constant answer reaches; absent: no'),
   inference: z.boolean().optional().describe('whether the answer to a single row may be proved; absent: no'),
   answers: z
-    .enum(ANSWER_KINDS)
-    .describe('what answers hold: the decision only, rounded scores, or the exact logits'),
+    .enum([...ANSWER_KINDS, 'text'])
+    .describe(
+      'what answers hold: the decision only, rounded scores, or the exact logits; `text` where the commitment is a hash, and only there',
+    ),
 });
 export type Terms = z.infer<typeof Terms>;
 
@@ -51,6 +53,15 @@ export const DEFAULT_TERMS: Terms = {
   all: { perDay: 200 },
   inference: true,
   answers: 'decision',
+};
+
+/** The terms of a model whose commitment is a hash: no circuit computes it, so there is nothing that could be proved. */
+export const TEXT_TERMS: Terms = {
+  minimumRows: 1,
+  thresholdStep: 1,
+  requester: { perDay: 0, ever: 0 },
+  all: { perDay: 0, ever: 0 },
+  answers: 'text',
 };
 
 /** Whole rows that so many percent of them are. */

@@ -12,11 +12,12 @@ import { parse } from '../../protocols/envelope.ts';
 import { VouchError } from '../../protocols/errors.ts';
 import { connect } from '../nats/connect.ts';
 import { demandPinned } from '../verdict/vendor.ts';
+import { type ChatOptions, type ChatReceipt, type ChatStream, chat } from './chat.ts';
 import type { Inference, VerifiedService } from './client.ts';
 import { createSessions } from './sessions.ts';
 
 export { VouchError } from '../../protocols/errors.ts';
-export type { Inference, VerifiedService };
+export type { ChatOptions, ChatReceipt, ChatStream, Inference, VerifiedService };
 
 export interface ClientOptions {
   /** `nats://host:port` or `tls://host:port` */
@@ -36,6 +37,8 @@ export interface Client {
   service(model: string): Promise<VerifiedService>;
   /** Seals one row of cells, and returns the answer once its receipt is verified. Many may be under way. */
   decide(model: string, row: readonly string[]): Promise<Inference>;
+  /** An answer in text as it comes, and then its verified receipt. */
+  chat(options: ChatOptions): ChatStream;
   close(): Promise<void>;
 }
 
@@ -61,6 +64,7 @@ export async function openClient({
   return {
     service: sessions.service,
     decide: async (model, row) => (await sessions.infer(model, row)).made,
+    chat: (options) => chat(sessions, options),
     close: () => bus.close(),
   };
 }

@@ -8,7 +8,7 @@ import { demandRows } from '../../circuits/model/size.ts';
 import { encodeTestSet, type TestSet } from '../../circuits/model/test-set.ts';
 import { canonicalJson } from '../../protocols/encoding.ts';
 import { VouchError } from '../../protocols/errors.ts';
-import type { ModelManifest } from '../../protocols/manifest.ts';
+import { demandProvable, type ModelManifest } from '../../protocols/manifest.ts';
 import type { Phase, ProofProgress, PublishedProof, Statement } from '../../protocols/proof.ts';
 import type { Opening } from '../../protocols/vendor-log.ts';
 import { collateralFor } from '../attest/collateral.ts';
@@ -78,6 +78,7 @@ export async function prepareStatement(
       `threshold: expected at most ${rows}, the number of test rows, got ${threshold}`,
     );
   }
+  demandProvable(manifest);
   const architecture = parseArchitecture(manifest.architecture);
   demandRows(architecture, rows);
   progress.set('compiling', 0, 1);

@@ -8,6 +8,7 @@ import { VouchError } from '../../protocols/errors.ts';
 import type { VerifiedManifest } from '../../protocols/manifest.ts';
 import { readManifest } from '../models/obtain.ts';
 import type { Bus } from '../nats/bus.ts';
+import type { ChatClient } from './chat.ts';
 import { type Inference, infer, type VerifiedService, verifyService } from './client.ts';
 
 /** Evidence is asked for anew when so much of its life is left. */
@@ -19,13 +20,17 @@ const CHANGED: ReadonlySet<string> = new Set([
   'no-responder',
   'nats-unreachable',
 ]);
+/** Whether an error says so. */
+export const hasChanged = (error: unknown): boolean => error instanceof VouchError && CHANGED.has(error.code);
 const MAX_MODELS = 256;
 
-export interface Sessions {
+export interface Sessions extends ChatClient {
   /** The model's service, verified; throws what `meet` and `verifyService` throw. */
   service(model: string): Promise<VerifiedService>;
   /** One answer, whose receipt was verified, and the service that gave it. */
   infer(model: string, row: readonly string[]): Promise<{ service: VerifiedService; made: Inference }>;
+  /** Evidence of the model's service is verified anew before it is asked again. */
+  renew(model: string): void;
   /** Model -> when its evidence runs out by the policy, in seconds since 1970. */
   expiries(): ReadonlyMap<string, number>;
 }
@@ -82,7 +87,11 @@ export function createSessions(
     return { service, made: await infer(bus, source, service, policy, row) };
   };
   return {
+    bus,
+    source,
+    policy,
     service: (model) => current(model).service,
+    renew: (model) => void sessions.delete(model),
     async infer(model, row) {
       const session = current(model);
       try {
@@ -93,7 +102,7 @@ export function createSessions(
           () => true,
           () => false,
         );
-        if (!began || !(error instanceof VouchError && CHANGED.has(error.code))) throw error;
+        if (!began || !hasChanged(error)) throw error;
         const now = sessions.get(model);
         return attempt(now && now !== session ? now : begin(model), row);
       }

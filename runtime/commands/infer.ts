@@ -1,6 +1,7 @@
 /** `vouch infer`: seals applications to a model and prints decisions, each with a receipt that was verified. */
 import type { Command } from '@commander-js/extra-typings';
 import { parseArchitecture } from '../../circuits/model/architecture.ts';
+import { demandTabular } from '../../protocols/manifest.ts';
 import { readApplications } from '../client/applications.ts';
 import { infer, verifyService } from '../client/client.ts';
 import { keepDecision } from '../client/decisions.ts';
@@ -56,6 +57,7 @@ export async function inferCommand(
   await asClient(options, async (bus, source) => {
     const published = await readManifest(bus, model);
     await acquaint(published, { vendor: options.vendor, policy, say });
+    demandTabular(published.manifest);
     const { preprocessing } = parseArchitecture(published.manifest.architecture);
     const rows = readApplications(text, preprocessing);
     const service = await verifyService(bus, source, model, policy, published);

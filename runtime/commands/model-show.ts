@@ -7,7 +7,8 @@ import { maxRows } from '../../circuits/model/size.ts';
 import type { TestSet } from '../../circuits/model/test-set.ts';
 import { canonicalJson, fromBase64url } from '../../protocols/encoding.ts';
 import { VouchError } from '../../protocols/errors.ts';
-import { type VerifiedManifest, vendorFingerprint } from '../../protocols/manifest.ts';
+import { type ModelManifest, type VerifiedManifest, vendorFingerprint } from '../../protocols/manifest.ts';
+import { textArchitecture } from '../../protocols/weights.ts';
 import { readManifestFile } from '../client/decisions.ts';
 import { writeWhole } from '../home/files.ts';
 import { readManifest } from '../models/obtain.ts';
@@ -63,6 +64,10 @@ export function showCommand(
 ): void {
   if (manifest.name !== name)
     throw new VouchError('bad-input', `expected the manifest of ${name}, got that of ${manifest.name}`);
+  if (manifest.commitmentKind === 'hash') {
+    showText(manifest, options.json, print);
+    return;
+  }
   const architecture = parseArchitecture(manifest.architecture);
   const kept = testFile(name);
   const file = options.testSet ?? (options.rows === undefined && existsSync(kept) ? kept : undefined);
@@ -83,5 +88,24 @@ export function showCommand(
   print('');
   print(
     `${file === undefined ? 'at most ' : ''}${cost.constraints} constraints for ${rows} rows, domain 2^${Math.log2(cost.domain)}; at most ${maxRows(architecture)} rows in one proof`,
+  );
+}
+
+/** A model that answers in text has no graph here: what its vendor states of its files. */
+function showText(manifest: ModelManifest, json: boolean, print: Print): void {
+  const { name, commitment } = manifest;
+  const { format, parts, defaults } = textArchitecture(manifest);
+  if (json) {
+    print({ name, commitment, commitmentKind: 'hash', format, parts, defaults });
+    return;
+  }
+  const vendor = vendorFingerprint(fromBase64url(manifest.vendor, 'manifest.vendor'));
+  print(`${name}, commitment ${commitment}, vendor ${vendor}`);
+  print(
+    'the commitment is a hash of its files: it says which they are, and nothing can be proved about them',
+  );
+  for (const part of parts) print(`${part.name}\t${part.bytes} bytes`);
+  print(
+    `context ${defaults.context} tokens, answers of ${defaults.maxTokens} at most unless a request says otherwise`,
   );
 }

@@ -4,6 +4,7 @@
  */
 import type { Command } from '@commander-js/extra-typings';
 import { commit } from '../../circuits/model/commit.ts';
+import { VouchError } from '../../protocols/errors.ts';
 import { token } from '../../protocols/subjects.ts';
 import { DEFAULT_TERMS } from '../../protocols/terms.ts';
 import { readNamed } from '../home/files.ts';
@@ -11,7 +12,7 @@ import type { Log } from '../home/log.ts';
 import { credentials, idIn } from '../installation/credentials.ts';
 import { writePolicies } from '../installation/policies.ts';
 import { CREDIT } from '../models/credit-data.ts';
-import { parseSplit, publishModel } from '../models/publish.ts';
+import { parseSplit, publishModel, type Split } from '../models/publish.ts';
 import { readTerms } from '../models/terms.ts';
 import { readDictionary, readRows } from '../models/test-sets.ts';
 import { commitOnnx } from '../models/vendor.ts';
@@ -21,6 +22,7 @@ import { connect } from '../nats/connect.ts';
 import { networked, type OptionsOf, TOPOLOGY_HELP, topology, whole } from './declaration.ts';
 import { defineLint } from './model-lint.ts';
 import { defineShow } from './model-show.ts';
+import { demandTextOptions, isGguf, publishGguf } from './model-text.ts';
 import { type Network, networkOf } from './network.ts';
 import { type Print, print, say } from './terminal.ts';
 
@@ -30,12 +32,18 @@ const PROVISIONER = 'host-1';
 const declared = (command: Command) =>
   networked(command)
     .argument('<name>')
-    .argument('<file>', 'ONNX: a classifier over the features of the data (vouch data features)')
+    .argument(
+      '<file>',
+      'ONNX: a classifier over the features of the data (vouch data features); or GGUF: a language model',
+    )
     .option(
       '--dictionary <file>',
       'what the columns and classes of the data are (vouch data describe); default: those of German Credit',
     )
-    .requiredOption('--data <file>', 'labelled rows: 70 % calibrate the integers, the rest is the test set')
+    .option(
+      '--data <file>',
+      'for ONNX, required: labelled rows: 70 % calibrate the integers, the rest is the test set',
+    )
     .option('--bits <n>', 'of each weight: fewer cost less and round more; default: 8', whole(4, 8))
     .option('--reveal <what>', TOPOLOGY_HELP, topology)
     .option(
@@ -46,6 +54,13 @@ const declared = (command: Command) =>
     .option(
       '--terms <file>',
       'JSON: what may be asked of it, and what answers hold; what it leaves out is the default',
+    )
+    .option('--template <file>', "for GGUF: a chat template (Jinja) instead of the file's own")
+    .option('--tokenizer <file>', 'for GGUF: a tokenizer that an --upstream reads besides')
+    .option(
+      '--context <tokens>',
+      'for GGUF: of prompt and answer together; default: 8192',
+      whole(16, 2 ** 24),
     )
     .option('--json', 'one JSON object', false);
 
@@ -70,6 +85,9 @@ export async function addModelCommand(
 ): Promise<void> {
   token(name, 'model');
   const split = parseSplit(options.brokers);
+  if (isGguf(file)) return addText(name, file, split, options, print, say);
+  if (options.data === undefined)
+    throw new VouchError('bad-input', 'model add: expected --data FILE with labelled rows, got none');
   const terms = options.terms === undefined ? DEFAULT_TERMS : readTerms(options.terms);
   const onnx = readNamed(file, 'ONNX', MAX_ONNX_BYTES);
   const dictionary = options.dictionary === undefined ? CREDIT : readDictionary(options.dictionary);
@@ -77,12 +95,7 @@ export async function addModelCommand(
     bits: options.bits,
     topology: options.reveal,
   });
-  const id = idIn(options.creds, 'provisioner') ?? PROVISIONER;
-  const bus = await connect({
-    url: options.url,
-    creds: await credentials('provisioner', id, options.creds),
-    warn: say,
-  });
+  const { id, bus } = await asProvisioner(options, say);
   try {
     const { release } = await writePolicies();
     const vendor = await vendorSigner(say);
@@ -120,6 +133,37 @@ export async function addModelCommand(
         `${name}\tcommitment ${commitment}\t${correct} of ${rows} test rows, a constant answer ${baseline}${held ? `\tkey with ${held}` : ''}\tvendor ${fingerprint}`,
       );
     }
+  } finally {
+    await bus.close();
+  }
+}
+
+async function asProvisioner({ url, creds }: Network, say: Log) {
+  const id = idIn(creds, 'provisioner') ?? PROVISIONER;
+  return { id, bus: await connect({ url, creds: await credentials('provisioner', id, creds), warn: say }) };
+}
+
+async function addText(
+  name: string,
+  file: string,
+  split: Split | undefined,
+  options: Network & Omit<OptionsOf<typeof declared>, keyof Network>,
+  print: Print,
+  say: Log,
+): Promise<void> {
+  demandTextOptions(options);
+  const { id, bus } = await asProvisioner(options, say);
+  try {
+    const { release } = await writePolicies();
+    const vendor = await vendorSigner(say);
+    const offer = { name, policy: release, split, vendor };
+    const { commitment } = await publishGguf(bus, `provisioner.${id}`, file, options, offer, say);
+    const { fingerprint } = vendorName(vendor);
+    if (options.json) print({ name, commitment, commitmentKind: 'hash', vendor: fingerprint });
+    else
+      print(
+        `${name}\tcommitment ${commitment} (hash: identity of the files, nothing can be proved about them)\tvendor ${fingerprint}`,
+      );
   } finally {
     await bus.close();
   }

@@ -3,7 +3,7 @@ import { type Architecture, parseArchitecture } from '../../circuits/model/archi
 import type { Dictionary } from '../../circuits/model/dictionary.ts';
 import type { Policy } from '../../protocols/attestation/policy.ts';
 import { VouchError } from '../../protocols/errors.ts';
-import type { VerifiedManifest } from '../../protocols/manifest.ts';
+import { demandProvable, type VerifiedManifest } from '../../protocols/manifest.ts';
 import type { SignedEntry } from '../../protocols/vendor-log.ts';
 import { acquaint } from '../client/pins.ts';
 import { createProgress } from '../client/progress.ts';
@@ -67,6 +67,7 @@ export async function prove(
   await asClient(options, async (bus, source) => {
     const published = await readManifest(bus, model);
     await acquaint(published, { vendor: options.vendor, policy, say: voices.say });
+    demandProvable(published.manifest);
     const architecture = parseArchitecture(published.manifest.architecture);
     demandSameDictionary(own, architecture);
     const asked = await ask({ bus, source, published, architecture });

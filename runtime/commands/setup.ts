@@ -6,6 +6,7 @@ import { readR1cs } from '../../circuits/groth16/r1cs.ts';
 import { readZkey } from '../../circuits/groth16/zkey.ts';
 import { parseArchitecture } from '../../circuits/model/architecture.ts';
 import { VouchError } from '../../protocols/errors.ts';
+import { demandProvable } from '../../protocols/manifest.ts';
 import { acquaint } from '../client/pins.ts';
 import { openFile } from '../home/file-source.ts';
 import { readNamed } from '../home/files.ts';
@@ -55,6 +56,7 @@ export async function setupCommand(
   const architecture = await asClient(options, async (bus) => {
     const published = await readManifest(bus, model);
     await acquaint(published, { vendor: options.vendor, say });
+    demandProvable(published.manifest);
     return parseArchitecture(published.manifest.architecture);
   });
   const rows = readRows(file, dictionaryOf(architecture));

@@ -1,6 +1,6 @@
 /** `vouch start`: runs roles in this process until they are stopped, or do not work any more. */
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Command } from '@commander-js/extra-typings';
+import { type Command, Option } from '@commander-js/extra-typings';
 import { type AnyMachineSnapshot, createActor } from 'xstate';
 import { VouchError } from '../../protocols/errors.ts';
 import { LIFELINE } from '../home/home.ts';
@@ -48,6 +48,23 @@ const declared = (command: Command) =>
     .argument('<roles...>', 'one or several roles, for example: worker, or: enclave gpu runner')
     .option('--id <id>', "the actors' id, as in their credentials; default: theirs, else local-1")
     .option('--model <name>', 'the model that a runner serves')
+    .option(
+      '--upstream <url>',
+      "for a model that answers in text: a server of OpenAI's API on loopback, in this TEE, instead of llama.cpp in this process",
+    )
+    .option(
+      '--weights <file>',
+      'with --upstream: the file that it was started with, compared with the commitment',
+    )
+    .option('--tokenizer <file>', 'with --upstream: the same of a tokenizer that was published')
+    .option('--template <file>', 'with --upstream: the same of a chat template that was published')
+    .addOption(
+      new Option('--llama <build>', 'which build of llama.cpp; default: cpu').choices([
+        'cpu',
+        'cuda',
+        'vulkan',
+      ] as const),
+    )
     .option(
       '--threads <n>',
       "threads of a coordinator (default: the machine's cores) or of a worker (default 1)",

@@ -11,6 +11,7 @@ import { decodeMessage } from '../../protocols/envelope.ts';
 import { VouchError } from '../../protocols/errors.ts';
 import { combineKey, isCommitted, type KeyShares, type Piece } from '../../protocols/key-shares.ts';
 import {
+  demandTabular,
   type ModelManifest,
   PublishedManifest,
   type VerifiedManifest,
@@ -80,9 +81,10 @@ export async function obtainModel(
   name: string,
   proof?: ProofRequest,
 ): Promise<ObtainedModel> {
-  const { manifest, digest } = await readManifest(bus, name);
-  const asker: Asker = { bus, source, identity, manifest, digest, proof };
-  const key = manifest.shares ? await keyFromShares(asker, manifest.shares) : await released(asker);
+  const published = await readManifest(bus, name);
+  const { manifest, digest } = published;
+  demandTabular(manifest);
+  const key = await obtainKey(bus, source, identity, published, proof);
   const sealed = await readSealed(bus, manifest);
   const secret = await decryptBlob(key, sealed, modelAad(name, manifest.commitment));
   key.fill(0);
@@ -100,6 +102,18 @@ export async function obtainModel(
   for (const oldest of committed.keys()) if (committed.size > MAX_COMMITTED) committed.delete(oldest);
   // Each release was signed for this policy, else it did not count.
   return { manifest, digest, releasePolicy: manifest.policy, model };
+}
+
+/** The key of a published model, from as many brokers as it takes. Throws as `obtainModel` does. */
+export function obtainKey(
+  bus: Bus,
+  source: string,
+  identity: Identity,
+  { manifest, digest }: VerifiedManifest,
+  proof?: ProofRequest,
+): Promise<Uint8Array> {
+  const asker: Asker = { bus, source, identity, manifest, digest, proof };
+  return manifest.shares ? keyFromShares(asker, manifest.shares) : released(asker);
 }
 
 interface Asker {

@@ -53,17 +53,28 @@ export function parseSplit(text: string): Split | undefined {
   return { threshold, brokers: brokers.map((id) => token(id, '--brokers')) };
 }
 
-export interface Publication {
+/** What every publication says, whatever the model is. */
+export interface Offer {
   readonly name: string;
-  readonly model: CommittedModel;
   readonly policy: Policy;
   readonly split?: Split | undefined;
-  /** default: DEFAULT_TERMS */
-  readonly terms?: Terms | undefined;
   /** default: this installation's vendor key */
   readonly vendor?: Signer | undefined;
   /** digest of the entry of the vendor's log that has the commitment, where there is a log */
   readonly log?: string | undefined;
+}
+
+export interface Publication extends Offer {
+  readonly model: CommittedModel;
+  /** default: DEFAULT_TERMS */
+  readonly terms?: Terms | undefined;
+}
+
+/** What was sealed, and under which key. */
+export interface SealedContent
+  extends Pick<ModelManifest, 'commitment' | 'commitmentKind' | 'architecture' | 'terms' | 'sealedModel'> {
+  /** 32 bytes, secret; overwritten once the brokers' stores have it */
+  readonly key: Uint8Array;
 }
 
 /**
@@ -74,12 +85,28 @@ export interface Publication {
 export async function publishModel(
   bus: Bus,
   source: string,
-  { name, model, policy, split, terms = DEFAULT_TERMS, vendor, log }: Publication,
+  { model, terms = DEFAULT_TERMS, ...offer }: Publication,
 ): Promise<ModelManifest> {
   const commitment = commit(model).toString();
   const key = generateBlobKey();
-  const sealed = await encryptBlob(key, encodeSecret(model), modelAad(name, commitment));
+  const sealed = await encryptBlob(key, encodeSecret(model), modelAad(offer.name, commitment));
   const { digest } = await putBlob(bus, 'sealedModels', sealed);
+  return publishSealed(bus, source, offer, {
+    commitment,
+    architecture: architectureDocument(model.architecture),
+    terms,
+    sealedModel: digest,
+    key,
+  });
+}
+
+/** Hands the key of what was sealed to the brokers' stores, and publishes the manifest. */
+export async function publishSealed(
+  bus: Bus,
+  source: string,
+  { name, policy, split, vendor, log }: Offer,
+  { key, ...content }: SealedContent,
+): Promise<ModelManifest> {
   const pieces = split && splitKey(key, split.threshold, split.brokers.length);
   const shares: KeyShares | undefined = pieces && {
     threshold: split!.threshold,
@@ -90,11 +117,8 @@ export async function publishModel(
   const signer = vendor ?? (await vendorSigner());
   const published = await signManifest(signer, {
     name,
-    commitment,
-    architecture: architectureDocument(model.architecture),
-    terms,
+    ...content,
     policy: policyDigest(policy),
-    sealedModel: digest,
     ...(shares ? { shares } : {}),
     ...(log === undefined ? {} : { log }),
     releaseKeys: signers.map(({ publicKey }) => base64url(publicKey)),

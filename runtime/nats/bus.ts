@@ -11,6 +11,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import {
   type ConnectionOptions,
   connect as connectNats,
+  createInbox,
   credsAuthenticator,
   ErrorCode,
   type Msg,
@@ -111,6 +112,19 @@ export interface Bus extends JetStream {
    * `nats-unreachable` (the connection was lost meanwhile), `cancelled`.
    */
   request(subject: string, data: Uint8Array, options?: RequestOptions): Promise<Message>;
+  /**
+   * A request that may be answered by many messages, until whoever asked stops listening. `onAnswer` gets each, in order;
+   * `onLoss` hears once why no more may come: nobody answers there, or the connection was lost.
+   */
+  converse(
+    subject: string,
+    data: Uint8Array,
+    options: {
+      headers?: Headers;
+      onAnswer: (answer: Message) => void;
+      onLoss: (error: Error) => void;
+    },
+  ): Pick<Subscription, 'unsubscribe'>;
   /** Signs as the user of this connection: his JWT and his key's signature. Throws `nats-credentials` where there is none. */
   sign(bytes: Uint8Array): { readonly jwt: string; readonly signature: Uint8Array };
   /** Resolves when the server has seen everything published and subscribed so far. */
@@ -237,6 +251,7 @@ function busOver(nc: NatsConnection, { url, user, onError }: Link, current: { cr
   })();
   void nc.closed().then((error) => change('closed', error ? natsError(error, url) : undefined));
 
+  const prefix = user?.role === undefined ? undefined : inboxPrefix(user.role, user.id);
   const server = (): ServerInfo => ({
     version: nc.info?.version ?? '0.0.0',
     maxPayload: nc.info?.max_payload ?? 1024 * 1024,
@@ -349,6 +364,36 @@ function busOver(nc: NatsConnection, { url, user, onError }: Link, current: { cr
       };
     },
     request,
+    converse(subject, data, { headers, onAnswer, onLoss }) {
+      const extra = checked(subject, data, headers);
+      const inbox = createInbox(prefix);
+      const over = (error: Error) => {
+        stop();
+        onLoss(error);
+      };
+      const subscription = nc.subscribe(inbox, {
+        callback: (error, msg) => {
+          if (error !== null) over(natsError(error, subject));
+          else if (msg.headers?.code === 503 && msg.data.length === 0)
+            over(new VouchError('no-responder', `${subject}: nobody answers there now`));
+          else onAnswer(plain(msg));
+        },
+      });
+      const ended = onState((now, error) => {
+        if (now !== 'connected') over(error ?? lost('the connection was lost'));
+      });
+      const stop = () => {
+        ended();
+        if (!nc.isClosed()) subscription.unsubscribe();
+      };
+      try {
+        nc.publish(subject, data, { ...extra, reply: inbox });
+      } catch (error) {
+        stop();
+        throw natsError(error, subject);
+      }
+      return { unsubscribe: stop };
+    },
     sign(bytes) {
       if (user === undefined)
         throw new VouchError('nats-credentials', 'expected to be connected as somebody; use --creds');

@@ -1,6 +1,6 @@
 /**
  * The inference runner, inside the enclave: it obtains its model from the key-broker, serves its evidence, and
- * answers sealed requests. Each answer's receipt is stored before the answer leaves; when it cannot be stored
+ * answers sealed requests: to rows with one sealed reply, in text with a sealed stream (text-streams.ts). Each answer's receipt is stored before the answer leaves; when it cannot be stored
  * the request is refused. Plaintext lives in this file's closures, for the length of one request.
  *
  * A request that fails is answered and then fails its effect, so that the machine counts it and hears of a lost device.
@@ -8,11 +8,10 @@
 import { inferenceRunnerCounts, inferenceRunnerMachine } from '../../actors/inference-runner.ts';
 import { preprocess } from '../../circuits/model/preprocessing.ts';
 import { evaluate, randomFeatures } from '../../circuits/model/quantise.ts';
-import { EvidenceDocument } from '../../protocols/attestation/document.ts';
-import { encodeCbor } from '../../protocols/cbor.ts';
+import { ChatCancel, ChatCredit, ChatRequest, MAX_SEALED_CHAT_BYTES } from '../../protocols/chat.ts';
 import { EvidenceReply, EvidenceRequest } from '../../protocols/enclave.ts';
-import { base64url, fromHex, fromUtf8, sha256Hex, utf8 } from '../../protocols/encoding.ts';
-import { decodeHeader, ENVELOPE_HEADER, encodeHeader, parse } from '../../protocols/envelope.ts';
+import { base64url, fromHex, sha256Hex, utf8 } from '../../protocols/encoding.ts';
+import { decodeHeader, decodeOneOf, ENVELOPE_HEADER, encodeHeader, parse } from '../../protocols/envelope.ts';
 import { VouchError } from '../../protocols/errors.ts';
 import {
   type AnswerPlaintext,
@@ -23,21 +22,31 @@ import {
   requestBytes,
   responseBytes,
 } from '../../protocols/inference.ts';
-import { bundleOf, requestDigest, responseDigest, signReceipt } from '../../protocols/receipt.ts';
+import {
+  bundleOf,
+  requestDigest,
+  responseDigest,
+  signReceipt,
+  type TextClaims,
+} from '../../protocols/receipt.ts';
 import { type OpenedRequest, SEALING_INFO } from '../../protocols/sealing.ts';
 import { filters, lastToken, subjects } from '../../protocols/subjects.ts';
 import type { Identity } from '../attest/identity.ts';
+import { createMemoryFolder } from '../home/memory-folder.ts';
 import { decidedOf } from '../inference/answers.ts';
 import { type ServedModel, serveModel } from '../inference/session.ts';
-import { type ObtainedModel, obtainModel } from '../models/obtain.ts';
+import type { TextEngine } from '../inference/text-engine.ts';
+import { type ObtainedModel, obtainModel, readManifest } from '../models/obtain.ts';
+import { compareText, type ObtainedText, obtainText, type TextFiles } from '../models/weights.ts';
 import type { Received } from '../nats/bus.ts';
 import { answer, readingPlaintext, respondError, wireError } from '../nats/service.ts';
 import { createBudget } from './client-budget.ts';
+import { createGivenEvidence } from './given-evidence.ts';
 import { hasTag, type StartRole } from './host.ts';
 import type { Neighbours } from './neighbours.ts';
+import { type Asked, json, respondInText } from './text-answers.ts';
+import { createStreams, type Stream, type Streams } from './text-streams.ts';
 
-/** Evidence documents given out and remembered, so that a receipt can carry the client's own: so many bytes. */
-const MAX_EVIDENCE = 64 * 1024 * 1024;
 /** Rows on which the session is compared with the reference arithmetic before anything is served. */
 const PROBES = 32;
 /** Requests of one client in hand, and such that did not open, before it has to wait; each costs a millisecond or more. */
@@ -51,22 +60,51 @@ interface Request {
   /** whose request it is: by NATS' rights nobody else publishes on its subject */
   readonly client: string;
   readonly sealed: Uint8Array;
+  /** where the answer is one */
+  readonly stream?: Stream | undefined;
   /** gives the client's token back: what it sent was in order */
   inOrder(): void;
 }
 
+export interface RunnerOptions {
+  /** default: a folder in memory (home/memory-folder.ts) */
+  readonly memory?: typeof createMemoryFolder;
+  /** what answers in text */
+  readonly openEngine?: OpenEngine;
+  /** the files that it has read already: they are compared with the commitment, instead of written to memory */
+  readonly files?: TextFiles | undefined;
+  readonly streams?: Streams;
+}
+
+/** Opens what reads a model's files and answers in text. The files may go once it is there. */
+export type OpenEngine = (model: ObtainedText) => Promise<TextEngine>;
+
+const noEngine: OpenEngine = async ({ manifest }) => {
+  throw new VouchError('not-ready', `model ${manifest.name}: this runner has nothing that answers in text`);
+};
+
 export const runnerRole =
-  (neighbours: Neighbours, modelName: string, serve: typeof serveModel = serveModel): StartRole =>
+  (
+    neighbours: Neighbours,
+    modelName: string,
+    serve: typeof serveModel = serveModel,
+    {
+      memory = createMemoryFolder,
+      openEngine = noEngine,
+      files,
+      streams = createStreams(),
+    }: RunnerOptions = {},
+  ): StartRole =>
   async (context) => {
     const { id, bus, log, source, effect, fail } = context;
     const requests = new Map<string, Request>();
     const budget = createBudget(REQUESTS);
     const asking = createBudget(EVIDENCE);
-    /** by its digest, encoded as receipts carry it */
-    const evidence = new Map<string, Uint8Array>();
-    let evidenceBytes = 0;
+    const evidence = createGivenEvidence();
     let loaded: ObtainedModel | undefined;
     let session: ServedModel | undefined;
+    let loadedText: ObtainedText | undefined;
+    let engine: TextEngine | undefined;
     let sequence = 0;
 
     const identity = (): Identity => {
@@ -74,15 +112,34 @@ export const runnerRole =
       return neighbours.identity;
     };
 
-    const remember = (document: EvidenceDocument): void => {
-      const encoded = encodeCbor(EvidenceDocument.parse(document));
-      evidence.set(sha256Hex(encoded), encoded);
-      evidenceBytes += encoded.length;
-      for (const [digest, oldest] of evidence) {
-        if (evidenceBytes <= MAX_EVIDENCE) break;
-        evidence.delete(digest);
-        evidenceBytes -= oldest.length;
-      }
+    /** Signs what was answered. The promise that it is stored: nothing that ends an answer may leave before. */
+    const receipted = async (
+      client: string,
+      { manifest, digest, releasePolicy }: Pick<ObtainedModel, 'manifest' | 'digest' | 'releasePolicy'>,
+      asked: Asked,
+      bodies: { readonly request: Uint8Array; readonly response: Uint8Array },
+      text?: TextClaims,
+    ) => {
+      const document = evidence.of(asked.evidence);
+      const { id: receiptId, receipt } = await signReceipt(identity().signer, {
+        enclave: id,
+        evidence: asked.evidence,
+        policy: releasePolicy,
+        modelCommitment: manifest.commitment,
+        manifest: digest,
+        answers: manifest.terms.answers,
+        ...(text ? { text } : {}),
+        request: requestDigest({ salt: fromHex(asked.requestSalt), body: bodies.request }),
+        response: responseDigest({ salt: fromHex(asked.responseSalt), body: bodies.response }),
+        nonce: asked.nonce,
+        sequence: sequence++,
+        time: new Date(),
+      });
+      const bundle = bundleOf(receipt, document);
+      return {
+        stored: store(client, receiptId, bundle),
+        said: { receiptId, receiptDigest: sha256Hex(bundle), receipt: base64url(bundle) },
+      };
     };
 
     /** The answer, and the promise that its receipt is stored: the answer may not leave before. */
@@ -93,48 +150,29 @@ export const runnerRole =
       if (!loaded || !session) throw new VouchError('not-ready', 'the runner has no model; try again');
       const { manifest, model } = loaded;
       const plaintext = readingPlaintext(() => parse(InferencePlaintext, json(opened.plaintext), 'request'));
-      const document = evidence.get(plaintext.evidence);
-      if (!document) {
-        throw new VouchError(
-          'evidence-rejected',
-          'request.evidence: not evidence that this runner gave out lately; ask for new evidence',
-        );
-      }
+      evidence.of(plaintext.evidence);
       const features = readingPlaintext(() => preprocess(model.architecture.preprocessing, plaintext.row));
       const began = performance.now();
       const [result] = await session.answer([features]);
       const modelMicros = Math.round((performance.now() - began) * 1000);
       if (!result) throw new VouchError('internal', 'the session gave no answer');
       const { answers } = manifest.terms;
+      if (answers === 'text') throw new VouchError('internal', 'a model of rows has terms of one of text');
       const decided = decidedOf(answers, model.architecture, result);
-      const { id: receiptId, receipt } = await signReceipt(identity().signer, {
-        enclave: id,
-        evidence: plaintext.evidence,
-        policy: loaded.releasePolicy,
-        modelCommitment: manifest.commitment,
-        manifest: loaded.digest,
-        answers,
-        request: requestDigest({ salt: fromHex(plaintext.requestSalt), body: requestBytes(plaintext.row) }),
-        response: responseDigest({ salt: fromHex(plaintext.responseSalt), body: responseBytes(decided) }),
-        nonce: plaintext.nonce,
-        sequence: sequence++,
-        time: new Date(),
-      });
-      const bundle = bundleOf(receipt, document);
-      return {
-        stored: store(client, receiptId, bundle),
-        answer: {
-          version: 2,
-          answers,
-          ...decided,
-          provider: session.provider,
-          modelMicros,
-          receiptId,
-          receiptDigest: sha256Hex(bundle),
-          receipt: base64url(bundle),
-        },
-      };
+      const bodies = { request: requestBytes(plaintext.row), response: responseBytes(decided) };
+      const { stored, said } = await receipted(client, loaded, plaintext, bodies);
+      const { provider } = session;
+      return { stored, answer: { version: 2, answers, ...decided, provider, modelMicros, ...said } };
     };
+
+    const inText = respondInText({
+      id,
+      source,
+      log,
+      served: () => loadedText && engine && { model: loadedText, engine },
+      demandEvidence: evidence.of,
+      receipted,
+    });
 
     const store = async (client: string, receiptId: string, bundle: Uint8Array) => {
       try {
@@ -159,10 +197,29 @@ export const runnerRole =
 
     const machine = inferenceRunnerMachine.provide({
       actors: {
-        load: effect('load', async () => {
-          loaded = await obtainModel(bus, source, identity(), modelName);
+        load: effect('load', async ({ signal }) => {
+          const { manifest } = await readManifest(bus, modelName);
+          const asking = [bus, source, identity(), modelName] as const;
+          if (manifest.commitmentKind === 'hash')
+            loadedText = files
+              ? await compareText(asking, files, { signal })
+              : await obtainText(asking, memory, { signal });
+          else loaded = await obtainModel(bus, source, identity(), modelName);
         }),
         verify: effect('verify', async () => {
+          if (loadedText) {
+            // Every chunk was compared with the commitment before it was written.
+            try {
+              engine = await openEngine(loadedText);
+            } finally {
+              await loadedText[Symbol.asyncDispose]();
+            }
+            void engine.lost.then((why) => {
+              lose(new VouchError('device-lost', `model ${modelName}: ${why}`));
+              actor.send({ type: 'device.lost' });
+            });
+            return;
+          }
           if (!loaded) throw new VouchError('internal', 'nothing was loaded');
           // obtainModel has compared the parameters with the commitment; here the graph is compared with them.
           session = await serve(loaded.model, neighbours.gpu);
@@ -170,7 +227,7 @@ export const runnerRole =
         }),
         infer: effect(
           'infer',
-          async ({ input }) => {
+          async ({ input, signal }) => {
             const request = requests.get(input.request);
             if (!request) return;
             const { received, cause, client, sealed, inOrder } = request;
@@ -178,10 +235,26 @@ export const runnerRole =
             let opened: OpenedRequest;
             try {
               const aad = utf8(received.subject);
-              opened = await identity().sealing.openOnce(sealed, { info: SEALING_INFO.infer, aad });
+              const info = request.stream ? SEALING_INFO.chat : SEALING_INFO.infer;
+              opened = await identity().sealing.openOnce(sealed, { info, aad });
             } catch (error) {
+              request.stream?.end();
               if (settle()) respondError(received, error, { source, cause, log });
               throw error;
+            }
+            if (request.stream) {
+              const { stream } = request;
+              signal.addEventListener('abort', () => stream.cancel(), { once: true });
+              try {
+                return await inText(opened, { ...request, stream }, () => requests.has(input.request));
+              } catch (error) {
+                if (error instanceof VouchError && error.code === 'device-lost') lose(error);
+                throw error;
+              } finally {
+                settle();
+                stream.end();
+                inOrder();
+              }
             }
             const body = { enclave: id };
             const header = encodeHeader(InferReply, { subject: received.subject, source, cause, body });
@@ -212,6 +285,7 @@ export const runnerRole =
           requests.delete(request);
           if (!pending) return;
           pending.inOrder();
+          pending.stream?.end();
           const error = new VouchError(
             code,
             `model ${modelName}: the runner does not take requests now (${code}); try again`,
@@ -229,6 +303,10 @@ export const runnerRole =
     });
     neighbours.runner = { actor, failure: context.failure };
     context.onStop(() => session?.close());
+    context.onStop(async () => {
+      await engine?.[Symbol.asyncDispose]();
+      await loadedText?.[Symbol.asyncDispose]();
+    });
 
     answer(
       bus,
@@ -241,31 +319,44 @@ export const runnerRole =
         admit: ({ subject }) => asking.take(lastToken(subject)),
       },
       async ({ body }) => {
-        if (!loaded || !hasTag(actor, 'up')) {
+        const served = loaded ?? loadedText;
+        if (!served || !hasTag(actor, 'up')) {
           throw new VouchError('not-ready', `model ${modelName}: the runner is not ready; try again`);
         }
-        const document = await identity().evidence(body.nonce, loaded.manifest.commitment);
-        remember(document);
+        const document = await identity().evidence(body.nonce, served.manifest.commitment);
+        evidence.remember(document);
         return { document };
       },
     );
 
+    /** What a client says of a stream that is under way; of one that is over it says nothing any more. */
+    const steer = (received: Received): void => {
+      const said = decodeOneOf([ChatCancel, ChatCredit] as const, received.subject, received.data);
+      const stream = streams.of(lastToken(received.subject), said.message.body.stream);
+      if ('upTo' in said.message.body) stream?.grant(said.message.body.upTo);
+      else stream?.cancel();
+    };
+
     bus.subscribe(filters.infersOf(modelName, id), (received) => {
       let cause: string | undefined;
       try {
+        if (received.headers[ENVELOPE_HEADER] === undefined) return steer(received);
         // The cheapest first: whose it is, how long it is, what it says of itself; only then is it opened.
         const client = lastToken(received.subject);
         const inOrder = budget.take(client);
-        if (received.data.byteLength > MAX_SEALED_REQUEST_BYTES) {
+        const most = loadedText ? MAX_SEALED_CHAT_BYTES : MAX_SEALED_REQUEST_BYTES;
+        if (received.data.byteLength > most) {
           throw new VouchError(
             'too-large',
-            `sealed request: expected at most ${MAX_SEALED_REQUEST_BYTES} bytes, got ${received.data.byteLength}`,
+            `sealed request: expected at most ${most} bytes, got ${received.data.byteLength}`,
           );
         }
-        const header = decodeHeader(InferRequest, received.subject, received.headers[ENVELOPE_HEADER]);
+        const kind = loadedText ? ChatRequest : InferRequest;
+        const header = decodeHeader(kind, received.subject, received.headers[ENVELOPE_HEADER]);
         cause = header.id;
+        const stream = loadedText && streams.open(client, cause);
         const request = crypto.randomUUID();
-        requests.set(request, { received, cause, client, sealed: received.data, inOrder });
+        requests.set(request, { received, cause, client, sealed: received.data, stream, inOrder });
         actor.send({ type: 'infer.request', request });
       } catch (error) {
         respondError(received, error, { source, cause, log });
@@ -273,15 +364,6 @@ export const runnerRole =
     });
     return { actor, drain: { type: 'runner.drain' } };
   };
-
-/** Parses plaintext; the error must not quote it. */
-function json(bytes: Uint8Array): unknown {
-  try {
-    return JSON.parse(fromUtf8(bytes, 'request'));
-  } catch {
-    throw new VouchError('bad-message', 'request: expected JSON inside the seal');
-  }
-}
 
 /** What is served must be what is proved: the session has to agree with the reference on random rows. */
 async function compare(session: ServedModel, { model, manifest }: ObtainedModel): Promise<void> {

@@ -6,6 +6,7 @@ import { messageOf, VouchError } from '../../protocols/errors.ts';
 import type { Provider, ProviderName } from '../attest/provider.ts';
 import { providerOf } from '../attest/providers.ts';
 import type { Log } from '../home/log.ts';
+import type { LlamaBuild } from '../inference/llama-package.ts';
 import { credentials, kitOf, platformIn, requestersIn } from '../installation/credentials.ts';
 import { findPolicy, type PolicyName } from '../installation/policies.ts';
 import type { EngineName } from '../prove/host-engine.ts';
@@ -26,6 +27,7 @@ import type { Neighbours } from './neighbours.ts';
 import { passthroughRole } from './passthrough.ts';
 import { runnerRole } from './runner.ts';
 import type { ChildSpec } from './supervisor.ts';
+import { textRunner } from './text-runner.ts';
 import { workerRole } from './worker.ts';
 
 /** Roles that `vouch start` takes. `monitor` is not an actor and is started by the CLI itself. */
@@ -42,6 +44,12 @@ export interface StartOptions {
   readonly timed?: RoleOptions['timed'];
   readonly model?: string | undefined;
   readonly threads?: number | undefined;
+  /** of a runner that answers in text: see TextRunner */
+  readonly upstream?: string | undefined;
+  readonly weights?: string | undefined;
+  readonly tokenizer?: string | undefined;
+  readonly template?: string | undefined;
+  readonly llama?: LlamaBuild | undefined;
   /** what a worker multiplies with, and a coordinator transforms */
   readonly engine?: EngineName | undefined;
   /** MiB that keys and points may take of a GPU */
@@ -86,7 +94,7 @@ async function roleOf(
         : gpuRole(neighbours);
     case 'runner':
       if (!options.model) throw new VouchError('bad-input', 'start runner: expected --model NAME, got none');
-      return runnerRole(neighbours, options.model);
+      return runnerRole(neighbours, options.model, undefined, textRunner(options));
     case 'worker':
       return workerRole({
         ...engine,

@@ -292,7 +292,7 @@ export async function conversation() {
   const commitment = commit(committed).toString();
   const { inference: policy, prover } = await policies();
   const { published } = await publication();
-  const { answers } = published.manifest.terms;
+  const answers = 'decision' satisfies typeof published.manifest.terms.answers;
   const evidenceNonce = fixed('evidence nonce');
   const runner = await attest(ENCLAVE, RUNNER_MEASUREMENT, evidenceNonce, {
     modelCommitment: commitment,

@@ -1,0 +1,77 @@
+/**
+ * `vouch model add` for a model that answers in text: a GGUF file. It is committed to by a hash, encrypted chunk by chunk, and
+ * published with its key like any other model; nothing of it can be proved.
+ */
+import { closeSync, openSync, readSync } from 'node:fs';
+import { VouchError } from '../../protocols/errors.ts';
+import { openFile } from '../home/file-source.ts';
+import { fileError, readNamed } from '../home/files.ts';
+import type { Log } from '../home/log.ts';
+import type { Offer } from '../models/publish.ts';
+import { publishText } from '../models/weights.ts';
+import type { Bus } from '../nats/bus.ts';
+
+const MAX_TEMPLATE_BYTES = 1024 * 1024;
+const MAX_TOKENIZER_BYTES = 256 * 1024 * 1024;
+const CONTEXT = 8192;
+
+/** Whether a file begins as GGUF does (ggml, docs/gguf.md). */
+export function isGguf(file: string): boolean {
+  let descriptor: number;
+  try {
+    descriptor = openSync(file, 'r');
+  } catch (error) {
+    throw fileError(error, file, 'read', 'model');
+  }
+  try {
+    const magic = Buffer.alloc(4);
+    readSync(descriptor, magic, 0, 4, 0);
+    return magic.toString('latin1') === 'GGUF';
+  } catch (error) {
+    throw fileError(error, file, 'read', 'model');
+  } finally {
+    closeSync(descriptor);
+  }
+}
+
+export interface TextFilesGiven {
+  readonly template?: string | undefined;
+  readonly tokenizer?: string | undefined;
+  /** tokens of prompt and answer together, default 8192 */
+  readonly context?: number | undefined;
+}
+
+/** Throws `bad-file`, `storage-full`, and what the bus throws. */
+export async function publishGguf(
+  bus: Bus,
+  source: string,
+  file: string,
+  { template, tokenizer, context = CONTEXT }: TextFilesGiven,
+  offer: Offer,
+  say: Log,
+) {
+  await using weights = await openFile(file, 'weights');
+  let said = 0;
+  return publishText(bus, source, {
+    ...offer,
+    weights,
+    template: template === undefined ? undefined : readNamed(template, 'chat template', MAX_TEMPLATE_BYTES),
+    tokenizer: tokenizer === undefined ? undefined : readNamed(tokenizer, 'tokenizer', MAX_TOKENIZER_BYTES),
+    defaults: { context, maxTokens: Math.max(1, Math.floor(context / 2)), temperature: 1, topP: 1 },
+    onProgress(done, total) {
+      const tenth = Math.floor((10 * done) / total);
+      if (tenth > said && total > 2 ** 30) say(`${10 * tenth} % is committed to and stored`);
+      said = Math.max(said, tenth);
+    },
+  });
+}
+
+/** Throws `bad-input` for options of the other kind of model. */
+export function demandTextOptions(options: object): void {
+  for (const name of ['dictionary', 'data', 'bits', 'reveal', 'terms'])
+    if ((options as Record<string, unknown>)[name] !== undefined)
+      throw new VouchError(
+        'bad-input',
+        `model add: --${name} is for models of rows (ONNX), this is a GGUF file`,
+      );
+}

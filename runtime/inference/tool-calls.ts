@@ -1,0 +1,33 @@
+/**
+ * Calls of tools in the text of a model, in the form that most open models are taught (Hermes, Qwen): a JSON object with a
+ * name and arguments between `<tool_call>` and `</tool_call>`. Other forms are not read: their text stays text.
+ */
+export const TOOL_CALL = '<tool_call>';
+const CALL = /<tool_call>\s*(\{[\s\S]*?\})\s*<\/tool_call>/g;
+
+export interface ToolCall {
+  readonly id: string;
+  readonly type: 'function';
+  readonly function: { readonly name: string; readonly arguments: string };
+}
+
+/** The calls in a text; undefined where it holds anything else than calls. */
+export function toolCallsIn(text: string): ToolCall[] | undefined {
+  const calls: ToolCall[] = [];
+  for (const [, json] of text.matchAll(CALL)) {
+    try {
+      const { name, arguments: given = {} } = JSON.parse(json!);
+      if (typeof name !== 'string') return undefined;
+      const args = typeof given === 'string' ? given : JSON.stringify(given);
+      calls.push({
+        id: `call_${crypto.randomUUID()}`,
+        type: 'function',
+        function: { name, arguments: args },
+      });
+    } catch {
+      return undefined;
+    }
+  }
+  const rest = text.replaceAll(CALL, '').trim();
+  return calls.length > 0 && rest === '' ? calls : undefined;
+}

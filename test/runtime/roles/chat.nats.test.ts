@@ -1,0 +1,188 @@
+/**
+ * Answers in text through the real roles, NATS and client: what is said with which receipt, how a slow reader, a client that
+ * is gone, a cancellation and a lost engine end, and that nobody learns what another asked. The engine is a script.
+ */
+
+import { VouchError } from '../../../protocols/errors.ts';
+import { verifyReceipt } from '../../../protocols/receipt.ts';
+import { STREAMS } from '../../../protocols/streams.ts';
+import { subjects } from '../../../protocols/subjects.ts';
+import type { ChatStream } from '../../../runtime/client/chat.ts';
+import { createStreams } from '../../../runtime/roles/text-streams.ts';
+import { assert, suite } from '../../harness.ts';
+import { until } from '../home/home-fixture.ts';
+import { scriptedEngine } from '../inference/scripted-engine.ts';
+import { MODEL, serveText } from './chat-fixture.ts';
+
+const test = suite('chat', { timeoutMs: 90_000 });
+
+async function readAll(stream: ChatStream): Promise<string> {
+  let text = '';
+  for await (const piece of stream) text += piece.text;
+  return text;
+}
+const errorOf = (outcome: Promise<unknown>): Promise<VouchError> =>
+  outcome.then(
+    () => assert.unreachable('it was answered'),
+    (error: unknown) => error as VouchError,
+  ) as Promise<VouchError>;
+
+/** Says a word a turn, for ever, with a breath between them. */
+async function* endless(signal: AbortSignal) {
+  for (let i = 0; !signal.aborted; i++) {
+    yield `${i} `;
+    await new Promise((resume) => setTimeout(resume, 1));
+  }
+}
+
+test('an answer comes in pieces, and its receipt is over the request and all of it', async (t) => {
+  const served = await serveText(t, scriptedEngine({ say: () => ['Grüezi, ', '世界', '!'] }));
+  const { client, chat, policies } = served;
+  const stream = chat('hello');
+  assert.is(await readAll(stream), 'Grüezi, 世界!');
+  const made = await stream.receipt;
+  assert.equal([made.end.finish, made.end.promptTokens, made.end.completionTokens], ['stop', 5, 3]);
+  assert.equal(made.report.claims?.text?.engine, { name: 'script', version: '1', build: 'test' });
+  assert.is(made.report.claims?.answers, 'text');
+  // The very bundle is stored, under the client's name.
+  const subject = subjects.receipt(MODEL, client.bus.id, made.end.receiptId);
+  const stored = await client.bus.getLast(STREAMS.receipts.name, subject);
+  assert.equal([...stored!.data], [...made.bundle]);
+  // A stranger verifies it without the salts.
+  const report = await verifyReceipt(made.bundle, { policy: policies.inference, now: new Date() });
+  assert.is(report.verdict, 'accept');
+});
+
+test('a reader that does not read stops the engine, and goes on where it was', async (t) => {
+  const engine = scriptedEngine({ say: (_, signal) => endless(signal) });
+  const { chat } = await serveText(t, engine);
+  const stream = chat('count', { credit: 4, batchMs: 0 });
+  const pieces = stream[Symbol.asyncIterator]();
+  await pieces.next();
+  // What was granted is said, and one more asked for at most.
+  await until(() => engine.said() >= 4);
+  await new Promise((resume) => setTimeout(resume, 300));
+  assert.ok(engine.said() <= 7, `${engine.said()} pieces were made for a reader of one`);
+  const before = engine.said();
+  for (let i = 0; i < 20; i++) await pieces.next();
+  assert.ok(engine.said() > before);
+  await pieces.return?.();
+  assert.is((await stream.receipt).end.finish, 'cancelled');
+});
+
+test('a cancellation reaches the engine, and the receipt is over what was sent', async (t) => {
+  const engine = scriptedEngine({ say: (_, signal) => endless(signal) });
+  const { chat, runner } = await serveText(t, engine);
+  const stream = chat('count', { credit: 1000 });
+  let text = '';
+  let stoppedAt = 0;
+  for await (const piece of stream) {
+    text += piece.text;
+    if (text.length < 20 || stoppedAt > 0) continue;
+    stoppedAt = performance.now();
+    stream.cancel();
+    void until(() => engine.stopped() === 1).then(() => {
+      stoppedAt = performance.now() - stoppedAt;
+    });
+  }
+  const made = await stream.receipt;
+  assert.is(made.end.finish, 'cancelled');
+  assert.is(made.text, text);
+  assert.is(made.report.verdict, 'accept');
+  await until(() => runner.actor.getSnapshot().value === 'ready');
+});
+
+test('a client that is gone is noticed, and its stream ends with a stored receipt', async (t) => {
+  const engine = scriptedEngine({ say: (_, signal) => endless(signal) });
+  const { chat, clientOf, runner } = await serveText(t, engine, { streams: createStreams({ leaseMs: 500 }) });
+  const other = await clientOf('gone');
+  const stream = chat('count', {}, other);
+  const pieces = stream[Symbol.asyncIterator]();
+  await pieces.next();
+  await other.bus.close();
+  const rest = await errorOf(
+    (async () => {
+      while (!(await pieces.next()).done);
+    })(),
+  );
+  assert.is(rest.code, 'nats-unreachable');
+  await until(() => engine.stopped() === 1 && runner.actor.getSnapshot().value === 'ready');
+});
+
+test('a lost engine ends its streams with a code, and fails the runner', async (t) => {
+  const engine = scriptedEngine({
+    async *say() {
+      yield 'half a ';
+      throw new VouchError('device-lost', 'the engine has died');
+    },
+  });
+  const { chat, runner, log } = await serveText(t, engine);
+  const stream = chat('hello');
+  assert.is((await errorOf(readAll(stream))).code, 'device-lost');
+  assert.is((await errorOf(stream.receipt)).code, 'device-lost');
+  await until(() => runner.actor.getSnapshot().value === 'failed');
+  assert.ok(log.some((line) => line.includes('the engine has died')));
+  // Idle, it says so as well, and from then on requests are refused.
+  assert.is((await errorOf(readAll(chat('again')))).code, 'not-ready');
+});
+
+test('an engine that dies while nothing is asked fails the runner', async (t) => {
+  const engine = scriptedEngine({ say: () => ['never'] });
+  const { runner } = await serveText(t, engine);
+  engine.lose('its process has ended');
+  await until(() => runner.actor.getSnapshot().value === 'failed');
+  assert.match(runner.failure()!.message, 'its process has ended');
+});
+
+test('one client has so many streams at a time, others their own', async (t) => {
+  const engine = scriptedEngine({ say: (_, signal) => endless(signal) });
+  const { chat, clientOf } = await serveText(t, engine, { streams: createStreams({ perClient: 2 }) });
+  const running = [chat('a'), chat('b')];
+  for (const stream of running) await stream[Symbol.asyncIterator]().next();
+  assert.is((await errorOf(readAll(chat('c')))).code, 'busy');
+  const other = chat('d', {}, await clientOf('two'));
+  await other[Symbol.asyncIterator]().next();
+  for (const stream of [...running, other]) stream.cancel();
+});
+
+test('nobody learns what another asked: not from answers, log, transitions or heartbeats', async (t) => {
+  const secret = 'swordfish-4711';
+  // An engine that tells all that it remembers, and a fault that quotes the request.
+  const remembered: string[] = [];
+  const engine = scriptedEngine({
+    *say({ messages }) {
+      const own = messages.map(({ content }) => content).join();
+      if (own.includes('fail')) throw new Error(`cannot answer ${own}`);
+      yield* remembered;
+      yield `you said ${own.length} characters`;
+    },
+  });
+  const { chat, clientOf, log, observer, counts } = await serveText(t, engine);
+  const seen: string[] = [];
+  const monitor = await clientOf('watcher');
+  monitor.bus.subscribe(
+    subjects.beat('runner', 'e1'),
+    ({ data }) => void seen.push(new TextDecoder().decode(data)),
+  );
+  await readAll(chat(secret));
+  const failed = await errorOf(readAll(chat(`${secret} fail`)));
+  assert.is(failed.code, 'internal');
+  assert.not(failed.message.includes(secret));
+  const other = await clientOf('two');
+  const texts = await Promise.all([
+    readAll(chat('what do you know?', {}, other)),
+    readAll(chat('and now?', {}, other)),
+  ]);
+  for (const text of texts) assert.not(text.includes(secret));
+  await until(() => seen.length > 0);
+  const states = await observer.getLast(STREAMS.states.name, subjects.state('runner', 'e1'));
+  for (const text of [...seen, new TextDecoder().decode(states?.data), JSON.stringify(counts())])
+    assert.not(text.includes(secret), text);
+  // A defect's own words are in the log of the attested process; those of requests are not.
+  assert.equal(
+    log.filter((line) => line.includes(secret)),
+    [],
+  );
+});
+
+test.run();
