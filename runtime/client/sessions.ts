@@ -20,6 +20,8 @@ const CHANGED: ReadonlySet<string> = new Set([
   'no-responder',
   'nats-unreachable',
 ]);
+/** Whether an error says so. */
+export const hasChanged = (error: unknown): boolean => error instanceof VouchError && CHANGED.has(error.code);
 const MAX_MODELS = 256;
 
 export interface Sessions extends ChatClient {
@@ -27,6 +29,8 @@ export interface Sessions extends ChatClient {
   service(model: string): Promise<VerifiedService>;
   /** One answer, whose receipt was verified, and the service that gave it. */
   infer(model: string, row: readonly string[]): Promise<{ service: VerifiedService; made: Inference }>;
+  /** Evidence of the model's service is verified anew before it is asked again. */
+  renew(model: string): void;
   /** Model -> when its evidence runs out by the policy, in seconds since 1970. */
   expiries(): ReadonlyMap<string, number>;
 }
@@ -87,6 +91,7 @@ export function createSessions(
     source,
     policy,
     service: (model) => current(model).service,
+    renew: (model) => void sessions.delete(model),
     async infer(model, row) {
       const session = current(model);
       try {
@@ -97,7 +102,7 @@ export function createSessions(
           () => true,
           () => false,
         );
-        if (!began || !(error instanceof VouchError && CHANGED.has(error.code))) throw error;
+        if (!began || !hasChanged(error)) throw error;
         const now = sessions.get(model);
         return attempt(now && now !== session ? now : begin(model), row);
       }

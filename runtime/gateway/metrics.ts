@@ -48,6 +48,19 @@ export function gatewayMetrics(read: {
       labelNames: ['model'],
       registers,
     }),
+    answers: new Counter({
+      name: 'vouch_gateway_answers_total',
+      help: 'answers in text, with a receipt that was verified',
+      labelNames: ['model'],
+      registers,
+    }),
+    firstText: new Histogram({
+      name: 'vouch_gateway_first_text_seconds',
+      help: 'from a request to the first of its text',
+      labelNames: ['model'],
+      buckets: [0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30],
+      registers,
+    }),
     refused: new Counter({
       name: 'vouch_gateway_errors_total',
       help: 'requests that were refused or failed, by their code',

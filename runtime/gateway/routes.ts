@@ -3,6 +3,7 @@ import { z } from 'zod';
 import { base64Text, Nonce } from '../../protocols/envelope.ts';
 import { MAX_BUNDLE_BYTES } from '../../protocols/receipt.ts';
 import * as oip from './open-inference.ts';
+import * as openai from './openai-shapes.ts';
 import type { Route } from './openapi.ts';
 
 const Decision = z.object({
@@ -83,6 +84,34 @@ export const ROUTES = {
     summary: 'decisions on rows as people write them',
     body: { [JSON_TYPE]: Rows, 'text/csv': z.string() },
     answer: Decisions,
+  },
+  openaiModels: {
+    method: 'get',
+    path: '/v1/models',
+    summary: "models that answer in text, as OpenAI's API lists them",
+    answer: openai.ModelList,
+  },
+  openaiChat: {
+    method: 'post',
+    path: '/v1/chat/completions',
+    summary:
+      "OpenAI's chat; with `stream` server-sent events, of which the last before [DONE] has the receipt in `vouch`",
+    body: { [JSON_TYPE]: openai.ChatCompletionRequest },
+    answer: openai.ChatCompletion,
+  },
+  openaiCompletions: {
+    method: 'post',
+    path: '/v1/completions',
+    summary: 'a text continued as it stands, without the chat template',
+    body: { [JSON_TYPE]: openai.CompletionRequest },
+    answer: openai.Completion,
+  },
+  openaiEmbeddings: {
+    method: 'post',
+    path: '/v1/embeddings',
+    summary: 'texts as vectors',
+    body: { [JSON_TYPE]: openai.EmbeddingsRequest },
+    answer: openai.EmbeddingList,
   },
   verify: {
     method: 'post',

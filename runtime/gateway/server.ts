@@ -1,5 +1,5 @@
 /**
- * The gateway's HTTP server: the Open Inference Protocol v2 and a few paths for people, in front of a client of Vouch. It is the
+ * The gateway's HTTP server: the Open Inference Protocol v2, OpenAI's API and a few paths for people, in front of a client of Vouch. It is the
  * caller's own process: whoever reaches it sees applications and answers in plain text, so it listens on loopback unless
  * keys say who may ask. Answers leave only with a receipt that was verified, and kept where a folder was named.
  *
@@ -25,9 +25,12 @@ import type { Log } from '../home/log.ts';
 import { isLoopback, urlOf } from '../nats/address.ts';
 import type { Bus } from '../nats/bus.ts';
 import { reportError } from '../nats/service.ts';
+import { chatBackend } from './chat-backend.ts';
 import { createGuard } from './guard.ts';
 import { gatewayMetrics } from './metrics.ts';
 import * as oip from './open-inference.ts';
+import { openAi } from './openai.ts';
+import { failureOf } from './openai-shapes.ts';
 import { openApi, type Route } from './openapi.ts';
 import { JSON_TYPE, ROUTES, VerifyRequest } from './routes.ts';
 
@@ -123,7 +126,8 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
     metrics.refused.inc({ code });
     if (status === 429 || status === 503) reply.header('Retry-After', String(RETRY_SECONDS));
     if (status === 401) reply.header('WWW-Authenticate', 'Bearer');
-    return reply.code(status).send({ error: message });
+    const openai = reply.request.url.startsWith('/v1/');
+    return reply.code(status).send(openai ? failureOf(status, code, message) : { error: message });
   };
   app.addHook('onRequest', async (request, reply) => {
     reply.headers({
@@ -146,33 +150,37 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
       `${request.method} ${request.url.slice(0, 200)}: there is no such path; /openapi.json lists all`,
     ),
   );
-  app.setErrorHandler((error, _request, reply) => {
+  const told = (error: unknown): { status: number; code: string; message: string } => {
     if (error instanceof VouchError) {
       const status = STATUS[error.code] ?? 502;
       // What was wrong with the request is said to whoever made it; the rest is in the log as well.
       const id =
         status < 500 ? '' : ` (error ${reportError(error, 'gateway: error', log, { ofRequest: true })})`;
-      return fail(reply, status, error.code, `${error.code}: ${error.message}${id}`);
+      return { status, code: error.code, message: `${error.code}: ${error.message}${id}` };
     }
     const status = (error as { statusCode?: number }).statusCode ?? 500;
-    if (status < 500) return fail(reply, status, 'bad-request', messageOf(error));
-    return fail(
-      reply,
-      500,
-      'internal',
-      `a defect of the gateway (error ${reportError(error, 'gateway: error', log)})`,
-    );
+    if (status < 500) return { status, code: 'bad-request', message: messageOf(error) };
+    const message = `a defect of the gateway (error ${reportError(error, 'gateway: error', log)})`;
+    return { status: 500, code: 'internal', message };
+  };
+  app.setErrorHandler((error, _request, reply) => {
+    const { status, code, message } = told(error);
+    return fail(reply, status, code, message);
   });
 
   /** Holds a place among the requests in hand. Throws `busy`. */
-  const admitted = async <T>(work: () => Promise<T>): Promise<T> => {
+  const admit = (): Disposable => {
     if (requests >= limit) throw new VouchError('busy', `${limit} requests are in hand; come again`);
     requests += 1;
-    try {
-      return await work();
-    } finally {
-      requests -= 1;
-    }
+    return {
+      [Symbol.dispose]() {
+        requests -= 1;
+      },
+    };
+  };
+  const admitted = async <T>(work: () => Promise<T>): Promise<T> => {
+    using _place = admit();
+    return await work();
   };
   const one = async (model: string, row: readonly string[]): Promise<Inference> => {
     rowsInFlight += 1;
@@ -303,6 +311,17 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
     });
     return { verdict, checks: checks.map(({ id, status, detail }) => ({ id, status, detail })) };
   };
+  const openai = openAi({
+    backend: chatBackend(sessions, async (model) => metrics.answers.inc({ model })),
+    body: (schema, request) => parsed(schema, jsonIn(request), 'request'),
+    admit,
+    begun: (model, seconds) => metrics.firstText.observe({ model }, seconds),
+    told(error) {
+      const said = told(error);
+      metrics.refused.inc({ code: said.code });
+      return said;
+    },
+  });
   const handlers: Record<keyof typeof ROUTES, (request: FastifyRequest, reply: FastifyReply) => unknown> = {
     live,
     healthz: live,
@@ -316,6 +335,10 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
     infer,
     inferVersion: infer,
     decide,
+    openaiModels: openai.models,
+    openaiChat: openai.chatCompletions,
+    openaiCompletions: openai.completions,
+    openaiEmbeddings: openai.embeddings,
     verify,
     metrics: async (_, reply) =>
       reply.header('Content-Type', metrics.register.contentType).send(await metrics.register.metrics()),

@@ -4,11 +4,11 @@
  *
  * Not guaranteed: that freed memory is overwritten at once, or that two requests at a time do not feel each other's load.
  */
-import { open } from 'node:fs/promises';
 import { messageOf, VouchError } from '../../protocols/errors.ts';
-import { fileError } from '../home/files.ts';
+import { openFile } from '../home/file-source.ts';
 import type { Log } from '../home/log.ts';
 import { createPrompter } from './chat-prompt.ts';
+import { asksForEmbedding, demandTexts, embeddingAnswer, type Vectors } from './embedding.ts';
 import type { Llama, LlamaModel, LlamaModule, Token } from './llama-binding.ts';
 import { LLAMA_VERSION, type LlamaPlace, obtainLlama } from './llama-package.ts';
 import type { TextEnd, TextEngine, TextPiece, TextRequest } from './text-engine.ts';
@@ -19,7 +19,6 @@ import { TOOL_CALL, toolCallsIn } from './tool-calls.ts';
 const DEFAULT_STREAMS = 32;
 const DEFAULT_CONTEXT = 8192;
 const MAX_SCHEMA_BYTES = 64 * 1024;
-const MAX_TEXTS = 256;
 /** Tensors, and entries of metadata, of a file. */
 const MAX_ENTRIES = 1_000_000n;
 
@@ -215,9 +214,7 @@ export async function openLlama(options: LlamaOptions): Promise<TextEngine> {
     return ending(finish);
   }
 
-  async function embed(texts: readonly string[], signal: AbortSignal): Promise<Float32Array[]> {
-    if (texts.length < 1 || texts.length > MAX_TEXTS)
-      throw new VouchError('bad-input', `input: expected 1 to ${MAX_TEXTS} texts, got ${texts.length}`);
+  async function vectorsOf(texts: readonly string[], signal: AbortSignal): Promise<Vectors> {
     const inputs = texts.map((text, i) => {
       const tokens = model.tokenize(text);
       if (tokens.length < 1 || tokens.length > contextSize)
@@ -240,7 +237,7 @@ export async function openLlama(options: LlamaOptions): Promise<TextEngine> {
         const { vector } = await context.getEmbeddingFor(input);
         vectors.push(Float32Array.from(vector));
       }
-      return vectors;
+      return { vectors, tokens: inputs.reduce((sum, { length }) => sum + length, 0) };
     } catch (error) {
       throw failed(error);
     } finally {
@@ -255,8 +252,12 @@ export async function openLlama(options: LlamaOptions): Promise<TextEngine> {
       build: `${build} ${digest}`,
     },
     lost,
-    generate,
-    embed,
+    generate: (request, signal) =>
+      asksForEmbedding(request) ? embeddingAnswer(request, signal, vectorsOf) : generate(request, signal),
+    async embed(texts, signal) {
+      demandTexts(texts);
+      return [...(await vectorsOf(texts, signal)).vectors];
+    },
     async [Symbol.asyncDispose]() {
       end('llama.cpp was closed');
       await Promise.all(closing);
@@ -267,11 +268,9 @@ export async function openLlama(options: LlamaOptions): Promise<TextEngine> {
 
 /** Throws `bad-file` for what is no GGUF at all: its readers would look for billions of tensors in it. */
 async function demandGguf(file: string): Promise<void> {
+  await using source = await openFile(file, 'model');
   const head = Buffer.alloc(24);
-  await using handle = await open(file).catch((error: unknown) => {
-    throw fileError(error, file, 'read', 'model');
-  });
-  await handle.read(head, 0, head.length, 0);
+  if (source.byteLength >= head.length) await source.read(0, head);
   const counts = [head.readBigUInt64LE(8), head.readBigUInt64LE(16)];
   if (
     head.toString('latin1', 0, 4) !== 'GGUF' ||

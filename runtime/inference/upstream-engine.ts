@@ -11,12 +11,15 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { z } from 'zod';
 import { messageOf, VouchError } from '../../protocols/errors.ts';
 import { isLoopback } from '../nats/address.ts';
+import { asksForEmbedding, demandTexts, embeddingAnswer, type Vectors } from './embedding.ts';
 import { eventsOf } from './event-stream.ts';
 import type { TextEnd, TextEngine, TextPiece, TextRequest } from './text-engine.ts';
 
 /** How often it is looked whether the server still listens. */
 const PULSE_MS = 1000;
 const ASK_MS = 10_000;
+/** What a receipt has room for. */
+const [MAX_VERSION, MAX_BUILD] = [64, 96];
 const MAX_ANSWER_BYTES = 64 * 1024 * 1024;
 
 export interface UpstreamOptions {
@@ -48,6 +51,7 @@ const Chunk = z.object({
 });
 const Embeddings = z.object({
   data: z.array(z.object({ index: z.int().min(0), embedding: z.array(z.number()) })),
+  usage: z.object({ prompt_tokens: z.int().min(0) }).nullish(),
 });
 const Failure = z.object({ error: z.union([z.string(), z.object({ message: z.string() })]) });
 
@@ -161,28 +165,34 @@ export async function openUpstream({ url, model }: UpstreamOptions): Promise<Tex
     return ending(finish === 'length' || finish === 'tool_calls' ? finish : 'stop');
   }
 
+  async function vectorsOf(texts: readonly string[], signal: AbortSignal): Promise<Vectors> {
+    demandAlive();
+    try {
+      const body = { model: name, input: texts, encoding_format: 'float' };
+      const { data, usage } = Embeddings.parse(await json(await send('embeddings', body, signal)));
+      const vectors = data
+        .sort((a, b) => a.index - b.index)
+        .map(({ embedding }) => Float32Array.from(embedding));
+      if (vectors.length !== texts.length)
+        throw new VouchError(
+          'device-lost',
+          `the upstream gave ${vectors.length} vectors for ${texts.length} texts`,
+        );
+      return { vectors, tokens: usage?.prompt_tokens ?? 0 };
+    } catch (error) {
+      if (signal.aborted) throw new VouchError('cancelled', 'embeddings were given up');
+      throw await failed(error);
+    }
+  }
+
   return {
-    provider: { name: 'upstream', version: await versionOf(get), build: name },
+    provider: { name: 'upstream', version: await versionOf(get), build: name.slice(0, MAX_BUILD) },
     lost,
-    generate,
+    generate: (request, signal) =>
+      asksForEmbedding(request) ? embeddingAnswer(request, signal, vectorsOf) : generate(request, signal),
     async embed(texts, signal) {
-      demandAlive();
-      try {
-        const body = { model: name, input: texts, encoding_format: 'float' };
-        const { data } = Embeddings.parse(await json(await send('embeddings', body, signal)));
-        const vectors = data
-          .sort((a, b) => a.index - b.index)
-          .map(({ embedding }) => Float32Array.from(embedding));
-        if (vectors.length !== texts.length)
-          throw new VouchError(
-            'device-lost',
-            `the upstream gave ${vectors.length} vectors for ${texts.length} texts`,
-          );
-        return vectors;
-      } catch (error) {
-        if (signal.aborted) throw new VouchError('cancelled', 'embeddings were given up');
-        throw await failed(error);
-      }
+      demandTexts(texts);
+      return [...(await vectorsOf(texts, signal)).vectors];
     },
     async [Symbol.asyncDispose]() {
       end('it was closed');
@@ -244,7 +254,7 @@ async function versionOf(get: (path: string) => Promise<unknown>): Promise<strin
   const said = z.object({ version: z.string() }).or(z.object({ build_info: z.string() }));
   for (const answer of answers) {
     const { data } = said.safeParse(answer);
-    if (data) return ('version' in data ? data.version : data.build_info).slice(0, 100);
+    if (data) return ('version' in data ? data.version : data.build_info).slice(0, MAX_VERSION);
   }
   return 'unknown';
 }

@@ -114,7 +114,7 @@ test("each of BN254's two primes is spelled once", () => {
 
 /** Folders of the system, programs that are fetched, and a compiler's own folder, which goes with it. */
 const WRITERS =
-  /^runtime\/(home|passthrough)\/|^runtime\/(attest\/configfs-tsm|nats\/server-program|prove\/circuit-compiler)\.ts$/;
+  /^runtime\/(home|passthrough)\/|^runtime\/(attest\/configfs-tsm|inference\/llama-package|nats\/server-program|prove\/circuit-compiler)\.ts$/;
 
 test('files are written through runtime/home/files.ts, which says in words what the system refuses', () => {
   const runtime = shipped.filter((path) => /^runtime\/.*\.ts$/.test(path));

@@ -1,0 +1,322 @@
+/**
+ * OpenAI's API in the gateway, asked by OpenAI's own client as it comes, in front of a real client, runner and enclave. What the
+ * model says is a script, where not what llama.cpp says is compared.
+ */
+import OpenAI from 'openai';
+import { VouchError } from '../../../protocols/errors.ts';
+import { startGateway } from '../../../runtime/gateway/server.ts';
+import type { TextEngine } from '../../../runtime/inference/text-engine.ts';
+import { openUpstream } from '../../../runtime/inference/upstream-engine.ts';
+import { publishModel } from '../../../runtime/models/publish.ts';
+import { smallModel } from '../../circuits/model-fixture.ts';
+import { assert, suite, type TestContext } from '../../harness.ts';
+import { answerOf, asking, startUpstream, tinyEngine } from '../inference/llama-fixture.ts';
+import { scriptedEngine } from '../inference/scripted-engine.ts';
+import { DEFAULTS, MODEL, serveText } from '../roles/chat-fixture.ts';
+
+const test = suite("gateway: OpenAI's API", { timeoutMs: 100_000 });
+const SAY = ['Hello', ', ', 'wörld', ' 😀', '!'];
+const USER = [{ role: 'user', content: 'hi' }] as const;
+
+async function started(t: TestContext, engine: TextEngine, options: { requests?: number } = {}) {
+  const served = await serveText(t, engine);
+  const bus = await served.bus('client', 'gateway');
+  const gateway = await startGateway({
+    bus,
+    source: 'client.gateway',
+    policy: served.policies.inference,
+    port: 0,
+    version: '1',
+    log: served.say,
+    ...options,
+  });
+  t.defer(() => gateway.close());
+  const openai = new OpenAI({ baseURL: `${gateway.url}/v1`, apiKey: 'none', maxRetries: 0 });
+  return { served, gateway, openai };
+}
+
+const refusal = async (asked: Promise<unknown>): Promise<InstanceType<typeof OpenAI.APIError>> => {
+  const error = await asked.then(
+    () => undefined,
+    (error: unknown) => error,
+  );
+  assert.instance(error, OpenAI.APIError);
+  return error as InstanceType<typeof OpenAI.APIError>;
+};
+type Vouched = { vouch?: { receipt: string; verdict: string; evidence: string } };
+
+test('chat and completions, whole and streamed, with usage, receipt and verdict', async (t) => {
+  const seen: unknown[] = [];
+  const engine = scriptedEngine({
+    say(request) {
+      seen.push(request);
+      return SAY;
+    },
+  });
+  const { openai, gateway, served } = await started(t, engine);
+  await publishModel(served.observer, 'provisioner.test', {
+    name: 'rows',
+    model: smallModel({ units: [4, 3, 2] }),
+    policy: served.policies.release,
+  });
+  const models = await openai.models.list();
+  assert.equal(
+    models.data.map(({ id, object }) => [id, object]),
+    [[MODEL, 'model']],
+  );
+  assert.match(models.data[0]!.owned_by, /^[0-9a-f]{64}$/);
+
+  const { data, response } = await openai.chat.completions
+    .create({
+      model: MODEL,
+      messages: [
+        { role: 'developer', content: 'be short' },
+        {
+          role: 'user',
+          content: [
+            { type: 'text', text: 'h' },
+            { type: 'text', text: 'i' },
+          ],
+        },
+      ],
+      max_completion_tokens: 20,
+      top_p: 0.5,
+      stop: 'never',
+      seed: 3,
+      user: 'somebody',
+    })
+    .withResponse();
+  assert.equal(data.choices, [
+    {
+      index: 0,
+      message: { role: 'assistant', content: SAY.join(''), refusal: null },
+      logprobs: null,
+      finish_reason: 'stop',
+    },
+  ]);
+  assert.equal(data.usage, { prompt_tokens: 10, completion_tokens: 5, total_tokens: 15 });
+  assert.equal(seen[0], {
+    messages: [
+      { role: 'developer', content: 'be short' },
+      { role: 'user', content: 'hi' },
+    ],
+    maxTokens: 20,
+    temperature: DEFAULTS.temperature,
+    topP: 0.5,
+    seed: 3,
+    stop: ['never'],
+  });
+  assert.equal(
+    [response.headers.get('vouch-verdict'), response.headers.get('vouch-evidence')],
+    ['accept', 'SIMULATED'],
+  );
+  assert.match(response.headers.get('vouch-receipt')!, /^[0-9a-f]{32}$/);
+
+  const stream = await openai.chat.completions.create({
+    model: MODEL,
+    messages: [...USER],
+    stream: true,
+    stream_options: { include_usage: true },
+  });
+  const chunks: OpenAI.ChatCompletionChunk[] = [];
+  for await (const chunk of stream) chunks.push(chunk);
+  assert.is(chunks.map(({ choices }) => choices[0]?.delta.content ?? '').join(''), SAY.join(''));
+  assert.is(chunks[0]!.choices[0]!.delta.role, 'assistant');
+  assert.is(new Set(chunks.map(({ id }) => id)).size, 1);
+  assert.is(chunks.at(-2)!.choices[0]!.finish_reason, 'stop');
+  assert.equal(chunks.at(-1)!.usage, { prompt_tokens: 2, completion_tokens: 5, total_tokens: 7 });
+  const { vouch } = chunks.at(-1) as Vouched;
+  assert.equal([vouch!.verdict, vouch!.evidence], ['accept', 'SIMULATED']);
+  assert.is.not(vouch!.receipt, response.headers.get('vouch-receipt'));
+
+  // The helper of the client that puts chunks together.
+  const helped = openai.chat.completions.stream({ model: MODEL, messages: [...USER] });
+  assert.is((await helped.finalChatCompletion()).choices[0]!.message.content, SAY.join(''));
+
+  const text = await openai.completions.create({ model: MODEL, prompt: 'once', max_tokens: 2 });
+  assert.equal([text.object, text.choices[0]!.text], ['text_completion', SAY.slice(0, 2).join('')]);
+  assert.is(text.choices[0]!.finish_reason, 'length');
+  assert.equal((seen.at(-1) as { messages: unknown }).messages, [{ role: 'prompt', content: 'once' }]);
+  let continued = '';
+  for await (const { choices } of await openai.completions.create({
+    model: MODEL,
+    prompt: 'x',
+    stream: true,
+  }))
+    continued += choices[0]?.text ?? '';
+  assert.is(continued, SAY.join(''));
+
+  const metrics = await (await fetch(`${gateway.url}/metrics`)).text();
+  assert.match(metrics, `vouch_gateway_answers_total{model="${MODEL}"} 5`);
+  const { paths } = (await (await fetch(`${gateway.url}/openapi.json`)).json()) as { paths: object };
+  assert.ok('/v1/chat/completions' in paths);
+  assert.not.match(served.log.join('\n'), /wörld|be short/);
+});
+
+test('what is refused is an error as the client knows it, before and in the middle of a stream', async (t) => {
+  let fail = false;
+  const engine = scriptedEngine({
+    async *say(request) {
+      if (request.messages[0]?.content === 'too long')
+        throw new VouchError('bad-input', 'messages: shorten it');
+      yield 'a';
+      if (fail) throw new Error('it broke');
+    },
+  });
+  const { openai, gateway } = await started(t, engine, { requests: 1 });
+  const ask = (more: object) =>
+    openai.chat.completions.create({ model: MODEL, messages: [...USER], ...more } as never);
+  const wrong: [object, RegExp][] = [
+    [{ messages: [] }, /request\.messages/],
+    [{ n: 2 }, /expected one answer/],
+    [{ temperature: 3 }, /temperature/],
+    [{ presence_penalty: 1 }, /no penalty/],
+    [{ logit_bias: { 5: 1 } }, /no bias/],
+    [{ logprobs: true }, /no probabilities/],
+    [{ tool_choice: 'required', tools: [] }, /not forced/],
+    [
+      { messages: [{ role: 'user', content: [{ type: 'image_url', image_url: { url: 'x' } }] }] },
+      /part of type image_url/,
+    ],
+    [{ messages: [{ role: 'user', content: 'too long' }] }, /shorten it/],
+    [{ messages: [{ role: 'user', content: 'too long' }], stream: true }, /shorten it/],
+  ];
+  for (const [more, expected] of wrong) {
+    const error = await refusal(ask(more));
+    assert.instance(error, OpenAI.BadRequestError, JSON.stringify(more));
+    assert.match(error.message, expected);
+    assert.is(error.type, 'invalid_request_error');
+  }
+  const unknown = await refusal(ask({ model: 'nobody' }));
+  assert.instance(unknown, OpenAI.NotFoundError);
+  assert.is(unknown.code, 'model_not_found');
+  assert.is((await fetch(`${gateway.url}/v1/nothing`)).status, 404);
+  // Two at once: one has the only place.
+  const both = await Promise.allSettled([ask({}), ask({}), ask({})]);
+  const busy = both.filter((one) => one.status === 'rejected').map(({ reason }) => reason);
+  assert.ok(busy.length >= 1 && busy.every((error) => error instanceof OpenAI.RateLimitError));
+
+  fail = true;
+  const stream = await openai.chat.completions.create({ model: MODEL, messages: [...USER], stream: true });
+  let text = '';
+  const reading = (async () => {
+    for await (const { choices } of stream) {
+      text += choices[0]?.delta.content ?? '';
+      assert.is(choices[0]?.finish_reason ?? null, null, 'nothing says that the answer is whole');
+    }
+  })();
+  const broken = await refusal(reading);
+  assert.is(text, 'a');
+  assert.not.match(broken.message, 'it broke');
+  fail = false;
+  await ask({});
+});
+
+test('a client that hangs up stops the model, and its place is free', async (t) => {
+  const engine = scriptedEngine({
+    async *say(_, signal) {
+      while (!signal.aborted) {
+        yield 'word ';
+        await new Promise((resolve) => setTimeout(resolve, 5));
+      }
+    },
+  });
+  const { openai } = await started(t, engine, { requests: 1 });
+  for (const how of ['break', 'abort'] as const) {
+    const stream = await openai.chat.completions.create({
+      model: MODEL,
+      messages: [...USER],
+      max_tokens: 900_000,
+      stream: true,
+    });
+    for await (const _ of stream) {
+      if (how === 'break') break;
+      stream.controller.abort();
+    }
+    const wanted = how === 'break' ? 1 : 2;
+    while (engine.stopped() < wanted) await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+  // One that waits for a whole answer, too.
+  const waiting = new AbortController();
+  const whole = openai.chat.completions.create(
+    { model: MODEL, messages: [...USER], max_tokens: 900_000 },
+    { signal: waiting.signal },
+  );
+  const before = engine.said();
+  while (engine.said() === before) await new Promise((resolve) => setTimeout(resolve, 20));
+  waiting.abort();
+  assert.instance(await whole.catch((error: unknown) => error), OpenAI.APIUserAbortError);
+  while (engine.stopped() < 3) await new Promise((resolve) => setTimeout(resolve, 20));
+});
+
+test('llama.cpp behind it all says what it says directly; vectors and schemas come through', async (t) => {
+  const engine = await tinyEngine(t);
+  const { openai } = await started(t, engine);
+  const expected = await answerOf(engine, asking('Grüße', { maxTokens: 60 }));
+  const stream = await openai.chat.completions.create({
+    model: MODEL,
+    messages: [{ role: 'user', content: 'Grüße' }],
+    max_tokens: 60,
+    temperature: 0,
+    top_p: 1,
+    stream: true,
+  });
+  let text = '';
+  for await (const { choices } of stream) text += choices[0]?.delta.content ?? '';
+  assert.is(text, expected.text);
+
+  const input = ['one', 'two'];
+  const [one, two] = await engine.embed!(input, new AbortController().signal);
+  // Once as the client asks by itself (base64), once as numbers.
+  for (const encoding of [{}, { encoding_format: 'float' } as const]) {
+    const { data, usage } = await openai.embeddings.create({ model: MODEL, input, ...encoding });
+    assert.equal(
+      data.map(({ embedding }) => Float32Array.from(embedding)),
+      [one, two],
+    );
+    assert.is(usage.prompt_tokens, 6);
+  }
+  const formed = await openai.chat.completions.create({
+    model: MODEL,
+    messages: [...USER],
+    response_format: {
+      type: 'json_schema',
+      json_schema: { name: 'x', schema: { type: 'object', properties: { yes: { type: 'boolean' } } } },
+    },
+  });
+  assert.is(typeof JSON.parse(formed.choices[0]!.message.content!).yes, 'boolean');
+});
+
+test('tools go to an upstream, and its calls come back', async (t) => {
+  const { url } = await startUpstream(t);
+  const engine = await openUpstream({ url });
+  t.defer(() => engine[Symbol.asyncDispose]());
+  const { openai } = await started(t, engine);
+  const tools = [
+    { type: 'function', function: { name: 'weather', parameters: { type: 'object', properties: {} } } },
+  ] as const;
+  const called = await openai.chat.completions.create({
+    model: MODEL,
+    messages: [...USER],
+    tools: [...tools],
+  });
+  const [choice] = called.choices;
+  assert.equal([choice!.finish_reason, choice!.message.content], ['tool_calls', null]);
+  const [call] = choice!.message.tool_calls!;
+  assert.equal(call, {
+    id: 'call_1',
+    type: 'function',
+    function: { name: 'weather', arguments: '{"city":"Ulm"}' },
+  });
+  const streamed = openai.chat.completions.stream({ model: MODEL, messages: [...USER], tools: [...tools] });
+  const { tool_calls } = (await streamed.finalChatCompletion()).choices[0]!.message;
+  assert.is((tool_calls![0] as { function: { arguments: string } }).function.arguments, '{"city":"Ulm"}');
+  const answered = await openai.chat.completions.create({
+    model: MODEL,
+    messages: [...USER, choice!.message, { role: 'tool', tool_call_id: 'call_1', content: 'sunny' }],
+    max_tokens: 3,
+  });
+  assert.is(answered.usage!.completion_tokens, 3);
+});
+
+test.run();
