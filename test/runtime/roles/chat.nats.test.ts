@@ -134,6 +134,23 @@ test('an engine that dies while nothing is asked fails the runner', async (t) =>
   assert.match(runner.failure()!.message, 'its process has ended');
 });
 
+test('NATS restarted in the middle ends the stream with a code, and its runner serves on', async (t) => {
+  const engine = scriptedEngine({ say: (_, signal) => endless(signal) });
+  const { chat, server, runner, client } = await serveText(t, engine, {
+    streams: createStreams({ leaseMs: 2000 }),
+  });
+  const stream = chat('count');
+  await stream[Symbol.asyncIterator]().next();
+  process.kill(server.pid, 'SIGKILL');
+  assert.is((await errorOf(readAll(stream))).code, 'nats-unreachable');
+  await until(() => client.bus.state === 'connected' && runner.bus.state === 'connected');
+  // Nobody is heard of the first stream any more, so it ends by itself.
+  await until(() => engine.stopped() === 1);
+  const again = chat('again');
+  await until(async () => (await again[Symbol.asyncIterator]().next()).done === false);
+  again.cancel();
+});
+
 test('one client has so many streams at a time, others their own', async (t) => {
   const engine = scriptedEngine({ say: (_, signal) => endless(signal) });
   const { chat, clientOf } = await serveText(t, engine, { streams: createStreams({ perClient: 2 }) });
