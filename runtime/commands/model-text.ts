@@ -52,7 +52,7 @@ export async function publishGguf(
 ) {
   await using weights = await openFile(file, 'weights');
   let said = 0;
-  return publishText(bus, source, {
+  return await publishText(bus, source, {
     ...offer,
     weights,
     template: template === undefined ? undefined : readNamed(template, 'chat template', MAX_TEMPLATE_BYTES),
