@@ -79,6 +79,11 @@ const COMMANDS: readonly Entry[] = [
     load: () => import('./verify.ts'),
   },
   {
+    name: 'replay',
+    description: 'ask what a kept answer in text was an answer to once more, and compare',
+    load: () => import('./replay.ts'),
+  },
+  {
     name: 'evidence',
     description:
       "this host's own evidence: of its TEE through configfs-tsm, of its NVIDIA GPUs, or SIMULATED",
