@@ -48,8 +48,14 @@ const COMMANDS: readonly Entry[] = [
     load: () => import('./infer.ts'),
   },
   {
+    name: 'chat',
+    description: 'talk with a model that answers in text: verifies first, streams, shows each receipt',
+    load: () => import('./chat.ts'),
+  },
+  {
     name: 'gateway',
-    description: 'answer programs over HTTP (Open Inference Protocol): seals, verifies and keeps for them',
+    description:
+      "answer programs over HTTP (Open Inference Protocol, OpenAI's API): seals, verifies and keeps for them",
     load: () => import('./gateway.ts'),
   },
   {
