@@ -29,7 +29,10 @@ const declared = (command: Command) =>
       '--policy <name>',
       "what the enclave's evidence has to satisfy: genuine, strict or a file; default: this installation's",
     )
-    .option('--receipts <folder>', 'where each decision or answer is kept, for vouch verify FOLDER; default: nowhere')
+    .option(
+      '--receipts <folder>',
+      'where each decision or answer is kept, for vouch verify FOLDER; default: nowhere',
+    )
     .option(
       '--requests <n>',
       'requests in hand at a time; more are answered 429; default: 64',
@@ -69,7 +72,9 @@ export async function gatewayCommand(
       version: versionOf().version,
       log: say,
     });
-    say(`gateway: ${gateway.url}/v2 and OpenAI's API at ${gateway.url}/v1, described at ${gateway.url}/openapi.json`);
+    say(
+      `gateway: ${gateway.url}/v2 and OpenAI's API at ${gateway.url}/v1, described at ${gateway.url}/openapi.json`,
+    );
     await aborted(signal);
     await gateway.close();
   });
