@@ -17,7 +17,7 @@ import type { Neighbours } from '../../../runtime/roles/neighbours.ts';
 import { runnerRole } from '../../../runtime/roles/runner.ts';
 import { smallModel } from '../../circuits/model-fixture.ts';
 import { assert, suite, type TestContext } from '../../harness.ts';
-import { answerOf, asking, startUpstream, tinyEngine } from '../inference/llama-fixture.ts';
+import { answerOf, asking, sharedEngine, startUpstream } from '../inference/llama-fixture.ts';
 import { scriptedEngine } from '../inference/scripted-engine.ts';
 import { temporaryFolder } from '../nats/nats-fixture.ts';
 import { DEFAULTS, MODEL, serveText } from '../roles/chat-fixture.ts';
@@ -262,7 +262,7 @@ test('a client that hangs up stops the model, and its place is free', async (t) 
 });
 
 test('llama.cpp behind it all says what it says directly; vectors and schemas come through', async (t) => {
-  const engine = await tinyEngine(t);
+  const engine = await sharedEngine(t);
   const { openai } = await started(t, engine);
   const expected = await answerOf(engine, asking('Grüße', { maxTokens: 60 }));
   const stream = await openai.chat.completions.create({
