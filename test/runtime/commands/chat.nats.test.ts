@@ -5,7 +5,7 @@
 import { mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { demandProvable } from '../../../protocols/manifest.ts';
-import { chat } from '../../../runtime/client/chat.ts';
+import { type ChatStream, chat } from '../../../runtime/client/chat.ts';
 import { infer, verifyService } from '../../../runtime/client/client.ts';
 import { keepText } from '../../../runtime/client/decisions.ts';
 import { acquaint } from '../../../runtime/client/pins.ts';
@@ -53,11 +53,11 @@ async function served(t: TestContext) {
     t.defer(() => stopRoles(roles, () => {}));
     return roles;
   };
-  return { ...home, gguf, place, lines, print, log, start };
+  return { ...home, serverLog: home.log, gguf, place, lines, print, log, start };
 }
 
 test('a GGUF file is published, served by llama.cpp, verified and replayed', async (t) => {
-  const { gguf, place, lines, print, start, bus, policies } = await served(t);
+  const { gguf, place, lines, print, start, log, serverLog, bus, policies } = await served(t);
   assert.match(lines[0]!, 'hash');
   const first = await start('one');
   const client = await bus('client', 'one');
@@ -87,6 +87,27 @@ test('a GGUF file is published, served by llama.cpp, verified and replayed', asy
   let direct = '';
   for await (const piece of engine.generate(request, new AbortController().signal)) direct += piece.text;
   assert.is(text, direct);
+
+  // A secret that one client tells is in nobody else's answer: each is what an engine says that was never told it.
+  const secret = 'the combination is 4711';
+  const other = createSessions(await bus('client', 'two'), 'client.two', { policy, meet: () => {} });
+  const told = chat(sessions, { model: 'talk', request: asked(secret, { maxTokens: 40 }) });
+  const question = asked('What is the combination?', { maxTokens: 24 });
+  const heard = chat(other, { model: 'talk', request: question });
+  const read = async (stream: ChatStream) => {
+    let all = '';
+    for await (const piece of stream) all += piece.text;
+    return all;
+  };
+  const [, answer] = await Promise.all([read(told), read(heard)]);
+  const after = await read(chat(other, { model: 'talk', request: question }));
+  let alone = '';
+  for await (const piece of engine.generate(question, new AbortController().signal)) alone += piece.text;
+  assert.equal([answer, after], [alone, alone]);
+  assert.equal(
+    [...log, ...serverLog].filter((line) => line.includes('4711')),
+    [],
+  );
 
   const receipts = await temporaryFolder(t);
   const receipt = await keepText(receipts, made);
