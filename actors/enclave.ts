@@ -2,6 +2,7 @@
  * The life of one enclave: made, measured, attested, given its keys, serving, destroyed.
  *
  *   absent -> creating -> measuring -> launched -> attesting -> provisioning -> serving
+ *   provisioning -> attesting   while what runs inside loads for longer than a quarter of that, MAX_RENEWALS times at most
  *   serving -> attesting        after three quarters of the evidence's validity, so it never serves on stale evidence
  *   any but absent -> draining -> destroyed     on `enclave.drain`; destroyed -> creating on `enclave.start`
  *   anywhere -> quarantined     on a failed effect, or evidence that came too late
@@ -32,6 +33,8 @@ export const EnclaveContext = z.strictObject({
   /** how often this actor created an enclave */
   boots: Count,
   attestations: Count,
+  /** how often evidence was made anew while what runs inside was still loading */
+  renewals: Count,
   /** whether the latest evidence is a hardware's; null until there is any */
   hardware: z.boolean().nullable(),
   /** how long the latest evidence holds, from when it was made */
@@ -73,6 +76,8 @@ const refuseEvidence = {
   target: 'quarantined',
   actions: { type: 'fail', params: failure('evidence-rejected') },
 } as const;
+/** With an installation's own policy, whose evidence holds for five minutes: half an hour. */
+const MAX_RENEWALS = 24;
 const tooLate = { target: 'quarantined', actions: { type: 'fail', params: failure('timeout') } } as const;
 
 export const enclaveMachine = setup({
@@ -86,7 +91,9 @@ export const enclaveMachine = setup({
   },
   actions: {
     fail: assign({ failure: (_, params: Failure) => params }),
+    renew: assign({ renewals: ({ context }) => context.renewals + 1 }),
     boot: assign({
+      renewals: 0,
       boots: ({ context }) => context.boots + 1,
       measurement: null,
       hardware: null,
@@ -95,6 +102,7 @@ export const enclaveMachine = setup({
       failure: null,
     }),
   },
+  guards: { patient: ({ context }) => context.renewals < MAX_RENEWALS },
   delays: {
     reattestAfter: ({ context }) => Math.min(Math.floor((context.validMs * 3) / 4), MAX_DELAY_MS),
     /** a minute for the first evidence of a boot; later what is left of the evidence that is being renewed */
@@ -108,6 +116,7 @@ export const enclaveMachine = setup({
     measurement: null,
     boots: 0,
     attestations: 0,
+    renewals: 0,
     hardware: null,
     validMs: 0,
     wiped: true,
@@ -163,8 +172,14 @@ export const enclaveMachine = setup({
       after: { attestWithin: tooLate },
     },
     provisioning: {
-      invoke: { src: 'provision', input: subject, onDone: 'serving', onError: quarantine },
-      after: { attestWithin: tooLate },
+      invoke: {
+        src: 'provision',
+        input: subject,
+        onDone: { target: 'serving', actions: assign({ renewals: 0 }) },
+        onError: quarantine,
+      },
+      // A large model loads for longer than evidence is fresh: it is made anew, and the loading waited for again, so many times.
+      after: { attestWithin: [{ guard: 'patient', target: 'attesting', actions: 'renew' }, tooLate] },
     },
     serving: { tags: 'up', after: { reattestAfter: 'attesting' } },
     draining: {

@@ -15,10 +15,20 @@ import path from 'node:path';
 import { VouchError } from '../../protocols/errors.ts';
 import type { VerifiedManifest } from '../../protocols/manifest.ts';
 import { createWhole, entriesIn, readText, readTextIfThere, writeWhole } from '../home/files.ts';
-import { Answer, type Known, knownByHand, knownFrom, manifestFrom, type NamedText } from '../verdict/kept.ts';
+import {
+  Answer,
+  type KeptText,
+  type Known,
+  keptTextFrom,
+  knownByHand,
+  knownFrom,
+  manifestFrom,
+  type NamedText,
+} from '../verdict/kept.ts';
+import type { ChatReceipt } from './chat.ts';
 import type { Inference, VerifiedService } from './client.ts';
 
-const MAX_BYTES = 4 * 1024 * 1024;
+const MAX_BYTES = 16 * 1024 * 1024;
 
 /** Keeps a decision. Returns the path of the receipt bundle, which is written last. */
 export async function keepDecision(
@@ -45,6 +55,40 @@ export async function keepDecision(
   await writeWhole(file('salts'), `${JSON.stringify(salts)}\n`);
   await writeWhole(file('cose'), bundle);
   return file('cose');
+}
+
+/** Keeps an answer in text in the same form. Returns the path of the receipt bundle, which is written last. */
+export async function keepText(
+  folder: string,
+  { service, question, text, toolCalls, bundle, nonce, evidenceNonce, salts, end }: ChatReceipt,
+): Promise<string> {
+  const { manifest, signature, digest } = service.published;
+  const file = (name: string) => path.join(folder, `${end.receiptId}.${name}`);
+  const kept: KeptText = {
+    version: 2,
+    model: manifest.name,
+    nonce,
+    evidenceNonce,
+    question,
+    answer: {
+      text,
+      ...(toolCalls === undefined ? {} : { toolCalls: toolCalls as KeptText['answer']['toolCalls'] }),
+    },
+  };
+  await createWhole(
+    path.join(folder, `${digest}.manifest.json`),
+    `${JSON.stringify({ manifest, signature })}\n`,
+  );
+  await writeWhole(file('json'), `${JSON.stringify(kept)}\n`);
+  await writeWhole(file('salts'), `${JSON.stringify(salts)}\n`);
+  await writeWhole(file('cose'), bundle);
+  return file('cose');
+}
+
+/** What was kept of the answer in text whose receipt this is. Throws `bad-file`. */
+export function readKeptText(receipt: string, id: string): KeptText {
+  const name = path.join(path.dirname(receipt), `${id}.json`);
+  return keptTextFrom({ name, text: readText(name, 'kept answer', MAX_BYTES) });
 }
 
 /** The ids of the receipts in a folder, those of which only other parts are left included. */
@@ -79,19 +123,25 @@ export const readManifestFile = (name: string): VerifiedManifest =>
 export function tiedByHand(given: {
   readonly application?: string | undefined;
   readonly answer?: string | undefined;
+  readonly request?: string | undefined;
+  readonly response?: string | undefined;
   readonly salts?: string | undefined;
 }): Pick<Known, 'request' | 'response' | 'erased'> {
-  const { application, answer, salts } = given;
+  const { application, answer, request, response, salts } = given;
   if (salts === undefined) {
-    if ((application ?? answer) === undefined) return {};
+    if ((application ?? answer ?? request ?? response) === undefined) return {};
     throw new VouchError(
       'bad-input',
-      'verify: expected --salts FILE beside --application and --answer: the digests in a receipt are keyed with them',
+      'verify: expected --salts FILE beside --application and --answer, or --request and --response: the digests in a receipt are keyed with them',
     );
   }
+  const file = (name: string | undefined, what: string): NamedText | undefined =>
+    name === undefined ? undefined : { name, text: readText(name, what, MAX_BYTES) };
   return knownByHand({
     application: typed(application, 'application'),
     answer: typed(answer, 'answer'),
+    request: file(request, 'request'),
+    response: file(response, 'response'),
     salts: { name: salts, text: readText(salts, 'salts', MAX_BYTES) },
   });
 }

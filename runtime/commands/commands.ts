@@ -48,8 +48,14 @@ const COMMANDS: readonly Entry[] = [
     load: () => import('./infer.ts'),
   },
   {
+    name: 'chat',
+    description: 'talk with a model that answers in text: verifies first, streams, shows each receipt',
+    load: () => import('./chat.ts'),
+  },
+  {
     name: 'gateway',
-    description: 'answer programs over HTTP (Open Inference Protocol): seals, verifies and keeps for them',
+    description:
+      "answer programs over HTTP (Open Inference Protocol, OpenAI's API): seals, verifies and keeps for them",
     load: () => import('./gateway.ts'),
   },
   {
@@ -71,6 +77,11 @@ const COMMANDS: readonly Entry[] = [
     name: 'verify',
     description: 'verify whatever Vouch makes or reads, offline: a receipt, a proof, evidence',
     load: () => import('./verify.ts'),
+  },
+  {
+    name: 'replay',
+    description: 'ask what a kept answer in text was an answer to once more, and compare',
+    load: () => import('./replay.ts'),
   },
   {
     name: 'evidence',

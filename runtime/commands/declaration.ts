@@ -107,6 +107,16 @@ export const whole =
     return value;
   };
 
+/** The same of any number. */
+export const fraction =
+  (least: number, most: number) =>
+  (text: string): number => {
+    const value = Number(text);
+    if (text.trim() === '' || !(value >= least && value <= most))
+      throw new InvalidArgumentError(`expected a number from ${least} to ${most}.`);
+    return value;
+  };
+
 export const TOPOLOGY_HELP =
   'topology: show the shape of each tree, which costs less than filling it up; default: only the greatest depth';
 

@@ -1,4 +1,4 @@
-/** `vouch gateway`: a client of Vouch that speaks the Open Inference Protocol to programs of its owner. */
+/** `vouch gateway`: a client of Vouch that speaks the Open Inference Protocol and OpenAI's API to programs of its owner. */
 import type { Command } from '@commander-js/extra-typings';
 import { readKeys } from '../gateway/guard.ts';
 import { startGateway } from '../gateway/server.ts';
@@ -29,7 +29,10 @@ const declared = (command: Command) =>
       '--policy <name>',
       "what the enclave's evidence has to satisfy: genuine, strict or a file; default: this installation's",
     )
-    .option('--receipts <folder>', 'where each decision is kept, for vouch verify FOLDER; default: nowhere')
+    .option(
+      '--receipts <folder>',
+      'where each decision or answer is kept, for vouch verify FOLDER; default: nowhere',
+    )
     .option(
       '--requests <n>',
       'requests in hand at a time; more are answered 429; default: 64',
@@ -74,7 +77,9 @@ export async function gatewayCommand(
       version: packageVersion(),
       log: say,
     });
-    say(`gateway: ${gateway.url}/v2, described at ${gateway.url}/openapi.json`);
+    say(
+      `gateway: ${gateway.url}/v2 and OpenAI's API at ${gateway.url}/v1, described at ${gateway.url}/openapi.json`,
+    );
     await aborted(signal);
     await gateway.close();
   });

@@ -2,10 +2,9 @@
  * `vouch model add` for a model that answers in text: a GGUF file. It is committed to by a hash, encrypted chunk by chunk, and
  * published with its key like any other model; nothing of it can be proved.
  */
-import { closeSync, openSync, readSync } from 'node:fs';
 import { VouchError } from '../../protocols/errors.ts';
 import { openFile } from '../home/file-source.ts';
-import { fileError, readNamed } from '../home/files.ts';
+import { readNamed } from '../home/files.ts';
 import type { Log } from '../home/log.ts';
 import type { Offer } from '../models/publish.ts';
 import { publishText } from '../models/weights.ts';
@@ -15,23 +14,12 @@ const MAX_TEMPLATE_BYTES = 1024 * 1024;
 const MAX_TOKENIZER_BYTES = 256 * 1024 * 1024;
 const CONTEXT = 8192;
 
-/** Whether a file begins as GGUF does (ggml, docs/gguf.md). */
-export function isGguf(file: string): boolean {
-  let descriptor: number;
-  try {
-    descriptor = openSync(file, 'r');
-  } catch (error) {
-    throw fileError(error, file, 'read', 'model');
-  }
-  try {
-    const magic = Buffer.alloc(4);
-    readSync(descriptor, magic, 0, 4, 0);
-    return magic.toString('latin1') === 'GGUF';
-  } catch (error) {
-    throw fileError(error, file, 'read', 'model');
-  } finally {
-    closeSync(descriptor);
-  }
+/** Whether a file begins as GGUF does (ggml, docs/gguf.md). Throws `bad-file`. */
+export async function isGguf(path: string): Promise<boolean> {
+  await using file = await openFile(path, 'model');
+  const magic = new Uint8Array(Math.min(4, file.byteLength));
+  await file.read(0, magic);
+  return new TextDecoder().decode(magic) === 'GGUF';
 }
 
 export interface TextFilesGiven {
@@ -52,7 +40,7 @@ export async function publishGguf(
 ) {
   await using weights = await openFile(file, 'weights');
   let said = 0;
-  return publishText(bus, source, {
+  return await publishText(bus, source, {
     ...offer,
     weights,
     template: template === undefined ? undefined : readNamed(template, 'chat template', MAX_TEMPLATE_BYTES),

@@ -85,7 +85,7 @@ export async function addModelCommand(
 ): Promise<void> {
   token(name, 'model');
   const split = parseSplit(options.brokers);
-  if (isGguf(file)) return addText(name, file, split, options, print, say);
+  if (await isGguf(file)) return addText(name, file, split, options, print, say);
   if (options.data === undefined)
     throw new VouchError('bad-input', 'model add: expected --data FILE with labelled rows, got none');
   const terms = options.terms === undefined ? DEFAULT_TERMS : readTerms(options.terms);

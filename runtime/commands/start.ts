@@ -35,7 +35,7 @@ import { aborted, interruption, logAs, say } from './terminal.ts';
 
 const DEFAULT_ID = 'local-1';
 /** Longer than any role takes to come up, or to drain, all together. */
-const START_MS = 600_000;
+const START_MS = 40 * 60_000;
 const STOP_MS = 120_000;
 /** While NATS does not answer: how often it is tried, and how often that is said. */
 const LOOK_MS = 1_000;

@@ -66,6 +66,11 @@ const declared = (command: Command) =>
     )
     .option('--application <row>', 'for a receipt: the application, as JSON or a file that holds it')
     .option('--answer <answer>', 'for a receipt: the answer, as JSON or a file that holds it')
+    .option(
+      '--request <file>',
+      'for a receipt of an answer in text: what was asked, as JSON, or as it was kept',
+    )
+    .option('--response <file>', 'for a receipt of an answer in text: the very text, or what was kept of it')
     .option('--salts <file>', 'for a receipt: the salts that its two digests are keyed with')
     .option('--request-nonce <hex>', 'for a receipt: what was sealed into the request')
     .option('--manifest <file>', "for a receipt or a proof: the model's signed manifest")
@@ -75,7 +80,16 @@ const declared = (command: Command) =>
 
 export type VerifyCommand = OptionsOf<typeof declared>;
 /** Of a folder each receipt brings what was kept beside it. */
-const NOT_FOR_FOLDERS = ['application', 'answer', 'salts', 'requestNonce', 'manifest', 'nonce'] as const;
+const NOT_FOR_FOLDERS = [
+  'application',
+  'answer',
+  'request',
+  'response',
+  'salts',
+  'requestNonce',
+  'manifest',
+  'nonce',
+] as const;
 
 export function define(command: Command): void {
   declared(command.enablePositionalOptions()).action(async (files, options) => {

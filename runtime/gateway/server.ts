@@ -18,7 +18,7 @@ import { verifyReceipt } from '../../protocols/receipt.ts';
 import { collateralFor } from '../attest/collateral.ts';
 import { readApplications } from '../client/applications.ts';
 import type { Inference, VerifiedService } from '../client/client.ts';
-import { keepDecision } from '../client/decisions.ts';
+import { keepDecision, keepText } from '../client/decisions.ts';
 import { acquaint } from '../client/pins.ts';
 import { createSessions } from '../client/sessions.ts';
 import type { Log } from '../home/log.ts';
@@ -312,7 +312,10 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
     return { verdict, checks: checks.map(({ id, status, detail }) => ({ id, status, detail })) };
   };
   const openai = openAi({
-    backend: chatBackend(sessions, async (model) => metrics.answers.inc({ model })),
+    backend: chatBackend(sessions, async (model, receipt) => {
+      if (receipts !== undefined) await keepText(receipts, receipt);
+      metrics.answers.inc({ model });
+    }),
     body: (schema, request) => parsed(schema, jsonIn(request), 'request'),
     admit,
     begun: (model, seconds) => metrics.firstText.observe({ model }, seconds),

@@ -6,7 +6,7 @@
  * there is some. Who is root on this host reads it, as he reads the process's memory.
  */
 import { rmSync } from 'node:fs';
-import { chmod, type FileHandle, mkdtemp, open, readFile, rm, statfs } from 'node:fs/promises';
+import { chmod, type FileHandle, mkdtemp, open, readdir, readFile, rm, stat, statfs } from 'node:fs/promises';
 import { join } from 'node:path';
 import { VouchError } from '../../protocols/errors.ts';
 
@@ -41,10 +41,11 @@ export async function createMemoryFolder(bytes: number, place = PLACE): Promise<
       'out-of-memory',
       `${place}: expected room for ${bytes} bytes of weights, it has ${free}; mount it larger: mount -o remount,size=... ${place}`,
     );
-  const folder = await mkdtemp(join(place, 'vouch-'));
+  await removeOrphans(place);
+  const folder = await mkdtemp(join(place, `vouch-${process.pid}-`));
   await chmod(folder, 0o700);
   const files: FileHandle[] = [];
-  // A process that ends without disposing leaves no weights behind; one that is killed does, until the host restarts.
+  // A process that ends without disposing leaves no weights behind; what one that was killed leaves, the next one removes.
   const remove = () => rmSync(folder, { recursive: true, force: true });
   process.once('exit', remove);
   return {
@@ -78,6 +79,25 @@ export async function createMemoryFolder(bytes: number, place = PLACE): Promise<
       await rm(folder, { recursive: true, force: true });
     },
   };
+}
+
+/** Removes the folders of processes of this user that are no more. Processes that share the place have to share their numbers. */
+async function removeOrphans(place: string): Promise<void> {
+  for (const name of await readdir(place)) {
+    const pid = Number(/^vouch-(\d+)-\w{6}$/.exec(name)?.[1] ?? Number.NaN);
+    if (Number.isNaN(pid) || isAlive(pid)) continue;
+    const owner = await stat(join(place, name)).catch(() => undefined);
+    if (owner?.uid === process.getuid?.()) await rm(join(place, name), { recursive: true, force: true });
+  }
+}
+
+function isAlive(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code !== 'ESRCH';
+  }
 }
 
 /** The places to which this host may move memory; none where it does not say. */

@@ -3,6 +3,7 @@
  * expires, GPUs included), lets the runner inside it load its model, and destroys it. It holds no secret: the keys are
  * the identity's, which here lives in the same process: enclave, host and runner are one, SIMULATED or one whole VM.
  */
+import type { AnyMachineSnapshot } from 'xstate';
 import { enclaveCounts, enclaveMachine } from '../../actors/enclave.ts';
 import { MAX_REFERENCES } from '../../protocols/attestation/limits.ts';
 import type { Policy } from '../../protocols/attestation/policy.ts';
@@ -14,8 +15,10 @@ import type { Provider } from '../attest/provider.ts';
 import { hasTag, type StartRole, sentenceOf, until } from './host.ts';
 import type { Neighbours } from './neighbours.ts';
 
-/** A model is loaded and verified within this time. */
+/** A runner begins to load within this time. */
 const PROVISION_MS = 60_000;
+/** How long a runner that has begun may load: a language model has gigabytes, and what serves it may have to be fetched. */
+const LOAD_MS = 30 * 60_000;
 /** What the runner has in hand is finished within this time; the runner itself gives up a little earlier. */
 const DRAIN_MS = 35_000;
 
@@ -56,8 +59,10 @@ export const enclaveRole =
         provision: effect('provision', async () => {
           const { runner } = neighbours;
           if (!runner) return;
-          runner.actor.send({ type: 'enclave.ready' });
-          await until(runner.actor, (now) => now.hasTag('up') || now.hasTag('settled'), PROVISION_MS);
+          if (runner.actor.getSnapshot().matches('waiting')) runner.actor.send({ type: 'enclave.ready' });
+          const over = (now: AnyMachineSnapshot) => now.hasTag('up') || now.hasTag('settled');
+          await until(runner.actor, (now) => over(now) || !now.matches('waiting'), PROVISION_MS);
+          await until(runner.actor, over, LOAD_MS);
           if (hasTag(runner.actor, 'up')) return;
           const why = runner.failure();
           throw new VouchError(

@@ -126,7 +126,8 @@ const UP_MS: Record<Startable, number> = {
   broker: 60_000,
   runner: 0,
   gpu: 180_000,
-  enclave: 90_000,
+  // A large model is loaded meanwhile; what else may hang has its own limit in the enclave.
+  enclave: 32 * 60_000,
   worker: 180_000,
   coordinator: 30_000,
 };

@@ -16,7 +16,7 @@ import { parse } from '../../protocols/envelope.ts';
 import { messageOf, VouchError } from '../../protocols/errors.ts';
 import type { VerifiedManifest } from '../../protocols/manifest.ts';
 import { PublishedProof } from '../../protocols/proof.ts';
-import { type ParsedReceipt, verifyReceipt } from '../../protocols/receipt.ts';
+import { type ParsedReceipt, type TextClaims, verifyReceipt } from '../../protocols/receipt.ts';
 import type { SignedEntry } from '../../protocols/vendor-log.ts';
 import type { Judgement } from './checks.ts';
 import type { Known } from './kept.ts';
@@ -113,7 +113,26 @@ async function judgeReceipt(
   const checks = [vendor, ...report.checks].map((check) =>
     gone(check.id) ? { ...check, detail: 'erased: its salt is gone' } : check,
   );
-  return { accepted: report.verdict === 'accept' && vendor.status !== 'fail', checks, claims };
+  const accepted = report.verdict === 'accept' && vendor.status !== 'fail';
+  const text = report.claims?.text;
+  if (!text || !claims) return { accepted, checks, claims };
+  return {
+    accepted,
+    checks,
+    claims: { ...claims, commitmentKind: 'hash' },
+    proved: accepted ? whatFollows(text) : undefined,
+  };
+}
+
+/** What a receipt says of an answer in text, and what its kind of commitment is good for. */
+function whatFollows({ finish, completionTokens, engine }: TextClaims): string {
+  const ended = {
+    stop: 'whole',
+    tool_calls: 'whole, ending in calls of tools',
+    length: 'cut at the length that was asked for or allowed',
+    cancelled: 'cancelled: it covers what was sent until then',
+  }[finish];
+  return `an answer of ${completionTokens} tokens, ${ended}; the model commitment is a hash: it says which weights, template and defaults the enclave was given, and neither that ${engine.name} computed with them rightly nor anything of their quality can be proved`;
 }
 
 async function judgeProof(

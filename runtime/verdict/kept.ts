@@ -3,6 +3,7 @@
  * files themselves, and their names, are client/decisions.ts.
  */
 import { z } from 'zod';
+import { answerBytes, ChatEnd, ChatPlaintext, questionBytes } from '../../protocols/chat.ts';
 import { fromHex } from '../../protocols/encoding.ts';
 import { Id, Nonce } from '../../protocols/envelope.ts';
 import { VouchError } from '../../protocols/errors.ts';
@@ -19,14 +20,17 @@ const { row, requestSalt: Salt } = InferencePlaintext.shape;
 const { decision, label, scores } = AnswerPlaintext.shape;
 export const Answer = z.object({ decision, label, scores });
 export const Salts = z.strictObject({ request: Salt.optional(), response: Salt.optional() });
-export const Kept = z.strictObject({
-  version: z.literal(1),
-  model: Id,
-  nonce: Nonce,
-  evidenceNonce: Nonce,
-  application: row,
-  answer: Answer,
-});
+const { question } = ChatPlaintext.shape;
+const { toolCalls } = ChatEnd.shape;
+/** An answer in text. */
+export const AnsweredText = z.strictObject({ text: z.string(), toolCalls });
+const Common = z.strictObject({ model: Id, nonce: Nonce, evidenceNonce: Nonce });
+export const KeptText = Common.extend({ version: z.literal(2), question, answer: AnsweredText });
+export type KeptText = z.infer<typeof KeptText>;
+export const Kept = z.discriminatedUnion('version', [
+  Common.extend({ version: z.literal(1), application: row, answer: Answer }),
+  KeptText,
+]);
 
 export type Kept = z.infer<typeof Kept>;
 
@@ -56,8 +60,24 @@ export interface NamedText {
 export function knownFrom({ decision, salts, manifest }: KeptTexts): Known {
   const known = { manifest: manifest && manifestFrom(manifest) };
   if (decision === undefined) return known;
-  const { nonce, evidenceNonce, application, answer } = parsed(Kept, decision);
-  return { ...known, nonce, evidenceNonce, ...tied(application, answer, salts ? parsed(Salts, salts) : {}) };
+  const kept = parsed(Kept, decision);
+  const { nonce, evidenceNonce } = kept;
+  const own = salts ? parsed(Salts, salts) : {};
+  const bodies =
+    kept.version === 1
+      ? { request: requestBytes(kept.application), response: responseBytes(kept.answer) }
+      : { request: questionBytes(kept.question), response: answerBytes(kept.answer) };
+  return { ...known, nonce, evidenceNonce, ...tied(bodies, own) };
+}
+
+/** A kept answer in text. Throws `bad-file`, `bad-input` for one of a row. */
+export function keptTextFrom(file: NamedText): KeptText {
+  const kept = parsed(Kept, file);
+  if (kept.version === 2) return kept;
+  throw new VouchError(
+    'bad-input',
+    `${file.name}: it is of a decision about a row, expected one of an answer in text`,
+  );
 }
 
 /** Throws `bad-file`, `signature-rejected`. */
@@ -68,30 +88,49 @@ export const manifestFrom = (file: NamedText): VerifiedManifest =>
 export function knownByHand(given: {
   readonly application?: NamedText | undefined;
   readonly answer?: NamedText | undefined;
+  /** of an answer in text: what was asked, as JSON, and the very text, or what was kept of both */
+  readonly request?: NamedText | undefined;
+  readonly response?: NamedText | undefined;
   readonly salts: NamedText;
 }): Pick<Known, 'request' | 'response' | 'erased'> {
+  const { application, answer, request, response } = given;
   return tied(
-    given.application && memberOf(given.application, 'application', row),
-    given.answer && memberOf(given.answer, 'answer', Answer),
+    {
+      request:
+        (application && requestBytes(memberOf(application, 'application', row))) ??
+        (request && questionBytes(memberOf(request, 'question', question))),
+      response:
+        (answer && responseBytes(memberOf(answer, 'answer', Answer))) ?? (response && responseIn(response)),
+    },
     parsed(Salts, given.salts),
   );
 }
 
+/** A file that holds a kept answer, or nothing but its text. */
+function responseIn({ text }: NamedText): Uint8Array {
+  try {
+    return answerBytes(KeptText.parse(JSON.parse(text)).answer);
+  } catch {
+    return answerBytes({ text });
+  }
+}
+
 /** The digests' other halves. A salt that is gone is an erasure. */
 function tied(
-  application: readonly string[] | undefined,
-  answer: z.infer<typeof Answer> | undefined,
+  bodies: { readonly request?: Uint8Array | undefined; readonly response?: Uint8Array | undefined },
   salts: z.infer<typeof Salts>,
 ): Pick<Known, 'request' | 'response' | 'erased'> {
-  const { request, response } = salts;
+  const side = (name: 'request' | 'response'): Salted | undefined => {
+    const [body, salt] = [bodies[name], salts[name]];
+    return body && salt ? { salt: fromHex(salt), body } : undefined;
+  };
+  const [request, response] = [side('request'), side('response')];
   return {
-    ...(application && request
-      ? { request: { salt: fromHex(request), body: requestBytes(application) } }
-      : {}),
-    ...(answer && response ? { response: { salt: fromHex(response), body: responseBytes(answer) } } : {}),
+    ...(request ? { request } : {}),
+    ...(response ? { response } : {}),
     erased: {
-      ...(application && !request ? { 'receipt.request': true } : {}),
-      ...(answer && !response ? { 'receipt.response': true } : {}),
+      ...(bodies.request && !salts.request ? { 'receipt.request': true } : {}),
+      ...(bodies.response && !salts.response ? { 'receipt.response': true } : {}),
     },
   };
 }

@@ -122,6 +122,21 @@ test("says whether its evidence is a hardware's, and nothing before it has any",
   assert.not('hardware' in enclaveCounts(fresh.getSnapshot().context));
 });
 
+test('a model that loads for long is waited for with fresh evidence, and not for ever', async () => {
+  const { fx, actor, value, clock, context } = launch();
+  actor.send({ type: 'enclave.start' });
+  for (const effect of ['create', 'measure']) await fx.last(effect).resolve({ measurement: MEASUREMENT });
+  clock.increment(0);
+  for (let round = 1; round <= 25; round++) {
+    await fx.last('attest').resolve({ validMs: 1000 });
+    assert.is(value(), 'provisioning');
+    clock.increment(250);
+    assert.is(value(), round <= 24 ? 'attesting' : 'quarantined', `round ${round}`);
+  }
+  assert.is(context().failure?.code, 'timeout');
+  actor.stop();
+});
+
 test('attests again after three quarters of the validity, and not before', async () => {
   const { clock, value, fx, context } = await serve(1000);
   clock.increment(749);

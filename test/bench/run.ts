@@ -16,13 +16,14 @@ const BENCHMARKS: Record<string, () => Promise<Benchmark>> = {
   dist: async () => (await import('./dist.ts')).benchmarkDist,
   models: async () => (await import('./models.ts')).benchmarkModels,
   big: async () => (await import('./big.ts')).benchmarkBig,
+  chat: async () => (await import('./chat.ts')).benchmarkChat,
 };
 const NAMES = Object.keys(BENCHMARKS).join(', ');
 const USAGE = `npm run bench -- NAME... [--rows PATTERN] [--json]
 
   NAME             ${NAMES}
   --rows PATTERN   only rows whose name matches this regular expression
-  --max-bits N     gpu, dist, big: sizes of at most 2^N
+  --max-bits N     gpu, dist, big, chat: sizes of at most 2^N
   --keep FOLDER    big: where its files stay, and are taken from the next time
   --minutes N      gpu, dist: begin nothing after N minutes (8)
   --plain          prover: without V8's fused vectors

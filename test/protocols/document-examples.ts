@@ -18,6 +18,7 @@ import { encodeTestSet } from '../../circuits/model/test-set.ts';
 import { evidenceDigest } from '../../protocols/attestation/document.ts';
 import { signRecord } from '../../protocols/audit.ts';
 import { decodeCbor } from '../../protocols/cbor.ts';
+import { ChatCancel, ChatCredit, ChatFrameReply, ChatRequest } from '../../protocols/chat.ts';
 import { signerFromSeed } from '../../protocols/cose.ts';
 import * as enclave from '../../protocols/enclave.ts';
 import {
@@ -43,6 +44,8 @@ import {
   REFUSAL,
 } from '../../protocols/proof.ts';
 import { signRelease } from '../../protocols/release.ts';
+import { sealStream } from '../../protocols/sealed-stream.ts';
+import { exportedKey } from '../../protocols/sealing.ts';
 import { subjects } from '../../protocols/subjects.ts';
 import { DeadLetter, Heartbeat, Transition } from '../../protocols/transition.ts';
 import { manifestOf } from '../../runtime/nats/blobs.ts';
@@ -144,6 +147,27 @@ async function auditChain(policy: string, evidence: string) {
   return { key: signer.publicKey, records: [first, second] };
 }
 
+/** A stream of three frames from a secret that is not random. */
+async function streamExample() {
+  const [secret, enc, nonce] = [fixed('stream secret'), fixed('stream enc'), fixed('stream nonce')];
+  const derived = exportedKey(secret.slice().buffer, enc, nonce);
+  const frames = await sealStream({ streamKey: async () => derived }, 256, nonce);
+  const text = '{"text":"Good morning","tokens":2}';
+  return {
+    'exported secret': secret,
+    enc,
+    'response nonce': nonce,
+    'stream key': derived.key,
+    'stream nonce': derived.nonce,
+    'content 0': text,
+    'frame 0': await frames.seal(utf8(text)),
+    'content 1, a keep-alive': '{}',
+    'frame 1': await frames.seal(utf8('{}')),
+    'content 2 (shortened: an end has a receipt)': '{"end":{}}',
+    'frame 2': await frames.seal(utf8('{"end":{}}'), { last: true }),
+  };
+}
+
 export async function examples(): Promise<Record<string, string>> {
   const story = await conversation();
   const { commitment, model } = story;
@@ -237,6 +261,7 @@ export async function examples(): Promise<Record<string, string>> {
   const pieces = piecesOf(modelKey);
   const audit = await auditChain(story.releasePolicy, evidenceDigest(releaseDocument));
   const boot = fixedId('boot');
+  const chatSubject = subjects.infer('chat', ENCLAVE, CLIENT);
 
   const cancelSecret = fixed('cancel secret');
   return {
@@ -301,6 +326,29 @@ export async function examples(): Promise<Record<string, string>> {
       'Inside the seal of an answer:',
       json(story.answer),
     ].join('\n\n'),
+    'example chat': [
+      'Header `Vouch-Envelope` of a request:',
+      message(ChatRequest, { subject: chatSubject, source: client, body: { enclave: ENCLAVE } }),
+      'Header of each frame:',
+      message(ChatFrameReply, {
+        subject: chatSubject,
+        source: runner,
+        cause: fixedId('chat.request'),
+        body: { enclave: ENCLAVE },
+      }),
+      'What the client sends meanwhile, and what it may send:',
+      message(ChatCredit, {
+        subject: chatSubject,
+        source: client,
+        body: { stream: fixedId('chat.request'), upTo: 96 },
+      }),
+      message(ChatCancel, {
+        subject: chatSubject,
+        source: client,
+        body: { stream: fixedId('chat.request') },
+      }),
+    ].join('\n\n'),
+    'example stream': values(await streamExample()),
     'example receipt': values({
       'request body': new TextDecoder().decode(story.bodies.request),
       'request salt': story.salts.request,

@@ -1,4 +1,5 @@
 /** Every message type of docs/PROTOCOL.md: on which subject it travels, from whom to whom, and what answers it. */
+import * as chat from '../../protocols/chat.ts';
 import * as enclave from '../../protocols/enclave.ts';
 import type { MessageType } from '../../protocols/envelope.ts';
 import * as envelope from '../../protocols/envelope.ts';
@@ -68,6 +69,25 @@ export const MESSAGES: readonly MessageEntry[] = [
     to: 'the asker',
     payload: 'sealed reply (section 6)',
   },
+  {
+    kind: chat.ChatRequest,
+    subject: 'infer',
+    form: 'bulk',
+    from: 'client',
+    to: 'that runner',
+    payload: 'sealed request (section 6)',
+    answer: 'chat.frame, many',
+  },
+  {
+    kind: chat.ChatFrameReply,
+    subject: 'reply',
+    form: 'bulk',
+    from: 'runner',
+    to: 'the asker',
+    payload: 'a frame of the sealed stream (section 6)',
+  },
+  { kind: chat.ChatCredit, subject: 'infer', form: 'structured', from: 'client', to: 'that runner' },
+  { kind: chat.ChatCancel, subject: 'infer', form: 'structured', from: 'client', to: 'that runner' },
   {
     kind: enclave.ReleaseChallenge,
     subject: 'release',
@@ -184,7 +204,7 @@ export const MESSAGES: readonly MessageEntry[] = [
 /** Every message type that protocols/ exports, by name. */
 export const exportedTypes = (): Map<string, MessageType<unknown>> =>
   new Map(
-    [envelope, enclave, manifest, inference, proof, msm, transition]
+    [envelope, enclave, manifest, inference, chat, proof, msm, transition]
       .flatMap((module) => Object.values(module) as unknown[])
       .filter(
         (value): value is MessageType<unknown> =>

@@ -8,6 +8,7 @@ import { EvidenceDocument } from '../../protocols/attestation/document.ts';
 import { CLOCK_SKEW_SECONDS } from '../../protocols/attestation/document-demands.ts';
 import { MAX_DOCUMENT_BYTES, MAX_EVIDENCE_BYTES } from '../../protocols/attestation/limits.ts';
 import { Policy } from '../../protocols/attestation/policy.ts';
+import * as chat from '../../protocols/chat.ts';
 import {
   base64Text,
   Digest,
@@ -26,6 +27,7 @@ import { MAX_BUNDLE_BYTES } from '../../protocols/receipt.ts';
 import { MAX_PLAINTEXT_BYTES, SEALING_INFO } from '../../protocols/sealing.ts';
 import { CHUNK_BYTES, MAX_CHUNK_BYTES, STREAMS, type StreamSpec } from '../../protocols/streams.ts';
 import { ACTOR_KINDS, ROLES, type Role, subjects } from '../../protocols/subjects.ts';
+import { TextArchitecture } from '../../protocols/weights.ts';
 import { rightsOf } from '../../runtime/nats/rights.ts';
 import { MESSAGES } from './document-messages.ts';
 import { code, jsonSchema, schemaTable, table } from './document-schema.ts';
@@ -232,6 +234,8 @@ const limitTable = (): string =>
       ['structured message, envelope included', bytes(MAX_MESSAGE_BYTES)],
       ['header `Vouch-Envelope` of a bulk message', bytes(MAX_HEADER_BYTES)],
       ['sealed inference request', bytes(inference.MAX_SEALED_REQUEST_BYTES)],
+      ['sealed request for text', bytes(chat.MAX_SEALED_CHAT_BYTES)],
+      ['text of an answer, in UTF-8', bytes(chat.MAX_ANSWER_BYTES)],
       ['plaintext of any seal', bytes(MAX_PLAINTEXT_BYTES)],
       ['what one CPU or GPU signed, decoded', bytes(MAX_EVIDENCE_BYTES)],
       ['evidence document, as CBOR', bytes(MAX_DOCUMENT_BYTES)],
@@ -279,6 +283,12 @@ const infoTable = (): string =>
       [
         'inference request',
         code(SEALING_INFO.infer),
+        'the subject `vouch.v1.infer.<model>.<enclave>.<client>`',
+        'runner',
+      ],
+      [
+        'request for text',
+        code(SEALING_INFO.chat),
         'the subject `vouch.v1.infer.<model>.<enclave>.<client>`',
         'runner',
       ],
@@ -355,5 +365,8 @@ export const tables = (): Record<string, string> => ({
   'request plaintext': schemaTable(inference.InferencePlaintext),
   'answer plaintext': schemaTable(inference.AnswerPlaintext),
   'sealed error': schemaTable(inference.SealedError),
+  'chat plaintext': schemaTable(chat.ChatPlaintext),
+  'chat end': schemaTable(chat.ChatEnd),
+  'text architecture': schemaTable(TextArchitecture),
   ...Object.fromEntries(MESSAGES.map(({ kind }) => [`message ${kind.type}`, message(kind.type)])),
 });

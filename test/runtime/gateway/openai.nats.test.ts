@@ -2,23 +2,35 @@
  * OpenAI's API in the gateway, asked by OpenAI's own client as it comes, in front of a real client, runner and enclave. What the
  * model says is a script, where not what llama.cpp says is compared.
  */
+import { readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import OpenAI from 'openai';
+import { base64url } from '../../../protocols/encoding.ts';
 import { VouchError } from '../../../protocols/errors.ts';
-import { startGateway } from '../../../runtime/gateway/server.ts';
+import { type GatewayOptions, startGateway } from '../../../runtime/gateway/server.ts';
 import type { TextEngine } from '../../../runtime/inference/text-engine.ts';
 import { openUpstream } from '../../../runtime/inference/upstream-engine.ts';
 import { publishModel } from '../../../runtime/models/publish.ts';
+import { enclaveRole } from '../../../runtime/roles/enclave.ts';
+import { untilUp } from '../../../runtime/roles/host.ts';
+import type { Neighbours } from '../../../runtime/roles/neighbours.ts';
+import { runnerRole } from '../../../runtime/roles/runner.ts';
 import { smallModel } from '../../circuits/model-fixture.ts';
 import { assert, suite, type TestContext } from '../../harness.ts';
-import { answerOf, asking, startUpstream, tinyEngine } from '../inference/llama-fixture.ts';
+import { answerOf, asking, sharedEngine, startUpstream } from '../inference/llama-fixture.ts';
 import { scriptedEngine } from '../inference/scripted-engine.ts';
+import { temporaryFolder } from '../nats/nats-fixture.ts';
 import { DEFAULTS, MODEL, serveText } from '../roles/chat-fixture.ts';
 
 const test = suite("gateway: OpenAI's API", { timeoutMs: 100_000 });
 const SAY = ['Hello', ', ', 'wörld', ' 😀', '!'];
 const USER = [{ role: 'user', content: 'hi' }] as const;
 
-async function started(t: TestContext, engine: TextEngine, options: { requests?: number } = {}) {
+async function started(
+  t: TestContext,
+  engine: TextEngine,
+  options: Pick<Partial<GatewayOptions>, 'requests' | 'keys' | 'receipts'> = {},
+) {
   const served = await serveText(t, engine);
   const bus = await served.bus('client', 'gateway');
   const gateway = await startGateway({
@@ -250,7 +262,7 @@ test('a client that hangs up stops the model, and its place is free', async (t) 
 });
 
 test('llama.cpp behind it all says what it says directly; vectors and schemas come through', async (t) => {
-  const engine = await tinyEngine(t);
+  const engine = await sharedEngine(t);
   const { openai } = await started(t, engine);
   const expected = await answerOf(engine, asking('Grüße', { maxTokens: 60 }));
   const stream = await openai.chat.completions.create({
@@ -285,6 +297,47 @@ test('llama.cpp behind it all says what it says directly; vectors and schemas co
     },
   });
   assert.is(typeof JSON.parse(formed.choices[0]!.message.content!).yes, 'boolean');
+});
+
+test('an enclave that came back with other keys goes unnoticed, answers are kept and verify, a key is demanded', async (t) => {
+  const engine = scriptedEngine({ say: () => SAY });
+  const receipts = await temporaryFolder(t);
+  const key = 'k'.repeat(40);
+  const { openai, gateway, served } = await started(t, engine, { receipts, keys: [key] });
+  assert.instance(await refusal(openai.models.list()), OpenAI.AuthenticationError);
+  const known = openai.withOptions({ apiKey: key });
+  const ask = async () => {
+    const asked = known.chat.completions.create({ model: MODEL, messages: [...USER] });
+    const { data, response } = await asked.withResponse();
+    assert.is(data.choices[0]!.message.content, SAY.join(''));
+    return response.headers.get('vouch-receipt')!;
+  };
+  const before = await ask();
+  await served.enclave.stop();
+  await served.runner.stop();
+  const neighbours: Neighbours = {};
+  const runner = await served.role(
+    'runner',
+    'e1',
+    runnerRole(neighbours, MODEL, undefined, { openEngine: async () => engine }),
+  );
+  runner.actor.send({ type: 'device.absent' });
+  const enclave = await served.role('enclave', 'e1', enclaveRole(neighbours, served.policies.inference));
+  enclave.actor.send({ type: 'enclave.start' });
+  await untilUp(enclave, 30_000);
+  const after = await ask();
+  const kept = readdirSync(receipts);
+  for (const id of [before, after]) {
+    assert.ok(kept.includes(`${id}.cose`));
+    const bundle = base64url(readFileSync(join(receipts, `${id}.cose`)));
+    const { nonce } = JSON.parse(readFileSync(join(receipts, `${id}.json`), 'utf8'));
+    const verified = await fetch(`${gateway.url}/verify`, {
+      method: 'POST',
+      headers: { 'Content-Type': 'application/json', Authorization: `Bearer ${key}` },
+      body: JSON.stringify({ receipt: bundle, nonce }),
+    });
+    assert.is(((await verified.json()) as { verdict: string }).verdict, 'accept');
+  }
 });
 
 test('tools go to an upstream, and its calls come back', async (t) => {

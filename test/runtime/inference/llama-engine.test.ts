@@ -8,6 +8,7 @@ import {
   asking,
   LLAMA_FOLDER,
   llamaOrSkip,
+  sharedEngine,
   THREADS,
   tinyEngine,
   tinyModel,
@@ -77,7 +78,7 @@ test('greedy decoding is what the engine says directly, token by token, broken U
 });
 
 test('a seed repeats a random answer, a stop string and a schema bound it, a text is continued as it stands', async (t) => {
-  const engine = await tinyEngine(t);
+  const engine = await sharedEngine(t);
   const random = (seed: number) => answerOf(engine, asking('x', { temperature: 1, seed }));
   const [one, again, other] = [await random(1), await random(1), await random(2)];
   assert.is(one.text, again.text);
@@ -154,7 +155,7 @@ test('cancelling ends an answer at once, and so does a reader that leaves; the p
 });
 
 test("another requester's prompt changes nothing: answers before, beside and after it are the same", async (t) => {
-  const engine = await tinyEngine(t);
+  const engine = await sharedEngine(t);
   const mine = asking('what do you know?', { maxTokens: 60 });
   const alone = await answerOf(engine, mine);
   const secret = 'the secret of the other tenant is 4711-0815';
@@ -189,7 +190,7 @@ test('an engine that is closed in the middle says so, and answers nothing more',
 });
 
 test('texts become vectors; a file that is no model is refused', async (t) => {
-  const engine = await tinyEngine(t);
+  const engine = await sharedEngine(t);
   const { signal } = new AbortController();
   const [a, b, c] = await engine.embed!(['one', 'two', 'one'], signal);
   assert.is(a!.length, 64);

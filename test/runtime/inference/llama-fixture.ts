@@ -1,5 +1,7 @@
 /** llama.cpp for tests: installed once for this checkout, tests that need it are skipped where that fails. */
 import { spawn } from 'node:child_process';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { VouchError } from '../../../protocols/errors.ts';
@@ -28,6 +30,21 @@ export async function tinyModel(t: TestContext, options: TinyModel = {}): Promis
   const file = join(await temporaryFolder(t), 'tiny.gguf');
   writeTinyModel(file, options);
   return file;
+}
+
+let shared: Promise<TextEngine> | undefined;
+/** One for all tests of a file that neither close it nor need another model; it ends with the process. */
+export async function sharedEngine(t: TestContext): Promise<TextEngine> {
+  await llamaOrSkip(t);
+  shared ??= (async () => {
+    const folder = mkdtempSync(join(tmpdir(), 'vouch-tiny-'));
+    const file = join(folder, 'tiny.gguf');
+    writeTinyModel(file);
+    const engine = await openLlama({ file, threads: THREADS, folder: LLAMA_FOLDER, say: () => {} });
+    rmSync(folder, { recursive: true });
+    return engine;
+  })();
+  return shared;
 }
 
 export async function tinyEngine(

@@ -6,7 +6,7 @@ import { createServer } from 'node:net';
 import { openUpstream } from '../../../runtime/inference/upstream-engine.ts';
 import { assert, suite } from '../../harness.ts';
 import { codeOf } from '../nats/nats-fixture.ts';
-import { answerOf, asking, startUpstream, tinyEngine } from './llama-fixture.ts';
+import { answerOf, asking, sharedEngine, startUpstream } from './llama-fixture.ts';
 
 const test = suite('upstream engine', { timeoutMs: 100_000 });
 
@@ -15,7 +15,7 @@ test('it says what the server says, with tools, vectors and its version', async 
   await using engine = await openUpstream({ url });
   assert.equal(engine.provider, { name: 'upstream', version: '0.0.1', build: 'tiny' });
   const raw = { ...asking(''), messages: [{ role: 'prompt', content: 'abc' } as const] };
-  const directly = await answerOf(await tinyEngine(t), raw);
+  const directly = await answerOf(await sharedEngine(t), raw);
   const { text, end } = await answerOf(engine, asking('abc'));
   assert.is((await answerOf(engine, raw)).text, text);
   // The server cuts letters where tokens end, so that only what is plain can be compared.

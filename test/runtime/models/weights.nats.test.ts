@@ -3,9 +3,10 @@
  * missing, changed, or another's. The file is larger than a chunk; that no size matters follows from reading by chunks, which
  * the slow tier tries beyond 2 GiB.
  */
+import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { existsSync, readFileSync, statSync } from 'node:fs';
-import { mkdtemp, readdir, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readdir, rmdir, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { bytesSource } from '../../../circuits/groth16/source.ts';
@@ -77,6 +78,16 @@ test('files come into memory as they were, and go with it', async (t) => {
   assert.is(statSync(weights!).mode & 0o777, 0o400);
   await obtained[Symbol.asyncDispose]();
   assert.not(existsSync(weights!));
+});
+
+test('what a killed process has left in memory is removed by the next one', async () => {
+  const { pid } = spawnSync(process.execPath, ['-e', '']);
+  const [orphan, living] = [`/dev/shm/vouch-${pid}-abcdef`, `/dev/shm/vouch-${process.pid}-abcdef`];
+  for (const path of [orphan, living]) await mkdir(path);
+  const folder = await createMemoryFolder(1);
+  assert.equal([existsSync(orphan), existsSync(living)], [false, true]);
+  await folder[Symbol.asyncDispose]();
+  await rmdir(living);
 });
 
 test('a folder on a disk is refused, before anything is written', async (t) => {

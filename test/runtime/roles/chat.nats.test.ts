@@ -48,6 +48,12 @@ test('an answer comes in pieces, and its receipt is over the request and all of 
   const subject = subjects.receipt(MODEL, client.bus.id, made.end.receiptId);
   const stored = await client.bus.getLast(STREAMS.receipts.name, subject);
   assert.equal([...stored!.data], [...made.bundle]);
+  // As many at once as one client may have, each with its own.
+  const many = Array.from({ length: 32 }, (_, i) => chat(`hello ${i}`));
+  const texts = await Promise.all(many.map(readAll));
+  assert.equal(new Set(texts), new Set(['Grüezi, 世界!']));
+  const ids = await Promise.all(many.map(async ({ receipt }) => (await receipt).end.receiptId));
+  assert.is(new Set(ids).size, 32);
   // A stranger verifies it without the salts.
   const report = await verifyReceipt(made.bundle, { policy: policies.inference, now: new Date() });
   assert.is(report.verdict, 'accept');
@@ -75,16 +81,11 @@ test('a cancellation reaches the engine, and the receipt is over what was sent',
   const { chat, runner } = await serveText(t, engine);
   const stream = chat('count', { credit: 1000 });
   let text = '';
-  let stoppedAt = 0;
   for await (const piece of stream) {
     text += piece.text;
-    if (text.length < 20 || stoppedAt > 0) continue;
-    stoppedAt = performance.now();
-    stream.cancel();
-    void until(() => engine.stopped() === 1).then(() => {
-      stoppedAt = performance.now() - stoppedAt;
-    });
+    if (text.length > 20) stream.cancel();
   }
+  await until(() => engine.stopped() === 1);
   const made = await stream.receipt;
   assert.is(made.end.finish, 'cancelled');
   assert.is(made.text, text);
@@ -132,6 +133,23 @@ test('an engine that dies while nothing is asked fails the runner', async (t) =>
   engine.lose('its process has ended');
   await until(() => runner.actor.getSnapshot().value === 'failed');
   assert.match(runner.failure()!.message, 'its process has ended');
+});
+
+test('NATS restarted in the middle ends the stream with a code, and its runner serves on', async (t) => {
+  const engine = scriptedEngine({ say: (_, signal) => endless(signal) });
+  const { chat, server, runner, client } = await serveText(t, engine, {
+    streams: createStreams({ leaseMs: 2000 }),
+  });
+  const stream = chat('count');
+  await stream[Symbol.asyncIterator]().next();
+  process.kill(server.pid, 'SIGKILL');
+  assert.is((await errorOf(readAll(stream))).code, 'nats-unreachable');
+  await until(() => client.bus.state === 'connected' && runner.bus.state === 'connected');
+  // Nobody is heard of the first stream any more, so it ends by itself.
+  await until(() => engine.stopped() === 1);
+  const again = chat('again');
+  await until(async () => (await again[Symbol.asyncIterator]().next()).done === false);
+  again.cancel();
 });
 
 test('one client has so many streams at a time, others their own', async (t) => {
