@@ -36,6 +36,7 @@ import {
   ShardsDropped,
   shardContext,
 } from '../../protocols/msm.ts';
+import type { ShardEnd, ShardNews } from '../../protocols/proof.ts';
 import { SEAL_OVERHEAD_BYTES, SEALING_INFO, sealTo } from '../../protocols/sealing.ts';
 import { filters, subjects } from '../../protocols/subjects.ts';
 import type { Log } from '../home/log.ts';
@@ -55,6 +56,7 @@ import type { Bus, Received } from '../nats/bus.ts';
 import { ask } from '../nats/service.ts';
 import type { Fleet, Node } from './fleet.ts';
 import { createOwnDelay } from './own-delay.ts';
+import { createShardNews, type ShardNewsBoard } from './shard-news.ts';
 
 /** How often the ledgers are looked at when nothing happens. */
 const TICK_MS = 250;
@@ -96,7 +98,7 @@ export interface Distribution {
    * failing.
    */
   readonly finished: Promise<readonly PartialSum[]>;
-  counts(): ReturnType<Ledger['counts']>;
+  counts(): ReturnType<Ledger['counts']> & { readonly shards: ShardNews[] };
   /** Tells the workers that nobody needs their shards any more. */
   stop(): void;
 }
@@ -122,6 +124,7 @@ interface Sent {
 /** One job with its ledger. */
 interface Work extends DispatchedJob {
   readonly ledger: Ledger;
+  readonly news: ShardNewsBoard;
   readonly scalars: Map<Part, Uint8Array>;
   readonly shapes: Readonly<Record<Part, PartShape>>;
   readonly results: Map<string, PartialSum>;
@@ -152,10 +155,11 @@ export function createDispatcher({ bus, source, log, fleet }: DispatcherOptions)
   const share = createFairShare();
   const ownDelay = createOwnDelay(TICK_MS);
 
-  const forget = (message: string): Sent | undefined => {
+  const forget = (message: string, end: ShardEnd = 'lost'): Sent | undefined => {
     const sent = out.get(message);
     if (!sent) return undefined;
     out.delete(message);
+    sent.work.news.ended(message, end, performance.now());
     fleet.carry(sent.worker, -sent.bytes);
     return sent;
   };
@@ -164,7 +168,7 @@ export function createDispatcher({ bus, source, log, fleet }: DispatcherOptions)
     const byWorker = new Map<string, string[]>();
     for (const [message, sent] of out) {
       if (!test(sent)) continue;
-      forget(message);
+      forget(message, 'dropped');
       byWorker.set(sent.worker, [...(byWorker.get(sent.worker) ?? []), message]);
     }
     for (const [worker, shards] of byWorker) {
@@ -220,6 +224,9 @@ export function createDispatcher({ bus, source, log, fleet }: DispatcherOptions)
     };
     out.set(message, sent);
     fleet.carry(node.id, bytes);
+    const points = pointRanges(work.key, piece).reduce((sum, { count }) => sum + count, 0);
+    const told = { shard: piece.id, worker: node.id, points, bytes, predictedMs: computeMs };
+    if (!test) work.news.sent(message, told, sent.sentAt);
     const seal = async () => {
       const scalars = work.scalars
         .get(piece.part)!
@@ -430,7 +437,7 @@ export function createDispatcher({ bus, source, log, fleet }: DispatcherOptions)
     const { ledger, results } = work;
     const { piece, test, openReply } = sent;
     if (refused) {
-      forget(cause);
+      forget(cause, 'refused');
       if (result.body.code === 'seal-rejected') fleet.reattest(worker);
       if (test) return;
       // Busy with somebody else's: not a word about this shard.
@@ -448,7 +455,7 @@ export function createDispatcher({ bus, source, log, fleet }: DispatcherOptions)
       log(`${source}: an answer for ${id} in the name of ${worker} does not open: ${messageOf(error)}`),
     );
     // A second answer is nobody's.
-    if (!answer || !forget(cause)) return;
+    if (!answer || !forget(cause, 'done')) return;
     try {
       const ranges = pointRanges(work.key, piece);
       const { millis, points } = decodeShardAnswer(
@@ -470,6 +477,7 @@ export function createDispatcher({ bus, source, log, fleet }: DispatcherOptions)
       }
       if (!ledger.complete(id, worker, performance.now())) return;
       results.set(id, { piece, points, worker, millis });
+      work.news.computed(cause, millis);
       fleet.records.punctual(worker, {
         predictedMs: sent.predictedMs,
         computeMs: millis,
@@ -544,6 +552,7 @@ export function createDispatcher({ bus, source, log, fleet }: DispatcherOptions)
       const work: Work = {
         ...job,
         ledger,
+        news: createShardNews(performance.now()),
         shapes,
         scalars: new Map(),
         results: new Map(),
@@ -578,7 +587,7 @@ export function createDispatcher({ bus, source, log, fleet }: DispatcherOptions)
             .then(pump);
         },
         finished,
-        counts: () => ledger.counts(),
+        counts: () => ({ ...ledger.counts(), shards: work.news.tell() }),
         stop: () => work.settle(new VouchError('cancelled', `job ${job.job} was stopped`)),
       };
     },
