@@ -5,10 +5,10 @@
 import { type ComponentChild, h } from 'preact';
 import { useEffect, useState } from 'preact/hooks';
 import { useAnswer } from '../asking.ts';
-import { type Asked, type CertificateRow, type JudgedItem, judge } from '../judging.ts';
+import { type Asked, type CertificateRow, type JudgedItem, judge, type OpenedFile } from '../judging.ts';
 import { coarse, dayTime, until } from '../words.ts';
 import { actorHref, card, chip, empty, row, type Seen, table } from './parts.ts';
-import { checkTable, stamp, word } from './verdicts.ts';
+import { checkTable, readFiles, stamp, word } from './verdicts.ts';
 
 /** What the monitor was answered. */
 export interface FoundEvidence {
@@ -24,6 +24,8 @@ export interface FoundEvidence {
 }
 
 const EVERY_MS = 60_000;
+/** The name under which an answer is judged; a file of the viewer's is never taken for it. */
+const OF_THE_MONITOR = 'evidence of the enclave';
 
 export function EvidencePage({ seen }: { seen: Seen }): ComponentChild {
   const { answer, error } = useAnswer<readonly FoundEvidence[]>(
@@ -31,13 +33,24 @@ export function EvidencePage({ seen }: { seen: Seen }): ComponentChild {
     Math.floor(seen.now / EVERY_MS),
   );
   const [policy, setPolicy] = useState<NonNullable<Asked['policy']>>('strict');
+  const [own, setOwn] = useState<readonly OpenedFile[]>([]);
+  const [trouble, setTrouble] = useState('');
+  const open = (files: readonly File[]) => {
+    readFiles(files).then(
+      (read) => {
+        setOwn(read);
+        setTrouble('');
+      },
+      (failure: Error) => setTrouble(failure.message),
+    );
+  };
   return h(
     'div',
     { class: 'page' },
     h('h2', { id: 'title', tabIndex: -1 }, 'Evidence'),
     h(
-      'p',
-      {},
+      'div',
+      { class: 'drop' },
       h(
         'label',
         {},
@@ -53,7 +66,24 @@ export function EvidencePage({ seen }: { seen: Seen }): ComponentChild {
           h('option', { value: 'genuine' }, 'genuine'),
         ),
       ),
-      h('span', { class: 'soft' }, 'Nothing is pinned here; a client’s own policy says more.'),
+      h(
+        'label',
+        {},
+        'or by your own policy, with collateral ',
+        h('input', {
+          type: 'file',
+          multiple: true,
+          id: 'own',
+          onChange: ({ currentTarget }: { currentTarget: HTMLInputElement }) =>
+            open([...(currentTarget.files ?? [])]),
+        }),
+      ),
+      h(
+        'p',
+        { class: 'soft small' },
+        trouble ||
+          'The monitor asks with a nonce of its own. Built-in policies pin no measurement, and hardware is not accepted without collateral: bring yours.',
+      ),
     ),
     answer === undefined
       ? card('Evidence', empty(error ?? 'Asking…'))
@@ -63,7 +93,7 @@ export function EvidencePage({ seen }: { seen: Seen }): ComponentChild {
             empty('No model is published. ', h('code', {}, 'vouch model publish'), ' publishes one.'),
           )
         : answer.map((found) =>
-            h(One, { key: `${found.model} ${found.enclave ?? ''}`, found, policy, seen }),
+            h(One, { key: `${found.model} ${found.enclave ?? ''}`, found, policy, own, seen }),
           ),
   );
 }
@@ -71,23 +101,34 @@ export function EvidencePage({ seen }: { seen: Seen }): ComponentChild {
 interface OneProps {
   readonly found: FoundEvidence;
   readonly policy: NonNullable<Asked['policy']>;
+  readonly own: readonly OpenedFile[];
   readonly seen: Seen;
 }
 
-function One({ found, policy, seen }: OneProps): ComponentChild {
+function One({ found, policy, own, seen }: OneProps): ComponentChild {
   const { model, enclave, nonce, document } = found;
   const [item, setItem] = useState<JudgedItem | string>('Checking…');
   useEffect(() => {
     if (document === undefined) return;
     let over = false;
     const bytes = new TextEncoder().encode(JSON.stringify(document));
-    judge([{ name: 'evidence.json', bytes }], { policy, nonce, now: found.at })
-      .then(({ judged }) => !over && setItem(judged[0] ?? 'The answer is no evidence document.'))
+    judge([{ name: OF_THE_MONITOR, bytes }, ...own.filter(({ name }) => name !== OF_THE_MONITOR)], {
+      policy,
+      nonce,
+      now: found.at,
+    })
+      .then(
+        ({ judged }) =>
+          !over &&
+          setItem(
+            judged.find(({ name }) => name === OF_THE_MONITOR) ?? 'The answer is no evidence document.',
+          ),
+      )
       .catch((error: Error) => !over && setItem(error.message));
     return () => {
       over = true;
     };
-  }, [document, nonce, policy, found.at]);
+  }, [document, nonce, policy, own, found.at]);
   const title = `${model}${enclave ? `, enclave ${enclave}` : ''}`;
   if (document === undefined) return card(title, empty(found.error ?? 'Nobody answered.'));
   const actor = enclave === undefined ? undefined : seen.model.actors.get(`enclave/${enclave}`);

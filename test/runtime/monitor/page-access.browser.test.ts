@@ -85,7 +85,7 @@ test('two hundred workers and ten thousand transitions a minute do not stall the
     while (sent < 500) await new Promise((resolve) => setTimeout(resolve, 50));
     const state = (base + 3) % 2 ? 'computing' : 'idle';
     await page
-      .locator('main tbody tr', { has: page.locator('th', { hasText: /^worker-99$/ }) })
+      .locator('main tbody tr', { has: page.locator('th', { hasText: /^worker-99(?!\d)/ }) })
       .getByText(state)
       .waitFor();
     const { frames, long } = await page.evaluate(() => {

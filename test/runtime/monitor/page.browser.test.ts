@@ -182,7 +182,7 @@ test('an actor: its machine with the state it is in and the way it came, its pas
     Object.keys(STATES.worker),
     'the states of the machine',
   );
-  assert.is(await page.locator('.machine path.came').count(), 1);
+  await page.locator('.machine path.came').waitFor();
   assert.match(
     (await page.locator('#came').textContent())!,
     'It is computing, which it came to from fetching by done.',
