@@ -42,7 +42,7 @@ h2[tabindex]:focus { outline: none; }
 .charts { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 20rem), 1fr)); gap: 1rem; }
 .chart { margin: 0; min-width: 0; }
 .chart figcaption { font-size: .85rem; color: var(--soft); }
-.chart figcaption strong { color: var(--text); }
+.chart figcaption strong { display: block; color: var(--text); }
 .plot { min-height: 150px; overflow: hidden; }
 summary { cursor: pointer; color: var(--soft); }
 ul.actors { list-style: none; margin: 0; padding: 0; display: grid; gap: .2rem; }
@@ -121,7 +121,7 @@ tr > :last-child { padding-right: 0; }
 tbody tr:last-child > * { border-bottom: 0; }
 tbody th { font-size: inherit; font-weight: 400; color: inherit; white-space: normal; }
 td.number, th.number { text-align: right; white-space: nowrap; }
-tbody code { display: inline-block; max-width: 100%; }
+#actors th:first-child { width: 14rem; }
 .soft { color: var(--soft); }
 .small { font-size: .85rem; }
 .nowrap { white-space: nowrap; }
@@ -146,6 +146,8 @@ progress::-moz-progress-bar { background: var(--fill); border-radius: .2rem; }
 .lost main { filter: grayscale(1); }
 @media (max-width: 34rem) {
   .spare { display: none; }
+  #connection { margin-left: auto; }
+  nav { order: 3; width: 100%; margin: 0; } nav a { padding: .2rem .5rem; font-size: .9rem; }
   th, td { padding-right: .5rem; }
   .card { padding: .75rem; }
   .facts { grid-template-columns: 1fr; gap: 0; } .facts dd { margin-bottom: .4rem; }

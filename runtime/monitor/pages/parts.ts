@@ -129,6 +129,6 @@ export function short(value: number): string {
     ] as const
   ).find(([, least]) => Math.abs(value) >= least) ?? ['', 1];
   const scaled = value / size;
-  const text = scaled === 0 || Number.isInteger(scaled) ? String(scaled) : scaled.toPrecision(3);
+  const text = String(Number(scaled.toPrecision(3)));
   return unit === '' ? text : `${text} ${unit}`;
 }

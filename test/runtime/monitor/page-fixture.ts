@@ -28,7 +28,7 @@ const ARGS = [
 
 /** A page in a browser of its own, so that no test depends on another. */
 export async function opened(
-  t: TestContext,
+  t: Pick<TestContext, 'defer' | 'skip'>,
   options: { dark?: boolean; hash?: string } & Pick<MonitorOptions, 'lookUps'> = {},
 ) {
   const executablePath = chromiumPath();
@@ -252,7 +252,7 @@ export const dispatching = (done: number): ProofProgress => ({
 export async function shoot(page: Page, name: string): Promise<void> {
   if (SCREENSHOTS === undefined) return;
   const height = await page.evaluate(() => document.documentElement.scrollHeight);
-  await page.setViewportSize({ width: 1100, height: Math.min(height, 1400) });
+  await page.setViewportSize({ width: 900, height: Math.min(height, 1000) });
   await page.screenshot({ path: join(SCREENSHOTS, `${name}.png`) });
   await page.setViewportSize({ width: 1280, height: 800 });
 }
