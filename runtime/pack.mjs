@@ -10,6 +10,7 @@ import { spawnSync } from 'node:child_process';
 import { cpSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { gzipSync } from 'node:zlib';
 import { build } from 'esbuild';
 import { monitorFiles, toolchainModule, verifierHtml } from './bundle.mjs';
 
@@ -45,7 +46,7 @@ writeFileSync(join(DIST, 'verifier.html'), await verifierHtml());
 // Pages are bundled; what they were made of is of no use there.
 mkdirSync(join(DIST, 'monitor'));
 for (const [path, make] of Object.entries(monitorFiles))
-  writeFileSync(join(DIST, 'monitor', path), await make());
+  writeFileSync(join(DIST, 'monitor', `${path}.gz`), gzipSync(await make(), { level: 9 }));
 for (const page of ['verifier/page', 'verifier/thread', 'monitor/page'])
   for (const ending of ['js', 'd.ts']) rmSync(join(DIST, `runtime/${page}.${ending}`));
 rmSync(join(DIST, 'runtime/monitor/pages'), { recursive: true });

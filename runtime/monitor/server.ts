@@ -14,20 +14,13 @@ import { printable } from '../../protocols/printable.ts';
 import { isLoopback, nearest, urlOf } from '../nats/address.ts';
 import { icon, page } from './document.ts';
 import { createHistories } from './histories.ts';
+import type { LookUps } from './look-ups.ts';
 import { drawings } from './machines.ts';
 import type { Hello } from './model.ts';
 import { emptyModel, LIMITS, reduce, toSnapshot } from './model.ts';
 import type { Observation } from './observation.ts';
-import type { FoundEvidence } from './pages/evidence.ts';
-import type { Conviction } from './pages/fleet.ts';
 import { style } from './style.ts';
 import { createWatchers } from './watchers.ts';
-
-/** What the server looks up when a page asks for it, by rights of its own. */
-export interface LookUps {
-  evidence(): Promise<readonly FoundEvidence[]>;
-  convictions(workers: readonly string[]): Promise<readonly Conviction[]>;
-}
 
 export interface MonitorOptions {
   readonly feed: AsyncIterable<Observation>;
@@ -350,10 +343,12 @@ const BUNDLED = {
 } as const;
 type Bundled = keyof typeof BUNDLED;
 
-/** A part of the page: in the package it lies there, in the repository it is made from its sources. */
+/** A part of the page: in the package it lies there, compressed; in the repository it is made from its sources. */
 async function bundledFile(path: Bundled, ending: string): Promise<File> {
-  if (ending !== '.ts')
-    return text(BUNDLED[path], readFileSync(new URL(`../../monitor${path}`, import.meta.url), 'utf8'));
+  if (ending !== '.ts') {
+    const body = readFileSync(new URL(`../../monitor${path}.gz`, import.meta.url));
+    return { type: `${BUNDLED[path]}; charset=utf-8`, body, headers: { 'Content-Encoding': 'gzip' } };
+  }
   const { monitorFiles } = (await import(new URL('../bundle.mjs', import.meta.url).href)) as {
     monitorFiles: Record<Bundled, () => Promise<string>>;
   };

@@ -121,7 +121,11 @@ tr > :last-child { padding-right: 0; }
 tbody tr:last-child > * { border-bottom: 0; }
 tbody th { font-size: inherit; font-weight: 400; color: inherit; white-space: normal; }
 td.number, th.number { text-align: right; white-space: nowrap; }
-#actors th:first-child { width: 14rem; }
+/* Hundreds of rows: with fixed columns a cell that changes moves no other. */
+#actors table, #nodes table { table-layout: fixed; }
+#actors th:first-child { width: 28%; max-width: 14rem; } #actors th:last-child { width: 7rem; }
+#nodes table { min-width: 60rem; } #nodes th:first-child { width: 18%; } #nodes th:nth-child(2) { width: 15%; } #nodes th:nth-child(4) { width: 12%; }
+.card { contain: layout style; }
 .soft { color: var(--soft); }
 .small { font-size: .85rem; }
 .nowrap { white-space: nowrap; }

@@ -4,6 +4,7 @@
  */
 import type { ShardNews } from '../../protocols/proof.ts';
 import { type Job, PHASES, type Phase } from './model.ts';
+import { byName } from './words.ts';
 
 export const SECTIONS = { wires: 'A, B1, B2, C', quotient: 'H' } as const;
 export type SectionGroup = keyof typeof SECTIONS;
@@ -76,7 +77,7 @@ export function workerRows(job: Job, openedMs: number, endMs: number): WorkerRow
   for (const news of job.shards) by.set(news.worker, [...(by.get(news.worker) ?? []), news]);
   return [...by]
     .map(([worker, own]) => rowOf(worker, own, openedMs, endMs))
-    .sort((a, b) => b.done - a.done || a.worker.localeCompare(b.worker, 'en', { numeric: true }));
+    .sort((a, b) => b.done - a.done || byName(a.worker, b.worker));
 }
 
 function rowOf(worker: string, own: readonly ShardNews[], openedMs: number, endMs: number): WorkerRow {

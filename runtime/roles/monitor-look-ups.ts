@@ -8,7 +8,7 @@ import { printable } from '../../protocols/printable.ts';
 import { STREAMS } from '../../protocols/streams.ts';
 import { filters, lastToken, subjects } from '../../protocols/subjects.ts';
 import { freshNonce } from '../attest/identity.ts';
-import type { LookUps } from '../monitor/server.ts';
+import type { LookUps } from '../monitor/look-ups.ts';
 import type { Bus } from '../nats/bus.ts';
 import { ask } from '../nats/service.ts';
 import { convictionOf } from './convictions.ts';

@@ -4,9 +4,9 @@
  */
 
 import { opened } from '../runtime/monitor/page-fixture.ts';
-import { type Load, longestOf, sayLoad, underLoad } from '../runtime/monitor/page-load.ts';
+import { cpuOf, type Load, longestOf, sayLoad, underLoad } from '../runtime/monitor/page-load.ts';
 import { type BenchContext, type Row, row } from './result.ts';
-import { quantile } from './statistics.ts';
+import { median, quantile } from './statistics.ts';
 
 /** Three and a half seconds each. */
 const TIMES = 3;
@@ -27,6 +27,13 @@ export async function benchmarkMonitor({ say, signal }: BenchContext): Promise<R
       const own = loads.filter((load) => load.hash === hash);
       const between = own.flatMap(({ frames }) => frames);
       return [
+        row({
+          name: `${hash}, one update of the page, processor time`,
+          unit: 'ms',
+          ours: median(own.map(cpuOf)),
+          must: 50,
+          aim: 16,
+        }),
         row({
           name: `${hash}, the longest task above 50 ms; 0: none`,
           unit: 'ms',

@@ -3,19 +3,12 @@ import { type ComponentChild, h } from 'preact';
 import { useState } from 'preact/hooks';
 import { useAnswer } from '../asking.ts';
 import { type Planned, plan } from '../judging.ts';
+import type { Conviction } from '../look-ups.ts';
 import type { Actor, Model } from '../model.ts';
 import { phaseSpans, planOpenedMs, workerRows } from '../timeline.ts';
 import { isSimulated, liveness } from '../view.ts';
-import { dayTime, duration } from '../words.ts';
+import { byName, dayTime, duration } from '../words.ts';
 import { actorHref, card, command, empty, Kept, row, type Seen, short, stateChip, table } from './parts.ts';
-
-/** A worker's results were found to be wrong, by this coordinator's word. */
-export interface Conviction {
-  readonly worker: string;
-  readonly job: string;
-  readonly coordinator: string;
-  readonly time: string;
-}
 
 const MOST_ROWS = 512;
 
@@ -23,7 +16,7 @@ export function FleetPage({ seen }: { seen: Seen }): ComponentChild {
   const workers = [...seen.model.actors.values()]
     .filter(({ kind }) => kind === 'worker')
     .filter((actor) => liveness(actor, seen.now, seen.coordinatorAt) !== 'ended')
-    .sort((a, b) => a.id.localeCompare(b.id, 'en', { numeric: true }));
+    .sort((a, b) => byName(a.id, b.id));
   // Convictions are looked up by name, so again when the names change, and every half minute.
   const names = `${workers.map(({ id }) => id).join()} ${Math.floor(seen.now / 30_000)}`;
   const convicted = useAnswer<readonly Conviction[]>('/convictions.json', names);

@@ -6,7 +6,7 @@ import { type Actor, type Job, missed } from '../model.ts';
 import { type Counted, lineOf, type Minute, totalOf } from '../series.ts';
 import { isEnd, meaningOf } from '../states.ts';
 import { attention, isSimulated, jobLiveness, liveness, partOf, summarise } from '../view.ts';
-import { coarse, countsText, dayTime, duration, times } from '../words.ts';
+import { byName, coarse, countsText, dayTime, duration, times } from '../words.ts';
 import { Chart } from './chart.ts';
 import {
   actorHref,
@@ -213,9 +213,7 @@ function Hosts({ seen }: { seen: Seen }): ComponentChild {
   }
   if (hosts.size === 0)
     return empty('No actor was heard yet. ', h('code', {}, 'npm start'), ' brings up one of each kind.');
-  const order = [...hosts].sort(
-    ([a, own], [b, others]) => others.length - own.length || a.localeCompare(b, 'en', { numeric: true }),
-  );
+  const order = [...hosts].sort(([a, own], [b, others]) => others.length - own.length || byName(a, b));
   const rows = order.slice(0, MOST_HOSTS).map(([id, actors]) => {
     const unknown = actors.map((actor) => alive(actor) === 'unknown');
     const heard = coarse(seen.now - Math.max(...actors.map(({ heardAt }) => heardAt)));

@@ -15,17 +15,28 @@ export interface Load {
   readonly frames: readonly number[];
   /** tasks above 50 ms, as the browser records them */
   readonly long: readonly number[];
+  /** processor time of the page's main thread, and how often the page changed meanwhile: what others do beside it does not count */
+  readonly cpuMs: number;
+  readonly updates: number;
 }
 
+export const cpuOf = ({ cpuMs, updates }: Load): number => cpuMs / Math.max(1, updates);
 export const longestOf = ({ long }: Load): number => Math.max(0, ...long);
 export const sayLoad = (load: Load): string =>
-  `${load.hash}: ${TRANSITIONS} transitions of ${WORKERS} workers in 3 s: ${load.long.length} tasks of more than 50 ms, the longest ${Math.round(longestOf(load))} ms; between frames p50 ${Math.round(quantile(load.frames, 0.5))} ms, p99 ${Math.round(quantile(load.frames, 0.99))} ms`;
+  `${load.hash}: ${TRANSITIONS} transitions of ${WORKERS} workers in 3 s: ${load.long.length} tasks of more than 50 ms, the longest ${Math.round(longestOf(load))} ms; between frames p50 ${Math.round(quantile(load.frames, 0.5))} ms, p99 ${Math.round(quantile(load.frames, 0.99))} ms; ${Math.round(cpuOf(load))} ms of the processor for each of ${load.updates} updates`;
 
 /** On the two pages that show every worker; resolves when each has shown the last state of them. */
 export async function underLoad(page: Page, feed: Feed): Promise<Load[]> {
   const worker = (i: number) => `worker-${i % WORKERS}`;
   for (let i = 0; i < WORKERS; i++) beats(feed, 'worker', worker(i), 'idle', 0);
   await host(page, worker(WORKERS - 1)).waitFor();
+  const devtools = await page.context().newCDPSession(page);
+  await devtools.send('Performance.setTimeDomain', { timeDomain: 'threadTicks' });
+  await devtools.send('Performance.enable');
+  const cpuTime = async (): Promise<number> => {
+    const { metrics } = await devtools.send('Performance.getMetrics');
+    return 1000 * (metrics.find(({ name }) => name === 'TaskDuration')?.value ?? 0);
+  };
   const loads: Load[] = [];
   for (const [hash, base] of [
     ['#/', 0],
@@ -36,6 +47,7 @@ export async function underLoad(page: Page, feed: Feed): Promise<Load[]> {
     }, hash);
     await row(page, 'worker-99').waitFor();
     await page.evaluate(measure);
+    const before = await cpuTime();
     for (let sent = 0; sent < TRANSITIONS; ) {
       for (let i = 0; i < 5; i++, sent++) {
         const seq = base + Math.floor(sent / WORKERS) + 1;
@@ -47,10 +59,12 @@ export async function underLoad(page: Page, feed: Feed): Promise<Load[]> {
       .getByText(stateAt(base + 3))
       .waitFor();
     const measured = await page.evaluate(() => {
-      const { frames, long } = globalThis as unknown as Record<'frames' | 'long', number[]>;
-      return { frames, long };
+      const { frames, long, updates } = globalThis as unknown as Record<'frames' | 'long', number[]> & {
+        updates: () => number;
+      };
+      return { frames, long, updates: updates() };
     });
-    loads.push({ hash, ...measured });
+    loads.push({ hash, ...measured, cpuMs: (await cpuTime()) - before });
   }
   return loads;
 }
@@ -73,5 +87,9 @@ function measure(): void {
   new PerformanceObserver((list) => {
     long.push(...list.getEntries().map(({ duration }) => duration));
   }).observe({ type: 'longtask' });
-  Object.assign(globalThis, { frames, long });
+  let updates = 0;
+  new MutationObserver(() => {
+    updates += 1;
+  }).observe(document.body, { subtree: true, childList: true, characterData: true, attributes: true });
+  Object.assign(globalThis, { frames, long, updates: () => updates });
 }
