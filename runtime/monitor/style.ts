@@ -39,7 +39,7 @@ h2[tabindex]:focus { outline: none; }
 .page > h2 { font-size: 1.15rem; margin: 0; overflow-wrap: anywhere; }
 .card { background: var(--card); border: 1px solid var(--line); border-radius: .6rem; padding: .9rem 1rem; min-width: 0; }
 .card h3 { margin: .9rem 0 .35rem; font-size: .9rem; }
-.charts { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 20rem), 1fr)); gap: 1rem; }
+.charts { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 15rem), 1fr)); gap: 1rem; }
 .chart { margin: 0; min-width: 0; }
 .chart figcaption { font-size: .85rem; color: var(--soft); }
 .chart figcaption strong { display: block; color: var(--text); }
@@ -88,6 +88,7 @@ svg .soft { fill: var(--soft); }
 .stamp { display: inline-block; padding: .1rem .6rem; border: 2px dashed currentColor; border-radius: .3rem; font-weight: 700; letter-spacing: .08em; color: var(--warn); background: var(--warn-back); }
 .word { display: inline-block; padding: .05rem .6rem; border-radius: 1em; font-weight: 700; color: var(--bad); background: var(--bad-back); }
 .word.accept { color: var(--good); background: var(--good-back); }
+tr:is(.pass, .fail, .skipped) th { min-width: 12.5rem; }
 tr.pass td.came { color: var(--good); } tr.fail td.came { color: var(--bad); font-weight: 700; } tr.skipped td.came { color: var(--soft); }
 .drop { padding: .9rem; border: 2px dashed var(--line); border-radius: .6rem; } .drop.over { border-color: var(--fill); }
 bdi { overflow-wrap: anywhere; font-family: ui-monospace, 'DejaVu Sans Mono', monospace; font-size: .92em; }
@@ -124,7 +125,8 @@ td.number, th.number { text-align: right; white-space: nowrap; }
 /* Hundreds of rows: with fixed columns a cell that changes moves no other. */
 #actors table, #nodes table { table-layout: fixed; }
 #actors th:first-child { width: 28%; max-width: 14rem; } #actors th:last-child { width: 7rem; }
-#nodes table { min-width: 60rem; } #nodes th:first-child { width: 18%; } #nodes th:nth-child(2) { width: 15%; } #nodes th:nth-child(4) { width: 12%; }
+#nodes table { min-width: 54rem; font-size: .92rem; } #nodes th { width: 8%; }
+#nodes th:first-child { width: 15%; } #nodes th:nth-child(2), #nodes th:nth-child(4) { width: 13%; } #nodes th:nth-child(7) { width: 12%; }
 .card { contain: layout style; }
 .soft { color: var(--soft); }
 .small { font-size: .85rem; }
@@ -139,7 +141,7 @@ td.number, th.number { text-align: right; white-space: nowrap; }
 .chip.failed { color: var(--bad); background: var(--bad-back); }
 .chip.waiting, .chip.stopped { color: var(--soft); background: var(--bar); }
 .chip.unknown { color: var(--warn); background: none; border: 1px dashed currentColor; }
-.badge { display: inline-block; padding: 0 .4em; border-radius: .25em; font-size: .7rem; font-weight: 600; letter-spacing: .05em; color: var(--warn); background: var(--warn-back); }
+.badge { display: inline-block; margin-left: .3em; padding: 0 .4em; border-radius: .25em; font-size: .7rem; font-weight: 600; letter-spacing: .05em; color: var(--warn); background: var(--warn-back); }
 .failure { margin-top: .6rem; color: var(--bad); overflow-wrap: anywhere; }
 td .failure { margin-top: .2rem; min-width: 9rem; }
 td .failure code { color: var(--soft); }
@@ -150,6 +152,7 @@ progress::-moz-progress-bar { background: var(--fill); border-radius: .2rem; }
 .lost main { filter: grayscale(1); }
 @media (max-width: 34rem) {
   .spare { display: none; }
+  tr:is(.pass, .fail, .skipped) th { min-width: 8rem; }
   #connection { margin-left: auto; }
   nav { order: 3; width: 100%; margin: 0; } nav a { padding: .2rem .5rem; font-size: .9rem; }
   th, td { padding-right: .5rem; }
