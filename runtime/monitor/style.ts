@@ -125,8 +125,8 @@ td.number, th.number { text-align: right; white-space: nowrap; }
 /* Hundreds of rows: with fixed columns a cell that changes moves no other. */
 #actors table, #nodes table { table-layout: fixed; }
 #actors th:first-child { width: 28%; max-width: 14rem; } #actors th:last-child { width: 7rem; }
-#nodes table { min-width: 54rem; font-size: .92rem; } #nodes th { width: 8%; }
-#nodes th:first-child { width: 15%; } #nodes th:nth-child(2), #nodes th:nth-child(4) { width: 13%; } #nodes th:nth-child(7) { width: 12%; }
+#nodes table { min-width: 51rem; font-size: .92rem; } #nodes th { width: 8%; }
+#nodes th:first-child { width: 15%; } #nodes th:nth-child(2), #nodes th:nth-child(4) { width: 13%; } #nodes th:nth-child(5), #nodes th:nth-child(6) { width: 7%; } #nodes th:nth-child(7), #nodes th:nth-child(8) { width: 12%; }
 .card { contain: layout style; }
 .soft { color: var(--soft); }
 .small { font-size: .85rem; }

@@ -182,7 +182,7 @@ test('an actor: its machine with the state it is in and the way it came, its pas
     Object.keys(STATES.worker),
     'the states of the machine',
   );
-  await page.locator('.machine path.came').waitFor();
+  await page.locator('.machine path.came').waitFor({ state: 'attached' });
   assert.match(
     (await page.locator('#came').textContent())!,
     'It is computing, which it came to from fetching by done.',
