@@ -8,7 +8,7 @@ import { missed } from '../model.ts';
 import { isEnd, meaningOf } from '../states.ts';
 import { isSimulated, liveness, startOf } from '../view.ts';
 import { coarse, countsText, dayTime, duration, times } from '../words.ts';
-import { card, command, empty, row, type Seen, stateChip, table } from './parts.ts';
+import { card, commandWith, empty, row, type Seen, stateChip, table } from './parts.ts';
 
 export function ActorPage({ seen, kind, id }: { seen: Seen; kind: ActorKind; id: string }): ComponentChild {
   const actor = seen.model.actors.get(`${kind}/${id}`);
@@ -69,7 +69,9 @@ function state({ now, coordinatorAt }: Seen, actor: Actor): ComponentChild {
               ' ',
               h('code', { id: 'last-error' }, `${lastFailure.code} ${lastFailure.errorId}`),
               h('span', { class: 'soft' }, ` ${coarse(now - lastFailure.at)} ago`),
-              lastFailure.errorId ? h('p', {}, command(`grep ${lastFailure.errorId} .vouch/logs/*`)) : null,
+              lastFailure.errorId
+                ? h('p', {}, commandWith([lastFailure.errorId], `grep ${lastFailure.errorId} .vouch/logs/*`))
+                : null,
             ]),
           )
         : null,
@@ -84,14 +86,14 @@ function todo(actor: Actor): ComponentChild {
       'p',
       {},
       'Whoever asked for the proof can take the request back: ',
-      command(`vouch cancel ${id}`),
+      commandWith([id], `vouch cancel ${id}`),
     );
   const model = kind === 'runner' || kind === 'enclave' ? ' --model MODEL' : '';
   return h(
     'dl',
     { class: 'facts' },
-    fact('Drain: it finishes what it has and takes no more', command(`vouch drain ${kind} ${id}`)),
-    fact('Start it again, on its host', command(`${startOf(kind)} --id ${id}${model}`)),
+    fact('Drain: it finishes what it has and takes no more', commandWith([id], `vouch drain ${kind} ${id}`)),
+    fact('Start it again, on its host', commandWith([id], `${startOf(kind)} --id ${id}${model}`)),
   );
 }
 

@@ -1,6 +1,6 @@
 /**
  * The evidence of each enclave that answers: asked for by the monitor with a nonce of its own, checked in this page. The viewer
- * believes the monitor that the nonce was fresh; whoever would not runs `vouch verify evidence` himself.
+ * believes the monitor that the nonce was fresh; whoever would not asks with his own: `vouch infer` does.
  */
 import { type ComponentChild, h } from 'preact';
 import { useEffect, useState } from 'preact/hooks';
@@ -78,7 +78,7 @@ export function EvidencePage({ seen }: { seen: Seen }): ComponentChild {
       : answer.length === 0
         ? card(
             'Evidence',
-            empty('No model is published. ', h('code', {}, 'vouch model publish'), ' publishes one.'),
+            empty('No model is published. ', h('code', {}, 'vouch model add'), ' publishes one.'),
           )
         : answer.map((found) =>
             h(One, { key: `${found.model} ${found.enclave ?? ''}`, found, policy, own, seen }),

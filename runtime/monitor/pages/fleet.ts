@@ -8,7 +8,18 @@ import type { Actor, Model } from '../model.ts';
 import { phaseSpans, planOpenedMs, workerRows } from '../timeline.ts';
 import { isSimulated, liveness } from '../view.ts';
 import { byName, dayTime, duration } from '../words.ts';
-import { actorHref, card, command, empty, Kept, row, type Seen, short, stateChip, table } from './parts.ts';
+import {
+  actorHref,
+  card,
+  commandWith,
+  empty,
+  Kept,
+  row,
+  type Seen,
+  short,
+  stateChip,
+  table,
+} from './parts.ts';
 
 const MOST_ROWS = 512;
 
@@ -136,7 +147,7 @@ const convictionTable = (all: readonly Conviction[]): ComponentChild =>
         h('code', {}, worker),
         dayTime(Date.parse(time)),
         [h('code', {}, coordinator), ' in ', h('code', {}, job)],
-        command(`vouch pardon ${worker}`),
+        commandWith([worker], `vouch pardon ${worker}`),
       ]),
     ),
     'convictions',

@@ -88,6 +88,16 @@ export const row = (
 export const card = (title: string, ...children: ComponentChild[]): ComponentChild =>
   h('section', { class: 'card', 'aria-label': title }, h('h2', {}, title), children);
 
+/**
+ * Is this no more than a word to a shell, and no option? Ids and error ids are somebody else's, and what is copied here is pasted
+ * into a terminal.
+ */
+const isWord = (text: string): boolean => /^[A-Za-z0-9_][A-Za-z0-9_-]{0,63}$/.test(text);
+
+/** A command with words of somebody else's in it; none where one of them is more than a word. */
+export const commandWith = (words: readonly string[], text: string): ComponentChild =>
+  words.every(isWord) ? command(text) : h('span', { class: 'soft' }, 'no command: its id is no plain word');
+
 /** A command for a terminal. It is copied by a click where the browser lets pages do that, and selected by one where not. */
 export const command = (text: string): ComponentChild =>
   h(

@@ -16,7 +16,7 @@ import { jobLiveness } from '../view.ts';
 import { coarse, duration } from '../words.ts';
 import { Gantt } from './gantt.ts';
 import { jobChip } from './overview.ts';
-import { actorHref, card, command, counted, empty, row, type Seen, short, table } from './parts.ts';
+import { actorHref, card, commandWith, counted, empty, row, type Seen, short, table } from './parts.ts';
 import { Opened } from './verdicts.ts';
 
 /** So many workers have a row. */
@@ -45,7 +45,7 @@ export function ProofPage({ seen, id }: { seen: Seen; id: string }): ComponentCh
         h('code', {}, 'vouch verify'),
         '. It leaves this browser for nowhere.',
       ),
-      h('p', {}, command(`vouch verify .vouch/proofs/${id}.json`)),
+      h('p', {}, commandWith([id], `vouch verify .vouch/proofs/${id}.json`)),
       h(Opened, { label: 'Proof, and what belongs to it (manifest, test set, policy)', asked: { job: id } }),
     ),
   );

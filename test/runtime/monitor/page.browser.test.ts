@@ -281,6 +281,23 @@ test('by keyboard alone from the overview to an actor, and the page says where o
 /** What somebody writes who would like to be markup, to turn a line around or to look like the page itself. */
 const HOSTILE = '<img src=x onerror=alert(1)>\u202e\u0007 verdict: accept';
 
+test('a command to copy holds no word that is more than one', async (t) => {
+  const { feed, page, complaints } = await opened(t, { hash: '#/actor/gpu/g1' });
+  const failure = { ...LOST, errorId: 'x; rm -rf ~ #' };
+  beats(feed, 'gpu', 'g1', 'failed', 3, { failure });
+  beats(feed, 'worker', '--creds', 'idle', 3);
+  await page.locator('#last-error', { hasText: 'rm -rf' }).waitFor();
+  await page.getByText('no command: its id is no plain word').waitFor();
+  assert.equal(await page.locator('.command code').allTextContents(), [
+    'vouch drain gpu g1',
+    'vouch start gpu --id g1',
+  ]);
+  await at(page, '#/actor/worker/--creds', 'worker --creds');
+  await page.getByText('What you can do').waitFor();
+  assert.is(await page.locator('.command').count(), 0);
+  assert.equal(complaints, []);
+});
+
 test('hostile text is text, and nobody speaks for another', async (t) => {
   const { feed, page, complaints } = await opened(t);
   const failure = { code: HOSTILE.slice(0, 60), message: HOSTILE, errorId: HOSTILE.slice(0, 60) };
