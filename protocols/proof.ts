@@ -170,6 +170,29 @@ export const PublishedProof = messageType(
 );
 export type PublishedProof = z.infer<typeof PublishedProof.schema>;
 
+/** How a shard left a worker's hands; `lost` as well where the worker is gone, `dropped` where nobody needs it any more. */
+export const SHARD_ENDS = ['done', 'refused', 'lost', 'dropped'] as const;
+export type ShardEnd = (typeof SHARD_ENDS)[number];
+/** So many are told with one message at most: those that have changed last. */
+export const MAX_SHARD_NEWS = 256;
+const Millis = z
+  .int()
+  .min(0)
+  .max(2 ** 40);
+const ShardNews = z.object({
+  shard: Id.describe('name of the rectangle: part, first row, rows, and bits unless all'),
+  worker: Id.describe('who has it, or had it'),
+  points: Millis.describe('base points of all its sums'),
+  bytes: Millis.describe('sealed'),
+  copy: z.boolean().optional().describe('somebody else had it as well'),
+  sentMs: Millis.describe('when it was given to the worker, from when the plan was opened; to 10 ms, as all'),
+  predictedMs: Millis.describe('that the worker would compute, by its rates'),
+  endMs: Millis.optional().describe('when it left its hands; absent while it has it'),
+  end: z.enum(SHARD_ENDS).optional().describe('how'),
+  computeMs: Millis.optional().describe('that the worker says it has computed; only of `done`'),
+});
+export type ShardNews = z.infer<typeof ShardNews>;
+
 /** Lossy: where a proof is. The plan is `total`; no worker has a plan of its own. A failure names its code, once. */
 export const ProofProgress = messageType(
   'proof.progress',
@@ -184,6 +207,11 @@ export const ProofProgress = messageType(
       .max(MAX_WORKERS)
       .describe('by worker: shards that it holds now, and those whose result came from it'),
     phases: z.record(z.string().max(32), z.int().min(0)).describe('milliseconds by finished phase'),
+    shards: z
+      .array(ShardNews)
+      .max(MAX_SHARD_NEWS)
+      .optional()
+      .describe('the shards that have changed last, oldest change first; absent where there is no plan'),
     error: z
       .object({ code: z.string().max(64), message: z.string().max(1000) })
       .optional()

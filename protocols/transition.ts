@@ -13,6 +13,14 @@ const StateName = z
   .regex(/^[a-zA-Z]+(?:[.-][a-zA-Z]+)*$/)
   .max(80);
 const EventName = z.string().regex(/^[a-zA-Z0-9@._:-]{1,120}$/);
+/** XState's own event types without the ids that they carry, so that they may be seen; every other type as it is. */
+export function shownEvent(type: string): string {
+  if (type === 'xstate.init') return 'start';
+  if (type.startsWith('xstate.done.')) return 'done';
+  if (type.startsWith('xstate.error.')) return 'error';
+  if (type.startsWith('xstate.after.')) return `after.${type.split('.')[2]}`;
+  return type;
+}
 const MAX_COUNTS = 64;
 /** Counts and rounded timings by name; the only free-form part, and it is numbers. */
 const Counts = z

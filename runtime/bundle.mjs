@@ -3,7 +3,7 @@
  * writes the verifier: one HTML file whose Content-Security-Policy names its own script and style by their digests.
  */
 import { createHash } from 'node:crypto';
-import { mkdirSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { build } from 'esbuild';
@@ -38,9 +38,8 @@ const withoutDisk = (toolchain) => ({
 
 const hashOf = (text) => `sha256-${createHash('sha256').update(text).digest('base64')}`;
 
-/** The verifier as one HTML file; the same sources give the same bytes. */
-export async function verifierHtml() {
-  const { verifierDocument, verifierParts, verifierPolicy } = await import('./verifier/document.ts');
+/** One of our sources with all that it imports, for a browser. */
+async function bundled(entry, options = {}) {
   const { outputFiles } = await build({
     bundle: true,
     minify: true,
@@ -51,12 +50,28 @@ export async function verifierHtml() {
     legalComments: 'none',
     logLevel: 'error',
     absWorkingDir: ROOT,
-    entryPoints: [join(ROOT, 'runtime/verifier/page.ts')],
-    plugins: [withoutDisk(await toolchainModule())],
+    entryPoints: [join(ROOT, entry)],
     write: false,
+    ...options,
   });
+  return outputFiles[0].text;
+}
+
+/** What the monitor serves beside its document, by path; each is made when it is asked for. */
+export const monitorFiles = {
+  '/page.js': () => bundled('runtime/monitor/page.ts'),
+  '/judge.js': async () =>
+    bundled('runtime/verifier/thread.ts', { plugins: [withoutDisk(await toolchainModule())] }),
+  '/chart.css': async () =>
+    readFileSync(fileURLToPath(import.meta.resolve('uplot/dist/uPlot.min.css')), 'utf8'),
+};
+
+/** The verifier as one HTML file; the same sources give the same bytes. */
+export async function verifierHtml() {
+  const { verifierDocument, verifierParts, verifierPolicy } = await import('./verifier/document.ts');
+  const text = await bundled('runtime/verifier/page.ts', { plugins: [withoutDisk(await toolchainModule())] });
   // A parser of HTML looks for the end of a script by these letters alone.
-  const script = outputFiles[0].text.replaceAll(/<\/(script)/gi, '<\\/$1').replaceAll('<!--', '<\\!--');
+  const script = text.replaceAll(/<\/(script)/gi, '<\\/$1').replaceAll('<!--', '<\\!--');
   const parts = verifierParts(script);
   return verifierDocument(
     parts,

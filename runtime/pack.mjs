@@ -10,8 +10,9 @@ import { spawnSync } from 'node:child_process';
 import { cpSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { gzipSync } from 'node:zlib';
 import { build } from 'esbuild';
-import { toolchainModule, verifierHtml } from './bundle.mjs';
+import { monitorFiles, toolchainModule, verifierHtml } from './bundle.mjs';
 import { compileCommands } from './compiled-commands.mjs';
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url));
@@ -42,9 +43,14 @@ if (stale.length > 0) {
 
 // `vouch/verify` reads no disk: the templates are in it. And the verifier of people is one file.
 writeFileSync(join(DIST, 'runtime/verifier/toolchain.js'), await toolchainModule());
-rmSync(join(DIST, 'runtime/verifier/page.js'));
-rmSync(join(DIST, 'runtime/verifier/page.d.ts'));
 writeFileSync(join(DIST, 'verifier.html'), await verifierHtml());
+// Pages are bundled; what they were made of is of no use there.
+mkdirSync(join(DIST, 'monitor'));
+for (const [path, make] of Object.entries(monitorFiles))
+  writeFileSync(join(DIST, 'monitor', `${path}.gz`), gzipSync(await make(), { level: 9 }));
+for (const page of ['verifier/page', 'verifier/thread', 'monitor/page'])
+  for (const ending of ['js', 'd.ts']) rmSync(join(DIST, `runtime/${page}.${ending}`));
+rmSync(join(DIST, 'runtime/monitor/pages'), { recursive: true });
 
 const common = {
   bundle: true,

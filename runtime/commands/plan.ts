@@ -13,6 +13,8 @@ import {
   type Forecast,
   forecast,
   type Installation,
+  MEASURED,
+  withFurtherNode,
 } from '../msm/shards/forecast.ts';
 import type { SimulatedNode } from '../msm/shards/simulation.ts';
 import type { OptionsOf } from './declaration.ts';
@@ -33,14 +35,24 @@ const Node = z.strictObject({
   memoryMiB: rate('that sealed pieces may take of it').default(256),
 });
 const Coordinator = z.strictObject({
-  constraintsPerSecond: rate('of the witness').default(1_000_000),
-  transformRowsPerSecond: rate('at 2^16').default(500_000),
-  sealMegabytesPerSecond: rate('sealed and sent').default(200),
-  finishMs: z.number().min(0).max(60_000).default(130).describe('to assemble and verify'),
+  constraintsPerSecond: rate('of the witness').default(MEASURED.coordinator.witnessPerSecond),
+  transformRowsPerSecond: rate('at 2^16').default(MEASURED.coordinator.transformPerSecond),
+  sealMegabytesPerSecond: rate('sealed and sent').default(MEASURED.coordinator.sealBytesPerSecond / 1e6),
+  finishMs: z
+    .number()
+    .min(0)
+    .max(60_000)
+    .default(MEASURED.coordinator.finishMs)
+    .describe('to assemble and verify'),
 });
 const Server = z.strictObject({
-  megabytesPerSecond: rate('from one client to another').default(350),
-  maxPayloadMiB: z.number().min(0.5).max(64).default(7.5).describe('of the scalars in one message'),
+  megabytesPerSecond: rate('from one client to another').default(MEASURED.server.bytesPerSecond / 1e6),
+  maxPayloadMiB: z
+    .number()
+    .min(0.5)
+    .max(64)
+    .default(MEASURED.server.maxPieceBytes / MIB)
+    .describe('of the scalars in one message'),
 });
 /** Defaults are what this project's own machine was measured at, 2 cores (docs/BENCHMARKS.md). */
 export const Workers = z.strictObject({
@@ -125,15 +137,10 @@ const nodeOf = (id: string, kind: Omit<z.infer<typeof Node>, 'id' | 'count'>): S
   memoryBytes: kind.memoryMiB * MIB,
 });
 
-const fastestOf = (nodes: readonly SimulatedNode[]): SimulatedNode =>
-  nodes.reduce((best, node) => (node.rates.g1 + node.rates.g2 > best.rates.g1 + best.rates.g2 ? node : best));
-
 /** What `--json` prints; every time is modelled, in milliseconds. */
 export function planOf(installation: Installation, circuit: CircuitShape) {
   const { nodes } = installation;
   const whole = forecast(installation, circuit);
-  const like = fastestOf(nodes);
-  const further = forecast({ ...installation, nodes: [...nodes, { ...like, id: `${like.id}+` }] }, circuit);
   return {
     modelled: true as const,
     domain: circuit.domain,
@@ -143,7 +150,7 @@ export function planOf(installation: Installation, circuit: CircuitShape) {
     bytes: whole.run.bytes,
     lastNode: whole.lastNode,
     bounds: boundsOf(installation, circuit),
-    furtherNode: { like: like.id, totalMs: further.totalMs },
+    furtherNode: withFurtherNode(installation, circuit),
     nodes: sharesOf(nodes, whole),
     pieces: whole.run.pieces,
   };

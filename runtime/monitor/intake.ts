@@ -28,7 +28,7 @@ export function observe(subject: string, data: Uint8Array, at: number): Observat
         at,
         ...body,
         failure: failureOf(body),
-        worker: worker ? { ...worker, resident: worker.resident.length } : null,
+        worker: worker ? { ...worker, resident: worker.resident.length, inHand: worker.inHand.length } : null,
       };
     }
     const own = ({ job }: ProofProgress) => subjects.progress(lastTokenButOne(subject), job);
@@ -39,6 +39,7 @@ export function observe(subject: string, data: Uint8Array, at: number): Observat
       ...body,
       epoch,
       workers: body.workers.map(({ id, assigned, done }) => ({ id, inFlight: assigned, done })),
+      shards: body.shards ?? [],
       phases: phaseTimes(body.phases),
       error: body.error ?? null,
     };

@@ -4,8 +4,10 @@
  *
  * It does not verify anything: an actor's state is what the actor says. What it does promise is to distinguish
  * "alive" from "not heard of", and a gap from a restart.
+ *
+ * One file, although it is long: what one message changes of actors, jobs and minutes is decided in one place.
  */
-import type { PHASES as ProofPhases } from '../../protocols/proof.ts';
+import type { PHASES as ProofPhases, ShardNews } from '../../protocols/proof.ts';
 import type { ActorKind } from '../../protocols/subjects.ts';
 import type {
   DropReason,
@@ -16,7 +18,8 @@ import type {
   WorkerOffer,
   WorkerShare,
 } from './observation.ts';
-import { isEnd } from './states.ts';
+import { count, type Minute } from './series.ts';
+import { isEnd, meaningOf } from './states.ts';
 
 /** The phases of a proof in order; the type makes it the very list of protocols/proof.ts. */
 export const PHASES: typeof ProofPhases = [
@@ -41,6 +44,11 @@ export const LIMITS = {
   /** ranges of missed transitions kept apart per actor; older ones are only counted */
   gapRanges: 32,
   earlierBoots: 16,
+  /** of one job; kept of the latest jobs alone */
+  shards: 1024,
+  jobsWithShards: 8,
+  /** counts are of one minute only where they come this often */
+  unheardMs: 120_000,
 } as const;
 
 export interface Actor {
@@ -65,6 +73,8 @@ export interface Actor {
   readonly counts: Readonly<Record<string, number>>;
   /** why it does not work, as long as it does not */
   readonly failure: Failure | null;
+  /** the last one, also when it works again */
+  readonly lastFailure: (Failure & { readonly at: number }) | null;
   readonly worker: WorkerOffer | null;
 }
 
@@ -82,6 +92,8 @@ export interface Job {
   readonly total: number;
   readonly phases: PhaseTimes;
   readonly workers: readonly WorkerShare[];
+  /** which worker had which shard when, as far as was heard, oldest first */
+  readonly shards: readonly ShardNews[];
   readonly error: JobError | null;
 }
 
@@ -103,6 +115,8 @@ export interface Model {
   /** oldest first */
   readonly transitions: readonly LoggedTransition[];
   readonly dropped: Readonly<Record<DropReason, number>>;
+  /** the last day, oldest first */
+  readonly minutes: readonly Minute[];
   /** is the monitor itself connected to what it watches? */
   readonly connected: boolean;
 }
@@ -112,6 +126,7 @@ export const emptyModel: Model = {
   jobs: new Map(),
   transitions: [],
   dropped: { malformed: 0, overflow: 0, stale: 0 },
+  minutes: [],
   connected: true,
 };
 
@@ -122,6 +137,7 @@ export function reduce(model: Model, observations: readonly Observation[]): Mode
     jobs: new Map(model.jobs),
     transitions: [...model.transitions],
     dropped: { ...model.dropped },
+    minutes: [...model.minutes],
     connected: model.connected,
   };
   for (const observation of observations) apply(draft, observation);
@@ -134,6 +150,7 @@ interface Draft {
   jobs: Map<string, Job>;
   transitions: LoggedTransition[];
   dropped: Record<DropReason, number>;
+  minutes: Minute[];
   connected: boolean;
 }
 
@@ -178,9 +195,12 @@ function hear(draft: Draft, heard: Heard): void {
   // A beat carries the number of the transition that led to its state, so an equal number is current.
   const current = isTransition ? !late : heard.seq >= before.seq;
   const kept = missing.slice(-LIMITS.gapRanges);
+  const failed = current && heard.failure ? heard.failure : null;
+  const isSame = failed?.errorId === before.lastFailure?.errorId && failed?.code === before.lastFailure?.code;
   put(draft.actors, key, LIMITS.actors, {
     ...before,
     ...(current ? { state, counts: heard.counts, failure: heard.failure } : {}),
+    lastFailure: failed && !isSame ? { ...failed, at: heard.at } : before.lastFailure,
     since: current && state !== before.state ? heard.at : before.since,
     heardAt: Math.max(before.heardAt, heard.at),
     leaseMs: isTransition ? before.leaseMs : heard.leaseMs,
@@ -189,10 +209,25 @@ function hear(draft: Draft, heard: Heard): void {
     lost: before.lost + size(missing) - size(kept),
     worker: !isTransition && current ? heard.worker : before.worker,
   });
+  // What an actor did while it was not heard belongs to no minute.
+  const follows = known?.boot === before.boot && heard.at - before.heardAt <= LIMITS.unheardMs;
+  if (current) tally(draft, before, heard, state, follows);
   if (!isTransition || repeated) return;
   const { at, kind, id, seq, from, to, event } = heard;
   draft.transitions.push({ at, kind, id, boot: heard.boot, seq, from, to, event });
   if (kind === 'proof-job' && current) follow(draft, heard);
+}
+
+/** What a message adds to its minute; `follows`: what it counts, it has counted on from what was heard before. */
+function tally(draft: Draft, before: Actor, heard: Heard, state: string, follows: boolean): void {
+  const grown = (name: string) => (follows ? (heard.counts[name] ?? 0) - (before.counts[name] ?? 0) : 0);
+  const fails = state !== before.state && meaningOf(heard.kind, state) === 'failed';
+  const isRunner = heard.kind === 'runner';
+  count(draft.minutes, heard.at, {
+    inferences: isRunner ? grown('served') : 0,
+    errors: (fails ? 1 : 0) + (isRunner ? Math.max(0, grown('failed')) : 0),
+    proofs: heard.kind === 'proof-job' && state === 'published' && state !== before.state ? 1 : 0,
+  });
 }
 
 /** The same process may start an ended actor again, as a coordinator does with a job; a mere repeat is older. */
@@ -222,6 +257,7 @@ function boot(heard: Heard, known: Actor | undefined): Actor {
     lost: known ? missed(known) : 0,
     counts: heard.counts,
     failure: null,
+    lastFailure: known?.lastFailure ?? null,
     worker: null,
   };
 }
@@ -268,7 +304,7 @@ function follow(draft: Draft, { id, to, at, counts }: Extract<Observation, { typ
     phaseSince: at,
     heardAt: Math.max(before.heardAt, at),
     phases: { ...Object.fromEntries(times), ...before.phases },
-    ...planned(phase, { done, total: shards, workers: before.workers }),
+    ...planned(phase, { done, total: shards, workers: before.workers, shards: before.shards }),
   });
 }
 
@@ -290,8 +326,11 @@ function advance(draft: Draft, heard: Extract<Observation, { type: 'progress' }>
     heardAt: Math.max(before.heardAt, at),
     phases,
     error,
-    ...planned(phase, heard),
+    ...planned(phase, { ...heard, shards: runs(draft, retry ? [] : before.shards, heard.shards, at) }),
   });
+  const withShards = [...draft.jobs.values()].filter(({ shards }) => shards.length > 0);
+  for (const job of withShards.slice(0, -LIMITS.jobsWithShards))
+    draft.jobs.set(job.id, { ...job, shards: [] });
   const actor = draft.actors.get(`proof-job/${heard.job}`);
   if (actor) {
     put(draft.actors, `proof-job/${heard.job}`, LIMITS.actors, {
@@ -301,18 +340,37 @@ function advance(draft: Draft, heard: Extract<Observation, { type: 'progress' }>
   }
 }
 
-type Shards = Pick<Job, 'done' | 'total' | 'workers'>;
+/** The same shard may be given to the same worker twice, at other times. */
+export const runKey = ({ shard, worker, sentMs }: ShardNews): string => `${shard} ${worker} ${sentMs}`;
+
+/** The shards with what is new of them; what is taken for the first time adds its points to the minute. */
+function runs(draft: Draft, known: Job['shards'], news: Job['shards'], at: number): Job['shards'] {
+  if (news.length === 0) return known;
+  const all = new Map(known.map((run) => [runKey(run), run]));
+  for (const run of news) {
+    const before = all.get(runKey(run));
+    // An end is for good, and a message may be late.
+    if (before?.computeMs !== undefined || (before?.end !== undefined && run.end === undefined)) continue;
+    if (run.end === 'done' && run.computeMs !== undefined) count(draft.minutes, at, { points: run.points });
+    all.set(runKey(run), run);
+  }
+  return [...all.values()].slice(-LIMITS.shards);
+}
+
+type Shards = Pick<Job, 'done' | 'total' | 'workers' | 'shards'>;
 
 /**
  * The shards of a job as far as they belong to its plan. A job that goes back to an earlier phase still reports those
  * of the plan that failed; and nobody has done more than there is to do, whatever he says.
  */
-function planned(phase: Phase, { done, total, workers }: Shards): Shards {
-  if (PHASES.indexOf(phase) < PHASES.indexOf('planning')) return { done: 0, total: 0, workers: [] };
-  if (total <= 0) return { done, total: 0, workers };
+function planned(phase: Phase, { done, total, workers, shards }: Shards): Shards {
+  if (PHASES.indexOf(phase) < PHASES.indexOf('planning'))
+    return { done: 0, total: 0, workers: [], shards: [] };
+  if (total <= 0) return { done, total: 0, workers, shards };
   return {
     done: Math.min(done, total),
     total,
+    shards,
     workers: workers.map((share) => ({ ...share, done: Math.min(share.done, total) })),
   };
 }
@@ -328,6 +386,7 @@ const newJob = (id: string, epoch: number, at: number): Job => ({
   total: 0,
   phases: {},
   workers: [],
+  shards: [],
   error: null,
 });
 

@@ -2,7 +2,7 @@
  * What the monitor can learn: one observation per message heard, and what it notices about itself. Types only, so
  * that the page may import them; runtime/monitor/intake.ts makes them of messages.
  */
-import type { Phase } from '../../protocols/proof.ts';
+import type { Phase, ShardNews } from '../../protocols/proof.ts';
 import type { Failed, Heartbeat, Transition } from '../../protocols/transition.ts';
 
 /** Every `at` is in milliseconds on the monitor's own clock. */
@@ -28,6 +28,8 @@ export type Observation =
       /** shards of the plan; 0 until there is one */
       readonly total: number;
       readonly workers: readonly WorkerShare[];
+      /** those that have changed lately */
+      readonly shards: readonly ShardNews[];
       readonly phases: PhaseTimes;
       readonly error: JobError | null;
     }
@@ -44,8 +46,12 @@ export interface WorkerOffer {
   readonly class: 'attested' | 'masked';
   readonly engine: string;
   readonly credit: number;
+  /** points a second, as it says */
+  readonly rates: { readonly g1: number; readonly g2: number };
   /** chunks of base points it holds */
   readonly resident: number;
+  /** shards that it has */
+  readonly inHand: number;
 }
 
 /** One worker's part in a job. How many shards it will get in the end is nobody's plan: the fastest get the most. */

@@ -1,14 +1,20 @@
 /**
- * The page's script: hears the server's events, reduces them with the server's own reducer and shows the model.
- * Everything from outside becomes a text node. It imports the monitor's own modules only and holds no credentials.
+ * The page's script: hears the server's events, reduces them with the server's own reducer and shows the model, a page for each
+ * hash. Everything from outside becomes a text node. It holds no credentials, and calls no other server.
  */
-import { byId, list, make, setClass, setText } from './elements.ts';
-import { jobList } from './jobs.ts';
-import type { Actor, Hello, Job } from './model.ts';
+import { type ComponentChild, h, render } from 'preact';
+import { ACTOR_KINDS } from '../../protocols/subjects.ts';
+import type { Hello } from './model.ts';
 import { emptyModel, fromSnapshot, reduce } from './model.ts';
 import type { Observation } from './observation.ts';
-import { actorKey, actorTable, transitionTable, workerTable } from './tables.ts';
-import { type Attention, attention, coordinatorHeard, liveness, summarise } from './view.ts';
+import { ActorPage } from './pages/actor.ts';
+import { EvidencePage } from './pages/evidence.ts';
+import { FleetPage } from './pages/fleet.ts';
+import { Overview, Proofs } from './pages/overview.ts';
+import type { Seen } from './pages/parts.ts';
+import { ProofPage } from './pages/proof.ts';
+import { ReceiptsPage } from './pages/receipts.ts';
+import { coordinatorHeard, summarise } from './view.ts';
 
 let model = emptyModel;
 let tickMs = 5_000;
@@ -18,139 +24,158 @@ let heardAt = performance.now();
 let lost = false;
 let greeted = false;
 
-const now = (): number => performance.now() + offset;
-const newestFirst = (): readonly Job[] => [...model.jobs.values()].reverse();
+/** Between two frames; what is heard meanwhile is shown together. */
+const FRAME_MS = 200;
 
-const coordinatorAt = (): number => coordinatorHeard(model);
+const PLACES = [
+  ['', 'Overview'],
+  ['proofs', 'Proofs'],
+  ['fleet', 'Fleet'],
+  ['evidence', 'Evidence'],
+  ['receipts', 'Receipts'],
+] as const;
 
-const ended = byId('ended');
-const showActors = actorTable(byId('actors'), 'Actors', now, coordinatorAt);
-const showEnded = actorTable(ended.querySelector('div')!, 'Ended actors', now, coordinatorAt);
-const showWorkers = workerTable(byId('workers'), now, () => newestFirst()[0]);
-const showTransitions = transitionTable(byId('transitions'));
-const showJobs = jobList(byId('jobs'), now, coordinatorAt);
-
-interface Tile {
-  readonly label: string;
-  readonly count: number;
-  readonly alarm: '' | 'bad' | 'warn';
+interface Place {
+  /** which entry of the navigation it belongs to */
+  readonly under: (typeof PLACES)[number][0] | undefined;
+  readonly title: string;
+  readonly content: (seen: Seen) => ComponentChild;
 }
 
-const showOverview = list<Tile>(
-  byId('overview'),
-  ({ label }) => label,
-  () => {
-    const label = make('dt');
-    const count = make('dd');
+const TOKEN = /^[A-Za-z0-9_-]{1,64}$/;
+
+/** What a hash stands for. Whoever made the link may have written anything. */
+function placeOf(hash: string): Place {
+  const [name = '', first = '', second = ''] = hash.replace(/^#\/?/, '').split('/');
+  const kind = ACTOR_KINDS.find((known) => known === first);
+  if (name === '') return { under: '', title: 'Overview', content: (seen) => h(Overview, { seen }) };
+  if (name === 'proofs') return { under: 'proofs', title: 'Proofs', content: (seen) => listOfProofs(seen) };
+  if (name === 'proof' && TOKEN.test(first))
     return {
-      node: make('div', '', label, count),
-      update(tile) {
-        setText(label, tile.label);
-        setText(count, String(tile.count));
-        setClass(count, tile.count > 0 ? tile.alarm : '');
-      },
+      under: 'proofs',
+      title: 'Proof',
+      content: (seen) => h(ProofPage, { key: first, seen, id: first }),
     };
-  },
-);
-
-/** So many are shown; the rest is counted. */
-const MOST_SHOWN = 20;
-const showAttention = list<Attention>(
-  byId('attention'),
-  ({ key }) => key,
-  () => {
-    const what = make('strong');
-    const todo = make('span');
-    const node = make('li', '', what, ' ', todo);
+  if (name === 'actor' && kind && TOKEN.test(second))
     return {
-      node,
-      update(one) {
-        setText(what, one.what);
-        setText(todo, one.todo);
-        setClass(node, one.grave ? 'bad' : 'warn');
-      },
+      under: '',
+      title: `${kind} ${second}`,
+      content: (seen) => h(ActorPage, { key: `${kind}/${second}`, seen, kind, id: second }),
     };
-  },
-);
-
-const byName = (a: Actor, b: Actor): number => (actorKey(a) < actorKey(b) ? -1 : 1);
-
-function either(full: boolean, content: string, empty: string): void {
-  byId(content).hidden = !full;
-  byId(empty).hidden = full;
+  if (name === 'fleet') return { under: 'fleet', title: 'Fleet', content: (seen) => h(FleetPage, { seen }) };
+  if (name === 'evidence')
+    return { under: 'evidence', title: 'Evidence', content: (seen) => h(EvidencePage, { seen }) };
+  if (name === 'receipts')
+    return { under: 'receipts', title: 'Receipts', content: () => h(ReceiptsPage, {}) };
+  return {
+    under: undefined,
+    title: 'No such page',
+    content: () =>
+      h(
+        'div',
+        { class: 'page' },
+        h('h2', { id: 'title', tabIndex: -1 }, 'No such page'),
+        h('p', {}, h('a', { href: '#/' }, 'To the overview')),
+      ),
+  };
 }
 
-function render(): void {
-  const actors = [...model.actors.values()].sort(byName);
-  const hasEnded = (actor: Actor) => liveness(actor, now(), coordinatorAt()) === 'ended';
-  const current = actors.filter((actor) => !hasEnded(actor));
-  const gone = actors.filter(hasEnded);
-  const workers = current.filter(({ kind }) => kind === 'worker');
-  const summary = summarise(model, now());
-
-  showOverview([
-    { label: 'Actors alive', count: summary.alive, alarm: '' },
-    { label: 'Unknown', count: summary.unknown, alarm: 'bad' },
-    { label: 'Jobs running', count: summary.runningJobs, alarm: '' },
-    { label: 'Transitions missed', count: summary.missed, alarm: 'warn' },
-    { label: 'Messages refused', count: summary.dropped, alarm: 'warn' },
-  ]);
-  const needed = attention(model, now());
-  showAttention(needed.slice(0, MOST_SHOWN));
-  const more = needed.length - MOST_SHOWN;
-  setText(
-    byId('calm'),
-    needed.length === 0 ? 'Nothing needs attention.' : more > 0 ? `and ${more} more of the kind` : '',
+const listOfProofs = (seen: Seen): ComponentChild =>
+  h(
+    'div',
+    { class: 'page' },
+    h('h2', { id: 'title', tabIndex: -1 }, 'Proofs'),
+    h('section', { class: 'card', 'aria-label': 'Proof jobs' }, h(Proofs, { seen, most: 50 })),
   );
-  showJobs(newestFirst());
-  showActors(current);
-  showEnded(gone);
-  showWorkers(workers);
-  showTransitions([...model.transitions].reverse());
-  either(model.jobs.size > 0, 'jobs', 'no-jobs');
-  either(actors.length > 0, 'actors', 'no-actors');
-  either(workers.length > 0, 'workers', 'no-workers');
-  either(model.transitions.length > 0, 'transitions', 'no-transitions');
-  ended.hidden = gone.length === 0;
-  setText(ended.querySelector('summary')!, `${gone.length} ended`);
 
-  byId('simulated').hidden = !summary.simulated;
-  setText(
-    byId('announcement'),
-    `${summary.alive} actors alive, ${summary.unknown} unknown, ${summary.runningJobs} jobs running`,
+function App({ seen, place }: { seen: Seen; place: Place }): ComponentChild {
+  const summary = summarise(seen.model, seen.now);
+  return h(
+    'div',
+    { class: trouble() ? 'lost' : '' },
+    h(
+      'header',
+      {},
+      h('h1', {}, h('img', { src: '/icon.svg', alt: '', width: 24, height: 24 }), ' Vouch monitor'),
+      h(
+        'nav',
+        { 'aria-label': 'Pages' },
+        PLACES.map(([name, label]) =>
+          h(
+            'a',
+            { key: name, href: `#/${name}`, 'aria-current': place.under === name ? 'page' : undefined },
+            label,
+          ),
+        ),
+      ),
+      connectionChip(),
+    ),
+    h(
+      'div',
+      { role: 'region', 'aria-label': 'Warnings' },
+      summary.simulated
+        ? h(
+            'p',
+            { id: 'simulated', class: 'banner simulated' },
+            h('strong', {}, 'SIMULATED'),
+            ' No hardware vouches for the actors that are marked so: their evidence comes from a simulated root key, or has not been accepted yet.',
+          )
+        : null,
+      trouble() ? h('p', { id: 'lost', class: 'banner bad', role: 'alert' }, trouble()) : null,
+    ),
+    h('main', {}, place.content(seen)),
   );
-  showConnection();
 }
 
-function showConnection(): void {
-  const trouble = lost
+const trouble = (): string =>
+  lost
     ? 'Connection to the monitor lost, retrying. What follows is old.'
-    : model.connected
-      ? ''
-      : 'The monitor lost NATS and is retrying. What follows is old.';
-  const banner = byId('lost');
-  setText(banner, trouble);
-  banner.hidden = trouble === '';
-  document.body.classList.toggle('lost', trouble !== '');
-  const [word, className] = trouble
-    ? ['connection lost, retrying', 'chip failed']
+    : greeted && !model.connected
+      ? 'The monitor lost NATS and is retrying. What follows is old.'
+      : '';
+
+function connectionChip(): ComponentChild {
+  const [word, className] = trouble()
+    ? ['connection lost, retrying', 'failed']
     : greeted
-      ? ['live', 'chip up']
-      : ['connecting', 'chip waiting'];
-  const chip = byId('connection');
-  setText(chip, word!);
-  setClass(chip, className!);
+      ? ['live', 'up']
+      : ['connecting', 'waiting'];
+  return h('p', { id: 'connection', class: `chip ${className}`, role: 'status' }, word);
+}
+
+const root = document.getElementById('monitor')!;
+let place = placeOf(location.hash);
+
+function show(): void {
+  const now = performance.now() + offset;
+  const seen: Seen = { model, now, coordinatorAt: coordinatorHeard(model) };
+  render(h(App, { seen, place }), root);
+}
+
+function turn(): void {
+  place = placeOf(location.hash);
+  document.title = `${place.title} · Vouch monitor`;
+  show();
+  // Whoever listens to the page hears that it is another one now.
+  document.getElementById('title')?.focus({ preventScroll: true });
+  scrollTo(0, 0);
 }
 
 let scheduled = false;
+let shownAt = Number.NEGATIVE_INFINITY;
 
 function schedule(): void {
   if (scheduled) return;
   scheduled = true;
-  requestAnimationFrame(() => {
-    scheduled = false;
-    render();
-  });
+  setTimeout(
+    () =>
+      requestAnimationFrame(() => {
+        scheduled = false;
+        shownAt = performance.now();
+        show();
+      }),
+    Math.max(0, shownAt + FRAME_MS - performance.now()),
+  );
 }
 
 // --- events
@@ -199,6 +224,9 @@ function connect(): void {
   });
 }
 
+addEventListener('hashchange', turn);
 // Ages grow while nothing is heard.
 setInterval(schedule, 1_000);
+document.title = `${place.title} · Vouch monitor`;
+show();
 connect();

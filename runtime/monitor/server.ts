@@ -1,26 +1,30 @@
 /**
- * The monitor's server: one page, its modules, and a stream of server-sent events (WHATWG HTML, section
- * 9.2), fed with observations. It holds no credentials and takes no input; whoever reaches its port can read
- * what it shows, so it listens on loopback unless another address is asked for; with a certificate it serves HTTPS.
+ * The monitor's server: one page with its script, a stream of server-sent events (WHATWG HTML, section 9.2), fed with
+ * observations, and what a page asks for beside it, as JSON. It holds no credentials and takes no input; whoever reaches its
+ * port can read what it shows, so it listens on loopback unless another address is asked for; with a certificate it serves HTTPS.
  */
 import { existsSync, readFileSync } from 'node:fs';
 import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import { createServer } from 'node:http';
 import { createServer as createSecureServer } from 'node:https';
-import module from 'node:module';
 import type { AddressInfo } from 'node:net';
 import { isIP } from 'node:net';
 import { messageOf, VouchError } from '../../protocols/errors.ts';
 import { printable } from '../../protocols/printable.ts';
 import { isLoopback, nearest, urlOf } from '../nats/address.ts';
-import { icon, page, style } from './document.ts';
+import { icon, page } from './document.ts';
+import { createHistories } from './histories.ts';
+import type { LookUps } from './look-ups.ts';
+import { drawings } from './machines.ts';
 import type { Hello } from './model.ts';
-import { emptyModel, reduce, toSnapshot } from './model.ts';
+import { emptyModel, LIMITS, reduce, toSnapshot } from './model.ts';
 import type { Observation } from './observation.ts';
+import { style } from './style.ts';
 import { createWatchers } from './watchers.ts';
 
 export interface MonitorOptions {
   readonly feed: AsyncIterable<Observation>;
+  readonly lookUps?: LookUps | undefined;
   /** default 127.0.0.1 */
   readonly host?: string;
   /** default 0: a free one */
@@ -52,6 +56,8 @@ const BATCH_MS = 100;
 const STALLED_MS = 30_000;
 const OPEN_MS = 30 * 60_000;
 const ASKING_MS = 10_000;
+/** What was looked up is told again for so long, however many ask. */
+const LOOKED_UP_MS = 20_000;
 /** The page takes three of these in silence for a lost connection. */
 const TICK_MS = 5_000;
 
@@ -82,6 +88,7 @@ export async function startMonitor(options: MonitorOptions): Promise<Monitor> {
   const { feed, host = '127.0.0.1', port = 0, tls, clock = monitorClock } = options;
   const { maxClients = 32, maxPerAddress = 8, maxQueueBytes = 4 * 1024 * 1024 } = options;
   const files = pageFiles();
+  const histories = createHistories(LIMITS.actors);
   const clients = new Set<ServerResponse>();
   const watchers = createWatchers({
     streams: maxClients,
@@ -111,6 +118,7 @@ export async function startMonitor(options: MonitorOptions): Promise<Monitor> {
   };
   const take = (observation: Observation): void => {
     batch.push(observation);
+    histories.hear(observation);
     flushTimer ??= setTimeout(flush, BATCH_MS);
   };
 
@@ -151,10 +159,40 @@ export async function startMonitor(options: MonitorOptions): Promise<Monitor> {
     if (refusal) {
       fail(response, ...refusal);
     } else if (pathOf(request) !== '/events') {
-      serve(response, files.get(pathOf(request)), request.method === 'HEAD');
+      serve(response, pathOf(request), request.method === 'HEAD').catch((error: unknown) =>
+        fail(response, 500, `this could not be made: ${printable(messageOf(error)).slice(0, 300)}`),
+      );
     } else {
       stream(response);
     }
+  };
+
+  const workers = () =>
+    [...model.actors.values()].filter(({ kind }) => kind === 'worker').map(({ id }) => id);
+  const answers: Readonly<Record<string, () => unknown>> = {
+    '/machines.json': drawings,
+    '/evidence.json': remembered(() => options.lookUps?.evidence() ?? []),
+    '/convictions.json': remembered(() => options.lookUps?.convictions(workers()) ?? []),
+  };
+  const fileAt = async (path: string): Promise<File | undefined> => {
+    const [, kind, id] = /^\/history\/([a-z-]{1,32})\/([A-Za-z0-9_-]{1,64})$/.exec(path) ?? [];
+    if (kind && id) return json(histories.of(kind, id));
+    if (Object.hasOwn(answers, path)) return json(await answers[path]!());
+    return files.get(path)?.();
+  };
+  const serve = async (response: ServerResponse, path: string, headOnly: boolean): Promise<void> => {
+    const file = await fileAt(path);
+    if (file === undefined) {
+      fail(response, 404, 'no such page');
+      return;
+    }
+    response.writeHead(200, {
+      ...HEADERS,
+      ...file.headers,
+      'Content-Type': file.type,
+      'Content-Length': file.body.byteLength,
+    });
+    response.end(headOnly ? undefined : file.body);
   };
 
   // Whoever connects and asks nothing is gone soon.
@@ -241,20 +279,6 @@ function fail(response: ServerResponse, status: number, why: string): void {
   response.end(`${why}\n`);
 }
 
-function serve(response: ServerResponse, file: File | undefined, headOnly: boolean): void {
-  if (file === undefined) {
-    fail(response, 404, 'no such page');
-    return;
-  }
-  response.writeHead(200, {
-    ...HEADERS,
-    ...file.headers,
-    'Content-Type': file.type,
-    'Content-Length': file.body.byteLength,
-  });
-  response.end(headOnly ? undefined : file.body);
-}
-
 interface File {
   readonly type: string;
   readonly body: Buffer;
@@ -278,35 +302,70 @@ function verifierFile(ending: string): File | undefined {
   return { type: 'text/html; charset=utf-8', body, headers };
 }
 
-/** What is served, by path, read once. */
-function pageFiles(): ReadonlyMap<string, File> {
-  // `.ts` in the repository, `.js` in the built package.
-  const ending = import.meta.url.slice(import.meta.url.lastIndexOf('.'));
-  const text = (type: string, body: string): File => ({
-    type: `${type}; charset=utf-8`,
-    body: Buffer.from(body),
-  });
-  const script = (name: string): [string, File] => {
-    const source = readFileSync(new URL(`./${name}${ending}`, import.meta.url), 'utf8');
-    return [`/${name}${ending}`, text('text/javascript', ending === '.ts' ? stripTypes(source) : source)];
+const text = (type: string, body: string): File => ({
+  type: `${type}; charset=utf-8`,
+  body: Buffer.from(body),
+});
+const json = (value: unknown): File => text('application/json', JSON.stringify(value));
+
+/** The same answer for a while; what failed is asked again by the next. */
+function remembered<T>(look: () => T | Promise<T>): () => Promise<T> {
+  let known: Promise<T> | undefined;
+  let at = 0;
+  return () => {
+    if (known && performance.now() - at < LOOKED_UP_MS) return known;
+    at = performance.now();
+    const asked = (async () => look())();
+    known = asked;
+    asked.catch(() => {
+      known = undefined;
+    });
+    return asked;
   };
-  const verifier = verifierFile(ending);
-  return new Map([
-    ['/', text('text/html', page(`/page${ending}`, verifier !== undefined))],
-    ...(verifier ? [['/verifier.html', verifier] as const] : []),
-    ['/style.css', text('text/css', style)],
-    ['/icon.svg', text('image/svg+xml', icon)],
-    ...['page', 'tables', 'jobs', 'elements', 'words', 'view', 'model', 'states'].map(script),
-  ]);
 }
 
-/** Node warns that stripping by call is experimental; it strips this very file the same way without a word. */
-function stripTypes(source: string): string {
-  const { emitWarning } = process;
-  process.emitWarning = () => {};
-  try {
-    return module.stripTypeScriptTypes(source);
-  } finally {
-    process.emitWarning = emitWarning;
+/** Makes it once, when it is first asked for; what failed is tried again. */
+function once(make: () => Promise<File>): () => Promise<File> {
+  let made: Promise<File> | undefined;
+  return () => {
+    made ??= make();
+    made.catch(() => {
+      made = undefined;
+    });
+    return made;
+  };
+}
+
+const BUNDLED = {
+  '/page.js': 'text/javascript',
+  '/judge.js': 'text/javascript',
+  '/chart.css': 'text/css',
+} as const;
+type Bundled = keyof typeof BUNDLED;
+
+/** A part of the page: in the package it lies there, compressed; in the repository it is made from its sources. */
+async function bundledFile(path: Bundled, ending: string): Promise<File> {
+  if (ending !== '.ts') {
+    const body = readFileSync(new URL(`../../monitor${path}.gz`, import.meta.url));
+    return { type: `${BUNDLED[path]}; charset=utf-8`, body, headers: { 'Content-Encoding': 'gzip' } };
   }
+  const { monitorFiles } = (await import(new URL('../bundle.mjs', import.meta.url).href)) as {
+    monitorFiles: Record<Bundled, () => Promise<string>>;
+  };
+  return text(BUNDLED[path], await monitorFiles[path]());
+}
+
+/** What is served, by path. */
+function pageFiles(): ReadonlyMap<string, () => Promise<File>> {
+  // `.ts` in the repository, `.js` in the built package.
+  const ending = import.meta.url.slice(import.meta.url.lastIndexOf('.'));
+  const verifier = verifierFile(ending);
+  const fixed = (file: File) => async () => file;
+  return new Map([
+    ['/', fixed(text('text/html', page(verifier !== undefined)))],
+    ['/style.css', fixed(text('text/css', style))],
+    ['/icon.svg', fixed(text('image/svg+xml', icon))],
+    ...(verifier ? [['/verifier.html', fixed(verifier)] as const] : []),
+    ...Object.keys(BUNDLED).map((path) => [path, once(() => bundledFile(path as Bundled, ending))] as const),
+  ]);
 }

@@ -101,7 +101,7 @@ export interface Attention {
 }
 
 /** How each kind is started; a job is its coordinator's, and a supervisor is a host's own. */
-const startOf = (kind: ActorKind): string =>
+export const startOf = (kind: ActorKind): string =>
   kind === 'proof-job'
     ? 'vouch start coordinator'
     : kind === 'supervisor'

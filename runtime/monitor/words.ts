@@ -17,6 +17,20 @@ export function coarse(millis: number): string {
 
 export const timeOf = (at: number): string => new Date(at).toLocaleTimeString('en-GB');
 
+/** With the day where it is another than today's. */
+export function dayTime(at: number, today = new Date()): string {
+  const date = new Date(at);
+  const isToday = date.toDateString() === today.toDateString();
+  return isToday ? timeOf(at) : `${date.toLocaleDateString('en-GB')} ${timeOf(at)}`;
+}
+
+/** Of a time to come: days, hours, minutes, to the second where it is near. */
+export function until(millis: number): string {
+  if (millis <= 0) return 'over';
+  const days = Math.floor(millis / 86_400_000);
+  return days > 2 ? `in ${days} days` : `in ${coarse(millis)}`;
+}
+
 export const times = (count: number): string => (count === 1 ? 'once' : `${count} times`);
 
 /** The counts of an actor that are not zero; a name in `Ms` is a time. `hardware` is shown as a badge. */
@@ -30,3 +44,6 @@ export const countsText = (counts: Readonly<Record<string, number>>): string =>
 
 /** `inFlight` is "in flight". */
 const spaced = (name: string): string => name.replace(/[A-Z]/g, (letter) => ` ${letter.toLowerCase()}`);
+
+/** worker-2 comes before worker-10. One collator for all, because making one takes longer than a comparison. */
+export const byName: (a: string, b: string) => number = new Intl.Collator('en', { numeric: true }).compare;

@@ -91,7 +91,7 @@ const RIGHTS: Record<Role, Rights> = {
       subjects.releaseFrom(ANY, ANY),
       ...reads(STREAMS.models),
       ...reads(STREAMS.sealedModels),
-      ...answersTo('client'),
+      ...answersTo('client', 'monitor'),
     ],
     subscribe: [subjects.evidence(ANY, ANY), subjects.infer(ANY, OWN, ANY)],
   }),
@@ -133,7 +133,15 @@ const RIGHTS: Record<Role, Rights> = {
     subscribe: [filters.beats, MAX_DELIVERIES],
   }),
   monitor: all(NONE, {
-    publish: [info(STREAMS.states), ...reads(STREAMS.states)],
+    publish: [
+      info(STREAMS.states),
+      ...reads(STREAMS.states),
+      // What any client may ask for: which models there are, and evidence over a nonce of its own.
+      info(STREAMS.models),
+      ...reads(STREAMS.models),
+      subjects.evidence(ANY, OWN),
+      ...readsBucket(BUCKETS.convictions),
+    ],
     subscribe: [filters.states, filters.beats, filters.progresses, filters.dead],
   }),
   client: all(NONE, {

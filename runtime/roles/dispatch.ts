@@ -38,6 +38,7 @@ import {
   ShardsDropped,
   shardContext,
 } from '../../protocols/msm.ts';
+import type { ShardEnd, ShardNews } from '../../protocols/proof.ts';
 import { SEAL_OVERHEAD_BYTES, SEALING_INFO, sealTo } from '../../protocols/sealing.ts';
 import { filters, subjects } from '../../protocols/subjects.ts';
 import type { Log } from '../home/log.ts';
@@ -58,6 +59,7 @@ import { ask } from '../nats/service.ts';
 import type { Fleet, Node } from './fleet.ts';
 import { createOwnDelay } from './own-delay.ts';
 import type { OwnNode } from './own-node.ts';
+import { createShardNews, type ShardNewsBoard } from './shard-news.ts';
 
 /** How often the ledgers are looked at when nothing happens. */
 const TICK_MS = 250;
@@ -101,7 +103,7 @@ export interface Distribution {
    * failing.
    */
   readonly finished: Promise<readonly PartialSum[]>;
-  counts(): ReturnType<Ledger['counts']>;
+  counts(): ReturnType<Ledger['counts']> & { readonly shards: ShardNews[] };
   /** Tells the workers that nobody needs their shards any more. */
   stop(): void;
 }
@@ -127,6 +129,7 @@ interface Sent {
 /** One job with its ledger. */
 interface Work extends DispatchedJob {
   readonly ledger: Ledger;
+  readonly news: ShardNewsBoard;
   readonly scalars: Map<Part, Uint8Array>;
   readonly shapes: Readonly<Record<Part, PartShape>>;
   readonly results: Map<string, PartialSum>;
@@ -161,10 +164,11 @@ export function createDispatcher({ bus, source, log, fleet, own }: DispatcherOpt
   /** A piece is being summed here. */
   let summing = false;
 
-  const forget = (message: string): Sent | undefined => {
+  const forget = (message: string, end: ShardEnd = 'lost'): Sent | undefined => {
     const sent = out.get(message);
     if (!sent) return undefined;
     out.delete(message);
+    sent.work.news.ended(message, end, performance.now());
     fleet.carry(sent.worker, -sent.bytes);
     return sent;
   };
@@ -173,7 +177,7 @@ export function createDispatcher({ bus, source, log, fleet, own }: DispatcherOpt
     const byWorker = new Map<string, string[]>();
     for (const [message, sent] of out) {
       if (!test(sent)) continue;
-      forget(message);
+      forget(message, 'dropped');
       byWorker.set(sent.worker, [...(byWorker.get(sent.worker) ?? []), message]);
     }
     for (const [worker, shards] of byWorker) {
@@ -210,6 +214,10 @@ export function createDispatcher({ bus, source, log, fleet, own }: DispatcherOpt
     return { count, wide, bits };
   };
 
+  /** Base points of all its sums. */
+  const pointsOf = ({ key }: Work, piece: Piece): number =>
+    pointRanges(key, piece).reduce((sum, { count }) => sum + count, 0);
+
   const send = (work: Work, piece: Piece, node: Node, computeMs: number, test?: Sent['test']): void => {
     const message = crypto.randomUUID();
     const { job, client, epoch, ledger } = work;
@@ -229,6 +237,8 @@ export function createDispatcher({ bus, source, log, fleet, own }: DispatcherOpt
     };
     out.set(message, sent);
     fleet.carry(node.id, bytes);
+    const told = { shard: piece.id, worker: node.id, points: pointsOf(work, piece), bytes, predictedMs: computeMs };
+    if (!test) work.news.sent(message, told, sent.sentAt);
     const seal = async () => {
       const scalars = work.scalars
         .get(piece.part)!
@@ -275,11 +285,16 @@ export function createDispatcher({ bus, source, log, fleet, own }: DispatcherOpt
     const worker = own!.id;
     const began = performance.now();
     summing = true;
+    const message = crypto.randomUUID();
+    const told = { shard: piece.id, worker: own!.name, points: pointsOf(work, piece), bytes: 0, predictedMs };
+    work.news.sent(message, told, began);
     work.onNews({ type: 'shard.assigned', worker: own!.name, total: work.ledger.counts().total });
     work.sumHere!(piece, work.scalars.get(piece.part)!)
       .then(
         (points) => {
           const now = performance.now();
+          work.news.ended(message, 'done', now);
+          work.news.computed(message, now - began);
           if (works.get(work.job) !== work || !work.ledger.complete(piece.id, worker, now)) return;
           const millis = Math.round(now - began);
           fleet.records.punctual(worker, {
@@ -291,6 +306,7 @@ export function createDispatcher({ bus, source, log, fleet, own }: DispatcherOpt
           take(work, { piece, points, worker, millis });
         },
         (error: unknown) => {
+          work.news.ended(message, 'lost', performance.now());
           if (works.get(work.job) !== work) return;
           work.ledger.release(piece.id, worker);
           log(`${source}: shard ${piece.id} was not summed here: ${messageOf(error)}`);
@@ -507,7 +523,7 @@ export function createDispatcher({ bus, source, log, fleet, own }: DispatcherOpt
     const { ledger } = work;
     const { piece, test, openReply } = sent;
     if (refused) {
-      forget(cause);
+      forget(cause, 'refused');
       if (result.body.code === 'seal-rejected') fleet.reattest(worker);
       if (test) return;
       // Busy with somebody else's: not a word about this shard.
@@ -525,7 +541,7 @@ export function createDispatcher({ bus, source, log, fleet, own }: DispatcherOpt
       log(`${source}: an answer for ${id} in the name of ${worker} does not open: ${messageOf(error)}`),
     );
     // A second answer is nobody's.
-    if (!answer || !forget(cause)) return;
+    if (!answer || !forget(cause, 'done')) return;
     try {
       const ranges = pointRanges(work.key, piece);
       const { millis, points } = decodeShardAnswer(
@@ -546,6 +562,7 @@ export function createDispatcher({ bus, source, log, fleet, own }: DispatcherOpt
         return pump();
       }
       if (!ledger.complete(id, worker, performance.now())) return;
+      work.news.computed(cause, millis);
       fleet.records.punctual(worker, {
         predictedMs: sent.predictedMs,
         computeMs: millis,
@@ -620,6 +637,7 @@ export function createDispatcher({ bus, source, log, fleet, own }: DispatcherOpt
       const work: Work = {
         ...job,
         ledger,
+        news: createShardNews(performance.now()),
         shapes,
         scalars: new Map(),
         results: new Map(),
@@ -654,7 +672,7 @@ export function createDispatcher({ bus, source, log, fleet, own }: DispatcherOpt
             .then(pump);
         },
         finished,
-        counts: () => ledger.counts(),
+        counts: () => ({ ...ledger.counts(), shards: work.news.tell() }),
         stop: () => work.settle(new VouchError('cancelled', `job ${job.job} was stopped`)),
       };
     },

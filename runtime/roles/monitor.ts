@@ -1,6 +1,6 @@
 /**
  * The monitor's role: what NATS says of all actors, read-only, into the monitor's feed. It publishes nothing but
- * requests for stored transitions, and needs no right beyond those of the role `monitor`.
+ * requests, for stored transitions and what monitor-look-ups.ts asks for, and needs no right beyond those of the role `monitor`.
  *
  * Transitions come from the stream where its credentials may read it, and live from then on; heartbeats and
  * progress only live. Times of stored transitions are by the server's clock.
@@ -15,6 +15,7 @@ import { LIMITS } from '../monitor/model.ts';
 import type { Observation } from '../monitor/observation.ts';
 import { type Monitor, type MonitorOptions, monitorClock, startMonitor } from '../monitor/server.ts';
 import type { Bus, BusState, StoredMessage } from '../nats/bus.ts';
+import { createLookUps } from './monitor-look-ups.ts';
 
 export interface MonitorRoleOptions {
   readonly bus: Bus;
@@ -36,6 +37,7 @@ export async function startMonitorRole(options: MonitorRoleOptions): Promise<Mon
   const feed = createFeed();
   const monitor = await startMonitor({
     feed,
+    lookUps: createLookUps(bus, monitorClock),
     tls,
     ...(port === undefined ? {} : { port }),
     ...(host === undefined ? {} : { host }),

@@ -13,7 +13,7 @@
 import { type AnyActorRef, type AnyMachineSnapshot, isMachineSnapshot, type StateValue } from 'xstate';
 import type { ErrorCode } from '../../protocols/errors.ts';
 import type { ActorKind } from '../../protocols/subjects.ts';
-import type { Failed, Heartbeat, Transition } from '../../protocols/transition.ts';
+import { type Failed, type Heartbeat, shownEvent, type Transition } from '../../protocols/transition.ts';
 
 const MAX_PER_WINDOW = 10;
 const WINDOW_MS = 1000;
@@ -222,9 +222,6 @@ function knows(snapshot: AnyMachineSnapshot, type: string): boolean {
 
 /** The event's type as it may be seen: XState's own without the ids they carry, ours when it is known. */
 function eventName(snapshot: AnyMachineSnapshot, type: string): string {
-  if (type === 'xstate.init') return 'start';
-  if (type.startsWith('xstate.done.')) return 'done';
-  if (type.startsWith('xstate.error.')) return 'error';
-  if (type.startsWith('xstate.after.')) return `after.${type.split('.')[2]}`;
-  return knows(snapshot, type) ? type : 'unknown';
+  const shown = shownEvent(type);
+  return shown !== type || knows(snapshot, type) ? shown : 'unknown';
 }

@@ -15,6 +15,7 @@ const BENCHMARKS: Record<string, () => Promise<Benchmark>> = {
   attestation: async () => (await import('./attestation.ts')).benchmarkAttestation,
   dist: async () => (await import('./dist.ts')).benchmarkDist,
   models: async () => (await import('./models.ts')).benchmarkModels,
+  monitor: async () => (await import('./monitor.ts')).benchmarkMonitor,
   big: async () => (await import('./big.ts')).benchmarkBig,
   chat: async () => (await import('./chat.ts')).benchmarkChat,
 };

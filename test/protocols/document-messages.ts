@@ -41,7 +41,7 @@ export const MESSAGES: readonly MessageEntry[] = [
     kind: enclave.EvidenceRequest,
     subject: 'evidence',
     form: 'structured',
-    from: 'client',
+    from: 'client, monitor',
     to: 'any runner of the model (queue group `runners`); coordinator to a worker on `ctl.worker.<id>.attest`',
     answer: 'evidence.reply',
   },

@@ -79,7 +79,17 @@ const NODE_ONLY: Record<string, string[]> = {
  * have packages, and two files that need a disk, which runtime/bundle.mjs replaces.
  */
 const PAGES: Record<string, { files: RegExp; packages?: string[]; replaced?: string[] }> = {
-  'runtime/monitor/page.ts': { files: /^(runtime\/monitor|protocols)\// },
+  'runtime/monitor/page.ts': {
+    files:
+      /^(runtime\/monitor\/(?!server|machines|intake|feed|watchers|histories|document|style)|protocols\/)/,
+    packages: ['preact', 'uplot', ...HOUSE.protocols!.packages],
+  },
+  'runtime/verifier/thread.ts': {
+    files:
+      /^(runtime\/(verifier|verdict|msm\/shards)\/|runtime\/models\/(labelled-rows|table|random)\.ts|circuits\/|protocols\/)/,
+    packages: HOUSE.protocols!.packages,
+    replaced: ['runtime/verifier/toolchain.ts'],
+  },
   'runtime/verifier/page.ts': {
     files:
       /^(runtime\/(verifier|verdict)\/|runtime\/models\/(labelled-rows|table|random)\.ts|circuits\/|protocols\/)/,

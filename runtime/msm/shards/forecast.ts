@@ -33,6 +33,17 @@ export interface Installation {
   readonly server: ServerRates;
 }
 
+/** What this project's own machine was measured at, 2 cores (docs/BENCHMARKS.md): for whoever knows no better. */
+export const MEASURED: Omit<Installation, 'nodes'> = {
+  coordinator: {
+    witnessPerSecond: 1_000_000,
+    transformPerSecond: 500_000,
+    sealBytesPerSecond: 200e6,
+    finishMs: 130,
+  },
+  server: { bytesPerSecond: 350e6, maxPieceBytes: 7.5 * 2 ** 20 },
+};
+
 export interface CircuitShape {
   /** constraints, and rows of the quotient */
   readonly domain: number;
@@ -120,6 +131,23 @@ export function forecast(installation: Installation, circuit: CircuitShape): For
     sumsEfficiency: idealSumsMs(circuit, nodes) / summingMs,
     lastNode: ends.toSorted((a, b) => b.endedAt! - a.endedAt!)[0]?.node,
   };
+}
+
+const fastestOf = (nodes: readonly SimulatedNode[]): SimulatedNode =>
+  nodes.reduce((best, node) => (node.rates.g1 + node.rates.g2 > best.rates.g1 + best.rates.g2 ? node : best));
+
+/** What the proof would take with one node more, like the fastest. */
+export function withFurtherNode(
+  installation: Installation,
+  circuit: CircuitShape,
+): { like: string; totalMs: number } {
+  const { nodes } = installation;
+  const like = fastestOf(nodes);
+  const { totalMs } = forecast(
+    { ...installation, nodes: [...nodes, { ...like, id: `${like.id}+` }] },
+    circuit,
+  );
+  return { like: like.id, totalMs };
 }
 
 const wholeMs = (shape: PartShape, rates: Rates) =>

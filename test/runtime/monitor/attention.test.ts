@@ -1,4 +1,5 @@
 /** What needs attention, in a sentence with what to do; and that nothing does where all is well. */
+import { readdirSync, readFileSync } from 'node:fs';
 import { createActor, createMachine } from 'xstate';
 import type { Transition } from '../../../protocols/transition.ts';
 import { emptyModel, type Model, missed, reduce } from '../../../runtime/monitor/model.ts';
@@ -93,6 +94,24 @@ test('a sentence each, with what to do, the gravest first', () => {
   ]);
   assert.match(all[2]!, /^Of worker w1 7 transitions never came\. /);
   assert.match(all[3]!, /^Messages were refused 2 times: .* Run the same version everywhere/);
+});
+
+test('every command that a page names is one', () => {
+  const folder = new URL('../../../runtime/monitor/', import.meta.url);
+  const texts = readdirSync(folder, { recursive: true, encoding: 'utf8' })
+    .filter((name) => name.endsWith('.ts'))
+    .map((name) => readFileSync(new URL(name, folder), 'utf8'));
+  const named = new Set(
+    texts.flatMap((text) => [...text.matchAll(/vouch ([a-z]+)/g)].map(([, name]) => name!)),
+  );
+  // docs/COMMANDS.md is made of the commands themselves.
+  const reference = readFileSync(new URL('../../../docs/COMMANDS.md', import.meta.url), 'utf8');
+  const known = [...reference.matchAll(/^## vouch ([a-z]+)$/gm)].map(([, name]) => name!);
+  assert.equal(
+    [...named].filter((name) => !known.includes(name)),
+    [],
+  );
+  assert.ok(named.size >= 8, 'they are found');
 });
 
 test.run();

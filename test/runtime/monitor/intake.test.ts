@@ -54,7 +54,7 @@ test('a valid message of each kind becomes an observation', () => {
     at: 7,
     ...beatBody,
     failure: null,
-    worker: { ...worker, resident: 1 },
+    worker: { ...worker, resident: 1, inHand: 0 },
   });
 
   const progressSubject = subjects.progress('c1', 'j1');
@@ -71,6 +71,7 @@ test('a valid message of each kind becomes an observation', () => {
     at: 7,
     ...progressBody,
     workers: [{ id: 'w1', inFlight: 2, done: 1 }],
+    shards: [],
     epoch: 3,
     phases: { witnessing: 12 },
     error: null,

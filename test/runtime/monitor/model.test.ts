@@ -33,7 +33,7 @@ test('an actor is alive within its lease and unknown after it', () => {
   const model = after(transition(1, 'joining'), beat(1, 5_000));
   assert.is(liveness(w1(model), 8_000), 'alive');
   assert.is(liveness(w1(model), 8_001), 'unknown');
-  assert.equal(w1(model).worker, { class: 'attested', engine: 'wasm', credit: 2, resident: 5 });
+  assert.equal(w1(model).worker?.resident, 5);
   assert.equal(summarise(model, 8_001), {
     alive: 0,
     unknown: 1,

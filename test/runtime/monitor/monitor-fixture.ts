@@ -30,7 +30,14 @@ export const beat = (seq: number, at: number, more: Partial<Of<'beat'>> = {}): O
   leaseMs: 3_000,
   counts: {},
   failure: null,
-  worker: { class: 'attested', engine: 'wasm', credit: 2, resident: 5 },
+  worker: {
+    class: 'attested',
+    engine: 'wasm',
+    credit: 2,
+    rates: { g1: 1e5, g2: 3e4 },
+    resident: 5,
+    inHand: 0,
+  },
   ...more,
 });
 
@@ -43,6 +50,7 @@ export const progress = (phase: Phase, at: number, more: Partial<Of<'progress'>>
   done: 0,
   total: 0,
   workers: [],
+  shards: [],
   phases: {},
   error: null,
   ...more,

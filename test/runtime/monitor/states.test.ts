@@ -1,30 +1,12 @@
 /** The monitor's table of states against the machines themselves: every state of every kind, and what its tags say. */
-import type { AnyStateMachine } from 'xstate';
-import { enclaveMachine } from '../../../actors/enclave.ts';
-import { gpuDeviceMachine } from '../../../actors/gpu-device.ts';
-import { inferenceRunnerMachine } from '../../../actors/inference-runner.ts';
-import { keyBrokerMachine } from '../../../actors/key-broker.ts';
-import { msmWorkerMachine } from '../../../actors/msm-worker.ts';
-import { proofCoordinatorMachine } from '../../../actors/proof-coordinator.ts';
-import { proofJobMachine } from '../../../actors/proof-job.ts';
-import { supervisorMachine } from '../../../actors/supervisor.ts';
 import { ACTOR_KINDS, type ActorKind } from '../../../protocols/subjects.ts';
+import { arcsOf, heightOf } from '../../../runtime/monitor/drawing.ts';
+import { drawingOf, MACHINES } from '../../../runtime/monitor/machines.ts';
 import { isEnd, type Meaning, meaningOf, STATES } from '../../../runtime/monitor/states.ts';
 import { statesOf } from '../../actors/fixture.ts';
 import { assert, suite } from '../../harness.ts';
 
 const test = suite('monitor states');
-
-const MACHINES: Record<ActorKind, AnyStateMachine> = {
-  supervisor: supervisorMachine,
-  enclave: enclaveMachine,
-  gpu: gpuDeviceMachine,
-  runner: inferenceRunnerMachine,
-  worker: msmWorkerMachine,
-  coordinator: proofCoordinatorMachine,
-  broker: keyBrokerMachine,
-  'proof-job': proofJobMachine,
-};
 
 /** The states of a kind that the table gives one of these meanings. */
 const meaning = (kind: ActorKind, ...wanted: Meaning[]): string[] =>
@@ -64,6 +46,42 @@ for (const kind of ACTOR_KINDS) {
     for (const state of meaning(kind, 'busy')) assert.not.ok(isOver(state), `${state} goes on`);
   });
 }
+
+for (const kind of ACTOR_KINDS) {
+  test(`${kind}: it is drawn with every state and every event of its machine`, () => {
+    const machine = MACHINES[kind];
+    const drawing = drawingOf(machine);
+    assert.equal(
+      drawing.states.map(({ name }) => name),
+      Object.keys(machine.states),
+    );
+    assert.ok(machine.states[drawing.initial]);
+    for (const { name } of drawing.states.filter(({ name }) => name !== drawing.initial))
+      assert.ok(
+        drawing.edges.some(({ to }) => to === name),
+        `nothing leads to ${name}`,
+      );
+    const pairs = new Set(drawing.edges.map(({ from, to }) => `${from} ${to}`));
+    assert.is(arcsOf(drawing).length, pairs.size);
+    assert.ok(heightOf(drawing) > 0);
+  });
+}
+
+test('an edge is an event of the machine in the words of its transitions', () => {
+  const edges = drawingOf(MACHINES.worker).edges.map(({ from, event, to }) => `${from} ${event} ${to}`);
+  for (const edge of [
+    'computing done idle',
+    'computing worker.drain draining',
+    'idle worker.suspend suspended',
+  ])
+    assert.ok(edges.includes(edge), edge);
+  assert.equal(
+    edges.filter((edge) => edge.includes('xstate')),
+    [],
+  );
+  const strange = { states: [], initial: '', edges: [{ from: 'a', to: 'b', event: 'x' }] };
+  assert.equal(arcsOf(strange), []);
+});
 
 test('only what was asked to end has ended; a failed job has, too', () => {
   const ends = (kind: ActorKind) => [...statesOf(MACHINES[kind])].filter((state) => isEnd(kind, state));

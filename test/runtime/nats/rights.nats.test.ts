@@ -5,7 +5,7 @@
  * One file, although it is long: what a role can do and what it cannot belong side by side.
  */
 import { connect as connectNats, credsAuthenticator, type NatsConnection } from 'nats';
-import { PROOF_REQUEST_CONSUMER, STREAMS } from '../../../protocols/streams.ts';
+import { BUCKETS, PROOF_REQUEST_CONSUMER, STREAMS } from '../../../protocols/streams.ts';
 import { filters, ROLES, type Role, subjects } from '../../../protocols/subjects.ts';
 import type { Bus } from '../../../runtime/nats/bus.ts';
 import { inboxPrefix } from '../../../runtime/nats/rights.ts';
@@ -126,6 +126,11 @@ test('what each role needs works', async (t) => {
   for (const bus of [runner, coordinator])
     assert.is(text((await bus.request(subjects.releaseFrom('m', 'b1'), EMPTY)).data), 'share');
   assert.is(text((await client.request(subjects.evidence('m', 'me'), EMPTY)).data), 'evidence');
+  runner.subscribe(subjects.evidence('m', 'm1'), (message) => message.respond(bytes('evidence')));
+  await runner.flush();
+  assert.is(text((await monitor.request(subjects.evidence('m', 'm1'), EMPTY)).data), 'evidence');
+  assert.is(await monitor.bucket(BUCKETS.convictions).get('w1'), undefined);
+  assert.is((await monitor.subjectsOf(STREAMS.models.name, 'vouch.v1.model.>')).size, 0);
   assert.is(text((await client.request(subjects.infer('m', 'r1', 'me'), EMPTY)).data), 'answer');
   assert.is(
     text((await coordinator.request(subjects.control('worker', 'w1', 'attest'), EMPTY)).data),
@@ -313,6 +318,10 @@ test('the monitor writes nothing', async (t) => {
     subjects.evidence('m', 'me'),
     subjects.release('m'),
     '$KV.vouch_leases.j',
+    `$KV.${BUCKETS.convictions}.w1`,
+    `$JS.API.DIRECT.GET.KV_${BUCKETS.leases}.$KV.${BUCKETS.leases}.j`,
+    `$JS.API.DIRECT.GET.${STREAMS.receipts.name}.${subjects.receipt('m', 'me', 'r')}`,
+    `$JS.API.DIRECT.GET.${STREAMS.proofs.name}.${subjects.proof('me', 'j')}`,
     ...[
       'INFO',
       'STREAM.NAMES',

@@ -109,8 +109,19 @@ test('what can never be proved ends with a code and a sentence, and leaves the q
     'the right key is remembered as checked, beyond this process; none that was refused is',
   );
   await fixture.process('worker', 'w1');
-  await fixture.check(await fixture.ask());
+  const request = await fixture.ask();
+  await fixture.check(request);
   assert.is(checkedKeys(), 1);
+  // What was told on the way is who had which shard when: all of them, and no end is undone.
+  const told = new Map(
+    request.heard.flatMap(({ body }) => body.shards ?? []).map((one) => [`${one.shard} ${one.sentMs}`, one]),
+  );
+  const ended = [...told.values()].filter(({ end }) => end === 'done');
+  assert.is(new Set(ended.map(({ shard }) => shard)).size, request.heard.at(-1)!.body.total);
+  for (const { worker, sentMs, endMs, computeMs, points } of ended) {
+    assert.is(worker, 'w1');
+    assert.ok(points > 0 && computeMs! % 10 === 0 && endMs! >= sentMs, `${sentMs} ${endMs} ${computeMs}`);
+  }
 });
 
 test('what may pass is tried again, and given up after 8 tries with the reason', async (t) => {

@@ -1,17 +1,24 @@
 /** The monitor's role on a real server, with nothing but the rights of the role `monitor`. */
+import { verifyEvidence } from '../../../protocols/attestation/verify.ts';
 import { encodeMessage } from '../../../protocols/envelope.ts';
 import { ProofProgress } from '../../../protocols/proof.ts';
 import { subjects } from '../../../protocols/subjects.ts';
 import { Heartbeat, Transition } from '../../../protocols/transition.ts';
+import { folder } from '../../../runtime/home/home.ts';
+import { credentials } from '../../../runtime/installation/credentials.ts';
+import type { FoundEvidence } from '../../../runtime/monitor/look-ups.ts';
 import type { Hello, Model } from '../../../runtime/monitor/model.ts';
 import { emptyModel, fromSnapshot, missed, reduce } from '../../../runtime/monitor/model.ts';
 import type { Observation } from '../../../runtime/monitor/observation.ts';
 import { monitorClock } from '../../../runtime/monitor/server.ts';
 import { liveness } from '../../../runtime/monitor/view.ts';
 import type { Bus } from '../../../runtime/nats/bus.ts';
+import { connect } from '../../../runtime/nats/connect.ts';
+import { convict } from '../../../runtime/roles/convictions.ts';
 import { startMonitorRole } from '../../../runtime/roles/monitor.ts';
 import { assert, suite, type TestContext } from '../../harness.ts';
 import { until as eventually, startFixture } from '../nats/nats-fixture.ts';
+import { ENCLAVE, MODEL, serving } from './serving-fixture.ts';
 
 const test = suite('monitor role', { timeoutMs: 180_000 });
 
@@ -154,6 +161,43 @@ test('a lost server is reported, and what follows its return is shown', async (t
   t.defer(() => clearInterval(again));
   const model = await until(models, (last) => state(last, 'w1') === 'idle');
   assert.is(missed(model.actors.get('worker/w1')!), 2);
+});
+
+test('evidence is asked for with a nonce of its own, by the rights of the role, and holds', async (t) => {
+  const { url, policies } = await serving(t);
+  const bus = await connect({ url, creds: await credentials('monitor', 'm1', folder('creds')) });
+  t.defer(() => bus.close());
+  const monitor = await startMonitorRole({ bus });
+  t.defer(() => monitor.close());
+  const ask = async () => (await (await fetch(`${monitor.url}evidence.json`)).json()) as FoundEvidence[];
+  // Its runner may still be on its way; an answer is remembered for a while.
+  let found = await ask();
+  await eventually(async () => {
+    found = await ask();
+    return found[0]?.document !== undefined;
+  });
+  const [{ model, enclave, nonce, document }] = found as [FoundEvidence];
+  assert.equal([found.length, model, enclave], [1, MODEL, ENCLAVE]);
+  const question = { document, policy: policies.inference, now: new Date() };
+  assert.is((await verifyEvidence({ ...question, nonce })).verdict, 'accept');
+  assert.is((await verifyEvidence({ ...question, nonce: '00'.repeat(32) })).verdict, 'reject');
+});
+
+test('who was convicted is looked up by name', async (t) => {
+  const nats = await startFixture(t);
+  const coordinator = await nats.bus('coordinator', 'c1');
+  const bus = await nats.bus('monitor', 'm1');
+  const monitor = await startMonitorRole({ bus });
+  t.defer(() => monitor.close());
+  const time = new Date().toISOString();
+  await convict(coordinator, { worker: 'w1', job: 'j', coordinator: 'c1', time });
+  await convict(coordinator, { worker: 'unheard', job: 'j', coordinator: 'c1', time });
+  const models = watch(t, monitor.url);
+  for (const id of ['w1', 'w2']) moves(await nats.bus('worker', id), id, 1, 'joining');
+  await until(models, (model) => model.actors.size === 2);
+  assert.equal(await (await fetch(`${monitor.url}convictions.json`)).json(), [
+    { worker: 'w1', job: 'j', coordinator: 'c1', time },
+  ]);
 });
 
 test.run();

@@ -1,0 +1,28 @@
+/** What the monitor's server looks up for its page beside what it hears. Types only, so that the page may import them. */
+
+/** What the monitor was answered. */
+export interface FoundEvidence {
+  readonly model: string;
+  /** who answered; absent where nobody did */
+  readonly enclave?: string;
+  readonly nonce: string;
+  /** when, by the monitor's clock */
+  readonly at: number;
+  /** an evidence document */
+  readonly document?: unknown;
+  readonly error?: string;
+}
+
+/** A worker's results were found to be wrong, by this coordinator's word. */
+export interface Conviction {
+  readonly worker: string;
+  readonly job: string;
+  readonly coordinator: string;
+  readonly time: string;
+}
+
+/** What the server looks up when a page asks for it, by rights of its own. */
+export interface LookUps {
+  evidence(): Promise<readonly FoundEvidence[]>;
+  convictions(workers: readonly string[]): Promise<readonly Conviction[]>;
+}

@@ -1,0 +1,191 @@
+/**
+ * Files of the viewer's own, checked in this page: what he opens is what he may see. Nothing of it goes to the monitor. Texts of
+ * files stand in boxes of their own, and the word of a verdict where no file can write.
+ */
+import { type ComponentChild, h } from 'preact';
+import { useState } from 'preact/hooks';
+import { printable } from '../../../protocols/printable.ts';
+import { type Answer, type Asked, type JudgedItem, judge, type OpenedFile } from '../judging.ts';
+import { row, table } from './parts.ts';
+
+const MOST_FILES = 8192;
+const MOST_BYTES = 256 * 2 ** 20;
+
+/** Sizes are looked at before anything is read. Throws one sentence. */
+export async function readFiles(files: readonly File[]): Promise<OpenedFile[]> {
+  if (files.length > MOST_FILES || files.reduce((sum, { size }) => sum + size, 0) > MOST_BYTES)
+    throw new Error(`expected at most ${MOST_FILES} files of 256 MiB together; choose fewer`);
+  return Promise.all(
+    files.map(async (file) => ({
+      name: file.webkitRelativePath || file.name,
+      bytes: new Uint8Array(await file.arrayBuffer()),
+    })),
+  );
+}
+
+interface OpenedProps {
+  readonly label: string;
+  readonly asked?: Asked;
+  readonly folder?: boolean;
+  /** how the answer is shown; default: each verdict with its checks */
+  readonly show?: (answer: Answer) => ComponentChild;
+}
+
+/** A place to open files, and what comes of them. */
+export function Opened({
+  label,
+  asked = {},
+  folder = false,
+  show = (answer) => verdicts(answer),
+}: OpenedProps): ComponentChild {
+  const [policy, setPolicy] = useState<'strict' | 'genuine'>('strict');
+  const [opened, setOpened] = useState<readonly OpenedFile[]>([]);
+  const [answer, setAnswer] = useState<Answer | string>('');
+  const [over, setOver] = useState(false);
+
+  const check = async (files: readonly OpenedFile[], by: typeof policy) => {
+    if (files.length === 0) return;
+    setAnswer('Checking…');
+    try {
+      setAnswer(await judge(files, { ...asked, policy: by }));
+    } catch (error) {
+      setAnswer(printable(error instanceof Error ? error.message : String(error)).slice(0, 1000));
+    }
+  };
+  const open = async (files: readonly File[]) => {
+    setAnswer('Reading…');
+    try {
+      const read = await readFiles(files);
+      setOpened(read);
+      await check(read, policy);
+    } catch (error) {
+      setAnswer(printable(error instanceof Error ? error.message : String(error)).slice(0, 1000));
+    }
+  };
+  const chooser = (text: string, more: object) =>
+    h(
+      'label',
+      {},
+      text,
+      ' ',
+      h('input', {
+        type: 'file',
+        multiple: true,
+        ...more,
+        onChange: ({ currentTarget }: { currentTarget: HTMLInputElement }) =>
+          void open([...(currentTarget.files ?? [])]),
+      }),
+    );
+  return h(
+    'div',
+    {
+      class: over ? 'drop over' : 'drop',
+      onDragOver: (event: DragEvent) => {
+        event.preventDefault();
+        setOver(true);
+      },
+      onDragLeave: () => setOver(false),
+      onDrop: (event: DragEvent) => {
+        event.preventDefault();
+        setOver(false);
+        void open([...(event.dataTransfer?.files ?? [])]);
+      },
+    },
+    chooser(label, {}),
+    folder ? chooser('Or a folder', { webkitdirectory: true }) : null,
+    h(
+      'label',
+      {},
+      'Policy, where no file is one ',
+      h(
+        'select',
+        {
+          value: policy,
+          onChange: ({ currentTarget }: { currentTarget: HTMLSelectElement }) => {
+            const by = currentTarget.value === 'genuine' ? 'genuine' : 'strict';
+            setPolicy(by);
+            void check(opened, by);
+          },
+        },
+        h('option', { value: 'strict' }, 'strict'),
+        h('option', { value: 'genuine' }, 'genuine'),
+      ),
+    ),
+    h(
+      'div',
+      { 'aria-live': 'polite' },
+      typeof answer === 'string' ? h('p', { class: 'soft' }, answer) : show(answer),
+    ),
+  );
+}
+
+export const word = (accepted: boolean): ComponentChild =>
+  h(
+    'span',
+    { class: accepted ? 'word accept' : 'word', 'data-verdict': accepted ? 'accept' : 'reject' },
+    `verdict: ${accepted ? 'accept' : 'reject'}`,
+  );
+
+export const stamp = (simulated: boolean): ComponentChild =>
+  simulated ? h('span', { class: 'stamp' }, 'SIMULATED') : null;
+
+const CHECKS = [{ title: 'Came of it', className: 'came' }, { title: 'Check' }, { title: 'Detail' }];
+
+/** Every check, in the words of `vouch verify`. */
+export const checkTable = (item: Pick<JudgedItem, 'checks'>, caption: string): ComponentChild =>
+  table(
+    caption,
+    [CHECKS[1]!, CHECKS[0]!, CHECKS[2]!],
+    item.checks.map(({ id, status, detail }) =>
+      row(
+        id,
+        [CHECKS[1]!, CHECKS[0]!, CHECKS[2]!],
+        [h('code', {}, id), status, h('bdi', {}, detail)],
+        status,
+      ),
+    ),
+  );
+
+const KINDS = { receipt: 'Receipt', document: 'Evidence', proof: 'Proof', evidence: 'Raw evidence' } as const;
+
+/** Each verdict with its checks, and what became of the other files. `beside`: verdicts stand elsewhere already. */
+export function verdicts({ judged, used, unused }: Answer, beside = false): ComponentChild {
+  return h(
+    'div',
+    {},
+    judged.length === 0 && !beside
+      ? h('p', {}, 'None of these files is a receipt, a proof or evidence: nothing was checked.')
+      : null,
+    judged.map((item) =>
+      h(
+        'section',
+        {
+          key: item.name,
+          class: 'verdict',
+          'aria-label': `${KINDS[item.kind]}: ${item.accepted ? 'accept' : 'reject'}`,
+        },
+        h(
+          'h3',
+          {},
+          word(item.accepted),
+          ' ',
+          stamp(item.simulated),
+          ` ${KINDS[item.kind]} `,
+          h('bdi', {}, item.name),
+        ),
+        item.proved ? h('p', { 'data-proved': '' }, item.proved) : null,
+        h('p', { class: 'soft' }, `not checked: ${item.notChecked.join(', ') || 'nothing was left out'}`),
+        h(
+          'details',
+          { open: !item.accepted },
+          h('summary', {}, 'Every check'),
+          checkTable(item, `Checks of ${item.name}`),
+        ),
+      ),
+    ),
+    [
+      ...used.map(({ name, as }) => [name, as] as const),
+      ...unused.map(({ name, reason }) => [name, `not taken into account: ${reason}`] as const),
+    ].map(([name, what]) => h('p', { key: name, class: 'small' }, h('bdi', {}, name), `: ${what}`)),
+  );
+}

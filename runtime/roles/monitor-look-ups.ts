@@ -1,0 +1,57 @@
+/**
+ * What the monitor looks up for its pages, by the rights of its role: fresh evidence of whoever serves a published model, as any
+ * client may ask for it, and who was convicted. It judges nothing: the page checks the evidence.
+ */
+import { EvidenceReply, EvidenceRequest } from '../../protocols/enclave.ts';
+import { messageOf } from '../../protocols/errors.ts';
+import { printable } from '../../protocols/printable.ts';
+import { STREAMS } from '../../protocols/streams.ts';
+import { filters, lastToken, subjects } from '../../protocols/subjects.ts';
+import { freshNonce } from '../attest/identity.ts';
+import type { LookUps } from '../monitor/look-ups.ts';
+import type { Bus } from '../nats/bus.ts';
+import { ask } from '../nats/service.ts';
+import { convictionOf } from './convictions.ts';
+
+/** Of each kind; whoever publishes more models than that, or brings more workers, is not shown whole. */
+const MOST_MODELS = 16;
+const MOST_WORKERS = 512;
+const ANSWER_MS = 5_000;
+/** Requests under way at once. */
+const PARALLEL = 32;
+
+/** `clock`: of every `at`. */
+export function createLookUps(bus: Bus, clock: () => number): LookUps {
+  const evidenceOf = async (model: string) => {
+    const nonce = freshNonce();
+    try {
+      const { body } = await ask(bus, [EvidenceRequest, EvidenceReply], {
+        subject: subjects.evidence(model, bus.id),
+        source: `monitor.${bus.id}`,
+        body: { nonce },
+        timeoutMs: ANSWER_MS,
+      });
+      const { document } = body;
+      return { model, nonce, at: clock(), enclave: document.enclave, document };
+    } catch (error) {
+      return { model, nonce, at: clock(), error: printable(messageOf(error)).slice(0, 300) };
+    }
+  };
+  return {
+    async evidence() {
+      const models = [...(await bus.subjectsOf(STREAMS.models.name, filters.models)).keys()].map(lastToken);
+      return Promise.all(models.sort().slice(0, MOST_MODELS).map(evidenceOf));
+    },
+    async convictions(workers) {
+      const found: Awaited<ReturnType<LookUps['convictions']>>[number][] = [];
+      const asked = workers.slice(0, MOST_WORKERS);
+      for (let first = 0; first < asked.length; first += PARALLEL) {
+        const some = await Promise.all(
+          asked.slice(first, first + PARALLEL).map((id) => convictionOf(bus, id)),
+        );
+        found.push(...some.filter((one) => one !== undefined));
+      }
+      return found;
+    },
+  };
+}
