@@ -25,8 +25,12 @@ const MAX_WORKERS = 4096;
 /** A circuit's rows are its constants, so their number is small. */
 const MAX_ROWS = 65_536;
 
+/** An answer that is a number, in steps of its label, is nearer to 0. */
+export const MAX_NUMBER = 2 ** 24;
+
 /**
- * "The parameters with this commitment classify at least `threshold` of the `rows` test rows correctly." An unknown
+ * "The parameters with this commitment classify at least `threshold` of the `rows` test rows correctly", or answer so many with a
+ * number that is at most `within` steps from the row's own. An unknown
  * field is an error: what a statement says and a prover does not understand would not be proved.
  */
 export const QualityStatement = z.strictObject({
@@ -42,6 +46,14 @@ export const QualityStatement = z.strictObject({
   dictionary: Digest.optional().describe(
     "digest of the model's data dictionary: which classes, in which order; absent: the model has none",
   ),
+  within: z
+    .int()
+    .min(0)
+    .max(MAX_NUMBER)
+    .optional()
+    .describe(
+      "of a model that answers numbers: up to how many steps of its label from a row's label an answer counts as correct, a constant of the circuit; absent: it answers classes",
+    ),
   opening: Opening.optional().describe(
     "opens the root of the test set that the vendor's log has; absent: the rows may have been trained on, or picked to fit",
   ),
@@ -49,14 +61,18 @@ export const QualityStatement = z.strictObject({
 export type QualityStatement = z.infer<typeof QualityStatement>;
 
 /**
- * "The parameters with this commitment decide on class `decision` for this row." The row and its class are constants of the
+ * "The parameters with this commitment answer `decision` to this row." The row and its answer are constants of the
  * circuit, which is that of a test set of this one row and a threshold of 1.
  */
 export const InferenceStatement = z.strictObject({
   statement: z.literal('inference'),
   model: Id.describe('name of the model'),
   commitment: FieldElement.describe('model commitment; the first public signal; the second is 1'),
-  decision: z.int().min(0).max(1023).describe('the class, by its place among the classes of the model'),
+  decision: z
+    .int()
+    .min(-MAX_NUMBER)
+    .max(MAX_NUMBER)
+    .describe('the class, by its place among the classes of the model, or the number, in steps of its label'),
   input: Digest.describe('blob: a test set of the one row, whose label is the decision'),
   circuit: Digest.describe('circuit digest'),
   key: Digest.describe('blob: the proving key (`.zkey`)'),

@@ -71,6 +71,8 @@ export interface Asked {
   readonly threshold: number;
   /** digest of the test set */
   readonly testSet: string;
+  /** steps from the label within which an answer that is a number counts */
+  readonly within?: number | undefined;
 }
 
 /** Throws `terms-refused` for a statement that the vendor's terms do not allow. */

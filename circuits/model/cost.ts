@@ -8,7 +8,7 @@
  * sign behind them. Where one layer alone decides between more than two classes, circom writes margins by each other, and
  * the count is an estimate, within a third.
  */
-import type { Architecture } from './architecture.ts';
+import { type Architecture, checksOf } from './architecture.ts';
 import { parameterWidths, placements } from './commit.ts';
 import { rowBounds } from './emit.ts';
 import { treesCost } from './emit-trees.ts';
@@ -52,12 +52,12 @@ const MANY_ROWS = 50;
 const signedBits = (bound: number): number => bound.toString(2).length + 1;
 
 export function circuitCost(architecture: Architecture, testSet: TestSet): CircuitCost {
-  const { layers, classes, decision, trees } = architecture;
+  const { layers, decision, trees } = architecture;
   if (trees) return ensembleCost(architecture, trees, testSet);
   const { features, labels } = testSet;
   const rows = labels.length;
   const last = layers.length - 1;
-  const margins = classes.length - 1;
+  const margins = checksOf(architecture);
   const parts = new Map<string, CostPart>();
   const add = (part: string, operation: number | undefined, constraints: number, terms: number): void => {
     const sum = parts.get(part) ?? { constraints: 0, terms: 0 };
@@ -156,7 +156,6 @@ function ensembleCost(
   trees: TreesShape,
   { features, labels }: TestSet,
 ): CircuitCost {
-  const { classes } = architecture;
   const rows = labels.length;
   const { parameters, rows: decided } = treesCost(architecture, trees, features);
   const elements = placements(parameterWidths(architecture)).at(-1)!.element + 1;
@@ -181,7 +180,7 @@ function ensembleCost(
   const constraints = sum('constraints');
   const terms = sum('terms');
   // Linear constraints take a wire away for each margin and each split.
-  const variables = constraints + 1 - splits - rows * (classes.length - 1);
+  const variables = constraints + 1 - splits - rows * checksOf(architecture);
   const domain = 2 ** Math.ceil(Math.log2(constraints + PUBLIC_ROWS));
   const ofC = commitment.products + decided;
   return {

@@ -120,6 +120,7 @@ export async function prepareStatement(
           threshold,
           rows,
           testSet: rowsBlob,
+          ...(testSet.within === undefined ? {} : { within: testSet.within }),
           ...(question.opening === undefined ? {} : { opening: question.opening }),
         };
   return { statement, circuit, key, store };

@@ -30,7 +30,7 @@ const PROVISIONER = 'host-1';
 const declared = (command: Command) =>
   networked(command)
     .argument('<name>')
-    .argument('<file>', 'ONNX: a classifier over the features of the data (vouch data features)')
+    .argument('<file>', 'ONNX: a classifier or regressor over the features of the data (vouch data features)')
     .option(
       '--dictionary <file>',
       'what the columns and classes of the data are (vouch data describe); default: those of German Credit',
@@ -100,8 +100,11 @@ export async function addModelCommand(
       vendor,
       log: log?.digest,
     });
-    const { correct, baseline, testSet } = made;
+    const { correct, baseline, testSet, error } = made;
     const rows = testSet.labels.length;
+    const scored = error
+      ? `off by ${error.model.toPrecision(3)} on average of ${rows} test rows, the best constant answer by ${error.constant.toPrecision(3)}`
+      : `${correct} of ${rows} test rows, a constant answer ${baseline}`;
     const { fingerprint } = vendorName(vendor);
     const held = shares && `${shares.threshold} of ${shares.brokers.map((each) => each.id).join(', ')}`;
     if (options.json)
@@ -109,15 +112,14 @@ export async function addModelCommand(
         name,
         commitment,
         rows,
-        correct,
-        baseline,
+        ...(error ? { error } : { correct, baseline }),
         ...(shares ? { shares } : {}),
         ...(log ? { log: log.digest } : {}),
         vendor: fingerprint,
       });
     else {
       print(
-        `${name}\tcommitment ${commitment}\t${correct} of ${rows} test rows, a constant answer ${baseline}${held ? `\tkey with ${held}` : ''}\tvendor ${fingerprint}`,
+        `${name}\tcommitment ${commitment}\t${scored}${held ? `\tkey with ${held}` : ''}\tvendor ${fingerprint}`,
       );
     }
   } finally {

@@ -15,7 +15,7 @@ const declared = (command: Command) =>
   pinning(command)
     .argument('<model>')
     .requiredOption('--input <file>', 'the row, as JSON or cells separated by commas; proof and key show it')
-    .option('--output <class>', 'the class to be proved; default: what the model answers now')
+    .option('--output <answer>', 'the class or number to be proved; default: what the model answers now')
     .option(
       '--dictionary <file>',
       "your own data dictionary: the model's has to name the same classes in the same order",

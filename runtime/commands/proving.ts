@@ -1,5 +1,5 @@
 /** What `vouch prove` does once it is clear what is asked, of quality or of one answer. */
-import { type Architecture, parseArchitecture } from '../../circuits/model/architecture.ts';
+import { type Architecture, answerName, parseArchitecture } from '../../circuits/model/architecture.ts';
 import type { Dictionary } from '../../circuits/model/dictionary.ts';
 import type { Policy } from '../../protocols/attestation/policy.ts';
 import { VouchError } from '../../protocols/errors.ts';
@@ -117,7 +117,7 @@ async function proved({
       const what =
         proved.statement === 'quality'
           ? `at least ${proved.threshold} of ${proved.rows} rows`
-          : `answers ${parseArchitecture(manifest.architecture).classes[proved.decision]}`;
+          : `answers ${answerName(parseArchitecture(manifest.architecture), proved.decision)}`;
       print(`verified\t${what}\t${saved}`);
     }
     say(verdict.sentence);

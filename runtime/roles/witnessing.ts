@@ -24,7 +24,7 @@ import { emitQualityCircuit, witnessInput } from '../../circuits/model/emit.ts';
 import { featureRanges } from '../../circuits/model/preprocessing.ts';
 import { decideMany } from '../../circuits/model/quantise.ts';
 import { demandDomain, demandRows } from '../../circuits/model/size.ts';
-import { decodeTestSet, rowCounts, type TestSet } from '../../circuits/model/test-set.ts';
+import { countRight, decodeTestSet, rowCounts, type TestSet } from '../../circuits/model/test-set.ts';
 import { VouchError } from '../../protocols/errors.ts';
 import { askedOf, type ProofRequest, type Statement } from '../../protocols/proof.ts';
 import { checkDemand } from '../../protocols/proof-demand.ts';
@@ -100,7 +100,7 @@ export async function prepare(
   signal: AbortSignal,
 ): Promise<Prepared> {
   const { statement } = asked;
-  const { rows, threshold, testSet: rowsBlob } = askedOf(statement);
+  const { rows, threshold, testSet: rowsBlob, within } = askedOf(statement);
   if (threshold > rows) {
     throw new VouchError(
       'bad-input',
@@ -122,13 +122,14 @@ export async function prepare(
   const opened = await openZkey(blobSource(bus, keys, key, { kept: limits.kept }));
   demandDomain(opened.domainSize, architecture, rows);
 
-  const testSet = decodeTestSet(
+  const decoded = decodeTestSet(
     architecture,
     await getBlob(bus, { shelf: 'testSets', writer: client }, rowsBlob, {
       ...limits,
       maxBytes: testSetBytes(architecture, rows),
     }),
   );
+  const testSet = { ...decoded, within };
   if (statement.statement === 'quality') checkTestRows(manifest.terms, rowCounts(testSet), threshold);
   else if (testSet.labels[0] !== statement.decision)
     throw new VouchError('bad-input', 'statement.decision: expected the label of the row of its input');
@@ -191,12 +192,12 @@ export async function witnessOf(
 ): Promise<Witnessed> {
   const { rows, threshold } = askedOf(statement);
   const decisions = decideMany(model, testSet.features);
-  const correct = decisions.filter((decision, row) => decision === testSet.labels[row]).length;
+  const correct = countRight(testSet, decisions);
   if (correct < threshold) {
     // How many it does reach is the vendor's secret.
     throw new VouchError(
       'statement-false',
-      `the model does not classify ${threshold} of ${rows} rows correctly`,
+      `the model does not answer ${threshold} of ${rows} rows correctly`,
     );
   }
   const calculator = { name: statement.circuit, read: () => readFile(compiled.wasmPath) };

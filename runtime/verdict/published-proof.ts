@@ -7,10 +7,12 @@
 import { type VerificationKey, verify } from '../../circuits/groth16/verify.ts';
 import {
   type Architecture,
+  answerName,
   modelDictionaryDigest,
   parseArchitecture,
 } from '../../circuits/model/architecture.ts';
-import { type Dictionary, differenceOf } from '../../circuits/model/dictionary.ts';
+import { type Dictionary, differenceOf, labelText } from '../../circuits/model/dictionary.ts';
+import { decimalOf } from '../../circuits/model/numbers.ts';
 import { encodeTestSet, rowCounts, type TestSet } from '../../circuits/model/test-set.ts';
 import type { Collateral } from '../../protocols/attestation/collateral.ts';
 import type { Policy } from '../../protocols/attestation/policy.ts';
@@ -24,6 +26,7 @@ import {
   jobOf,
   PROOF_CONTENT_TYPE,
   type PublishedProof,
+  type QualityStatement,
   type Statement,
 } from '../../protocols/proof.ts';
 import { judgeFixed, type SignedEntry } from '../../protocols/vendor-log.ts';
@@ -64,7 +67,7 @@ export function compareDictionary(
   if (difference) return { same: false, detail: difference };
   return {
     same: true,
-    detail: `columns, classes and their order are those of the model: ${own.label.classes.map(({ name }) => name).join(', ')}`,
+    detail: `columns${own.label.number ? ' and label' : ', classes and their order'} are those of the model: ${labelText(own)}`,
   };
 }
 
@@ -274,8 +277,9 @@ function labelsOf(
 ): Pick<PrintedCheck, 'status' | 'detail'> & { names: string } {
   try {
     const parsed = parseArchitecture(architecture);
-    const names = parsed.classes.join(', ');
-    const theirs = `classes as the vendor names them (${names}), which nobody compared`;
+    const names = parsed.dictionary ? labelText(parsed.dictionary) : parsed.classes.join(', ');
+    const [what, named] = parsed.number ? ['the label', 'it'] : ['classes', 'them'];
+    const theirs = `${what} as the vendor names ${named} (${names}), which nobody compared`;
     if (statement.dictionary !== modelDictionaryDigest(parsed))
       return {
         status: 'fail',
@@ -285,14 +289,14 @@ function labelsOf(
     if (!own)
       return {
         status: 'skipped',
-        detail: `not compared: what the classes ${names} mean is the vendor's word; expected --dictionary FILE`,
+        detail: `not compared: what ${parsed.number ? 'the label' : 'the classes'} ${names} mean${parsed.number ? 's' : ''} is the vendor's word; expected --dictionary FILE`,
         names: theirs,
       };
     const { same, detail } = compareDictionary(own, parsed);
     return {
       status: same ? 'pass' : 'fail',
       detail,
-      names: `classes as your own dictionary names them (${names})`,
+      names: `${what} as your own dictionary names ${named} (${names})`,
     };
   } catch (error) {
     return { status: 'fail', detail: messageOf(error), names: 'classes that nobody compared' };
@@ -318,19 +322,33 @@ function sentenceOf(
   if (statement.statement === 'inference')
     return `${hidden} answers ${nameOf(architecture, statement.decision)} to the row of input ${statement.input.slice(0, 16)}…; ${labels}; by ${key}`;
   const { threshold, rows, testSet } = statement;
+  const [verb, how] = countedAs(architecture, statement);
   return (
-    `${trivial ? 'TRIVIAL: ' : ''}${hidden} classifies at least ${threshold} of the ${rows} rows ` +
-    `of test set ${testSet.slice(0, 16)}… correctly${beside}; ${labels}; ${fixed === undefined ? '' : `${fixed}; `}by ${key}`
+    `${trivial ? 'TRIVIAL: ' : ''}${hidden} ${verb} at least ${threshold} of the ${rows} rows ` +
+    `of test set ${testSet.slice(0, 16)}… ${how}${beside}; ${labels}; ${fixed === undefined ? '' : `${fixed}; `}by ${key}`
   );
 }
 
-/** What a model calls a class. */
+/** What a model calls an answer. */
 function nameOf(architecture: unknown, decision: number): string {
   try {
-    return JSON.stringify(parseArchitecture(architecture).classes[decision] ?? `class ${decision}`);
+    const parsed = parseArchitecture(architecture);
+    const name = answerName(parsed, decision) ?? `class ${decision}`;
+    return parsed.number ? name : JSON.stringify(name);
   } catch {
     return `class ${decision}`;
   }
+}
+
+/** What a model does with rows, and what counts as right. */
+function countedAs(architecture: unknown, { within = 0 }: QualityStatement): [string, string] {
+  try {
+    const { number } = parseArchitecture(architecture);
+    if (number) return ['answers', `with a number within ${decimalOf(within, number.label)} of their label`];
+  } catch {
+    // The check of the rows says what is wrong with it.
+  }
+  return ['classifies', 'correctly'];
 }
 
 /** A test set is constants of the circuit, so emitting that circuit again shows whether the proof is about it. */
@@ -346,7 +364,7 @@ async function testSetBound(
     };
   try {
     const parsed = parseArchitecture(architecture);
-    const rows = testSet(parsed);
+    const rows = { ...testSet(parsed), within: askedOf(statement).within };
     return rows.labels.length === askedOf(statement).rows &&
       (await circuitDigest(parsed, rows)) === statement.circuit
       ? { same: true, why: 'the circuit is that of this architecture and this test set', rows }
