@@ -33,7 +33,7 @@ export function checkDemand(
       `statement.commitment: expected that of model ${name} as it is served now, got another`,
     );
   }
-  if (statement.statement === 'inference') checkInference(terms);
-  else checkStatement(terms, statement);
+  if (statement.statement === 'quality') checkStatement(terms, statement);
+  else checkInference(terms);
   return requester;
 }

@@ -42,9 +42,9 @@ export interface CircuitCost {
 }
 
 /** Rows of a circuit's matrices for the public signals and the constant 1. */
-const PUBLIC_ROWS = 3;
+export const PUBLIC_ROWS = 3;
 /** See `ensembleCost`. */
-const TREE_TERMS = { parameter: 9.3, product: 28.5, margin: 12 };
+export const TREE_TERMS = { parameter: 9.3, product: 28.5, margin: 12 };
 /** Below so many rows circom takes another wire out of some range checks. */
 const MANY_ROWS = 50;
 
@@ -203,7 +203,7 @@ const REST_BYTES = 1_475;
 const PUBLICS = 2;
 
 /** Of a `.zkey` (circuits/groth16/zkey.ts): points of A, B1 and B2 for each wire, C's for the hidden ones, H's for the domain. */
-const keyBytes = (variables: number, domain: number, entries: number): number =>
+export const keyBytes = (variables: number, domain: number, entries: number): number =>
   REST_BYTES +
   (entries + PUBLIC_ROWS) * ENTRY_BYTES +
   variables * (2 * G1_BYTES + G2_BYTES) +
@@ -222,7 +222,7 @@ const POSEIDON_PRODUCTS = [
 const LAST_HASH = { terms: 7_507, products: 694 };
 
 /** Of the commitment: the chain over the parameters' elements, and the hash with version and architecture, which are constants. */
-function commitmentCost(elements: number): { constraints: number; terms: number; products: number } {
+export function commitmentCost(elements: number): { constraints: number; terms: number; products: number } {
   let constraints = poseidonConstraints(4, 2);
   let { terms, products } = LAST_HASH;
   for (let at = 0; at < elements; ) {

@@ -73,6 +73,31 @@ export function treesCost(
   return { ...(fewer ? paths : all), paths: fewer };
 }
 
+/**
+ * Exactly, of one hidden row: a leaf, bias or split its bits; a candidate a bit, and one that is not the first of its feature
+ * another constraint; a tree for each level A + B, one for each candidate, one for each high part with candidates, and what
+ * following paths costs on public rows. `linear`: how many wires linear constraints take away.
+ */
+export function hiddenTreesCost({ preprocessing }: Architecture, shape: TreesShape) {
+  const ranges = featureRanges(preprocessing);
+  const candidates = candidatesOf(ranges).length;
+  const { high, low } = pairFor(candidates);
+  const groups = treeGroups(shape, candidates);
+  const topologies = topologiesOf(shape);
+  const each = topologies.map((topology, t) => {
+    const { levels, moves } = pathMoves(topology);
+    const parts = high + low + candidates + Math.ceil(candidates / low);
+    return { levels, cost: levels * parts + moves + topology.splits * shape.targets[t]!.length };
+  });
+  return {
+    parameters: groups.reduce((sum, { count, bits }) => sum + count * bits, 0),
+    tests: 2 * candidates - ranges.filter((range) => range.high > range.low).length,
+    features: ranges.length,
+    trees: each.reduce((sum, { cost }) => sum + cost, 0),
+    levels: each.reduce((sum, { levels }) => sum + levels, 0),
+  };
+}
+
 /** Levels of a tree, and for all levels the splits above a split of that level. */
 function pathMoves(topology: Topology): { levels: number; moves: number } {
   const depths = depthsOf(topology);

@@ -263,10 +263,15 @@ const signedBits = (bound: number): number => bitLength(bound) + 1;
 export type CircuitInput = Readonly<Record<string, bigint | readonly bigint[]>>;
 
 /** The input of the quality circuit. Holds the hidden parameters: a secret. */
-export function witnessInput(model: CommittedModel, threshold: number): CircuitInput {
+export const witnessInput = (model: CommittedModel, threshold: number): CircuitInput => ({
+  ...parameterInput(model),
+  threshold: BigInt(threshold),
+});
+
+/** What opens a model's commitment, and the commitment: a secret. */
+export function parameterInput(model: CommittedModel): CircuitInput {
   const input: Record<string, bigint | bigint[]> = {
     commitment: commit(model),
-    threshold: BigInt(threshold),
     salt: saltElement(model.salt),
   };
   const flat = flatParameters(model.architecture, model.parameters);

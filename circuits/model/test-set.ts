@@ -110,6 +110,13 @@ export function checkTestSet(architecture: Architecture, { features, labels, wit
   });
 }
 
+/** Throws `bad-input` for what is no class, and no number in the range of the label. */
+export function checkAnswer({ number, classes }: Architecture, answer: number): void {
+  const { low, high } = number?.label ?? { low: 0, high: classes.length - 1 };
+  if (!Number.isInteger(answer) || answer < low || answer > high)
+    throw new VouchError('bad-input', `answer: expected one in ${low}..${high}, got ${answer}`);
+}
+
 /** Where the features of each column of categories lie: from the first up to the last, less than `to`. */
 function categoryGroups({ columns }: Preprocessing): Array<{ name: string; from: number; to: number }> {
   let at = 0;

@@ -11,8 +11,10 @@ import {
   modelDictionaryDigest,
   parseArchitecture,
 } from '../../circuits/model/architecture.ts';
+import type { CircuitSubject } from '../../circuits/model/circuit.ts';
 import { type Dictionary, differenceOf, labelText } from '../../circuits/model/dictionary.ts';
 import { decimalOf } from '../../circuits/model/numbers.ts';
+import { commitRow, type HiddenRow } from '../../circuits/model/row.ts';
 import { encodeTestSet, rowCounts, type TestSet } from '../../circuits/model/test-set.ts';
 import type { Collateral } from '../../protocols/attestation/collateral.ts';
 import type { Policy } from '../../protocols/attestation/policy.ts';
@@ -23,9 +25,11 @@ import { messageOf } from '../../protocols/errors.ts';
 import type { ModelManifest } from '../../protocols/manifest.ts';
 import {
   askedOf,
+  type HiddenInferenceStatement,
   jobOf,
   PROOF_CONTENT_TYPE,
   type PublishedProof,
+  publicSignalsOf,
   type QualityStatement,
   type Statement,
 } from '../../protocols/proof.ts';
@@ -43,8 +47,8 @@ export const verificationKeyDigest = (key: unknown): string => sha256Hex(utf8(ca
 
 /** What the judge of a proof cannot know by himself. */
 export interface Opinions {
-  /** digest of the circuit that architecture and rows give */
-  readonly circuitDigest: (architecture: Architecture, rows: TestSet) => Promise<string>;
+  /** digest of the circuit that architecture and rows, or the answer to a hidden row, give */
+  readonly circuitDigest: (architecture: Architecture, subject: CircuitSubject) => Promise<string>;
   /** default: nobody knows where the key comes from */
   readonly keyLink?: (circuit: string, verificationKey: string) => LinkedKey;
   /** a verifier by other hands: snarkjs */
@@ -126,8 +130,10 @@ export async function verifyPublished(
     );
   note(
     'proof.public-signals',
-    canonicalJson(record.publicSignals) === canonicalJson([statement.commitment, String(threshold)]),
-    `commitment and threshold ${threshold} are the proof's public signals`,
+    canonicalJson(record.publicSignals) === canonicalJson(publicSignalsOf(statement)),
+    statement.statement === 'hidden-inference'
+      ? "the commitments of the model and of the row are the proof's public signals"
+      : `commitment and threshold ${threshold} are the proof's public signals`,
   );
   note('proof.threshold', threshold <= rows, `${threshold} of ${rows} rows`);
   note(
@@ -186,6 +192,8 @@ export interface ProofQuestion {
   readonly job?: string | undefined;
   /** the rows that the proof is to be about, for the architecture that it names; without them the check fails */
   readonly testSet?: ((architecture: Architecture) => TestSet) | undefined;
+  /** the row that a proof hides, for the architecture that it names, and the salt of its commitment */
+  readonly row?: ((architecture: Architecture) => HiddenRow) | undefined;
   /** of whoever asks: the model's dictionary has to name the same classes in the same order */
   readonly dictionary?: Dictionary | undefined;
   /** whether a threshold that a constant answer reaches is accepted; it proves nothing of the model's quality */
@@ -201,7 +209,7 @@ export interface ProofQuestion {
 /** Everything that can be checked about a published proof, offline. */
 export async function judgePublished(
   published: PublishedProof,
-  { testSet, trustKey, dictionary, allowTrivial = false, ...question }: ProofQuestion,
+  { testSet, row, trustKey, dictionary, allowTrivial = false, ...question }: ProofQuestion,
   { circuitDigest, keyLink = () => ({ link: 'unproven' }), second }: Opinions,
 ): Promise<ProofVerdict> {
   const { checks } = await verifyPublished(published, { ...question, second });
@@ -210,8 +218,11 @@ export async function judgePublished(
   const note = (id: string, passed: boolean, detail: string) =>
     all.push({ id, status: passed ? 'pass' : 'fail', detail });
 
-  const { same: sameRows, why, rows } = await testSetBound(published, testSet, circuitDigest);
+  const { same: sameRows, why, rows } = await subjectBound(published, testSet, circuitDigest);
   note('proof.test-set', sameRows, why);
+  const opened =
+    statement.statement === 'hidden-inference' ? openedRow(published, statement, row) : undefined;
+  if (opened) all.push({ id: 'proof.row', ...opened });
   const labels = labelsOf(published, dictionary);
   all.push({ id: 'proof.labels', status: labels.status, detail: labels.detail });
   const constant = rows && rowCounts(rows).constant;
@@ -264,6 +275,7 @@ export async function judgePublished(
       trivial,
       labels: labels.names,
       fixed: fixed?.label,
+      opened: opened?.status === 'pass',
       link,
       mark,
     }),
@@ -311,16 +323,23 @@ function sentenceOf(
     trivial: boolean;
     labels: string;
     fixed: string | undefined;
+    opened: boolean;
     link: KeyLink;
     mark: string | undefined;
   },
 ): string {
-  const { constant, trivial, labels, fixed, link, mark } = found;
+  const { constant, trivial, labels, fixed, opened, link, mark } = found;
   const beside = constant === undefined ? '' : ` (a constant answer scores ${constant})`;
   const key = link === 'unproven' ? 'a key whose maker could forge it' : `a key ${link} (${mark})`;
   const hidden = `proved: the hidden model with commitment ${statement.commitment}`;
   if (statement.statement === 'inference')
     return `${hidden} answers ${nameOf(architecture, statement.decision)} to the row of input ${statement.input.slice(0, 16)}…; ${labels}; by ${key}`;
+  if (statement.statement === 'hidden-inference')
+    return `${hidden} answers ${nameOf(architecture, statement.decision)} to ${
+      opened
+        ? `the row that was given here, whose commitment is ${statement.row.slice(0, 16)}…`
+        : `a hidden row, one that the dictionary allows, with commitment ${statement.row.slice(0, 16)}…; which one only whoever has its salt can show`
+    }; ${labels}; by ${key}`;
   const { threshold, rows, testSet } = statement;
   const [verb, how] = countedAs(architecture, statement);
   return (
@@ -351,12 +370,46 @@ function countedAs(architecture: unknown, { within = 0 }: QualityStatement): [st
   return ['classifies', 'correctly'];
 }
 
-/** A test set is constants of the circuit, so emitting that circuit again shows whether the proof is about it. */
-async function testSetBound(
+/** Whether the row that somebody has is the one that a proof hides. Without it, nothing is known of it but the answer. */
+function openedRow(
+  { record: { architecture } }: PublishedProof,
+  { row: committed }: HiddenInferenceStatement,
+  row: ProofQuestion['row'],
+): Pick<PrintedCheck, 'status' | 'detail'> {
+  if (!row)
+    return {
+      status: 'skipped',
+      detail:
+        'the row is hidden: it is one that the dictionary allows, and the prover may have chosen it; expected --input FILE and --row-salt SALT to compare it',
+    };
+  try {
+    const { preprocessing } = parseArchitecture(architecture);
+    const same = commitRow(preprocessing, row(parseArchitecture(architecture))).toString() === committed;
+    return same
+      ? { status: 'pass', detail: 'the row and its salt open the commitment' }
+      : { status: 'fail', detail: 'the row, or its salt, is not the one of the commitment' };
+  } catch (error) {
+    return { status: 'fail', detail: messageOf(error) };
+  }
+}
+
+/** Rows, or an answer to a hidden one, are constants of the circuit, so emitting it again shows whether the proof is about them. */
+async function subjectBound(
   { record: { statement, architecture } }: PublishedProof,
   testSet: ProofQuestion['testSet'],
   circuitDigest: Opinions['circuitDigest'],
 ): Promise<{ same: boolean; why: string; rows?: TestSet }> {
+  if (statement.statement === 'hidden-inference')
+    try {
+      const subject = { hiddenAnswer: statement.decision };
+      const same = (await circuitDigest(parseArchitecture(architecture), subject)) === statement.circuit;
+      return {
+        same,
+        why: `the circuit is ${same ? '' : 'not '}that of this architecture and this answer to a hidden row`,
+      };
+    } catch (error) {
+      return { same: false, why: messageOf(error) };
+    }
   if (!testSet)
     return {
       same: false,

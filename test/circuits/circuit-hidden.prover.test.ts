@@ -1,0 +1,184 @@
+/** Circuits of one answer to a hidden row: what opens them, what a row may be, and what they cost. */
+import { type CommittedModel, commit, randomSalt } from '../../circuits/model/commit.ts';
+import { hiddenCost } from '../../circuits/model/cost-hidden.ts';
+import { parseDictionary } from '../../circuits/model/dictionary.ts';
+import { emitHiddenCircuit, hiddenInput } from '../../circuits/model/emit-hidden.ts';
+import { poseidon, poseidonChain } from '../../circuits/model/poseidon.ts';
+import { evaluate, quantise, randomFeatures } from '../../circuits/model/quantise.ts';
+import { columnsElement, commitRow, ROW_COMMITMENT_VERSION, rowLayout } from '../../circuits/model/row.ts';
+import { calculateWitness } from '../../runtime/prove/witness-calculator.ts';
+import { assert, suite, type TestContext } from '../harness.ts';
+import {
+  compiled,
+  freedom,
+  type SmallModel,
+  smallNetwork,
+  templateCircuit,
+  testToolchain,
+  violations,
+  violationsNear,
+  wires,
+} from './model-fixture.ts';
+import { PRICE, smallNumberTrees } from './numbers-fixture.ts';
+import { SMALL, smallRows, smallTrees, withClasses } from './trees-fixture.ts';
+
+const test = suite('circuit of a hidden row', { timeoutMs: 180_000 });
+
+async function rejects(promise: Promise<unknown>, what: string): Promise<void> {
+  try {
+    await promise;
+  } catch (error) {
+    assert.is((error as { code?: string }).code, 'witness-rejected', what);
+    return;
+  }
+  assert.unreachable(`${what} was accepted`);
+}
+
+/** A network over the small dictionary: three categories, a whole number from -2 to 4, one of four bins. */
+function network(options: SmallModel): CommittedModel {
+  const outputs = options.units.at(-1)!;
+  const dictionary =
+    options.decision === 'number'
+      ? parseDictionary({ ...SMALL, label: { name: 'price', number: PRICE } })
+      : options.decision === 'sign'
+        ? SMALL
+        : withClasses(outputs);
+  const calibration = smallRows(40, 9);
+  return { ...quantise(smallNetwork(options), { dictionary, calibration }), salt: randomSalt() };
+}
+
+const ROW = smallRows(1, 6)[0]!;
+
+async function circuitOf(t: TestContext, model: CommittedModel, features = ROW) {
+  const answer = evaluate(model, features).decision;
+  const circuit = emitHiddenCircuit(model.architecture, answer, await testToolchain());
+  const row = { features, salt: randomSalt() };
+  return { answer, row, input: hiddenInput(model, row), ...(await compiled(t, circuit)) };
+}
+
+const models: [string, CommittedModel][] = [
+  ['5-3 argmax', network({ units: [5, 3], seed: 2 })],
+  ['5-4-3 argmax', network({ units: [5, 4, 3], seed: 3 })],
+  ['5-1 sign', network({ units: [5, 1], decision: 'sign', seed: 4 })],
+  ['5-2-1 number', network({ units: [5, 2, 1], decision: 'number', seed: 5 })],
+  ['trees', smallTrees({ trees: 3, depth: 2, seed: 4 })],
+  ['trees of three classes', smallTrees({ trees: 4, depth: 3, outputs: 3, seed: 4, topology: true })],
+  ['trees with a number', smallNumberTrees({ trees: 2, depth: 2, seed: 7 })],
+];
+for (const [name, model] of models) {
+  test(`${name}: rows with that answer and no others have a witness, and the cost is exact`, async (t) => {
+    const { answer, row, input, wasm, r1cs } = await circuitOf(t, model);
+    const witness = wires(await calculateWitness(wasm, input));
+    assert.is(violations(r1cs, witness), 0);
+    const { preprocessing } = model.architecture;
+    assert.equal(witness.slice(0, 3), [1n, commit(model), commitRow(preprocessing, row)], 'public signals');
+    const cost = hiddenCost(model.architecture);
+    assert.is(cost.constraints, r1cs.constraints, JSON.stringify(cost.parts));
+    // One key is good for all rows with the answer.
+    for (const features of randomRows(model, 12)) {
+      const other = hiddenInput(model, { features, salt: row.salt });
+      if (evaluate(model, features).decision === answer) await calculateWitness(wasm, other);
+      else await rejects(calculateWitness(wasm, other), `an answer that is not ${answer}`);
+    }
+  });
+}
+
+const randomRows = (model: CommittedModel, count: number): Int32Array[] =>
+  randomFeatures(model.architecture, count).map((row) => {
+    const hot = Math.abs(row[3]!) % 3;
+    return Int32Array.of(...[0, 1, 2].map((c) => (c === hot ? 1 : 0)), row[3]!, row[4]!);
+  });
+
+/** What a prover without scruples would put in: features that are no row, with the commitment that belongs to them. */
+function forged(model: CommittedModel, features: readonly number[]) {
+  const { preprocessing } = model.architecture;
+  const { low, bits } = rowLayout(preprocessing);
+  const salt = randomSalt();
+  const honest = hiddenInput(model, { features: ROW, salt });
+  let offset = 0;
+  let packed = 0n;
+  features.forEach((x, i) => {
+    packed += BigInt(x - low[i]!) * 2n ** BigInt(offset);
+    offset += bits[i]!;
+  });
+  const root = poseidonChain([packed]);
+  const saltOf = honest.rowSalt as bigint;
+  const row = poseidon([ROW_COMMITMENT_VERSION, columnsElement(preprocessing), saltOf, root]);
+  return { ...honest, x: features.map(BigInt), row };
+}
+
+for (const [name, model] of [models[0]!, models[4]!] as const) {
+  test(`${name}: no row of the dictionary, no proof`, async (t) => {
+    // Of all answers one circuit each, so that none is refused for its answer.
+    const answers = model.architecture.classes.length;
+    const circuits = await Promise.all(
+      Array.from({ length: answers }, async (_, answer) =>
+        compiled(t, emitHiddenCircuit(model.architecture, answer, await testToolchain())),
+      ),
+    );
+    const [a, b, c, size, age] = [...ROW] as [number, number, number, number, number];
+    await calculateWitness(
+      circuits[evaluate(model, ROW).decision]!.wasm,
+      forged(model, [a, b, c, size, age]),
+    );
+    for (const [what, features] of [
+      ['all categories', [1, 1, 1, size, age]],
+      ['no category', [0, 0, 0, size, age]],
+      ['two halves that add up', [2, -1, 0, size, age]],
+      ['a category twice', [2, 0, 0, size, age]],
+      ['a number below its range', [a, b, c, -3, age]],
+      ['a number above its range, in its bits', [a, b, c, 5, age]],
+      ['a number beyond its bits', [a, b, c, 6, age]],
+      ['a bin too many', [a, b, c, size, 4]],
+      // 8 more here is 1 less in the next one: the same packed value.
+      ['an alias', [a, b, c, size + 8, age - 1]],
+    ] as const)
+      for (const { wasm } of circuits) await rejects(calculateWitness(wasm, forged(model, features)), what);
+  });
+
+  test(`${name}: any one wire changed is refused, nothing is left open, nothing else opens the commitments`, async (t) => {
+    const { input, wasm, r1cs } = await circuitOf(t, model);
+    const witness = wires(await calculateWitness(wasm, input));
+    const near = violationsNear(r1cs, witness);
+    for (const wire of witness.keys())
+      for (const delta of [1n, -1n, 256n]) assert.ok(near(wire, delta) > 0, `wire ${wire} + ${delta}`);
+    assert.is(freedom(r1cs, witness), 0);
+    const plus = (field: string) => ({ ...input, [field]: (input[field] as bigint) + 1n });
+    for (const field of ['row', 'rowSalt', 'commitment', 'salt'])
+      await rejects(calculateWitness(wasm, plus(field)), field);
+  });
+}
+
+test('a thermometer is set in one way, and a feature beyond its span has none', async (t) => {
+  const circuit = await templateCircuit('hidden-trees.circom', 'Thermometers(2, [0, 0], [1, 3], 4)', ['x']);
+  const { wasm, r1cs } = await compiled(t, circuit);
+  for (const x of [
+    [0n, 0n],
+    [1n, 2n],
+    [1n, 3n],
+  ]) {
+    const witness = wires(await calculateWitness(wasm, { x }));
+    assert.is(violations(r1cs, witness), 0);
+    assert.is(freedom(r1cs, witness), 0);
+  }
+  await rejects(calculateWitness(wasm, { x: [2n, 0n] }), 'a bit of 2');
+  await rejects(calculateWitness(wasm, { x: [0n, 4n] }), 'a feature beyond its span');
+});
+
+test('the commitment is to the row, its columns and the salt, and is no model commitment', () => {
+  const { preprocessing } = models[0]![1].architecture;
+  const salt = new Uint8Array(31).fill(7);
+  const one = commitRow(preprocessing, { features: ROW, salt });
+  const seen = new Set([one]);
+  const add = (commitment: bigint): void => {
+    assert.not(seen.has(commitment));
+    seen.add(commitment);
+  };
+  add(commitRow(preprocessing, { features: ROW, salt: salt.with(30, 8) }));
+  add(commitRow(preprocessing, { features: ROW.with(3, ROW[3] === 0 ? 1 : 0), salt }));
+  const columns = preprocessing.columns.map((column) => ({ ...column, name: `${column.name}!` }));
+  add(commitRow({ columns }, { features: ROW, salt }));
+  assert.throws(() => commitRow(preprocessing, { features: ROW.with(4, 4), salt }), /outside of its range/);
+});
+
+test.run();
