@@ -56,7 +56,7 @@ export const QualityStatement = z.strictObject({
     .max(MAX_NUMBER)
     .optional()
     .describe(
-      "of a model that answers numbers: up to how many steps of its label from a row's label an answer counts as correct, a constant of the circuit; absent: it answers classes",
+      "of a model that answers numbers: up to how many steps of its label from a row's label an answer counts as correct, a constant of the circuit; absent: classes, or the very number",
     ),
   opening: Opening.optional().describe(
     "opens the root of the test set that the vendor's log has; absent: the rows may have been trained on, or picked to fit",

@@ -37,6 +37,9 @@ export async function sealRow(
       'no-responder',
       'no coordinator was heard, to which a hidden row could be sealed; start one: vouch start coordinator',
     );
+  // A coordinator holds no model before a request comes: that of the proof is bound by the proof's evidence.
+  const requiredBinding = policy.requiredBinding.filter((name) => name !== 'modelCommitment');
+  const asked: Policy = { ...policy, requiredBinding };
   const failed: VouchError[] = [];
   const sealed = await Promise.all(
     ids.slice(0, MAX_COORDINATORS).map(async (coordinator) => {
@@ -49,7 +52,7 @@ export async function sealRow(
         });
         const collateral = collateralFor(policy);
         const { document } = body;
-        const report = await verifyEvidence({ document, policy, nonce, now: new Date(), collateral });
+        const report = await verifyEvidence({ document, policy: asked, nonce, now: new Date(), collateral });
         demandAccepted(report, 'coordinator evidence');
         const context = { info: SEALING_INFO.row, aad: utf8(subject) };
         const made = await sealTo(report.sealingKey!, encodeRow(row), context);

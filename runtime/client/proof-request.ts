@@ -97,12 +97,12 @@ export async function requestProof(
   const ticket = { job, secret: hex(randomBytes(32)) };
   await wait.onTicket?.(ticket);
   const subject = subjects.proofRequest(statement.statement, bus.id, job);
+  const sealedRows = await wait.sealRows?.(subject);
   const over = new AbortController();
   const signal = wait.signal ? AbortSignal.any([wait.signal, over.signal]) : over.signal;
   const done = awaitProof(bus, asked, { ...wait, signal });
   // The request may fail first; the wait is then given up.
   done.catch(() => {});
-  const sealedRows = await wait.sealRows?.(subject);
   const body = signedBy(bus, {
     ...asked,
     ...(sealedRows ? { sealedRows } : {}),
