@@ -8,6 +8,7 @@ import type { Architecture } from './architecture.ts';
 import { classOrder, inClassOrder } from './class-order.ts';
 import { parameterWidths } from './commit.ts';
 import { type CircuitCost, circuitCost } from './cost.ts';
+import { hiddenCost } from './cost-hidden.ts';
 import { type Dictionary, featureNames, preprocessingOf } from './dictionary.ts';
 import { type Ensemble, ensembleSums } from './ensemble.ts';
 import { type Problem, readGraph } from './graph.ts';
@@ -64,6 +65,8 @@ export interface LintProof extends CircuitCost {
   readonly rows: number;
   /** how many rows one proof may have */
   readonly mostRows: number;
+  /** of a proof of one answer to a row that is hidden */
+  readonly hiddenRow: Pick<CircuitCost, 'constraints' | 'domain'>;
   /** rows answered rightly; where answers are numbers, as near to the label as the test set asks */
   readonly correct: Measured;
   /** how far answers that are numbers are from their labels on average, in the label's unit */
@@ -126,6 +129,7 @@ export function lintModel(graph: OnnxGraph, data?: LintData): LintReport {
   const { architecture } = model;
   const rows = testSet.labels.length;
   const cost = circuitCost(architecture, testSet);
+  const { constraints, domain } = hiddenCost(architecture);
   const mostRows = maxRows(architecture);
   if (rows > mostRows)
     add(
@@ -144,6 +148,7 @@ export function lintModel(graph: OnnxGraph, data?: LintData): LintReport {
       rows,
       ...cost,
       mostRows,
+      hiddenRow: { constraints, domain },
       ...measured(testSet, data.dictionary.label.number, {
         float: floatDecisions(ordered, testSet.features, data.dictionary.label.number),
         integers: decideMany(model, testSet.features),

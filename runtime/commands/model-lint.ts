@@ -138,10 +138,12 @@ function linesOf(
 
 /** `counted`: whether it was said which answers are correct. */
 function proofLines(proof: LintProof, times: Forecast | undefined, counted: boolean): string[] {
-  const { rows, constraints, domain, mostRows, correct, error, terms, exactTerms, keyBytes } = proof;
+  const { rows, constraints, domain, mostRows, hiddenRow, correct, error, terms, exactTerms, keyBytes } =
+    proof;
   const about = exactTerms ? '' : 'about ';
   return [
     `proof    ${rows} rows: ${constraints} constraints, ${about}${terms} terms, domain 2^${Math.log2(domain)}; at most ${mostRows} rows in one proof`,
+    `hidden   ${hiddenRow.constraints} constraints for one answer to a row that is hidden, domain 2^${Math.log2(hiddenRow.domain)}`,
     `key      ${about}${(keyBytes / 2 ** 20).toFixed(1)} MiB`,
     ...(times
       ? [

@@ -1,5 +1,5 @@
 /** A linear regression on made-up rents, by commands: drafted, trained, linted, published, proved, verified; and what is refused. */
-import { readFileSync, writeFileSync } from 'node:fs';
+import { readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseArchitecture } from '../../../circuits/model/architecture.ts';
 import { decodeSecret } from '../../../circuits/model/commit.ts';
@@ -186,6 +186,26 @@ test('rents: from a table to a verified proof that so many are foretold within 2
   (changed.record.statement as { decision: number }).decision = answer + 1;
   writeFileSync(file('changed.json'), canonicalJson(changed));
   assert.match(await verdict(file('changed.json'), { input }), /^fail +proof\.test-set/m);
+
+  // The same without showing the row.
+  const hidden = file('hidden.json');
+  const output = (answer / 10).toFixed(1);
+  await proveInferenceCommand('rents', { ...one, out: hidden, hide: 'input', output }, voices);
+  const salt = `${hidden}.row-salt`;
+  assert.is(statSync(salt).mode & 0o777, 0o600);
+  assert.match(
+    await verdict(hidden),
+    /^skipped +proof\.row +the row is hidden[\s\S]*^verdict: accept[\s\S]*^proved: .* to a hidden row, one that the dictionary allows/m,
+  );
+  assert.match(
+    await verdict(hidden, { input, rowSalt: salt }),
+    /^pass +proof\.row [\s\S]*^verdict: accept[\s\S]*to the row that was given here/m,
+  );
+  writeFileSync(file('other.csv'), '3,9,suburb\n');
+  assert.match(
+    await verdict(hidden, { input: file('other.csv'), rowSalt: readFileSync(salt, 'utf8').trim() }),
+    /^fail +proof\.row [\s\S]*^verdict: reject/m,
+  );
 });
 
 test.run();
