@@ -123,7 +123,6 @@ function lintTimes({ say, signal }: BenchContext): Row[] {
 
 /** Compiler, key and proof of three circuits, small to large, beside what was foretold of them; each proof is verified. */
 async function steps(home: string, { say, signal, wants }: BenchContext): Promise<Row[]> {
-  if (!wants('foretold') && !wants('compile')) return [];
   const { rows, scenario } = credit();
   const mlp = train(rows.training, 2, scenario.settings.models.mlp);
   const wide = train(rows.training, 2, { ...scenario.settings.models.mlp, hidden: 16, epochs: 1 });
@@ -138,6 +137,7 @@ async function steps(home: string, { say, signal, wants }: BenchContext): Promis
     'about 250,000 constraints': subject(wide, all),
   })) {
     signal.throwIfAborted();
+    if (!wants('foretold') && !wants('compile') && !wants(name)) continue;
     const cost = circuitCost(model.architecture, testSet);
     const told = forecast(cost, rates);
     const emitted = emitQualityCircuit(model.architecture, testSet, toolchain);

@@ -8,6 +8,8 @@ import { smallTrees } from './trees-fixture.ts';
 const test = suite('circuits of hidden rows', { timeoutMs: 180_000 });
 
 const models: [string, CommittedModel][] = [
+  ['5-3 argmax', network({ units: [5, 3], seed: 2 })],
+  ['trees', smallTrees({ trees: 3, depth: 2, seed: 4 })],
   ['5-4-3 argmax', network({ units: [5, 4, 3], seed: 3 })],
   ['5-1 sign', network({ units: [5, 1], decision: 'sign', seed: 4 })],
   ['5-2-1 number', network({ units: [5, 2, 1], decision: 'number', seed: 5 })],

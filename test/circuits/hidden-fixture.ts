@@ -43,7 +43,7 @@ export function network(options: SmallModel): CommittedModel {
 
 export const ROW = smallRows(1, 6)[0]!;
 
-export async function circuitOf(t: TestContext, model: CommittedModel, features = ROW) {
+async function circuitOf(t: TestContext, model: CommittedModel, features = ROW) {
   const answer = evaluate(model, features).decision;
   const circuit = emitHiddenCircuit(model.architecture, answer, await testToolchain());
   const row = { features, salt: randomSalt() };
