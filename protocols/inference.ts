@@ -4,6 +4,7 @@
  */
 import { z } from 'zod';
 import { base64Text, Digest, Id, messageType, Nonce } from './envelope.ts';
+import { MAX_NUMBER } from './proof.ts';
 import { MAX_BUNDLE_BYTES } from './receipt.ts';
 import { ANSWER_KINDS } from './terms.ts';
 import { WireError } from './wire-error.ts';
@@ -37,8 +38,15 @@ export const AnswerPlaintext = z
   .object({
     version: z.literal(2),
     answers: z.enum(ANSWER_KINDS).describe("what it holds, by the model's terms"),
-    decision: z.int().min(0).max(1023).describe('index of the class'),
-    label: z.string().max(64).describe('public name of the class'),
+    decision: z
+      .int()
+      .min(-MAX_NUMBER)
+      .max(MAX_NUMBER)
+      .describe('index of the class; a number, in steps of its label, where the model answers numbers'),
+    label: z
+      .string()
+      .max(64)
+      .describe('public name of the class, or the number in its own unit, as a decimal'),
     scores: z
       .array(z.int())
       .min(1)

@@ -35,7 +35,7 @@ export function checkDemand(
     );
   }
   demandProvable(manifest);
-  if (statement.statement === 'inference') checkInference(terms);
-  else checkStatement(terms, statement);
+  if (statement.statement === 'quality') checkStatement(terms, statement);
+  else checkInference(terms);
   return requester;
 }

@@ -25,8 +25,16 @@ const MAX_WORKERS = 4096;
 /** A circuit's rows are its constants, so their number is small. */
 const MAX_ROWS = 65_536;
 
+/** 4096 features, their salt, and what sealing adds. */
+const MAX_SEALED_ROW_BYTES = 20 * 1024;
+const MAX_SEALED_ROWS = 16;
+
+/** An answer that is a number, in steps of its label, is nearer to 0. */
+export const MAX_NUMBER = 2 ** 24;
+
 /**
- * "The parameters with this commitment classify at least `threshold` of the `rows` test rows correctly." An unknown
+ * "The parameters with this commitment classify at least `threshold` of the `rows` test rows correctly", or answer so many with a
+ * number that is at most `within` steps from the row's own. An unknown
  * field is an error: what a statement says and a prover does not understand would not be proved.
  */
 export const QualityStatement = z.strictObject({
@@ -42,6 +50,14 @@ export const QualityStatement = z.strictObject({
   dictionary: Digest.optional().describe(
     "digest of the model's data dictionary: which classes, in which order; absent: the model has none",
   ),
+  within: z
+    .int()
+    .min(0)
+    .max(MAX_NUMBER)
+    .optional()
+    .describe(
+      "of a model that answers numbers: up to how many steps of its label from a row's label an answer counts as correct, a constant of the circuit; absent: classes, or the very number",
+    ),
   opening: Opening.optional().describe(
     "opens the root of the test set that the vendor's log has; absent: the rows may have been trained on, or picked to fit",
   ),
@@ -49,14 +65,18 @@ export const QualityStatement = z.strictObject({
 export type QualityStatement = z.infer<typeof QualityStatement>;
 
 /**
- * "The parameters with this commitment decide on class `decision` for this row." The row and its class are constants of the
+ * "The parameters with this commitment answer `decision` to this row." The row and its answer are constants of the
  * circuit, which is that of a test set of this one row and a threshold of 1.
  */
 export const InferenceStatement = z.strictObject({
   statement: z.literal('inference'),
   model: Id.describe('name of the model'),
   commitment: FieldElement.describe('model commitment; the first public signal; the second is 1'),
-  decision: z.int().min(0).max(1023).describe('the class, by its place among the classes of the model'),
+  decision: z
+    .int()
+    .min(-MAX_NUMBER)
+    .max(MAX_NUMBER)
+    .describe('the class, by its place among the classes of the model, or the number, in steps of its label'),
   input: Digest.describe('blob: a test set of the one row, whose label is the decision'),
   circuit: Digest.describe('circuit digest'),
   key: Digest.describe('blob: the proving key (`.zkey`)'),
@@ -67,13 +87,59 @@ export const InferenceStatement = z.strictObject({
 });
 export type InferenceStatement = z.infer<typeof InferenceStatement>;
 
+/**
+ * "The parameters with this commitment answer `decision` to the row with the commitment `row`, which is one that the dictionary
+ * allows." The answer is a constant of the circuit, and the row hidden: whoever has it and its salt can show which one it is.
+ */
+export const HiddenInferenceStatement = z.strictObject({
+  statement: z.literal('hidden-inference'),
+  model: Id.describe('name of the model'),
+  commitment: FieldElement.describe('model commitment; the first public signal'),
+  decision: z
+    .int()
+    .min(-MAX_NUMBER)
+    .max(MAX_NUMBER)
+    .describe('the class, by its place among the classes of the model, or the number, in steps of its label'),
+  row: FieldElement.describe('commitment to the row; the second public signal'),
+  circuit: Digest.describe('circuit digest'),
+  key: Digest.describe('blob: the proving key (`.zkey`)'),
+  powers: Digest.describe("blob: the powers of the key's tau (`.ptau`, cut)"),
+  dictionary: Digest.optional().describe(
+    "digest of the model's data dictionary: which classes, in which order; absent: the model has none",
+  ),
+});
+export type HiddenInferenceStatement = z.infer<typeof HiddenInferenceStatement>;
+
 /** What can be asked for. */
-export const Statement = z.discriminatedUnion('statement', [QualityStatement, InferenceStatement]);
+export const Statement = z.discriminatedUnion('statement', [
+  QualityStatement,
+  InferenceStatement,
+  HiddenInferenceStatement,
+]);
 export type Statement = z.infer<typeof Statement>;
 
 /** What a statement says in terms of a test set: an answer is one row of one, which is right. */
-export const askedOf = (statement: Statement): Asked =>
-  statement.statement === 'quality' ? statement : { rows: 1, threshold: 1, testSet: statement.input };
+export function askedOf(statement: Statement): Asked {
+  if (statement.statement === 'quality') return statement;
+  return {
+    rows: 1,
+    threshold: 1,
+    testSet: statement.statement === 'inference' ? statement.input : undefined,
+  };
+}
+
+/** What a proof of a statement shows as its public signals. */
+export const publicSignalsOf = (statement: Statement): [string, string] => [
+  statement.commitment,
+  statement.statement === 'hidden-inference' ? statement.row : String(askedOf(statement).threshold),
+];
+
+/** A row that a proof is to hide: 31 bytes of salt, and its features as 32-bit integers, little-endian. */
+const SealedRow = z.strictObject({
+  coordinator: Id.describe('whose key it is sealed to'),
+  sealed: base64Text(MAX_SEALED_ROW_BYTES).describe("the sealed row; its `aad` is the request's subject"),
+});
+export type SealedRow = z.infer<typeof SealedRow>;
 
 const JOB_DOMAIN = 'vouch/v1/proof-job';
 /**
@@ -90,6 +156,12 @@ export const ProofRequest = messageType(
     job: Digest.describe('the `<job>` of the subject: a digest of nonce and statement'),
     nonce: Nonce.describe('fresh, of the asker, 32 bytes; makes the job one that nobody else can name'),
     statement: Statement,
+    sealedRows: z
+      .array(SealedRow)
+      .min(1)
+      .max(MAX_SEALED_ROWS)
+      .optional()
+      .describe('with a statement that hides its row: the row, for each coordinator that may make the proof'),
     cancel: Digest.optional().describe('SHA-256 of the secret that cancels it; absent: nobody can'),
     requester: Requester.describe('who asks: he has signed all the rest'),
   }),
@@ -143,7 +215,7 @@ export const ProofRecord = z.strictObject({
   publicSignals: z
     .array(FieldElement)
     .length(2)
-    .describe('commitment, and the threshold, which of an inference is 1'),
+    .describe('commitment, and the threshold, which of an inference is 1; of a hidden row its commitment'),
   verificationKey: z.record(z.string(), z.unknown()).describe('in the JSON form of snarkjs'),
   architecture: z.record(z.string(), z.unknown()).describe('public half of the model'),
   constraints: z.int().min(1).describe('of the circuit'),

@@ -38,6 +38,8 @@ export const SEALING_INFO = {
   shard: 'vouch/v2/shard',
   /** a model key, sealed by the key-broker to the party whose evidence it accepted */
   release: 'vouch/v2/release',
+  /** a row that a proof is to hide, sealed to a coordinator */
+  row: 'vouch/v2/row',
 } as const;
 export type SealingInfo = (typeof SEALING_INFO)[keyof typeof SEALING_INFO];
 

@@ -80,8 +80,10 @@ export function nextThreshold({ thresholdStep }: Terms, rows: number, least: num
 export interface Asked {
   readonly rows: number;
   readonly threshold: number;
-  /** digest of the test set */
-  readonly testSet: string;
+  /** digest of the test set; undefined: the row is hidden */
+  readonly testSet?: string | undefined;
+  /** steps from the label within which an answer that is a number counts */
+  readonly within?: number | undefined;
 }
 
 /** Throws `terms-refused` for a statement that the vendor's terms do not allow. */
@@ -94,7 +96,7 @@ export function checkStatement(terms: Terms, { rows, threshold, testSet }: Asked
       `expected a threshold in steps of ${terms.thresholdStep} % of ${rows} rows, got ${threshold}; the next is ${next}`,
     );
   }
-  if (terms.testSets !== undefined && !terms.testSets.includes(testSet))
+  if (terms.testSets !== undefined && (testSet === undefined || !terms.testSets.includes(testSet)))
     throw refused('expected one of the test sets that the vendor has registered, got another');
 }
 

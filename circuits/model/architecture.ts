@@ -10,7 +10,8 @@
  *   a = sum_i w_i x_i + b                        every layer
  *   h = max(0, floor((a + 2^(k-1)) * 2^-k))      hidden layers, k = `shift`, 1 <= k
  *   class = argmax a                             last layer, the lowest index on a tie; with decision
- *                                            `sign` there is one output a, and the class is 1 when a > 0
+ *                                            `sign` there is one output a, and the class is 1 when a > 0;
+ *                                            with `number` there is one, and the answer is its number (numbers.ts)
  * w lies in -2^(weightBits-1) .. 2^(weightBits-1) - 1, b likewise. `accumulator` bounds
  * sum |w||x| + |b| + 2^(k-1) over all such w and b and all x in their ranges, not over the actual hidden
  * values; it is below 2^24, so that float32 computes every step exactly, in any order.
@@ -26,6 +27,7 @@ import { encode, rfc8949EncodeOptions } from 'cborg';
 import { z } from 'zod';
 import { VouchError } from '../../protocols/errors.ts';
 import { classNames, Dictionary, dictionaryDigest, parseDictionary, preprocessingOf } from './dictionary.ts';
+import { decimalOf, type NumberEnd, OutputScale } from './numbers.ts';
 import { checkColumns, featureRanges, Preprocessing, type Range } from './preprocessing.ts';
 import { checkTrees, TreesShape } from './trees.ts';
 
@@ -57,7 +59,7 @@ export const LayerShape = z.strictObject({
 export type LayerShape = z.infer<typeof LayerShape>;
 
 const Classes = z.array(z.string().min(1).max(64)).min(2).max(1024);
-const Decision = z.enum(['argmax', 'sign']);
+const Decision = z.enum(['argmax', 'sign', 'number']);
 
 /** The document of version 1. */
 export const ArchitectureV1 = z.strictObject({
@@ -65,7 +67,7 @@ export const ArchitectureV1 = z.strictObject({
   preprocessing: Preprocessing,
   layers: z.array(LayerShape).min(1).max(16),
   rounding: z.literal(ROUNDING),
-  decision: Decision,
+  decision: Decision.exclude(['number']),
   classes: Classes,
 });
 
@@ -91,6 +93,9 @@ export const ArchitectureV2 = z.strictObject({
   operations: z.array(Operation).min(1).max(32),
   rounding: z.literal(ROUNDING),
   decision: Decision,
+  scale: OutputScale.optional().describe(
+    "with decision `number`: what the output is worth in the label's steps",
+  ),
 });
 
 /** An architecture of either version, as it is worked with. */
@@ -104,8 +109,10 @@ export interface Architecture {
   readonly trees?: TreesShape | undefined;
   readonly rounding: typeof ROUNDING;
   readonly decision: z.infer<typeof Decision>;
-  /** names, in the order of the outputs */
+  /** names, in the order of the outputs; none where the answer is a number */
   readonly classes: readonly string[];
+  /** with decision `number`: how the output becomes the answer */
+  readonly number?: NumberEnd | undefined;
 }
 
 /**
@@ -126,9 +133,16 @@ export function parseArchitecture(value: unknown): Architecture {
 }
 
 function fromOperations(document: z.infer<typeof ArchitectureV2>): Architecture {
-  const { operations, rounding, decision } = document;
+  const { operations, rounding, decision, scale } = document;
   const dictionary = parseDictionary(document.dictionary);
-  const known = { preprocessing: preprocessingOf(dictionary), classes: classNames(dictionary) };
+  const label = dictionary.label.number;
+  if ((decision === 'number') !== (label !== undefined) || (label === undefined) !== (scale === undefined))
+    throw bad(
+      'decision',
+      'expected number and a scale exactly where the label of the dictionary is a number',
+    );
+  const number = label && scale ? { label, scale } : undefined;
+  const known = { preprocessing: preprocessingOf(dictionary), classes: classNames(dictionary), number };
   const [trees] = operations;
   if (trees?.kind === 'trees' && operations.length === 1)
     return { version: 2, dictionary, ...known, layers: [], trees, rounding, decision };
@@ -159,8 +173,10 @@ function fromOperations(document: z.infer<typeof ArchitectureV2>): Architecture 
 
 /** An architecture as it is published, committed to and parsed again. */
 export function architectureDocument(architecture: Architecture): Record<string, unknown> {
-  const { version, dictionary, preprocessing, layers, trees, rounding, decision, classes } = architecture;
-  if (trees) return { version, dictionary, operations: [trees], rounding, decision };
+  const { version, dictionary, preprocessing, layers, trees, rounding, decision, classes, number } =
+    architecture;
+  const end = number ? { decision, scale: number.scale } : { decision };
+  if (trees) return { version, dictionary, operations: [trees], rounding, ...end };
   if (version === 1) return { version, preprocessing, layers, rounding, decision, classes };
   const operations = layers.flatMap(({ shift, output, ...dense }): Operation[] =>
     shift > 0
@@ -170,8 +186,21 @@ export function architectureDocument(architecture: Architecture): Record<string,
         ]
       : [{ kind: 'dense', ...dense }],
   );
-  return { version, dictionary, operations, rounding, decision };
+  return { version, dictionary, operations, rounding, ...end };
 }
+
+/** What an answer says: a class by its name, a number in the label's own unit; undefined: it is no answer of this model. */
+export function answerName({ classes, number }: Architecture, answer: number): string | undefined {
+  if (!number) return classes[answer];
+  const { low, high } = number.label;
+  return Number.isInteger(answer) && answer >= low && answer <= high
+    ? decimalOf(answer, number.label)
+    : undefined;
+}
+
+/** How many signs are looked at to see whether an answer is right. */
+export const checksOf = ({ classes, decision }: Architecture): number =>
+  decision === 'number' ? 2 : classes.length - 1;
 
 /** The digest of the dictionary that a model is published with; undefined: it has none (version 1). */
 export const modelDictionaryDigest = ({ dictionary }: Architecture): string | undefined =>
@@ -210,7 +239,7 @@ function checkShapes(architecture: Architecture): void {
   });
   if (parameters > MAX_PARAMETERS)
     throw bad('layers', `${parameters} parameters, more than ${MAX_PARAMETERS}`);
-  const outputs = decision === 'sign' ? 1 : classes.length;
+  const outputs = decision === 'argmax' ? classes.length : 1;
   if (outputsOf(architecture) !== outputs)
     throw bad('layers', `expected ${outputs} outputs of the last layer, got ${outputsOf(architecture)}`);
   if (decision === 'sign' && classes.length !== 2) throw bad('classes', `expected 2, got ${classes.length}`);

@@ -4,16 +4,24 @@
  */
 import type { Dictionary } from './dictionary.ts';
 import { type Ensemble, mapLeaves } from './ensemble.ts';
-import type { DenseLayer, DenseNetwork } from './network.ts';
+import type { Decision, DenseLayer, DenseNetwork } from './network.ts';
 
 /**
- * For each class of the dictionary the output of the file that is it. Returns a sentence where that cannot be said.
+ * For each class of the dictionary the output of the file that is it; nothing where the file's one output and the dictionary's
+ * label are numbers. Returns a sentence where that cannot be said.
  * Numbers from 0 are positions, as a table of features has them (vouch data features), other ones are values of the table.
  */
 export function classOrder(
   named: readonly (string | number)[] | undefined,
   { label: { classes } }: Pick<Dictionary, 'label'>,
+  decision: Decision,
 ): number[] | string {
+  if (decision === 'number' && classes)
+    return 'one output without a Sigmoid is a number and no class; end the model with Sigmoid, or make the label of the dictionary a number';
+  if (!classes)
+    return decision === 'number' && !named
+      ? []
+      : "the file decides between classes, the dictionary's label is a number; export a regressor, or give the label its classes";
   const inOrder = classes.map((_, c) => c);
   if (!named) return inOrder;
   const texts = named.map(String);

@@ -8,7 +8,7 @@
  * sign behind them. Where one layer alone decides between more than two classes, circom writes margins by each other, and
  * the count is an estimate, within a third.
  */
-import type { Architecture } from './architecture.ts';
+import { type Architecture, checksOf } from './architecture.ts';
 import { parameterWidths, placements } from './commit.ts';
 import { rowBounds } from './emit.ts';
 import { treesCost } from './emit-trees.ts';
@@ -42,9 +42,9 @@ export interface CircuitCost {
 }
 
 /** Rows of a circuit's matrices for the public signals and the constant 1. */
-const PUBLIC_ROWS = 3;
+export const PUBLIC_ROWS = 3;
 /** See `ensembleCost`. */
-const TREE_TERMS = { parameter: 9.3, product: 28.5, margin: 12 };
+export const TREE_TERMS = { parameter: 9.3, product: 28.5, margin: 12 };
 /** Below so many rows circom takes another wire out of some range checks. */
 const MANY_ROWS = 50;
 
@@ -52,12 +52,12 @@ const MANY_ROWS = 50;
 const signedBits = (bound: number): number => bound.toString(2).length + 1;
 
 export function circuitCost(architecture: Architecture, testSet: TestSet): CircuitCost {
-  const { layers, classes, decision, trees } = architecture;
+  const { layers, decision, trees } = architecture;
   if (trees) return ensembleCost(architecture, trees, testSet);
   const { features, labels } = testSet;
   const rows = labels.length;
   const last = layers.length - 1;
-  const margins = classes.length - 1;
+  const margins = checksOf(architecture);
   const parts = new Map<string, CostPart>();
   const add = (part: string, operation: number | undefined, constraints: number, terms: number): void => {
     const sum = parts.get(part) ?? { constraints: 0, terms: 0 };
@@ -156,7 +156,6 @@ function ensembleCost(
   trees: TreesShape,
   { features, labels }: TestSet,
 ): CircuitCost {
-  const { classes } = architecture;
   const rows = labels.length;
   const { parameters, rows: decided } = treesCost(architecture, trees, features);
   const elements = placements(parameterWidths(architecture)).at(-1)!.element + 1;
@@ -181,7 +180,7 @@ function ensembleCost(
   const constraints = sum('constraints');
   const terms = sum('terms');
   // Linear constraints take a wire away for each margin and each split.
-  const variables = constraints + 1 - splits - rows * (classes.length - 1);
+  const variables = constraints + 1 - splits - rows * checksOf(architecture);
   const domain = 2 ** Math.ceil(Math.log2(constraints + PUBLIC_ROWS));
   const ofC = commitment.products + decided;
   return {
@@ -204,7 +203,7 @@ const REST_BYTES = 1_475;
 const PUBLICS = 2;
 
 /** Of a `.zkey` (circuits/groth16/zkey.ts): points of A, B1 and B2 for each wire, C's for the hidden ones, H's for the domain. */
-const keyBytes = (variables: number, domain: number, entries: number): number =>
+export const keyBytes = (variables: number, domain: number, entries: number): number =>
   REST_BYTES +
   (entries + PUBLIC_ROWS) * ENTRY_BYTES +
   variables * (2 * G1_BYTES + G2_BYTES) +
@@ -223,7 +222,7 @@ const POSEIDON_PRODUCTS = [
 const LAST_HASH = { terms: 7_507, products: 694 };
 
 /** Of the commitment: the chain over the parameters' elements, and the hash with version and architecture, which are constants. */
-function commitmentCost(elements: number): { constraints: number; terms: number; products: number } {
+export function commitmentCost(elements: number): { constraints: number; terms: number; products: number } {
   let constraints = poseidonConstraints(4, 2);
   let { terms, products } = LAST_HASH;
   for (let at = 0; at < elements; ) {

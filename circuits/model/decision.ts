@@ -81,11 +81,7 @@ function compared(value: Value, labelled: boolean, context: Context, notes: stri
         value.node,
       );
     if (count === 1) return { of, decision: 'sign' };
-  } else if (count === 1 && value.kind === 'activation')
-    throw new Unsupported(
-      'one output without a Sigmoid is a number and no class',
-      'end the model with Sigmoid where it decides between two classes',
-    );
+  } else if (count === 1 && value.kind === 'activation') return { of, decision: 'number' };
   if (count === 2) return { of: context.align([difference(of)])[0]!, decision: 'sign' };
   return { of, decision: 'argmax' };
 }

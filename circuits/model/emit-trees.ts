@@ -1,6 +1,7 @@
 /** The circuit of a quality proof about an ensemble of trees, as circom source (emit.ts says what it states). */
 import { type Architecture, architectureElement } from './architecture.ts';
 import { COMMITMENT_VERSION, parameterWidths, placements } from './commit.ts';
+import { numberHead } from './emit-number.ts';
 import { featureRanges } from './preprocessing.ts';
 import type { TestSet } from './test-set.ts';
 import {
@@ -72,6 +73,31 @@ export function treesCost(
   return { ...(fewer ? paths : all), paths: fewer };
 }
 
+/**
+ * Exactly, of one hidden row: a leaf, bias or split its bits; a candidate a bit, and one that is not the first of its feature
+ * another constraint; a tree for each level A + B, one for each candidate, one for each high part with candidates, and what
+ * following paths costs on public rows. `linear`: how many wires linear constraints take away.
+ */
+export function hiddenTreesCost({ preprocessing }: Architecture, shape: TreesShape) {
+  const ranges = featureRanges(preprocessing);
+  const candidates = candidatesOf(ranges).length;
+  const { high, low } = pairFor(candidates);
+  const groups = treeGroups(shape, candidates);
+  const topologies = topologiesOf(shape);
+  const each = topologies.map((topology, t) => {
+    const { levels, moves } = pathMoves(topology);
+    const parts = high + low + candidates + Math.ceil(candidates / low);
+    return { levels, cost: levels * parts + moves + topology.splits * shape.targets[t]!.length };
+  });
+  return {
+    parameters: groups.reduce((sum, { count, bits }) => sum + count * bits, 0),
+    tests: 2 * candidates - ranges.filter((range) => range.high > range.low).length,
+    features: ranges.length,
+    trees: each.reduce((sum, { cost }) => sum + cost, 0),
+    levels: each.reduce((sum, { levels }) => sum + levels, 0),
+  };
+}
+
 /** Levels of a tree, and for all levels the splits above a split of that level. */
 function pathMoves(topology: Topology): { levels: number; moves: number } {
   const depths = depthsOf(topology);
@@ -89,13 +115,38 @@ function pathMoves(topology: Topology): { levels: number; moves: number } {
 
 const list = (numbers: readonly number[]): string => `[${numbers.join(',')}]`;
 
-export function treesSource(
-  architecture: Architecture,
-  shape: TreesShape,
-  { features, labels }: TestSet,
-): string {
+/** Whether the class of each of so many rows is its label. */
+function classHead(
+  { classes, decision }: Architecture,
+  { outputs }: TreesShape,
+  rows: number,
+  n: number,
+): string[] {
+  const margins =
+    decision === 'sign'
+      ? ['    decided[r].margin[0] <== (2 * label[r] - 1) * sum[r][0];']
+      : [
+          `    margins[r] = Margins(${classes.length}, label[r]);`,
+          `    for (var o = 0; o < ${outputs}; o++) {`,
+          '        margins[r].logit[o] <== sum[r][o];',
+          '    }',
+          '    decided[r].margin <== margins[r].margin;',
+        ];
+  return [
+    `component decided[${rows}];`,
+    ...(decision === 'sign' ? [] : [`component margins[${rows}];`]),
+    `for (var r = 0; r < ${rows}; r++) {`,
+    `    decided[r] = Decided(${classes.length}, label[r], ${n});`,
+    ...margins,
+    '    atLeast.right[r] <== decided[r].right;',
+    '}',
+  ];
+}
+
+export function treesSource(architecture: Architecture, shape: TreesShape, testSet: TestSet): string {
+  const { features, labels } = testSet;
   const ranges = featureRanges(architecture.preprocessing);
-  const { classes, decision } = architecture;
+  const { decision, number } = architecture;
   const candidates = candidatesOf(ranges);
   const rows = labels.length;
   const { paths } = treesCost(architecture, shape, features);
@@ -167,26 +218,15 @@ export function treesSource(
   });
 
   const n = voteBits(shape, decision);
-  add(
-    '',
-    '// The class of each row.',
-    `var label[${rows}] = ${list(labels)};`,
-    `component atLeast = AtLeast(${rows}, ${rows.toString(2).length});`,
-    `component decided[${rows}];`,
-    ...(decision === 'sign' ? [] : [`component margins[${rows}];`]),
-    `for (var r = 0; r < ${rows}; r++) {`,
-    `    decided[r] = Decided(${classes.length}, label[r], ${n});`,
-  );
-  if (decision === 'sign') add('    decided[r].margin[0] <== (2 * label[r] - 1) * sum[r][0];');
-  else
-    add(
-      `    margins[r] = Margins(${classes.length}, label[r]);`,
-      `    for (var o = 0; o < ${shape.outputs}; o++) {`,
-      '        margins[r].logit[o] <== sum[r][o];',
-      '    }',
-      '    decided[r].margin <== margins[r].margin;',
-    );
-  add('    atLeast.right[r] <== decided[r].right;', '}', 'atLeast.threshold <== threshold;');
+  const count = `component atLeast = AtLeast(${rows}, ${rows.toString(2).length});`;
+  if (number) {
+    const of = { bound: () => shape.accumulator, bits: () => n, output: 'sum[r][0]' };
+    add('', '// Which rows are right.', count, ...numberHead(number, testSet, of));
+  } else {
+    add('', '// The class of each row.', `var label[${rows}] = ${list(labels)};`, count);
+    add(...classHead(architecture, shape, rows, n));
+  }
+  add('atLeast.threshold <== threshold;');
 
   return [
     'pragma circom 2.1.6;',
@@ -194,6 +234,7 @@ export function treesSource(
     'include "commitment.circom";',
     'include "decision.circom";',
     'include "trees.circom";',
+    ...(number ? ['include "within.circom";'] : []),
     '',
     ...(paths
       ? [

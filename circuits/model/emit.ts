@@ -2,7 +2,8 @@
  * The circuit of a quality proof, as circom source, and the input for its witness.
  *
  * Statement: "I know parameters and a salt that open `commitment` under this architecture, and they classify
- * at least `threshold` of these rows correctly." The test set is a constant of the circuit, so the first
+ * at least `threshold` of these rows correctly", which of a model that answers numbers is so many steps from the label or
+ * fewer. The test set is a constant of the circuit, so the first
  * layer is linear in the hidden parameters and costs no constraint; the price is one key per test set. The
  * source is a pure function of architecture and test set: a verifier emits it again and compares digests.
  *
@@ -21,6 +22,7 @@ import {
   placements,
   saltElement,
 } from './commit.ts';
+import { numberHead } from './emit-number.ts';
 import { treesSource } from './emit-trees.ts';
 import { checkTestSet, type TestSet } from './test-set.ts';
 import { treesOf } from './trees.ts';
@@ -88,8 +90,9 @@ function included(source: string, templates: Toolchain['templates']): Map<string
   return used;
 }
 
-function qualitySource(architecture: Architecture, { features, labels }: TestSet): string {
-  const { layers, classes, decision } = architecture;
+function qualitySource(architecture: Architecture, testSet: TestSet): string {
+  const { features, labels } = testSet;
+  const { layers, classes, decision, number } = architecture;
   const rows = labels.length;
   const last = layers.length - 1;
   const margins = classes.length - 1;
@@ -163,9 +166,11 @@ function qualitySource(architecture: Architecture, { features, labels }: TestSet
     add(`component hidden${l}[${rows}];`);
   }
   for (let l = 1; l <= last; l++) add(`component dense${l}[${rows}];`);
-  add(`var label[${rows}] = [${labels.join(',')}];`, `var marginBits[${rows}] = [${marginBits}];`);
+  if (!number)
+    add(`var label[${rows}] = [${labels.join(',')}];`, `var marginBits[${rows}] = [${marginBits}];`);
   if (constantLast && decision === 'argmax') add(`component margins[${rows}];`);
-  add(`component decided[${rows}];`, `for (var r = 0; r < ${rows}; r++) {`);
+  if (!number) add(`component decided[${rows}];`);
+  add(`for (var r = 0; r < ${rows}; r++) {`);
   for (let l = 0; l < last; l++) {
     const { outputs, shift } = layers[l]!;
     const next = layers[l + 1]!;
@@ -191,9 +196,13 @@ function qualitySource(architecture: Architecture, { features, labels }: TestSet
       }
     }
   }
-  add(`    decided[r] = Decided(${classes.length}, label[r], marginBits[r]);`);
   const output = constantLast ? 'dense0.out[r]' : `dense${last}[r].out`;
-  if (decision === 'sign') {
+  if (!number) add(`    decided[r] = Decided(${classes.length}, label[r], marginBits[r]);`);
+  if (number) {
+    const bits = (r: number): number => marginBits[r]!;
+    const bound = (r: number): number => bounds[r]![last]!;
+    add('}', ...numberHead(number, testSet, { bound, bits, output: `${output}[0]` }));
+  } else if (decision === 'sign') {
     // The logits are 0 and the output.
     add(`    decided[r].margin[0] <== (2 * label[r] - 1) * ${output}[0];`);
   } else if (constantLast) {
@@ -203,7 +212,8 @@ function qualitySource(architecture: Architecture, { features, labels }: TestSet
       '    decided[r].margin <== margins[r].margin;',
     );
   } else add(`    decided[r].margin <== ${output};`);
-  add('    atLeast.right[r] <== decided[r].right;', '}', 'atLeast.threshold <== threshold;');
+  if (!number) add('    atLeast.right[r] <== decided[r].right;', '}');
+  add('atLeast.threshold <== threshold;');
 
   return [
     'pragma circom 2.1.6;',
@@ -212,6 +222,7 @@ function qualitySource(architecture: Architecture, { features, labels }: TestSet
     'include "dense.circom";',
     'include "requantise.circom";',
     'include "decision.circom";',
+    ...(number ? ['include "within.circom";'] : []),
     '',
     '// The test set: one row of features per line.',
     'function features() {',
@@ -252,10 +263,15 @@ const signedBits = (bound: number): number => bitLength(bound) + 1;
 export type CircuitInput = Readonly<Record<string, bigint | readonly bigint[]>>;
 
 /** The input of the quality circuit. Holds the hidden parameters: a secret. */
-export function witnessInput(model: CommittedModel, threshold: number): CircuitInput {
+export const witnessInput = (model: CommittedModel, threshold: number): CircuitInput => ({
+  ...parameterInput(model),
+  threshold: BigInt(threshold),
+});
+
+/** What opens a model's commitment, and the commitment: a secret. */
+export function parameterInput(model: CommittedModel): CircuitInput {
   const input: Record<string, bigint | bigint[]> = {
     commitment: commit(model),
-    threshold: BigInt(threshold),
     salt: saltElement(model.salt),
   };
   const flat = flatParameters(model.architecture, model.parameters);

@@ -1,5 +1,5 @@
 /**
- * From an ONNX graph to the float network that is quantised: a chain of dense layers with ReLUs, and a decision.
+ * From an ONNX graph to the float network that is quantised: a chain of dense layers with ReLUs, and a decision or a number.
  *
  * What each operator means is in operators/; this walks the nodes, hands them values, and collects every problem
  * instead of stopping at the first one. A node behind something unsupported is still looked at as far as its shape

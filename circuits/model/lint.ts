@@ -8,15 +8,17 @@ import type { Architecture } from './architecture.ts';
 import { classOrder, inClassOrder } from './class-order.ts';
 import { parameterWidths } from './commit.ts';
 import { type CircuitCost, circuitCost } from './cost.ts';
+import { hiddenCost } from './cost-hidden.ts';
 import { type Dictionary, featureNames, preprocessingOf } from './dictionary.ts';
 import { type Ensemble, ensembleSums } from './ensemble.ts';
 import { type Problem, readGraph } from './graph.ts';
 import type { DenseNetwork } from './network.ts';
+import { answerOfFloat, meanDistance, median, type NumberLabel } from './numbers.ts';
 import type { OnnxGraph } from './onnx.ts';
 import { featureRanges } from './preprocessing.ts';
 import { decideMany, type QuantisedModel, quantise } from './quantise.ts';
 import { MAX_CONSTRAINTS, maxRows } from './size.ts';
-import { rowCounts, type TestSet } from './test-set.ts';
+import { countRight, rowCounts, type TestSet } from './test-set.ts';
 import { candidatesOf, type TreesShape, topologiesOf } from './trees.ts';
 
 /** What a model is looked at with. */
@@ -63,8 +65,19 @@ export interface LintProof extends CircuitCost {
   readonly rows: number;
   /** how many rows one proof may have */
   readonly mostRows: number;
-  /** rows classified correctly: by the file's own numbers, by the integers, and by the best constant answer */
-  readonly correct: { readonly float: number; readonly integers: number; readonly constant: number };
+  /** of a proof of one answer to a row that is hidden */
+  readonly hiddenRow: Pick<CircuitCost, 'constraints' | 'domain'>;
+  /** rows answered rightly; where answers are numbers, as near to the label as the test set asks */
+  readonly correct: Measured;
+  /** how far answers that are numbers are from their labels on average, in the label's unit */
+  readonly error?: Measured | undefined;
+}
+
+/** By the file's own numbers, by the integers, and by the best constant answer. */
+export interface Measured {
+  readonly float: number;
+  readonly integers: number;
+  readonly constant: number;
 }
 
 /** Never throws for what the graph is. */
@@ -82,8 +95,8 @@ export function lintModel(graph: OnnxGraph, data?: LintData): LintReport {
   const add = (reason: string, fix: string): void => {
     problems.push({ node: undefined, name: '', op: 'graph', reason, fix });
   };
-  const order = data && float ? classOrder(classes, data.dictionary) : undefined;
-  if (typeof order === 'string') add(order, 'make the dictionary name the classes that the file names');
+  const order = data && float ? classOrder(classes, data.dictionary, float.decision) : undefined;
+  if (typeof order === 'string') add(order, 'make the dictionary say what the file answers');
   if (float && names && float.inputs !== names.length)
     add(
       `it takes ${float.inputs} features (${graph.inputs.map(({ name }) => name).join(', ')}), the dictionary gives ${names.length}: ${listed(names)}`,
@@ -116,6 +129,7 @@ export function lintModel(graph: OnnxGraph, data?: LintData): LintReport {
   const { architecture } = model;
   const rows = testSet.labels.length;
   const cost = circuitCost(architecture, testSet);
+  const { constraints, domain } = hiddenCost(architecture);
   const mostRows = maxRows(architecture);
   if (rows > mostRows)
     add(
@@ -134,11 +148,11 @@ export function lintModel(graph: OnnxGraph, data?: LintData): LintReport {
       rows,
       ...cost,
       mostRows,
-      correct: {
-        float: count(testSet, floatDecisions(ordered, testSet.features)),
-        integers: count(testSet, decideMany(model, testSet.features)),
-        constant: rowCounts(testSet).constant,
-      },
+      hiddenRow: { constraints, domain },
+      ...measured(testSet, data.dictionary.label.number, {
+        float: floatDecisions(ordered, testSet.features, data.dictionary.label.number),
+        integers: decideMany(model, testSet.features),
+      }),
     },
   };
 }
@@ -177,11 +191,34 @@ function rangeOf(dictionary: Dictionary): LintReport['features'] {
 const listed = (names: readonly string[]): string =>
   names.length > 80 ? `${names.slice(0, 80).join(', ')}, …` : names.join(', ');
 
-const count = ({ labels }: TestSet, decisions: readonly number[]): number =>
-  decisions.filter((decision, row) => decision === labels[row]).length;
+function measured(
+  testSet: TestSet,
+  number: NumberLabel | undefined,
+  answers: { readonly float: readonly number[]; readonly integers: readonly number[] },
+): Pick<LintProof, 'correct' | 'error'> {
+  const { labels } = testSet;
+  const correct = {
+    float: countRight(testSet, answers.float),
+    integers: countRight(testSet, answers.integers),
+    constant: rowCounts(testSet).constant,
+  };
+  if (!number) return { correct };
+  const off = (given: readonly number[]): number => meanDistance(given, labels) * Number(number.step);
+  const constant = median(labels);
+  const error = {
+    float: off(answers.float),
+    integers: off(answers.integers),
+    constant: off(labels.map(() => constant)),
+  };
+  return { correct, error };
+}
 
-/** The classes that the float network decides on. */
-export function floatDecisions(model: DenseNetwork | Ensemble, rows: readonly ArrayLike<number>[]): number[] {
+/** The classes that the float network decides on, or the numbers that it answers, in steps of the label. */
+export function floatDecisions(
+  model: DenseNetwork | Ensemble,
+  rows: readonly ArrayLike<number>[],
+  label?: NumberLabel | undefined,
+): number[] {
   const { decision } = model;
   return rows.map((row) => {
     let x = 'trees' in model ? ensembleSums(model, row) : Float64Array.from(row);
@@ -191,6 +228,7 @@ export function floatDecisions(model: DenseNetwork | Ensemble, rows: readonly Ar
         for (let i = 0; i < inputs; i++) sum += weights[j * inputs + i]! * x[i]!;
         return relu ? Math.max(0, sum) : sum;
       });
+    if (decision === 'number' && label) return answerOfFloat(x[0]!, label);
     if (decision === 'sign') return x[0]! > 0 ? 1 : 0;
     return x.reduce((best, value, c) => (value > x[best]! ? c : best), 0);
   });

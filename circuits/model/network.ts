@@ -16,9 +16,10 @@ export interface DenseLayer {
 
 /**
  * How the last layer's outputs become a class: `argmax` takes the greatest, the lowest index on a tie;
- * `sign` (one output, a sigmoid's argument) takes class 1 when it is above 0 and class 0 otherwise.
+ * `sign` (one output, a sigmoid's argument) takes class 1 when it is above 0 and class 0 otherwise. With `number` there is one
+ * output and no class: it is the answer (numbers.ts).
  */
-export type Decision = 'argmax' | 'sign';
+export type Decision = 'argmax' | 'sign' | 'number';
 
 export interface DenseNetwork {
   readonly inputs: number;
@@ -54,6 +55,7 @@ export function onnxFromNetwork(network: DenseNetwork): OnnxGraph {
     if (relu) add('Relu', [current], `hidden_${l}`);
   });
   if (network.decision === 'sign') add('Sigmoid', [current], 'output');
+  else if (network.decision === 'number') add('Identity', [current], 'output');
   else add('Softmax', [current], 'output', [['axis', 1]]);
   return {
     name: 'network',

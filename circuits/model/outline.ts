@@ -4,6 +4,7 @@
  */
 import { type Architecture, architectureDocument } from './architecture.ts';
 import { type CircuitCost, circuitCost } from './cost.ts';
+import { labelText } from './dictionary.ts';
 import { featureRanges } from './preprocessing.ts';
 import type { TestSet } from './test-set.ts';
 
@@ -48,7 +49,7 @@ export function outlineOf(architecture: Architecture, testSet: TestSet): Outline
       })),
       {
         kind: architecture.decision,
-        text: architecture.classes.join(', '),
+        text: architecture.dictionary ? labelText(architecture.dictionary) : architecture.classes.join(', '),
         ...sum(({ part }) => part === 'decision'),
       },
     ],

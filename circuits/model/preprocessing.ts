@@ -177,7 +177,7 @@ const MISSING: ReadonlySet<string> = new Set(['', '?']);
 const DECIMAL = /^(-?)([0-9]{1,15})(?:\.([0-9]{1,9}))?$/;
 
 /** A decimal as whole units of 10^-digits. */
-function parseDecimal(text: string): { value: bigint; unit: bigint } | undefined {
+export function parseDecimal(text: string): { value: bigint; unit: bigint } | undefined {
   const parts = DECIMAL.exec(text);
   if (!parts) return undefined;
   const [, sign, whole = '', fraction = ''] = parts;

@@ -20,6 +20,7 @@ import {
 import { classNames, type Dictionary, preprocessingOf } from './dictionary.ts';
 import type { Ensemble } from './ensemble.ts';
 import type { DenseLayer, DenseNetwork } from './network.ts';
+import { answerFrom, scaleFrom } from './numbers.ts';
 import { featureRanges, type Preprocessing, type Range } from './preprocessing.ts';
 import { quantiseTrees, type TreeParameters, treeSums } from './trees.ts';
 
@@ -73,6 +74,15 @@ export function quantise(network: DenseNetwork | Ensemble, options: QuantiseOpti
       ? { preprocessing: preprocessingOf(options.dictionary), classes: classNames(options.dictionary) }
       : options;
   let ranges: readonly Range[] = featureRanges(preprocessing);
+  const label = dictionary?.label.number;
+  if ((network.decision === 'number') !== (label !== undefined))
+    throw new VouchError(
+      'bad-input',
+      'model: expected one output without a Sigmoid exactly where the label of the dictionary is a number',
+    );
+  /** `perUnit`: by how much the output rises with one unit of the label */
+  const numberEnd = (perUnit: number) =>
+    label && { number: { label, scale: scaleFrom(perUnit * Number(label.step)) } };
   const rest = {
     preprocessing,
     rounding: ROUNDING,
@@ -87,8 +97,15 @@ export function quantise(network: DenseNetwork | Ensemble, options: QuantiseOpti
   }
   if ('trees' in network) {
     if (!dictionary) throw new RangeError('quantise: expected a dictionary for trees');
-    const { shape, parameters } = quantiseTrees(network, ranges, options);
-    const document = architectureDocument({ version: 2, dictionary, ...rest, layers: [], trees: shape });
+    const { shape, parameters, scale } = quantiseTrees(network, ranges, options);
+    const document = architectureDocument({
+      version: 2,
+      dictionary,
+      ...rest,
+      layers: [],
+      trees: shape,
+      ...numberEnd(scale),
+    });
     return { architecture: parseArchitecture(document), parameters: { layers: [], trees: parameters } };
   }
   if (calibration.length === 0) throw new RangeError('quantise: expected at least one calibration row');
@@ -98,7 +115,8 @@ export function quantise(network: DenseNetwork | Ensemble, options: QuantiseOpti
   // What one integer step of this layer's inputs is worth in the float network.
   let unit = 1;
   network.layers.forEach((layer, l) => {
-    const scale = weightScale(layer, bits);
+    const scale =
+      label && l === network.layers.length - 1 ? endScale(layer, bits, unit) : weightScale(layer, bits);
     const weights = Int32Array.from(layer.weights, (w) => Math.round(w * scale));
     const exactBias = Array.from(layer.bias, (b) => Math.round((b * scale) / unit));
     const biasBits = bitsFor(exactBias, l);
@@ -124,7 +142,10 @@ export function quantise(network: DenseNetwork | Ensemble, options: QuantiseOpti
     const shape: LayerShape = { inputs: layer.inputs, outputs: layer.outputs, ...widths, ...bounds };
     shapes.push(shape);
     parameters.push(values);
-    if (!hidden) return;
+    if (!hidden) {
+      unit /= scale;
+      return;
+    }
     rows = sums.map((row) => row.map((a) => requantise(a, shape.shift)));
     unit = (unit * 2 ** shape.shift) / scale;
     ranges = outputRanges(shape);
@@ -135,6 +156,7 @@ export function quantise(network: DenseNetwork | Ensemble, options: QuantiseOpti
       dictionary,
       ...rest,
       layers: shapes,
+      ...numberEnd(1 / unit),
     }),
   );
   return { architecture, parameters: { layers: parameters } };
@@ -158,6 +180,12 @@ function weightScale({ weights }: DenseLayer, bits: number): number {
   if (own !== undefined) return own;
   const greatest = weights.reduce((a, w) => Math.max(a, Math.abs(w)), 0);
   return greatest > 0 ? (2 ** (bits - 1) - 1) / greatest : 1;
+}
+
+/** Of a last layer whose output is a number: a bias far beyond the weights makes them coarser. */
+function endScale(layer: DenseLayer, bits: number, unit: number): number {
+  const furthest = layer.bias.reduce((a, b) => Math.max(a, Math.abs(b)), 0);
+  return Math.min(weightScale(layer, bits), furthest > 0 ? (unit * (2 ** 22 - 1)) / furthest : Infinity);
 }
 
 function ownScale(weights: DenseLayer['weights'], bits: number): number | undefined {
@@ -186,9 +214,9 @@ function bitsFor(bias: readonly number[], layer: number): number {
 }
 
 export interface Answer {
-  /** index of the class */
+  /** index of the class; a number in steps where the answer is one */
   readonly decision: number;
-  /** one per class; with decision `sign` [0, a] */
+  /** one per class; with decision `sign` [0, a], with `number` [a] */
   readonly logits: Int32Array;
 }
 
@@ -214,7 +242,8 @@ export function evaluate({ architecture, parameters }: QuantisedModel, features:
 }
 
 /** The answer that the last layer's accumulators stand for. */
-export function answerOf({ decision }: Architecture, accumulators: Int32Array): Answer {
+export function answerOf({ decision, number }: Architecture, accumulators: Int32Array): Answer {
+  if (number) return { decision: answerFrom(accumulators[0]!, number), logits: accumulators };
   const logits = decision === 'sign' ? Int32Array.of(0, accumulators[0]!) : accumulators;
   return { decision: argmax(logits), logits };
 }

@@ -7,7 +7,7 @@
  * need fewer bits than the architecture allows.
  */
 import { VouchError } from '../../protocols/errors.ts';
-import { type Architecture, EXACT } from './architecture.ts';
+import { type Architecture, checksOf, EXACT } from './architecture.ts';
 import { parameterWidths, placements } from './commit.ts';
 import { treesCost, voteBits } from './emit-trees.ts';
 import { MAX_INPUTS, partialRounds } from './poseidon.ts';
@@ -40,12 +40,12 @@ interface Cost {
 
 /** Of a network. */
 function costOf(architecture: Architecture): Cost {
-  const { layers, classes, decision } = architecture;
+  const { layers, decision } = architecture;
   const widths = parameterWidths(architecture);
   const elements = placements(widths).at(-1)!.element + 1;
   const hashes = 2 + Math.ceil(elements / 15);
   const last = layers.length - 1;
-  const margins = classes.length - 1;
+  const margins = checksOf(architecture);
   let perRow = margins * (signedBits(2 * layers[last]!.accumulator + 1) + 1);
   layers.forEach(({ inputs, outputs, accumulator }, l) => {
     if (l < last) perRow += outputs * (signedBits(accumulator) + 1);
@@ -107,8 +107,8 @@ function treesConstraints(architecture: Architecture, trees: TreesShape, rows: n
 }
 
 /** Constraints of the margins of a row. */
-export const marginsOf = ({ classes, decision }: Architecture, trees: TreesShape): number =>
-  (classes.length - 1) * voteBits(trees, decision) + classes.length - 2;
+export const marginsOf = (architecture: Architecture, trees: TreesShape): number =>
+  checksOf(architecture) * (voteBits(trees, architecture.decision) + 1) - 1;
 
 /** How many rows one proof about a model of this architecture may have. */
 export function maxRows(architecture: Architecture): number {

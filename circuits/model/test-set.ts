@@ -1,5 +1,5 @@
 /**
- * The test set of a quality proof: rows of integer features and their right classes. It is public.
+ * The test set of a quality proof: rows of integer features and what is right for them, a class or a number. It is public.
  *
  * Canonical bytes: the JSON text `{"features":[[...],...],"labels":[...],"version":1}`, without white space,
  * integers in decimal.
@@ -8,14 +8,28 @@ import { z } from 'zod';
 import { messageOf, VouchError } from '../../protocols/errors.ts';
 import type { RowCounts } from '../../protocols/terms.ts';
 import type { Architecture } from './architecture.ts';
+import { bestConstant } from './numbers.ts';
 import { featureRanges, type Preprocessing } from './preprocessing.ts';
 
 export interface TestSet {
   /** one row of features each, as `preprocess` gives them */
   readonly features: readonly ArrayLike<number>[];
-  /** the right class of each row */
+  /** the right class of each row, or the right number, in steps */
   readonly labels: readonly number[];
+  /**
+   * how many steps from its label an answer that is a number counts as right: a part of what is asked, and not of the canonical
+   * bytes; absent where answers are classes
+   */
+  readonly within?: number | undefined;
 }
+
+/** Whether an answer to a row counts. */
+export const isRight = ({ within = 0 }: Pick<TestSet, 'within'>, answer: number, label: number): boolean =>
+  Math.abs(answer - label) <= within;
+
+/** How many answers, one for each row, count. */
+export const countRight = (testSet: TestSet, answers: readonly number[]): number =>
+  answers.filter((answer, row) => isRight(testSet, answer, testSet.labels[row]!)).length;
 
 export const MAX_ROWS = 65_536;
 /** 64 MiB */
@@ -54,21 +68,31 @@ export function decodeTestSet(architecture: Architecture, bytes: Uint8Array): Te
  * Throws `bad-input` when the test set does not fit the architecture: every row has to be one that the preprocessing
  * makes of some cells. Rows of all categories at once, or of none, would probe single weights.
  */
-export function checkTestSet(architecture: Architecture, { features, labels }: TestSet): void {
+export function checkTestSet(architecture: Architecture, { features, labels, within }: TestSet): void {
   if (labels.length === 0 || labels.length > MAX_ROWS)
     throw bad(`expected 1 to ${MAX_ROWS} rows, got ${labels.length}`);
   if (features.length !== labels.length) {
     throw bad(`expected ${labels.length} rows of features, got ${features.length}`);
   }
+  const { number } = architecture;
+  const { low, high } = number?.label ?? { low: 0, high: architecture.classes.length - 1 };
+  if (within !== undefined && !(number && Number.isInteger(within) && within >= 0 && within <= high - low))
+    throw bad(
+      number
+        ? `within: expected 0 to ${high - low} steps, got ${within}`
+        : 'within: the model answers classes and no numbers',
+    );
   const ranges = featureRanges(architecture.preprocessing);
   const groups = categoryGroups(architecture.preprocessing);
   features.forEach((row, r) => {
     if (row.length !== ranges.length)
       throw bad(`row ${r + 1}: expected ${ranges.length} features, got ${row.length}`);
-    ranges.forEach(({ low, high }, i) => {
+    ranges.forEach((range, i) => {
       const x = row[i]!;
-      if (!Number.isInteger(x) || x < low || x > high) {
-        throw bad(`row ${r + 1}, feature ${i + 1}: expected an integer in ${low}..${high}, got ${x}`);
+      if (!Number.isInteger(x) || x < range.low || x > range.high) {
+        throw bad(
+          `row ${r + 1}, feature ${i + 1}: expected an integer in ${range.low}..${range.high}, got ${x}`,
+        );
       }
     });
     for (const { name, from, to } of groups) {
@@ -81,10 +105,16 @@ export function checkTestSet(architecture: Architecture, { features, labels }: T
       }
     }
     const label = labels[r]!;
-    if (!Number.isInteger(label) || label < 0 || label >= architecture.classes.length) {
-      throw bad(`row ${r + 1}: expected a label in 0..${architecture.classes.length - 1}, got ${label}`);
-    }
+    if (!Number.isInteger(label) || label < low || label > high)
+      throw bad(`row ${r + 1}: expected a label in ${low}..${high}, got ${label}`);
   });
+}
+
+/** Throws `bad-input` for what is no class, and no number in the range of the label. */
+export function checkAnswer({ number, classes }: Architecture, answer: number): void {
+  const { low, high } = number?.label ?? { low: 0, high: classes.length - 1 };
+  if (!Number.isInteger(answer) || answer < low || answer > high)
+    throw new VouchError('bad-input', `answer: expected one in ${low}..${high}, got ${answer}`);
 }
 
 /** Where the features of each column of categories lie: from the first up to the last, less than `to`. */
@@ -98,22 +128,20 @@ function categoryGroups({ columns }: Preprocessing): Array<{ name: string; from:
 }
 
 /** How many rows there are, how many of them differ, and what the best constant answer scores. */
-export function rowCounts({ features, labels }: TestSet): RowCounts {
+export function rowCounts({ features, labels, within = 0 }: TestSet): RowCounts {
   const seen = new Map<string, { first: number; last: number; times: number }>();
   features.forEach((row, r) => {
     const key = Array.from(row).join();
     const known = seen.get(key);
     seen.set(key, { first: known?.first ?? r + 1, last: r + 1, times: (known?.times ?? 0) + 1 });
   });
-  const ofClass = new Map<number, number>();
-  for (const label of labels) ofClass.set(label, (ofClass.get(label) ?? 0) + 1);
   let commonest = { first: 0, last: 0, times: 0 };
   for (const each of seen.values()) if (each.times > commonest.times) commonest = each;
   return {
     rows: labels.length,
     distinct: seen.size,
     commonest,
-    constant: [...ofClass.values()].reduce((most, count) => Math.max(most, count), 0),
+    constant: bestConstant(labels, within),
   };
 }
 

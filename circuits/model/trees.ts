@@ -281,12 +281,15 @@ export interface TreeOptions {
   readonly topology?: boolean | undefined;
 }
 
-/** Rounds an ensemble's leaves to integers and its thresholds to candidates. Throws `bad-input`. */
+/**
+ * Rounds an ensemble's leaves to integers and its thresholds to candidates. `scale`: what 1 becomes in an output. Throws
+ * `bad-input`.
+ */
 export function quantiseTrees(
   ensemble: Ensemble,
   ranges: readonly Range[],
   { bits, topology = false }: TreeOptions,
-): { shape: TreesShape; parameters: TreeParameters } {
+): { shape: TreesShape; parameters: TreeParameters; scale: number } {
   const candidates = candidatesOf(ranges);
   const index = new Map(candidates.map(({ feature, from }, s) => [`${feature} ${from}`, s]));
   const bias = ensemble.bias.slice();
@@ -347,6 +350,7 @@ export function quantiseTrees(
   });
   const widths = { inputs: ranges.length, outputs: bias.length, depth, targets, leafBits, biasBits };
   return {
+    scale,
     shape: {
       kind: 'trees',
       ...widths,

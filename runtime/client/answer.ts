@@ -1,5 +1,5 @@
 /** What an answer says outside of its receipt has to be what receipt and manifest say: ids end in file names, labels on screens. */
-import { parseArchitecture } from '../../circuits/model/architecture.ts';
+import { answerName, parseArchitecture } from '../../circuits/model/architecture.ts';
 import { VouchError } from '../../protocols/errors.ts';
 import type { AnswerPlaintext } from '../../protocols/inference.ts';
 import type { ModelManifest } from '../../protocols/manifest.ts';
@@ -11,8 +11,8 @@ export function demandConsistent(
   { architecture, terms }: ModelManifest,
   { claims }: ReceiptReport,
 ): void {
-  const { classes } = parseArchitecture(architecture);
-  const expected = { answers: terms.answers, label: classes[answer.decision], receiptId: claims?.id };
+  const label = answerName(parseArchitecture(architecture), answer.decision);
+  const expected = { answers: terms.answers, label, receiptId: claims?.id };
   for (const [name, value] of Object.entries(expected)) {
     const got = answer[name as keyof typeof expected];
     if (got !== value)

@@ -1,5 +1,6 @@
-/** What a proof of one answer is about: a row that a person has, and the class that the model gives it. */
+/** What a proof of one answer is about: a row that a person has, and the class or number that the model answers. */
 import type { Architecture } from '../../circuits/model/architecture.ts';
+import { labelOf } from '../../circuits/model/dictionary.ts';
 import { preprocess } from '../../circuits/model/preprocessing.ts';
 import type { TestSet } from '../../circuits/model/test-set.ts';
 import { VouchError } from '../../protocols/errors.ts';
@@ -25,8 +26,9 @@ export const answeredRow = (
   { preprocessing }: Architecture,
 ): TestSet => ({ features: [preprocess(preprocessing, cells)], labels: [decision] });
 
-/** The place of a class among those of a model. Throws `bad-input`. */
-export function placeOf(name: string, { classes }: Architecture): number {
+/** The place of a class among those of a model, or a number in steps. Throws `bad-input`. */
+export function placeOf(name: string, { classes, dictionary }: Architecture): number {
+  if (dictionary?.label.number) return labelOf(dictionary, name);
   const decision = classes.indexOf(name);
   if (decision >= 0) return decision;
   throw new VouchError(

@@ -13,6 +13,7 @@ import {
   type ProofRecord,
   ProofRequest,
   PublishedProof,
+  type SealedRow,
   type Statement,
 } from '../../protocols/proof.ts';
 import { signedRequest } from '../../protocols/requester.ts';
@@ -74,6 +75,8 @@ export interface ProofDemand extends ProofWait {
   readonly storeAgain?: () => Promise<unknown>;
   /** How long a server that has come back is given to be set up again; default: two minutes. */
   readonly againMs?: number;
+  /** Rows for a statement that hides its row, sealed for the request on this subject. */
+  readonly sealRows?: ((subject: string) => Promise<SealedRow[]>) | undefined;
   /** Called with the ticket before the request is sent. */
   readonly onTicket?: (ticket: ProofTicket) => unknown;
 }
@@ -94,12 +97,17 @@ export async function requestProof(
   const ticket = { job, secret: hex(randomBytes(32)) };
   await wait.onTicket?.(ticket);
   const subject = subjects.proofRequest(statement.statement, bus.id, job);
+  const sealedRows = await wait.sealRows?.(subject);
   const over = new AbortController();
   const signal = wait.signal ? AbortSignal.any([wait.signal, over.signal]) : over.signal;
   const done = awaitProof(bus, asked, { ...wait, signal });
   // The request may fail first; the wait is then given up.
   done.catch(() => {});
-  const body = signedBy(bus, { ...asked, cancel: sha256Hex(fromHex(ticket.secret, 'secret')) });
+  const body = signedBy(bus, {
+    ...asked,
+    ...(sealedRows ? { sealedRows } : {}),
+    cancel: sha256Hex(fromHex(ticket.secret, 'secret')),
+  });
   const send = () =>
     bus.append(subject, encodeMessage(ProofRequest, { subject, source, body }), { msgId: job });
   const lost = Promise.withResolvers<never>();

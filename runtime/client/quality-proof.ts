@@ -4,12 +4,14 @@
  * which needs no network.
  */
 import { modelDictionaryDigest, parseArchitecture } from '../../circuits/model/architecture.ts';
+import { demandHidden } from '../../circuits/model/cost-hidden.ts';
+import { commitRow, type HiddenRow } from '../../circuits/model/row.ts';
 import { demandRows } from '../../circuits/model/size.ts';
 import { encodeTestSet, type TestSet } from '../../circuits/model/test-set.ts';
-import { canonicalJson } from '../../protocols/encoding.ts';
+import { canonicalJson, hex } from '../../protocols/encoding.ts';
 import { VouchError } from '../../protocols/errors.ts';
 import { demandProvable, type ModelManifest } from '../../protocols/manifest.ts';
-import type { Phase, ProofProgress, PublishedProof, Statement } from '../../protocols/proof.ts';
+import type { Phase, ProofProgress, PublishedProof, SealedRow, Statement } from '../../protocols/proof.ts';
 import type { Opening } from '../../protocols/vendor-log.ts';
 import { collateralFor } from '../attest/collateral.ts';
 import { openFile } from '../home/file-source.ts';
@@ -51,13 +53,23 @@ export interface PreparedStatement {
   readonly key: PreparedKey;
   /** Stores key and test set, those that are not there already. */
   store(): Promise<unknown>;
+  readonly sealRows?: HiddenQuestion['sealRows'] | undefined;
 }
 
-/** What is asked: how many rows of a test set are right, or that the only row's label is the model's decision. */
-export type Question = { readonly manifest: ModelManifest; readonly testSet: TestSet } & (
-  | { readonly threshold: number; readonly opening?: Opening | undefined }
-  | { readonly decision: number }
+/**
+ * What is asked: how many rows of a test set are right, that the only row's label is the model's decision, or that the decision is
+ * the model's for a row that is hidden.
+ */
+export type Question = { readonly manifest: ModelManifest } & (
+  | { readonly testSet: TestSet; readonly threshold: number; readonly opening?: Opening | undefined }
+  | { readonly testSet: TestSet; readonly decision: number }
+  | HiddenQuestion
 );
+interface HiddenQuestion {
+  readonly decision: number;
+  readonly row: HiddenRow;
+  readonly sealRows: (subject: string) => Promise<SealedRow[]>;
+}
 
 /**
  * Compiles the circuit, takes its key or makes one, and stores key and test set where the coordinator finds
@@ -69,8 +81,9 @@ export async function prepareStatement(
   question: Question,
   { progress, ...cancellation }: Watched,
 ): Promise<PreparedStatement> {
-  const { manifest, testSet } = question;
-  const rows = testSet.labels.length;
+  const { manifest } = question;
+  const testSet = 'testSet' in question ? question.testSet : undefined;
+  const rows = testSet?.labels.length ?? 1;
   const threshold = 'threshold' in question ? question.threshold : 1;
   if (threshold > rows) {
     throw new VouchError(
@@ -80,9 +93,11 @@ export async function prepareStatement(
   }
   demandProvable(manifest);
   const architecture = parseArchitecture(manifest.architecture);
-  demandRows(architecture, rows);
+  if ('row' in question) demandHidden(architecture);
+  else demandRows(architecture, rows);
   progress.set('compiling', 0, 1);
-  const circuit = await prepareCircuit(architecture, testSet, cancellation);
+  const subject = 'row' in question ? { hiddenAnswer: question.decision } : question.testSet;
+  const circuit = await prepareCircuit(architecture, subject, cancellation);
   progress.set('compiling', 1, 1, circuit.cached ? 'cached' : '');
   const key = await prepareKey(circuit, {
     ...cancellation,
@@ -98,7 +113,8 @@ export async function prepareStatement(
     });
   };
   const store = async () => ({
-    testSet: (await putBlob(bus, 'testSets', encodeTestSet(testSet), cancellation)).digest,
+    // A hidden row is stored nowhere.
+    testSet: testSet && (await putBlob(bus, 'testSets', encodeTestSet(testSet), cancellation)).digest,
     powers: (await upload(key.powers)).digest,
     // The last, so that the rest is there when this is.
     key: (await upload(key.zkey)).digest,
@@ -112,25 +128,40 @@ export async function prepareStatement(
     ...stored,
     ...(dictionary === undefined ? {} : { dictionary }),
   };
-  const statement: Statement =
-    'decision' in question
-      ? { statement: 'inference', ...common, decision: question.decision, input: rowsBlob }
-      : {
-          statement: 'quality',
-          ...common,
-          threshold,
-          rows,
-          testSet: rowsBlob,
-          ...(question.opening === undefined ? {} : { opening: question.opening }),
-        };
-  return { statement, circuit, key, store };
+  const statement = statementOf(question, common, rowsBlob);
+  const sealRows = 'sealRows' in question ? question.sealRows : undefined;
+  return { statement, circuit, key, store, sealRows };
+}
+
+function statementOf(
+  question: Question,
+  common: Pick<Statement, 'model' | 'commitment' | 'circuit' | 'key' | 'powers' | 'dictionary'>,
+  rowsBlob: string | undefined,
+): Statement {
+  if ('row' in question) {
+    const { preprocessing } = parseArchitecture(question.manifest.architecture);
+    const row = commitRow(preprocessing, question.row).toString();
+    return { statement: 'hidden-inference', ...common, decision: question.decision, row };
+  }
+  const { testSet } = question;
+  if ('decision' in question)
+    return { statement: 'inference', ...common, decision: question.decision, input: rowsBlob! };
+  return {
+    statement: 'quality',
+    ...common,
+    threshold: question.threshold,
+    rows: testSet.labels.length,
+    testSet: rowsBlob!,
+    ...(testSet.within === undefined ? {} : { within: testSet.within }),
+    ...(question.opening === undefined ? {} : { opening: question.opening }),
+  };
 }
 
 /** Asks for the proof of a statement and waits for it. Answers with the job that was asked for; nothing else is checked yet. */
 export async function awaitStatement(
   bus: Bus,
   source: string,
-  { statement, store }: PreparedStatement,
+  { statement, store, sealRows }: PreparedStatement,
   { progress, ...cancellation }: Watched,
 ): Promise<{ readonly published: PublishedProof; readonly job: string }> {
   const show = showProof(progress);
@@ -143,6 +174,7 @@ export async function awaitStatement(
   try {
     const published = await requestProof(bus, source, statement, {
       ...cancellation,
+      sealRows,
       storeAgain: () => {
         progress.line('    NATS has come back without its data: key, test set and request are stored again');
         return store();
@@ -206,6 +238,13 @@ const proofFile = (job: string): string => folder('proofs', `${job}.json`);
 
 /** Throws unless `saveProof` can write there: for before the work. */
 export const demandProofSavable = (file = proofFile('job')): Promise<void> => demandWritable(file);
+
+/** Keeps what opens the row that a proof hides, beside the proof. Returns the file's path. */
+export async function saveRowSalt(proof: string, { salt }: HiddenRow): Promise<string> {
+  const path = `${proof}.row-salt`;
+  await writeWhole(path, `${hex(salt)}\n`);
+  return path;
+}
 
 /** Keeps a published proof in `.vouch/proofs`, or where told. Returns the file's path. */
 export async function saveProof(published: PublishedProof, file?: string): Promise<string> {

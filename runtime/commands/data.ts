@@ -1,6 +1,7 @@
 /** `vouch data`: a dictionary drafted from a table, and a table as the features that a model sees. */
 import { type Command, Option } from '@commander-js/extra-typings';
 import { classNames, featureNames, preprocessingOf } from '../../circuits/model/dictionary.ts';
+import { decimalOf } from '../../circuits/model/numbers.ts';
 import { preprocess } from '../../circuits/model/preprocessing.ts';
 import { readText, writeWhole } from '../home/files.ts';
 import { describeTable } from '../models/describe.ts';
@@ -16,7 +17,10 @@ const MAX_BYTES = 64 * 1024 * 1024;
 const describing = (command: Command) =>
   command
     .argument('<file>', 'a table with a header')
-    .requiredOption('--label <name>', 'the column that says which class a row is of')
+    .requiredOption(
+      '--label <name>',
+      'the column that says which class a row is of, or which number is right for it',
+    )
     .option('--out <file>', 'where the dictionary goes; default: stdout');
 
 const features = (command: Command) =>
@@ -39,7 +43,7 @@ export function define(command: Command): void {
     command
       .command('features')
       .description(
-        'what a model will see of the rows, to train it on: features, and the class as a number from 0',
+        'what a model will see of the rows, to train it on: features, and the class as a number from 0, or the number',
       ),
   ).action((file, options) => featuresCommand(file, options, print));
   sealing(
@@ -83,11 +87,15 @@ export function featuresCommand(
   const rows = readRows(file, dictionary);
   const chosen = part === undefined ? rows : split(rows, dictionary)[part];
   const spec = preprocessingOf(dictionary);
+  const { number } = dictionary.label;
   const header = [
     ...featureNames(dictionary),
-    `${dictionary.label.name} (${numbered(classNames(dictionary))})`,
+    number ? dictionary.label.name : `${dictionary.label.name} (${numbered(classNames(dictionary))})`,
   ];
-  const lines = chosen.map(({ cells, label }) => `${[...preprocess(spec, cells), label].join(',')}\n`);
+  const lines = chosen.map(
+    ({ cells, label }) =>
+      `${[...preprocess(spec, cells), number ? decimalOf(label, number) : label].join(',')}\n`,
+  );
   return put(csvLine(header) + lines.join(''), out, print);
 }
 

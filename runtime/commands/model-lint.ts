@@ -1,8 +1,15 @@
 /** `vouch model lint`: everything about a model that cannot be proved, or what a proof of it costs. Publishes nothing. */
 import type { Command } from '@commander-js/extra-typings';
-import { preprocessingOf } from '../../circuits/model/dictionary.ts';
+import { type Dictionary, preprocessingOf } from '../../circuits/model/dictionary.ts';
 import { problemLine } from '../../circuits/model/graph.ts';
-import { type LintData, type LintProof, type LintReport, lintModel } from '../../circuits/model/lint.ts';
+import {
+  type LintData,
+  type LintProof,
+  type LintReport,
+  lintModel,
+  type Measured,
+} from '../../circuits/model/lint.ts';
+import { distanceOf } from '../../circuits/model/numbers.ts';
 import { readOnnx } from '../../circuits/model/onnx.ts';
 import { VouchError } from '../../protocols/errors.ts';
 import { readNamed } from '../home/files.ts';
@@ -26,6 +33,10 @@ const declared = (command: Command) =>
       '--rows <n>',
       'of the rows to test with only the first so many, as a proof would have them; default: all',
       whole(1, 65_536),
+    )
+    .option(
+      '--within <distance>',
+      "where the label is a number: how far from it an answer counts as correct, in the label's unit",
     )
     .option('--bits <n>', 'of each weight: fewer cost less and round more; default: 8', whole(4, 8))
     .option('--reveal <what>', TOPOLOGY_HELP, topology)
@@ -62,6 +73,7 @@ function dataOf({
   bits,
   reveal,
   rows: most,
+  within,
 }: OptionsOf<typeof declared>): LintData | undefined {
   if (path === undefined) return undefined;
   const dictionary = readDictionary(path);
@@ -71,8 +83,19 @@ function dataOf({
     dictionary,
     bits,
     topology: reveal,
-    rows: { calibration: features, testSet: testSetFor(test.slice(0, most), preprocessingOf(dictionary)) },
+    rows: {
+      calibration: features,
+      testSet: {
+        ...testSetFor(test.slice(0, most), preprocessingOf(dictionary)),
+        within: within === undefined ? undefined : distanceIn(dictionary, within),
+      },
+    },
   };
+}
+
+function distanceIn({ label: { number } }: Dictionary, given: string): number {
+  if (number) return distanceOf(given, number, '--within');
+  throw new VouchError('bad-input', '--within: the label of the dictionary is no number; leave it out');
 }
 
 function linesOf(
@@ -102,7 +125,7 @@ function linesOf(
       `layer ${l + 1}  weights of ${weightBits} bits, biases of ${biasBits}, sums up to ${accumulator}${shift > 0 ? `, shifted by ${shift}, outputs 0 to ${output}` : ''}`,
     );
   });
-  if (proof) lines.push(...proofLines(proof, times));
+  if (proof) lines.push(...proofLines(proof, times, !proof.error || options.within !== undefined));
   else if (provable)
     lines.push(
       `not looked at: ${options.dictionary === undefined ? 'features, classes, ' : ''}costs and accuracy; expected ${options.dictionary === undefined ? '--dictionary FILE and ' : ''}--data FILE`,
@@ -113,18 +136,30 @@ function linesOf(
   return lines;
 }
 
-function proofLines(proof: LintProof, times: Forecast | undefined): string[] {
-  const { rows, constraints, domain, mostRows, correct, terms, exactTerms, keyBytes } = proof;
+/** `counted`: whether it was said which answers are correct. */
+function proofLines(proof: LintProof, times: Forecast | undefined, counted: boolean): string[] {
+  const { rows, constraints, domain, mostRows, hiddenRow, correct, error, terms, exactTerms, keyBytes } =
+    proof;
   const about = exactTerms ? '' : 'about ';
-  const lost = ((correct.float - correct.integers) / rows) * 100;
   return [
     `proof    ${rows} rows: ${constraints} constraints, ${about}${terms} terms, domain 2^${Math.log2(domain)}; at most ${mostRows} rows in one proof`,
+    `hidden   ${hiddenRow.constraints} constraints for one answer to a row that is hidden, domain 2^${Math.log2(hiddenRow.domain)}`,
     `key      ${about}${(keyBytes / 2 ** 20).toFixed(1)} MiB`,
     ...(times
       ? [
           `time     about ${times.compileSeconds} s to compile, ${times.setupSeconds} s to make the key, ${times.proofSeconds} s to prove, on this machine alone`,
         ]
       : []),
-    `correct  ${correct.float} of ${rows} by the file's numbers, ${correct.integers} by integers (${lost > 0 ? `${lost.toFixed(1)} points lost` : 'nothing lost'}), ${correct.constant} by a constant answer`,
+    ...(error
+      ? [
+          `off by   ${error.float.toPrecision(4)} on average by the file's numbers, ${error.integers.toPrecision(4)} by integers, ${error.constant.toPrecision(4)} by the best constant answer`,
+        ]
+      : []),
+    ...(counted ? [correctLine(correct, rows)] : []),
   ];
+}
+
+function correctLine(correct: Measured, rows: number): string {
+  const lost = ((correct.float - correct.integers) / rows) * 100;
+  return `correct  ${correct.float} of ${rows} by the file's numbers, ${correct.integers} by integers (${lost > 0 ? `${lost.toFixed(1)} points lost` : 'nothing lost'}), ${correct.constant} by a constant answer`;
 }

@@ -2,7 +2,8 @@
 import { existsSync } from 'node:fs';
 import type { Command } from '@commander-js/extra-typings';
 import { parseArchitecture } from '../../circuits/model/architecture.ts';
-import { drawing, outlineOf, widestRows } from '../../circuits/model/outline.ts';
+import { drawingOf, svgOf } from '../../circuits/model/drawing.ts';
+import { drawing, type Outline, outlineOf, widestRows } from '../../circuits/model/outline.ts';
 import { maxRows } from '../../circuits/model/size.ts';
 import type { TestSet } from '../../circuits/model/test-set.ts';
 import { canonicalJson, fromBase64url } from '../../protocols/encoding.ts';
@@ -34,6 +35,7 @@ const declared = (command: Command) =>
       'without a test set: so many rows, as wide as rows can be; default: 300',
       whole(1, 65_536),
     )
+    .option('--svg <file>', 'draw it as SVG as well')
     .option('--save-manifest <file>', 'keep the signed manifest: what vouch verify --manifest reads')
     .option('--json', 'one JSON object', false);
 
@@ -47,7 +49,11 @@ export const defineShow = (command: Command): unknown =>
       options.manifest === undefined
         ? await asClient(networkOf(options), (bus) => readManifest(bus, name))
         : readManifestFile(options.manifest);
-    showCommand(name, manifest, options, print);
+    const outline = showCommand(name, manifest, options, print);
+    if (options.svg !== undefined && !outline)
+      throw new VouchError('bad-input', `--svg: ${name} answers in text, and there is no graph of it; leave it out`);
+    if (options.svg !== undefined && outline)
+      await writeWhole(options.svg, svgOf(drawingOf(outline), name), { mode: 0o644 });
     if (options.saveManifest !== undefined) {
       const { manifest: content, signature } = manifest;
       const text = `${canonicalJson({ manifest: content, signature })}\n`;
@@ -55,18 +61,18 @@ export const defineShow = (command: Command): unknown =>
     }
   });
 
-/** Throws `bad-input` where the manifest is of another model, and `bad-file` for rows that are not of its dictionary. */
+/** Returns the graph that it has shown; undefined: of a model that answers in text there is none. Throws `bad-input` where the manifest is of another model, and `bad-file` for rows that are not of its dictionary. */
 export function showCommand(
   name: string,
   { manifest }: Pick<VerifiedManifest, 'manifest'>,
   options: Pick<OptionsOf<typeof declared>, 'testSet' | 'rows' | 'json'>,
   print: Print,
-): void {
+): Outline | undefined {
   if (manifest.name !== name)
     throw new VouchError('bad-input', `expected the manifest of ${name}, got that of ${manifest.name}`);
   if (manifest.commitmentKind === 'hash') {
     showText(manifest, options.json, print);
-    return;
+    return undefined;
   }
   const architecture = parseArchitecture(manifest.architecture);
   const kept = testFile(name);
@@ -79,7 +85,7 @@ export function showCommand(
   const { rows, cost } = outline;
   if (options.json) {
     print({ name, commitment: manifest.commitment, ...outline });
-    return;
+    return outline;
   }
   const vendor = vendorFingerprint(fromBase64url(manifest.vendor, 'manifest.vendor'));
   print(`${name}, commitment ${manifest.commitment}, vendor ${vendor}`);
@@ -89,6 +95,7 @@ export function showCommand(
   print(
     `${file === undefined ? 'at most ' : ''}${cost.constraints} constraints for ${rows} rows, domain 2^${Math.log2(cost.domain)}; at most ${maxRows(architecture)} rows in one proof`,
   );
+  return outline;
 }
 
 /** A model that answers in text has no graph here: what its vendor states of its files. */

@@ -34,7 +34,7 @@ const declared = (command: Command) =>
     .argument('<name>')
     .argument(
       '<file>',
-      'ONNX: a classifier over the features of the data (vouch data features); or GGUF: a language model',
+      'ONNX: a classifier or regressor over the features of the data (vouch data features); or GGUF: a language model',
     )
     .option(
       '--dictionary <file>',
@@ -113,8 +113,11 @@ export async function addModelCommand(
       vendor,
       log: log?.digest,
     });
-    const { correct, baseline, testSet } = made;
+    const { correct, baseline, testSet, error } = made;
     const rows = testSet.labels.length;
+    const scored = error
+      ? `off by ${error.model.toPrecision(3)} on average of ${rows} test rows, the best constant answer by ${error.constant.toPrecision(3)}`
+      : `${correct} of ${rows} test rows, a constant answer ${baseline}`;
     const { fingerprint } = vendorName(vendor);
     const held = shares && `${shares.threshold} of ${shares.brokers.map((each) => each.id).join(', ')}`;
     if (options.json)
@@ -122,15 +125,14 @@ export async function addModelCommand(
         name,
         commitment,
         rows,
-        correct,
-        baseline,
+        ...(error ? { error } : { correct, baseline }),
         ...(shares ? { shares } : {}),
         ...(log ? { log: log.digest } : {}),
         vendor: fingerprint,
       });
     else {
       print(
-        `${name}\tcommitment ${commitment}\t${correct} of ${rows} test rows, a constant answer ${baseline}${held ? `\tkey with ${held}` : ''}\tvendor ${fingerprint}`,
+        `${name}\tcommitment ${commitment}\t${scored}${held ? `\tkey with ${held}` : ''}\tvendor ${fingerprint}`,
       );
     }
   } finally {

@@ -1,6 +1,8 @@
 /** `vouch prove inference`: demands a proof that a model gives one row one class, waits for it, checks it and keeps it. */
-import type { Command } from '@commander-js/extra-typings';
+import { type Command, Option } from '@commander-js/extra-typings';
+import { randomSalt } from '../../circuits/model/commit.ts';
 import { infer, verifyService } from '../client/client.ts';
+import { sealRow } from '../client/hidden-row.ts';
 import { answeredRow, placeOf, readRow } from '../client/inference-proof.ts';
 import { demandProofSavable } from '../client/quality-proof.ts';
 import { kitOf } from '../installation/credentials.ts';
@@ -14,8 +16,17 @@ import { interruption, print, say } from './terminal.ts';
 const declared = (command: Command) =>
   pinning(command)
     .argument('<model>')
-    .requiredOption('--input <file>', 'the row, as JSON or cells separated by commas; proof and key show it')
-    .option('--output <class>', 'the class to be proved; default: what the model answers now')
+    .requiredOption(
+      '--input <file>',
+      'the row, as JSON or cells separated by commas; proof and key show it, unless --hide input',
+    )
+    .addOption(
+      new Option(
+        '--hide <what>',
+        'keep the row secret: the proof shows a commitment to it, which the salt beside the proof opens',
+      ).choices(['input'] as const),
+    )
+    .option('--output <answer>', 'the class or number to be proved; default: what the model answers now')
     .option(
       '--dictionary <file>',
       "your own data dictionary: the model's has to name the same classes in the same order",
@@ -56,7 +67,12 @@ export async function proveInferenceCommand(
         ? await answered(met, cells, options)
         : placeOf(options.output, architecture);
     const testSet = answeredRow(cells, decision, architecture);
-    return { question: { manifest: published.manifest, testSet, decision } };
+    const { manifest } = published;
+    if (options.hide === undefined) return { question: { manifest, testSet, decision } };
+    const row = { features: Int32Array.from(testSet.features[0]!), salt: randomSalt() };
+    const policy = findPolicy('prover', options.policy, kitOf(options.creds));
+    const sealRows = (subject: string) => sealRow(met.bus, met.source, policy, row, subject);
+    return { question: { manifest, decision, row, sealRows } };
   });
 }
 

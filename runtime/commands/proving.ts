@@ -1,5 +1,5 @@
 /** What `vouch prove` does once it is clear what is asked, of quality or of one answer. */
-import { type Architecture, parseArchitecture } from '../../circuits/model/architecture.ts';
+import { type Architecture, answerName, parseArchitecture } from '../../circuits/model/architecture.ts';
 import type { Dictionary } from '../../circuits/model/dictionary.ts';
 import type { Policy } from '../../protocols/attestation/policy.ts';
 import { VouchError } from '../../protocols/errors.ts';
@@ -14,6 +14,7 @@ import {
   prepareStatement,
   type Question,
   saveProof,
+  saveRowSalt,
 } from '../client/quality-proof.ts';
 import type { Log } from '../home/log.ts';
 import { kitOf } from '../installation/credentials.ts';
@@ -93,7 +94,8 @@ async function proved({
     readonly policy: Policy;
     readonly options: ProvingOptions;
   }): Promise<void> {
-  const { manifest, testSet } = asked;
+  const { manifest } = asked;
+  const hidden = 'row' in asked ? asked.row : undefined;
   const progress = createProgress();
   try {
     const prepared = await prepareStatement(bus, asked, { progress, signal });
@@ -102,13 +104,15 @@ async function proved({
       policy,
       modelCommitment: manifest.commitment,
       job,
-      testSet: () => testSet,
+      testSet: 'testSet' in asked ? () => asked.testSet : undefined,
+      row: hidden && (() => hidden),
       dictionary: own,
       allowTrivial: options.allowTrivial,
       log,
       manifest,
     });
     const saved = await saveProof(proof, options.out);
+    const salt = hidden && (await saveRowSalt(saved, hidden));
     progress.stop();
     const failed = verdict.checks.find(({ status }) => status === 'fail');
     if (failed) throw new VouchError('proof-rejected', `${saved}: ${failed.id}: ${failed.detail}`);
@@ -118,9 +122,13 @@ async function proved({
       const what =
         proved.statement === 'quality'
           ? `at least ${proved.threshold} of ${proved.rows} rows`
-          : `answers ${parseArchitecture(manifest.architecture).classes[proved.decision]}`;
+          : `answers ${answerName(parseArchitecture(manifest.architecture), proved.decision)}`;
       print(`verified\t${what}\t${saved}`);
     }
+    if (salt)
+      say(
+        `${salt} opens the row: whoever has it can try rows; vouch verify --row-salt shows it to whom you like`,
+      );
     say(verdict.sentence);
     say(notChecked(verdict.checks));
     say(`key ${keyAudience(prepared.key.mark)}`);

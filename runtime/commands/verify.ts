@@ -7,6 +7,8 @@ import path from 'node:path';
 import type { Command } from '@commander-js/extra-typings';
 import type { Architecture } from '../../circuits/model/architecture.ts';
 import type { Dictionary } from '../../circuits/model/dictionary.ts';
+import { preprocess } from '../../circuits/model/preprocessing.ts';
+import { readRowSalt } from '../../circuits/model/row.ts';
 import type { TestSet } from '../../circuits/model/test-set.ts';
 import { recogniseFile } from '../../protocols/any-file.ts';
 import { BUILT_IN, type Policy, policyDigest } from '../../protocols/attestation/policy.ts';
@@ -17,7 +19,7 @@ import { keptReceipts, readKept, readManifestFile, tiedByHand } from '../client/
 import { answeredRow, readRow } from '../client/inference-proof.ts';
 import { rememberedVendor } from '../client/pins.ts';
 import { OWN_OPINIONS } from '../client/quality-proof.ts';
-import { isFolder, readIfThere, readNamed } from '../home/files.ts';
+import { isFolder, readIfThere, readNamed, readTextIfThere } from '../home/files.ts';
 import { folder } from '../home/home.ts';
 import { findPolicy, type PolicyName, readPolicy } from '../installation/policies.ts';
 import { dictionaryOf, readDictionary, readRows, testSetOf } from '../models/test-sets.ts';
@@ -50,6 +52,10 @@ const declared = (command: Command) =>
     )
     .option('--test-set <file>', 'for a proof: the labelled rows that it is about')
     .option('--input <file>', 'for a proof of one answer: the row that it is about')
+    .option(
+      '--row-salt <salt>',
+      'for a proof that hides its row, with --input: what opens its commitment, as hex or a file',
+    )
     .option(
       '--dictionary <file>',
       "for a proof: your own data dictionary; the model's has to name the same classes in the same order",
@@ -249,6 +255,7 @@ async function judgeProofFile(file: string, json: unknown, options: VerifyComman
     ...questionOf('prover', options),
     job,
     testSet: rowsOf(published.record.statement, options, own),
+    row: hiddenRowOf(options),
     dictionary: own,
     allowTrivial,
     log: options.log === undefined ? undefined : readLogFile(options.log),
@@ -259,6 +266,19 @@ async function judgeProofFile(file: string, json: unknown, options: VerifyComman
   } finally {
     await closeSnarkjs();
   }
+}
+
+/** The row that a person says a proof hides, and its salt; undefined: he does not. Throws `bad-input`. */
+function hiddenRowOf({ input, rowSalt }: VerifyCommand): Question['row'] {
+  if (rowSalt === undefined) return undefined;
+  if (input === undefined)
+    throw new VouchError('bad-input', 'verify: expected --input FILE, the row, beside --row-salt, got none');
+  const text = readTextIfThere(rowSalt, 'salt')?.trim() ?? rowSalt;
+  const salt = readRowSalt(text, '--row-salt');
+  return (architecture) => ({
+    features: preprocess(architecture.preprocessing, readRow(input, architecture)),
+    salt,
+  });
 }
 
 /** The rows that a person says a proof is about; undefined: he does not. */

@@ -9,7 +9,7 @@
 import { existsSync } from 'node:fs';
 import path from 'node:path';
 import { z } from 'zod';
-import { type Dictionary, preprocessingOf } from '../../circuits/model/dictionary.ts';
+import { classNames, type Dictionary, preprocessingOf } from '../../circuits/model/dictionary.ts';
 import { type LintReport, lintModel } from '../../circuits/model/lint.ts';
 import { onnxFromNetwork } from '../../circuits/model/network.ts';
 import { readOnnx } from '../../circuits/model/onnx.ts';
@@ -173,7 +173,7 @@ export interface TrainedModel {
 /** Trains one kind of model, exports it, and lints the file as anybody's. */
 export function trainModel({ settings, dictionary }: Scenario, rows: ScenarioRows, kind: Kind): TrainedModel {
   const { training, testSet } = rows;
-  const classes = dictionary.label.classes.length;
+  const classes = classNames(dictionary).length;
   const correct = (decisions: readonly number[]): number =>
     decisions.filter((decision, r) => decision === testSet.labels[r]).length;
   const checked = (graph: Parameters<typeof writeOnnx>[0]) => {

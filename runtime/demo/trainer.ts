@@ -3,6 +3,7 @@
  * and cross entropy, Adam (Kingma and Ba 2015) on minibatches with decoupled weight decay. Seeded and deterministic.
  * It is not a training library: what it makes leaves as ONNX and is treated like anybody's file.
  */
+import { classNames } from '../../circuits/model/dictionary.ts';
 import { type DenseLayer, type DenseNetwork, onnxFromNetwork } from '../../circuits/model/network.ts';
 import { writeOnnx } from '../../circuits/model/onnx-writer.ts';
 import { CREDIT } from '../models/credit-data.ts';
@@ -40,7 +41,7 @@ export interface LabelledFeatures {
 /** Trains the demonstration's model and returns it as the bytes of an ONNX file. Throws `bad-file` for too few rows. */
 export function trainOnnx(rows: readonly LabelledRow[]): Uint8Array {
   const { features, labels } = partition(rows, CREDIT);
-  return writeOnnx(onnxFromNetwork(train({ features, labels }, CREDIT.label.classes.length)));
+  return writeOnnx(onnxFromNetwork(train({ features, labels }, classNames(CREDIT).length)));
 }
 
 /**

@@ -1,5 +1,5 @@
 /** What of a model's result leaves in an answer, by the vendor's terms. */
-import { type Architecture, outputBound } from '../../circuits/model/architecture.ts';
+import { type Architecture, answerName, outputBound } from '../../circuits/model/architecture.ts';
 import type { Decided } from '../../protocols/inference.ts';
 import type { AnswerKind } from '../../protocols/terms.ts';
 
@@ -13,7 +13,7 @@ export function decidedOf(
   architecture: Architecture,
   { decision, logits }: { readonly decision: number; readonly logits: ArrayLike<number> },
 ): Decided {
-  const decided = { decision, label: architecture.classes[decision]! };
+  const decided = { decision, label: answerName(architecture, decision)! };
   if (answers === 'decision') return decided;
   const exact = Array.from(logits);
   if (answers === 'exact') return { ...decided, scores: exact };

@@ -1,8 +1,9 @@
 /**
  * A draft of a dictionary from a table, to be edited: what a machine can see of it. Few different texts are a category,
- * whole numbers within a narrow range an integer, other numbers bins. It sees neither what a class means nor which is which.
+ * whole numbers within a narrow range an integer, other numbers bins; a label of many different numbers is a number. It sees neither what a class means nor which is which.
  */
 import { type Dictionary, parseDictionary } from '../../circuits/model/dictionary.ts';
+import type { NumberLabel } from '../../circuits/model/numbers.ts';
 import type { Column } from '../../circuits/model/preprocessing.ts';
 import { VouchError } from '../../protocols/errors.ts';
 import { readTable } from './table.ts';
@@ -33,18 +34,34 @@ export function describeTable(text: string, label: string): Dictionary {
       `data, line ${uneven.line}: expected ${names.length} columns, got ${uneven.cells.length}`,
     );
   const cellsOf = (c: number): string[] => rows.map(({ cells }) => cells[c]!);
-  const classes = [...new Set(cellsOf(at))].sort();
-  if (classes.length < 2 || classes.length > MAX_CLASSES)
+  const values = cellsOf(at);
+  const classes = [...new Set(values)].sort();
+  const number = classes.length > MAX_CLASSES ? describeNumber(classes) : undefined;
+  if (!number && (classes.length < 2 || classes.length > MAX_CLASSES))
     throw new VouchError(
       'bad-file',
-      `data: column ${JSON.stringify(label)} has ${classes.length} different values; expected 2 to ${MAX_CLASSES}, one per class`,
+      `data: column ${JSON.stringify(label)} has ${classes.length} different values; expected 2 to ${MAX_CLASSES}, one per class, or numbers alone`,
     );
   return parseDictionary({
     version: 1,
     columns: names.flatMap((name, c) => (c === at ? [] : [describeColumn(name, cellsOf(c))])),
-    label: { name: label, classes: classes.map((value) => ({ name: value, value })) },
+    label: number
+      ? { name: label, number }
+      : { name: label, classes: classes.map((value) => ({ name: value, value })) },
     split: { seed: 1, train: 70 },
   });
+}
+
+/** Labels as numbers of the coarsest step of a power of ten that all are multiples of, and that 2^24 steps suffice for. */
+function describeNumber(cells: readonly string[]): NumberLabel | undefined {
+  if (!cells.every((cell) => NUMBER.test(cell))) return undefined;
+  const digits = cells.reduce((most, cell) => Math.max(most, cell.split('.')[1]?.length ?? 0), 0);
+  const numbers = cells.map(Number);
+  const [least, most] = [Math.min(...numbers), Math.max(...numbers)];
+  const scale = 10 ** digits;
+  const [low, high] = [Math.floor(least * scale), Math.ceil(most * scale)];
+  if (Math.max(-low, high) >= 2 ** 24) return undefined;
+  return { low, high, step: digits === 0 ? '1' : `0.${'1'.padStart(digits, '0')}` };
 }
 
 function describeColumn(name: string, cells: readonly string[]): Column {

@@ -3,7 +3,7 @@
  * and written again. A header names the columns, in any order; without one they are those of the dictionary, the label last.
  */
 import type { Architecture } from '../../circuits/model/architecture.ts';
-import { classOf, type Dictionary, preprocessingOf } from '../../circuits/model/dictionary.ts';
+import { type Dictionary, labelCell, labelOf, preprocessingOf } from '../../circuits/model/dictionary.ts';
 import { type Preprocessing, preprocess } from '../../circuits/model/preprocessing.ts';
 import type { TestSet } from '../../circuits/model/test-set.ts';
 import { messageOf, VouchError } from '../../protocols/errors.ts';
@@ -13,7 +13,7 @@ import { csvLine, readTable } from './table.ts';
 export interface LabelledRow {
   /** as written, in the dictionary's order */
   readonly cells: readonly string[];
-  /** which of the dictionary's classes */
+  /** which of the dictionary's classes, or a number of its steps */
   readonly label: number;
 }
 
@@ -36,7 +36,7 @@ export function readLabelled(text: string, dictionary: Dictionary): LabelledRow[
       );
     const picked = order.map((from) => cells[from]!);
     try {
-      const row = { cells: picked.slice(0, -1), label: classOf(dictionary, picked.at(-1)!) };
+      const row = { cells: picked.slice(0, -1), label: labelOf(dictionary, picked.at(-1)!) };
       preprocess(spec, row.cells);
       return row;
     } catch (error) {
@@ -62,7 +62,10 @@ export interface Split {
   readonly test: LabelledRow[];
 }
 
-/** Seeded, stratified: of each class so many percent train, the others test (700 and 300 of German Credit's 1000). */
+/**
+ * Seeded, stratified: of each class so many percent train, the others test (700 and 300 of German Credit's 1000). Rows whose
+ * label is a number are one group.
+ */
 export function split(
   rows: readonly LabelledRow[],
   { label, split: { seed, train: percent } }: Dictionary,
@@ -70,8 +73,9 @@ export function split(
   const random = seededRandom(seed);
   const train: LabelledRow[] = [];
   const test: LabelledRow[] = [];
-  for (let c = 0; c < label.classes.length; c++) {
-    const group = random.shuffle(rows.filter((row) => row.label === c));
+  const groups = label.classes?.map((_, c) => rows.filter((row) => row.label === c)) ?? [[...rows]];
+  for (const each of groups) {
+    const group = random.shuffle(each);
     const cut = Math.round((group.length * percent) / 100);
     train.push(...group.slice(0, cut));
     test.push(...group.slice(cut));
@@ -82,8 +86,8 @@ export function split(
 const PLAIN = /^[^\s,;"]+$/;
 
 /** Rows as a table that `readLabelled` reads: with spaces between where no cell has any, else comma-separated. */
-export function writeLabelled(rows: readonly LabelledRow[], { label }: Dictionary): string {
-  const table = rows.map((row) => [...row.cells, label.classes[row.label]!.value]);
+export function writeLabelled(rows: readonly LabelledRow[], dictionary: Dictionary): string {
+  const table = rows.map((row) => [...row.cells, labelCell(dictionary, row.label)]);
   const plain = table.every((cells) => cells.every((cell) => PLAIN.test(cell)));
   return table.map((cells) => (plain ? `${cells.join(' ')}\n` : csvLine(cells))).join('');
 }

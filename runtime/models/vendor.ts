@@ -13,10 +13,11 @@ import {
 import type { Ensemble } from '../../circuits/model/ensemble.ts';
 import { modelOf, readGraph } from '../../circuits/model/graph.ts';
 import type { DenseNetwork } from '../../circuits/model/network.ts';
+import { meanDistance, median, type NumberLabel } from '../../circuits/model/numbers.ts';
 import { readOnnx } from '../../circuits/model/onnx.ts';
 import { preprocess } from '../../circuits/model/preprocessing.ts';
 import { decideMany, type QuantiseOptions, quantise } from '../../circuits/model/quantise.ts';
-import { rowCounts, type TestSet } from '../../circuits/model/test-set.ts';
+import { countRight, rowCounts, type TestSet } from '../../circuits/model/test-set.ts';
 import { equal } from '../../protocols/encoding.ts';
 import { VouchError } from '../../protocols/errors.ts';
 import { readIfThere, writeWhole } from '../home/files.ts';
@@ -36,10 +37,12 @@ export interface VendorModel {
   readonly examples: readonly (readonly string[])[];
   /** number of rows that decided the preprocessing and the quantisation's steps */
   readonly calibrated: number;
-  /** test rows that the quantised model classifies correctly: the vendor's count, not a proof */
+  /** test rows that the quantised model answers rightly, to the step where answers are numbers: the vendor's count, not a proof */
   readonly correct: number;
   /** what a constant answer scores */
   readonly baseline: number;
+  /** how far answers that are numbers are off on average, and the best constant answer, in the label's unit */
+  readonly error?: { readonly model: number; readonly constant: number };
   /** a threshold worth proving */
   readonly threshold: number;
 }
@@ -51,10 +54,11 @@ export type QuantiseChoice = Pick<QuantiseOptions, 'bits' | 'topology'>;
 export function checkRows(rows: readonly LabelledRow[], dictionary: Dictionary): void {
   const { test } = split(rows, dictionary);
   const lacking = classNames(dictionary).filter((_, label) => !test.some((row) => row.label === label));
-  if (rows.length >= MIN_ROWS && lacking.length === 0) return;
+  const same = dictionary.label.number && new Set(test.map(({ label }) => label)).size < 2;
+  if (rows.length >= MIN_ROWS && lacking.length === 0 && !same) return;
   throw new VouchError(
     'bad-file',
-    `data: expected at least ${MIN_ROWS} rows, with rows of each class to test, got ${rows.length}${lacking.length > 0 ? ` and none of ${lacking.join(', ')}` : ''}`,
+    `data: expected at least ${MIN_ROWS} rows, with rows of ${dictionary.label.number ? 'different labels' : 'each class'} to test, got ${rows.length}${lacking.length > 0 ? ` and none of ${lacking.join(', ')}` : ''}`,
   );
 }
 
@@ -85,6 +89,8 @@ export async function commitOnnx(
   const quantised = quantise(networkFor(onnx, dictionary), { ...options, dictionary, calibration: features });
   const model = await withSalt(name, { ...quantised, salt: randomSalt() });
   const testSet = testSetOf(test, model.architecture);
+  const answers = decideMany(model, testSet.features);
+  const { number } = model.architecture;
   await writeWhole(folder('models', `${name}.onnx`), onnx);
   await writeWhole(testFile(name), writeLabelled(test, dictionary));
   return {
@@ -92,9 +98,22 @@ export async function commitOnnx(
     testSet,
     examples: test.map(({ cells }) => cells),
     calibrated: features.length,
-    correct: decideMany(model, testSet.features).filter((got, i) => got === testSet.labels[i]).length,
+    correct: countRight(testSet, answers),
+    ...(number ? { error: errorOf(answers, testSet.labels, number.label) } : {}),
     baseline: rowCounts(testSet).constant,
     threshold: usefulThreshold(testSet),
+  };
+}
+
+function errorOf(answers: readonly number[], labels: readonly number[], { step }: NumberLabel) {
+  const constant = median(labels);
+  return {
+    model: meanDistance(answers, labels) * Number(step),
+    constant:
+      meanDistance(
+        labels.map(() => constant),
+        labels,
+      ) * Number(step),
   };
 }
 
@@ -102,7 +121,7 @@ export async function commitOnnx(
 function networkFor(onnx: Uint8Array, dictionary: Dictionary): DenseNetwork | Ensemble {
   const reading = readGraph(readOnnx(onnx), { features: featureNames(dictionary).length });
   const network = modelOf(reading);
-  const order = classOrder(reading.classes, dictionary);
+  const order = classOrder(reading.classes, dictionary, network.decision);
   if (typeof order === 'string') throw new VouchError('bad-input', `ONNX model: ${order}`);
   return inClassOrder(network, order);
 }

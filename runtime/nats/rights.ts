@@ -147,6 +147,8 @@ const RIGHTS: Record<Role, Rights> = {
   client: all(NONE, {
     publish: [
       subjects.evidence(ANY, OWN),
+      // To whom a row that a proof is to hide may be sealed.
+      subjects.control('coordinator', ANY, 'attest'),
       subjects.infer(ANY, ANY, OWN),
       subjects.proofRequest(ANY, OWN, ANY),
       // Whoever knows a request's secret takes it back; the coordinator asks for it.

@@ -10,8 +10,7 @@ import type { ByteSink } from '../../circuits/groth16/source.ts';
 import { verificationKey } from '../../circuits/groth16/verify.ts';
 import { openZkey } from '../../circuits/groth16/zkey.ts';
 import type { Architecture } from '../../circuits/model/architecture.ts';
-import { emitQualityCircuit } from '../../circuits/model/emit.ts';
-import type { TestSet } from '../../circuits/model/test-set.ts';
+import { type CircuitSubject, emitCircuit } from '../../circuits/model/circuit.ts';
 import { canonicalJson } from '../../protocols/encoding.ts';
 import { Digest } from '../../protocols/envelope.ts';
 import { VouchError } from '../../protocols/errors.ts';
@@ -48,11 +47,11 @@ const manifestFile = (circuit: string): string => folder('setups', `${circuit}.j
 /** The circuit of a statement, compiled; cached by its digest. */
 export async function prepareCircuit(
   architecture: Architecture,
-  testSet: TestSet,
+  subject: CircuitSubject,
   options: { signal?: AbortSignal } = {},
 ): Promise<CompiledCircuit & { digest: string }> {
   const toolchain = await circuitToolchain();
-  const circuit = emitQualityCircuit(architecture, testSet, toolchain);
+  const circuit = emitCircuit(architecture, subject, toolchain);
   const compiled = await compileCircuit(circuit, toolchain, {
     cacheDir: folder('cache', 'circuits'),
     ...options,
@@ -60,9 +59,9 @@ export async function prepareCircuit(
   return { ...compiled, digest: circuit.digest };
 }
 
-/** The digest of the circuit that architecture and test set give: emitting is enough, nothing is compiled. */
-export async function circuitDigestOf(architecture: Architecture, testSet: TestSet): Promise<string> {
-  return emitQualityCircuit(architecture, testSet, await circuitToolchain()).digest;
+/** The digest of the circuit that architecture and subject give: emitting is enough, nothing is compiled. */
+export async function circuitDigestOf(architecture: Architecture, subject: CircuitSubject): Promise<string> {
+  return emitCircuit(architecture, subject, await circuitToolchain()).digest;
 }
 
 /** Where a proving key lies, and tau's powers, with which others check it (circuits/groth16/ptau.ts). */

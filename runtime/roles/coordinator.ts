@@ -20,6 +20,7 @@ import { proofJobCounts, type proofJobMachine } from '../../actors/proof-job.ts'
 import { isHardware } from '../../protocols/attestation/document.ts';
 import type { Policy } from '../../protocols/attestation/policy.ts';
 import { demandAccepted, verifyEvidence } from '../../protocols/attestation/verify.ts';
+import { EvidenceReply, EvidenceRequest } from '../../protocols/enclave.ts';
 import { fromHex, sha256Hex } from '../../protocols/encoding.ts';
 import { decodeMessage, encodeMessage, Id } from '../../protocols/envelope.ts';
 import { messageOf, VouchError } from '../../protocols/errors.ts';
@@ -40,7 +41,7 @@ import type { Provider } from '../attest/provider.ts';
 import { createPool } from '../msm/threads/pool.ts';
 import type { PulledMessage } from '../nats/bus.ts';
 import { provisionMemoryStreams } from '../nats/provision.ts';
-import { respondError } from '../nats/service.ts';
+import { answer, respondError } from '../nats/service.ts';
 import { trimCaches } from '../prove/cache.ts';
 import { type EngineName, engineBeside, ratesOf } from '../prove/host-engine.ts';
 import { createDispatcher, type Distribution } from './dispatch.ts';
@@ -311,6 +312,12 @@ export const coordinatorRole =
           : undefined,
     });
     fleet.follow(actor);
+    answer(
+      bus,
+      [EvidenceRequest, EvidenceReply],
+      { subject: subjects.control('coordinator', id, 'attest'), source, log },
+      async ({ body }) => ({ document: await identity.evidence(body.nonce) }),
+    );
 
     bus.subscribe(filters.cancels, (received) => {
       let cause: string | undefined;

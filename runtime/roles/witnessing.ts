@@ -19,16 +19,30 @@ import {
   modelDictionaryDigest,
   parseArchitecture,
 } from '../../circuits/model/architecture.ts';
+import { emitCircuit } from '../../circuits/model/circuit.ts';
 import type { CommittedModel } from '../../circuits/model/commit.ts';
-import { emitQualityCircuit, witnessInput } from '../../circuits/model/emit.ts';
+import { demandHidden, demandHiddenDomain } from '../../circuits/model/cost-hidden.ts';
+import { witnessInput } from '../../circuits/model/emit.ts';
+import { hiddenInput } from '../../circuits/model/emit-hidden.ts';
 import { featureRanges } from '../../circuits/model/preprocessing.ts';
 import { decideMany } from '../../circuits/model/quantise.ts';
+import { commitRow, type HiddenRow } from '../../circuits/model/row.ts';
 import { demandDomain, demandRows } from '../../circuits/model/size.ts';
-import { decodeTestSet, rowCounts, type TestSet } from '../../circuits/model/test-set.ts';
+import {
+  checkTestSet,
+  countRight,
+  decodeTestSet,
+  rowCounts,
+  type TestSet,
+} from '../../circuits/model/test-set.ts';
+import { fromBase64url, utf8 } from '../../protocols/encoding.ts';
 import { VouchError } from '../../protocols/errors.ts';
 import { askedOf, type ProofRequest, type Statement } from '../../protocols/proof.ts';
 import { checkDemand } from '../../protocols/proof-demand.ts';
 import type { RequesterAuthority } from '../../protocols/requester.ts';
+import { decodeRow } from '../../protocols/sealed-row.ts';
+import { SEALING_INFO } from '../../protocols/sealing.ts';
+import { subjects } from '../../protocols/subjects.ts';
 import { checkTestRows } from '../../protocols/terms.ts';
 import type { Identity } from '../attest/identity.ts';
 import { openFile } from '../home/file-source.ts';
@@ -73,6 +87,8 @@ export interface Prepared {
   /** secret */
   readonly model: CommittedModel;
   readonly testSet: TestSet;
+  /** secret; undefined: all rows are public */
+  readonly hidden?: HiddenRow | undefined;
   readonly compiled: CompiledCircuit;
   readonly zkey: ProvingKey;
   /** which chunks the key consists of */
@@ -100,7 +116,7 @@ export async function prepare(
   signal: AbortSignal,
 ): Promise<Prepared> {
   const { statement } = asked;
-  const { rows, threshold, testSet: rowsBlob } = askedOf(statement);
+  const { rows, threshold, testSet: rowsBlob, within } = askedOf(statement);
   if (threshold > rows) {
     throw new VouchError(
       'bad-input',
@@ -112,7 +128,9 @@ export async function prepare(
   const architecture = parseArchitecture(manifest.architecture);
   if (statement.dictionary !== modelDictionaryDigest(architecture))
     throw new VouchError('bad-input', 'statement.dictionary: expected the digest of that of the model');
-  demandRows(architecture, rows);
+  const hides = statement.statement === 'hidden-inference';
+  if (hides) demandHidden(architecture);
+  else demandRows(architecture, rows);
 
   // A few chunks tell how large the key is, and so whether it can be one for this.
   const limits = { kept: coordinatorChunks(), signal };
@@ -120,15 +138,24 @@ export async function prepare(
   const key = await getManifest(bus, keys, statement.key, { ...limits, maxBytes: MAX_BLOB_BYTES });
   // Longer than this request where the key is kept: its end must not end what others read.
   const opened = await openZkey(blobSource(bus, keys, key, { kept: limits.kept }));
-  demandDomain(opened.domainSize, architecture, rows);
+  if (hides) demandHiddenDomain(opened.domainSize, architecture);
+  else demandDomain(opened.domainSize, architecture, rows);
 
-  const testSet = decodeTestSet(
-    architecture,
-    await getBlob(bus, { shelf: 'testSets', writer: client }, rowsBlob, {
-      ...limits,
-      maxBytes: testSetBytes(architecture, rows),
-    }),
-  );
+  const readTestSet = async (digest: string) => ({
+    ...decodeTestSet(
+      architecture,
+      await getBlob(bus, { shelf: 'testSets', writer: client }, digest, {
+        ...limits,
+        maxBytes: testSetBytes(architecture, rows),
+      }),
+    ),
+    within,
+  });
+  const hidden = hides ? await openRow(identity, asked, client, architecture) : undefined;
+  const testSet: TestSet =
+    hides && hidden
+      ? { features: [hidden.features], labels: [statement.decision] }
+      : await readTestSet(rowsBlob!);
   if (statement.statement === 'quality') checkTestRows(manifest.terms, rowCounts(testSet), threshold);
   else if (testSet.labels[0] !== statement.decision)
     throw new VouchError('bad-input', 'statement.decision: expected the label of the row of its input');
@@ -139,9 +166,9 @@ export async function prepare(
     );
   if (testSet.labels.length !== rows) throw otherCircuit();
   const toolchain = await circuitToolchain();
-  const circuit = engine.circuitOf(`${digest}/${rowsBlob}`, () =>
-    emitQualityCircuit(architecture, testSet, toolchain),
-  );
+  const subject = hides ? { hiddenAnswer: statement.decision } : testSet;
+  const constants = hides ? `hidden/${statement.decision}` : `${rowsBlob}/${within ?? ''}`;
+  const circuit = engine.circuitOf(`${digest}/${constants}`, () => emitCircuit(architecture, subject, toolchain));
   if (circuit.digest !== statement.circuit) throw otherCircuit();
 
   const name = `${statement.circuit}/${statement.key}/${statement.powers}`;
@@ -165,7 +192,35 @@ export async function prepare(
   const { model, manifest: served } = await obtainModel(bus, source, identity, statement.model, asked);
   if (served.commitment !== statement.commitment)
     throw new VouchError('commitment-mismatch', `model ${statement.model}: it was published anew meanwhile`);
-  return { statement, model, testSet, compiled, zkey, key, bits: await bitsOf(zkey, r1cs) };
+  return { statement, model, testSet, hidden, compiled, zkey, key, bits: await bitsOf(zkey, r1cs) };
+}
+
+/**
+ * The row that a request hides, as it was sealed to this process. Throws `seal-rejected` where it was not, and `bad-input` for a
+ * row that the dictionary does not allow, or that has another commitment.
+ */
+async function openRow(
+  { id, sealing }: Identity,
+  { statement, sealedRows = [], job }: ProofRequest,
+  client: string,
+  architecture: Architecture,
+): Promise<HiddenRow> {
+  const mine = sealedRows.find(({ coordinator }) => coordinator === id);
+  if (!mine || statement.statement !== 'hidden-inference')
+    throw new VouchError(
+      'seal-rejected',
+      `sealedRows: the hidden row is not sealed to coordinator ${id}, which took the request; ask again`,
+    );
+  // A request may come twice, to be tried again.
+  const aad = utf8(subjects.proofRequest(statement.statement, client, job));
+  const sealed = fromBase64url(mine.sealed, 'sealed row');
+  const { plaintext } = await sealing.open(sealed, { info: SEALING_INFO.row, aad });
+  const row = decodeRow(plaintext, featureRanges(architecture.preprocessing).length);
+  plaintext.fill(0);
+  checkTestSet(architecture, { features: [row.features], labels: [statement.decision] });
+  if (commitRow(architecture.preprocessing, row).toString() !== statement.row)
+    throw new VouchError('bad-input', 'statement.row: expected the commitment to the row that is sealed');
+  return row;
 }
 
 async function constraintsOf({ r1csPath }: CompiledCircuit): Promise<R1cs> {
@@ -188,21 +243,22 @@ async function bitsOf(zkey: ProvingKey, r1cs: () => Promise<R1cs>): Promise<Uint
  */
 export async function witnessOf(
   { engine, pool }: Pick<Witnessing, 'engine' | 'pool'>,
-  { statement, model, testSet, compiled, zkey, key, bits }: Prepared,
+  { statement, model, testSet, hidden, compiled, zkey, key, bits }: Prepared,
   signal: AbortSignal,
 ): Promise<Witnessed> {
   const { rows, threshold } = askedOf(statement);
   const decisions = decideMany(model, testSet.features);
-  const correct = decisions.filter((decision, row) => decision === testSet.labels[row]).length;
+  const correct = countRight(testSet, decisions);
   if (correct < threshold) {
     // How many it does reach is the vendor's secret.
     throw new VouchError(
       'statement-false',
-      `the model does not classify ${threshold} of ${rows} rows correctly`,
+      `the model does not answer ${threshold} of ${rows} rows correctly`,
     );
   }
   const calculator = { name: statement.circuit, read: () => readFile(compiled.wasmPath) };
-  const witness = await engine.calculators.calculate(calculator, witnessInput(model, threshold), { signal });
+  const input = hidden ? hiddenInput(model, hidden) : witnessInput(model, threshold);
+  const witness = await engine.calculators.calculate(calculator, input, { signal });
   try {
     await demandSatisfied({ engine, pool }, { zkey, compiled }, witness, signal);
   } catch (error) {

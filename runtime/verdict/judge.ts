@@ -20,7 +20,7 @@ import { type ParsedReceipt, type TextClaims, verifyReceipt } from '../../protoc
 import type { SignedEntry } from '../../protocols/vendor-log.ts';
 import type { Judgement } from './checks.ts';
 import type { Known } from './kept.ts';
-import { judgePublished, type Opinions } from './published-proof.ts';
+import { judgePublished, type Opinions, type ProofQuestion } from './published-proof.ts';
 import { judgeVendor, type Remembered } from './vendor.ts';
 
 /** What is judged, by what it is. */
@@ -54,6 +54,7 @@ export interface Question {
   /** of a proof */
   readonly job?: string | undefined;
   readonly testSet?: ((architecture: Architecture) => TestSet) | undefined;
+  readonly row?: ProofQuestion['row'];
   readonly dictionary?: Dictionary | undefined;
   readonly allowTrivial?: boolean | undefined;
   /** the vendor's log */

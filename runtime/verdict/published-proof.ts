@@ -10,7 +10,9 @@ import {
   modelDictionaryDigest,
   parseArchitecture,
 } from '../../circuits/model/architecture.ts';
-import { type Dictionary, differenceOf } from '../../circuits/model/dictionary.ts';
+import type { CircuitSubject } from '../../circuits/model/circuit.ts';
+import { type Dictionary, differenceOf, labelText } from '../../circuits/model/dictionary.ts';
+import { commitRow, type HiddenRow } from '../../circuits/model/row.ts';
 import { encodeTestSet, rowCounts, type TestSet } from '../../circuits/model/test-set.ts';
 import type { Collateral } from '../../protocols/attestation/collateral.ts';
 import type { Policy } from '../../protocols/attestation/policy.ts';
@@ -21,13 +23,15 @@ import { messageOf } from '../../protocols/errors.ts';
 import type { ModelManifest } from '../../protocols/manifest.ts';
 import {
   askedOf,
+  type HiddenInferenceStatement,
   jobOf,
   PROOF_CONTENT_TYPE,
   type PublishedProof,
-  type Statement,
+  publicSignalsOf,
 } from '../../protocols/proof.ts';
 import { judgeFixed, type SignedEntry } from '../../protocols/vendor-log.ts';
 import type { PrintedCheck } from './checks.ts';
+import { sentenceOf } from './proof-sentence.ts';
 
 /** How a key and a circuit are linked, as far as whoever judges knows. */
 export type KeyLink = 'made by me' | 'ceremony checked' | 'unproven';
@@ -40,8 +44,8 @@ export const verificationKeyDigest = (key: unknown): string => sha256Hex(utf8(ca
 
 /** What the judge of a proof cannot know by himself. */
 export interface Opinions {
-  /** digest of the circuit that architecture and rows give */
-  readonly circuitDigest: (architecture: Architecture, rows: TestSet) => Promise<string>;
+  /** digest of the circuit that architecture and rows, or the answer to a hidden row, give */
+  readonly circuitDigest: (architecture: Architecture, subject: CircuitSubject) => Promise<string>;
   /** default: nobody knows where the key comes from */
   readonly keyLink?: (circuit: string, verificationKey: string) => LinkedKey;
   /** a verifier by other hands: snarkjs */
@@ -64,7 +68,7 @@ export function compareDictionary(
   if (difference) return { same: false, detail: difference };
   return {
     same: true,
-    detail: `columns, classes and their order are those of the model: ${own.label.classes.map(({ name }) => name).join(', ')}`,
+    detail: `columns${own.label.number ? ' and label' : ', classes and their order'} are those of the model: ${labelText(own)}`,
   };
 }
 
@@ -123,8 +127,10 @@ export async function verifyPublished(
     );
   note(
     'proof.public-signals',
-    canonicalJson(record.publicSignals) === canonicalJson([statement.commitment, String(threshold)]),
-    `commitment and threshold ${threshold} are the proof's public signals`,
+    canonicalJson(record.publicSignals) === canonicalJson(publicSignalsOf(statement)),
+    statement.statement === 'hidden-inference'
+      ? "the commitments of the model and of the row are the proof's public signals"
+      : `commitment and threshold ${threshold} are the proof's public signals`,
   );
   note('proof.threshold', threshold <= rows, `${threshold} of ${rows} rows`);
   note(
@@ -183,6 +189,8 @@ export interface ProofQuestion {
   readonly job?: string | undefined;
   /** the rows that the proof is to be about, for the architecture that it names; without them the check fails */
   readonly testSet?: ((architecture: Architecture) => TestSet) | undefined;
+  /** the row that a proof hides, for the architecture that it names, and the salt of its commitment */
+  readonly row?: ((architecture: Architecture) => HiddenRow) | undefined;
   /** of whoever asks: the model's dictionary has to name the same classes in the same order */
   readonly dictionary?: Dictionary | undefined;
   /** whether a threshold that a constant answer reaches is accepted; it proves nothing of the model's quality */
@@ -198,7 +206,7 @@ export interface ProofQuestion {
 /** Everything that can be checked about a published proof, offline. */
 export async function judgePublished(
   published: PublishedProof,
-  { testSet, trustKey, dictionary, allowTrivial = false, ...question }: ProofQuestion,
+  { testSet, row, trustKey, dictionary, allowTrivial = false, ...question }: ProofQuestion,
   { circuitDigest, keyLink = () => ({ link: 'unproven' }), second }: Opinions,
 ): Promise<ProofVerdict> {
   const { checks } = await verifyPublished(published, { ...question, second });
@@ -207,8 +215,11 @@ export async function judgePublished(
   const note = (id: string, passed: boolean, detail: string) =>
     all.push({ id, status: passed ? 'pass' : 'fail', detail });
 
-  const { same: sameRows, why, rows } = await testSetBound(published, testSet, circuitDigest);
+  const { same: sameRows, why, rows } = await subjectBound(published, testSet, circuitDigest);
   note('proof.test-set', sameRows, why);
+  const opened =
+    statement.statement === 'hidden-inference' ? openedRow(published, statement, row) : undefined;
+  if (opened) all.push({ id: 'proof.row', ...opened });
   const labels = labelsOf(published, dictionary);
   all.push({ id: 'proof.labels', status: labels.status, detail: labels.detail });
   const constant = rows && rowCounts(rows).constant;
@@ -261,6 +272,7 @@ export async function judgePublished(
       trivial,
       labels: labels.names,
       fixed: fixed?.label,
+      opened: opened?.status === 'pass',
       link,
       mark,
     }),
@@ -274,8 +286,9 @@ function labelsOf(
 ): Pick<PrintedCheck, 'status' | 'detail'> & { names: string } {
   try {
     const parsed = parseArchitecture(architecture);
-    const names = parsed.classes.join(', ');
-    const theirs = `classes as the vendor names them (${names}), which nobody compared`;
+    const names = parsed.dictionary ? labelText(parsed.dictionary) : parsed.classes.join(', ');
+    const [what, named] = parsed.number ? ['the label', 'it'] : ['classes', 'them'];
+    const theirs = `${what} as the vendor names ${named} (${names}), which nobody compared`;
     if (statement.dictionary !== modelDictionaryDigest(parsed))
       return {
         status: 'fail',
@@ -285,60 +298,60 @@ function labelsOf(
     if (!own)
       return {
         status: 'skipped',
-        detail: `not compared: what the classes ${names} mean is the vendor's word; expected --dictionary FILE`,
+        detail: `not compared: what ${parsed.number ? 'the label' : 'the classes'} ${names} mean${parsed.number ? 's' : ''} is the vendor's word; expected --dictionary FILE`,
         names: theirs,
       };
     const { same, detail } = compareDictionary(own, parsed);
     return {
       status: same ? 'pass' : 'fail',
       detail,
-      names: `classes as your own dictionary names them (${names})`,
+      names: `${what} as your own dictionary names ${named} (${names})`,
     };
   } catch (error) {
     return { status: 'fail', detail: messageOf(error), names: 'classes that nobody compared' };
   }
 }
 
-function sentenceOf(
-  statement: Statement,
+/** Whether the row that somebody has is the one that a proof hides. Without it, nothing is known of it but the answer. */
+function openedRow(
   { record: { architecture } }: PublishedProof,
-  found: {
-    constant: number | undefined;
-    trivial: boolean;
-    labels: string;
-    fixed: string | undefined;
-    link: KeyLink;
-    mark: string | undefined;
-  },
-): string {
-  const { constant, trivial, labels, fixed, link, mark } = found;
-  const beside = constant === undefined ? '' : ` (a constant answer scores ${constant})`;
-  const key = link === 'unproven' ? 'a key whose maker could forge it' : `a key ${link} (${mark})`;
-  const hidden = `proved: the hidden model with commitment ${statement.commitment}`;
-  if (statement.statement === 'inference')
-    return `${hidden} answers ${nameOf(architecture, statement.decision)} to the row of input ${statement.input.slice(0, 16)}…; ${labels}; by ${key}`;
-  const { threshold, rows, testSet } = statement;
-  return (
-    `${trivial ? 'TRIVIAL: ' : ''}${hidden} classifies at least ${threshold} of the ${rows} rows ` +
-    `of test set ${testSet.slice(0, 16)}… correctly${beside}; ${labels}; ${fixed === undefined ? '' : `${fixed}; `}by ${key}`
-  );
-}
-
-/** What a model calls a class. */
-function nameOf(architecture: unknown, decision: number): string {
+  { row: committed }: HiddenInferenceStatement,
+  row: ProofQuestion['row'],
+): Pick<PrintedCheck, 'status' | 'detail'> {
+  if (!row)
+    return {
+      status: 'skipped',
+      detail:
+        'the row is hidden: it is one that the dictionary allows, and the prover may have chosen it; expected --input FILE and --row-salt SALT to compare it',
+    };
   try {
-    return JSON.stringify(parseArchitecture(architecture).classes[decision] ?? `class ${decision}`);
-  } catch {
-    return `class ${decision}`;
+    const { preprocessing } = parseArchitecture(architecture);
+    const same = commitRow(preprocessing, row(parseArchitecture(architecture))).toString() === committed;
+    return same
+      ? { status: 'pass', detail: 'the row and its salt open the commitment' }
+      : { status: 'fail', detail: 'the row, or its salt, is not the one of the commitment' };
+  } catch (error) {
+    return { status: 'fail', detail: messageOf(error) };
   }
 }
 
-/** A test set is constants of the circuit, so emitting that circuit again shows whether the proof is about it. */
-async function testSetBound(
+/** Rows, or an answer to a hidden one, are constants of the circuit, so emitting it again shows whether the proof is about them. */
+async function subjectBound(
   { record: { statement, architecture } }: PublishedProof,
   testSet: ProofQuestion['testSet'],
   circuitDigest: Opinions['circuitDigest'],
 ): Promise<{ same: boolean; why: string; rows?: TestSet }> {
+  if (statement.statement === 'hidden-inference')
+    try {
+      const subject = { hiddenAnswer: statement.decision };
+      const same = (await circuitDigest(parseArchitecture(architecture), subject)) === statement.circuit;
+      return {
+        same,
+        why: `the circuit is ${same ? '' : 'not '}that of this architecture and this answer to a hidden row`,
+      };
+    } catch (error) {
+      return { same: false, why: messageOf(error) };
+    }
   if (!testSet)
     return {
       same: false,
@@ -346,7 +359,7 @@ async function testSetBound(
     };
   try {
     const parsed = parseArchitecture(architecture);
-    const rows = testSet(parsed);
+    const rows = { ...testSet(parsed), within: askedOf(statement).within };
     return rows.labels.length === askedOf(statement).rows &&
       (await circuitDigest(parsed, rows)) === statement.circuit
       ? { same: true, why: 'the circuit is that of this architecture and this test set', rows }

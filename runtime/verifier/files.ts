@@ -7,9 +7,8 @@
  * file was taken for what is part of the answer, and only a person can say whether it is his.
  */
 import type { Architecture } from '../../circuits/model/architecture.ts';
+import { type CircuitSubject, emitCircuit } from '../../circuits/model/circuit.ts';
 import { type Dictionary, parseDictionary } from '../../circuits/model/dictionary.ts';
-import { emitQualityCircuit } from '../../circuits/model/emit.ts';
-import type { TestSet } from '../../circuits/model/test-set.ts';
 import { recogniseFile } from '../../protocols/any-file.ts';
 import { type NamedBytes, sortFiles } from '../../protocols/attestation/evidence-files.ts';
 import { BUILT_IN, type Policy, parsePolicy } from '../../protocols/attestation/policy.ts';
@@ -45,8 +44,8 @@ export interface Verdicts {
 }
 
 /** The circuit of architecture and rows, by the templates that this code came with. */
-export const circuitDigest = async (architecture: Architecture, rows: TestSet): Promise<string> =>
-  emitQualityCircuit(architecture, rows, await circuitToolchain()).digest;
+export const circuitDigest = async (architecture: Architecture, subject: CircuitSubject): Promise<string> =>
+  emitCircuit(architecture, subject, await circuitToolchain()).digest;
 
 /**
  * Throws `bad-input` when two files want to be the same thing (two policies, dictionaries or test sets), `bad-file` for an

@@ -89,7 +89,7 @@ test('why no proof was made is for the log alone, once the model is computed wit
   );
   const told = JSON.stringify(request.heard.map(({ body }) => body));
   assert.not.match(told, /statement-false|witness-rejected|proof-rejected/);
-  const reason = 'the model does not classify 8 of 8 rows correctly';
+  const reason = 'the model does not answer 8 of 8 rows correctly';
   await until(async () => (await logOf('coordinator', 'c2')).includes(reason));
 });
 

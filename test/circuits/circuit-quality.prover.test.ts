@@ -1,6 +1,6 @@
 import { type CommittedModel, commit, randomSalt } from '../../circuits/model/commit.ts';
 import { circuitCost } from '../../circuits/model/cost.ts';
-import { preprocessingOf } from '../../circuits/model/dictionary.ts';
+import { classNames, preprocessingOf } from '../../circuits/model/dictionary.ts';
 import { emitQualityCircuit, witnessInput } from '../../circuits/model/emit.ts';
 import { preprocess } from '../../circuits/model/preprocessing.ts';
 import { decideMany, quantise } from '../../circuits/model/quantise.ts';
@@ -86,7 +86,7 @@ test("the demonstration's circuit decides all 300 rows as evaluate does, and fit
   const { train: seen, test: held } = split(readCreditData(sampleData(1)), CREDIT);
   const preprocessing = preprocessingOf(CREDIT);
   const features = seen.map(({ cells }) => preprocess(preprocessing, cells));
-  const network = train({ features, labels: seen.map(({ label }) => label) }, CREDIT.label.classes.length);
+  const network = train({ features, labels: seen.map(({ label }) => label) }, classNames(CREDIT).length);
   const quantised = quantise(network, { dictionary: CREDIT, calibration: features });
   const model = { ...quantised, salt: randomSalt() };
   const rows = held.map(({ cells }) => preprocess(preprocessing, cells));
@@ -201,7 +201,7 @@ test('the emitted source is a pure function of architecture and test set, and th
   for (const path of toolchain.templates.keys()) {
     const templates = new Map(toolchain.templates).set(path, `${toolchain.templates.get(path)}\n`);
     const { digest } = emitQualityCircuit(model.architecture, testSet, { ...toolchain, templates });
-    if (path === 'trees.circom') assert.is(digest, first.digest);
+    if (/^(trees|within|row|hidden-trees)\.circom$/.test(path)) assert.is(digest, first.digest);
     else add(digest);
   }
   for (const bad of [

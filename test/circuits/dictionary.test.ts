@@ -3,11 +3,11 @@ import { architectureDocument, parseArchitecture } from '../../circuits/model/ar
 import { classOrder, inClassOrder } from '../../circuits/model/class-order.ts';
 import { commit, randomSalt } from '../../circuits/model/commit.ts';
 import {
-  classOf,
   type Dictionary,
   dictionaryDigest,
   differenceOf,
   featureNames,
+  labelOf,
   parseDictionary,
 } from '../../circuits/model/dictionary.ts';
 import { preprocess } from '../../circuits/model/preprocessing.ts';
@@ -48,7 +48,7 @@ const swap = (d: Dictionary): Dictionary => ({
   ...d,
   label: {
     ...d.label,
-    classes: d.label.classes.map(({ value }, c, all) => ({ value, name: all[all.length - 1 - c]!.name })),
+    classes: d.label.classes!.map(({ value }, c, all) => ({ value, name: all[all.length - 1 - c]!.name })),
   },
 });
 
@@ -89,10 +89,10 @@ test('cells become features: steps are exact, missing and unknown cells as decla
 
 test('a label is a class by name or by value, and never by position', () => {
   assert.equal(
-    ['0', 'paid', '1', 'defaulted'].map((cell) => classOf(LOANS, cell)),
+    ['0', 'paid', '1', 'defaulted'].map((cell) => labelOf(LOANS, cell)),
     [0, 0, 1, 1],
   );
-  assert.throws(() => classOf(LOANS, '2'), /expected 0 \(paid\) or 1 \(defaulted\), got "2"/);
+  assert.throws(() => labelOf(LOANS, '2'), /expected 0 \(paid\) or 1 \(defaulted\), got "2"/);
 });
 
 test('swapped class names are another dictionary, another architecture and another commitment', () => {
@@ -126,7 +126,8 @@ test('swapped class names are another dictionary, another architecture and anoth
 });
 
 test("a file's own class names decide which output is which class", () => {
-  const order = (named: (string | number)[] | undefined, dictionary = LOANS) => classOrder(named, dictionary);
+  const order = (named: (string | number)[] | undefined, dictionary = LOANS) =>
+    classOrder(named, dictionary, 'sign');
   assert.equal(order(undefined), [0, 1]);
   assert.equal(order(['defaulted', 'paid']), [1, 0]);
   assert.equal(order([0, 1]), [0, 1]);
@@ -136,8 +137,8 @@ test("a file's own class names decide which output is which class", () => {
     /file's classes are yes, no; the dictionary's are 0 \(paid\), 1/,
   );
   assert.match(order([0, 1, 2]) as string, /file's classes are 0, 1, 2/);
-  const turned = { label: { ...LOANS.label, classes: LOANS.label.classes.toReversed() } };
-  assert.match(classOrder([0, 1], turned) as string, /may be positions or values/);
+  const turned = { label: { ...LOANS.label, classes: LOANS.label.classes!.toReversed() } };
+  assert.match(classOrder([0, 1], turned, 'sign') as string, /may be positions or values/);
   const german = {
     label: {
       ...LOANS.label,
@@ -147,8 +148,8 @@ test("a file's own class names decide which output is which class", () => {
       ],
     },
   };
-  assert.equal(classOrder([0, 1], german), [0, 1]);
-  assert.equal(classOrder([1, 2], german), [0, 1]);
+  assert.equal(classOrder([0, 1], german, 'sign'), [0, 1]);
+  assert.equal(classOrder([1, 2], german, 'sign'), [0, 1]);
 
   for (const units of [
     [4, 3, 2],

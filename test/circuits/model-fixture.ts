@@ -8,7 +8,7 @@ import { R } from '../../circuits/groth16/field.ts';
 import { type R1cs, readR1cs } from '../../circuits/groth16/r1cs.ts';
 import { type CommittedModel, randomSalt } from '../../circuits/model/commit.ts';
 import { circuitDigest, type EmittedCircuit, type Toolchain } from '../../circuits/model/emit.ts';
-import type { DenseNetwork } from '../../circuits/model/network.ts';
+import type { Decision, DenseNetwork } from '../../circuits/model/network.ts';
 import type { Preprocessing } from '../../circuits/model/preprocessing.ts';
 import { quantise, randomFeatures } from '../../circuits/model/quantise.ts';
 import { seededRandom } from '../../runtime/models/random.ts';
@@ -21,7 +21,7 @@ export interface SmallModel {
   readonly seed?: number;
   /** units from the inputs to the outputs */
   readonly units: readonly number[];
-  readonly decision?: 'argmax' | 'sign';
+  readonly decision?: Decision;
 }
 
 /** A network of random weights over integer features in -3..12. */

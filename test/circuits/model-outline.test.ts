@@ -1,6 +1,7 @@
 /** A model drawn: its operations in order, where the constraints go, and the same for programs. */
 import { architectureDocument } from '../../circuits/model/architecture.ts';
 import { circuitCost } from '../../circuits/model/cost.ts';
+import { drawingOf, svgOf } from '../../circuits/model/drawing.ts';
 import { drawing, outlineOf, widestRows } from '../../circuits/model/outline.ts';
 import { estimateConstraints } from '../../circuits/model/size.ts';
 import { signerFromSeed } from '../../protocols/cose.ts';
@@ -34,6 +35,28 @@ test('every operation has its place and its share, and shares add up', () => {
   const lines = drawing(outline);
   assert.match(lines[0]!, /^rows +5 features from -3 to 12$/);
   assert.match(lines[4]!, /^relu .* \d+ +\d+\.\d %$/);
+});
+
+test('drawn, every step has its place and share, and no text of the vendor is markup', () => {
+  const { architecture } = smallModel({ units: [5, 4, 3] });
+  const named = { ...architecture, classes: ['<script>alert(1)</script>', '"&', 'c'] };
+  const outline = outlineOf(named, widestRows(named, 20));
+  const drawing = drawingOf(outline);
+  assert.equal(
+    drawing.steps.map(({ kind, leads }) => `${kind}${leads ? ' >' : ''}`),
+    ['rows >', 'dense >', 'relu >', 'dense >', 'argmax', 'commitment', 'threshold'],
+  );
+  assert.ok(Math.abs(drawing.steps.reduce((sum, { share }) => sum + share, 0) - 1) < 1e-9);
+  for (const [i, step] of drawing.steps.entries()) {
+    const next = drawing.steps[i + 1];
+    assert.ok(step.y + step.height < (next?.y ?? drawing.height), 'one below the other, and all within');
+  }
+  const svg = svgOf(drawing, 'a <model>');
+  assert.match(
+    svg,
+    /^<svg [\s\S]*<title>a &lt;model&gt;<\/title>[\s\S]*&lt;script&gt;[\s\S]*&quot;&amp;[\s\S]*<\/svg>\n$/,
+  );
+  assert.not.match(svg, /<script|NaN|undefined/);
 });
 
 test('rows that nobody named cost no less than any that there can be', () => {

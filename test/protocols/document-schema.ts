@@ -41,6 +41,7 @@ const NAMED: readonly (readonly [string, z.ZodType])[] = [
   ['statement', proof.Statement],
   ['quality statement', proof.QualityStatement],
   ['inference statement', proof.InferenceStatement],
+  ['hidden inference statement', proof.HiddenInferenceStatement],
   ['proof record', proof.ProofRecord],
   ['Groth16 proof', proof.Groth16Proof],
   ['error', WireError],

@@ -299,6 +299,12 @@ const infoTable = (): string =>
         '`vouch/v1/model/<model>/<commitment>`; a share: `vouch/v1/share/<number>/<model>/<commitment>`',
         'runner or coordinator',
       ],
+      [
+        'hidden row',
+        code(SEALING_INFO.row),
+        'the subject `vouch.v1.work.proof.hidden-inference.<client>.<job>`',
+        'coordinator',
+      ],
     ],
   );
 
@@ -360,6 +366,7 @@ export const tables = (): Record<string, string> => ({
   trees: schemaTable(TreesShape),
   statement: schemaTable(proof.QualityStatement),
   'statement inference': schemaTable(proof.InferenceStatement),
+  'statement hidden inference': schemaTable(proof.HiddenInferenceStatement),
   'proof record': schemaTable(proof.ProofRecord),
   'groth16 proof': schemaTable(proof.Groth16Proof),
   'request plaintext': schemaTable(inference.InferencePlaintext),

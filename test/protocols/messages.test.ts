@@ -25,6 +25,7 @@ import {
 import { pointBytes, SECTIONS, Shard, shardContext } from '../../protocols/msm.ts';
 import {
   Groth16Proof,
+  HiddenInferenceStatement,
   InferenceStatement,
   ProofRecord,
   ProofRequest,
@@ -220,7 +221,14 @@ test('statements and records are bounded, and the statement of a request is as s
     { proof: { ...record.proof, curve: 'bls12381' } },
   ])
     refused(ProofRecord, { ...record, ...wrong }, JSON.stringify(wrong).slice(0, 80));
-  for (const schema of [QualityStatement, InferenceStatement, Groth16Proof, ProofRecord, EvidenceDocument])
+  for (const schema of [
+    QualityStatement,
+    InferenceStatement,
+    HiddenInferenceStatement,
+    Groth16Proof,
+    ProofRecord,
+    EvidenceDocument,
+  ])
     assert.is(z.toJSONSchema(schema).additionalProperties, false);
 });
 

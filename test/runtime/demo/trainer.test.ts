@@ -1,5 +1,5 @@
 import { existsSync, readFileSync } from 'node:fs';
-import { preprocessingOf } from '../../../circuits/model/dictionary.ts';
+import { classNames, preprocessingOf } from '../../../circuits/model/dictionary.ts';
 import { networkFromOnnx } from '../../../circuits/model/graph.ts';
 import { onnxFromNetwork } from '../../../circuits/model/network.ts';
 import { readOnnx } from '../../../circuits/model/onnx.ts';
@@ -20,7 +20,7 @@ function correctOf(text: string, seed: number): number {
   const { train: seen, test: held } = split(readCreditData(text), CREDIT);
   const preprocessing = preprocessingOf(CREDIT);
   const features = seen.map(({ cells }) => preprocess(preprocessing, cells));
-  const network = train({ features, labels: seen.map(({ label }) => label) }, CREDIT.label.classes.length, {
+  const network = train({ features, labels: seen.map(({ label }) => label) }, classNames(CREDIT).length, {
     seed,
   });
   const model = quantise(networkFromOnnx(readOnnx(writeOnnx(onnxFromNetwork(network)))), {

@@ -1,4 +1,4 @@
-import { preprocessingOf } from '../../../circuits/model/dictionary.ts';
+import { classNames, preprocessingOf } from '../../../circuits/model/dictionary.ts';
 import { preprocess } from '../../../circuits/model/preprocessing.ts';
 import { evaluate, type QuantisedModel, quantise, randomFeatures } from '../../../circuits/model/quantise.ts';
 import { VouchError } from '../../../protocols/errors.ts';
@@ -24,7 +24,7 @@ test('serves the demonstration model bit for bit, on every test row', async (t) 
   const { train: seen, test: held } = split(readCreditData(sampleData(1)), CREDIT);
   const preprocessing = preprocessingOf(CREDIT);
   const features = seen.map(({ cells }) => preprocess(preprocessing, cells));
-  const network = train({ features, labels: seen.map(({ label }) => label) }, CREDIT.label.classes.length);
+  const network = train({ features, labels: seen.map(({ label }) => label) }, classNames(CREDIT).length);
   const model = quantise(network, { dictionary: CREDIT, calibration: features });
   await compare(
     t,

@@ -3,7 +3,7 @@ import { type Proof, prove } from '../../../circuits/groth16/prove.ts';
 import { readZkey } from '../../../circuits/groth16/zkey.ts';
 import { modelDictionaryDigest } from '../../../circuits/model/architecture.ts';
 import { type CommittedModel, randomSalt } from '../../../circuits/model/commit.ts';
-import { preprocessingOf } from '../../../circuits/model/dictionary.ts';
+import { classNames, preprocessingOf } from '../../../circuits/model/dictionary.ts';
 import { witnessInput } from '../../../circuits/model/emit.ts';
 import { preprocess } from '../../../circuits/model/preprocessing.ts';
 import { decideMany, quantise } from '../../../circuits/model/quantise.ts';
@@ -89,7 +89,7 @@ export async function fullSubject(): Promise<Subject> {
   const featuresOf = (rows: typeof seen) => rows.map(({ cells }) => preprocess(preprocessing, cells));
   const calibration = featuresOf(seen);
   const labels = seen.map(({ label }) => label);
-  const network = train({ features: calibration, labels }, CREDIT.label.classes.length);
+  const network = train({ features: calibration, labels }, classNames(CREDIT).length);
   const model = {
     ...quantise(network, { dictionary: CREDIT, calibration }),
     salt: randomSalt(),

@@ -1,0 +1,103 @@
+/**
+ * What a proof of one answer to a hidden row costs (emit-hidden.ts), from public numbers alone: constraints exactly, as a test
+ * compares with compiled circuits; terms, and so the size of the key, as an estimate.
+ */
+import { VouchError } from '../../protocols/errors.ts';
+import { type Architecture, checksOf } from './architecture.ts';
+import { parameterWidths, placements } from './commit.ts';
+import {
+  type CircuitCost,
+  type CostPart,
+  commitmentCost,
+  keyBytes,
+  PUBLIC_ROWS,
+  TREE_TERMS,
+} from './cost.ts';
+import { marginBits } from './emit-hidden.ts';
+import { hiddenTreesCost } from './emit-trees.ts';
+import { rowLayout } from './row.ts';
+import { MAX_CONSTRAINTS } from './size.ts';
+
+/** of a bit in a range check, and of a product of two hidden numbers */
+const TERMS = { bit: 5, product: 4 };
+
+const signedBits = (bound: number): number => bound.toString(2).length + 1;
+
+/** Throws `too-large` for an architecture whose answers to hidden rows no circuit can be compiled for. */
+export function demandHidden(architecture: Architecture): void {
+  const { constraints } = hiddenCost(architecture);
+  if (constraints <= MAX_CONSTRAINTS) return;
+  throw new VouchError(
+    'too-large',
+    `hidden row: ${constraints} constraints are more than ${MAX_CONSTRAINTS}; show the row, or use a smaller model`,
+  );
+}
+
+/** Throws `key-rejected` for a key whose domain is not that of the circuit. */
+export function demandHiddenDomain(domainSize: number, architecture: Architecture): void {
+  const { domain } = hiddenCost(architecture);
+  if (domainSize === domain) return;
+  throw new VouchError(
+    'key-rejected',
+    `key: its domain of ${domainSize} is not the ${domain} of a hidden row for this model; make the key with vouch prove`,
+  );
+}
+
+export function hiddenCost(architecture: Architecture): CircuitCost {
+  const { layers, trees, decision, preprocessing } = architecture;
+  const parts: CostPart[] = [];
+  const add = (part: string, operation: number | undefined, constraints: number, terms: number): void => {
+    parts.push({ part, operation, constraints, terms: Math.round(terms) });
+  };
+  const bits = (part: string, operation: number | undefined, count: number): void =>
+    add(part, operation, count, count * TERMS.bit);
+  const committed = (part: string, elements: number): number => {
+    const { constraints, terms, products } = commitmentCost(elements);
+    add(part, undefined, constraints, terms);
+    return products;
+  };
+
+  const row = rowLayout(preprocessing);
+  // A column of one category is the number 1.
+  const certain = preprocessing.columns.filter((c) => c.kind === 'category' && c.categories.length === 1);
+  const ends = row.bits.filter((width, i) => row.span[i]! + 1 < 2 ** width);
+  const sum = (numbers: readonly number[]): number => numbers.reduce((total, each) => total + each, 0);
+  bits('row: features in their ranges', undefined, sum(row.bits) + sum(ends) - certain.length);
+  let ofC = committed('row: commitment', row.elements);
+  ofC += committed('commitment', placements(parameterWidths(architecture)).at(-1)!.element + 1);
+
+  if (trees) {
+    const cost = hiddenTreesCost(architecture, trees);
+    bits('trees: parameters in their ranges', 0, cost.parameters);
+    bits('trees: candidates', 0, cost.tests);
+    add('trees: products', 0, cost.trees, cost.trees * TREE_TERMS.parameter);
+    ofC += cost.trees;
+  }
+  layers.forEach(({ inputs, outputs, weightBits, biasBits, accumulator }, l) => {
+    const last = l === layers.length - 1;
+    const width = last && decision === 'argmax' ? checksOf(architecture) : outputs;
+    bits(
+      `layer ${l + 1}: weights in their ranges`,
+      2 * l,
+      inputs * outputs * weightBits + outputs * biasBits,
+    );
+    add(`layer ${l + 1}: products`, 2 * l, inputs * width, inputs * width * TERMS.product);
+    ofC += inputs * width;
+    if (!last) bits(`layer ${l + 1}: rounding and ReLU`, 2 * l + 1, outputs * (signedBits(accumulator) + 1));
+  });
+  bits('decision', undefined, checksOf(architecture) * (marginBits(architecture) - 1));
+
+  const constraints = sum(parts.map((part) => part.constraints));
+  const terms = sum(parts.map((part) => part.terms));
+  const variables = constraints + 1;
+  const domain = 2 ** Math.ceil(Math.log2(constraints + PUBLIC_ROWS));
+  return {
+    parts,
+    constraints,
+    terms,
+    exactTerms: false,
+    variables,
+    domain,
+    keyBytes: keyBytes(variables, domain, terms - ofC),
+  };
+}

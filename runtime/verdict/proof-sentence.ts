@@ -1,0 +1,59 @@
+/** What a proof proves, in one sentence: about which model, rows and labels, by which key. */
+import { answerName, parseArchitecture } from '../../circuits/model/architecture.ts';
+import { decimalOf } from '../../circuits/model/numbers.ts';
+import type { PublishedProof, QualityStatement, Statement } from '../../protocols/proof.ts';
+
+export function sentenceOf(
+  statement: Statement,
+  { record: { architecture } }: PublishedProof,
+  found: {
+    constant: number | undefined;
+    trivial: boolean;
+    labels: string;
+    fixed: string | undefined;
+    opened: boolean;
+    link: string;
+    mark: string | undefined;
+  },
+): string {
+  const { constant, trivial, labels, fixed, opened, link, mark } = found;
+  const beside = constant === undefined ? '' : ` (a constant answer scores ${constant})`;
+  const key = link === 'unproven' ? 'a key whose maker could forge it' : `a key ${link} (${mark})`;
+  const hidden = `proved: the hidden model with commitment ${statement.commitment}`;
+  if (statement.statement === 'inference')
+    return `${hidden} answers ${nameOf(architecture, statement.decision)} to the row of input ${statement.input.slice(0, 16)}…; ${labels}; by ${key}`;
+  if (statement.statement === 'hidden-inference')
+    return `${hidden} answers ${nameOf(architecture, statement.decision)} to ${
+      opened
+        ? `the row that was given here, whose commitment is ${statement.row.slice(0, 16)}…`
+        : `a hidden row, one that the dictionary allows, with commitment ${statement.row.slice(0, 16)}…; which one only whoever has its salt can show`
+    }; ${labels}; by ${key}`;
+  const { threshold, rows, testSet } = statement;
+  const [verb, how] = countedAs(architecture, statement);
+  return (
+    `${trivial ? 'TRIVIAL: ' : ''}${hidden} ${verb} at least ${threshold} of the ${rows} rows ` +
+    `of test set ${testSet.slice(0, 16)}… ${how}${beside}; ${labels}; ${fixed === undefined ? '' : `${fixed}; `}by ${key}`
+  );
+}
+
+/** What a model calls an answer. */
+function nameOf(architecture: unknown, decision: number): string {
+  try {
+    const parsed = parseArchitecture(architecture);
+    const name = answerName(parsed, decision) ?? `class ${decision}`;
+    return parsed.number ? name : JSON.stringify(name);
+  } catch {
+    return `class ${decision}`;
+  }
+}
+
+/** What a model does with rows, and what counts as right. */
+function countedAs(architecture: unknown, { within = 0 }: QualityStatement): [string, string] {
+  try {
+    const { number } = parseArchitecture(architecture);
+    if (number) return ['answers', `with a number within ${decimalOf(within, number.label)} of their label`];
+  } catch {
+    // The check of the rows says what is wrong with it.
+  }
+  return ['classifies', 'correctly'];
+}
