@@ -27,12 +27,24 @@ import { z } from 'zod';
 import { VouchError } from '../../protocols/errors.ts';
 import { classNames, Dictionary, dictionaryDigest, parseDictionary, preprocessingOf } from './dictionary.ts';
 import { checkColumns, featureRanges, Preprocessing, type Range } from './preprocessing.ts';
+import {
+  checkTensors,
+  convsOf,
+  greatest,
+  isTensorOperation,
+  laidOut,
+  MAX_TENSOR_OPERATIONS,
+  type TensorOperation,
+  TensorOperations,
+  weightsOf,
+} from './tensors.ts';
 import { checkTrees, TreesShape } from './trees.ts';
 
 /** float32 represents every integer up to this exactly. */
 export const EXACT = 2 ** 24;
 export const ROUNDING = 'floor((x + 2^(k-1)) * 2^-k)';
 const MAX_WIDTH = 4096;
+const MAX_LAYER_OPERATIONS = 32;
 /** parameters; beyond this the circuit would not fit any key made on one machine */
 const MAX_PARAMETERS = 2 ** 20;
 
@@ -81,6 +93,7 @@ const Operation = z.discriminatedUnion('kind', [
     .strictObject({ kind: z.literal('relu'), shift: shift.min(1), output })
     .describe('h = max(0, floor((a + 2^(shift-1)) * 2^-shift)), at most `output`'),
   TreesShape,
+  ...TensorOperations,
 ]);
 type Operation = z.infer<typeof Operation>;
 
@@ -88,7 +101,7 @@ type Operation = z.infer<typeof Operation>;
 export const ArchitectureV2 = z.strictObject({
   version: z.literal(2),
   dictionary: Dictionary,
-  operations: z.array(Operation).min(1).max(32),
+  operations: z.array(Operation).min(1).max(MAX_TENSOR_OPERATIONS),
   rounding: z.literal(ROUNDING),
   decision: Decision,
 });
@@ -99,8 +112,9 @@ export interface Architecture {
   /** of version 2 */
   readonly dictionary?: Dictionary | undefined;
   readonly preprocessing: Preprocessing;
-  /** none where there are trees */
+  /** none where there are trees or tensors */
   readonly layers: readonly LayerShape[];
+  readonly tensors?: readonly TensorOperation[] | undefined;
   readonly trees?: TreesShape | undefined;
   readonly rounding: typeof ROUNDING;
   readonly decision: z.infer<typeof Decision>;
@@ -132,12 +146,21 @@ function fromOperations(document: z.infer<typeof ArchitectureV2>): Architecture 
   const [trees] = operations;
   if (trees?.kind === 'trees' && operations.length === 1)
     return { version: 2, dictionary, ...known, layers: [], trees, rounding, decision };
+  if (operations.every(isTensorOperation)) {
+    const tensors = operations as TensorOperation[];
+    return { version: 2, dictionary, ...known, layers: [], tensors, rounding, decision };
+  }
   const layers: LayerShape[] = [];
+  if (operations.length > MAX_LAYER_OPERATIONS)
+    throw bad('operations', `expected at most ${MAX_LAYER_OPERATIONS} of dense layers`);
   operations.forEach((operation, i) => {
     const last = i === operations.length - 1;
     const expected = i % 2 === 0 ? 'dense' : 'relu';
     if (operation.kind !== expected || (last && expected === 'relu'))
-      throw bad(`operations.${i}`, 'expected dense and relu in turns, and dense at the end, or trees alone');
+      throw bad(
+        `operations.${i}`,
+        'expected dense and relu in turns, and dense at the end, or trees or operations on tensors alone',
+      );
     if (operation.kind !== 'dense') return;
     const { kind, ...shape } = operation;
     const next = operations[i + 1];
@@ -159,7 +182,9 @@ function fromOperations(document: z.infer<typeof ArchitectureV2>): Architecture 
 
 /** An architecture as it is published, committed to and parsed again. */
 export function architectureDocument(architecture: Architecture): Record<string, unknown> {
-  const { version, dictionary, preprocessing, layers, trees, rounding, decision, classes } = architecture;
+  const { version, dictionary, preprocessing, layers, trees, tensors, rounding, decision, classes } =
+    architecture;
+  if (tensors) return { version, dictionary, operations: tensors, rounding, decision };
   if (trees) return { version, dictionary, operations: [trees], rounding, decision };
   if (version === 1) return { version, preprocessing, layers, rounding, decision, classes };
   const operations = layers.flatMap(({ shift, output, ...dense }): Operation[] =>
@@ -178,15 +203,21 @@ export const modelDictionaryDigest = ({ dictionary }: Architecture): string | un
   dictionary && dictionaryDigest(dictionary);
 
 /** How many numbers a model gives for a row, each below 2^24. */
-export const outputsOf = ({ layers, trees }: Architecture): number =>
-  trees ? trees.outputs : layers.at(-1)!.outputs;
+export const outputsOf = ({ layers, trees, tensors, preprocessing }: Architecture): number =>
+  tensors
+    ? laidOut(tensors, featureRanges(preprocessing).length).at(-1)!.size
+    : trees
+      ? trees.outputs
+      : layers.at(-1)!.outputs;
 
 /** How far they may be from 0. */
-export const outputBound = ({ layers, trees }: Architecture): number =>
-  trees ? trees.accumulator : layers.at(-1)!.output;
+export function outputBound({ layers, trees, tensors, preprocessing }: Architecture): number {
+  if (tensors) return greatest(checkTensors(tensors, featureRanges(preprocessing), bad).at(-1)!);
+  return trees ? trees.accumulator : layers.at(-1)!.output;
+}
 
 function checkShapes(architecture: Architecture): void {
-  const { classes, decision, layers, trees, preprocessing } = architecture;
+  const { classes, decision, layers, trees, tensors, preprocessing } = architecture;
   checkColumns(preprocessing.columns, (field, message) =>
     bad(field === 'columns' ? 'preprocessing' : field, message),
   );
@@ -194,6 +225,10 @@ function checkShapes(architecture: Architecture): void {
   let ranges = featureRanges(preprocessing);
   let parameters = 0;
   if (trees) checkTrees(trees, ranges, bad);
+  if (tensors) {
+    checkTensors(tensors, ranges, bad);
+    parameters = convsOf(tensors).reduce((sum, conv) => sum + weightsOf(conv) + conv.outputs, 0);
+  }
   layers.forEach((layer, l) => {
     const last = l === layers.length - 1;
     const field = `layers.${l}`;

@@ -21,7 +21,9 @@ import {
   placements,
   saltElement,
 } from './commit.ts';
+import { tensorsSource } from './emit-tensors.ts';
 import { treesSource } from './emit-trees.ts';
+import { convsOf, weightsOf } from './tensors.ts';
 import { checkTestSet, type TestSet } from './test-set.ts';
 import { treesOf } from './trees.ts';
 
@@ -47,9 +49,12 @@ export function emitQualityCircuit(
   toolchain: Toolchain,
 ): EmittedCircuit {
   checkTestSet(architecture, testSet);
-  const source = architecture.trees
-    ? treesSource(architecture, architecture.trees, testSet)
-    : qualitySource(architecture, testSet);
+  const { trees, tensors } = architecture;
+  const source = trees
+    ? treesSource(architecture, trees, testSet)
+    : tensors
+      ? tensorsSource(architecture, tensors, testSet)
+      : qualitySource(architecture, testSet);
   return { source, digest: circuitDigest(source, toolchain), rows: testSet.labels.length };
 }
 
@@ -264,7 +269,11 @@ export function witnessInput(model: CommittedModel, threshold: number): CircuitI
     at += count;
     return flat.slice(at - count, at).map(BigInt);
   };
-  const { layers, trees } = model.architecture;
+  const { layers, trees, tensors } = model.architecture;
+  convsOf(tensors ?? []).forEach((conv, c) => {
+    input[`w${c}`] = take(weightsOf(conv));
+    input[`b${c}`] = take(conv.outputs);
+  });
   if (trees) {
     treesOf(trees, model.parameters.trees!).forEach(({ split, leaf }, t) => {
       input[`split${t}`] = Array.from(split, BigInt);

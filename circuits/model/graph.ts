@@ -8,6 +8,7 @@
 import { VouchError } from '../../protocols/errors.ts';
 import { chain, decide, folded } from './decision.ts';
 import type { Ensemble } from './ensemble.ts';
+import type { TensorNetwork } from './float-tensors.ts';
 import type { DenseNetwork } from './network.ts';
 import { KNOWN_OPSETS, type OnnxGraph, type OnnxNode } from './onnx.ts';
 import { createLayers, type Layers } from './operators/layers.ts';
@@ -24,6 +25,7 @@ import {
   Unsupported,
   type Value,
 } from './operators/value.ts';
+import { createTensors, type OpenTensors } from './tensor-network.ts';
 
 /** Something that cannot be proved. */
 export interface Problem {
@@ -40,6 +42,8 @@ export interface GraphReading {
   readonly network: DenseNetwork | undefined;
   /** undefined where there are problems, or a network */
   readonly ensemble?: Ensemble | undefined;
+  /** where the graph is no chain of dense layers: with convolutions, pooling or products */
+  readonly tensors?: TensorNetwork | undefined;
   /** as the file calls the classes, in order; undefined: it does not */
   readonly classes: readonly (string | number)[] | undefined;
   readonly problems: readonly Problem[];
@@ -47,13 +51,36 @@ export interface GraphReading {
   readonly notes: readonly string[];
 }
 
+/** Operators whose work would be lost in a chain of dense layers. */
+const OF_TENSORS: ReadonlySet<string> = new Set([
+  'Conv',
+  'ConvInteger',
+  'QLinearConv',
+  'MaxPool',
+  'AveragePool',
+  'GlobalAveragePool',
+]);
+
 export interface GraphOptions {
+  /** as a network of tensors, or as layers; undefined: as what fits it */
+  readonly tensors?: boolean | undefined;
   /** features of a row, where they are known: for a model that does not say */
   readonly features?: number | undefined;
 }
 
 /** Reads a graph; never throws for what the graph is. */
 export function readGraph(graph: OnnxGraph, options: GraphOptions = {}): GraphReading {
+  if (options.tensors !== undefined) return readAs(graph, options);
+  if (graph.nodes.some(({ operator }) => OF_TENSORS.has(operator)))
+    return readAs(graph, { ...options, tensors: true });
+  const reading = readAs(graph, options);
+  if (reading.problems.length === 0) return reading;
+  // Layers have no products of two values.
+  const other = readAs(graph, { ...options, tensors: true });
+  return other.problems.length === 0 ? other : reading;
+}
+
+function readAs(graph: OnnxGraph, options: GraphOptions): GraphReading {
   const problems: Problem[] = [];
   const notes: string[] = [];
   const report = (problem: unknown, node?: number): void => {
@@ -74,10 +101,11 @@ export function readGraph(graph: OnnxGraph, options: GraphOptions = {}): GraphRe
 
   for (const each of opsetProblems(graph)) report(each);
   const layers = createLayers();
-  const context = contextOf(layers, notes);
   const values = new Map<string, Value>();
   for (const [name, tensor] of graph.initializers) values.set(name, { kind: 'constant', tensor });
   const width = attempt(() => readInputs(graph, options, values));
+  const tensors = options.tensors ? createTensors(width ?? 0) : undefined;
+  const context = contextOf(layers, notes, tensors);
   const names = producers(graph);
   const depended = attempt(() => ordered(graph, names)) ?? graph.nodes.map((_, i) => i);
 
@@ -98,6 +126,10 @@ export function readGraph(graph: OnnxGraph, options: GraphOptions = {}): GraphRe
   }
   if (!end || width === undefined || problems.length > 0)
     return { network: undefined, classes: end?.classes, problems: sorted(problems), notes };
+  if (tensors) {
+    const read = attempt(() => tensors.finish(end.of, end.decision));
+    return { network: undefined, tensors: read, classes: end.classes, problems: sorted(problems), notes };
+  }
   const read = layers.forest
     ? { network: undefined, ensemble: attempt(() => folded(layers.forest!, { width, ...end })) }
     : { network: attempt(() => chain(layers, { width, ...end })) };
@@ -111,12 +143,15 @@ const sorted = (problems: readonly Problem[]): Problem[] =>
 export function networkFromOnnx(graph: OnnxGraph, options: GraphOptions = {}): DenseNetwork {
   const model = modelOf(readGraph(graph, options));
   if ('layers' in model) return model;
-  throw new VouchError('bad-input', 'ONNX model: it is an ensemble of trees, and no network');
+  throw new VouchError('bad-input', 'ONNX model: it is no network of dense layers');
 }
 
+/** A model in floating point. */
+export type FloatModel = DenseNetwork | Ensemble | TensorNetwork;
+
 /** What a graph was read as. Throws `bad-input`, which names the first problem and how many there are. */
-export function modelOf({ network, ensemble, problems }: GraphReading): DenseNetwork | Ensemble {
-  const model = network ?? ensemble;
+export function modelOf({ network, ensemble, tensors, problems }: GraphReading): FloatModel {
+  const model = network ?? ensemble ?? tensors;
   if (model) return model;
   const [first] = problems;
   const more = problems.length > 1 ? ` (and ${problems.length - 1} more: vouch model lint shows all)` : '';
@@ -148,14 +183,20 @@ function opsetProblems({ opsets, nodes }: OnnxGraph): Unsupported[] {
   });
 }
 
-function contextOf(layers: Layers, notes: string[]): Context {
+function contextOf(layers: Layers, notes: string[], tensors: OpenTensors | undefined): Context {
   return {
-    relu: layers.relu,
-    ensemble: layers.ensemble,
+    tensors,
+    relu: tensors?.relu ?? layers.relu,
+    ensemble: (forest) => {
+      if (tensors)
+        throw new Unsupported('trees beside convolutions, pooling or products', 'use the one or the other');
+      return layers.ensemble(forest);
+    },
     note: (text) => {
       if (!notes.includes(text)) notes.push(text);
     },
     align: (values) => {
+      if (tensors) return tensors.align(values);
       const last = values.reduce((stage, value) => Math.max(stage, value.stage), 0);
       return values.map((value) => layers.lift(value, last));
     },

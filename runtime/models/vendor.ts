@@ -10,9 +10,7 @@ import {
   featureNames,
   preprocessingOf,
 } from '../../circuits/model/dictionary.ts';
-import type { Ensemble } from '../../circuits/model/ensemble.ts';
-import { modelOf, readGraph } from '../../circuits/model/graph.ts';
-import type { DenseNetwork } from '../../circuits/model/network.ts';
+import { type FloatModel, modelOf, readGraph } from '../../circuits/model/graph.ts';
 import { readOnnx } from '../../circuits/model/onnx.ts';
 import { preprocess } from '../../circuits/model/preprocessing.ts';
 import { decideMany, type QuantiseOptions, quantise } from '../../circuits/model/quantise.ts';
@@ -99,7 +97,7 @@ export async function commitOnnx(
 }
 
 /** The network of a file, its outputs in the dictionary's order. Throws `bad-file`, `bad-input`. */
-function networkFor(onnx: Uint8Array, dictionary: Dictionary): DenseNetwork | Ensemble {
+function networkFor(onnx: Uint8Array, dictionary: Dictionary): FloatModel {
   const reading = readGraph(readOnnx(onnx), { features: featureNames(dictionary).length });
   const network = modelOf(reading);
   const order = classOrder(reading.classes, dictionary);

@@ -15,7 +15,17 @@ import { fileError, makeFolder } from '../home/files.ts';
 
 /** Removes linear constraints: on the demonstration's circuit 50,826 of 62,672 remain, in the same time as --O1. */
 const OPTIONS = ['--O2'];
-const TEMPLATES = ['bits', 'commitment', 'decision', 'dense', 'requantise', 'trees'];
+const TEMPLATES = [
+  'bits',
+  'commitment',
+  'conv',
+  'decision',
+  'dense',
+  'max',
+  'requantise',
+  'rescale',
+  'trees',
+];
 const CIRCOMLIB = ['poseidon', 'poseidon_constants'];
 /** characters of compiler output kept for an error message */
 const MAX_OUTPUT = 20_000;

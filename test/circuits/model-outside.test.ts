@@ -37,7 +37,7 @@ test("ONNX's own conformance cases: computed as expected, or refused with a reas
   for (const name of readdirSync(CASES).filter((each) => each.startsWith('test_'))) {
     const file = (path: string): Uint8Array =>
       Uint8Array.from(readFileSync(new URL(`${name}/${path}`, CASES)));
-    const { network, problems } = readGraph(readOnnx(file('model.onnx')));
+    const { network, problems } = readGraph(readOnnx(file('model.onnx')), { tensors: false });
     assert.is(network === undefined, problems.length > 0, name);
     if (!network) continue;
     provable++;

@@ -13,6 +13,7 @@ import {
   numbersAt,
   type Row,
   sizeOf,
+  swapped,
   textOf,
   textsOf,
   Unsupported,
@@ -57,8 +58,19 @@ export function multiplied({ stage, rows, offset }: Affine, { taps, outputs, bia
   return { stage, rows: out, offset: added };
 }
 
+/** A window of one position, at each of so many. */
+export const alongPlaces = (positions: number) => ({
+  image: [positions],
+  kernel: [1],
+  strides: [1],
+  dilations: [1],
+  before: [0],
+  places: [positions],
+});
+
 /** The last axis of an activation times a matrix of inputs x outputs. */
 function matrixProduct(
+  { context }: NodeView,
   value: Activation,
   matrix: { readonly inputs: number; readonly outputs: number; weight(i: number, j: number): number },
   bias: (position: number, output: number) => number,
@@ -75,6 +87,31 @@ function matrixProduct(
   const shape = dims.with(axis, outputs);
   if (!value.affine) return { kind: 'activation', dims: shape, batch, affine: undefined };
   demandProducts(inputs * sizeOf(shape), { kind: 'activation', dims: shape, batch, affine: undefined });
+  const { tensors } = context;
+  if (tensors) {
+    const positions = sizeOf(shape) / outputs;
+    const weights = Float64Array.from({ length: outputs * inputs }, (_, e) =>
+      matrix.weight(e % inputs, Math.floor(e / inputs)),
+    );
+    const added = Float64Array.from({ length: outputs }, (_, j) => bias(0, j));
+    const made = tensors.conv(swapped(value.affine, [positions, inputs, 1]), {
+      ...alongPlaces(positions),
+      groups: 1,
+      channels: inputs,
+      outputs,
+      weights,
+      bias: added,
+    });
+    const affine = swapped(made, [outputs, positions, 1]);
+    const differs = Array.from({ length: positions }, (_, p) => added.some((b, j) => bias(p, j) !== b));
+    if (!differs.includes(true)) return { kind: 'activation', dims: shape, batch, affine };
+    const more = Float64Array.from(affine.offset, (_, e) => {
+      const [p, j] = [Math.floor(e / outputs), e % outputs];
+      return bias(p, j) - added[j]!;
+    });
+    const scaled = tensors.scaled(affine, shape, new Float64Array(more.length).fill(1), more);
+    return { kind: 'activation', dims: shape, batch, affine: scaled };
+  }
   const columns = Array.from({ length: outputs }, (_, j) =>
     Float64Array.from({ length: inputs }, (_, i) => matrix.weight(i, j)),
   );
@@ -112,7 +149,7 @@ function gemm(view: NodeView): Value[] {
   const bias = view.inputs[2] === undefined ? undefined : numbersAt(view, 2, 'its bias');
   const addend =
     bias && beta !== 0 ? biasOf(bias, outputs, value.batch === 0 ? undefined : value.dims[0]!) : () => 0;
-  return [matrixProduct(value, { inputs, outputs, weight }, (row, j) => beta * addend(row, j))];
+  return [matrixProduct(view, value, { inputs, outputs, weight }, (row, j) => beta * addend(row, j))];
 }
 
 /** A bias that broadcasts to rows x outputs. `rows`: undefined where the rows are those of the batch. */
@@ -141,6 +178,7 @@ function matMul(view: NodeView): Value[] {
   const [inputs, outputs] =
     weights.dims.length === 1 ? [weights.dims[0]!, 1] : (weights.dims as [number, number]);
   const product = matrixProduct(
+    view,
     value,
     { inputs, outputs, weight: (i, j) => weights.values[i * outputs + j]! },
     () => 0,
@@ -163,6 +201,7 @@ function linearModel(view: NodeView, outputs: number): Value {
       'export one row of coefficients and one intercept per output',
     );
   return matrixProduct(
+    view,
     value,
     { inputs: features, outputs, weight: (i, j) => coefficients[j * features + i]! },
     (_, j) => intercepts[j]!,
