@@ -2,7 +2,7 @@
  * The public half of a quantised model: what it says of its data, shapes, bit widths, shifts, bounds. The
  * hidden half, the parameters, is in quantise.ts.
  *
- * There are two versions. Version 2 holds the data dictionary and a list of operations, or one ensemble of trees
+ * There are three versions. Version 3 is a network of tensors without a table (tensors.ts), whose answers are numbers. Version 2 holds the data dictionary and a list of operations, or one ensemble of trees
  * (trees.ts) in their place; version 1 had columns and
  * class names alone, and layers. A model is known by its own version's bytes, so one of version 1 stays what it is.
  *
@@ -45,6 +45,7 @@ export const EXACT = 2 ** 24;
 export const ROUNDING = 'floor((x + 2^(k-1)) * 2^-k)';
 const MAX_WIDTH = 4096;
 const MAX_LAYER_OPERATIONS = 32;
+const MAX_TENSOR_INPUTS = 2 ** 16;
 /** parameters; beyond this the circuit would not fit any key made on one machine */
 const MAX_PARAMETERS = 2 ** 20;
 
@@ -97,6 +98,39 @@ const Operation = z.discriminatedUnion('kind', [
 ]);
 type Operation = z.infer<typeof Operation>;
 
+/** The document of version 3: a network of tensors without a table. Inputs lie side by side as its features. */
+const Name = z.string().min(1).max(100);
+const Dims = z
+  .array(
+    z
+      .int()
+      .min(1)
+      .max(2 ** 18),
+  )
+  .max(8);
+const Exponent = z.int().min(-30).max(60);
+export const ArchitectureV3 = z.strictObject({
+  version: z.literal(3),
+  inputs: z
+    .array(z.strictObject({ name: Name, dims: Dims, low: z.int(), high: z.int() }))
+    .min(1)
+    .max(64)
+    .describe('in whole steps; an integer x stands for x * 2^-exponent'),
+  exponent: Exponent.describe('of the inputs'),
+  operations: z.array(z.discriminatedUnion('kind', TensorOperations)).min(1).max(MAX_TENSOR_OPERATIONS),
+  outputs: z
+    .array(z.strictObject({ name: Name, dims: Dims }))
+    .min(1)
+    .max(64),
+  outputExponent: Exponent,
+  rounding: z.literal(ROUNDING),
+});
+/** What a network of tensors takes and gives. */
+export type TensorNames = Pick<
+  z.infer<typeof ArchitectureV3>,
+  'inputs' | 'exponent' | 'outputs' | 'outputExponent'
+>;
+
 /** The document of version 2. */
 export const ArchitectureV2 = z.strictObject({
   version: z.literal(2),
@@ -108,7 +142,9 @@ export const ArchitectureV2 = z.strictObject({
 
 /** An architecture of either version, as it is worked with. */
 export interface Architecture {
-  readonly version: 1 | 2;
+  readonly version: 1 | 2 | 3;
+  /** of version 3 */
+  readonly named?: TensorNames | undefined;
   /** of version 2 */
   readonly dictionary?: Dictionary | undefined;
   readonly preprocessing: Preprocessing;
@@ -117,7 +153,8 @@ export interface Architecture {
   readonly tensors?: readonly TensorOperation[] | undefined;
   readonly trees?: TreesShape | undefined;
   readonly rounding: typeof ROUNDING;
-  readonly decision: z.infer<typeof Decision>;
+  /** `tensor`: the outputs are numbers, and none of them is a class */
+  readonly decision: z.infer<typeof Decision> | 'tensor';
   /** names, in the order of the outputs */
   readonly classes: readonly string[];
 }
@@ -128,15 +165,56 @@ export interface Architecture {
  */
 export function parseArchitecture(value: unknown): Architecture {
   const version = (value as { version?: unknown } | null)?.version;
-  const result = (version === 2 ? ArchitectureV2 : ArchitectureV1).safeParse(value);
+  const result = (version === 3 ? ArchitectureV3 : version === 2 ? ArchitectureV2 : ArchitectureV1).safeParse(
+    value,
+  );
   if (!result.success) {
     const issue = result.error.issues[0]!;
     throw bad(issue.path.join('.') || 'value', issue.message);
   }
   const { data } = result;
-  const architecture: Architecture = data.version === 1 ? data : fromOperations(data);
+  const architecture: Architecture =
+    data.version === 1 ? data : data.version === 2 ? fromOperations(data) : fromTensors(data);
   checkShapes(architecture);
   return architecture;
+}
+
+/** The one class that stands for all answers where these are numbers. */
+const TENSOR = 'tensor';
+
+function fromTensors(document: z.infer<typeof ArchitectureV3>): Architecture {
+  const { inputs, exponent, operations, outputs, outputExponent, rounding } = document;
+  const size = (dims: readonly number[]): number => dims.reduce((a, b) => a * b, 1);
+  if (inputs.reduce((sum, { dims }) => sum + size(dims), 0) > MAX_TENSOR_INPUTS)
+    throw bad('inputs', `more than ${MAX_TENSOR_INPUTS} elements`);
+  const columns = inputs.flatMap(({ name, dims, low, high }) =>
+    Array.from({ length: size(dims) }, (_, i) => ({
+      kind: 'integer' as const,
+      name: `${name}[${i}]`,
+      low,
+      high,
+    })),
+  );
+  if (inputs.some(({ low, high }) => low >= high || Math.max(-low, high) >= EXACT))
+    throw bad('inputs', 'expected low < high, within 2^24');
+  for (const names of [inputs, outputs])
+    if (new Set(names.map(({ name }) => name)).size < names.length)
+      throw bad('inputs', 'two have the same name');
+  const laid =
+    checkTensors(operations, featureRanges({ columns }), bad) && laidOut(operations, columns.length);
+  const given = outputs.reduce((sum, { dims }) => sum + size(dims), 0);
+  if (laid.at(-1)!.size !== given)
+    throw bad('outputs', `expected ${laid.at(-1)!.size} elements, got ${given}`);
+  return {
+    version: 3,
+    named: { inputs, exponent, outputs, outputExponent },
+    preprocessing: { columns },
+    layers: [],
+    tensors: operations,
+    rounding,
+    decision: 'tensor',
+    classes: [TENSOR],
+  };
 }
 
 function fromOperations(document: z.infer<typeof ArchitectureV2>): Architecture {
@@ -184,6 +262,10 @@ function fromOperations(document: z.infer<typeof ArchitectureV2>): Architecture 
 export function architectureDocument(architecture: Architecture): Record<string, unknown> {
   const { version, dictionary, preprocessing, layers, trees, tensors, rounding, decision, classes } =
     architecture;
+  if (version === 3) {
+    const { inputs, exponent, outputs, outputExponent } = architecture.named!;
+    return { version, inputs, exponent, operations: tensors, outputs, outputExponent, rounding };
+  }
   if (tensors) return { version, dictionary, operations: tensors, rounding, decision };
   if (trees) return { version, dictionary, operations: [trees], rounding, decision };
   if (version === 1) return { version, preprocessing, layers, rounding, decision, classes };
@@ -218,9 +300,10 @@ export function outputBound({ layers, trees, tensors, preprocessing }: Architect
 
 function checkShapes(architecture: Architecture): void {
   const { classes, decision, layers, trees, tensors, preprocessing } = architecture;
-  checkColumns(preprocessing.columns, (field, message) =>
-    bad(field === 'columns' ? 'preprocessing' : field, message),
-  );
+  if (decision !== 'tensor')
+    checkColumns(preprocessing.columns, (field, message) =>
+      bad(field === 'columns' ? 'preprocessing' : field, message),
+    );
   if (new Set(classes).size < classes.length) throw bad('classes', 'two classes have the same name');
   let ranges = featureRanges(preprocessing);
   let parameters = 0;
@@ -245,6 +328,7 @@ function checkShapes(architecture: Architecture): void {
   });
   if (parameters > MAX_PARAMETERS)
     throw bad('layers', `${parameters} parameters, more than ${MAX_PARAMETERS}`);
+  if (decision === 'tensor') return;
   const outputs = decision === 'sign' ? 1 : classes.length;
   if (outputsOf(architecture) !== outputs)
     throw bad('layers', `expected ${outputs} outputs of the last layer, got ${outputsOf(architecture)}`);

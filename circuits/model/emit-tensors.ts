@@ -1,4 +1,5 @@
 /** The circuit of a network of tensors, as circom source (emit.ts says what is stated, tensor-plan.ts what is known). */
+import { VouchError } from '../../protocols/errors.ts';
 import { type Architecture, architectureElement } from './architecture.ts';
 import { createWriter, type Writer } from './circom-writer.ts';
 import { COMMITMENT_VERSION, elementsFor, parameterWidths } from './commit.ts';
@@ -29,6 +30,8 @@ import {
 
 /** Rows of a table, and the class that each is to have. */
 export interface TensorRows {
+  /** of a model whose answers are numbers */
+  readonly outputs?: readonly ArrayLike<number>[] | undefined;
   readonly features: readonly ArrayLike<number>[];
   readonly labels: readonly number[];
 }
@@ -36,7 +39,7 @@ export interface TensorRows {
 export function tensorsSource(
   architecture: Architecture,
   operations: readonly TensorOperation[],
-  { features, labels }: TensorRows,
+  { features, labels, outputs }: TensorRows,
 ): string {
   const { classes, decision } = architecture;
   const rows = labels.length;
@@ -48,6 +51,11 @@ export function tensorsSource(
   features.forEach((row, r) => {
     add('', `// Row ${r + 1}.`);
     const { output, elements } = writeRow(writer, operations, pointRanges(row), r);
+    if (outputs) {
+      writeOutputs(writer, output, elements, outputs[r]!);
+      add(`atLeast.right[${r}] <== 1;`);
+      return;
+    }
     const label = labels[r]!;
     const decided = `decided${r}`;
     add(
@@ -67,6 +75,31 @@ export function tensorsSource(
   });
   add('atLeast.threshold <== threshold;');
   return writer.source(['commitment', 'threshold']);
+}
+
+/** Each output is the number that is stated. One that is known beforehand has to be it already: `bad-input` where not. */
+function writeOutputs(
+  writer: Writer,
+  output: string,
+  { live, low }: Elements,
+  stated: ArrayLike<number>,
+): void {
+  const open = [...live.keys()].filter((e) => live[e] === 1);
+  live.forEach((each, e) => {
+    if (each === 0 && low[e] !== stated[e])
+      throw new VouchError(
+        'bad-input',
+        `output ${e}: it follows from the input and is ${low[e]}, not ${stated[e]}`,
+      );
+  });
+  if (open.length === 0) return;
+  writer.add(
+    `var open[${open.length}] = ${writer.list(open)};`,
+    `var stated[${open.length}] = ${writer.list(open.map((e) => stated[e]!))};`,
+    `for (var e = 0; e < ${open.length}; e++) {`,
+    `    ${output}[open[e]] === stated[e];`,
+    '}',
+  );
 }
 
 function writeParameters(

@@ -6,7 +6,7 @@
  * is known, and its name in any case.
  */
 import { VouchError } from '../../protocols/errors.ts';
-import { chain, decide, folded } from './decision.ts';
+import { chain, type Decision, decide, folded } from './decision.ts';
 import type { Ensemble } from './ensemble.ts';
 import type { TensorNetwork } from './float-tensors.ts';
 import type { DenseNetwork } from './network.ts';
@@ -15,11 +15,14 @@ import { createLayers, type Layers } from './operators/layers.ts';
 import { REFUSED } from './operators/refused.ts';
 import { handlerOf } from './operators/table.ts';
 import {
+  type Activation,
+  type Affine,
   type Context,
   demandActivation,
   MAX_ACTIVATION,
   NOTHING,
   type Row,
+  type Scores,
   sizeOf,
   UNKNOWN,
   Unsupported,
@@ -44,11 +47,20 @@ export interface GraphReading {
   readonly ensemble?: Ensemble | undefined;
   /** where the graph is no chain of dense layers: with convolutions, pooling or products */
   readonly tensors?: TensorNetwork | undefined;
+  /** of a graph that is read whole: its inputs and outputs, side by side as the network has them */
+  readonly named?:
+    | { readonly inputs: readonly NamedTensor[]; readonly outputs: readonly NamedTensor[] }
+    | undefined;
   /** as the file calls the classes, in order; undefined: it does not */
   readonly classes: readonly (string | number)[] | undefined;
   readonly problems: readonly Problem[];
   /** what was left out or replaced, and why that changes no decision */
   readonly notes: readonly string[];
+}
+
+export interface NamedTensor {
+  readonly name: string;
+  readonly dims: readonly number[];
 }
 
 /** Operators whose work would be lost in a chain of dense layers. */
@@ -62,6 +74,8 @@ const OF_TENSORS: ReadonlySet<string> = new Set([
 ]);
 
 export interface GraphOptions {
+  /** every input as it is, without a batch, and all outputs as numbers instead of a class */
+  readonly whole?: boolean | undefined;
   /** as a network of tensors, or as layers; undefined: as what fits it */
   readonly tensors?: boolean | undefined;
   /** features of a row, where they are known: for a model that does not say */
@@ -70,6 +84,7 @@ export interface GraphOptions {
 
 /** Reads a graph; never throws for what the graph is. */
 export function readGraph(graph: OnnxGraph, options: GraphOptions = {}): GraphReading {
+  if (options.whole) return readAs(graph, { ...options, tensors: true });
   if (options.tensors !== undefined) return readAs(graph, options);
   if (graph.nodes.some(({ operator }) => OF_TENSORS.has(operator)))
     return readAs(graph, { ...options, tensors: true });
@@ -104,6 +119,7 @@ function readAs(graph: OnnxGraph, options: GraphOptions): GraphReading {
   const values = new Map<string, Value>();
   for (const [name, tensor] of graph.initializers) values.set(name, { kind: 'constant', tensor });
   const width = attempt(() => readInputs(graph, options, values));
+  const inputs = new Map(values);
   const tensors = options.tensors ? createTensors(width ?? 0) : undefined;
   const context = contextOf(layers, notes, tensors);
   const names = producers(graph);
@@ -116,7 +132,9 @@ function readAs(graph: OnnxGraph, options: GraphOptions): GraphReading {
       if (name !== '') values.set(name, outputs[i] ?? UNKNOWN);
     });
   }
-  const end = attempt(() => decide(graph, values, context, notes));
+  const end = attempt(() =>
+    options.whole ? allOutputs(graph, values, context) : decide(graph, values, context, notes),
+  );
   // A value that is not known although nothing was said against its node: an output that its operator does not have.
   if (!end && problems.length === 0) {
     const at = depended.find((index) =>
@@ -128,7 +146,15 @@ function readAs(graph: OnnxGraph, options: GraphOptions): GraphReading {
     return { network: undefined, classes: end?.classes, problems: sorted(problems), notes };
   if (tensors) {
     const read = attempt(() => tensors.finish(end.of, end.decision));
-    return { network: undefined, tensors: read, classes: end.classes, problems: sorted(problems), notes };
+    const named = options.whole ? namedOf(graph, values, inputs) : undefined;
+    return {
+      network: undefined,
+      tensors: read,
+      named,
+      classes: end.classes,
+      problems: sorted(problems),
+      notes,
+    };
   }
   const read = layers.forest
     ? { network: undefined, ensemble: attempt(() => folded(layers.forest!, { width, ...end })) }
@@ -212,7 +238,7 @@ function contextOf(layers: Layers, notes: string[], tensors: OpenTensors | undef
 }
 
 /** Puts the model's inputs side by side as stage 0; returns how many features that is. */
-function readInputs(graph: OnnxGraph, { features }: GraphOptions, values: Map<string, Value>): number {
+function readInputs(graph: OnnxGraph, { features, whole }: GraphOptions, values: Map<string, Value>): number {
   const inputs = graph.inputs.filter(({ name }) => !graph.initializers.has(name));
   if (inputs.length === 0) throw new Unsupported('it has no input', 'export the model again');
   let width = 0;
@@ -229,7 +255,7 @@ function readInputs(graph: OnnxGraph, { features }: GraphOptions, values: Map<st
         'export with static shapes; only the first dimension may be symbolic',
       );
     // One row alone is computed as it is; more than one, or any number of them, are rows of a batch.
-    const rows = shape.length > 1 && shape[0] !== 1;
+    const rows = !whole && shape.length > 1 && shape[0] !== 1;
     const fixed = shape.map((d, axis) => (axis === 0 && (rows || d === undefined) ? 1 : d!));
     const size = sizeOf(fixed);
     if (width + size > MAX_ACTIVATION)
@@ -240,7 +266,7 @@ function readInputs(graph: OnnxGraph, { features }: GraphOptions, values: Map<st
     values.set(name, {
       kind: 'activation',
       dims: fixed,
-      batch: rows || shape[0] === undefined ? 0 : undefined,
+      batch: rows || (!whole && shape[0] === undefined) ? 0 : undefined,
       affine: {
         stage: 0,
         rows: Array.from(
@@ -253,6 +279,58 @@ function readInputs(graph: OnnxGraph, { features }: GraphOptions, values: Map<st
     width += size;
   }
   return width;
+}
+
+/** All outputs side by side, as numbers. Undefined where one is not known, because of a problem before it. */
+function allOutputs(
+  graph: OnnxGraph,
+  values: ReadonlyMap<string, Value>,
+  context: Context,
+): Decision | undefined {
+  const outputs = graph.outputs.map(({ name }) => values.get(name) ?? UNKNOWN);
+  if (outputs.length === 0 || outputs.some((value) => value.kind === 'unknown')) return undefined;
+  const affine = outputs.map((value) => {
+    if (value.kind === 'scores') throw atTheEnd(value);
+    if (value.kind === 'label')
+      throw new Unsupported(
+        'it gives a class, which is no number of the network',
+        'publish it with a data dictionary, as a classifier',
+        value.node,
+      );
+    return context.asActivation(value, 'an output').affine;
+  });
+  if (affine.some((each) => !each)) return undefined;
+  const aligned = context.align(affine as Affine[]);
+  const of = {
+    stage: aligned[0]!.stage,
+    rows: aligned.flatMap(({ rows }) => rows),
+    offset: Float64Array.from(aligned.flatMap(({ offset }) => [...offset])),
+  };
+  return { of, decision: 'argmax', classes: undefined };
+}
+
+const atTheEnd = ({ by, node }: Scores): Unsupported =>
+  new Unsupported(
+    `the numbers that ${by === 'softmax' ? 'Softmax' : 'Sigmoid'} gives need a table, which the circuit does not have; only their order is proved`,
+    'end the model before it, or publish it with a data dictionary, as a classifier',
+    node,
+  );
+
+function namedOf(
+  { inputs, outputs, initializers }: OnnxGraph,
+  values: ReadonlyMap<string, Value>,
+  first: ReadonlyMap<string, Value>,
+): GraphReading['named'] {
+  const named =
+    (from: ReadonlyMap<string, Value>) =>
+    ({ name }: { readonly name: string }): NamedTensor => {
+      const value = from.get(name)!;
+      return { name, dims: value.kind === 'constant' ? value.tensor.dims : (value as Activation).dims };
+    };
+  return {
+    inputs: inputs.filter(({ name }) => !initializers.has(name)).map(named(first)),
+    outputs: outputs.map(named(values)),
+  };
 }
 
 /** Which node makes a value. */

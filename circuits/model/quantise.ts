@@ -202,7 +202,7 @@ function bitsFor(bias: readonly number[], layer: number): number {
 export interface Answer {
   /** index of the class */
   readonly decision: number;
-  /** one per class; with decision `sign` [0, a] */
+  /** one per class; with decision `sign` [0, a]; of `tensor` the outputs */
   readonly logits: Int32Array;
 }
 
@@ -231,6 +231,7 @@ export function evaluate({ architecture, parameters }: QuantisedModel, features:
 
 /** The answer that the last layer's accumulators stand for. */
 export function answerOf({ decision }: Architecture, accumulators: Int32Array): Answer {
+  if (decision === 'tensor') return { decision: 0, logits: accumulators };
   const logits = decision === 'sign' ? Int32Array.of(0, accumulators[0]!) : accumulators;
   return { decision: argmax(logits), logits };
 }

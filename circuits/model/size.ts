@@ -7,7 +7,7 @@
  * need fewer bits than the architecture allows.
  */
 import { VouchError } from '../../protocols/errors.ts';
-import { type Architecture, EXACT } from './architecture.ts';
+import { type Architecture, EXACT, outputsOf } from './architecture.ts';
 import { elementsFor, parameterWidths, placements } from './commit.ts';
 import { treesCost, voteBits } from './emit-trees.ts';
 import { MAX_INPUTS, partialRounds } from './poseidon.ts';
@@ -50,7 +50,8 @@ function costOf(architecture: Architecture): Cost {
   if (tensors) {
     const { byOperation, marginBits } = tensorsCost(architecture, tensors);
     const bits = Math.max(...classes.map((_, label) => marginBits(label, decision)));
-    const margins = (classes.length - 1) * (bits + 1);
+    // Of numbers as answers each is a linear constraint, that may stay.
+    const margins = decision === 'tensor' ? outputsOf(architecture) : (classes.length - 1) * (bits + 1);
     return { fixed, perRow: byOperation.reduce((sum, each) => sum + each, margins) };
   }
   const last = layers.length - 1;

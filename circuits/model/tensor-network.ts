@@ -2,7 +2,7 @@
 import type { FloatConv, FloatOperation, FloatSum, TensorNetwork } from './float-tensors.ts';
 import { merge } from './merge-tensors.ts';
 import type { Decision } from './network.ts';
-import { type Affine, type Row, sizeOf, type Tensors, Unsupported } from './operators/value.ts';
+import { type Affine, type Row, sizeOf, swapped, type Tensors, Unsupported } from './operators/value.ts';
 
 /** What a graph's nodes add to, until it ends. */
 export interface OpenTensors extends Tensors {
@@ -74,6 +74,20 @@ export function createTensors(inputs: number): OpenTensors {
   const conv: Tensors['conv'] = (value, given) =>
     push({ kind: 'conv', of: settle(value), ...given }, given.outputs * sizeOf(given.places));
 
+  const scaled: Tensors['scaled'] = (value, dims, factor, offset) => {
+    const of = settle(value);
+    const { channels, plane } = channelsFor(operations[of - 1], dims, [factor, offset]);
+    return push(
+      {
+        ...onePlace(channels, plane),
+        of,
+        weights: Float64Array.from({ length: channels }, (_, c) => factor[c * plane]!),
+        bias: Float64Array.from({ length: channels }, (_, c) => offset[c * plane]!),
+      },
+      value.rows.length,
+    );
+  };
+
   return {
     conv,
     relu: (value) => push({ kind: 'relu', of: settle(value) }, value.rows.length),
@@ -89,17 +103,22 @@ export function createTensors(inputs: number): OpenTensors {
       return push({ kind: 'product', parts }, a.rows.length);
     },
     scaled: (value, dims, factor, offset) => {
-      const of = settle(value);
-      const { channels, plane } = channelsFor(operations[of - 1], dims, [factor, offset]);
-      return push(
-        {
-          ...onePlace(channels, plane),
-          of,
-          weights: Float64Array.from({ length: channels }, (_, c) => factor[c * plane]!),
-          bias: Float64Array.from({ length: channels }, (_, c) => offset[c * plane]!),
-        },
-        value.rows.length,
-      );
+      // Several rows with a number for each channel: the channels first, and back again.
+      const [rows = 1, channelsOf = 1] = dims;
+      const inner = sizeOf(dims.slice(2));
+      if (rows > 1 && channelsOf > 1 && dims.length > 1) {
+        const shape = [rows, channelsOf, inner] as const;
+        const [factors, offsets] = [factor, offset].map(
+          (list) => swapped({ ...value, offset: list }, shape).offset,
+        ) as [Float64Array, Float64Array];
+        const same = (list: Float64Array): boolean =>
+          list.every((v, e) => v === list[e - (e % (rows * inner))]);
+        if (same(factors) && same(offsets)) {
+          const turned = scaled(swapped(value, shape), [1, channelsOf, rows * inner], factors, offsets);
+          return swapped(turned, [channelsOf, rows, inner]);
+        }
+      }
+      return scaled(value, dims, factor, offset);
     },
     align: (values) => {
       const stages = new Set(

@@ -297,6 +297,7 @@ export function marginBits(
   decision: Architecture['decision'],
   label: number,
 ): number {
+  if (decision === 'tensor') return 0;
   if (decision === 'sign') return signedBits(Math.max(Math.abs(low[0]!), Math.abs(high[0]!)) + 1);
   let most = 0;
   low.forEach((_, j) => {

@@ -2,12 +2,13 @@
  * The test set of a quality proof: rows of integer features and their right classes. It is public.
  *
  * Canonical bytes: the JSON text `{"features":[[...],...],"labels":[...],"version":1}`, without white space,
- * integers in decimal.
+ * integers in decimal. Of a model whose answers are numbers `{"features":[[...]],"outputs":[[...]],"version":2}`: one row,
+ * and what the model gives for it.
  */
 import { z } from 'zod';
 import { messageOf, VouchError } from '../../protocols/errors.ts';
 import type { RowCounts } from '../../protocols/terms.ts';
-import type { Architecture } from './architecture.ts';
+import { type Architecture, outputBound, outputsOf } from './architecture.ts';
 import { featureRanges, type Preprocessing } from './preprocessing.ts';
 
 export interface TestSet {
@@ -15,6 +16,8 @@ export interface TestSet {
   readonly features: readonly ArrayLike<number>[];
   /** the right class of each row */
   readonly labels: readonly number[];
+  /** of a model whose answers are numbers: what it gives for each row, in integers; there is one label, 0, then */
+  readonly outputs?: readonly ArrayLike<number>[] | undefined;
 }
 
 export const MAX_ROWS = 65_536;
@@ -27,7 +30,21 @@ const TestSetFile = z.strictObject({
   labels: z.array(z.int()).max(MAX_ROWS),
 });
 
-export function encodeTestSet({ features, labels }: TestSet): Uint8Array {
+/** Of a model whose answers are numbers. */
+const TensorsFile = z.strictObject({
+  version: z.literal(2),
+  features: z.array(z.array(z.int())).length(1),
+  outputs: z.array(z.array(z.int())).length(1),
+});
+
+export function encodeTestSet({ features, labels, outputs }: TestSet): Uint8Array {
+  if (outputs) {
+    const rows = {
+      features: features.map((row) => Array.from(row)),
+      outputs: outputs.map((o) => Array.from(o)),
+    };
+    return new TextEncoder().encode(JSON.stringify({ ...rows, version: 2 }));
+  }
   const file = { features: features.map((row) => Array.from(row)), labels: [...labels], version: 1 };
   return new TextEncoder().encode(JSON.stringify(file));
 }
@@ -37,10 +54,14 @@ export function decodeTestSet(architecture: Architecture, bytes: Uint8Array): Te
   if (bytes.length > MAX_BYTES)
     throw new VouchError('bad-file', `test set: ${bytes.length} bytes, more than ${MAX_BYTES}`);
   try {
-    const { features, labels } = TestSetFile.parse(
-      JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes)),
-    );
-    const testSet = { features: features.map((row) => Int32Array.from(row)), labels };
+    const value: unknown = JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes));
+    const file = architecture.decision === 'tensor' ? TensorsFile.parse(value) : TestSetFile.parse(value);
+    const testSet: TestSet = {
+      features: file.features.map((row) => Int32Array.from(row)),
+      ...('labels' in file
+        ? { labels: file.labels }
+        : { labels: [0], outputs: file.outputs.map((row) => Int32Array.from(row)) }),
+    };
     checkTestSet(architecture, testSet);
     return testSet;
   } catch (error) {
@@ -54,7 +75,8 @@ export function decodeTestSet(architecture: Architecture, bytes: Uint8Array): Te
  * Throws `bad-input` when the test set does not fit the architecture: every row has to be one that the preprocessing
  * makes of some cells. Rows of all categories at once, or of none, would probe single weights.
  */
-export function checkTestSet(architecture: Architecture, { features, labels }: TestSet): void {
+export function checkTestSet(architecture: Architecture, { features, labels, outputs }: TestSet): void {
+  checkOutputs(architecture, outputs);
   if (labels.length === 0 || labels.length > MAX_ROWS)
     throw bad(`expected 1 to ${MAX_ROWS} rows, got ${labels.length}`);
   if (features.length !== labels.length) {
@@ -85,6 +107,18 @@ export function checkTestSet(architecture: Architecture, { features, labels }: T
       throw bad(`row ${r + 1}: expected a label in 0..${architecture.classes.length - 1}, got ${label}`);
     }
   });
+}
+
+function checkOutputs(architecture: Architecture, outputs: TestSet['outputs']): void {
+  if ((architecture.decision === 'tensor') !== (outputs !== undefined))
+    throw bad('expected outputs where the answers of the model are numbers, and nowhere else');
+  if (!outputs) return;
+  const [count, bound] = [outputsOf(architecture), outputBound(architecture)];
+  const [row] = outputs;
+  if (outputs.length !== 1 || row!.length !== count) throw bad(`expected one row of ${count} outputs`);
+  for (const value of Array.from(row!))
+    if (!Number.isInteger(value) || Math.abs(value) > bound)
+      throw bad(`expected outputs that are integers from ${-bound} to ${bound}, got ${value}`);
 }
 
 /** Where the features of each column of categories lie: from the first up to the last, less than `to`. */

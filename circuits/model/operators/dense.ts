@@ -4,6 +4,8 @@ import {
   type Affine,
   activationAt,
   affineOf,
+  broadcastFrom,
+  broadcastShape,
   combine,
   finite,
   listOf,
@@ -126,7 +128,51 @@ function matrixProduct(
   return { kind: 'activation', dims: shape, batch, affine };
 }
 
+/** Two matrices that both depend on the input: every product is one of its own, and their sums are public. */
+function productOfTwo(
+  { context: { tensors, asActivation } }: NodeView,
+  values: readonly [Value, Value],
+  turned: readonly [boolean, boolean],
+  alpha: number,
+): Activation | undefined {
+  if (!tensors || values.some(({ kind }) => kind !== 'activation')) return undefined;
+  const [a, b] = values.map((value) => asActivation(value, 'an input')) as [Activation, Activation];
+  if (a.dims.length !== 2 || b.dims.length !== 2 || a.batch !== undefined || b.batch !== undefined)
+    throw new Unsupported(
+      `a product of values of the shapes [${a.dims.join(', ')}] and [${b.dims.join(', ')}] that both depend on the input`,
+      'use two matrices',
+    );
+  const [rows, inner] = turned[0] ? [a.dims[1]!, a.dims[0]!] : [a.dims[0]!, a.dims[1]!];
+  const [other, columns] = turned[1] ? [b.dims[1]!, b.dims[0]!] : [b.dims[0]!, b.dims[1]!];
+  if (inner !== other)
+    throw new Unsupported(`it sums ${inner} values with ${other}`, 'export the model again');
+  const dims = [rows, columns];
+  if (!a.affine || !b.affine) return { kind: 'activation', dims, batch: undefined, affine: undefined };
+  demandProducts(rows * inner * columns, { kind: 'activation', dims, batch: undefined, affine: undefined });
+  const places = Array.from({ length: rows * columns * inner }, (_, e) => {
+    const [k, j, i] = [e % inner, Math.floor(e / inner) % columns, Math.floor(e / inner / columns)];
+    return [turned[0] ? k * rows + i : i * inner + k, turned[1] ? j * inner + k : k * columns + j] as const;
+  });
+  const picked = ({ affine }: Activation, side: 0 | 1): Affine => ({
+    stage: affine!.stage,
+    rows: places.map((at) => affine!.rows[at[side]]!),
+    offset: Float64Array.from(places, (at) => affine!.offset[at[side]]!),
+  });
+  const products = tensors.product(picked(a, 0), picked(b, 1));
+  const affine = multiplied(products, {
+    outputs: rows * columns,
+    taps: (e) => ({
+      at: Int32Array.from({ length: inner }, (_, k) => e * inner + k),
+      by: Float64Array.from({ length: inner }, () => alpha),
+    }),
+    bias: () => 0,
+  });
+  return { kind: 'activation', dims, batch: undefined, affine };
+}
+
 function gemm(view: NodeView): Value[] {
+  const two = gemmOfTwo(view);
+  if (two) return two;
   const value = activationAt(view, 0, 'its first input');
   const weights = numbersAt(view, 1, 'its matrix of weights');
   if (numberOf(view, 'transA', 0) !== 0)
@@ -152,6 +198,42 @@ function gemm(view: NodeView): Value[] {
   return [matrixProduct(view, value, { inputs, outputs, weight }, (row, j) => beta * addend(row, j))];
 }
 
+function gemmOfTwo(view: NodeView): Value[] | undefined {
+  const turned = [numberOf(view, 'transA', 0) !== 0, numberOf(view, 'transB', 0) !== 0] as const;
+  const sides = [valueAt(view, 0, 'its first input'), valueAt(view, 1, 'its matrix')] as const;
+  const product = productOfTwo(view, sides, turned, numberOf(view, 'alpha', 1));
+  if (!product?.affine) return product && [product];
+  const beta = numberOf(view, 'beta', 1);
+  if (view.inputs[2] === undefined || beta === 0) return [product];
+  const more = valueAt(view, 2, 'its bias');
+  const { dims } = broadcastShape(
+    product,
+    more.kind === 'constant' ? { dims: more.tensor.dims, batch: undefined } : activationAt(view, 2),
+  );
+  if (dims.join() !== product.dims.join())
+    throw new Unsupported('its bias does not fit the product', 'export the model again');
+  const { tensors } = view.context;
+  if (more.kind === 'constant') {
+    const { values } = numbersAt(view, 2, 'its bias');
+    const added = Float64Array.from(broadcastFrom(more.tensor.dims, dims), (at) => beta * values[at]!);
+    const ones = new Float64Array(added.length).fill(1);
+    return [{ ...product, affine: tensors!.scaled(product.affine, dims, ones, added) }];
+  }
+  const [x, y] = view.context.align([product.affine, affineOf(activationAt(view, 2))]) as [Affine, Affine];
+  const from = broadcastFrom(activationAt(view, 2).dims, dims);
+  const affine = {
+    stage: x.stage,
+    rows: x.rows.map((row, e) =>
+      combine([
+        { row, factor: 1 },
+        { row: y.rows[from[e]!]!, factor: beta },
+      ]),
+    ),
+    offset: x.offset.map((c, e) => c + beta * y.offset[from[e]!]!),
+  };
+  return [{ ...product, affine }];
+}
+
 /** A bias that broadcasts to rows x outputs. `rows`: undefined where the rows are those of the batch. */
 function biasOf(
   { dims, values }: { dims: readonly number[]; values: Float64Array },
@@ -169,6 +251,9 @@ function biasOf(
 }
 
 function matMul(view: NodeView): Value[] {
+  const sides = [valueAt(view, 0, 'its first input'), valueAt(view, 1, 'its second input')] as const;
+  const two = productOfTwo(view, sides, [false, false], 1);
+  if (two) return [two];
   if (valueAt(view, 0, 'its first input').kind === 'constant')
     throw new Unsupported('the weights come first', 'put the input first and the weights second');
   const value = activationAt(view, 0, 'its first input');
