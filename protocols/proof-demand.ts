@@ -33,7 +33,7 @@ export function checkDemand(
       `statement.commitment: expected that of model ${name} as it is served now, got another`,
     );
   }
-  if (statement.statement === 'inference') checkInference(terms);
+  if (statement.statement === 'inference') checkInference(terms, statement.decision === undefined);
   else checkStatement(terms, statement);
   return requester;
 }

@@ -50,14 +50,22 @@ export type QualityStatement = z.infer<typeof QualityStatement>;
 
 /**
  * "The parameters with this commitment decide on class `decision` for this row." The row and its class are constants of the
- * circuit, which is that of a test set of this one row and a threshold of 1.
+ * circuit, which is that of a test set of this one row and a threshold of 1. Of a model whose answers are numbers there is no
+ * class: the numbers are the circuit's constants, and are in the input's blob.
  */
 export const InferenceStatement = z.strictObject({
   statement: z.literal('inference'),
   model: Id.describe('name of the model'),
   commitment: FieldElement.describe('model commitment; the first public signal; the second is 1'),
-  decision: z.int().min(0).max(1023).describe('the class, by its place among the classes of the model'),
-  input: Digest.describe('blob: a test set of the one row, whose label is the decision'),
+  decision: z
+    .int()
+    .min(0)
+    .max(1023)
+    .optional()
+    .describe('the class, by its place among the classes of the model; absent: its answers are numbers'),
+  input: Digest.describe(
+    'blob: a test set of the one row, whose label is the decision, or which has the numbers of the answer',
+  ),
   circuit: Digest.describe('circuit digest'),
   key: Digest.describe('blob: the proving key (`.zkey`)'),
   powers: Digest.describe("blob: the powers of the key's tau (`.ptau`, cut)"),

@@ -53,10 +53,13 @@ export interface PreparedStatement {
   store(): Promise<unknown>;
 }
 
-/** What is asked: how many rows of a test set are right, or that the only row's label is the model's decision. */
+/**
+ * What is asked: how many rows of a test set are right, or that the only row's label is the model's decision; undefined: that
+ * its outputs are the model's.
+ */
 export type Question = { readonly manifest: ModelManifest; readonly testSet: TestSet } & (
   | { readonly threshold: number; readonly opening?: Opening | undefined }
-  | { readonly decision: number }
+  | { readonly decision: number | undefined }
 );
 
 /**
@@ -113,7 +116,12 @@ export async function prepareStatement(
   };
   const statement: Statement =
     'decision' in question
-      ? { statement: 'inference', ...common, decision: question.decision, input: rowsBlob }
+      ? {
+          statement: 'inference',
+          ...common,
+          ...(question.decision === undefined ? {} : { decision: question.decision }),
+          input: rowsBlob,
+        }
       : {
           statement: 'quality',
           ...common,

@@ -4,8 +4,10 @@
  */
 import type { Command } from '@commander-js/extra-typings';
 import { commit } from '../../circuits/model/commit.ts';
+import { VouchError } from '../../protocols/errors.ts';
 import { token } from '../../protocols/subjects.ts';
 import { DEFAULT_TERMS } from '../../protocols/terms.ts';
+import { readTensorSamples } from '../client/inference-proof.ts';
 import { readNamed } from '../home/files.ts';
 import type { Log } from '../home/log.ts';
 import { credentials, idIn } from '../installation/credentials.ts';
@@ -14,7 +16,7 @@ import { CREDIT } from '../models/credit-data.ts';
 import { parseSplit, publishModel } from '../models/publish.ts';
 import { readTerms } from '../models/terms.ts';
 import { readDictionary, readRows } from '../models/test-sets.ts';
-import { commitOnnx } from '../models/vendor.ts';
+import { commitOnnx, commitTensors, type VendorModel } from '../models/vendor.ts';
 import { vendorName, vendorSigner } from '../models/vendor-key.ts';
 import { appendToLog, ownLog } from '../models/vendor-log.ts';
 import { connect } from '../nats/connect.ts';
@@ -35,7 +37,11 @@ const declared = (command: Command) =>
       '--dictionary <file>',
       'what the columns and classes of the data are (vouch data describe); default: those of German Credit',
     )
-    .requiredOption('--data <file>', 'labelled rows: 70 % calibrate the integers, the rest is the test set')
+    .option('--data <file>', 'labelled rows: 70 % calibrate the integers, the rest is the test set')
+    .option(
+      '--tensors <file>',
+      'instead of data: JSON of input tensors by name, samples that calibrate the integers; the answers are numbers then',
+    )
     .option('--bits <n>', 'of each weight: fewer cost less and round more; default: 8', whole(4, 8))
     .option('--reveal <what>', TOPOLOGY_HELP, topology)
     .option(
@@ -72,11 +78,15 @@ export async function addModelCommand(
   const split = parseSplit(options.brokers);
   const terms = options.terms === undefined ? DEFAULT_TERMS : readTerms(options.terms);
   const onnx = readNamed(file, 'ONNX', MAX_ONNX_BYTES);
-  const dictionary = options.dictionary === undefined ? CREDIT : readDictionary(options.dictionary);
-  const made = await commitOnnx(name, onnx, readRows(options.data, dictionary), dictionary, {
-    bits: options.bits,
-    topology: options.reveal,
-  });
+  if ((options.data === undefined) === (options.tensors === undefined))
+    throw new VouchError(
+      'bad-input',
+      'expected --data FILE with labelled rows, or --tensors FILE with samples of the inputs',
+    );
+  const made =
+    options.tensors === undefined
+      ? await commitRows(name, onnx, { ...options, data: options.data! })
+      : await commitTensors(name, onnx, readTensorSamples(options.tensors), options.bits);
   const id = idIn(options.creds, 'provisioner') ?? PROVISIONER;
   const bus = await connect({
     url: options.url,
@@ -100,27 +110,48 @@ export async function addModelCommand(
       vendor,
       log: log?.digest,
     });
-    const { correct, baseline, testSet } = made;
-    const rows = testSet.labels.length;
+    const told = 'error' in made ? { error: made.error } : countsOf(made);
     const { fingerprint } = vendorName(vendor);
     const held = shares && `${shares.threshold} of ${shares.brokers.map((each) => each.id).join(', ')}`;
     if (options.json)
       print({
         name,
         commitment,
-        rows,
-        correct,
-        baseline,
+        ...told,
         ...(shares ? { shares } : {}),
         ...(log ? { log: log.digest } : {}),
         vendor: fingerprint,
       });
     else {
       print(
-        `${name}\tcommitment ${commitment}\t${correct} of ${rows} test rows, a constant answer ${baseline}${held ? `\tkey with ${held}` : ''}\tvendor ${fingerprint}`,
+        `${name}\tcommitment ${commitment}\t${inWords(told)}${held ? `\tkey with ${held}` : ''}\tvendor ${fingerprint}`,
       );
     }
   } finally {
     await bus.close();
   }
 }
+
+/** What labelled rows and their dictionary make of a file. */
+function commitRows(
+  name: string,
+  onnx: Uint8Array,
+  options: Pick<OptionsOf<typeof declared>, 'dictionary' | 'bits' | 'reveal'> & { readonly data: string },
+): Promise<VendorModel> {
+  const dictionary = options.dictionary === undefined ? CREDIT : readDictionary(options.dictionary);
+  return commitOnnx(name, onnx, readRows(options.data, dictionary), dictionary, {
+    bits: options.bits,
+    topology: options.reveal,
+  });
+}
+
+const countsOf = ({ correct, baseline, testSet }: VendorModel) => ({
+  rows: testSet.labels.length,
+  correct,
+  baseline,
+});
+
+const inWords = (told: ReturnType<typeof countsOf> | { readonly error: number }): string =>
+  'error' in told
+    ? `within ${told.error.toPrecision(2)} of the file's own numbers on the samples`
+    : `${told.correct} of ${told.rows} test rows, a constant answer ${told.baseline}`;

@@ -117,7 +117,9 @@ async function proved({
       const what =
         proved.statement === 'quality'
           ? `at least ${proved.threshold} of ${proved.rows} rows`
-          : `answers ${parseArchitecture(manifest.architecture).classes[proved.decision]}`;
+          : proved.decision === undefined
+            ? 'these numbers'
+            : `answers ${parseArchitecture(manifest.architecture).classes[proved.decision]}`;
       print(`verified\t${what}\t${saved}`);
     }
     say(verdict.sentence);

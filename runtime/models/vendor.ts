@@ -14,6 +14,7 @@ import { type FloatModel, modelOf, readGraph } from '../../circuits/model/graph.
 import { readOnnx } from '../../circuits/model/onnx.ts';
 import { preprocess } from '../../circuits/model/preprocessing.ts';
 import { decideMany, type QuantiseOptions, quantise } from '../../circuits/model/quantise.ts';
+import { quantiseTensorModel, type TensorSample } from '../../circuits/model/tensor-model.ts';
 import { rowCounts, type TestSet } from '../../circuits/model/test-set.ts';
 import { equal } from '../../protocols/encoding.ts';
 import { VouchError } from '../../protocols/errors.ts';
@@ -94,6 +95,19 @@ export async function commitOnnx(
     baseline: rowCounts(testSet).constant,
     threshold: usefulThreshold(testSet),
   };
+}
+
+/** A committed model whose answers are numbers, and how far they were from the file's own on the samples. */
+export async function commitTensors(
+  name: string,
+  onnx: Uint8Array,
+  samples: readonly TensorSample[],
+  bits?: number,
+): Promise<{ readonly model: CommittedModel; readonly error: number }> {
+  const { error, ...quantised } = quantiseTensorModel(readOnnx(onnx), samples, bits);
+  const model = await withSalt(name, { ...quantised, salt: randomSalt() });
+  await writeWhole(folder('models', `${name}.onnx`), onnx);
+  return { model, error };
 }
 
 /** The network of a file, its outputs in the dictionary's order. Throws `bad-file`, `bad-input`. */

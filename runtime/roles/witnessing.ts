@@ -17,12 +17,13 @@ import { openZkey, type ProvingKey } from '../../circuits/groth16/zkey.ts';
 import {
   type Architecture,
   modelDictionaryDigest,
+  outputsOf,
   parseArchitecture,
 } from '../../circuits/model/architecture.ts';
 import type { CommittedModel } from '../../circuits/model/commit.ts';
 import { emitQualityCircuit, witnessInput } from '../../circuits/model/emit.ts';
 import { featureRanges } from '../../circuits/model/preprocessing.ts';
-import { decideMany } from '../../circuits/model/quantise.ts';
+import { decideMany, evaluate } from '../../circuits/model/quantise.ts';
 import { demandDomain, demandRows } from '../../circuits/model/size.ts';
 import { decodeTestSet, rowCounts, type TestSet } from '../../circuits/model/test-set.ts';
 import { VouchError } from '../../protocols/errors.ts';
@@ -54,8 +55,8 @@ import { demandSoundKey } from './sound-key.ts';
 const DIGITS = 12;
 
 /** Of a test set with so many rows, at most. */
-const testSetBytes = ({ preprocessing }: Architecture, rows: number): number =>
-  1024 + rows * (featureRanges(preprocessing).length + 2) * DIGITS;
+const testSetBytes = (architecture: Architecture, rows: number): number =>
+  1024 + rows * (featureRanges(architecture.preprocessing).length + outputsOf(architecture) + 2) * DIGITS;
 
 /** What a witness is made with. */
 export interface Witnessing {
@@ -130,8 +131,13 @@ export async function prepare(
     }),
   );
   if (statement.statement === 'quality') checkTestRows(manifest.terms, rowCounts(testSet), threshold);
-  else if (testSet.labels[0] !== statement.decision)
+  else if ((testSet.outputs ? undefined : testSet.labels[0]) !== statement.decision)
     throw new VouchError('bad-input', 'statement.decision: expected the label of the row of its input');
+  if (testSet.outputs && statement.statement === 'quality')
+    throw new VouchError(
+      'bad-input',
+      'statement: the answers of this model are numbers, and no class is right',
+    );
   const otherCircuit = () =>
     new VouchError(
       'bad-input',
@@ -192,6 +198,12 @@ export async function witnessOf(
   const { rows, threshold } = askedOf(statement);
   const decisions = decideMany(model, testSet.features);
   const correct = decisions.filter((decision, row) => decision === testSet.labels[row]).length;
+  const answers = testSet.outputs?.map((stated, row) => ({
+    stated,
+    given: evaluate(model, testSet.features[row]!).logits,
+  }));
+  if (answers?.some(({ stated, given }) => given.some((value, e) => value !== stated[e])))
+    throw new VouchError('statement-false', 'the model does not give these numbers');
   if (correct < threshold) {
     // How many it does reach is the vendor's secret.
     throw new VouchError(

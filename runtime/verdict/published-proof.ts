@@ -274,6 +274,20 @@ function labelsOf(
 ): Pick<PrintedCheck, 'status' | 'detail'> & { names: string } {
   try {
     const parsed = parseArchitecture(architecture);
+    const numbers = parsed.decision === 'tensor';
+    if (numbers !== (statement.statement === 'inference' && statement.decision === undefined))
+      return {
+        status: 'fail',
+        detail:
+          'the statement is about a class, and the answers of the model are numbers, or the other way round',
+        names: 'classes that nobody compared',
+      };
+    if (numbers)
+      return {
+        status: 'pass',
+        detail: 'the answers are numbers, in the steps that the architecture states',
+        names: "numbers in the architecture's steps, exact in its integers",
+      };
     const names = parsed.classes.join(', ');
     const theirs = `classes as the vendor names them (${names}), which nobody compared`;
     if (statement.dictionary !== modelDictionaryDigest(parsed))
@@ -325,7 +339,8 @@ function sentenceOf(
 }
 
 /** What a model calls a class. */
-function nameOf(architecture: unknown, decision: number): string {
+function nameOf(architecture: unknown, decision: number | undefined): string {
+  if (decision === undefined) return 'the numbers that were compared';
   try {
     return JSON.stringify(parseArchitecture(architecture).classes[decision] ?? `class ${decision}`);
   } catch {

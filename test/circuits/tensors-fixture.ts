@@ -6,6 +6,7 @@ import { readGraph } from '../../circuits/model/graph.ts';
 import { type OnnxGraph, type OnnxNode, type OnnxTensor, readOnnx } from '../../circuits/model/onnx.ts';
 import { writeOnnx } from '../../circuits/model/onnx-writer.ts';
 import { quantise } from '../../circuits/model/quantise.ts';
+import { quantiseTensorModel, type TensorSample } from '../../circuits/model/tensor-model.ts';
 import { seededRandom } from '../../runtime/models/random.ts';
 import { graph, node, tensor } from './onnx-fixture.ts';
 
@@ -112,4 +113,57 @@ export function smallTensors(shape: LeNet = SMALL): CommittedModel {
   const calibration = Array.from({ length: 24 }, (_, i) => drawing(side, 1000 + i));
   const dictionary = pixels(side * side, dense.at(-1)!);
   return { ...quantise(tensorsOf(leNet(shape)), { dictionary, calibration }), salt: randomSalt() };
+}
+
+/** Two inputs: a residual block of convolutions over the one, times the other; both outputs are shown. */
+export function residual(seed = 1): OnnxGraph {
+  const random = seededRandom(seed);
+  const weights = (dims: number[]): OnnxTensor =>
+    tensor(
+      dims,
+      Array.from({ length: dims.reduce((a, b) => a * b, 1) }, () => random.normal() / 2),
+    );
+  const same: [string, number[]][] = [['pads', [1, 1]]];
+  const nodes = [
+    node('Conv', ['x', 'k', 'kb'], 'conv', same),
+    node('Relu', ['conv'], 'relu'),
+    node('Conv', ['relu', 'l', 'lb'], 'inner', same),
+    node('Add', ['inner', 'x'], 'sum'),
+    node('Relu', ['sum'], 'block'),
+    node('AveragePool', ['block'], 'pooled', [
+      ['kernel_shape', [2]],
+      ['strides', [2]],
+    ]),
+    node('Mul', ['pooled', 'gate'], 'gated'),
+  ];
+  const g = graph(nodes, {
+    k: weights([2, 2, 3]),
+    kb: weights([2]),
+    l: weights([2, 2, 3]),
+    lb: weights([2]),
+  });
+  return {
+    ...g,
+    inputs: [
+      { name: 'x', dims: [1, 2, 4] },
+      { name: 'gate', dims: [1, 2, 1] },
+    ],
+    outputs: [
+      { name: 'gated', dims: [] },
+      { name: 'block', dims: [] },
+    ],
+  };
+}
+
+export function residualSamples(count: number, seed = 1): TensorSample[] {
+  const random = seededRandom(seed);
+  return Array.from({ length: count }, () => ({
+    x: Array.from({ length: 8 }, () => Math.max(-2, Math.min(2, random.normal()))),
+    gate: [random.normal() > 0 ? 1.5 : -0.5, 0.25],
+  }));
+}
+
+export function residualModel(): CommittedModel {
+  const { architecture, parameters } = quantiseTensorModel(residual(), residualSamples(8));
+  return { architecture, parameters, salt: randomSalt() };
 }
