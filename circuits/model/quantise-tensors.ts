@@ -24,6 +24,8 @@ const EXACT = 2 ** 24;
 const ACTIVATION_BITS = 8;
 /** Of the 2^24, what weights leave to bias and rounding. */
 const BIAS_ROOM = 2 ** 20;
+/** How far sums and products may reach, so that half a step can be added where they are rounded. */
+const MOST = EXACT - BIAS_ROOM / 2;
 /** of a public factor that is no multiple of a small power of two */
 const FACTOR_BITS = 10;
 /** rows that shifts are taken from */
@@ -130,11 +132,11 @@ export function quantiseTensors(network: TensorNetwork, options: TensorOptions):
       }
       case 'product': {
         let [a, b] = operation.parts.map(({ of }) => state(of)) as [Integers, Integers];
-        const root = Math.floor(Math.sqrt(EXACT - 1));
-        if (greatest(a.bound) * greatest(b.bound) >= EXACT) {
+        const root = Math.floor(Math.sqrt(MOST - 1));
+        if (greatest(a.bound) * greatest(b.bound) >= MOST) {
           const [first, second] = [greatest(a.bound), greatest(b.bound)];
-          if (second > root) b = limited(b, Math.max(root, Math.floor((EXACT - 1) / first)));
-          if (first > root) a = limited(a, Math.max(root, Math.floor((EXACT - 1) / greatest(b.bound))));
+          if (second > root) b = limited(b, Math.max(root, Math.floor((MOST - 1) / first)));
+          if (first > root) a = limited(a, Math.max(root, Math.floor((MOST - 1) / greatest(b.bound))));
         }
         const parts = operation.parts.map(({ from }, p) => ({ of: [a, b][p]!.value, from: runsOf(from) }));
         const size = operation.parts[0]!.from.length;
@@ -283,11 +285,11 @@ function addUp(
       });
     }
     const reach = sums.reduce((a, b) => Math.max(a, b), 0);
-    if (reach < EXACT) {
+    if (reach < MOST) {
       // A public number that needs more bits behind the point than the values have gets them where there is room.
       const room = Math.max(
         0,
-        Math.min(own - exponent, Math.floor(Math.log2((EXACT - 1) / Math.max(1, reach)))),
+        Math.min(own - exponent, Math.floor(Math.log2((MOST - 1) / Math.max(1, reach)))),
       );
       const added = offset.some((c) => c !== 0) ? room : 0;
       const rounded = new Map(
