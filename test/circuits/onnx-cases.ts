@@ -1,7 +1,15 @@
 /** ONNX's own cases (onnx/backend/test/data): models with inputs and what is expected for them, where they are there. */
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { problemLine, readGraph } from '../../circuits/model/graph.ts';
 import { readOnnx } from '../../circuits/model/onnx.ts';
-import type { TensorSample } from '../../circuits/model/tensor-model.ts';
+import { evaluate } from '../../circuits/model/quantise.ts';
+import {
+  integersOf,
+  numbersOf,
+  quantiseTensorModel,
+  type TensorSample,
+} from '../../circuits/model/tensor-model.ts';
+import { VouchError } from '../../protocols/errors.ts';
 
 const CASES = new URL('../../../shared/data/onnx/', import.meta.url);
 export const haveCases = (): boolean => existsSync(CASES);
@@ -58,4 +66,25 @@ export function readCase(name: string) {
   const expected = (): number[] =>
     graph.outputs.flatMap((_, i) => numbers(file(name, `test_data_set_0/output_${i}.pb`)));
   return { graph, sample, expected };
+}
+
+/** What becomes of a case: a model with its input and outputs in integers, or the reasons why there is none. */
+export function tensorCase(name: string) {
+  const { graph, sample, expected } = readCase(name);
+  const { problems } = readGraph(graph, { whole: true });
+  if (problems.length > 0) return { problems: problems.map(problemLine) };
+  try {
+    const input = sample();
+    const { architecture, parameters } = quantiseTensorModel(graph, [input]);
+    const features = integersOf(architecture.named!, input);
+    const outputs = evaluate({ architecture, parameters }, features).logits;
+    const numbers = Object.values(numbersOf(architecture, outputs)).flat();
+    const wanted = expected();
+    const error = wanted.reduce((most, y, i) => Math.max(most, Math.abs(y - numbers[i]!)), 0);
+    const testSet = { features: [features], labels: [0], outputs: [outputs] };
+    return { architecture, parameters, testSet, error, same: wanted.length === numbers.length };
+  } catch (problem) {
+    if (!(problem instanceof VouchError)) throw problem;
+    return { problems: [problem.message] };
+  }
 }
