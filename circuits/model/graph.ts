@@ -6,7 +6,7 @@
  * is known, and its name in any case.
  */
 import { VouchError } from '../../protocols/errors.ts';
-import { chain, type Decision, decide, folded } from './decision.ts';
+import { chain, decide, folded } from './decision.ts';
 import type { Ensemble } from './ensemble.ts';
 import type { TensorNetwork } from './float-tensors.ts';
 import type { DenseNetwork } from './network.ts';
@@ -15,20 +15,18 @@ import { createLayers, type Layers } from './operators/layers.ts';
 import { REFUSED } from './operators/refused.ts';
 import { handlerOf } from './operators/table.ts';
 import {
-  type Activation,
-  type Affine,
   type Context,
   demandActivation,
   MAX_ACTIVATION,
   NOTHING,
   type Row,
-  type Scores,
   sizeOf,
   UNKNOWN,
   Unsupported,
   type Value,
 } from './operators/value.ts';
 import { createTensors, type OpenTensors } from './tensor-network.ts';
+import { allOutputs, type NamedTensor, namedOf } from './whole-graph.ts';
 
 /** Something that cannot be proved. */
 export interface Problem {
@@ -56,11 +54,6 @@ export interface GraphReading {
   readonly problems: readonly Problem[];
   /** what was left out or replaced, and why that changes no decision */
   readonly notes: readonly string[];
-}
-
-export interface NamedTensor {
-  readonly name: string;
-  readonly dims: readonly number[];
 }
 
 /** Operators whose work would be lost in a chain of dense layers. */
@@ -279,58 +272,6 @@ function readInputs(graph: OnnxGraph, { features, whole }: GraphOptions, values:
     width += size;
   }
   return width;
-}
-
-/** All outputs side by side, as numbers. Undefined where one is not known, because of a problem before it. */
-function allOutputs(
-  graph: OnnxGraph,
-  values: ReadonlyMap<string, Value>,
-  context: Context,
-): Decision | undefined {
-  const outputs = graph.outputs.map(({ name }) => values.get(name) ?? UNKNOWN);
-  if (outputs.length === 0 || outputs.some((value) => value.kind === 'unknown')) return undefined;
-  const affine = outputs.map((value) => {
-    if (value.kind === 'scores') throw atTheEnd(value);
-    if (value.kind === 'label')
-      throw new Unsupported(
-        'it gives a class, which is no number of the network',
-        'publish it with a data dictionary, as a classifier',
-        value.node,
-      );
-    return context.asActivation(value, 'an output').affine;
-  });
-  if (affine.some((each) => !each)) return undefined;
-  const aligned = context.align(affine as Affine[]);
-  const of = {
-    stage: aligned[0]!.stage,
-    rows: aligned.flatMap(({ rows }) => rows),
-    offset: Float64Array.from(aligned.flatMap(({ offset }) => [...offset])),
-  };
-  return { of, decision: 'argmax', classes: undefined };
-}
-
-const atTheEnd = ({ by, node }: Scores): Unsupported =>
-  new Unsupported(
-    `the numbers that ${by === 'softmax' ? 'Softmax' : 'Sigmoid'} gives need a table, which the circuit does not have; only their order is proved`,
-    'end the model before it, or publish it with a data dictionary, as a classifier',
-    node,
-  );
-
-function namedOf(
-  { inputs, outputs, initializers }: OnnxGraph,
-  values: ReadonlyMap<string, Value>,
-  first: ReadonlyMap<string, Value>,
-): GraphReading['named'] {
-  const named =
-    (from: ReadonlyMap<string, Value>) =>
-    ({ name }: { readonly name: string }): NamedTensor => {
-      const value = from.get(name)!;
-      return { name, dims: value.kind === 'constant' ? value.tensor.dims : (value as Activation).dims };
-    };
-  return {
-    inputs: inputs.filter(({ name }) => !initializers.has(name)).map(named(first)),
-    outputs: outputs.map(named(values)),
-  };
 }
 
 /** Which node makes a value. */
