@@ -200,7 +200,11 @@ function ensembleCost(
   };
 }
 
-/** Of a network of tensors: constraints and wires are exact, terms an estimate (see TENSOR_TERMS). */
+/**
+ * Of a network of tensors whose answer is a class: constraints and wires are exact; where answers are numbers they are the
+ * most, because numbers that determine parameters by linear equations make these constants. Terms are an
+ * estimate (see TENSOR_TERMS).
+ */
 function tensorNetworkCost(
   architecture: Architecture,
   operations: readonly TensorOperation[],
@@ -211,7 +215,8 @@ function tensorNetworkCost(
   const margins = classes.length - 1;
   const widths = parameterWidths(architecture);
   const elements = elementsFor(widths);
-  const commitment = commitmentCost(elements);
+  // The root over no parameters at all is a constant.
+  const commitment = commitmentCost(widths.length > 0 ? elements : 0);
   const byOperation = Array<number>(operations.length).fill(0);
   let decided = 0;
   let linear = rows * margins;

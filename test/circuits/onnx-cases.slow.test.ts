@@ -1,4 +1,4 @@
-/** Each of ONNX's own cases that is not refused: served with the reference's integers, its circuit counted, and proved. */
+/** Each of ONNX's own cases that is not refused: served with the reference's integers, its circuit no larger than foretold, and proved. */
 import { prove } from '../../circuits/groth16/prove.ts';
 import { setup } from '../../circuits/groth16/setup.ts';
 import { verificationKey, verify } from '../../circuits/groth16/verify.ts';
@@ -28,7 +28,9 @@ for (const name of haveCases() ? caseNames() : []) {
 
     const circuit = emitQualityCircuit(architecture, testSet, await testToolchain());
     const { wasm, file, constraints } = await compiled(t, circuit);
-    assert.is(circuitCost(architecture, testSet).constraints, constraints, 'predicted');
+    const { constraints: most } = circuitCost(architecture, testSet);
+    // Numbers that determine the parameters by linear equations make them constants.
+    assert.ok(constraints <= most, `${constraints}, predicted ${most}`);
     const witness = await calculateWitness(wasm, witnessInput(model, 1));
     await using pool = await createPool();
     const { zkey } = await setup(file, { field: pool, points: pool });
