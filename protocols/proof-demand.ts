@@ -36,6 +36,6 @@ export function checkDemand(
   }
   demandProvable(manifest);
   if (statement.statement === 'quality') checkStatement(terms, statement);
-  else checkInference(terms);
+  else checkInference(terms, statement.decision === undefined);
   return requester;
 }

@@ -66,7 +66,8 @@ export type QualityStatement = z.infer<typeof QualityStatement>;
 
 /**
  * "The parameters with this commitment answer `decision` to this row." The row and its answer are constants of the
- * circuit, which is that of a test set of this one row and a threshold of 1.
+ * circuit, which is that of a test set of this one row and a threshold of 1. Of a model whose answers are tensors there is no
+ * decision: their numbers are the circuit's constants, and are in the input's blob.
  */
 export const InferenceStatement = z.strictObject({
   statement: z.literal('inference'),
@@ -76,8 +77,13 @@ export const InferenceStatement = z.strictObject({
     .int()
     .min(-MAX_NUMBER)
     .max(MAX_NUMBER)
-    .describe('the class, by its place among the classes of the model, or the number, in steps of its label'),
-  input: Digest.describe('blob: a test set of the one row, whose label is the decision'),
+    .optional()
+    .describe(
+      'the class, by its place among the classes of the model, or the number, in steps of its label; absent: its answers are tensors',
+    ),
+  input: Digest.describe(
+    'blob: a test set of the one row, whose label is the decision, or which has the numbers of the answer',
+  ),
   circuit: Digest.describe('circuit digest'),
   key: Digest.describe('blob: the proving key (`.zkey`)'),
   powers: Digest.describe("blob: the powers of the key's tau (`.ptau`, cut)"),

@@ -100,9 +100,14 @@ export function checkStatement(terms: Terms, { rows, threshold, testSet }: Asked
     throw refused('expected one of the test sets that the vendor has registered, got another');
 }
 
-/** Throws `terms-refused` where the vendor does not let answers to single rows be proved. Each tells what the answer tells. */
-export function checkInference({ inference }: Terms): void {
+/**
+ * Throws `terms-refused` where the vendor does not let answers to single rows be proved. Each tells what the answer tells, so
+ * that of numbers (`exact`) is proved only where answers are exact as well.
+ */
+export function checkInference({ inference, answers }: Terms, exact: boolean): void {
   if (!inference) throw refused('expected a statement about a test set: single answers are not to be proved');
+  if (exact && answers !== 'exact')
+    throw refused('expected a statement about a class: exact numbers are no part of the answers');
 }
 
 /** What the rows of a test set are like. */

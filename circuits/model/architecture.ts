@@ -2,7 +2,7 @@
  * The public half of a quantised model: what it says of its data, shapes, bit widths, shifts, bounds. The
  * hidden half, the parameters, is in quantise.ts.
  *
- * There are two versions. Version 2 holds the data dictionary and a list of operations, or one ensemble of trees
+ * There are three versions. Version 3 is a network of tensors without a table (tensors.ts), whose answers are numbers. Version 2 holds the data dictionary and a list of operations, or one ensemble of trees
  * (trees.ts) in their place; version 1 had columns and
  * class names alone, and layers. A model is known by its own version's bytes, so one of version 1 stays what it is.
  *
@@ -29,12 +29,25 @@ import { VouchError } from '../../protocols/errors.ts';
 import { classNames, Dictionary, dictionaryDigest, parseDictionary, preprocessingOf } from './dictionary.ts';
 import { decimalOf, type NumberEnd, OutputScale } from './numbers.ts';
 import { checkColumns, featureRanges, Preprocessing, type Range } from './preprocessing.ts';
+import {
+  checkTensors,
+  convsOf,
+  greatest,
+  isTensorOperation,
+  laidOut,
+  MAX_TENSOR_OPERATIONS,
+  type TensorOperation,
+  TensorOperations,
+  weightsOf,
+} from './tensors.ts';
 import { checkTrees, TreesShape } from './trees.ts';
 
 /** float32 represents every integer up to this exactly. */
 export const EXACT = 2 ** 24;
 export const ROUNDING = 'floor((x + 2^(k-1)) * 2^-k)';
 const MAX_WIDTH = 4096;
+const MAX_LAYER_OPERATIONS = 32;
+const MAX_TENSOR_INPUTS = 2 ** 16;
 /** parameters; beyond this the circuit would not fit any key made on one machine */
 const MAX_PARAMETERS = 2 ** 20;
 
@@ -83,14 +96,48 @@ const Operation = z.discriminatedUnion('kind', [
     .strictObject({ kind: z.literal('relu'), shift: shift.min(1), output })
     .describe('h = max(0, floor((a + 2^(shift-1)) * 2^-shift)), at most `output`'),
   TreesShape,
+  ...TensorOperations,
 ]);
 type Operation = z.infer<typeof Operation>;
+
+/** The document of version 3: a network of tensors without a table. Inputs lie side by side as its features. */
+const Name = z.string().min(1).max(100);
+const Dims = z
+  .array(
+    z
+      .int()
+      .min(1)
+      .max(2 ** 18),
+  )
+  .max(8);
+const Exponent = z.int().min(-30).max(60);
+export const ArchitectureV3 = z.strictObject({
+  version: z.literal(3),
+  inputs: z
+    .array(z.strictObject({ name: Name, dims: Dims, low: z.int(), high: z.int() }))
+    .min(1)
+    .max(64)
+    .describe('in whole steps; an integer x stands for x * 2^-exponent'),
+  exponent: Exponent.describe('of the inputs'),
+  operations: z.array(z.discriminatedUnion('kind', TensorOperations)).min(1).max(MAX_TENSOR_OPERATIONS),
+  outputs: z
+    .array(z.strictObject({ name: Name, dims: Dims }))
+    .min(1)
+    .max(64),
+  outputExponent: Exponent,
+  rounding: z.literal(ROUNDING),
+});
+/** What a network of tensors takes and gives. */
+export type TensorNames = Pick<
+  z.infer<typeof ArchitectureV3>,
+  'inputs' | 'exponent' | 'outputs' | 'outputExponent'
+>;
 
 /** The document of version 2. */
 export const ArchitectureV2 = z.strictObject({
   version: z.literal(2),
   dictionary: Dictionary,
-  operations: z.array(Operation).min(1).max(32),
+  operations: z.array(Operation).min(1).max(MAX_TENSOR_OPERATIONS),
   rounding: z.literal(ROUNDING),
   decision: Decision,
   scale: OutputScale.optional().describe(
@@ -100,15 +147,19 @@ export const ArchitectureV2 = z.strictObject({
 
 /** An architecture of either version, as it is worked with. */
 export interface Architecture {
-  readonly version: 1 | 2;
+  readonly version: 1 | 2 | 3;
+  /** of version 3 */
+  readonly named?: TensorNames | undefined;
   /** of version 2 */
   readonly dictionary?: Dictionary | undefined;
   readonly preprocessing: Preprocessing;
-  /** none where there are trees */
+  /** none where there are trees or tensors */
   readonly layers: readonly LayerShape[];
+  readonly tensors?: readonly TensorOperation[] | undefined;
   readonly trees?: TreesShape | undefined;
   readonly rounding: typeof ROUNDING;
-  readonly decision: z.infer<typeof Decision>;
+  /** `tensor`: the outputs are numbers, and none of them is a class */
+  readonly decision: z.infer<typeof Decision> | 'tensor';
   /** names, in the order of the outputs; none where the answer is a number */
   readonly classes: readonly string[];
   /** with decision `number`: how the output becomes the answer */
@@ -121,15 +172,56 @@ export interface Architecture {
  */
 export function parseArchitecture(value: unknown): Architecture {
   const version = (value as { version?: unknown } | null)?.version;
-  const result = (version === 2 ? ArchitectureV2 : ArchitectureV1).safeParse(value);
+  const result = (version === 3 ? ArchitectureV3 : version === 2 ? ArchitectureV2 : ArchitectureV1).safeParse(
+    value,
+  );
   if (!result.success) {
     const issue = result.error.issues[0]!;
     throw bad(issue.path.join('.') || 'value', issue.message);
   }
   const { data } = result;
-  const architecture: Architecture = data.version === 1 ? data : fromOperations(data);
+  const architecture: Architecture =
+    data.version === 1 ? data : data.version === 2 ? fromOperations(data) : fromTensors(data);
   checkShapes(architecture);
   return architecture;
+}
+
+/** The one class that stands for all answers where these are numbers. */
+const TENSOR = 'tensor';
+
+function fromTensors(document: z.infer<typeof ArchitectureV3>): Architecture {
+  const { inputs, exponent, operations, outputs, outputExponent, rounding } = document;
+  const size = (dims: readonly number[]): number => dims.reduce((a, b) => a * b, 1);
+  if (inputs.reduce((sum, { dims }) => sum + size(dims), 0) > MAX_TENSOR_INPUTS)
+    throw bad('inputs', `more than ${MAX_TENSOR_INPUTS} elements`);
+  const columns = inputs.flatMap(({ name, dims, low, high }) =>
+    Array.from({ length: size(dims) }, (_, i) => ({
+      kind: 'integer' as const,
+      name: `${name}[${i}]`,
+      low,
+      high,
+    })),
+  );
+  if (inputs.some(({ low, high }) => low >= high || Math.max(-low, high) >= EXACT))
+    throw bad('inputs', 'expected low < high, within 2^24');
+  for (const names of [inputs, outputs])
+    if (new Set(names.map(({ name }) => name)).size < names.length)
+      throw bad('inputs', 'two have the same name');
+  const laid =
+    checkTensors(operations, featureRanges({ columns }), bad) && laidOut(operations, columns.length);
+  const given = outputs.reduce((sum, { dims }) => sum + size(dims), 0);
+  if (laid.at(-1)!.size !== given)
+    throw bad('outputs', `expected ${laid.at(-1)!.size} elements, got ${given}`);
+  return {
+    version: 3,
+    named: { inputs, exponent, outputs, outputExponent },
+    preprocessing: { columns },
+    layers: [],
+    tensors: operations,
+    rounding,
+    decision: 'tensor',
+    classes: [TENSOR],
+  };
 }
 
 function fromOperations(document: z.infer<typeof ArchitectureV2>): Architecture {
@@ -146,12 +238,22 @@ function fromOperations(document: z.infer<typeof ArchitectureV2>): Architecture 
   const [trees] = operations;
   if (trees?.kind === 'trees' && operations.length === 1)
     return { version: 2, dictionary, ...known, layers: [], trees, rounding, decision };
+  if (operations.every(isTensorOperation)) {
+    if (number) throw bad('decision', 'expected classes of a network of tensors, got a number');
+    const tensors = operations as TensorOperation[];
+    return { version: 2, dictionary, ...known, layers: [], tensors, rounding, decision };
+  }
   const layers: LayerShape[] = [];
+  if (operations.length > MAX_LAYER_OPERATIONS)
+    throw bad('operations', `expected at most ${MAX_LAYER_OPERATIONS} of dense layers`);
   operations.forEach((operation, i) => {
     const last = i === operations.length - 1;
     const expected = i % 2 === 0 ? 'dense' : 'relu';
     if (operation.kind !== expected || (last && expected === 'relu'))
-      throw bad(`operations.${i}`, 'expected dense and relu in turns, and dense at the end, or trees alone');
+      throw bad(
+        `operations.${i}`,
+        'expected dense and relu in turns, and dense at the end, or trees or operations on tensors alone',
+      );
     if (operation.kind !== 'dense') return;
     const { kind, ...shape } = operation;
     const next = operations[i + 1];
@@ -173,9 +275,14 @@ function fromOperations(document: z.infer<typeof ArchitectureV2>): Architecture 
 
 /** An architecture as it is published, committed to and parsed again. */
 export function architectureDocument(architecture: Architecture): Record<string, unknown> {
-  const { version, dictionary, preprocessing, layers, trees, rounding, decision, classes, number } =
+  const { version, dictionary, preprocessing, layers, trees, tensors, rounding, decision, classes, number } =
     architecture;
+  if (version === 3) {
+    const { inputs, exponent, outputs, outputExponent } = architecture.named!;
+    return { version, inputs, exponent, operations: tensors, outputs, outputExponent, rounding };
+  }
   const end = number ? { decision, scale: number.scale } : { decision };
+  if (tensors) return { version, dictionary, operations: tensors, rounding, ...end };
   if (trees) return { version, dictionary, operations: [trees], rounding, ...end };
   if (version === 1) return { version, preprocessing, layers, rounding, decision, classes };
   const operations = layers.flatMap(({ shift, output, ...dense }): Operation[] =>
@@ -207,22 +314,33 @@ export const modelDictionaryDigest = ({ dictionary }: Architecture): string | un
   dictionary && dictionaryDigest(dictionary);
 
 /** How many numbers a model gives for a row, each below 2^24. */
-export const outputsOf = ({ layers, trees }: Architecture): number =>
-  trees ? trees.outputs : layers.at(-1)!.outputs;
+export const outputsOf = ({ layers, trees, tensors, preprocessing }: Architecture): number =>
+  tensors
+    ? laidOut(tensors, featureRanges(preprocessing).length).at(-1)!.size
+    : trees
+      ? trees.outputs
+      : layers.at(-1)!.outputs;
 
 /** How far they may be from 0. */
-export const outputBound = ({ layers, trees }: Architecture): number =>
-  trees ? trees.accumulator : layers.at(-1)!.output;
+export function outputBound({ layers, trees, tensors, preprocessing }: Architecture): number {
+  if (tensors) return greatest(checkTensors(tensors, featureRanges(preprocessing), bad).at(-1)!);
+  return trees ? trees.accumulator : layers.at(-1)!.output;
+}
 
 function checkShapes(architecture: Architecture): void {
-  const { classes, decision, layers, trees, preprocessing } = architecture;
-  checkColumns(preprocessing.columns, (field, message) =>
-    bad(field === 'columns' ? 'preprocessing' : field, message),
-  );
+  const { classes, decision, layers, trees, tensors, preprocessing } = architecture;
+  if (decision !== 'tensor')
+    checkColumns(preprocessing.columns, (field, message) =>
+      bad(field === 'columns' ? 'preprocessing' : field, message),
+    );
   if (new Set(classes).size < classes.length) throw bad('classes', 'two classes have the same name');
   let ranges = featureRanges(preprocessing);
   let parameters = 0;
   if (trees) checkTrees(trees, ranges, bad);
+  if (tensors) {
+    checkTensors(tensors, ranges, bad);
+    parameters = convsOf(tensors).reduce((sum, conv) => sum + weightsOf(conv) + conv.outputs, 0);
+  }
   layers.forEach((layer, l) => {
     const last = l === layers.length - 1;
     const field = `layers.${l}`;
@@ -239,6 +357,7 @@ function checkShapes(architecture: Architecture): void {
   });
   if (parameters > MAX_PARAMETERS)
     throw bad('layers', `${parameters} parameters, more than ${MAX_PARAMETERS}`);
+  if (decision === 'tensor') return;
   const outputs = decision === 'argmax' ? classes.length : 1;
   if (outputsOf(architecture) !== outputs)
     throw bad('layers', `expected ${outputs} outputs of the last layer, got ${outputsOf(architecture)}`);

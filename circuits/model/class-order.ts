@@ -4,7 +4,9 @@
  */
 import type { Dictionary } from './dictionary.ts';
 import { type Ensemble, mapLeaves } from './ensemble.ts';
+import type { TensorNetwork } from './float-tensors.ts';
 import type { Decision, DenseLayer, DenseNetwork } from './network.ts';
+import { reordered as reorderedTensors } from './tensor-network.ts';
 
 /**
  * For each class of the dictionary the output of the file that is it; nothing where the file's one output and the dictionary's
@@ -41,12 +43,16 @@ export function classOrder(
 }
 
 /** The network with its outputs in this order. */
-export function inClassOrder<M extends DenseNetwork | Ensemble>(network: M, order: readonly number[]): M;
-export function inClassOrder(
-  network: DenseNetwork | Ensemble,
+export function inClassOrder<M extends DenseNetwork | Ensemble | TensorNetwork>(
+  network: M,
   order: readonly number[],
-): DenseNetwork | Ensemble {
+): M;
+export function inClassOrder(
+  network: DenseNetwork | Ensemble | TensorNetwork,
+  order: readonly number[],
+): DenseNetwork | Ensemble | TensorNetwork {
   if (order.every((from, c) => from === c)) return network;
+  if ('operations' in network) return reorderedTensors(network, order);
   if ('trees' in network) {
     const change = (values: Float64Array): Float64Array =>
       network.decision === 'sign'

@@ -14,6 +14,7 @@ import { type Architecture, architectureElement } from './architecture.ts';
 import { poseidon, poseidonChain } from './poseidon.ts';
 import { featureRanges } from './preprocessing.ts';
 import type { LayerParameters, Parameters, QuantisedModel } from './quantise.ts';
+import { convsOf, weightsOf } from './tensors.ts';
 import {
   candidatesOf,
   splitBits,
@@ -58,16 +59,27 @@ export function saltElement(salt: Uint8Array): bigint {
 }
 
 /** The width in bits of every parameter, in commitment order. */
-export function parameterWidths({ layers, trees, preprocessing }: Architecture): number[] {
+export function parameterWidths(architecture: Architecture): number[] {
+  const { trees, preprocessing } = architecture;
   if (trees)
     return treeGroups(trees, candidatesOf(featureRanges(preprocessing)).length).flatMap(({ count, bits }) =>
       Array<number>(count).fill(bits),
     );
-  return layers.flatMap(({ inputs, outputs, weightBits, biasBits }) => [
-    ...Array<number>(inputs * outputs).fill(weightBits),
+  return linearOf(architecture).flatMap(({ weights, outputs, weightBits, biasBits }) => [
+    ...Array<number>(weights).fill(weightBits),
     ...Array<number>(outputs).fill(biasBits),
   ]);
 }
+
+/** What has weights and biases, in the order of commitment: dense layers, or convolutions. */
+function linearOf({ layers, tensors }: Architecture) {
+  if (tensors) return convsOf(tensors).map((conv) => ({ ...conv, weights: weightsOf(conv) }));
+  return layers.map((layer) => ({ ...layer, weights: layer.inputs * layer.outputs }));
+}
+
+/** How many field elements parameters of these widths fill: one at least, which is 0 where there is none. */
+export const elementsFor = (widths: readonly number[]): number =>
+  (placements(widths).at(-1)?.element ?? 0) + 1;
 
 /** Where a parameter lies: in which element, from which bit. */
 export function placements(widths: readonly number[]): { element: number; offset: number }[] {
@@ -86,16 +98,17 @@ export function placements(widths: readonly number[]): { element: number; offset
 
 /** Every parameter, in commitment order. Throws RangeError where the shapes do not fit the architecture. */
 export function flatParameters(architecture: Architecture, parameters: Parameters): number[] {
-  const { layers, trees } = architecture;
+  const { trees } = architecture;
   if (trees) return flatTrees(architecture, trees, parameters);
-  if (parameters.layers.length !== layers.length) {
-    throw new RangeError(`parameters: expected ${layers.length} layers, got ${parameters.layers.length}`);
+  const linear = linearOf(architecture);
+  if (parameters.layers.length !== linear.length) {
+    throw new RangeError(`parameters: expected ${linear.length} layers, got ${parameters.layers.length}`);
   }
-  return layers.flatMap(({ inputs, outputs }, l) => {
+  return linear.flatMap((expected, l) => {
     const { weights, bias } = parameters.layers[l]!;
-    if (weights.length !== inputs * outputs || bias.length !== outputs) {
+    if (weights.length !== expected.weights || bias.length !== expected.outputs) {
       throw new RangeError(
-        `parameters of layer ${l}: expected ${inputs * outputs} weights and ${outputs} biases`,
+        `parameters of layer ${l}: expected ${expected.weights} weights and ${expected.outputs} biases`,
       );
     }
     return [...weights, ...bias];
@@ -141,7 +154,7 @@ function treesFromFlat(
 export function packParameters(architecture: Architecture, parameters: Parameters): bigint[] {
   const widths = parameterWidths(architecture);
   const places = placements(widths);
-  const elements = Array<bigint>(places.at(-1)!.element + 1).fill(0n);
+  const elements = Array<bigint>(elementsFor(widths)).fill(0n);
   flatParameters(architecture, parameters).forEach((value, i) => {
     const bits = widths[i]!;
     const stored = value + 2 ** (bits - 1);
@@ -176,7 +189,7 @@ const ELEMENT_BYTES = PACKED_BITS / 8;
 export function decodeSecret(architecture: Architecture, bytes: Uint8Array): CommittedModel {
   const widths = parameterWidths(architecture);
   const places = placements(widths);
-  const expected = SALT_BYTES + (places.at(-1)!.element + 1) * ELEMENT_BYTES;
+  const expected = SALT_BYTES + elementsFor(widths) * ELEMENT_BYTES;
   if (bytes.length !== expected) {
     throw new VouchError(
       'bad-input',
@@ -198,8 +211,8 @@ export function decodeSecret(architecture: Architecture, bytes: Uint8Array): Com
     return Int32Array.from(values.slice(taken - count, taken));
   };
   const { trees } = architecture;
-  const layers: LayerParameters[] = architecture.layers.map(({ inputs, outputs }) => ({
-    weights: take(inputs * outputs),
+  const layers: LayerParameters[] = linearOf(architecture).map(({ weights, outputs }) => ({
+    weights: take(weights),
     bias: take(outputs),
   }));
   const parameters = trees ? { layers, trees: treesFromFlat(architecture, trees, take) } : { layers };

@@ -25,6 +25,11 @@ const signedBits = (bound: number): number => bound.toString(2).length + 1;
 
 /** Throws `too-large` for an architecture whose answers to hidden rows no circuit can be compiled for. */
 export function demandHidden(architecture: Architecture): void {
+  if (architecture.tensors)
+    throw new VouchError(
+      'bad-input',
+      'hidden row: networks of tensors (convolutions, pooling) are proved about rows that are shown only; leave --hide out',
+    );
   const { constraints } = hiddenCost(architecture);
   if (constraints <= MAX_CONSTRAINTS) return;
   throw new VouchError(

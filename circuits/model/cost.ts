@@ -9,11 +9,13 @@
  * the count is an estimate, within a third.
  */
 import { type Architecture, checksOf } from './architecture.ts';
-import { parameterWidths, placements } from './commit.ts';
+import { elementsFor, parameterWidths, placements } from './commit.ts';
 import { rowBounds } from './emit.ts';
 import { treesCost } from './emit-trees.ts';
 import { MAX_INPUTS } from './poseidon.ts';
 import { marginsOf, poseidonConstraints } from './size.ts';
+import { tensorsCost } from './tensor-plan.ts';
+import { type TensorOperation, weightsOf } from './tensors.ts';
 import type { TestSet } from './test-set.ts';
 import { type TreesShape, topologiesOf } from './trees.ts';
 
@@ -45,6 +47,8 @@ export interface CircuitCost {
 export const PUBLIC_ROWS = 3;
 /** See `ensembleCost`. */
 export const TREE_TERMS = { parameter: 9.3, product: 28.5, margin: 12 };
+/** Of a network of tensors, for each constraint: counted in compiled circuits of small convolutional networks. */
+const TENSOR_TERMS = { parameter: 5, product: 5, bit: 6 };
 /** Below so many rows circom takes another wire out of some range checks. */
 const MANY_ROWS = 50;
 
@@ -52,8 +56,9 @@ const MANY_ROWS = 50;
 const signedBits = (bound: number): number => bound.toString(2).length + 1;
 
 export function circuitCost(architecture: Architecture, testSet: TestSet): CircuitCost {
-  const { layers, decision, trees } = architecture;
+  const { layers, decision, trees, tensors } = architecture;
   if (trees) return ensembleCost(architecture, trees, testSet);
+  if (tensors) return tensorNetworkCost(architecture, tensors, testSet);
   const { features, labels } = testSet;
   const rows = labels.length;
   const last = layers.length - 1;
@@ -191,6 +196,68 @@ function ensembleCost(
     variables,
     domain,
     keyBytes: keyBytes(variables, domain, terms - ofC),
+  };
+}
+
+/**
+ * Of a network of tensors whose answer is a class: constraints and wires are exact; where answers are numbers they are the
+ * most, because numbers that determine parameters by linear equations make these constants. Terms are an
+ * estimate (see TENSOR_TERMS).
+ */
+function tensorNetworkCost(
+  architecture: Architecture,
+  operations: readonly TensorOperation[],
+  { features, labels }: TestSet,
+): CircuitCost {
+  const { classes, decision } = architecture;
+  const rows = labels.length;
+  const margins = classes.length - 1;
+  const widths = parameterWidths(architecture);
+  const elements = elementsFor(widths);
+  // The root over no parameters at all is a constant.
+  const commitment = commitmentCost(widths.length > 0 ? elements : 0);
+  const byOperation = Array<number>(operations.length).fill(0);
+  let decided = 0;
+  let linear = rows * margins;
+  features.forEach((row, r) => {
+    const cost = tensorsCost(architecture, operations, row);
+    linear += cost.linear;
+    cost.byOperation.forEach((constraints, i) => {
+      byOperation[i]! += constraints;
+    });
+    decided += margins * cost.marginBits(labels[r]!, decision) + margins - 1;
+  });
+  const n = rows.toString(2).length;
+  const parts: CostPart[] = [];
+  const add = (part: string, operation: number | undefined, constraints: number, terms: number): void => {
+    if (constraints > 0) parts.push({ part, operation, constraints, terms: Math.round(terms) });
+  };
+  operations.forEach((operation, i) => {
+    const name = `operation ${i + 1}`;
+    if (operation.kind === 'conv') {
+      const { outputs, weightBits, biasBits } = operation;
+      const bits = weightsOf(operation) * weightBits + outputs * biasBits;
+      add(`${name}: weights in their ranges`, i, bits, bits * TENSOR_TERMS.parameter);
+    }
+    const terms = operation.kind === 'conv' ? TENSOR_TERMS.product : TENSOR_TERMS.bit;
+    add(`${name}: ${operation.kind}`, i, byOperation[i]!, byOperation[i]! * terms);
+  });
+  add('commitment', undefined, commitment.constraints, commitment.terms + 3 * widths.length);
+  add('decision', undefined, decided, decided * TENSOR_TERMS.bit);
+  add('threshold', undefined, 2 * n, 6 * (n - 1) + 2 * n + 1 + 2 * (rows + n) + 1);
+  const sum = (of: 'constraints' | 'terms') => parts.reduce((total, each) => total + each[of], 0);
+  const constraints = sum('constraints');
+  const terms = sum('terms');
+  const variables = constraints + 1 - linear;
+  const domain = 2 ** Math.ceil(Math.log2(constraints + PUBLIC_ROWS));
+  return {
+    parts,
+    constraints,
+    terms,
+    exactTerms: false,
+    variables,
+    domain,
+    keyBytes: keyBytes(variables, domain, Math.round(terms * 0.7)),
   };
 }
 

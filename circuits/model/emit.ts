@@ -23,7 +23,9 @@ import {
   saltElement,
 } from './commit.ts';
 import { numberHead } from './emit-number.ts';
+import { tensorsSource } from './emit-tensors.ts';
 import { treesSource } from './emit-trees.ts';
+import { convsOf, weightsOf } from './tensors.ts';
 import { checkTestSet, type TestSet } from './test-set.ts';
 import { treesOf } from './trees.ts';
 
@@ -49,9 +51,12 @@ export function emitQualityCircuit(
   toolchain: Toolchain,
 ): EmittedCircuit {
   checkTestSet(architecture, testSet);
-  const source = architecture.trees
-    ? treesSource(architecture, architecture.trees, testSet)
-    : qualitySource(architecture, testSet);
+  const { trees, tensors } = architecture;
+  const source = trees
+    ? treesSource(architecture, trees, testSet)
+    : tensors
+      ? tensorsSource(architecture, tensors, testSet)
+      : qualitySource(architecture, testSet);
   return { source, digest: circuitDigest(source, toolchain), rows: testSet.labels.length };
 }
 
@@ -280,7 +285,11 @@ export function parameterInput(model: CommittedModel): CircuitInput {
     at += count;
     return flat.slice(at - count, at).map(BigInt);
   };
-  const { layers, trees } = model.architecture;
+  const { layers, trees, tensors } = model.architecture;
+  convsOf(tensors ?? []).forEach((conv, c) => {
+    input[`w${c}`] = take(weightsOf(conv));
+    input[`b${c}`] = take(conv.outputs);
+  });
   if (trees) {
     treesOf(trees, model.parameters.trees!).forEach(({ split, leaf }, t) => {
       input[`split${t}`] = Array.from(split, BigInt);

@@ -8,6 +8,7 @@
 import { VouchError } from '../../protocols/errors.ts';
 import { chain, decide, folded } from './decision.ts';
 import type { Ensemble } from './ensemble.ts';
+import type { TensorNetwork } from './float-tensors.ts';
 import type { DenseNetwork } from './network.ts';
 import { KNOWN_OPSETS, type OnnxGraph, type OnnxNode } from './onnx.ts';
 import { createLayers, type Layers } from './operators/layers.ts';
@@ -24,6 +25,8 @@ import {
   Unsupported,
   type Value,
 } from './operators/value.ts';
+import { createTensors, type OpenTensors } from './tensor-network.ts';
+import { allOutputs, type NamedTensor, namedOf } from './whole-graph.ts';
 
 /** Something that cannot be proved. */
 export interface Problem {
@@ -40,6 +43,12 @@ export interface GraphReading {
   readonly network: DenseNetwork | undefined;
   /** undefined where there are problems, or a network */
   readonly ensemble?: Ensemble | undefined;
+  /** where the graph is no chain of dense layers: with convolutions, pooling or products */
+  readonly tensors?: TensorNetwork | undefined;
+  /** of a graph that is read whole: its inputs and outputs, side by side as the network has them */
+  readonly named?:
+    | { readonly inputs: readonly NamedTensor[]; readonly outputs: readonly NamedTensor[] }
+    | undefined;
   /** as the file calls the classes, in order; undefined: it does not */
   readonly classes: readonly (string | number)[] | undefined;
   readonly problems: readonly Problem[];
@@ -47,13 +56,39 @@ export interface GraphReading {
   readonly notes: readonly string[];
 }
 
+/** Operators whose work would be lost in a chain of dense layers. */
+const OF_TENSORS: ReadonlySet<string> = new Set([
+  'Conv',
+  'ConvInteger',
+  'QLinearConv',
+  'MaxPool',
+  'AveragePool',
+  'GlobalAveragePool',
+]);
+
 export interface GraphOptions {
+  /** every input as it is, without a batch, and all outputs as numbers instead of a class */
+  readonly whole?: boolean | undefined;
+  /** as a network of tensors, or as layers; undefined: as what fits it */
+  readonly tensors?: boolean | undefined;
   /** features of a row, where they are known: for a model that does not say */
   readonly features?: number | undefined;
 }
 
 /** Reads a graph; never throws for what the graph is. */
 export function readGraph(graph: OnnxGraph, options: GraphOptions = {}): GraphReading {
+  if (options.whole) return readAs(graph, { ...options, tensors: true });
+  if (options.tensors !== undefined) return readAs(graph, options);
+  if (graph.nodes.some(({ operator }) => OF_TENSORS.has(operator)))
+    return readAs(graph, { ...options, tensors: true });
+  const reading = readAs(graph, options);
+  if (reading.problems.length === 0) return reading;
+  // Layers have no products of two values.
+  const other = readAs(graph, { ...options, tensors: true });
+  return other.problems.length === 0 ? other : reading;
+}
+
+function readAs(graph: OnnxGraph, options: GraphOptions): GraphReading {
   const problems: Problem[] = [];
   const notes: string[] = [];
   const report = (problem: unknown, node?: number): void => {
@@ -74,10 +109,12 @@ export function readGraph(graph: OnnxGraph, options: GraphOptions = {}): GraphRe
 
   for (const each of opsetProblems(graph)) report(each);
   const layers = createLayers();
-  const context = contextOf(layers, notes);
   const values = new Map<string, Value>();
   for (const [name, tensor] of graph.initializers) values.set(name, { kind: 'constant', tensor });
   const width = attempt(() => readInputs(graph, options, values));
+  const inputs = new Map(values);
+  const tensors = options.tensors ? createTensors(width ?? 0) : undefined;
+  const context = contextOf(layers, notes, tensors);
   const names = producers(graph);
   const depended = attempt(() => ordered(graph, names)) ?? graph.nodes.map((_, i) => i);
 
@@ -88,7 +125,9 @@ export function readGraph(graph: OnnxGraph, options: GraphOptions = {}): GraphRe
       if (name !== '') values.set(name, outputs[i] ?? UNKNOWN);
     });
   }
-  const end = attempt(() => decide(graph, values, context, notes));
+  const end = attempt(() =>
+    options.whole ? allOutputs(graph, values, context) : decide(graph, values, context, notes),
+  );
   // A value that is not known although nothing was said against its node: an output that its operator does not have.
   if (!end && problems.length === 0) {
     const at = depended.find((index) =>
@@ -98,6 +137,25 @@ export function readGraph(graph: OnnxGraph, options: GraphOptions = {}): GraphRe
   }
   if (!end || width === undefined || problems.length > 0)
     return { network: undefined, classes: end?.classes, problems: sorted(problems), notes };
+  if (tensors) {
+    if (end.decision === 'number' && !options.whole)
+      report(
+        new Unsupported(
+          'a number that convolutions or pooling answer cannot be compared with a label in a circuit yet',
+          'answer with classes, or publish it with samples of tensors instead of a data dictionary',
+        ),
+      );
+    const read = attempt(() => tensors.finish(end.of, end.decision));
+    const named = options.whole ? namedOf(graph, values, inputs) : undefined;
+    return {
+      network: undefined,
+      tensors: read,
+      named,
+      classes: end.classes,
+      problems: sorted(problems),
+      notes,
+    };
+  }
   const read = layers.forest
     ? { network: undefined, ensemble: attempt(() => folded(layers.forest!, { width, ...end })) }
     : { network: attempt(() => chain(layers, { width, ...end })) };
@@ -111,12 +169,15 @@ const sorted = (problems: readonly Problem[]): Problem[] =>
 export function networkFromOnnx(graph: OnnxGraph, options: GraphOptions = {}): DenseNetwork {
   const model = modelOf(readGraph(graph, options));
   if ('layers' in model) return model;
-  throw new VouchError('bad-input', 'ONNX model: it is an ensemble of trees, and no network');
+  throw new VouchError('bad-input', 'ONNX model: it is no network of dense layers');
 }
 
+/** A model in floating point. */
+export type FloatModel = DenseNetwork | Ensemble | TensorNetwork;
+
 /** What a graph was read as. Throws `bad-input`, which names the first problem and how many there are. */
-export function modelOf({ network, ensemble, problems }: GraphReading): DenseNetwork | Ensemble {
-  const model = network ?? ensemble;
+export function modelOf({ network, ensemble, tensors, problems }: GraphReading): FloatModel {
+  const model = network ?? ensemble ?? tensors;
   if (model) return model;
   const [first] = problems;
   const more = problems.length > 1 ? ` (and ${problems.length - 1} more: vouch model lint shows all)` : '';
@@ -148,14 +209,20 @@ function opsetProblems({ opsets, nodes }: OnnxGraph): Unsupported[] {
   });
 }
 
-function contextOf(layers: Layers, notes: string[]): Context {
+function contextOf(layers: Layers, notes: string[], tensors: OpenTensors | undefined): Context {
   return {
-    relu: layers.relu,
-    ensemble: layers.ensemble,
+    tensors,
+    relu: tensors?.relu ?? layers.relu,
+    ensemble: (forest) => {
+      if (tensors)
+        throw new Unsupported('trees beside convolutions, pooling or products', 'use the one or the other');
+      return layers.ensemble(forest);
+    },
     note: (text) => {
       if (!notes.includes(text)) notes.push(text);
     },
     align: (values) => {
+      if (tensors) return tensors.align(values);
       const last = values.reduce((stage, value) => Math.max(stage, value.stage), 0);
       return values.map((value) => layers.lift(value, last));
     },
@@ -171,7 +238,7 @@ function contextOf(layers: Layers, notes: string[]): Context {
 }
 
 /** Puts the model's inputs side by side as stage 0; returns how many features that is. */
-function readInputs(graph: OnnxGraph, { features }: GraphOptions, values: Map<string, Value>): number {
+function readInputs(graph: OnnxGraph, { features, whole }: GraphOptions, values: Map<string, Value>): number {
   const inputs = graph.inputs.filter(({ name }) => !graph.initializers.has(name));
   if (inputs.length === 0) throw new Unsupported('it has no input', 'export the model again');
   let width = 0;
@@ -188,7 +255,7 @@ function readInputs(graph: OnnxGraph, { features }: GraphOptions, values: Map<st
         'export with static shapes; only the first dimension may be symbolic',
       );
     // One row alone is computed as it is; more than one, or any number of them, are rows of a batch.
-    const rows = shape.length > 1 && shape[0] !== 1;
+    const rows = !whole && shape.length > 1 && shape[0] !== 1;
     const fixed = shape.map((d, axis) => (axis === 0 && (rows || d === undefined) ? 1 : d!));
     const size = sizeOf(fixed);
     if (width + size > MAX_ACTIVATION)
@@ -199,7 +266,7 @@ function readInputs(graph: OnnxGraph, { features }: GraphOptions, values: Map<st
     values.set(name, {
       kind: 'activation',
       dims: fixed,
-      batch: rows || shape[0] === undefined ? 0 : undefined,
+      batch: rows || (!whole && shape[0] === undefined) ? 0 : undefined,
       affine: {
         stage: 0,
         rows: Array.from(

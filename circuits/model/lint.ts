@@ -10,11 +10,13 @@ import { parameterWidths } from './commit.ts';
 import { type CircuitCost, circuitCost } from './cost.ts';
 import { hiddenCost } from './cost-hidden.ts';
 import { type Dictionary, featureNames, preprocessingOf } from './dictionary.ts';
-import { type Ensemble, ensembleSums } from './ensemble.ts';
-import { type Problem, readGraph } from './graph.ts';
+import { ensembleSums } from './ensemble.ts';
+import { floatTensors, type TensorNetwork } from './float-tensors.ts';
+import { type FloatModel, type Problem, readGraph } from './graph.ts';
 import type { DenseNetwork } from './network.ts';
 import { answerOfFloat, meanDistance, median, type NumberLabel } from './numbers.ts';
 import type { OnnxGraph } from './onnx.ts';
+import { type OutlineStep, outlineOf } from './outline.ts';
 import { featureRanges } from './preprocessing.ts';
 import { decideMany, type QuantisedModel, quantise } from './quantise.ts';
 import { MAX_CONSTRAINTS, maxRows } from './size.ts';
@@ -48,6 +50,8 @@ export interface LintReport {
   readonly trees?: LintTrees | undefined;
   /** of the integers, by layer: widths, shifts and bounds */
   readonly integers?: QuantisedModel['architecture']['layers'] | undefined;
+  /** operations on tensors, in the order of computing, and what each costs for these rows */
+  readonly tensors?: readonly OutlineStep[] | undefined;
   readonly proof?: LintProof | undefined;
 }
 
@@ -86,11 +90,12 @@ export function lintModel(graph: OnnxGraph, data?: LintData): LintReport {
   const {
     network,
     ensemble,
+    tensors,
     classes,
     problems: found,
     notes,
   } = readGraph(graph, { features: names?.length });
-  const float = network ?? ensemble;
+  const float = network ?? ensemble ?? tensors;
   const problems = [...found];
   const add = (reason: string, fix: string): void => {
     problems.push({ node: undefined, name: '', op: 'graph', reason, fix });
@@ -104,6 +109,7 @@ export function lintModel(graph: OnnxGraph, data?: LintData): LintReport {
     );
   const shape = float && {
     ...(network ? layersOf(network) : {}),
+    ...(tensors ? tensorsOf(tensors) : {}),
     ...(ensemble ? { trees: { count: ensemble.trees.length } } : {}),
     decision: float.decision,
     features: data && rangeOf(data.dictionary),
@@ -143,7 +149,9 @@ export function lintModel(graph: OnnxGraph, data?: LintData): LintReport {
     ...shape,
     ...(architecture.trees
       ? treesReport(architecture, architecture.trees)
-      : { integers: architecture.layers }),
+      : architecture.tensors
+        ? { tensors: outlineOf(architecture, testSet).steps.slice(1, -1) }
+        : { integers: architecture.layers }),
     proof: {
       rows,
       ...cost,
@@ -156,6 +164,14 @@ export function lintModel(graph: OnnxGraph, data?: LintData): LintReport {
     },
   };
 }
+
+const tensorsOf = ({ operations }: TensorNetwork) => ({
+  parameters: operations.reduce(
+    (sum, operation) =>
+      operation.kind === 'conv' ? sum + operation.weights.length + operation.bias.length : sum,
+    0,
+  ),
+});
 
 const layersOf = ({ layers }: DenseNetwork) => ({
   layers: layers.map(({ inputs, outputs }) => ({ inputs, outputs })),
@@ -215,14 +231,19 @@ function measured(
 
 /** The classes that the float network decides on, or the numbers that it answers, in steps of the label. */
 export function floatDecisions(
-  model: DenseNetwork | Ensemble,
+  model: FloatModel,
   rows: readonly ArrayLike<number>[],
   label?: NumberLabel | undefined,
 ): number[] {
   const { decision } = model;
   return rows.map((row) => {
-    let x = 'trees' in model ? ensembleSums(model, row) : Float64Array.from(row);
-    for (const { inputs, outputs, weights, bias, relu } of 'trees' in model ? [] : model.layers)
+    let x =
+      'trees' in model
+        ? ensembleSums(model, row)
+        : 'operations' in model
+          ? floatTensors(model, row)
+          : Float64Array.from(row);
+    for (const { inputs, outputs, weights, bias, relu } of 'layers' in model ? model.layers : [])
       x = Float64Array.from({ length: outputs }, (_, j) => {
         let sum = bias[j]!;
         for (let i = 0; i < inputs; i++) sum += weights[j * inputs + i]! * x[i]!;

@@ -6,6 +6,7 @@ import { type Architecture, architectureDocument } from './architecture.ts';
 import { type CircuitCost, circuitCost } from './cost.ts';
 import { labelText } from './dictionary.ts';
 import { featureRanges } from './preprocessing.ts';
+import type { Rescale } from './tensors.ts';
 import type { TestSet } from './test-set.ts';
 
 export interface OutlineStep {
@@ -82,6 +83,20 @@ function operationsOf(architecture: Architecture): { kind: string; text: string 
           kind,
           text: `${inputs} to ${outputs}, weights of ${weightBits} bits, biases of ${biasBits}`,
         };
+      case 'conv': {
+        const { groups, channels, kernel, places, weightBits } = members;
+        const grouped = groups === 1 ? '' : ` in ${groups} groups`;
+        return {
+          kind,
+          text: `${channels} to ${outputs} channels${grouped}, kernel ${joined(kernel)} at ${joined(places)} places, weights of ${weightBits} bits`,
+        };
+      }
+      case 'rescale': {
+        const { low, cap } = members as Rescale;
+        const ends =
+          low === undefined ? '' : `, from ${low}${cap === undefined ? '' : ` to ${low + 2 ** cap - 1}`}`;
+        return { kind, text: `rounded by 2^${shift}${ends}` };
+      }
       case 'relu':
         return { kind, text: `rounded by 2^${shift}, 0 to ${output}` };
       default:
@@ -95,6 +110,8 @@ function operationsOf(architecture: Architecture): { kind: string; text: string 
     }
   });
 }
+
+const joined = (sizes: unknown): string => (sizes as number[]).join(' x ');
 
 /** The outline as lines of plain text. */
 export function drawing({ steps, proof, cost }: Outline): string[] {

@@ -18,10 +18,12 @@ import {
   ROUNDING,
 } from './architecture.ts';
 import { classNames, type Dictionary, preprocessingOf } from './dictionary.ts';
-import type { Ensemble } from './ensemble.ts';
-import type { DenseLayer, DenseNetwork } from './network.ts';
+import type { FloatModel } from './graph.ts';
+import type { DenseLayer } from './network.ts';
 import { answerFrom, scaleFrom } from './numbers.ts';
 import { featureRanges, type Preprocessing, type Range } from './preprocessing.ts';
+import { quantiseTensors } from './quantise-tensors.ts';
+import { tensorValues } from './tensors.ts';
 import { quantiseTrees, type TreeParameters, treeSums } from './trees.ts';
 
 /** The hidden half of a model, per layer. */
@@ -66,7 +68,7 @@ const BIAS_ROOM = 2 ** 20;
  * Quantises a network. Throws `bad-input` when the network does not fit the preprocessing or the classes,
  * or when a bound that has to hold for every parameter of the chosen widths reaches 2^24.
  */
-export function quantise(network: DenseNetwork | Ensemble, options: QuantiseOptions): QuantisedModel {
+export function quantise(network: FloatModel, options: QuantiseOptions): QuantisedModel {
   const { calibration, bits = WEIGHT_BITS } = options;
   const dictionary = 'dictionary' in options ? options.dictionary : undefined;
   const { preprocessing, classes } =
@@ -109,6 +111,18 @@ export function quantise(network: DenseNetwork | Ensemble, options: QuantiseOpti
     return { architecture: parseArchitecture(document), parameters: { layers: [], trees: parameters } };
   }
   if (calibration.length === 0) throw new RangeError('quantise: expected at least one calibration row');
+  if ('operations' in network) {
+    if (!dictionary) throw new RangeError('quantise: expected a dictionary for tensors');
+    const { operations, parameters } = quantiseTensors(network, { bits, ranges, exponent: 0, calibration });
+    const document = architectureDocument({
+      version: 2,
+      dictionary,
+      ...rest,
+      layers: [],
+      tensors: operations,
+    });
+    return { architecture: parseArchitecture(document), parameters: { layers: parameters } };
+  }
   const shapes: LayerShape[] = [];
   const parameters: LayerParameters[] = [];
   let rows = calibration.map((row) => Int32Array.from(row));
@@ -216,7 +230,7 @@ function bitsFor(bias: readonly number[], layer: number): number {
 export interface Answer {
   /** index of the class; a number in steps where the answer is one */
   readonly decision: number;
-  /** one per class; with decision `sign` [0, a], with `number` [a] */
+  /** one per class; with decision `sign` [0, a], with `number` [a]; of `tensor` the outputs */
   readonly logits: Int32Array;
 }
 
@@ -233,6 +247,8 @@ export function evaluate({ architecture, parameters }: QuantisedModel, features:
       throw new RangeError(`evaluate: feature ${i}: expected an integer in ${low}..${high}, got ${x}`);
     }
   });
+  const { tensors } = architecture;
+  if (tensors) values = tensorValues(tensors, parameters.layers, values).at(-1)!;
   if (architecture.trees) values = treeSums(architecture.trees, parameters.trees!, ranges, values);
   architecture.layers.forEach((shape, l) => {
     values = accumulate(shape, parameters.layers[l]!, values);
@@ -244,6 +260,7 @@ export function evaluate({ architecture, parameters }: QuantisedModel, features:
 /** The answer that the last layer's accumulators stand for. */
 export function answerOf({ decision, number }: Architecture, accumulators: Int32Array): Answer {
   if (number) return { decision: answerFrom(accumulators[0]!, number), logits: accumulators };
+  if (decision === 'tensor') return { decision: 0, logits: accumulators };
   const logits = decision === 'sign' ? Int32Array.of(0, accumulators[0]!) : accumulators;
   return { decision: argmax(logits), logits };
 }

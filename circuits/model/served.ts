@@ -14,6 +14,7 @@ import type { OnnxNode, OnnxTensor } from './onnx.ts';
 import { writeOnnx } from './onnx-writer.ts';
 import { featureRanges } from './preprocessing.ts';
 import type { QuantisedModel } from './quantise.ts';
+import { servedTensors } from './served-tensors.ts';
 import { candidatesOf, type TreeParameters, type TreesShape, treesOf } from './trees.ts';
 
 export const SERVED_INPUT = 'features';
@@ -21,7 +22,13 @@ export const SERVED_OUTPUT = 'accumulators';
 
 /** ONNX bytes: `features` (rows x inputs) to `accumulators` (rows x outputs of the last layer). */
 export function servedGraph({ architecture, parameters }: QuantisedModel): Uint8Array {
-  const { layers, trees } = architecture;
+  const { layers, trees, tensors } = architecture;
+  if (tensors)
+    return servedTensors(tensors, parameters.layers, {
+      input: SERVED_INPUT,
+      output: SERVED_OUTPUT,
+      inputs: featureRanges(architecture.preprocessing).length,
+    });
   if (trees) return servedTrees(architecture, trees, parameters.trees!);
   const initializers = new Map<string, OnnxTensor>();
   const nodes: OnnxNode[] = [];

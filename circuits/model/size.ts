@@ -7,10 +7,11 @@
  * need fewer bits than the architecture allows.
  */
 import { VouchError } from '../../protocols/errors.ts';
-import { type Architecture, checksOf, EXACT } from './architecture.ts';
-import { parameterWidths, placements } from './commit.ts';
+import { type Architecture, checksOf, EXACT, outputsOf } from './architecture.ts';
+import { elementsFor, parameterWidths, placements } from './commit.ts';
 import { treesCost, voteBits } from './emit-trees.ts';
 import { MAX_INPUTS, partialRounds } from './poseidon.ts';
+import { tensorsCost } from './tensor-plan.ts';
 import { MAX_ROWS } from './test-set.ts';
 import type { TreesShape } from './trees.ts';
 
@@ -40,10 +41,19 @@ interface Cost {
 
 /** Of a network. */
 function costOf(architecture: Architecture): Cost {
-  const { layers, decision } = architecture;
+  const { layers, classes, decision, tensors } = architecture;
   const widths = parameterWidths(architecture);
-  const elements = placements(widths).at(-1)!.element + 1;
+  const elements = elementsFor(widths);
   const hashes = 2 + Math.ceil(elements / 15);
+  const bits = widths.reduce((sum, width) => sum + width, 0);
+  const fixed = bits + hashes * HASH_CONSTRAINTS + 2 * signedBits(EXACT);
+  if (tensors) {
+    const { byOperation, marginBits } = tensorsCost(architecture, tensors);
+    const bits = Math.max(...classes.map((_, label) => marginBits(label, decision)));
+    // Of numbers as answers each is a linear constraint, that may stay.
+    const margins = decision === 'tensor' ? outputsOf(architecture) : (classes.length - 1) * (bits + 1);
+    return { fixed, perRow: byOperation.reduce((sum, each) => sum + each, margins) };
+  }
   const last = layers.length - 1;
   const margins = checksOf(architecture);
   let perRow = margins * (signedBits(2 * layers[last]!.accumulator + 1) + 1);
@@ -51,8 +61,7 @@ function costOf(architecture: Architecture): Cost {
     if (l < last) perRow += outputs * (signedBits(accumulator) + 1);
     if (l > 0) perRow += inputs * (l === last && decision === 'argmax' ? margins : outputs);
   });
-  const bits = widths.reduce((sum, width) => sum + width, 0);
-  return { fixed: bits + hashes * HASH_CONSTRAINTS + 2 * signedBits(EXACT), perRow };
+  return { fixed, perRow };
 }
 
 /** About how many constraints the quality circuit of so many rows has, at most. */

@@ -2,12 +2,13 @@
  * The test set of a quality proof: rows of integer features and what is right for them, a class or a number. It is public.
  *
  * Canonical bytes: the JSON text `{"features":[[...],...],"labels":[...],"version":1}`, without white space,
- * integers in decimal.
+ * integers in decimal. Of a model whose answers are numbers `{"features":[[...]],"outputs":[[...]],"version":2}`: one row,
+ * and what the model gives for it.
  */
 import { z } from 'zod';
 import { messageOf, VouchError } from '../../protocols/errors.ts';
 import type { RowCounts } from '../../protocols/terms.ts';
-import type { Architecture } from './architecture.ts';
+import { type Architecture, outputBound, outputsOf } from './architecture.ts';
 import { bestConstant } from './numbers.ts';
 import { featureRanges, type Preprocessing } from './preprocessing.ts';
 
@@ -21,6 +22,8 @@ export interface TestSet {
    * bytes; absent where answers are classes
    */
   readonly within?: number | undefined;
+  /** of a model whose answers are numbers: what it gives for each row, in integers; there is one label, 0, then */
+  readonly outputs?: readonly ArrayLike<number>[] | undefined;
 }
 
 /** Whether an answer to a row counts. */
@@ -41,7 +44,21 @@ const TestSetFile = z.strictObject({
   labels: z.array(z.int()).max(MAX_ROWS),
 });
 
-export function encodeTestSet({ features, labels }: TestSet): Uint8Array {
+/** Of a model whose answers are numbers. */
+const TensorsFile = z.strictObject({
+  version: z.literal(2),
+  features: z.array(z.array(z.int())).length(1),
+  outputs: z.array(z.array(z.int())).length(1),
+});
+
+export function encodeTestSet({ features, labels, outputs }: TestSet): Uint8Array {
+  if (outputs) {
+    const rows = {
+      features: features.map((row) => Array.from(row)),
+      outputs: outputs.map((o) => Array.from(o)),
+    };
+    return new TextEncoder().encode(JSON.stringify({ ...rows, version: 2 }));
+  }
   const file = { features: features.map((row) => Array.from(row)), labels: [...labels], version: 1 };
   return new TextEncoder().encode(JSON.stringify(file));
 }
@@ -51,10 +68,14 @@ export function decodeTestSet(architecture: Architecture, bytes: Uint8Array): Te
   if (bytes.length > MAX_BYTES)
     throw new VouchError('bad-file', `test set: ${bytes.length} bytes, more than ${MAX_BYTES}`);
   try {
-    const { features, labels } = TestSetFile.parse(
-      JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes)),
-    );
-    const testSet = { features: features.map((row) => Int32Array.from(row)), labels };
+    const value: unknown = JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes));
+    const file = architecture.decision === 'tensor' ? TensorsFile.parse(value) : TestSetFile.parse(value);
+    const testSet: TestSet = {
+      features: file.features.map((row) => Int32Array.from(row)),
+      ...('labels' in file
+        ? { labels: file.labels }
+        : { labels: [0], outputs: file.outputs.map((row) => Int32Array.from(row)) }),
+    };
     checkTestSet(architecture, testSet);
     return testSet;
   } catch (error) {
@@ -68,7 +89,9 @@ export function decodeTestSet(architecture: Architecture, bytes: Uint8Array): Te
  * Throws `bad-input` when the test set does not fit the architecture: every row has to be one that the preprocessing
  * makes of some cells. Rows of all categories at once, or of none, would probe single weights.
  */
-export function checkTestSet(architecture: Architecture, { features, labels, within }: TestSet): void {
+export function checkTestSet(architecture: Architecture, testSet: TestSet): void {
+  const { features, labels, within, outputs } = testSet;
+  checkOutputs(architecture, outputs);
   if (labels.length === 0 || labels.length > MAX_ROWS)
     throw bad(`expected 1 to ${MAX_ROWS} rows, got ${labels.length}`);
   if (features.length !== labels.length) {
@@ -115,6 +138,18 @@ export function checkAnswer({ number, classes }: Architecture, answer: number): 
   const { low, high } = number?.label ?? { low: 0, high: classes.length - 1 };
   if (!Number.isInteger(answer) || answer < low || answer > high)
     throw new VouchError('bad-input', `answer: expected one in ${low}..${high}, got ${answer}`);
+}
+
+function checkOutputs(architecture: Architecture, outputs: TestSet['outputs']): void {
+  if ((architecture.decision === 'tensor') !== (outputs !== undefined))
+    throw bad('expected outputs where the answers of the model are numbers, and nowhere else');
+  if (!outputs) return;
+  const [count, bound] = [outputsOf(architecture), outputBound(architecture)];
+  const [row] = outputs;
+  if (outputs.length !== 1 || row!.length !== count) throw bad(`expected one row of ${count} outputs`);
+  for (const value of Array.from(row!))
+    if (!Number.isInteger(value) || Math.abs(value) > bound)
+      throw bad(`expected outputs that are integers from ${-bound} to ${bound}, got ${value}`);
 }
 
 /** Where the features of each column of categories lie: from the first up to the last, less than `to`. */

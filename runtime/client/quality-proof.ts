@@ -58,11 +58,11 @@ export interface PreparedStatement {
 
 /**
  * What is asked: how many rows of a test set are right, that the only row's label is the model's decision, or that the decision is
- * the model's for a row that is hidden.
+ * the model's for a row that is hidden; a decision that is undefined: that its outputs are the model's.
  */
 export type Question = { readonly manifest: ModelManifest } & (
   | { readonly testSet: TestSet; readonly threshold: number; readonly opening?: Opening | undefined }
-  | { readonly testSet: TestSet; readonly decision: number }
+  | { readonly testSet: TestSet; readonly decision: number | undefined }
   | HiddenQuestion
 );
 interface HiddenQuestion {
@@ -145,7 +145,12 @@ function statementOf(
   }
   const { testSet } = question;
   if ('decision' in question)
-    return { statement: 'inference', ...common, decision: question.decision, input: rowsBlob! };
+    return {
+      statement: 'inference',
+      ...common,
+      ...(question.decision === undefined ? {} : { decision: question.decision }),
+      input: rowsBlob!,
+    };
   return {
     statement: 'quality',
     ...common,

@@ -103,8 +103,8 @@ function linesOf(
   times: Forecast | undefined,
   options: OptionsOf<typeof declared>,
 ): string[] {
-  const { provable, problems, notes, layers, trees, decision, parameters, integers, features, proof } =
-    report;
+  const { provable, problems, notes, layers, trees, decision, parameters, integers, features } = report;
+  const { tensors, proof } = report;
   const lines = problems.map((problem) => `problem  ${problemLine(problem)}`);
   for (const note of notes) lines.push(`note     ${note}`);
   if (layers)
@@ -124,6 +124,12 @@ function linesOf(
     lines.push(
       `layer ${l + 1}  weights of ${weightBits} bits, biases of ${biasBits}, sums up to ${accumulator}${shift > 0 ? `, shifted by ${shift}, outputs 0 to ${output}` : ''}`,
     );
+  });
+  if (!layers && !trees && parameters !== undefined)
+    lines.push(`tensors  ${parameters} parameters; decision by ${decision}`);
+  tensors?.forEach(({ kind, text, constraints }, i) => {
+    const cost = constraints > 0 ? `; ${constraints} constraints` : '';
+    lines.push(`step ${i + 1}   ${kind}${text ? `: ${text}` : ''}${cost}`);
   });
   if (proof) lines.push(...proofLines(proof, times, !proof.error || options.within !== undefined));
   else if (provable)

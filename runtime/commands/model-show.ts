@@ -51,7 +51,10 @@ export const defineShow = (command: Command): unknown =>
         : readManifestFile(options.manifest);
     const outline = showCommand(name, manifest, options, print);
     if (options.svg !== undefined && !outline)
-      throw new VouchError('bad-input', `--svg: ${name} answers in text, and there is no graph of it; leave it out`);
+      throw new VouchError(
+        'bad-input',
+        `--svg: ${name} answers in text, and there is no graph of it; leave it out`,
+      );
     if (options.svg !== undefined && outline)
       await writeWhole(options.svg, svgOf(drawingOf(outline), name), { mode: 0o644 });
     if (options.saveManifest !== undefined) {

@@ -7,6 +7,7 @@ import { commit } from '../../circuits/model/commit.ts';
 import { VouchError } from '../../protocols/errors.ts';
 import { token } from '../../protocols/subjects.ts';
 import { DEFAULT_TERMS } from '../../protocols/terms.ts';
+import { readTensorSamples } from '../client/inference-proof.ts';
 import { readNamed } from '../home/files.ts';
 import type { Log } from '../home/log.ts';
 import { credentials, idIn } from '../installation/credentials.ts';
@@ -15,7 +16,7 @@ import { CREDIT } from '../models/credit-data.ts';
 import { parseSplit, publishModel, type Split } from '../models/publish.ts';
 import { readTerms } from '../models/terms.ts';
 import { readDictionary, readRows } from '../models/test-sets.ts';
-import { commitOnnx } from '../models/vendor.ts';
+import { commitOnnx, commitTensors, type VendorModel } from '../models/vendor.ts';
 import { vendorName, vendorSigner } from '../models/vendor-key.ts';
 import { appendToLog, ownLog } from '../models/vendor-log.ts';
 import { connect } from '../nats/connect.ts';
@@ -40,9 +41,10 @@ const declared = (command: Command) =>
       '--dictionary <file>',
       'what the columns and classes of the data are (vouch data describe); default: those of German Credit',
     )
+    .option('--data <file>', 'for ONNX: labelled rows: 70 % calibrate the integers, the rest is the test set')
     .option(
-      '--data <file>',
-      'for ONNX, required: labelled rows: 70 % calibrate the integers, the rest is the test set',
+      '--tensors <file>',
+      'for ONNX, instead of data: JSON of input tensors by name, samples that calibrate the integers; the answers are tensors then',
     )
     .option('--bits <n>', 'of each weight: fewer cost less and round more; default: 8', whole(4, 8))
     .option('--reveal <what>', TOPOLOGY_HELP, topology)
@@ -86,15 +88,17 @@ export async function addModelCommand(
   token(name, 'model');
   const split = parseSplit(options.brokers);
   if (await isGguf(file)) return addText(name, file, split, options, print, say);
-  if (options.data === undefined)
-    throw new VouchError('bad-input', 'model add: expected --data FILE with labelled rows, got none');
+  if ((options.data === undefined) === (options.tensors === undefined))
+    throw new VouchError(
+      'bad-input',
+      'model add: expected --data FILE with labelled rows, or --tensors FILE with samples of the inputs',
+    );
   const terms = options.terms === undefined ? DEFAULT_TERMS : readTerms(options.terms);
   const onnx = readNamed(file, 'ONNX', MAX_ONNX_BYTES);
-  const dictionary = options.dictionary === undefined ? CREDIT : readDictionary(options.dictionary);
-  const made = await commitOnnx(name, onnx, readRows(options.data, dictionary), dictionary, {
-    bits: options.bits,
-    topology: options.reveal,
-  });
+  const made =
+    options.tensors === undefined
+      ? await commitRows(name, onnx, { ...options, data: options.data! })
+      : await commitTensors(name, onnx, readTensorSamples(options.tensors), options.bits);
   const { id, bus } = await asProvisioner(options, say);
   try {
     const { release } = await writePolicies();
@@ -113,26 +117,21 @@ export async function addModelCommand(
       vendor,
       log: log?.digest,
     });
-    const { correct, baseline, testSet, error } = made;
-    const rows = testSet.labels.length;
-    const scored = error
-      ? `off by ${error.model.toPrecision(3)} on average of ${rows} test rows, the best constant answer by ${error.constant.toPrecision(3)}`
-      : `${correct} of ${rows} test rows, a constant answer ${baseline}`;
+    const told = 'testSet' in made ? countsOf(made) : { distance: made.error };
     const { fingerprint } = vendorName(vendor);
     const held = shares && `${shares.threshold} of ${shares.brokers.map((each) => each.id).join(', ')}`;
     if (options.json)
       print({
         name,
         commitment,
-        rows,
-        ...(error ? { error } : { correct, baseline }),
+        ...told,
         ...(shares ? { shares } : {}),
         ...(log ? { log: log.digest } : {}),
         vendor: fingerprint,
       });
     else {
       print(
-        `${name}\tcommitment ${commitment}\t${scored}${held ? `\tkey with ${held}` : ''}\tvendor ${fingerprint}`,
+        `${name}\tcommitment ${commitment}\t${inWords(told)}${held ? `\tkey with ${held}` : ''}\tvendor ${fingerprint}`,
       );
     }
   } finally {
@@ -169,4 +168,30 @@ async function addText(
   } finally {
     await bus.close();
   }
+}
+
+/** What labelled rows and their dictionary make of a file. */
+function commitRows(
+  name: string,
+  onnx: Uint8Array,
+  options: Pick<OptionsOf<typeof declared>, 'dictionary' | 'bits' | 'reveal'> & { readonly data: string },
+): Promise<VendorModel> {
+  const dictionary = options.dictionary === undefined ? CREDIT : readDictionary(options.dictionary);
+  return commitOnnx(name, onnx, readRows(options.data, dictionary), dictionary, {
+    bits: options.bits,
+    topology: options.reveal,
+  });
+}
+
+const countsOf = ({ correct, baseline, testSet, error }: VendorModel) => ({
+  rows: testSet.labels.length,
+  ...(error ? { error } : { correct, baseline }),
+});
+
+function inWords(told: ReturnType<typeof countsOf> | { readonly distance: number }): string {
+  if ('distance' in told)
+    return `within ${told.distance.toPrecision(2)} of the file's own numbers on the samples`;
+  if ('error' in told)
+    return `off by ${told.error.model.toPrecision(3)} on average of ${told.rows} test rows, the best constant answer by ${told.error.constant.toPrecision(3)}`;
+  return `${told.correct} of ${told.rows} test rows, a constant answer ${told.baseline}`;
 }

@@ -1,10 +1,21 @@
 /** `vouch prove inference`: demands a proof that a model gives one row one class, waits for it, checks it and keeps it. */
 import { type Command, Option } from '@commander-js/extra-typings';
 import { randomSalt } from '../../circuits/model/commit.ts';
+import { demandHidden } from '../../circuits/model/cost-hidden.ts';
+import { integersOf, numbersOf } from '../../circuits/model/tensor-model.ts';
+import { VouchError } from '../../protocols/errors.ts';
 import { infer, verifyService } from '../client/client.ts';
 import { sealRow } from '../client/hidden-row.ts';
-import { answeredRow, placeOf, readRow } from '../client/inference-proof.ts';
+import {
+  answeredRow,
+  answeredTensors,
+  placeOf,
+  readRow,
+  readTensors,
+  statedOutputs,
+} from '../client/inference-proof.ts';
 import { demandProofSavable } from '../client/quality-proof.ts';
+import { writeWhole } from '../home/files.ts';
 import { kitOf } from '../installation/credentials.ts';
 import { findPolicy } from '../installation/policies.ts';
 import { readDictionary } from '../models/test-sets.ts';
@@ -18,7 +29,7 @@ const declared = (command: Command) =>
     .argument('<model>')
     .requiredOption(
       '--input <file>',
-      'the row, as JSON or cells separated by commas; proof and key show it, unless --hide input',
+      'the row, as JSON or cells separated by commas, or a JSON file of tensors; proof and key show it, unless --hide input',
     )
     .addOption(
       new Option(
@@ -26,7 +37,11 @@ const declared = (command: Command) =>
         'keep the row secret: the proof shows a commitment to it, which the salt beside the proof opens',
       ).choices(['input'] as const),
     )
-    .option('--output <answer>', 'the class or number to be proved; default: what the model answers now')
+    .option(
+      '--output <answer>',
+      'the class or number to be proved, or a JSON file of tensors where the answers are tensors; default: what the model answers now',
+    )
+    .option('--save-output <file>', 'where the answer goes, as JSON, where the answers are tensors')
     .option(
       '--dictionary <file>',
       "your own data dictionary: the model's has to name the same classes in the same order",
@@ -61,6 +76,21 @@ export async function proveInferenceCommand(
   const own = options.dictionary === undefined ? undefined : readDictionary(options.dictionary);
   await prove(model, options, own, voices, async (met) => {
     const { published, architecture } = met;
+    if (options.hide !== undefined) demandHidden(architecture);
+    if (architecture.decision === 'tensor') {
+      const features = integersOf(architecture.named!, readTensors(options.input));
+      const outputs =
+        options.output === undefined
+          ? await answeredNumbers(met, features, options)
+          : statedOutputs(options.output, architecture);
+      if (options.saveOutput !== undefined)
+        await writeWhole(
+          options.saveOutput,
+          `${JSON.stringify(numbersOf(architecture, outputs), undefined, 2)}\n`,
+        );
+      const testSet = answeredTensors(features, outputs);
+      return { question: { manifest: published.manifest, testSet, decision: undefined } };
+    }
     const cells = readRow(options.input, architecture);
     const decision =
       options.output === undefined
@@ -76,14 +106,31 @@ export async function proveInferenceCommand(
   });
 }
 
+/** The numbers that the model gives now. Throws `terms-refused` where its answers do not hold them. */
+async function answeredNumbers(
+  met: Met,
+  features: Int32Array,
+  options: Network & { readonly policy?: string | undefined },
+): Promise<readonly number[]> {
+  const { answers, scores } = await answerNow(met, Array.from(features, String), options);
+  if (answers === 'exact' && scores) return scores;
+  throw new VouchError(
+    'terms-refused',
+    'the vendor does not let answers hold exact numbers, so that they cannot be proved either',
+  );
+}
+
 /** What the model says now, by its enclave's receipt. */
-async function answered(
+const answered = async (...asked: Parameters<typeof answerNow>): Promise<number> =>
+  (await answerNow(...asked)).decision;
+
+async function answerNow(
   { bus, source, published }: Met,
   cells: readonly string[],
   options: Network & { readonly policy?: string | undefined },
-): Promise<number> {
+) {
   const policy = findPolicy('inference', options.policy, kitOf(options.creds));
   const service = await verifyService(bus, source, published.manifest.name, policy, published);
   const made = await infer(bus, source, service, policy, [...cells]);
-  return made.answer.decision;
+  return made.answer;
 }

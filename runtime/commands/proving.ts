@@ -122,7 +122,9 @@ async function proved({
       const what =
         proved.statement === 'quality'
           ? `at least ${proved.threshold} of ${proved.rows} rows`
-          : `answers ${answerName(parseArchitecture(manifest.architecture), proved.decision)}`;
+          : proved.decision === undefined
+            ? 'these numbers'
+            : `answers ${answerName(parseArchitecture(manifest.architecture), proved.decision)}`;
       print(`verified\t${what}\t${saved}`);
     }
     if (salt)

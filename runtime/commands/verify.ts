@@ -9,6 +9,7 @@ import type { Architecture } from '../../circuits/model/architecture.ts';
 import type { Dictionary } from '../../circuits/model/dictionary.ts';
 import { preprocess } from '../../circuits/model/preprocessing.ts';
 import { readRowSalt } from '../../circuits/model/row.ts';
+import { integersOf } from '../../circuits/model/tensor-model.ts';
 import type { TestSet } from '../../circuits/model/test-set.ts';
 import { recogniseFile } from '../../protocols/any-file.ts';
 import { BUILT_IN, type Policy, policyDigest } from '../../protocols/attestation/policy.ts';
@@ -16,7 +17,13 @@ import { VouchError } from '../../protocols/errors.ts';
 import type { Statement } from '../../protocols/proof.ts';
 import { type ParsedReceipt, parseReceipt, readReceipt } from '../../protocols/receipt.ts';
 import { keptReceipts, readKept, readManifestFile, tiedByHand } from '../client/decisions.ts';
-import { answeredRow, readRow } from '../client/inference-proof.ts';
+import {
+  answeredRow,
+  answeredTensors,
+  readRow,
+  readTensors,
+  statedOutputs,
+} from '../client/inference-proof.ts';
 import { rememberedVendor } from '../client/pins.ts';
 import { OWN_OPINIONS } from '../client/quality-proof.ts';
 import { isFolder, readIfThere, readNamed, readTextIfThere } from '../home/files.ts';
@@ -51,7 +58,8 @@ const declared = (command: Command) =>
       "what evidence has to satisfy: genuine, strict or a file; default: this installation's where it has one, else strict",
     )
     .option('--test-set <file>', 'for a proof: the labelled rows that it is about')
-    .option('--input <file>', 'for a proof of one answer: the row that it is about')
+    .option('--input <file>', 'for a proof of one answer: the row, or the tensors, that it is about')
+    .option('--output <file>', 'for a proof of an answer of numbers: the tensors that it is to have given')
     .option(
       '--row-salt <salt>',
       'for a proof that hides its row, with --input: what opens its commitment, as hex or a file',
@@ -284,13 +292,25 @@ function hiddenRowOf({ input, rowSalt }: VerifyCommand): Question['row'] {
 /** The rows that a person says a proof is about; undefined: he does not. */
 function rowsOf(
   statement: Statement,
-  { testSet, input }: VerifyCommand,
+  { testSet, input, output }: VerifyCommand,
   own: Dictionary | undefined,
 ): ((architecture: Architecture) => TestSet) | undefined {
   if (statement.statement === 'inference')
     return input === undefined
       ? undefined
-      : (architecture) => answeredRow(readRow(input, architecture), statement.decision, architecture);
+      : (architecture) => {
+          if (architecture.decision !== 'tensor')
+            return answeredRow(readRow(input, architecture), statement.decision ?? -1, architecture);
+          if (output === undefined)
+            throw new VouchError(
+              'bad-input',
+              'expected --output FILE: the numbers that the proof is to be about',
+            );
+          return answeredTensors(
+            integersOf(architecture.named!, readTensors(input)),
+            statedOutputs(output, architecture),
+          );
+        };
   return testSet === undefined
     ? undefined
     : (architecture) => testSetOf(readRows(testSet, own ?? dictionaryOf(architecture)), architecture);

@@ -10,13 +10,12 @@ import {
   featureNames,
   preprocessingOf,
 } from '../../circuits/model/dictionary.ts';
-import type { Ensemble } from '../../circuits/model/ensemble.ts';
-import { modelOf, readGraph } from '../../circuits/model/graph.ts';
-import type { DenseNetwork } from '../../circuits/model/network.ts';
+import { type FloatModel, modelOf, readGraph } from '../../circuits/model/graph.ts';
 import { meanDistance, median, type NumberLabel } from '../../circuits/model/numbers.ts';
 import { readOnnx } from '../../circuits/model/onnx.ts';
 import { preprocess } from '../../circuits/model/preprocessing.ts';
 import { decideMany, type QuantiseOptions, quantise } from '../../circuits/model/quantise.ts';
+import { quantiseTensorModel, type TensorSample } from '../../circuits/model/tensor-model.ts';
 import { countRight, rowCounts, type TestSet } from '../../circuits/model/test-set.ts';
 import { equal } from '../../protocols/encoding.ts';
 import { VouchError } from '../../protocols/errors.ts';
@@ -117,8 +116,21 @@ function errorOf(answers: readonly number[], labels: readonly number[], { step }
   };
 }
 
+/** A committed model whose answers are numbers, and how far they were from the file's own on the samples. */
+export async function commitTensors(
+  name: string,
+  onnx: Uint8Array,
+  samples: readonly TensorSample[],
+  bits?: number,
+): Promise<{ readonly model: CommittedModel; readonly error: number }> {
+  const { error, ...quantised } = quantiseTensorModel(readOnnx(onnx), samples, bits);
+  const model = await withSalt(name, { ...quantised, salt: randomSalt() });
+  await writeWhole(folder('models', `${name}.onnx`), onnx);
+  return { model, error };
+}
+
 /** The network of a file, its outputs in the dictionary's order. Throws `bad-file`, `bad-input`. */
-function networkFor(onnx: Uint8Array, dictionary: Dictionary): DenseNetwork | Ensemble {
+function networkFor(onnx: Uint8Array, dictionary: Dictionary): FloatModel {
   const reading = readGraph(readOnnx(onnx), { features: featureNames(dictionary).length });
   const network = modelOf(reading);
   const order = classOrder(reading.classes, dictionary, network.decision);

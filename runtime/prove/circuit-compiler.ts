@@ -18,10 +18,13 @@ const OPTIONS = ['--O2'];
 const TEMPLATES = [
   'bits',
   'commitment',
+  'conv',
   'decision',
   'dense',
   'hidden-trees',
+  'max',
   'requantise',
+  'rescale',
   'row',
   'trees',
   'within',

@@ -237,7 +237,13 @@ export function createDispatcher({ bus, source, log, fleet, own }: DispatcherOpt
     };
     out.set(message, sent);
     fleet.carry(node.id, bytes);
-    const told = { shard: piece.id, worker: node.id, points: pointsOf(work, piece), bytes, predictedMs: computeMs };
+    const told = {
+      shard: piece.id,
+      worker: node.id,
+      points: pointsOf(work, piece),
+      bytes,
+      predictedMs: computeMs,
+    };
     if (!test) work.news.sent(message, told, sent.sentAt);
     const seal = async () => {
       const scalars = work.scalars

@@ -17,6 +17,7 @@ import { openZkey, type ProvingKey } from '../../circuits/groth16/zkey.ts';
 import {
   type Architecture,
   modelDictionaryDigest,
+  outputsOf,
   parseArchitecture,
 } from '../../circuits/model/architecture.ts';
 import { emitCircuit } from '../../circuits/model/circuit.ts';
@@ -25,7 +26,7 @@ import { demandHidden, demandHiddenDomain } from '../../circuits/model/cost-hidd
 import { witnessInput } from '../../circuits/model/emit.ts';
 import { hiddenInput } from '../../circuits/model/emit-hidden.ts';
 import { featureRanges } from '../../circuits/model/preprocessing.ts';
-import { decideMany } from '../../circuits/model/quantise.ts';
+import { decideMany, evaluate } from '../../circuits/model/quantise.ts';
 import { commitRow, type HiddenRow } from '../../circuits/model/row.ts';
 import { demandDomain, demandRows } from '../../circuits/model/size.ts';
 import {
@@ -68,8 +69,8 @@ import { demandSoundKey } from './sound-key.ts';
 const DIGITS = 12;
 
 /** Of a test set with so many rows, at most. */
-const testSetBytes = ({ preprocessing }: Architecture, rows: number): number =>
-  1024 + rows * (featureRanges(preprocessing).length + 2) * DIGITS;
+const testSetBytes = (architecture: Architecture, rows: number): number =>
+  1024 + rows * (featureRanges(architecture.preprocessing).length + outputsOf(architecture) + 2) * DIGITS;
 
 /** What a witness is made with. */
 export interface Witnessing {
@@ -157,8 +158,13 @@ export async function prepare(
       ? { features: [hidden.features], labels: [statement.decision] }
       : await readTestSet(rowsBlob!);
   if (statement.statement === 'quality') checkTestRows(manifest.terms, rowCounts(testSet), threshold);
-  else if (testSet.labels[0] !== statement.decision)
+  else if ((testSet.outputs ? undefined : testSet.labels[0]) !== statement.decision)
     throw new VouchError('bad-input', 'statement.decision: expected the label of the row of its input');
+  if (testSet.outputs && statement.statement === 'quality')
+    throw new VouchError(
+      'bad-input',
+      'statement: the answers of this model are numbers, and no class is right',
+    );
   const otherCircuit = () =>
     new VouchError(
       'bad-input',
@@ -168,7 +174,9 @@ export async function prepare(
   const toolchain = await circuitToolchain();
   const subject = hides ? { hiddenAnswer: statement.decision } : testSet;
   const constants = hides ? `hidden/${statement.decision}` : `${rowsBlob}/${within ?? ''}`;
-  const circuit = engine.circuitOf(`${digest}/${constants}`, () => emitCircuit(architecture, subject, toolchain));
+  const circuit = engine.circuitOf(`${digest}/${constants}`, () =>
+    emitCircuit(architecture, subject, toolchain),
+  );
   if (circuit.digest !== statement.circuit) throw otherCircuit();
 
   const name = `${statement.circuit}/${statement.key}/${statement.powers}`;
@@ -249,6 +257,12 @@ export async function witnessOf(
   const { rows, threshold } = askedOf(statement);
   const decisions = decideMany(model, testSet.features);
   const correct = countRight(testSet, decisions);
+  const answers = testSet.outputs?.map((stated, row) => ({
+    stated,
+    given: evaluate(model, testSet.features[row]!).logits,
+  }));
+  if (answers?.some(({ stated, given }) => given.some((value, e) => value !== stated[e])))
+    throw new VouchError('statement-false', 'the model does not give these numbers');
   if (correct < threshold) {
     // How many it does reach is the vendor's secret.
     throw new VouchError(

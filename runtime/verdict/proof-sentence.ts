@@ -37,7 +37,8 @@ export function sentenceOf(
 }
 
 /** What a model calls an answer. */
-function nameOf(architecture: unknown, decision: number): string {
+function nameOf(architecture: unknown, decision: number | undefined): string {
+  if (decision === undefined) return 'the numbers that were compared';
   try {
     const parsed = parseArchitecture(architecture);
     const name = answerName(parsed, decision) ?? `class ${decision}`;

@@ -286,6 +286,20 @@ function labelsOf(
 ): Pick<PrintedCheck, 'status' | 'detail'> & { names: string } {
   try {
     const parsed = parseArchitecture(architecture);
+    const tensors = parsed.decision === 'tensor';
+    if (tensors !== (statement.statement === 'inference' && statement.decision === undefined))
+      return {
+        status: 'fail',
+        detail:
+          'the statement is about a class, and the answers of the model are tensors, or the other way round',
+        names: 'classes that nobody compared',
+      };
+    if (tensors)
+      return {
+        status: 'pass',
+        detail: 'the answers are tensors, in the steps that the architecture states',
+        names: "tensors in the architecture's steps, exact in its integers",
+      };
     const names = parsed.dictionary ? labelText(parsed.dictionary) : parsed.classes.join(', ');
     const [what, named] = parsed.number ? ['the label', 'it'] : ['classes', 'them'];
     const theirs = `${what} as the vendor names ${named} (${names}), which nobody compared`;

@@ -1,13 +1,13 @@
 /** The generated parts of docs/MODELS.md. Run as a program it renews them: `npm run models`. */
-import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
-import { problemLine, readGraph } from '../../circuits/model/graph.ts';
-import { readOnnx } from '../../circuits/model/onnx.ts';
+import { circuitCost } from '../../circuits/model/cost.ts';
 import { REFUSED } from '../../circuits/model/operators/refused.ts';
 import { SUPPORTED } from '../../circuits/model/operators/table.ts';
+import type { TensorOperation } from '../../circuits/model/tensors.ts';
+import { caseNames, haveCases, tensorCase } from './onnx-cases.ts';
 
 export const DOCUMENT = fileURLToPath(new URL('../../docs/MODELS.md', import.meta.url));
-const CASES = new URL('../../../shared/data/onnx/', import.meta.url);
 
 const operators = (): string => `${SUPPORTED.toSorted().join(', ')}.`;
 
@@ -17,21 +17,22 @@ const refused = (): string =>
     .join('\n');
 
 function cases(): string {
-  const lines = readdirSync(CASES)
-    .filter((name) => name.startsWith('test_'))
-    .map((name) => {
-      const { network, problems } = readGraph(readOnnx(readFileSync(new URL(`${name}/model.onnx`, CASES))));
-      const result = network
-        ? `read: ${network.layers.map(({ inputs, outputs }) => `${inputs}x${outputs}`).join(', ')}`
-        : `refused: ${problemLine(problems[0]!)}`;
-      return `| ${name.slice('test_'.length)} | ${result.replaceAll('|', '/')} |`;
-    });
+  const lines = caseNames().map((name) => {
+    const made = tensorCase(name);
+    const result = made.problems
+      ? `refused: ${made.problems.join(' / ')}`
+      : `proved within ${made.error.toPrecision(2)}, ${circuitCost(made.architecture, made.testSet).constraints} constraints: ${kindsOf(made.architecture.tensors!)}`;
+    return `| ${name} | ${result.replaceAll('|', '/')} |`;
+  });
   return ['| case | result |', '|---|---|', ...lines].join('\n');
 }
 
+const kindsOf = (operations: readonly TensorOperation[]): string =>
+  operations.map(({ kind }) => kind).join(', ');
+
 /** The document with its generated parts renewed; the cases stay as they are where they are not there to be tried. */
 export function render(document: string): string {
-  const parts = { operators, refused, ...(existsSync(CASES) ? { cases } : {}) };
+  const parts = { operators, refused, ...(haveCases() ? { cases } : {}) };
   return Object.entries(parts).reduce(
     (text, [name, make]) =>
       text.replace(

@@ -1,7 +1,7 @@
 /** The generated tables of docs/PROTOCOL.md: what protocols/ and runtime/nats/rights.ts say, as Markdown. */
 import { readFileSync } from 'node:fs';
 import type { z } from 'zod';
-import { ArchitectureV1, ArchitectureV2 } from '../../circuits/model/architecture.ts';
+import { ArchitectureV1, ArchitectureV2, ArchitectureV3 } from '../../circuits/model/architecture.ts';
 import { MAX_CONSTRAINTS } from '../../circuits/model/size.ts';
 import { TreesShape } from '../../circuits/model/trees.ts';
 import { EvidenceDocument } from '../../protocols/attestation/document.ts';
@@ -363,6 +363,7 @@ export const tables = (): Record<string, string> => ({
   policy: schemaTable(Policy),
   architecture: schemaTable(ArchitectureV1, ARCHITECTURE_NOTES),
   'architecture 2': schemaTable(ArchitectureV2),
+  'architecture 3': schemaTable(ArchitectureV3),
   trees: schemaTable(TreesShape),
   statement: schemaTable(proof.QualityStatement),
   'statement inference': schemaTable(proof.InferenceStatement),

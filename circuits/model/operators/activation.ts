@@ -4,7 +4,7 @@
  *   Clip(x) = low + max(0, x - low) - max(0, x - high)
  *   max(a, b) = b + max(0, a - b)                     min(a, b) = a - max(0, a - b)
  */
-import { negated } from './arithmetic.ts';
+import { negated, spread } from './arithmetic.ts';
 import {
   type Activation,
   type Affine,
@@ -84,6 +84,15 @@ function pRelu(view: NodeView): Value[] {
       'export the model again',
     );
   const from = broadcastFrom(dims, value.dims);
+  const { tensors } = view.context;
+  if (tensors && value.affine) {
+    // Slopes are parameters: max(0, x) - slope max(0, -x).
+    const below = tensors.relu(negated(value.affine));
+    const slope = Float64Array.from(from, (at) => 0 - slopes.values[at]!);
+    const bent = tensors.scaled(below, value.dims, slope, new Float64Array(slope.length));
+    const parts = [tensors.relu(value.affine), bent].map((each) => ({ value: each, factor: always(1) }));
+    return [{ ...value, affine: sumOf(view, parts) }];
+  }
   return leaky(view, value, (at) => slopes.values[from[at]!]!);
 }
 
@@ -135,6 +144,21 @@ function hardSigmoid(view: NodeView): Value[] {
 
 /** max(a, b), or min(a, b), element by element */
 function extreme(view: NodeView, a: Affine, b: Affine, greatest: boolean): Affine {
+  const { tensors } = view.context;
+  if (tensors && a.rows.some(({ at }) => at.length > 0) && b.rows.some(({ at }) => at.length > 0)) {
+    const [x, y] = view.context.align(greatest ? [a, b] : [negated(a), negated(b)]) as [Affine, Affine];
+    const size = x.rows.length;
+    const both = {
+      stage: x.stage,
+      rows: [...x.rows, ...y.rows],
+      offset: Float64Array.from([...x.offset, ...y.offset]),
+    };
+    const most = tensors.max(
+      both,
+      x.rows.map((_, e) => [e, e + size]),
+    );
+    return greatest ? most : negated(most);
+  }
   const difference = sumOf(view, [
     { value: a, factor: always(1) },
     { value: b, factor: always(-1) },
@@ -169,16 +193,6 @@ const extremes =
     return [result];
   };
 
-function spread({ dims, affine }: Activation, to: readonly number[]): Affine {
-  const { stage, rows, offset } = affine!;
-  const from = broadcastFrom(dims, to);
-  return {
-    stage,
-    rows: Array.from(from, (at) => rows[at]!),
-    offset: Float64Array.from(from, (at) => offset[at]!),
-  };
-}
-
 const picked = ({ stage, rows, offset }: Affine, at: readonly number[]): Affine => ({
   stage,
   rows: at.map((e) => rows[e]!),
@@ -194,6 +208,8 @@ function maxPool(view: NodeView): Value[] {
   if (groups.some((group) => group.length === 0))
     throw new Unsupported('a window lies in the padding altogether', 'use less padding');
   const widest = groups.reduce((most, { length }) => Math.max(most, length), 0);
+  const { tensors } = view.context;
+  if (tensors) return [{ kind: 'activation', dims, batch, affine: tensors.max(value.affine, groups) }];
   // Windows at the edge are filled up with one of their own elements.
   let columns = Array.from({ length: widest }, (_, k) =>
     picked(

@@ -47,11 +47,17 @@ const elementwise =
     demandSize(dims);
     if (!x.affine || !y.affine) return [{ kind: 'activation', dims, batch, affine: undefined }];
     if (operation === 'Mul' || operation === 'Div') {
-      if (a.kind !== 'constant' && b.kind !== 'constant')
+      if (a.kind !== 'constant' && b.kind !== 'constant') {
+        const { tensors } = view.context;
+        if (operation === 'Mul' && tensors) {
+          const product = tensors.product(spread(x, dims), spread(y, dims));
+          return [{ kind: 'activation', dims, batch, affine: product }];
+        }
         throw new Unsupported(
           `a ${operation === 'Mul' ? 'product' : 'quotient'} of two values that both depend on the input`,
           'multiply by constants only',
         );
+      }
       if (operation === 'Div' && b.kind !== 'constant')
         throw new Unsupported('it divides by what depends on the input', 'divide by constants only');
       const [value, factors] =
@@ -62,7 +68,22 @@ const elementwise =
         operation === 'Mul' ? factors.values[at]! : 1 / factors.values[at]!,
       );
       finite(scale, 'its constant');
+      const { tensors } = view.context;
+      if (tensors) {
+        const affine = tensors.scaled(spread(value, dims), dims, scale, new Float64Array(scale.length));
+        return [{ kind: 'activation', dims, batch, affine }];
+      }
       return [{ kind: 'activation', dims, batch, affine: scaled(affineOf(value), from[0], scale) }];
+    }
+    const { tensors } = view.context;
+    if (tensors && (a.kind === 'constant' || b.kind === 'constant')) {
+      // What is subtracted from a constant is negated, which is public.
+      const [value, numbers] = b.kind === 'constant' ? [spread(x, dims), y] : [spread(y, dims), x];
+      const negative = operation === 'Sub' && b.kind === 'constant';
+      const added = spread(numbers, dims).offset.map((c) => (negative ? 0 - c : c));
+      const turned = operation === 'Sub' && a.kind === 'constant' ? negated(value) : value;
+      const affine = tensors.scaled(turned, dims, new Float64Array(added.length).fill(1), added);
+      return [{ kind: 'activation', dims, batch, affine }];
     }
     const affine = view.context.align([x.affine, y.affine]);
     const from = [broadcastFrom(x.dims, dims), broadcastFrom(y.dims, dims)] as const;
@@ -122,6 +143,18 @@ export const negated = ({ stage, rows, offset }: Affine): Affine => ({
   offset: offset.map((c) => 0 - c),
 });
 
+/** A value's elements, broadcast to a shape. */
+export function spread({ dims, affine }: Activation, to: readonly number[]): Affine {
+  const { stage, rows, offset } = affine!;
+  if (dims.join() === to.join()) return affine!;
+  const from = broadcastFrom(dims, to);
+  return {
+    stage,
+    rows: Array.from(from, (at) => rows[at]!),
+    offset: Float64Array.from(from, (at) => offset[at]!),
+  };
+}
+
 /** The elements `from` of a value, each times its factor. */
 function scaled({ stage, rows, offset }: Affine, from: Int32Array, factors: Float64Array): Affine {
   return {
@@ -132,8 +165,17 @@ function scaled({ stage, rows, offset }: Affine, from: Int32Array, factors: Floa
 }
 
 /** factors[e] * x[e] + added[e], of the same shape. */
-function stretched(value: Activation, factor: (at: number) => number, added: (at: number) => number): Value {
+function stretched(
+  { context: { tensors } }: NodeView,
+  value: Activation,
+  factor: (at: number) => number,
+  added: (at: number) => number,
+): Value {
   if (!value.affine) return value;
+  if (tensors) {
+    const [factors, numbers] = [factor, added].map((of) => value.affine!.offset.map((_, e) => of(e)));
+    return { ...value, affine: tensors.scaled(value.affine, value.dims, factors!, numbers!) };
+  }
   const { stage, rows, offset } = value.affine;
   return {
     ...value,
@@ -149,13 +191,8 @@ function neg(view: NodeView): Value[] {
   const value = valueAt(view, 0, 'its input');
   if (value.kind === 'constant')
     return [{ kind: 'constant', tensor: { ...value.tensor, values: value.tensor.values.map((v) => 0 - v) } }];
-  return [
-    stretched(
-      activationAt(view, 0),
-      () => -1,
-      () => 0,
-    ),
-  ];
+  const activation = activationAt(view, 0);
+  return [activation.affine ? { ...activation, affine: negated(activation.affine) } : activation];
 }
 
 /** y = scale * (x - mean) / sqrt(variance + epsilon) + shift, per channel, which is axis 1. */
@@ -177,6 +214,7 @@ function batchNormalization(view: NodeView): Value[] {
   const channel = (at: number): number => Math.floor(at / inner) % channels;
   return [
     stretched(
+      view,
       value,
       (at) => factors[channel(at)]!,
       (at) => shift[channel(at)]! - mean[channel(at)]! * factors[channel(at)]!,
@@ -202,6 +240,7 @@ function scaler(view: NodeView): Value[] {
   const at = (list: number[], e: number): number => list[list.length === 1 ? 0 : e % features]!;
   return [
     stretched(
+      view,
       value,
       (e) => at(scale, e),
       (e) => 0 - at(offset, e) * at(scale, e),

@@ -4,6 +4,8 @@ import {
   type Affine,
   activationAt,
   affineOf,
+  broadcastFrom,
+  broadcastShape,
   combine,
   finite,
   listOf,
@@ -13,6 +15,7 @@ import {
   numbersAt,
   type Row,
   sizeOf,
+  swapped,
   textOf,
   textsOf,
   Unsupported,
@@ -57,8 +60,19 @@ export function multiplied({ stage, rows, offset }: Affine, { taps, outputs, bia
   return { stage, rows: out, offset: added };
 }
 
+/** A window of one position, at each of so many. */
+export const alongPlaces = (positions: number) => ({
+  image: [positions],
+  kernel: [1],
+  strides: [1],
+  dilations: [1],
+  before: [0],
+  places: [positions],
+});
+
 /** The last axis of an activation times a matrix of inputs x outputs. */
 function matrixProduct(
+  { context }: NodeView,
   value: Activation,
   matrix: { readonly inputs: number; readonly outputs: number; weight(i: number, j: number): number },
   bias: (position: number, output: number) => number,
@@ -75,6 +89,31 @@ function matrixProduct(
   const shape = dims.with(axis, outputs);
   if (!value.affine) return { kind: 'activation', dims: shape, batch, affine: undefined };
   demandProducts(inputs * sizeOf(shape), { kind: 'activation', dims: shape, batch, affine: undefined });
+  const { tensors } = context;
+  if (tensors) {
+    const positions = sizeOf(shape) / outputs;
+    const weights = Float64Array.from({ length: outputs * inputs }, (_, e) =>
+      matrix.weight(e % inputs, Math.floor(e / inputs)),
+    );
+    const added = Float64Array.from({ length: outputs }, (_, j) => bias(0, j));
+    const made = tensors.conv(swapped(value.affine, [positions, inputs, 1]), {
+      ...alongPlaces(positions),
+      groups: 1,
+      channels: inputs,
+      outputs,
+      weights,
+      bias: added,
+    });
+    const affine = swapped(made, [outputs, positions, 1]);
+    const differs = Array.from({ length: positions }, (_, p) => added.some((b, j) => bias(p, j) !== b));
+    if (!differs.includes(true)) return { kind: 'activation', dims: shape, batch, affine };
+    const more = Float64Array.from(affine.offset, (_, e) => {
+      const [p, j] = [Math.floor(e / outputs), e % outputs];
+      return bias(p, j) - added[j]!;
+    });
+    const scaled = tensors.scaled(affine, shape, new Float64Array(more.length).fill(1), more);
+    return { kind: 'activation', dims: shape, batch, affine: scaled };
+  }
   const columns = Array.from({ length: outputs }, (_, j) =>
     Float64Array.from({ length: inputs }, (_, i) => matrix.weight(i, j)),
   );
@@ -89,7 +128,51 @@ function matrixProduct(
   return { kind: 'activation', dims: shape, batch, affine };
 }
 
+/** Two matrices that both depend on the input: every product is one of its own, and their sums are public. */
+function productOfTwo(
+  { context: { tensors, asActivation } }: NodeView,
+  values: readonly [Value, Value],
+  turned: readonly [boolean, boolean],
+  alpha: number,
+): Activation | undefined {
+  if (!tensors || values.some(({ kind }) => kind !== 'activation')) return undefined;
+  const [a, b] = values.map((value) => asActivation(value, 'an input')) as [Activation, Activation];
+  if (a.dims.length !== 2 || b.dims.length !== 2 || a.batch !== undefined || b.batch !== undefined)
+    throw new Unsupported(
+      `a product of values of the shapes [${a.dims.join(', ')}] and [${b.dims.join(', ')}] that both depend on the input`,
+      'use two matrices',
+    );
+  const [rows, inner] = turned[0] ? [a.dims[1]!, a.dims[0]!] : [a.dims[0]!, a.dims[1]!];
+  const [other, columns] = turned[1] ? [b.dims[1]!, b.dims[0]!] : [b.dims[0]!, b.dims[1]!];
+  if (inner !== other)
+    throw new Unsupported(`it sums ${inner} values with ${other}`, 'export the model again');
+  const dims = [rows, columns];
+  if (!a.affine || !b.affine) return { kind: 'activation', dims, batch: undefined, affine: undefined };
+  demandProducts(rows * inner * columns, { kind: 'activation', dims, batch: undefined, affine: undefined });
+  const places = Array.from({ length: rows * columns * inner }, (_, e) => {
+    const [k, j, i] = [e % inner, Math.floor(e / inner) % columns, Math.floor(e / inner / columns)];
+    return [turned[0] ? k * rows + i : i * inner + k, turned[1] ? j * inner + k : k * columns + j] as const;
+  });
+  const picked = ({ affine }: Activation, side: 0 | 1): Affine => ({
+    stage: affine!.stage,
+    rows: places.map((at) => affine!.rows[at[side]]!),
+    offset: Float64Array.from(places, (at) => affine!.offset[at[side]]!),
+  });
+  const products = tensors.product(picked(a, 0), picked(b, 1));
+  const affine = multiplied(products, {
+    outputs: rows * columns,
+    taps: (e) => ({
+      at: Int32Array.from({ length: inner }, (_, k) => e * inner + k),
+      by: Float64Array.from({ length: inner }, () => alpha),
+    }),
+    bias: () => 0,
+  });
+  return { kind: 'activation', dims, batch: undefined, affine };
+}
+
 function gemm(view: NodeView): Value[] {
+  const two = gemmOfTwo(view);
+  if (two) return two;
   const value = activationAt(view, 0, 'its first input');
   const weights = numbersAt(view, 1, 'its matrix of weights');
   if (numberOf(view, 'transA', 0) !== 0)
@@ -112,7 +195,43 @@ function gemm(view: NodeView): Value[] {
   const bias = view.inputs[2] === undefined ? undefined : numbersAt(view, 2, 'its bias');
   const addend =
     bias && beta !== 0 ? biasOf(bias, outputs, value.batch === 0 ? undefined : value.dims[0]!) : () => 0;
-  return [matrixProduct(value, { inputs, outputs, weight }, (row, j) => beta * addend(row, j))];
+  return [matrixProduct(view, value, { inputs, outputs, weight }, (row, j) => beta * addend(row, j))];
+}
+
+function gemmOfTwo(view: NodeView): Value[] | undefined {
+  const turned = [numberOf(view, 'transA', 0) !== 0, numberOf(view, 'transB', 0) !== 0] as const;
+  const sides = [valueAt(view, 0, 'its first input'), valueAt(view, 1, 'its matrix')] as const;
+  const product = productOfTwo(view, sides, turned, numberOf(view, 'alpha', 1));
+  if (!product?.affine) return product && [product];
+  const beta = numberOf(view, 'beta', 1);
+  if (view.inputs[2] === undefined || beta === 0) return [product];
+  const more = valueAt(view, 2, 'its bias');
+  const { dims } = broadcastShape(
+    product,
+    more.kind === 'constant' ? { dims: more.tensor.dims, batch: undefined } : activationAt(view, 2),
+  );
+  if (dims.join() !== product.dims.join())
+    throw new Unsupported('its bias does not fit the product', 'export the model again');
+  const { tensors } = view.context;
+  if (more.kind === 'constant') {
+    const { values } = numbersAt(view, 2, 'its bias');
+    const added = Float64Array.from(broadcastFrom(more.tensor.dims, dims), (at) => beta * values[at]!);
+    const ones = new Float64Array(added.length).fill(1);
+    return [{ ...product, affine: tensors!.scaled(product.affine, dims, ones, added) }];
+  }
+  const [x, y] = view.context.align([product.affine, affineOf(activationAt(view, 2))]) as [Affine, Affine];
+  const from = broadcastFrom(activationAt(view, 2).dims, dims);
+  const affine = {
+    stage: x.stage,
+    rows: x.rows.map((row, e) =>
+      combine([
+        { row, factor: 1 },
+        { row: y.rows[from[e]!]!, factor: beta },
+      ]),
+    ),
+    offset: x.offset.map((c, e) => c + beta * y.offset[from[e]!]!),
+  };
+  return [{ ...product, affine }];
 }
 
 /** A bias that broadcasts to rows x outputs. `rows`: undefined where the rows are those of the batch. */
@@ -132,6 +251,9 @@ function biasOf(
 }
 
 function matMul(view: NodeView): Value[] {
+  const sides = [valueAt(view, 0, 'its first input'), valueAt(view, 1, 'its second input')] as const;
+  const two = productOfTwo(view, sides, [false, false], 1);
+  if (two) return [two];
   if (valueAt(view, 0, 'its first input').kind === 'constant')
     throw new Unsupported('the weights come first', 'put the input first and the weights second');
   const value = activationAt(view, 0, 'its first input');
@@ -141,6 +263,7 @@ function matMul(view: NodeView): Value[] {
   const [inputs, outputs] =
     weights.dims.length === 1 ? [weights.dims[0]!, 1] : (weights.dims as [number, number]);
   const product = matrixProduct(
+    view,
     value,
     { inputs, outputs, weight: (i, j) => weights.values[i * outputs + j]! },
     () => 0,
@@ -163,6 +286,7 @@ function linearModel(view: NodeView, outputs: number): Value {
       'export one row of coefficients and one intercept per output',
     );
   return matrixProduct(
+    view,
     value,
     { inputs: features, outputs, weight: (i, j) => coefficients[j * features + i]! },
     (_, j) => intercepts[j]!,

@@ -117,6 +117,35 @@ export interface Forest {
   readonly outputs: number;
 }
 
+/** A convolution of floats: kernels of outputs x channels x taps, and a bias for each output. */
+export interface Kernels {
+  readonly groups: number;
+  /** of one group */
+  readonly channels: number;
+  /** of all groups */
+  readonly outputs: number;
+  readonly image: readonly number[];
+  readonly kernel: readonly number[];
+  readonly strides: readonly number[];
+  readonly dilations: readonly number[];
+  /** padding in front */
+  readonly before: readonly number[];
+  readonly places: readonly number[];
+  readonly weights: Float64Array;
+  readonly bias: Float64Array;
+}
+
+/** What nodes add to a network of tensors, whose constants are hidden parameters (tensor-network.ts). */
+export interface Tensors {
+  relu(value: Affine): Affine;
+  conv(value: Affine, kernels: Kernels): Affine;
+  /** each element times its own factor, and a number; constants of the file */
+  scaled(value: Affine, dims: readonly number[], factor: Float64Array, offset: Float64Array): Affine;
+  max(value: Affine, groups: readonly (readonly number[])[]): Affine;
+  product(a: Affine, b: Affine): Affine;
+  align(values: readonly Affine[]): Affine[];
+}
+
 /** A node with its inputs, as handlers ask it. */
 export interface NodeView {
   readonly node: OnnxNode;
@@ -129,6 +158,8 @@ export interface NodeView {
 
 /** What a graph offers to all its nodes. */
 export interface Context {
+  /** where the graph is read as a network of tensors; undefined: as layers of ReLUs */
+  readonly tensors: Tensors | undefined;
   /** max(0, value), element by element */
   relu(value: Affine): Affine;
   /** something that is left out or done otherwise, for whoever lints; the same thing is said once */
@@ -351,4 +382,18 @@ export function combine(parts: readonly { readonly row: Row; readonly factor: nu
       sums.set(at, (sums.get(at) ?? 0) + factor * row.by[k]!);
     });
   return { at: Int32Array.from(sums.keys()), by: Float64Array.from(sums.values()) };
+}
+
+/** Elements of the shape [a, b, c] in the order of [b, a, c]. */
+export function swapped(value: Affine, [a, b, c]: readonly [number, number, number]): Affine {
+  if (a === 1 || b === 1) return value;
+  const from = Array.from({ length: a * b * c }, (_, e) => {
+    const [outer, inner, at] = [Math.floor(e / (a * c)), Math.floor(e / c) % a, e % c];
+    return (inner * b + outer) * c + at;
+  });
+  return {
+    stage: value.stage,
+    rows: from.map((at) => value.rows[at]!),
+    offset: Float64Array.from(from, (at) => value.offset[at]!),
+  };
 }

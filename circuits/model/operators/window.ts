@@ -14,12 +14,13 @@ import {
   positions,
   sizeOf,
   stridesOf,
+  swapped,
   textOf,
   Unsupported,
   type Value,
 } from './value.ts';
 
-interface Window {
+export interface Window {
   /** of the kernel, per spatial axis */
   readonly kernel: readonly number[];
   readonly strides: readonly number[];
@@ -80,7 +81,7 @@ function windowOf(
 }
 
 /** For each position of the output the elements of one channel under the window, in the kernel's order; -1 in the padding. */
-function windows(
+export function windows(
   { kernel, strides, dilations, before, output }: Window,
   spatial: readonly number[],
 ): Int32Array[] {
@@ -133,6 +134,27 @@ function conv(view: NodeView): Value[] {
     batch,
     affine: undefined,
   });
+  const { tensors } = view.context;
+  if (tensors) {
+    const images = dims[0]!;
+    const geometry = {
+      groups,
+      channels: channelsIn,
+      outputs: channelsOut,
+      // Several images lie side by side, as an axis that the kernel does not reach along.
+      image: images === 1 ? spatial : [images, ...spatial],
+      kernel: images === 1 ? kernel : [1, ...kernel],
+      strides: images === 1 ? window.strides : [1, ...window.strides],
+      dilations: images === 1 ? window.dilations : [1, ...window.dilations],
+      before: images === 1 ? window.before : [0, ...window.before],
+      places: images === 1 ? window.output : [images, ...window.output],
+      weights: weights.values,
+      bias: bias?.values ?? new Float64Array(channelsOut),
+    };
+    const moved = swapped(value.affine, [images, dims[1]!, plane]);
+    const made = swapped(tensors.conv(moved, geometry), [channelsOut, images, places]);
+    return [{ kind: 'activation', dims: shape, batch, affine: made }];
+  }
   const under = windows(window, spatial);
   const each = channelsOut / groups;
   const affine = multiplied(value.affine, {

@@ -1,0 +1,266 @@
+/** Networks of tensors: read, quantised, computed as expected, and served with the very same integers. */
+import fc from 'fast-check';
+import {
+  architectureDigest,
+  architectureDocument,
+  parseArchitecture,
+} from '../../circuits/model/architecture.ts';
+import { decodeSecret, encodeSecret, randomSalt } from '../../circuits/model/commit.ts';
+import { circuitCost } from '../../circuits/model/cost.ts';
+import { floatTensors } from '../../circuits/model/float-tensors.ts';
+import { modelOf, readGraph } from '../../circuits/model/graph.ts';
+import type { OnnxGraph, OnnxNode, OnnxTensor } from '../../circuits/model/onnx.ts';
+import { decideMany, evaluate, quantise, randomFeatures } from '../../circuits/model/quantise.ts';
+import { elementsOf, offsetRuns, offsetsOf, runsOf } from '../../circuits/model/runs.ts';
+import {
+  integersOf,
+  numbersOf,
+  quantiseTensorModel,
+  type TensorSample,
+} from '../../circuits/model/tensor-model.ts';
+import { serveModel } from '../../runtime/inference/session.ts';
+import { seededRandom } from '../../runtime/models/random.ts';
+import { assert, suite } from '../harness.ts';
+import { graph, node, refuses, tensor } from './onnx-fixture.ts';
+import {
+  drawing,
+  LENET5,
+  leNet,
+  pixels,
+  residual,
+  residualSamples,
+  SMALL,
+  smallTensors,
+  tensorsOf,
+} from './tensors-fixture.ts';
+
+const test = suite('networks of tensors', { timeoutMs: 60_000 });
+
+test('runs stand for the elements that they were made of', () => {
+  fc.assert(
+    fc.property(fc.array(fc.integer({ min: -1, max: 9 }), { minLength: 1, maxLength: 40 }), (elements) => {
+      assert.equal([...elementsOf(runsOf(elements), elements.length, 10)], elements);
+      assert.equal([...offsetsOf(offsetRuns(elements), elements.length)], elements);
+    }),
+  );
+  for (const runs of [
+    [0, 1, 3],
+    [0, 1, 2, 5, 0, 1, 0],
+    [8, 1, 4],
+    [1, -1, 4],
+    [0, 0, -4],
+  ])
+    assert.throws(() => elementsOf(runs, 4, 10), RangeError);
+});
+
+test('a small LeNet: ReLU behind the maximum, pixels scaled in the kernels, integers near the floats', () => {
+  const network = tensorsOf(leNet(SMALL));
+  assert.equal(
+    network.operations.map(({ kind }) => kind),
+    ['conv', 'max', 'relu', 'conv', 'max', 'relu', 'conv', 'relu', 'conv'],
+  );
+  const model = smallTensors();
+  const rows = Array.from({ length: 30 }, (_, i) => drawing(8, 500 + i));
+  const float = rows.map((row) => floatTensors(network, row));
+  const agree = decideMany(model, rows).filter((c, r) => c === float[r]!.indexOf(Math.max(...float[r]!)));
+  assert.ok(agree.length >= 28, `${agree.length} of 30 decided alike`);
+  const document = architectureDocument(model.architecture);
+  assert.is(architectureDigest(parseArchitecture(document)), architectureDigest(model.architecture));
+  assert.equal(decodeSecret(model.architecture, encodeSecret(model)).parameters, model.parameters);
+  assert.ok(JSON.stringify(document.operations).length < 5000, 'what is regular is short');
+});
+
+test('LeNet-5: at most 1.1 million constraints for any image', () => {
+  const model = smallTensors(LENET5);
+  for (const image of [drawing(28, 1), Int32Array.from({ length: 784 }, (_, i) => 1 + ((i * 37) % 255))]) {
+    const testSet = { features: [image], labels: decideMany(model, [image]) };
+    const { constraints } = circuitCost(model.architecture, testSet);
+    assert.ok(constraints <= 1_100_000, `${constraints}`);
+  }
+});
+
+test('the classes of a convolutional network are in the order of the dictionary', () => {
+  const dictionary = pixels(64, 3);
+  const calibration = [1, 2, 3].map((seed) => drawing(8, seed));
+  const network = tensorsOf(leNet(SMALL));
+  const { architecture } = quantise(network, { dictionary, calibration });
+  assert.equal(architecture.classes, ['class 0', 'class 1', 'class 2']);
+});
+
+/** A graph of random operators over an image of 2 channels, and what it is like. */
+function randomGraph(seed: number): { graph: OnnxGraph; samples: TensorSample[] } {
+  const random = seededRandom(seed);
+  const constants: Record<string, OnnxTensor> = {};
+  const nodes: OnnxNode[] = [];
+  let [channels, width] = [2, 6];
+  let current = 'x';
+  const values = (count: number, scale: number) =>
+    Array.from({ length: count }, () => random.normal() * scale);
+  const constant = (dims: number[], scale = 0.5): string => {
+    const name = `c${Object.keys(constants).length}`;
+    constants[name] = tensor(
+      dims,
+      values(
+        dims.reduce((a, b) => a * b, 1),
+        scale,
+      ),
+    );
+    return name;
+  };
+  const add = (operator: string, more: string[] = [], attributes: Parameters<typeof node>[3] = []): void => {
+    nodes.push(node(operator, [current, ...more], `v${nodes.length}`, attributes));
+    current = `v${nodes.length - 1}`;
+  };
+  const steps: (() => void)[] = [
+    () => {
+      const [groups, kernel, stride] = [
+        1 + random.below(channels % 2 === 0 ? 2 : 1),
+        1 + random.below(3),
+        1 + random.below(2),
+      ];
+      if (width + 2 < kernel) return;
+      const outputs = groups * (1 + random.below(2));
+      const more = [constant([outputs, channels / groups, kernel, kernel]), constant([outputs])];
+      add('Conv', more, [
+        ['group', groups],
+        ['strides', [stride, stride]],
+        ['pads', [1, 1, 1, 1]],
+      ]);
+      [channels, width] = [outputs, Math.floor((width + 2 - kernel) / stride) + 1];
+    },
+    () =>
+      add(
+        'Conv',
+        [constant([channels, channels, 3, 3])],
+        [['auto_pad', random.below(2) === 0 ? 'SAME_UPPER' : 'SAME_LOWER']],
+      ),
+    () => add('Relu'),
+    () => add('LeakyRelu', [], [['alpha', 0.25]]),
+    () => add('PRelu', [constant([channels, 1, 1])]),
+    () => {
+      constants.low = tensor([], [-0.5]);
+      constants.high = tensor([], [0.75]);
+      add('Clip', ['low', 'high']);
+    },
+    () => {
+      if (width < 2) return;
+      add(
+        random.below(2) === 0 ? 'MaxPool' : 'AveragePool',
+        [],
+        [
+          ['kernel_shape', [2, 2]],
+          ['strides', [1, 1]],
+          ['pads', [1, 0, 0, 1]],
+        ],
+      );
+    },
+    () => add('Add', [current]),
+    () => {
+      const before = current;
+      add('Relu');
+      add(random.below(2) === 0 ? 'Sub' : 'Mul', [before]);
+    },
+    () => add('Add', [constant([1, channels, 1, 1])]),
+    () => add('Transpose', [], [['perm', [0, 1, 3, 2]]]),
+    () => {
+      const variance = constant([channels]);
+      constants[variance] = tensor(
+        [channels],
+        values(channels, 1).map((v) => 0.5 + v * v),
+      );
+      add('BatchNormalization', [constant([channels]), constant([channels]), constant([channels]), variance]);
+    },
+  ];
+  for (let step = 0; step < 5; step++) steps[random.below(steps.length)]!();
+  if (random.below(2) === 0) {
+    add('Flatten');
+    add('Gemm', [constant([channels * width * width, 3]), constant([3])]);
+  } else add('GlobalAveragePool');
+  const samples = Array.from({ length: 6 }, () => ({
+    x: values(72, 0.7).map((v) => Math.max(-2, Math.min(2, v))),
+  }));
+  return { graph: { ...graph(nodes, constants), inputs: [{ name: 'x', dims: [1, 2, 6, 6] }] }, samples };
+}
+
+test('random graphs: near the floats, and the served integers are those of the reference', async () => {
+  for (let seed = 1; seed <= 16; seed++) {
+    const { graph: g, samples } = randomGraph(seed);
+    const { problems } = readGraph(g, { whole: true });
+    assert.equal(problems, [], `seed ${seed}`);
+    const { architecture, parameters, error } = quantiseTensorModel(g, samples);
+    const network = modelOf(readGraph(g, { whole: true }));
+    if (!('operations' in network)) throw new Error('no tensors');
+    const largest = Math.max(...samples.flatMap(({ x }) => Array.from(floatTensors(network, x!), Math.abs)));
+    const kinds = network.operations.map(({ kind }) => kind).join(' ');
+    assert.ok(error <= 0.12 * largest + 0.1, `seed ${seed}: ${error} beside ${largest}: ${kinds}`);
+    const model = { architecture, parameters, salt: randomSalt() };
+    const rows = [
+      ...randomFeatures(architecture, 3),
+      ...samples.map((s) => integersOf(architecture.named!, s)),
+    ];
+    const served = await serveModel(model);
+    const answers = await served.answer(rows);
+    for (const [r, row] of rows.entries())
+      assert.equal(
+        [...answers[r]!.logits],
+        [...evaluate(model, row).logits],
+        `seed ${seed}, row ${r}: ${kinds}`,
+      );
+    await served.close();
+  }
+});
+
+test('two inputs, two outputs: sizes, names and ranges are those of the graph, and what does not fit is refused', () => {
+  const samples = residualSamples(8);
+  const model = quantiseTensorModel(residual(), samples);
+  const { named } = model.architecture;
+  assert.equal(
+    named!.inputs.map(({ name, dims }) => [name, dims]),
+    [
+      ['x', [1, 2, 4]],
+      ['gate', [1, 2, 1]],
+    ],
+  );
+  const { logits } = evaluate(model, integersOf(named!, samples[0]!));
+  const numbers = numbersOf(model.architecture, logits);
+  assert.equal([numbers.gated!.length, numbers.block!.length], [4, 8]);
+  assert.ok(model.error < 0.15, `${model.error}`);
+  const { x, gate } = samples[0] as { x: number[]; gate: number[] };
+  refuses(() => integersOf(named!, { x }), 'bad-input', /"gate": expected 2 numbers/);
+  refuses(() => integersOf(named!, { x, gate, y: [1] }), 'bad-input', /"y" is unknown/);
+  refuses(
+    () => integersOf(named!, { x: [5, ...x.slice(1)], gate }),
+    'bad-input',
+    /number 1: expected one from -4/,
+  );
+  refuses(
+    () => quantiseTensorModel(residual(), [{ x: x.map(() => 1e30), gate }]),
+    'bad-input',
+    /below 2\^24/,
+  );
+});
+
+test('an architecture of tensors from outside: shapes, order and bounds are checked', () => {
+  const { architecture } = smallTensors();
+  const changed = (at: number, members: Record<string, unknown> | undefined): unknown => {
+    const document = structuredClone(architectureDocument(architecture));
+    const operations = document.operations as Record<string, unknown>[];
+    if (members) Object.assign(operations[at]!, members);
+    else operations.splice(at, 1);
+    return document;
+  };
+  for (const [at, members, text] of [
+    [0, { of: 1 }, /value 1 is not known before operation 0/],
+    [0, { image: [8, 9] }, /expected a value of 72 elements/],
+    [0, { kernel: [3] }, /expected 2 axes/],
+    [1, { parts: [[100, 1, 32]] }, /expected elements of a value of 128/],
+    [1, { parts: [[-1, 0, 32]] }, /expected an element to be the greatest/],
+    [2, { shift: 0 }, /a sum may reach/],
+    [2, { low: undefined, cap: 3 }, /a lower end/],
+    [8, undefined, /expected 3 outputs/],
+    [0, { weightBits: 9 }, /weightBits|Too big/],
+  ] as [number, Record<string, unknown> | undefined, RegExp][])
+    refuses(() => parseArchitecture(changed(at, members)), 'bad-input', text);
+});
+
+test.run();

@@ -1,0 +1,103 @@
+/** A proof of the numbers that a model of tensors answers, end to end; and what neither its prover nor its requester can make of it. */
+import { readFile } from 'node:fs/promises';
+import { evaluate } from '../../../circuits/model/quantise.ts';
+import { integersOf } from '../../../circuits/model/tensor-model.ts';
+import { encodeTestSet, type TestSet } from '../../../circuits/model/test-set.ts';
+import type { VouchError } from '../../../protocols/errors.ts';
+import type { PublishedProof, Statement } from '../../../protocols/proof.ts';
+import { DEFAULT_TERMS } from '../../../protocols/terms.ts';
+import { requestProof } from '../../../runtime/client/proof-request.ts';
+import { judgeProof } from '../../../runtime/client/quality-proof.ts';
+import { putBlob } from '../../../runtime/nats/blobs.ts';
+import { prepareCircuit, prepareKey } from '../../../runtime/prove/setup.ts';
+import { residualModel, residualSamples } from '../../circuits/tensors-fixture.ts';
+import { assert, suite } from '../../harness.ts';
+import { type ProofFixture, startProving, subjectOf } from './proof-fixture.ts';
+
+const test = suite('proof of tensors', { timeoutMs: 120_000 });
+const MODEL = residualModel();
+const TERMS = { ...DEFAULT_TERMS, answers: 'exact' as const };
+const [INPUT, OTHER] = residualSamples(2, 7).map((sample) =>
+  integersOf(MODEL.architecture.named!, sample),
+) as [Int32Array, Int32Array];
+const OUTPUT = evaluate(MODEL, INPUT).logits;
+const answer = (features: Int32Array, outputs: ArrayLike<number>): TestSet => ({
+  features: [features],
+  labels: [0],
+  outputs: [outputs],
+});
+
+async function ask(
+  { client, statement }: ProofFixture,
+  testSet: TestSet,
+  kind: Record<string, unknown> = { statement: 'inference' },
+): Promise<PublishedProof> {
+  const { model, commitment, circuit, key, powers } = statement;
+  const blob = (await putBlob(client, 'testSets', encodeTestSet(testSet))).digest;
+  const about = kind.statement === 'quality' ? { testSet: blob } : { input: blob };
+  const asked = { model, commitment, circuit, key, powers, ...about, ...kind };
+  return requestProof(client, 'client.test', asked as Statement);
+}
+
+const refusalOf = async (proof: Promise<unknown>): Promise<string> => {
+  try {
+    await proof;
+  } catch (error) {
+    return `${(error as VouchError).code}: ${(error as VouchError).message}`;
+  }
+  return 'proved';
+};
+
+test('two input tensors and two output tensors are proved; a number beside them is refused', async (t) => {
+  const subject = await subjectOf(MODEL, answer(INPUT, OUTPUT), 1);
+  const fixture = await startProving(t, subject, { terms: TERMS });
+  await fixture.process('worker', 'w1');
+  await fixture.process('coordinator', 'c1');
+  const published = await ask(fixture, answer(INPUT, OUTPUT));
+  const question = { policy: fixture.policies.prover, modelCommitment: fixture.statement.commitment };
+  const judge = (proof: PublishedProof, rows: TestSet) =>
+    judgeProof(proof, { ...question, job: published.record.job, testSet: () => rows });
+  const { accepted, checks, sentence } = await judge(published, answer(INPUT, OUTPUT));
+  assert.ok(accepted, JSON.stringify(checks));
+  assert.match(sentence, /answers the numbers that were compared to the row of input/);
+
+  const failed = async (verdict: ReturnType<typeof judge>) =>
+    (await verdict).checks.filter(({ status }) => status === 'fail').map(({ id }) => id);
+  const moved = OUTPUT.with(0, OUTPUT[0]! + 1);
+  assert.equal(await failed(judge(published, answer(INPUT, moved))), ['proof.test-set']);
+  assert.equal(await failed(judge(published, answer(OTHER, OUTPUT))), ['proof.test-set']);
+  // A statement that calls the numbers a class.
+  const called = structuredClone(published);
+  (called.record.statement as { decision?: number }).decision = 0;
+  assert.ok((await failed(judge(called, answer(INPUT, OUTPUT)))).includes('proof.labels'));
+
+  assert.match(
+    await refusalOf(ask(fixture, answer(INPUT, OUTPUT), { statement: 'inference', decision: 0 })),
+    /^bad-input: .*expected the label of the row/,
+  );
+  assert.match(
+    await refusalOf(ask(fixture, answer(INPUT, OUTPUT), { statement: 'quality', rows: 1, threshold: 1 })),
+    /^(bad-input: .*are numbers|terms-refused)/,
+  );
+  assert.match(await refusalOf(ask(fixture, answer(INPUT, moved))), /^bad-input: .*statement.circuit/);
+});
+
+test('numbers that are not its own, with a key for them, and a vendor whose answers hold none', async (t) => {
+  const wrong = answer(INPUT, OUTPUT.with(1, OUTPUT[1]! + 1));
+  const subject = await subjectOf(MODEL, answer(INPUT, OUTPUT), 1);
+  const circuit = await prepareCircuit(MODEL.architecture, wrong);
+  const files = await prepareKey(circuit);
+  const [zkey, powers] = (await Promise.all([readFile(files.zkey), readFile(files.powers)])).map(
+    (file) => new Uint8Array(file),
+  ) as [Uint8Array, Uint8Array];
+  const lie = { ...subject, testSet: wrong, circuit: circuit.digest, zkey, powers };
+  const fixture = await startProving(t, lie, { terms: TERMS });
+  await fixture.process('coordinator', 'c1');
+  assert.match(await refusalOf(ask(fixture, wrong)), /^proof-refused: no proof was made, and why/);
+
+  const closed = await startProving(t, subject, { terms: DEFAULT_TERMS });
+  await closed.process('coordinator', 'c2');
+  assert.match(await refusalOf(ask(closed, answer(INPUT, OUTPUT))), /^terms-refused: .*exact numbers/);
+});
+
+test.run();
