@@ -4,11 +4,13 @@
  *   node test/bench/threads.ts [BITS] [GROUP]        20 G1 by default
  *
  * One sum with one thread and one with two, on the same points and scalars, the code compiled before. Each call of a program
- * is sent by itself, so that it can be timed; what that costs is 0.1 ms a call, of which a large sum has some hundred. Two
- * threads that are busy for longer together than one alone wait for something that they share: memory, a cache, the units of
- * a core. One that is idle had nothing to do.
+ * is sent by itself, so that it can be timed; what that costs is 0.1 ms a call, of which a large sum has some hundred. Times
+ * of calls are those in which a thread had a core (Linux's schedstat), so that other processes disturb them little: what
+ * these took is in a row of its own. Two threads that run for longer together than one alone wait for something that they
+ * share: memory, a cache, the units of a core. One that is idle had nothing to do.
  */
 import { randomBytes } from 'node:crypto';
+import { readdirSync, readFileSync } from 'node:fs';
 import { loadavg } from 'node:os';
 import type { Group } from '../../circuits/groth16/point.ts';
 import { SCALAR_BYTES } from '../../protocols/bn254.ts';
@@ -32,8 +34,18 @@ const phaseOf = ([name]: Call): string => PHASES.find(([, calls]) => calls.test(
 interface Span {
   readonly thread: number;
   readonly phase: string;
-  readonly from: number;
-  readonly to: number;
+  /** Milliseconds with a core, and without one although there was something to do. */
+  readonly ran: number;
+  readonly waited: number;
+}
+
+const TASKS = '/proc/self/task';
+const tasks = () => new Set(readdirSync(TASKS));
+function clockOf(task: string): { ran: number; waited: number } {
+  const [ran, waited] = readFileSync(`${TASKS}/${task}/schedstat`, 'utf8')
+    .split(' ')
+    .map((ns) => Number(ns) / 1e6);
+  return { ran: ran!, waited: waited! };
 }
 
 /** Threads whose calls are noted in `spans`. */
@@ -42,23 +54,31 @@ function watched(spans: Span[]): StartThread {
   return (modules, events) => {
     const index = threads++;
     let rest: Call[] = [];
-    let began = 0;
+    let began = { ran: 0, waited: 0 };
+    const before = tasks();
     let request: ThreadRequest | undefined;
     const next = () => {
-      began = performance.now();
+      began = clockOf(task);
       thread.post({ ...request!, args: [[rest[0]]] }, []);
     };
     const thread = startNodeThread(modules, {
       ...events,
       onReply(reply) {
         if (!request || reply.error !== undefined) return events.onReply(reply);
-        spans.push({ thread: index, phase: phaseOf(rest[0]!), from: began, to: performance.now() });
+        const { ran, waited } = clockOf(task);
+        spans.push({
+          thread: index,
+          phase: phaseOf(rest[0]!),
+          ran: ran - began.ran,
+          waited: waited - began.waited,
+        });
         rest = rest.slice(1);
         if (rest.length > 0) return next();
         request = undefined;
         events.onReply(reply);
       },
     });
+    const task = [...tasks()].find((each) => !before.has(each))!;
     return {
       ...thread,
       post(given, transfer) {
@@ -73,8 +93,6 @@ function watched(spans: Span[]): StartThread {
 
 interface Profile {
   readonly ms: number;
-  /** Processor time of all threads. */
-  readonly processor: number;
   readonly sum: Uint8Array;
   readonly spans: readonly Span[];
 }
@@ -93,10 +111,9 @@ async function profile(
   for (let run = 0; run < 3; run++)
     await pool.msm(group, bases.subarray(0, few * size), scalars.subarray(0, few * SCALAR_BYTES));
   spans.length = 0;
-  const [began, before] = [performance.now(), process.cpuUsage()];
+  const began = performance.now();
   const sum = await pool.msm(group, bases, scalars);
-  const { user, system } = process.cpuUsage(before);
-  return { ms: performance.now() - began, processor: (user + system) / 1000, sum, spans };
+  return { ms: performance.now() - began, sum, spans };
 }
 
 /** Below 2^253, which is below r. */
@@ -119,28 +136,25 @@ const [one, two] = [
 ];
 if (!equal(one.sum, two.sum)) throw new Error('the sums differ');
 
-const busy = ({ spans }: Profile, phase?: string, thread?: number) =>
+const total = ({ spans }: Profile, of: 'ran' | 'waited', phase?: string, thread?: number) =>
   spans
     .filter((span) => (phase ?? span.phase) === span.phase && (thread ?? span.thread) === span.thread)
-    .reduce((sum, { from, to }) => sum + to - from, 0);
+    .reduce((sum, span) => sum + span[of], 0);
 const line = (...cells: (string | number)[]) =>
   console.log(`| ${cells.map((cell) => (typeof cell === 'number' ? cell.toFixed(0) : cell)).join(' | ')} |`);
-console.log(`sum of ${count} points of ${group}, load ${loadavg()[0]!.toFixed(1)}; ms\n`);
+console.log(`sum of ${count} points of ${group}, load ${loadavg()[0]!.toFixed(1)}; ms with a core\n`);
 line('what', '1 thread', '2 threads, first', 'second', 'together over one');
 line('---', '---:', '---:', '---:', '---:');
 for (const phase of new Set([...PHASES.map(([phase]) => phase), ...two.spans.map((span) => span.phase)])) {
-  const alone = busy(one, phase);
-  const each = [0, 1].map((thread) => busy(two, phase, thread));
-  if (alone === 0) continue;
-  line(phase, alone, each[0]!, each[1]!, `${((each[0]! + each[1]!) / alone).toFixed(2)}x`);
+  const alone = total(one, 'ran', phase);
+  const each = [0, 1].map((thread) => total(two, 'ran', phase, thread));
+  if (alone > 0) line(phase, alone, each[0]!, each[1]!, `${((each[0]! + each[1]!) / alone).toFixed(2)}x`);
 }
-const idle = [0, 1].map((thread) => two.ms - busy(two, undefined, thread));
-line('idle', one.ms - busy(one), idle[0]!, idle[1]!, '');
-line(
-  'processor time of all',
-  one.processor,
-  two.processor,
-  '',
-  `${(two.processor / one.processor).toFixed(2)}x`,
-);
+const both = (of: 'ran' | 'waited') =>
+  [0, 1].map((thread) => total(two, of, undefined, thread)) as [number, number];
+const [ran, waited] = [both('ran'), both('waited')];
+line('all of it', total(one, 'ran'), ...ran, `${((ran[0] + ran[1]) / total(one, 'ran')).toFixed(2)}x`);
+line('no core, because of others', total(one, 'waited'), ...waited, '');
+const idle = [0, 1].map((thread) => two.ms - ran[thread]! - waited[thread]!) as [number, number];
+line('idle', one.ms - total(one, 'ran') - total(one, 'waited'), ...idle, '');
 line('from points to sum', one.ms, two.ms, '', `${(one.ms / two.ms).toFixed(2)}x as fast`);

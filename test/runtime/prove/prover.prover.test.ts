@@ -3,7 +3,15 @@
  * long: making its keys and circuits takes longer than most of its tests.
  */
 import { execFile } from 'node:child_process';
-import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  statSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs';
 import { createRequire } from 'node:module';
 import { devNull as NULL } from 'node:os';
 import { join } from 'node:path';
@@ -20,6 +28,7 @@ import { createProver, groth16 } from '../../../runtime/prove/prover.ts';
 import { randomCircuit } from '../../circuits/groth16-circuit.ts';
 import { hasProverData, openOracle, PROVER_DATA } from '../../circuits/groth16-oracle.ts';
 import { testToolchain } from '../../circuits/model-fixture.ts';
+import { strayPoint } from '../../circuits/stray-point.ts';
 import { assert, suite, type TestContext } from '../../harness.ts';
 import {
   type Ended,
@@ -208,6 +217,15 @@ test('a key is checked when its content is new, wherever it lies', async () => {
   const zeroed = bytes('none.zkey').fill(0, offset, offset + length);
   writeFileSync(at('other.zkey'), zeroed);
   assert.is(await checked(at('other.zkey')), true);
+  // The few points of a key that passed are not looked at again: those of another under its name are.
+  const stray = bytes('none.zkey');
+  stray.set(strayPoint(), Buffer.from(stray).indexOf(other.header.gamma2));
+  writeFileSync(at('other.zkey'), bytes('none.zkey'));
+  assert.is(await checked(at('other.zkey')), false);
+  const { atime, mtime } = statSync(at('other.zkey'));
+  writeFileSync(at('other.zkey'), stray);
+  utimesSync(at('other.zkey'), atime, mtime);
+  assert.match(await codeOf(checked(at('other.zkey'))), /^bad-file: .*gamma2: not a point/);
 });
 
 test('fullProve flattens arrays and reads numbers as snarkjs does', async () => {
