@@ -11,7 +11,7 @@ import { cpSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:f
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { build } from 'esbuild';
-import { toolchainModule, verifierHtml } from './bundle.mjs';
+import { clientBundle, toolchainModule, verifierHtml } from './bundle.mjs';
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url));
 const DIST = join(ROOT, 'dist');
@@ -124,3 +124,4 @@ writeFileSync(
   "// The version first: what the rest needs, an older Node does not have.\nimport './node-version.js';\nexport * from './prover-node.js';\n",
 );
 cpSync(join(ROOT, 'runtime/prove/package-types.d.ts'), join(DIST, 'runtime/prove/index.d.ts'));
+await build({ ...clientBundle(), outfile: join(DIST, 'runtime/client/client-web.js') });

@@ -12,6 +12,8 @@ import type { Provider } from './provider.ts';
 import { providerOf } from './providers.ts';
 import { createSealingKeys, type SealingKeys, type SealingKeysOptions } from './sealing-keys.ts';
 
+export { freshNonce } from '../../protocols/envelope.ts';
+
 export interface Identity {
   readonly id: string;
   readonly measurement: string;
@@ -71,6 +73,3 @@ export async function createIdentity(
     },
   };
 }
-
-/** 32 random bytes as hex. */
-export const freshNonce = (): string => hex(randomBytes(32));
