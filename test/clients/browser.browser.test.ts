@@ -2,6 +2,7 @@
  * `vouch/client` in a page, over a real nats-server's WebSocket: it verifies evidence, seals, verifies the receipt; and it trusts
  * neither a server that is another's, nor a vendor or code that it was not told to trust.
  */
+import { readFileSync } from 'node:fs';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { type BuildOptions, build } from 'esbuild';
@@ -50,19 +51,22 @@ async function opened(t: TestContext, websocket: string) {
   const page = await browser.newPage();
   await page.goto(`http://127.0.0.1:${(server.address() as AddressInfo).port}/`);
   await page.waitForFunction(() => 'vouch' in globalThis);
-  return (question: Question) =>
+  const verdicts = (cases: Parameters<Page['verdicts']>[0]) =>
+    page.evaluate((given) => (globalThis as unknown as { vouch: Page }).vouch.verdicts(given), cases);
+  const ask = (question: Question) =>
     page.evaluate(
       (given) =>
         (globalThis as unknown as { vouch: Page }).vouch.decide(given).catch((error: Error) => String(error)),
       question,
     );
+  return { ask, verdicts };
 }
 
 test('a page asks, and believes only what it has verified', async (t) => {
   if (CHROMIUM === undefined) t.skip('no Chromium was found; set $CHROMIUM to its path');
   const { websocket, policies, vendor, model } = await serving(t, {}, undefined, { websocketPort: 0 });
   assert.match(websocket!, /^ws:\/\/127\.0\.0\.1:\d+$/);
-  const ask = await opened(t, websocket!);
+  const { ask } = await opened(t, websocket!);
   const question: Question = {
     url: websocket!,
     creds: await credentials('client', 'page', folder('creds')),
@@ -100,6 +104,26 @@ test('a page asks, and believes only what it has verified', async (t) => {
   const other = await credentials('client', 'other', folder('creds'));
   const mixed = question.creds.replace(seed, /SU[A-Z2-7]{56}/.exec(other)![0]);
   assert.match(String(await ask({ ...question, creds: mixed })), /credentials|cannot connect/);
+});
+
+test("a page judges Ed25519 by the same vectors, in JavaScript and by the browser's WebCrypto", async (t) => {
+  if (CHROMIUM === undefined) t.skip('no Chromium was found; set $CHROMIUM to its path');
+  const { wycheproof, speccheck } = JSON.parse(
+    readFileSync(new URL('../vectors/ed25519.json', import.meta.url), 'utf8'),
+  ) as {
+    wycheproof: [key: string, cases: [id: number, message: string, signature: string, result: string][]][];
+    speccheck: [key: string, message: string, signature: string][];
+  };
+  const named = wycheproof.flatMap(([key, cases]) =>
+    cases.map(([, message, signature, result]) => [key, message, signature, result === 'valid'] as const),
+  );
+  const cases = [...named, ...speccheck.map((each, i) => [...each, i === 3] as const)];
+  const { verdicts } = await opened(t, 'ws://127.0.0.1:1');
+  const got = await verdicts(cases.map(([key, message, signature]) => [key, message, signature]));
+  const byWebCrypto = got.some(([, web]) => web !== undefined);
+  for (const [i, [, , , holds]] of cases.entries())
+    assert.equal(got[i], [holds, byWebCrypto ? holds : undefined], `case ${i}`);
+  if (!byWebCrypto) t.skip('this Chromium has no Ed25519 in WebCrypto; JavaScript alone was judged');
 });
 
 test.run();

@@ -1,4 +1,6 @@
 /** What a page asks of `vouch/client`, bundled by browser.browser.test.ts as `npm pack` bundles it. */
+import { verifyByWebCrypto, verifyEd25519 } from '../../protocols/ed25519.ts';
+import { fromHex } from '../../protocols/encoding.ts';
 import { openClient } from '../../runtime/client/index.ts';
 
 export interface Question {
@@ -10,6 +12,23 @@ export interface Question {
 }
 
 const page = {
+  /** What JavaScript and WebCrypto say of each signature here; undefined where this browser's WebCrypto has no Ed25519. */
+  async verdicts(cases: readonly (readonly [key: string, message: string, signature: string])[]) {
+    const has = await crypto.subtle.generateKey('Ed25519', false, ['sign', 'verify']).catch(() => undefined);
+    const verdicts = [];
+    for (const each of cases) {
+      const [key, message, signature] = each.map((text) => fromHex(text)) as [
+        Uint8Array,
+        Uint8Array,
+        Uint8Array,
+      ];
+      verdicts.push([
+        verifyEd25519(key, message, signature),
+        has && (await verifyByWebCrypto(key, message, signature)),
+      ]);
+    }
+    return verdicts;
+  },
   async decide({ url, creds, policy, vendor, rows }: Question) {
     const client = await openClient({ url, creds, policy, ...(vendor === undefined ? {} : { vendor }) });
     try {
