@@ -6,7 +6,7 @@ import { bindGpu, type EvidenceDocument, evidenceDocument } from '../../protocol
 import { MAX_STAPLED } from '../../protocols/attestation/limits.ts';
 import { gpuNonce, reportData } from '../../protocols/attestation/report-data.ts';
 import { generateSigner, type Signer } from '../../protocols/cose.ts';
-import { fromHex, hex, randomBytes } from '../../protocols/encoding.ts';
+import { fromHex } from '../../protocols/encoding.ts';
 import type { Role } from '../../protocols/subjects.ts';
 import type { Provider } from './provider.ts';
 import { providerOf } from './providers.ts';
