@@ -15,9 +15,10 @@ import { ed25519 } from '@noble/curves/ed25519.js';
 import { Tagged } from 'cborg';
 import { z } from 'zod';
 import { byteString, byteStringBetween, decodeCbor, encodeCbor } from './cbor.ts';
-import { PUBLIC_KEY_BYTES, SIGNATURE_BYTES, verifyEd25519 } from './ed25519.ts';
+import { PUBLIC_KEY_BYTES, SIGNATURE_BYTES, verifyByWebCrypto, verifyEd25519 } from './ed25519.ts';
 import { type Bytes, concat, equal, fromHex, sha256Hex, unshared } from './encoding.ts';
 import { VouchError } from './errors.ts';
+import { native } from './native-crypto.ts';
 
 export const SIGNATURE_KEY_BYTES = PUBLIC_KEY_BYTES;
 const SEED_BYTES = 32;
@@ -95,6 +96,22 @@ export function verifyStatement(
   return payload;
 }
 
+/**
+ * Lets WebCrypto look at a statement that is about to be verified, where nothing native can do it at once: in a page that takes an
+ * eighth of the time of JavaScript. What it holds to be signed, `verifyStatement` then finds known; all else is judged there.
+ */
+export async function verifyAhead(
+  publicKey: Uint8Array,
+  contentType: string,
+  statement: Uint8Array,
+  limits: { maxPayloadBytes: number },
+): Promise<void> {
+  if (native !== undefined) return;
+  const { payload, signature } = partsOf(contentType, statement, limits);
+  const message = toBeSigned(contentType, payload);
+  if (await verifyByWebCrypto(publicKey, message, signature)) remember(nameOf(publicKey, message, signature));
+}
+
 /** The payload of a statement, whoever signed it: for finding out whose it says it is. Throws as above. */
 export const unverifiedPayload = (
   contentType: string,
@@ -151,10 +168,17 @@ const MAX_HELD = 1024;
 function signatureHolds(publicKey: Uint8Array, message: Uint8Array, signature: Uint8Array): boolean {
   // Fixed lengths, so that the parts of the name cannot run into each other.
   if (publicKey.length !== SIGNATURE_KEY_BYTES || signature.length !== SIGNATURE_BYTES) return false;
-  const name = sha256Hex(publicKey, signature, message);
+  const name = nameOf(publicKey, message, signature);
   if (held.has(name)) return true;
   if (!verifyEd25519(publicKey, message, signature)) return false;
+  remember(name);
+  return true;
+}
+
+const nameOf = (publicKey: Uint8Array, message: Uint8Array, signature: Uint8Array): string =>
+  sha256Hex(publicKey, signature, message);
+
+function remember(name: string): void {
   if (held.size >= MAX_HELD) held.delete(held.values().next().value!);
   held.add(name);
-  return true;
 }

@@ -11,7 +11,7 @@
  * protect what matters.
  */
 import { z } from 'zod';
-import { fromUtf8 } from './encoding.ts';
+import { fromUtf8, hex, randomBytes } from './encoding.ts';
 import { VouchError } from './errors.ts';
 import { RemoteError } from './remote-error.ts';
 import { WireError } from './wire-error.ts';
@@ -38,6 +38,8 @@ export const Nonce = z
   .string()
   .regex(/^(?:[0-9a-f]{2}){16,64}$/, 'expected 16 to 64 bytes as lower-case hex')
   .meta({ title: 'nonce' });
+/** 32 random bytes as hex. */
+export const freshNonce = (): string => hex(randomBytes(32));
 /** Decimal digits of an integer below 10^77, without leading zeros; whoever computes with it checks its field. */
 export const FieldElement = z
   .string()

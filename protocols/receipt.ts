@@ -49,7 +49,7 @@ import type { Policy } from './attestation/policy.ts';
 import { fieldBytes, fieldFromBytes } from './attestation/report-data.ts';
 import { type EvidenceReport, stillFresh, verifyDocument } from './attestation/verify.ts';
 import { byteString, byteStringBetween, decodeCbor, encodeCbor } from './cbor.ts';
-import { type Signer, signStatement, verifyStatement } from './cose.ts';
+import { type Signer, signStatement, verifyAhead, verifyStatement } from './cose.ts';
 import { concat, equal, fromBase64url, fromHex, hex, sha256, sha256Hex, utf8 } from './encoding.ts';
 import { Id } from './envelope.ts';
 import { messageOf, VouchError } from './errors.ts';
@@ -285,6 +285,16 @@ function signedPayload(receipt: Uint8Array, { receiptKey }: EvidenceDocument): U
   return verifyStatement(key, RECEIPT_TYPE, receipt, { maxPayloadBytes: MAX_PAYLOAD_BYTES });
 }
 
+/** The same ahead of time: see `verifyAhead`. What is wrong with it, `signedPayload` says. */
+async function signatureAhead(receipt: Uint8Array, { receiptKey }: EvidenceDocument): Promise<void> {
+  try {
+    const key = fromBase64url(receiptKey ?? '', 'evidence.receiptKey', 32);
+    await verifyAhead(key, RECEIPT_TYPE, receipt, { maxPayloadBytes: MAX_PAYLOAD_BYTES });
+  } catch (error) {
+    if (!(error instanceof VouchError)) throw error;
+  }
+}
+
 export interface ReceiptQuestion {
   /** what the verifier demands of the evidence */
   readonly policy: Policy;
@@ -367,6 +377,7 @@ export async function verifyReceipt(
   const { evidence: document } = bundle;
   const prefix = labelOf(document);
 
+  await signatureAhead(bundle.receipt, document);
   const payload = attempt('receipt.signature', 'signed by the receipt key in the evidence', parsed.payload);
   if (payload === undefined) return list.result(prefix);
   const claims = attempt('receipt.claims', 'a receipt of a version that is known here', parsed.claims);

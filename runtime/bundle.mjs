@@ -36,6 +36,46 @@ const withoutDisk = (toolchain) => ({
   },
 });
 
+/** What a client in a page has instead of Node: WebSockets, no folder of collateral, no second prover. */
+export const clientInBrowser = {
+  name: 'client-in-browser',
+  setup: ({ onLoad, onResolve }) => {
+    const own = {
+      // Asked for only where the page has no `crypto` of its own.
+      crypto: 'export {};',
+      util: 'export const { TextEncoder, TextDecoder } = globalThis;',
+      'node:timers/promises':
+        'export const setTimeout = (ms, value) => new Promise((done) => globalThis.setTimeout(done, ms, value));',
+    };
+    onResolve({ filter: /^(util|crypto|node:timers\/promises)$/ }, ({ path }) => ({
+      path,
+      namespace: 'browser',
+    }));
+    onLoad({ filter: /.*/, namespace: 'browser' }, ({ path }) => ({ contents: own[path] }));
+    onLoad({ filter: /attest\/collateral\.ts$/ }, () => ({
+      contents: 'export const collateralFor = () => undefined;',
+    }));
+    onLoad({ filter: /prove\/snarkjs\.ts$/ }, () => ({
+      contents: 'export const verifyWithSnarkjs = undefined;',
+    }));
+  },
+};
+
+/** `vouch/client` for pages, as one module. */
+export const clientBundle = (entry = 'runtime/client/index.ts') => ({
+  bundle: true,
+  format: 'esm',
+  platform: 'browser',
+  target: 'es2022',
+  legalComments: 'eof',
+  logLevel: 'error',
+  absWorkingDir: ROOT,
+  entryPoints: [join(ROOT, entry)],
+  // The same library for WebSockets, by the same authors, with the same functions.
+  alias: { nats: 'nats.ws' },
+  plugins: [clientInBrowser],
+});
+
 const hashOf = (text) => `sha256-${createHash('sha256').update(text).digest('base64')}`;
 
 /** One of our sources with all that it imports, for a browser. */

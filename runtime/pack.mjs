@@ -12,7 +12,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { gzipSync } from 'node:zlib';
 import { build } from 'esbuild';
-import { monitorFiles, toolchainModule, verifierHtml } from './bundle.mjs';
+import { clientBundle, monitorFiles, toolchainModule, verifierHtml } from './bundle.mjs';
 import { compileCommands } from './compiled-commands.mjs';
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url));
@@ -137,3 +137,4 @@ writeFileSync(
   "// The version first: what the rest needs, an older Node does not have.\nimport './node-version.js';\nexport * from './prover-node.js';\n",
 );
 cpSync(join(ROOT, 'runtime/prove/package-types.d.ts'), join(DIST, 'runtime/prove/index.d.ts'));
+await build({ ...clientBundle(), outfile: join(DIST, 'runtime/client/client-web.js') });

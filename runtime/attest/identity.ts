@@ -6,11 +6,13 @@ import { bindGpu, type EvidenceDocument, evidenceDocument } from '../../protocol
 import { MAX_STAPLED } from '../../protocols/attestation/limits.ts';
 import { gpuNonce, reportData } from '../../protocols/attestation/report-data.ts';
 import { generateSigner, type Signer } from '../../protocols/cose.ts';
-import { fromHex, hex, randomBytes } from '../../protocols/encoding.ts';
+import { fromHex } from '../../protocols/encoding.ts';
 import type { Role } from '../../protocols/subjects.ts';
 import type { Provider } from './provider.ts';
 import { providerOf } from './providers.ts';
 import { createSealingKeys, type SealingKeys, type SealingKeysOptions } from './sealing-keys.ts';
+
+export { freshNonce } from '../../protocols/envelope.ts';
 
 export interface Identity {
   readonly id: string;
@@ -71,6 +73,3 @@ export async function createIdentity(
     },
   };
 }
-
-/** 32 random bytes as hex. */
-export const freshNonce = (): string => hex(randomBytes(32));

@@ -13,6 +13,7 @@ import {
   ENVELOPE_HEADER,
   ErrorReply,
   encodeHeader,
+  freshNonce,
   parse,
   RemoteError,
 } from '../../protocols/envelope.ts';
@@ -32,8 +33,7 @@ import { type ReceiptReport, verifyReceipt } from '../../protocols/receipt.ts';
 import { SEALING_INFO, sealTo } from '../../protocols/sealing.ts';
 import { subjects } from '../../protocols/subjects.ts';
 import { collateralFor } from '../attest/collateral.ts';
-import { freshNonce } from '../attest/identity.ts';
-import { readManifest } from '../models/obtain.ts';
+import { readManifest } from '../models/manifests.ts';
 import type { Bus } from '../nats/bus.ts';
 import { ask } from '../nats/service.ts';
 import { verifyWithSnarkjs } from '../prove/snarkjs.ts';

@@ -1,11 +1,13 @@
 /**
- * `vouch/client`: a client of Vouch for programs on Node. It needs `nats` and `snarkjs` beside this package, keeps no files, and
- * trusts whom it is told to trust.
+ * `vouch/client`: a client of Vouch for programs on Node and for pages. It keeps no files, and trusts whom it is told to trust. On
+ * Node it needs `nats` beside this package; for pages there is a module that needs nothing (runtime/bundle.mjs makes it).
  *
  *   const client = await openClient({ url, creds, policy, vendor });
  *   const { answer, bundle } = await client.decide('credit', ['A11', '6', ...]);
  *
- * Not for browsers: they reach NATS by its WebSocket alone, which this does not speak.
+ * A page reaches NATS by its WebSocket (`npm start -- --websocket PORT`), over TLS only with a certificate that the browser accepts: it
+ * cannot be told whose to trust, as credentials tell Node. Nor has it a folder of collateral: evidence whose policy wants some is refused
+ * there. Whoever serves the page could serve another one that keeps rows and credentials: the page is part of what is trusted.
  */
 import { Policy } from '../../protocols/attestation/policy.ts';
 import { parse } from '../../protocols/envelope.ts';
@@ -20,7 +22,7 @@ export { VouchError } from '../../protocols/errors.ts';
 export type { ChatOptions, ChatReceipt, ChatStream, Inference, VerifiedService };
 
 export interface ClientOptions {
-  /** `nats://host:port` or `tls://host:port` */
+  /** `nats://host:port` or `tls://host:port`; in a page `ws://` or `wss://` */
   readonly url: string;
   /** text of a `.creds` file of role client */
   readonly creds: string;

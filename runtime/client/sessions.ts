@@ -6,7 +6,7 @@
 import type { Policy } from '../../protocols/attestation/policy.ts';
 import { VouchError } from '../../protocols/errors.ts';
 import type { VerifiedManifest } from '../../protocols/manifest.ts';
-import { readManifest } from '../models/obtain.ts';
+import { readManifest } from '../models/manifests.ts';
 import type { Bus } from '../nats/bus.ts';
 import type { ChatClient } from './chat.ts';
 import { type Inference, infer, type VerifiedService, verifyService } from './client.ts';

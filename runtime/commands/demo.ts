@@ -39,6 +39,11 @@ const declared = (command: Command) =>
       '--monitor-listen <host[:port]>',
       'the same for the monitor, which shows whoever reaches it who works on what',
     )
+    .option(
+      '--websocket <port>',
+      'serve browsers too (vouch/client in a page), at this port of the same address',
+      whole(1, 65_535),
+    )
     .option('--no-tls', 'serve other hosts without TLS, where something else protects the way to them')
     .option('--workers <n>', 'MSM workers', whole(1, 64), 2)
     .addOption(logOption())

@@ -14,7 +14,7 @@ import { folder, vouchHome } from '../home/home.ts';
 import { credentials, idIn } from '../installation/credentials.ts';
 import type { Bus } from '../nats/bus.ts';
 import { connect } from '../nats/connect.ts';
-import { vulnerability, weakness } from '../nats/server-program.ts';
+import { vulnerability, weakness } from '../nats/server-version.ts';
 import { networked } from './declaration.ts';
 import { type Network, type NetworkOptions, networkOf } from './network.ts';
 import { print } from './terminal.ts';

@@ -149,7 +149,9 @@ function proofLines(proof: LintProof, times: Forecast | undefined, counted: bool
   const about = exactTerms ? '' : 'about ';
   return [
     `proof    ${rows} rows: ${constraints} constraints, ${about}${terms} terms, domain 2^${Math.log2(domain)}; at most ${mostRows} rows in one proof`,
-    `hidden   ${hiddenRow.constraints} constraints for one answer to a row that is hidden, domain 2^${Math.log2(hiddenRow.domain)}`,
+    hiddenRow
+      ? `hidden   ${hiddenRow.constraints} constraints for one answer to a row that is hidden, domain 2^${Math.log2(hiddenRow.domain)}`
+      : 'hidden   no proof about a hidden row: such a model needs the row shown',
     `key      ${about}${(keyBytes / 2 ** 20).toFixed(1)} MiB`,
     ...(times
       ? [

@@ -58,6 +58,8 @@ export interface DemoOptions extends Reach {
   readonly data?: string | undefined;
   readonly workers: number;
   readonly port?: number | undefined;
+  /** of the same server, for browsers */
+  readonly websocket?: number | undefined;
   /** whether it ends after the summary */
   readonly once: boolean;
   /** every check, not only their number */
@@ -101,6 +103,7 @@ export async function runDemo(options: DemoOptions): Promise<{ result: DemoResul
         onLog: log,
         host,
         tls: await certificateFor(host, options),
+        websocketPort: options.websocket,
         ...port(options),
       });
       stopLater(starting);
@@ -109,6 +112,7 @@ export async function runDemo(options: DemoOptions): Promise<{ result: DemoResul
         const scheme = new URL(server.url).protocol.replace(':', '');
         servers.push(urlOf(scheme, name, server.port));
       }
+      if (server.websocket) log(`browsers: ${server.websocket}`);
       const durability = server.durable
         ? 'it syncs before it acknowledges'
         : 'WEAKER: it acknowledges before it syncs, 2.10 or newer does not';

@@ -7,44 +7,24 @@ import { type CommittedModel, commit, decodeSecret } from '../../circuits/model/
 import { evidenceDigest } from '../../protocols/attestation/document.ts';
 import { ReleaseChallenge, ReleaseNonce, ReleaseReply, ReleaseRequest } from '../../protocols/enclave.ts';
 import { fromBase64url, sha256Hex } from '../../protocols/encoding.ts';
-import { decodeMessage } from '../../protocols/envelope.ts';
 import { VouchError } from '../../protocols/errors.ts';
 import { combineKey, isCommitted, type KeyShares, type Piece } from '../../protocols/key-shares.ts';
-import {
-  demandTabular,
-  type ModelManifest,
-  PublishedManifest,
-  type VerifiedManifest,
-  verifyManifest,
-} from '../../protocols/manifest.ts';
+import { demandTabular, type ModelManifest, type VerifiedManifest } from '../../protocols/manifest.ts';
 import type { ProofRequest } from '../../protocols/proof.ts';
 import { verifyRelease } from '../../protocols/release.ts';
 import { decryptBlob, SEALING_INFO } from '../../protocols/sealing.ts';
-import { STREAMS } from '../../protocols/streams.ts';
 import { subjects } from '../../protocols/subjects.ts';
 import type { Identity } from '../attest/identity.ts';
 import { getBlob, type Place } from '../nats/blobs.ts';
 import type { Bus } from '../nats/bus.ts';
 import { ask } from '../nats/service.ts';
 import { modelAad, releaseAad } from './broker-store.ts';
+import { readManifest } from './manifests.ts';
+
+export { readManifest };
 
 /** A sealed model is small: the parameters of a network that fits a circuit. */
 const MAX_SEALED_MODEL_BYTES = 16 * 1024 * 1024;
-
-/**
- * The manifest of a served model, its signature verified: by the vendor that it names, whoever that is. Throws
- * `unknown-model`, `signature-rejected`.
- */
-export async function readManifest(bus: Bus, model: string): Promise<VerifiedManifest> {
-  const subject = subjects.model(model);
-  const stored = await bus.getLast(STREAMS.models.name, subject);
-  if (!stored)
-    throw new VouchError('unknown-model', `model ${model}: nobody has published a model of that name`);
-  const verified = verifyManifest(decodeMessage(PublishedManifest, subject, stored.data).body);
-  if (verified.manifest.name !== model)
-    throw new VouchError('bad-message', `model ${model}: the manifest names another model`);
-  return verified;
-}
 
 /** The model's ciphertext. */
 export function readSealed(bus: Bus, { sealedModel }: ModelManifest): Promise<Uint8Array> {

@@ -3,7 +3,7 @@ import { VouchError } from '../../protocols/errors.ts';
 import type { Log } from '../home/log.ts';
 import { type Bus, openBus } from './bus.ts';
 import { identityOf } from './creds-file.ts';
-import { demandSound } from './server-program.ts';
+import { demandSound } from './server-version.ts';
 
 export interface BusOptions {
   /** `nats://host:port`, several separated by commas; `tls://` where the server has a certificate */

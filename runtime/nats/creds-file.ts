@@ -3,7 +3,7 @@
  * certificate of the authority that certifies his server. Other programs that read such files pass that over.
  */
 import { fromSeed } from 'nkeys.js';
-import { utf8 } from '../../protocols/encoding.ts';
+import { fromBase64url, fromUtf8, utf8 } from '../../protocols/encoding.ts';
 import { VouchError } from '../../protocols/errors.ts';
 
 /** Whose credentials these are; the text must be a `.creds` file. Throws `nats-credentials`. */
@@ -14,7 +14,7 @@ export function identityOf(creds: string): {
 } {
   const jwt = /BEGIN NATS USER JWT-+\s+[\w-]+\.([\w-]+)\.[\w-]+\s/.exec(creds)?.[1];
   try {
-    const claims = JSON.parse(Buffer.from(jwt ?? '', 'base64url').toString()) as {
+    const claims = JSON.parse(fromUtf8(fromBase64url(jwt ?? '', 'JWT'), 'JWT')) as {
       name: string;
       exp?: number;
       nats: { tags?: string[] };

@@ -18,7 +18,7 @@ import { filters } from '../../protocols/subjects.ts';
 import type { Bus } from './bus.ts';
 import { CONSUMER_NOT_FOUND, JetStreamError, STREAM_NOT_FOUND } from './jetstream.ts';
 import { memoryStreams } from './rights.ts';
-import { atLeast } from './server-program.ts';
+import { atLeast } from './server-version.ts';
 
 const OLDEST_SERVER = '2.9.0';
 const NANOS = 1e9;

@@ -14,7 +14,8 @@ import { messageOf, VouchError } from '../../protocols/errors.ts';
 import { readNamed, removeFile, writeWhole } from '../home/files.ts';
 import type { Log } from '../home/log.ts';
 import { nearest, urlOf } from './address.ts';
-import { findNatsServer, syncsAlways, weakness } from './server-program.ts';
+import { findNatsServer } from './server-program.ts';
+import { syncsAlways, weakness } from './server-version.ts';
 
 const run = promisify(execFile);
 
@@ -30,6 +31,8 @@ export interface NatsServer {
   readonly url: string;
   readonly port: number;
   readonly version: string;
+  /** for browsers, `ws://` or `wss://`; undefined where they are not served */
+  readonly websocket: string | undefined;
   /** process id of the running child; changes when it is started again */
   readonly pid: number;
   /** true when an acknowledged message in a file stream survives a power cut */
@@ -50,6 +53,8 @@ export interface NatsServerOptions {
   readonly host?: string;
   /** PEM; with it nobody is served without TLS */
   readonly tls?: { readonly certificate: string; readonly key: string } | undefined;
+  /** Serves browsers as well, at this port (0: a free one), by TLS where the rest is. */
+  readonly websocketPort?: number | undefined;
   /** Gets the server's warnings and errors, and what happens to it. */
   readonly onLog?: Log;
 }
@@ -65,12 +70,15 @@ export async function startNats(options: NatsServerOptions): Promise<NatsServer>
   if (weak !== undefined) onLog(weak);
   const durable = syncsAlways(program.version);
   const folder = join(resolve(stateDir), 'nats');
-  const conf = await writeServerConf(stateDir, { durable, tls });
+  const webPort =
+    options.websocketPort === undefined ? undefined : await freeNear(options.websocketPort, host);
+  const websocket = webPort === undefined ? undefined : { host, port: webPort };
+  const conf = await writeServerConf(stateDir, { durable, tls, websocket });
   const pidFile = join(folder, 'nats-server.pid');
   await waitForPrevious(pidFile, conf);
 
   const wanted = options.port ?? USUAL_PORT;
-  let port = wanted > 0 && (await isFree(wanted, host)) ? wanted : await freePort(host);
+  let port = await freeNear(wanted, host);
   const start = () =>
     launch(program.path, ['-c', conf, '-a', host, '-p', String(port), '-P', pidFile], onLog);
   let child: Child;
@@ -113,6 +121,7 @@ export async function startNats(options: NatsServerOptions): Promise<NatsServer>
   return {
     url: urlOf(tls ? 'tls' : 'nats', nearest(host), port),
     port,
+    websocket: webPort === undefined ? undefined : urlOf(tls ? 'wss' : 'ws', nearest(host), webPort),
     version: program.version,
     durable,
     get pid() {
@@ -200,12 +209,20 @@ function guardOf(pid: number): ChildProcess {
 }
 
 /**
- * Puts the repository's nats.conf into `<stateDir>/nats`, beside the pieces that it includes, and writes those about storage
- * and TLS. `ensureAuthority` writes the other one. Returns the file's path.
+ * Puts the repository's nats.conf into `<stateDir>/nats`, beside the pieces that it includes, and writes those about storage,
+ * TLS and browsers. `ensureAuthority` writes the other one. Returns the file's path.
  */
 export async function writeServerConf(
   stateDir: string,
-  { durable, tls }: { durable: boolean; tls: NatsServerOptions['tls'] },
+  {
+    durable,
+    tls,
+    websocket,
+  }: {
+    durable: boolean;
+    tls: NatsServerOptions['tls'];
+    websocket?: { readonly host: string; readonly port: number } | undefined;
+  },
 ): Promise<string> {
   const folder = join(resolve(stateDir), 'nats');
   const conf = join(folder, 'nats.conf');
@@ -229,6 +246,18 @@ export async function writeServerConf(
   await writeWhole(
     join(folder, 'tls.conf'),
     `${['# Written by Vouch at every start.', ...(tls ? secured : [])].join('\n')}\n`,
+  );
+  // Its own block of TLS: the outer one is not heard here. A page has no cookie that would let it in: it signs, as all do.
+  const web = websocket && [
+    'websocket {',
+    `  host: ${JSON.stringify(websocket.host)}`,
+    `  port: ${websocket.port}`,
+    ...(tls ? secured.map((line) => `  ${line}`) : ['  no_tls: true']),
+    '}',
+  ];
+  await writeWhole(
+    join(folder, 'websocket.conf'),
+    `${['# Written by Vouch at every start.', ...(web ?? [])].join('\n')}\n`,
   );
   return conf;
 }
@@ -270,6 +299,10 @@ function isFree(port: number, host: string): Promise<boolean> {
     () => false,
   );
 }
+
+/** This port, or where it is in use, or 0, any free one. */
+const freeNear = async (wanted: number, host: string): Promise<number> =>
+  wanted > 0 && (await isFree(wanted, host)) ? wanted : freePort(host);
 
 const freePort = (host: string): Promise<number> => listenOnce(0, host);
 

@@ -5,7 +5,7 @@
  */
 import { createServer } from 'node:net';
 import { connect } from '../../runtime/nats/connect.ts';
-import { ALLOW_VULNERABLE } from '../../runtime/nats/server-program.ts';
+import { ALLOW_VULNERABLE } from '../../runtime/nats/server-version.ts';
 import { assert, suite, type TestContext } from '../harness.ts';
 import { codeOf } from '../runtime/nats/nats-fixture.ts';
 

@@ -8,6 +8,7 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { benchmarkGateway } from './gateway.ts';
 import { benchmarkInference } from './inference.ts';
 import { benchmarkFleet, benchmarkSteps } from './proof.ts';
 import { type BenchContext, type Row, RUNS, row } from './result.ts';
@@ -24,6 +25,7 @@ export async function benchmarkMain(context: BenchContext): Promise<Row[]> {
       subject,
       rows: [
         ...(await benchmarkInference(bus, subject, context)),
+        ...(await benchmarkGateway(subject, context, bus)),
         ...(await benchmarkFleet(bus, subject, context)),
       ],
     }));

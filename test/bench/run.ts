@@ -10,6 +10,7 @@ import { type BenchContext, type Benchmark, type Row, table } from './result.ts'
 
 const BENCHMARKS: Record<string, () => Promise<Benchmark>> = {
   main: async () => (await import('./main.ts')).benchmarkMain,
+  gateway: async () => (await import('./gateway.ts')).benchmarkGatewayAlone,
   prover: async () => (await import('./prover.ts')).benchmarkProver,
   gpu: async () => (await import('./gpu.ts')).benchmarkGpu,
   attestation: async () => (await import('./attestation.ts')).benchmarkAttestation,

@@ -75,7 +75,7 @@ export interface Subject {
 
 /** Runs `vouch demo`, and `work` as its client while it is up; stops it like Ctrl-C does. */
 export async function withStack<T>(
-  { home, model }: { home: string; model: string },
+  { home, model }: { home: string; model?: string },
   { say, signal }: BenchContext,
   work: (bus: Bus, subject: Subject) => Promise<T>,
 ): Promise<T> {
@@ -100,7 +100,7 @@ export async function withStack<T>(
     const creds = await readFile(path.join(running.creds, `client_${CLIENT}.creds`), 'utf8');
     const bus = await connect({ url: running.url, creds });
     try {
-      return await work(bus, await openSubject(bus, model));
+      return await work(bus, await openSubject(bus, model ?? running.model!));
     } finally {
       await bus.close();
     }

@@ -4,7 +4,12 @@
  */
 import { readFileSync } from 'node:fs';
 import { ed25519 } from '@noble/curves/ed25519.js';
-import { type Ed25519Engine, inJavaScript, verifyEd25519 } from '../../protocols/ed25519.ts';
+import {
+  type Ed25519Engine,
+  inJavaScript,
+  verifyByWebCrypto,
+  verifyEd25519,
+} from '../../protocols/ed25519.ts';
 import { fromHex, hex, randomBytes, sha512 } from '../../protocols/encoding.ts';
 import { native } from '../../protocols/native-crypto.ts';
 import { assert, suite } from '../harness.ts';
@@ -25,25 +30,9 @@ const ENGINES: Record<string, Ed25519Engine> = {
   OpenSSL: (...asked) => native!.verifyEd25519(...asked),
 };
 
-/** WebCrypto's word, where our own checks pass. */
-async function byWebCrypto(key: Uint8Array, message: Uint8Array, signature: Uint8Array): Promise<boolean> {
-  let checked = false;
-  verifyEd25519(key, message, signature, () => {
-    checked = true;
-    return false;
-  });
-  if (!checked) return false;
-  const handle = await crypto.subtle
-    .importKey('raw', new Uint8Array(key), 'Ed25519', false, ['verify'])
-    .catch(() => {});
-  return handle
-    ? crypto.subtle.verify('Ed25519', handle, new Uint8Array(signature), new Uint8Array(message))
-    : false;
-}
-
 async function verdicts(key: Uint8Array, message: Uint8Array, signature: Uint8Array): Promise<boolean[]> {
   const own = Object.values(ENGINES).map((engine) => verifyEd25519(key, message, signature, engine));
-  return [...own, await byWebCrypto(key, message, signature)];
+  return [...own, await verifyByWebCrypto(key, message, signature)];
 }
 
 test("all engines judge Wycheproof's cases as they are meant", async () => {

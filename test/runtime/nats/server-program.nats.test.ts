@@ -1,4 +1,5 @@
-import { atLeast, findNatsServer, vulnerability, weakness } from '../../../runtime/nats/server-program.ts';
+import { findNatsServer } from '../../../runtime/nats/server-program.ts';
+import { atLeast, vulnerability, weakness } from '../../../runtime/nats/server-version.ts';
 import { assert, suite } from '../../harness.ts';
 import { BIN_DIR, codeOf } from './nats-fixture.ts';
 

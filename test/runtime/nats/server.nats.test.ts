@@ -3,11 +3,14 @@ import { once } from 'node:events';
 import { chmod, mkdir, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
+import { connect as tlsConnect } from 'node:tls';
 import { STREAMS } from '../../../protocols/streams.ts';
 import { subjects } from '../../../protocols/subjects.ts';
+import { ensureTlsAuthority } from '../../../runtime/installation/tls-authority.ts';
 import { provisionMemoryStreams } from '../../../runtime/nats/provision.ts';
 import { startNats } from '../../../runtime/nats/server.ts';
-import { ALLOW_VULNERABLE, findNatsServer } from '../../../runtime/nats/server-program.ts';
+import { findNatsServer } from '../../../runtime/nats/server-program.ts';
+import { ALLOW_VULNERABLE } from '../../../runtime/nats/server-version.ts';
 import { assert, suite } from '../../harness.ts';
 import { BIN_DIR, bytes, codeOf, startFixture, temporaryFolder, text, until } from './nats-fixture.ts';
 
@@ -30,6 +33,24 @@ test('takes another port when the usual one is in use', async (t) => {
   const nats = await startFixture(t, { port, provisioned: false });
   assert.is.not(nats.server.port, port);
   assert.is((await nats.bus('client', 'me')).state, 'connected');
+});
+
+test('browsers have a port of their own, with TLS where the rest has it, and none unless it was asked for', async (t) => {
+  const plain = await startFixture(t, { provisioned: false });
+  assert.is(plain.server.websocket, undefined);
+  const { issue, certificate: ca } = await ensureTlsAuthority(await temporaryFolder(t));
+  const secured = await startFixture(t, {
+    provisioned: false,
+    websocketPort: 0,
+    tls: await issue(['127.0.0.1']),
+  });
+  const { protocol, hostname, port } = new URL(secured.server.websocket!);
+  assert.equal([protocol, hostname], ['wss:', '127.0.0.1']);
+  assert.is.not(Number(port), secured.server.port);
+  const socket = tlsConnect({ host: hostname, port: Number(port), ca });
+  t.defer(() => socket.destroy());
+  await once(socket, 'secureConnect');
+  assert.ok(socket.authorized);
 });
 
 test('comes back after SIGKILL on the same port with every acknowledged message', async (t) => {

@@ -9,7 +9,7 @@ import { publishModel } from '../../../runtime/models/publish.ts';
 import { vendorName, vendorSigner } from '../../../runtime/models/vendor-key.ts';
 import { connect } from '../../../runtime/nats/connect.ts';
 import { provision } from '../../../runtime/nats/provision.ts';
-import { startNats } from '../../../runtime/nats/server.ts';
+import { type NatsServerOptions, startNats } from '../../../runtime/nats/server.ts';
 import { startRoles, stopRoles } from '../../../runtime/roles/start.ts';
 import { smallModel } from '../../circuits/model-fixture.ts';
 import type { TestContext } from '../../harness.ts';
@@ -20,6 +20,7 @@ export const ENCLAVE = 'enclave-1';
 
 export interface Serving {
   readonly url: string;
+  readonly websocket: string | undefined;
   readonly model: CommittedModel;
   readonly policies: Record<PolicyName, Policy>;
   /** the vendor's fingerprint */
@@ -31,6 +32,7 @@ export async function serving(
   t: TestContext,
   release: Partial<Policy> = {},
   terms: Terms = DEFAULT_TERMS,
+  serverOptions: Partial<NatsServerOptions> = {},
 ): Promise<Serving> {
   const before = process.env.VOUCH_HOME;
   process.env.VOUCH_HOME = await temporaryFolder(t);
@@ -39,7 +41,13 @@ export async function serving(
     else process.env.VOUCH_HOME = before;
   });
   await authority();
-  const server = await startNats({ stateDir: folder(), binDir: BIN_DIR, port: 0, onLog: () => {} });
+  const server = await startNats({
+    stateDir: folder(),
+    binDir: BIN_DIR,
+    port: 0,
+    onLog: () => {},
+    ...serverOptions,
+  });
   t.defer(() => server.stop());
   const { url } = server;
   const vendor = await connect({ url, creds: await credentials('provisioner', 'vendor', folder('creds')) });
@@ -58,5 +66,5 @@ export async function serving(
     log: () => {},
   });
   t.defer(() => stopRoles(roles, () => {}));
-  return { url, model, policies, vendor: fingerprint };
+  return { url, websocket: server.websocket, model, policies, vendor: fingerprint };
 }
