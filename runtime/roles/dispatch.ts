@@ -46,6 +46,7 @@ import { createLedger, type Ledger, type NodeOffer } from '../msm/shards/ledger.
 import { type PartialSum, pointRanges } from '../msm/shards/sums.ts';
 import {
   cellRowsOf,
+  openedBytes,
   type Part,
   type PartShape,
   type Piece,
@@ -71,6 +72,7 @@ const MAX_UNSENT = 20;
 const MAX_REFUSALS = 5;
 /** Beside its own time, what a test may take. */
 const TEST_SLACK_MS = 2_000;
+const NOTHING_RESIDENT: Node['resident'] = new Map();
 /** Room in a message for headers. */
 const HEADER_BYTES = 64 * 1024;
 
@@ -131,7 +133,7 @@ interface Work extends DispatchedJob {
   readonly shapes: Readonly<Record<Part, PartShape>>;
   readonly results: Map<string, PartialSum>;
   /** by what a worker says that it holds */
-  readonly held: WeakMap<ReadonlySet<string>, readonly boolean[]>;
+  readonly held: WeakMap<Node['resident'], readonly boolean[]>;
   unsent: number;
   refusals: number;
   aloneSince: number;
@@ -165,7 +167,7 @@ export function createDispatcher({ bus, source, log, fleet, own }: DispatcherOpt
     const sent = out.get(message);
     if (!sent) return undefined;
     out.delete(message);
-    fleet.carry(sent.worker, -sent.bytes);
+    fleet.carry(sent.worker, -openedBytes(sent.piece));
     return sent;
   };
   /** Those are needed no more: their workers are told. */
@@ -228,7 +230,7 @@ export function createDispatcher({ bus, source, log, fleet, own }: DispatcherOpt
       test,
     };
     out.set(message, sent);
-    fleet.carry(node.id, bytes);
+    fleet.carry(node.id, openedBytes(piece));
     const seal = async () => {
       const scalars = work.scalars
         .get(piece.part)!
@@ -305,15 +307,19 @@ export function createDispatcher({ bus, source, log, fleet, own }: DispatcherOpt
   };
 
   /** Which chunks of a key a worker has, by number; its answer changes with its heartbeat, which brings another set. */
-  const heldChunks = ({ manifest, held }: Work, resident: ReadonlySet<string>): readonly boolean[] => {
+  const heldChunks = ({ manifest, held }: Work, resident: Node['resident']): readonly boolean[] => {
     const known = held.get(resident);
     if (known) return known;
-    const chunks = manifest.chunks.map(({ sha256 }) => resident.has(sha256.slice(0, 16)));
+    let following = 0;
+    const chunks = manifest.chunks.map(({ sha256 }) => {
+      following = Math.max(following - 1, (resident.get(sha256.slice(0, 16)) ?? -1) + 1);
+      return following > 0;
+    });
     held.set(resident, chunks);
     return chunks;
   };
   /** Has a worker all base points of these rows? */
-  const residentIn = (work: Work, resident: ReadonlySet<string>) => {
+  const residentIn = (work: Work, resident: Node['resident']) => {
     const held = heldChunks(work, resident);
     return (part: Part, from: number, count: number): boolean =>
       placesOf(work, { part, from, count }).every(({ first, last }) => {
@@ -358,7 +364,7 @@ export function createDispatcher({ bus, source, log, fleet, own }: DispatcherOpt
         roundTripMs: 0,
         freeBytes: Number.MAX_SAFE_INTEGER,
         standing: 'full',
-        resident: new Set(),
+        resident: NOTHING_RESIDENT,
       },
     ];
   };
