@@ -64,6 +64,8 @@ import type { OwnNode } from './own-node.ts';
 const TICK_MS = 250;
 /** What a heartbeat does not name although it was sent so long ago, beyond the time that it travels, did not arrive. */
 const LOST_AFTER_MS = 2_000;
+/** Messages that were taken for lost, of which it is remembered in case that they are answered after all. */
+const MAX_LOST = 4_096;
 /** How long nobody may be there to work. */
 const LONELY_MS = 60_000;
 /** Shards in a row that could not be sent. */
@@ -158,6 +160,8 @@ export function createDispatcher({ bus, source, log, fleet, own }: DispatcherOpt
   const works = new Map<string, Work>();
   /** by the id of the shard's message */
   const out = new Map<string, Sent>();
+  /** by the id of a message that was taken for lost: to whom it was sent */
+  const lost = new Map<string, string>();
   const share = createFairShare();
   const ownDelay = createOwnDelay(TICK_MS);
   /** A piece is being summed here. */
@@ -499,6 +503,10 @@ export function createDispatcher({ bus, source, log, fleet, own }: DispatcherOpt
     const { shard: id, worker, job } = result.body;
     const cause = result.cause ?? '';
     const sent = out.get(cause);
+    if (lost.get(cause) === worker && subject === subjects.shardResult(worker, job, id)) {
+      lost.delete(cause);
+      fleet.records.hadArrived(worker);
+    }
     // NATS rights say that the worker in the subject sent it; the cause says which of our messages it answers.
     if (
       subject !== subjects.shardResult(worker, job, id) ||
@@ -585,13 +593,18 @@ export function createDispatcher({ bus, source, log, fleet, own }: DispatcherOpt
       if (event.type === 'heard') {
         const now = performance.now();
         const { bytesPerSecond } = fleet.records.link(worker);
-        const graceMs = LOST_AFTER_MS + (2_000 * bytesTo(worker)) / bytesPerSecond;
+        const patienceMs = LOST_AFTER_MS * fleet.records.patience(worker);
+        const sentBefore = now - patienceMs - (2_000 * bytesTo(worker)) / bytesPerSecond;
         for (const { ledger } of works.values())
-          for (const { id } of ledger.holds(worker, piecesOf(event.inHand), now - graceMs)) {
+          for (const { id } of ledger.holds(worker, piecesOf(event.inHand), sentBefore, patienceMs)) {
             log(`${source}: shard ${id} did not arrive at ${worker}`);
-            for (const [message, sent] of [...out])
-              if (sent.worker === worker && sent.piece.id === id && !sent.test) forget(message);
+            for (const [message, sent] of [...out]) {
+              if (sent.worker !== worker || sent.piece.id !== id || sent.test) continue;
+              forget(message);
+              lost.set(message, worker);
+            }
           }
+        for (const oldest of lost.keys()) if (lost.size > MAX_LOST) lost.delete(oldest);
       }
       pump();
     }),

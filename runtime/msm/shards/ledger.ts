@@ -39,8 +39,6 @@ const WINDOWS_BELOW = 0.85;
 const CLEARLY_EARLIER = 1 / 2;
 /** By how much the rest is thought to need longer than for one large sum, because it has buckets for each piece. */
 const BUCKETS = 1.2;
-/** How long a node may go on without naming a piece that it should have. */
-const UNNAMED_MS = 2000;
 /** Two ends that differ by less than this part are the same. */
 const TOLERANCE = 0.02;
 
@@ -296,10 +294,10 @@ export function createLedger(options: LedgerOptions) {
     },
     /**
      * What a node's heartbeat names, which could have named what was sent before `sentBefore`. What it does not name an idle
-     * node may copy; what it does not name for two seconds more has not arrived, is open again, and is returned.
+     * node may copy; what it does not name for `patienceMs` more has not arrived, is open again, and is returned.
      */
-    holds(node: string, pieceIds: ReadonlySet<string>, sentBefore: number): Piece[] {
-      const lost = hands.unnamed(node, pieceIds, sentBefore, UNNAMED_MS);
+    holds(node: string, pieceIds: ReadonlySet<string>, sentBefore: number, patienceMs = 2000): Piece[] {
+      const lost = hands.unnamed(node, pieceIds, sentBefore, patienceMs);
       for (const { id } of lost) release(id, node);
       return lost;
     },
