@@ -182,17 +182,23 @@ export function createDispatcher({ bus, source, log, fleet, own }: DispatcherOpt
       forget(message);
       byWorker.set(sent.worker, [...(byWorker.get(sent.worker) ?? []), message]);
     }
-    for (const [worker, shards] of byWorker) {
-      const subject = subjects.control('worker', worker, 'drop');
-      ask(bus, [ShardsDropped, ControlReply], {
-        subject,
-        source,
-        body: { shards: shards.slice(0, 1024) },
-      }).catch(
-        // It computes for nothing, and finds out by itself.
-        () => {},
-      );
-    }
+    for (const [worker, shards] of byWorker) tellDropped(worker, shards);
+  };
+  const tellDropped = (worker: string, shards: readonly string[]) => {
+    const subject = subjects.control('worker', worker, 'drop');
+    const body = { shards: shards.slice(0, 1024) };
+    ask(bus, [ShardsDropped, ControlReply], { subject, source, body }).catch(
+      // It computes for nothing, and finds out by itself.
+      () => {},
+    );
+  };
+  /** What was taken for lost had arrived: it is somebody else's now, and this worker is waited for longer from here on. */
+  const findLost = (worker: string, messages: Iterable<string>) => {
+    const found = [...messages].filter((message) => lost.get(message) === worker);
+    if (found.length === 0) return;
+    for (const message of found) lost.delete(message);
+    fleet.records.hadArrived(worker);
+    tellDropped(worker, found);
   };
 
   /** Where the base points of some rows lie: which chunks of the key, by number, and from which byte of the first on. */
@@ -503,10 +509,7 @@ export function createDispatcher({ bus, source, log, fleet, own }: DispatcherOpt
     const { shard: id, worker, job } = result.body;
     const cause = result.cause ?? '';
     const sent = out.get(cause);
-    if (lost.get(cause) === worker && subject === subjects.shardResult(worker, job, id)) {
-      lost.delete(cause);
-      fleet.records.hadArrived(worker);
-    }
+    if (subject === subjects.shardResult(worker, job, id)) findLost(worker, [cause]);
     // NATS rights say that the worker in the subject sent it; the cause says which of our messages it answers.
     if (
       subject !== subjects.shardResult(worker, job, id) ||
@@ -593,6 +596,7 @@ export function createDispatcher({ bus, source, log, fleet, own }: DispatcherOpt
       if (event.type === 'heard') {
         const now = performance.now();
         const { bytesPerSecond } = fleet.records.link(worker);
+        findLost(worker, event.inHand);
         const patienceMs = LOST_AFTER_MS * fleet.records.patience(worker);
         const sentBefore = now - patienceMs - (2_000 * bytesTo(worker)) / bytesPerSecond;
         for (const { ledger } of works.values())

@@ -13,7 +13,7 @@ const MAX_STEP = 4;
 /** A rate that was measured at the start may be off by this much, and no more. */
 const MAX_FACTOR = 64;
 /** How many times as long a worker may be waited for that had what it had not named. */
-const MAX_PATIENCE = 32;
+const MAX_PATIENCE = 64;
 /** How many are remembered: those of the fleet, and some that were here. */
 const MAX_RECORDS = 4096;
 const FIRST_TEST_MS = 5_000;
@@ -87,7 +87,7 @@ export function createTrackRecords() {
     /** What was taken for lost had arrived: it reads later than it tells. */
     hadArrived(worker: string): void {
       const entry = of(worker);
-      entry.patience = Math.min(2 * entry.patience, MAX_PATIENCE);
+      entry.patience = Math.min(4 * entry.patience, MAX_PATIENCE);
     },
     /** Returns its standing from now on. */
     missed(worker: string, now: number): Standing {

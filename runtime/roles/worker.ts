@@ -43,7 +43,7 @@ import { filters, subjects } from '../../protocols/subjects.ts';
 import { createIdentity, freshNonce } from '../attest/identity.ts';
 import type { Provider } from '../attest/provider.ts';
 import type { HeldRuns, HoldRuns } from '../msm/runs.ts';
-import type { Rates } from '../msm/split.ts';
+import type { Rates } from '../msm/shards/work.ts';
 import { getChunk } from '../nats/blobs.ts';
 import type { Received } from '../nats/bus.ts';
 import { answer } from '../nats/service.ts';
@@ -286,7 +286,7 @@ export const workerRole =
           engine: multiplier.label ?? 'by hand',
           credit: rates && WORKING.has(state) ? CAPACITY_BYTES : 0,
           inHand: hand.map(({ shard }) => shard.id),
-          rates: rates ? { g1: rates.G1, g2: rates.G2 } : UNKNOWN_RATES,
+          rates: rates ?? UNKNOWN_RATES,
           resident: chunks.resident(),
         },
       }),
