@@ -10,6 +10,8 @@ import type { Rates } from '../msm/shards/work.ts';
 
 /** How far one measurement may be from what was expected and still be believed. */
 const MAX_STEP = 4;
+/** By what factor a link is believed to be slower after one shard that was long on its way. */
+const LEAST_LINK_STEP = 1 / 2;
 /** A rate that was measured at the start may be off by this much, and no more. */
 const MAX_FACTOR = 64;
 /** How many times as long a worker may be waited for that had what it had not named. */
@@ -80,7 +82,9 @@ export function createTrackRecords() {
       const onTheWay = Math.max(elapsedMs - computeMs, 0.1);
       entry.roundTripMs = Math.min(entry.roundTripMs * 1.1, (entry.roundTripMs + onTheWay) / 2);
       const measured = bytes / (onTheWay / 1000);
-      entry.bytesPerSecond = clamp(Math.sqrt(entry.bytesPerSecond * measured), 1e4, 1e10);
+      // A link is at least as fast: whoever was busy, here or there, made the way longer as well.
+      const factor = clamp(Math.sqrt(measured / entry.bytesPerSecond), LEAST_LINK_STEP, MAX_STEP);
+      entry.bytesPerSecond = clamp(entry.bytesPerSecond * factor, 1e4, 1e10);
     },
     /** How many times as long as others it may go on without naming what was sent to it. */
     patience: (worker: string): number => of(worker).patience,
