@@ -227,7 +227,10 @@ export const ProofRecord = z.strictObject({
   constraints: z.int().min(1).describe('of the circuit'),
   domain: z.int().min(2).describe('size of the evaluation domain, a power of two'),
   phases: z.partialRecord(z.enum(PHASES), z.int().min(0)).describe('milliseconds by phase'),
-  workers: z.array(WorkerShare).max(MAX_WORKERS).describe('whose results went in, by id'),
+  workers: z
+    .array(WorkerShare)
+    .max(MAX_WORKERS)
+    .describe('whose results went in, by id; the maker itself, too, where it has summed'),
   convicted: z
     .array(Id)
     .max(MAX_WORKERS)

@@ -93,7 +93,7 @@ export const Heartbeat = messageType(
           .int()
           .min(0)
           .max(2 ** 30)
-          .describe('bytes of sealed shards that it is ready to hold, those in hand included'),
+          .describe('bytes of scalars that it is ready to hold, 32 each, those of shards in hand included'),
         inHand: z
           .array(z.guid())
           .max(64)
@@ -102,9 +102,11 @@ export const Heartbeat = messageType(
           .object({ g1: z.number().positive().max(1e12), g2: z.number().positive().max(1e12) })
           .describe('points per second, with scalars of 254 bits, as it has measured itself'),
         resident: z
-          .array(z.string().regex(/^[0-9a-f]{16}$/))
+          .array(z.string().regex(/^[0-9a-f]{16}(\+[1-9][0-9]{0,4})?$/))
           .max(1024)
-          .describe('first 16 digits of the digests of chunks that it holds, newest last'),
+          .describe(
+            'first 16 digits of the digests of chunks that it holds, newest last; `+3` behind one: and the 3 that follow it in its key',
+          ),
       })
       .optional()
       .describe('what a worker offers; absent in others'),

@@ -32,7 +32,7 @@ const Node = z.strictObject({
   g2: rate('the same in G2'),
   megabitsPerSecond: rate('of its link').default(1000),
   roundTripMs: z.number().min(0).max(60_000).default(0.5),
-  memoryMiB: rate('that sealed pieces may take of it').default(256),
+  memoryMiB: rate('that scalars may take of it, 32 bytes each').default(256),
 });
 const Coordinator = z.strictObject({
   constraintsPerSecond: rate('of the witness').default(MEASURED.coordinator.witnessPerSecond),

@@ -4,14 +4,12 @@
  * H stays on the GPU, where its scalars are made. Scalars count as uniform, although a witness often is not: sparse
  * ones make all sections but H cheaper, on both sides. What a key's proofs really take corrects the rates for that key.
  */
-import { SECTION_GROUP, SECTIONS, type Section } from '../../circuits/groth16/engine.ts';
+import { type Group, SECTION_GROUP, SECTIONS, type Section } from '../../circuits/groth16/engine.ts';
 import { type KeyShape, sectionCounts } from '../../circuits/groth16/zkey.ts';
+import type { Rates } from './shards/work.ts';
 
-/** Points per second. */
-export interface Rates {
-  readonly G1: number;
-  readonly G2: number;
-}
+/** The rate that sums of a section go by. */
+const RATE_OF = { G1: 'g1', G2: 'g2' } as const satisfies Record<Group, keyof Rates>;
 
 const MOVABLE = SECTIONS.filter((section) => section !== 'H');
 
@@ -19,7 +17,7 @@ const MOVABLE = SECTIONS.filter((section) => section !== 'H');
 export function sectionsForThreads(shape: KeyShape, gpu: Rates, threads: Rates): ReadonlySet<Section> {
   const counts = sectionCounts(shape);
   const seconds = (sections: readonly Section[], rates: Rates) =>
-    sections.reduce((sum, section) => sum + counts[section] / rates[SECTION_GROUP[section]], 0);
+    sections.reduce((sum, section) => sum + counts[section] / rates[RATE_OF[SECTION_GROUP[section]]], 0);
   let best: { readonly chosen: readonly Section[]; readonly time: number; readonly own: number } | undefined;
   for (let mask = 0; mask < 2 ** MOVABLE.length; mask++) {
     const chosen = MOVABLE.filter((_, index) => (mask >> index) & 1);
@@ -55,11 +53,11 @@ export function correctedRates(
   const corrected = (side: keyof Spent): Rates => {
     const own = SECTIONS.filter((section) => chosen.has(section) === (side === 'threads'));
     const expected = own.reduce(
-      (sum, section) => sum + (1000 * counts[section]) / rates[side][SECTION_GROUP[section]],
+      (sum, section) => sum + (1000 * counts[section]) / rates[side][RATE_OF[SECTION_GROUP[section]]],
       0,
     );
     const factor = expected > 0 && spent[side] > 0 ? Math.sqrt(expected / spent[side]) : 1;
-    return { G1: rates[side].G1 * factor, G2: rates[side].G2 * factor };
+    return { g1: rates[side].g1 * factor, g2: rates[side].g2 * factor };
   };
   return { gpu: corrected('gpu'), threads: corrected('threads') };
 }
@@ -76,15 +74,15 @@ const RUNS = 3;
  * rejects when it is wrong.
  */
 export async function measureRates(
-  multiply: (group: keyof Rates, bits: number) => Promise<unknown>,
+  multiply: (group: Group, bits: number) => Promise<unknown>,
   now: () => number = () => performance.now(),
 ): Promise<Rates> {
-  const timed = async (group: keyof Rates, bits: number): Promise<number> => {
+  const timed = async (group: Group, bits: number): Promise<number> => {
     const began = now();
     await multiply(group, bits);
     return now() - began;
   };
-  const measure = async (group: keyof Rates): Promise<number> => {
+  const measure = async (group: Group): Promise<number> => {
     for (let bits = BITS.first; ; bits += BITS.step) {
       // The first of each size may compile, upload and grow.
       await multiply(group, bits);
@@ -94,5 +92,5 @@ export async function measureRates(
       return (2 ** bits / ms) * 1000;
     }
   };
-  return { G1: await measure('G1'), G2: await measure('G2') };
+  return { g1: await measure('G1'), g2: await measure('G2') };
 }

@@ -23,13 +23,8 @@ import { type Tuning, tune } from '../gpu/autotune.ts';
 import type { Log } from '../home/log.ts';
 import type { EngineName } from '../msm/options.ts';
 import type { HoldRuns } from '../msm/runs.ts';
-import {
-  correctedRates,
-  measureRates,
-  type Rates,
-  type SideRates,
-  sectionsForThreads,
-} from '../msm/split.ts';
+import type { Rates } from '../msm/shards/work.ts';
+import { correctedRates, measureRates, type SideRates, sectionsForThreads } from '../msm/split.ts';
 import { createPool, type Pool } from '../msm/threads/pool.ts';
 import { createWebGpuEngine, type WebGpuEngine, type WebGpuKey } from '../msm/webgpu/engine.ts';
 import { tuningStore } from './cache.ts';
@@ -145,7 +140,8 @@ async function openGpuEngine(
         return tuning;
       },
     });
-    return { ...gpu, rates: tuning! };
+    const { G1: g1, G2: g2 } = tuning!;
+    return { ...gpu, rates: { g1, g2 } };
   } catch (error) {
     if (engine === 'webgpu') throw error;
     log(`${messageOf(error)}; its threads do all`);

@@ -99,12 +99,7 @@ export const coordinatorRole =
     const { engine: name = 'wasm', gpuBytes } = options;
     const host = await engineBeside(pool, { engine: name, gpuBytes, log });
     context.onStop(() => host.close());
-    const own = options.ownSums
-      ? createOwnNode(id, async () => {
-          const { G1: g1, G2: g2 } = await ratesOf(host);
-          return { g1, g2 };
-        })
-      : undefined;
+    const own = options.ownSums ? createOwnNode(id, () => ratesOf(host)) : undefined;
     const engine = keepCircuits(host, undefined, own ? 'held' : 'streamed');
     context.onStop(() => engine.close());
     const identity = await createIdentity('coordinator', id, { provider: options.provider });

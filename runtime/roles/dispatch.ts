@@ -47,6 +47,7 @@ import { createLedger, type Ledger, type NodeOffer } from '../msm/shards/ledger.
 import { type PartialSum, pointRanges } from '../msm/shards/sums.ts';
 import {
   cellRowsOf,
+  openedBytes,
   type Part,
   type PartShape,
   type Piece,
@@ -65,6 +66,8 @@ import { createShardNews, type ShardNewsBoard } from './shard-news.ts';
 const TICK_MS = 250;
 /** What a heartbeat does not name although it was sent so long ago, beyond the time that it travels, did not arrive. */
 const LOST_AFTER_MS = 2_000;
+/** Messages that were taken for lost, of which it is remembered in case that they are answered after all. */
+const MAX_LOST = 4_096;
 /** How long nobody may be there to work. */
 const LONELY_MS = 60_000;
 /** Shards in a row that could not be sent. */
@@ -73,6 +76,7 @@ const MAX_UNSENT = 20;
 const MAX_REFUSALS = 5;
 /** Beside its own time, what a test may take. */
 const TEST_SLACK_MS = 2_000;
+const NOTHING_RESIDENT: Node['resident'] = new Map();
 /** Room in a message for headers. */
 const HEADER_BYTES = 64 * 1024;
 
@@ -134,7 +138,7 @@ interface Work extends DispatchedJob {
   readonly shapes: Readonly<Record<Part, PartShape>>;
   readonly results: Map<string, PartialSum>;
   /** by what a worker says that it holds */
-  readonly held: WeakMap<ReadonlySet<string>, readonly boolean[]>;
+  readonly held: WeakMap<Node['resident'], readonly boolean[]>;
   unsent: number;
   refusals: number;
   aloneSince: number;
@@ -159,6 +163,8 @@ export function createDispatcher({ bus, source, log, fleet, own }: DispatcherOpt
   const works = new Map<string, Work>();
   /** by the id of the shard's message */
   const out = new Map<string, Sent>();
+  /** by the id of a message that was taken for lost: to whom it was sent */
+  const lost = new Map<string, string>();
   const share = createFairShare();
   const ownDelay = createOwnDelay(TICK_MS);
   /** A piece is being summed here. */
@@ -169,7 +175,7 @@ export function createDispatcher({ bus, source, log, fleet, own }: DispatcherOpt
     if (!sent) return undefined;
     out.delete(message);
     sent.work.news.ended(message, end, performance.now());
-    fleet.carry(sent.worker, -sent.bytes);
+    fleet.carry(sent.worker, -openedBytes(sent.piece));
     return sent;
   };
   /** Those are needed no more: their workers are told. */
@@ -180,17 +186,23 @@ export function createDispatcher({ bus, source, log, fleet, own }: DispatcherOpt
       forget(message, 'dropped');
       byWorker.set(sent.worker, [...(byWorker.get(sent.worker) ?? []), message]);
     }
-    for (const [worker, shards] of byWorker) {
-      const subject = subjects.control('worker', worker, 'drop');
-      ask(bus, [ShardsDropped, ControlReply], {
-        subject,
-        source,
-        body: { shards: shards.slice(0, 1024) },
-      }).catch(
-        // It computes for nothing, and finds out by itself.
-        () => {},
-      );
-    }
+    for (const [worker, shards] of byWorker) tellDropped(worker, shards);
+  };
+  const tellDropped = (worker: string, shards: readonly string[]) => {
+    const subject = subjects.control('worker', worker, 'drop');
+    const body = { shards: shards.slice(0, 1024) };
+    ask(bus, [ShardsDropped, ControlReply], { subject, source, body }).catch(
+      // It computes for nothing, and finds out by itself.
+      () => {},
+    );
+  };
+  /** What was taken for lost had arrived: it is somebody else's now, and this worker is waited for longer from here on. */
+  const findLost = (worker: string, messages: Iterable<string>) => {
+    const found = [...messages].filter((message) => lost.get(message) === worker);
+    if (found.length === 0) return;
+    for (const message of found) lost.delete(message);
+    fleet.records.hadArrived(worker);
+    tellDropped(worker, found);
   };
 
   /** Where the base points of some rows lie: which chunks of the key, by number, and from which byte of the first on. */
@@ -236,7 +248,7 @@ export function createDispatcher({ bus, source, log, fleet, own }: DispatcherOpt
       test,
     };
     out.set(message, sent);
-    fleet.carry(node.id, bytes);
+    fleet.carry(node.id, openedBytes(piece));
     const told = {
       shard: piece.id,
       worker: node.id,
@@ -327,15 +339,19 @@ export function createDispatcher({ bus, source, log, fleet, own }: DispatcherOpt
   };
 
   /** Which chunks of a key a worker has, by number; its answer changes with its heartbeat, which brings another set. */
-  const heldChunks = ({ manifest, held }: Work, resident: ReadonlySet<string>): readonly boolean[] => {
+  const heldChunks = ({ manifest, held }: Work, resident: Node['resident']): readonly boolean[] => {
     const known = held.get(resident);
     if (known) return known;
-    const chunks = manifest.chunks.map(({ sha256 }) => resident.has(sha256.slice(0, 16)));
+    let following = 0;
+    const chunks = manifest.chunks.map(({ sha256 }) => {
+      following = Math.max(following - 1, (resident.get(sha256.slice(0, 16)) ?? -1) + 1);
+      return following > 0;
+    });
     held.set(resident, chunks);
     return chunks;
   };
   /** Has a worker all base points of these rows? */
-  const residentIn = (work: Work, resident: ReadonlySet<string>) => {
+  const residentIn = (work: Work, resident: Node['resident']) => {
     const held = heldChunks(work, resident);
     return (part: Part, from: number, count: number): boolean =>
       placesOf(work, { part, from, count }).every(({ first, last }) => {
@@ -380,7 +396,7 @@ export function createDispatcher({ bus, source, log, fleet, own }: DispatcherOpt
         roundTripMs: 0,
         freeBytes: Number.MAX_SAFE_INTEGER,
         standing: 'full',
-        resident: new Set(),
+        resident: NOTHING_RESIDENT,
       },
     ];
   };
@@ -515,6 +531,7 @@ export function createDispatcher({ bus, source, log, fleet, own }: DispatcherOpt
     const { shard: id, worker, job } = result.body;
     const cause = result.cause ?? '';
     const sent = out.get(cause);
+    if (subject === subjects.shardResult(worker, job, id)) findLost(worker, [cause]);
     // NATS rights say that the worker in the subject sent it; the cause says which of our messages it answers.
     if (
       subject !== subjects.shardResult(worker, job, id) ||
@@ -602,13 +619,19 @@ export function createDispatcher({ bus, source, log, fleet, own }: DispatcherOpt
       if (event.type === 'heard') {
         const now = performance.now();
         const { bytesPerSecond } = fleet.records.link(worker);
-        const graceMs = LOST_AFTER_MS + (2_000 * bytesTo(worker)) / bytesPerSecond;
+        findLost(worker, event.inHand);
+        const patienceMs = LOST_AFTER_MS * fleet.records.patience(worker);
+        const sentBefore = now - patienceMs - (2_000 * bytesTo(worker)) / bytesPerSecond;
         for (const { ledger } of works.values())
-          for (const { id } of ledger.holds(worker, piecesOf(event.inHand), now - graceMs)) {
+          for (const { id } of ledger.holds(worker, piecesOf(event.inHand), sentBefore, patienceMs)) {
             log(`${source}: shard ${id} did not arrive at ${worker}`);
-            for (const [message, sent] of [...out])
-              if (sent.worker === worker && sent.piece.id === id && !sent.test) forget(message);
+            for (const [message, sent] of [...out]) {
+              if (sent.worker !== worker || sent.piece.id !== id || sent.test) continue;
+              forget(message);
+              lost.set(message, worker);
+            }
           }
+        for (const oldest of lost.keys()) if (lost.size > MAX_LOST) lost.delete(oldest);
       }
       pump();
     }),

@@ -36,8 +36,8 @@ interface Member {
   readonly boot: string;
   /** what it offers; replaced as a whole by every heartbeat */
   offer: Offer;
-  resident: ReadonlySet<string>;
-  /** sealed bytes that are on the way to it or in its hands */
+  resident: ReadonlyMap<string, number>;
+  /** of scalars, opened, that are on the way to it or in its hands */
   outBytes: number;
   /** whether it may see plaintext scalars */
   trusted: boolean;
@@ -58,8 +58,8 @@ export type FleetEvent =
 
 /** A worker that may get shards now. */
 export interface Node extends Omit<NodeOffer, 'resident'> {
-  /** 16-digit prefixes of the digests of chunks that it holds */
-  readonly resident: ReadonlySet<string>;
+  /** Chunks that it holds, by 16-digit prefixes of digests, each with how many that follow it. */
+  readonly resident: ReadonlyMap<string, number>;
 }
 
 export interface Fleet {
@@ -87,6 +87,12 @@ export interface Fleet {
   /** Returns a function that ends it. */
   onChange(listener: (event: FleetEvent) => void): () => void;
   close(): void;
+}
+
+/** As a heartbeat spells it. */
+function runOf(text: string): [name: string, following: number] {
+  const [name = '', following = '0'] = text.split('+');
+  return [name, Number(following)];
 }
 
 export function createFleet({ bus, source, log, effect, verify }: FleetOptions): Fleet {
@@ -172,7 +178,8 @@ export function createFleet({ bus, source, log, effect, verify }: FleetOptions):
     // A new boot has new keys: what the old one held is lost.
     if (known && (OVER.has(state) || known.boot !== boot)) send({ type: 'worker.left', id });
     if (OVER.has(state) || !offer) return;
-    const latest = { offer, resident: new Set(offer.resident), trusted: offer.class === 'attested' };
+    const resident = new Map(offer.resident.map((run) => runOf(run)));
+    const latest = { offer, resident, trusted: offer.class === 'attested' };
     const same = members.get(id);
     if (same) Object.assign(same, latest);
     else members.set(id, { boot, outBytes: 0, ...latest });

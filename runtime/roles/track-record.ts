@@ -10,8 +10,12 @@ import type { Rates } from '../msm/shards/work.ts';
 
 /** How far one measurement may be from what was expected and still be believed. */
 const MAX_STEP = 4;
+/** By what factor a link is believed to be slower after one shard that was long on its way. */
+const LEAST_LINK_STEP = 1 / 2;
 /** A rate that was measured at the start may be off by this much, and no more. */
 const MAX_FACTOR = 64;
+/** How many times as long a worker may be waited for that had what it had not named. */
+const MAX_PATIENCE = 64;
 /** How many are remembered: those of the fleet, and some that were here. */
 const MAX_RECORDS = 4096;
 const FIRST_TEST_MS = 5_000;
@@ -25,6 +29,7 @@ interface Entry {
   /** real rate over the one that it says */
   factor: number;
   late: number;
+  patience: number;
   bytesPerSecond: number;
   roundTripMs: number;
   /** when a worker that gets nothing may be tested again */
@@ -48,7 +53,7 @@ export function createTrackRecords() {
     const known = entries.get(worker);
     if (known) return known;
     for (const oldest of entries.keys()) if (entries.size >= MAX_RECORDS) entries.delete(oldest);
-    const entry = { factor: 1, late: 0, ...FIRST_LINK, nextTest: 0, testEveryMs: FIRST_TEST_MS };
+    const entry = { factor: 1, late: 0, patience: 1, ...FIRST_LINK, nextTest: 0, testEveryMs: FIRST_TEST_MS };
     entries.set(worker, entry);
     return entry;
   };
@@ -77,7 +82,16 @@ export function createTrackRecords() {
       const onTheWay = Math.max(elapsedMs - computeMs, 0.1);
       entry.roundTripMs = Math.min(entry.roundTripMs * 1.1, (entry.roundTripMs + onTheWay) / 2);
       const measured = bytes / (onTheWay / 1000);
-      entry.bytesPerSecond = clamp(Math.sqrt(entry.bytesPerSecond * measured), 1e4, 1e10);
+      // A link is at least as fast: whoever was busy, here or there, made the way longer as well.
+      const factor = clamp(Math.sqrt(measured / entry.bytesPerSecond), LEAST_LINK_STEP, MAX_STEP);
+      entry.bytesPerSecond = clamp(entry.bytesPerSecond * factor, 1e4, 1e10);
+    },
+    /** How many times as long as others it may go on without naming what was sent to it. */
+    patience: (worker: string): number => of(worker).patience,
+    /** What was taken for lost had arrived: it reads later than it tells. */
+    hadArrived(worker: string): void {
+      const entry = of(worker);
+      entry.patience = Math.min(4 * entry.patience, MAX_PATIENCE);
     },
     /** Returns its standing from now on. */
     missed(worker: string, now: number): Standing {

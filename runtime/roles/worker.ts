@@ -43,7 +43,7 @@ import { filters, subjects } from '../../protocols/subjects.ts';
 import { createIdentity, freshNonce } from '../attest/identity.ts';
 import type { Provider } from '../attest/provider.ts';
 import type { HeldRuns, HoldRuns } from '../msm/runs.ts';
-import type { Rates } from '../msm/split.ts';
+import type { Rates } from '../msm/shards/work.ts';
 import { getChunk } from '../nats/blobs.ts';
 import type { Received } from '../nats/bus.ts';
 import { answer } from '../nats/service.ts';
@@ -52,8 +52,8 @@ import { type EngineName, type HostEngine, openHostEngine, ratesOf } from '../pr
 import { createChunkCache } from './chunk-cache.ts';
 import { type StartRole, statesTagged } from './host.ts';
 
-/** Sealed shards that it holds at once: one in work, others opened and fetched for meanwhile. */
-const CAPACITY_BYTES = 32 * 1024 * 1024;
+/** Scalars that it holds at once, opened, 32 bytes each: a shard in work, others waiting. One of 2^20 is half of it. */
+const CAPACITY_BYTES = 64 * 1024 * 1024;
 /** Of base points in memory as they came, where the engine keeps its own and where not; what is on disk has a budget of its own. */
 const CACHE_BYTES = { beside: 64 * 1024 * 1024, alone: 512 * 1024 * 1024 };
 /** As many as a heartbeat names. */
@@ -69,6 +69,7 @@ interface Opened extends Pick<OpenedRequest, 'sealReply'> {
 
 interface InHand {
   readonly shard: Message<Shard>;
+  /** of its scalars, opened */
   readonly bytes: number;
   readonly opened: Promise<Opened>;
 }
@@ -154,6 +155,7 @@ export const workerRole =
         // The scalars are all that is needed of it.
         request.plaintext.fill(0);
       }
+      for (const { chunks: digests } of bases) chunks.inOrder(digests);
       const runs = bases.map(({ section, count, chunks: digests, offset }) => ({
         group: SECTION_GROUP[section],
         count,
@@ -196,12 +198,13 @@ export const workerRole =
         if (!WORKING.has(String(actor.getSnapshot().value))) return refuse(shard, 'not-ready');
         const bytes = hand.reduce((sum, held) => sum + held.bytes, 0);
         // One that is larger than all there is room for is taken alone.
-        if (hand.length >= MAX_IN_HAND || (hand.length > 0 && bytes + data.byteLength > CAPACITY_BYTES))
+        const own = shard.body.count * SCALAR_BYTES;
+        if (hand.length >= MAX_IN_HAND || (hand.length > 0 && bytes + own > CAPACITY_BYTES))
           return refuse(shard, 'busy');
         const opened = openShard(shard, data);
         // Heard when its turn comes.
         opened.catch(() => {});
-        hand.push({ shard, bytes: data.byteLength, opened });
+        hand.push({ shard, bytes: own, opened });
         arrived.resolve();
       } catch (error) {
         // Nobody can make sense of it.
@@ -283,7 +286,7 @@ export const workerRole =
           engine: multiplier.label ?? 'by hand',
           credit: rates && WORKING.has(state) ? CAPACITY_BYTES : 0,
           inHand: hand.map(({ shard }) => shard.id),
-          rates: rates ? { g1: rates.G1, g2: rates.G2 } : UNKNOWN_RATES,
+          rates: rates ?? UNKNOWN_RATES,
           resident: chunks.resident(),
         },
       }),

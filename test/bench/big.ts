@@ -15,6 +15,7 @@ import { openZkey } from '../../circuits/groth16/zkey.ts';
 import { openFile } from '../../runtime/home/file-source.ts';
 import { groth16 } from '../../runtime/prove/prover.ts';
 import { closeSnarkjs, verifyWithSnarkjs } from '../../runtime/prove/snarkjs.ts';
+import { proveByFleet } from './large-fleet.ts';
 import type { LargeProof } from './large-proof.ts';
 import type { LargeSetup } from './large-setup.ts';
 import { type BenchContext, type Row, row } from './result.ts';
@@ -34,7 +35,8 @@ export async function benchmarkBig(context: BenchContext): Promise<Row[]> {
   }
 }
 
-async function measure(bits: number, folder: string, { say, signal }: BenchContext): Promise<Row[]> {
+async function measure(bits: number, folder: string, context: BenchContext): Promise<Row[]> {
+  const { say, signal } = context;
   const what = `2^${bits}, ${THREADS} threads`;
   const rows: Row[] = [];
   const peak = (name: string, bytes: number) =>
@@ -66,6 +68,14 @@ async function measure(bits: number, folder: string, { say, signal }: BenchConte
     peak(name, made.peak);
     if (!made.checked) break;
   }
+  const byFleet = await proveByFleet(folder, context);
+  const inFleet = 'by a coordinator and 2 workers, processes of their own';
+  seconds(`${inFleet}: the key stored`, byFleet.storedMs);
+  seconds(`${inFleet}: transforms`, byFleet.transformMs);
+  seconds(`${inFleet}: sums to a verified proof, bases fetched`, byFleet.sumsMs[0]);
+  seconds(`${inFleet}: the same again, bases kept`, byFleet.sumsMs[1]);
+  peak(`${inFleet}: coordinator, with witness and transforms`, byFleet.peak);
+  peak(`${inFleet}: a worker`, Math.max(...byFleet.workerPeaks));
   return rows;
 }
 

@@ -27,6 +27,11 @@ import { median } from './statistics.ts';
 const DEADLINE_MS = 1_000;
 const SLOWER = 50;
 
+/** The same with a coordinator that sums beside its workers. */
+const OWN = {
+  two: 'demonstration 2^16, 2 workers and the coordinator on 2 cores: times as long as one local prover, witness included',
+  one: 'demonstration 2^16, 1 worker and the coordinator: processor time of all processes, times that of the local prover',
+} as const;
 const NAMES = {
   two: 'demonstration 2^16, 2 workers on 2 cores: times as long as one local prover, witness included',
   one: 'demonstration 2^16, 1 worker: processor time of all processes, times that of the local prover',
@@ -45,8 +50,12 @@ type MakeSubject = () => Promise<Subject>;
 
 /** Fleets that work, beside the local prover. */
 export async function benchmarkProofs(context: BenchContext, subject: MakeSubject): Promise<Row[]> {
-  const asked = [NAMES.two, NAMES.one, NAMES.unequal, NAMES.predicted].some(context.wants);
-  return asked ? benchmarkTurns(context, await subject()) : [];
+  const rows: Row[] = [];
+  if (Object.values(OWN).some(context.wants))
+    rows.push(...(await benchmarkOwnSums(context, await subject())));
+  if ([NAMES.two, NAMES.one, NAMES.unequal, NAMES.predicted].some(context.wants))
+    rows.push(...(await benchmarkTurns(context, await subject())));
+  return rows;
 }
 
 /** Fleets of which all but one misbehave, or one of two. */
@@ -55,6 +64,28 @@ export async function benchmarkMisbehaviour(context: BenchContext, subject: Make
   const asked = faults.filter(({ kind, count }) => context.wants(faultName(kind, count)));
   if (asked.length === 0 && !context.wants(NAMES.liars)) return [];
   return benchmarkFaults(context, await subject(), asked);
+}
+
+async function benchmarkOwnSums(context: BenchContext, subject: Subject): Promise<Row[]> {
+  return withDefer(context, async (t) => {
+    const stand = await openStand(t, subject);
+    await stand.fixture.process('coordinator', 'c1', { args: ['--own-sums'] });
+    await stand.fixture.process('worker', 'w1');
+    const one = await turns(stand, context);
+    context.say(`one worker and the coordinator: ${describe(one)}`);
+    await stand.fixture.process('worker', 'w2');
+    const two = await turns(stand, context);
+    context.say(`two workers and the coordinator: ${describe(two)}`);
+    return [
+      row({ name: OWN.one, unit: 'x', ours: one.cpuRatio, must: 1.25, aim: 1.15 }),
+      row({ name: OWN.two, unit: 'x', ours: two.ratio, must: 1.25, aim: 1.1 }),
+      row({
+        name: 'demonstration 2^16, 2 workers and the coordinator: processor time of all processes, times that of the local prover',
+        unit: 'x',
+        ours: two.cpuRatio,
+      }),
+    ];
+  });
 }
 
 async function benchmarkTurns(context: BenchContext, subject: Subject): Promise<Row[]> {

@@ -5,10 +5,7 @@
  * buckets cost a small piece more, as runtime/msm/shards/work.ts counts it, is a loss.
  */
 import { spawn } from 'node:child_process';
-import { createActor, fromPromise } from 'xstate';
-import { proofCoordinatorMachine } from '../../actors/proof-coordinator.ts';
 import { SECTION_GROUP, SECTIONS } from '../../circuits/groth16/engine.ts';
-import { demandAccepted, verifyEvidence } from '../../protocols/attestation/verify.ts';
 import { SCALAR_BYTES } from '../../protocols/bn254.ts';
 import { equal } from '../../protocols/encoding.ts';
 import { folder } from '../../runtime/home/home.ts';
@@ -16,11 +13,9 @@ import { credentials } from '../../runtime/installation/credentials.ts';
 import { simulate } from '../../runtime/msm/shards/simulation.ts';
 import { sectionSums } from '../../runtime/msm/shards/sums.ts';
 import { quotientShape, wiresShape } from '../../runtime/msm/shards/work.ts';
-import { createDispatcher } from '../../runtime/roles/dispatch.ts';
-import { createEffects } from '../../runtime/roles/effects.ts';
-import { createFleet } from '../../runtime/roles/fleet.ts';
 import { startHome, until } from '../runtime/home/home-fixture.ts';
 import { fullSubject, type Subject } from '../runtime/roles/proof-fixture.ts';
+import { startDispatching } from './dist-coordinator.ts';
 import { benchmarkMessages } from './dist-messages.ts';
 import { benchmarkMisbehaviour, benchmarkProofs } from './dist-proofs.ts';
 import { type BenchContext, type Row, row } from './result.ts';
@@ -104,43 +99,11 @@ async function measure(
   };
   try {
     const home = await startHome({ defer: (cleanup) => void cleanups.push(cleanup), skip, signal });
-    const bus = await home.bus('coordinator', 'c1');
     const client = await home.bus('client', 'bench');
     const creds = folder('creds');
     for (const { id } of workers) await credentials('worker', id, creds);
 
-    const source = 'coordinator.c1';
-    const fleet = createFleet({
-      bus,
-      source,
-      log: home.say,
-      effect: createEffects(source, home.say).effect,
-      verify: async (document, nonce) => {
-        const report = await verifyEvidence({
-          document,
-          policy: home.policies.worker,
-          nonce,
-          now: new Date(),
-        });
-        demandAccepted(report, 'worker evidence');
-        return report.sealingKey!;
-      },
-    });
-    cleanups.push(() => fleet.close());
-    // The coordinator's own machine, without its requests.
-    const machine = proofCoordinatorMachine.provide({
-      actors: {
-        join: fromPromise<{ hardware: boolean }, { id: string }>(async () => ({ hardware: false })),
-        pullRequest: fromPromise<{ job: string; tries: number }, { id: string }>(() => new Promise(() => {})),
-        fleetMember: fleet.member,
-      },
-      actions: { suspendWorker: (_, { id }) => fleet.suspend(id) },
-    });
-    const coordinator = createActor(machine, { input: { id: 'c1' } }).start();
-    cleanups.push(() => coordinator.stop());
-    fleet.follow(coordinator);
-    await bus.flush();
-
+    const { fleet, dispatcher } = await startDispatching(home, (cleanup) => void cleanups.push(cleanup));
     const started: SimulatedWorkers = { url: home.server.url, creds, domain, workers };
     const program = new URL('./simulated-workers.ts', import.meta.url).pathname;
     const child = spawn(process.execPath, [program, JSON.stringify(started)], {
@@ -154,8 +117,6 @@ async function measure(
     await Promise.race([died, until(() => fleet.ready().length === workers.length, 300_000)]);
     say(`${workers.length} simulated workers are there`);
 
-    const dispatcher = createDispatcher({ bus, source, log: home.say, fleet });
-    cleanups.push(() => dispatcher.close());
     const key = simulatedKey(domain);
     const scalars = { wires: randomScalars(domain, isBit), quotient: randomScalars(domain, () => false) };
 

@@ -91,6 +91,8 @@ test('a heartbeat cannot claim to be good for ever, nor more credit than there i
     { engine: 'x'.repeat(41) },
     { resident: ['0123456789ABCDEF'] },
     { resident: ['0123'] },
+    { resident: ['0123456789abcdef+0'] },
+    { resident: ['0123456789abcdef+123456'] },
     { resident: Array(1025).fill('0123456789abcdef') },
   ])
     refused(Heartbeat, { ...heartbeat, worker: { ...worker, ...wrong } });

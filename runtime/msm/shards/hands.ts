@@ -25,7 +25,7 @@ export interface NodeOffer {
   readonly rates: Rates;
   readonly bytesPerSecond: number;
   readonly roundTripMs: number;
-  /** how many more bytes of sealed pieces it can hold now */
+  /** how many more bytes of scalars it can hold now, 32 each */
   readonly freeBytes: number;
   readonly standing: Standing;
   /** what it holds of other jobs, as their ledgers' `load` says */

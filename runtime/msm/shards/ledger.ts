@@ -18,6 +18,7 @@ import {
   ALL_BITS,
   type Extent,
   efficiency,
+  openedBytes,
   type Part,
   type PartShape,
   type Piece,
@@ -38,8 +39,6 @@ const WINDOWS_BELOW = 0.85;
 const CLEARLY_EARLIER = 1 / 2;
 /** By how much the rest is thought to need longer than for one large sum, because it has buckets for each piece. */
 const BUCKETS = 1.2;
-/** How long a node may go on without naming a piece that it should have. */
-const UNNAMED_MS = 2000;
 /** Two ends that differ by less than this part are the same. */
 const TOLERANCE = 0.02;
 
@@ -86,7 +85,6 @@ export function createLedger(options: LedgerOptions) {
   const done = new Map<string, { readonly piece: Piece; readonly node: string }>();
 
   const shapeOf = (part: Part): PartShape => shapes.get(part)!;
-  const bytesOf = ({ part, from, count, bits }: Rectangle) => shapeOf(part).bytes(from, from + count, bits);
   const isOpen = ({ open }: { readonly open: boolean }) => open;
   const hands = createHands(shapeOf);
   /** Is everybody who has it past his deadline? */
@@ -115,7 +113,7 @@ export function createLedger(options: LedgerOptions) {
   const counts = ({ id, standing, freeBytes, elsewhere }: NodeOffer, now: number): boolean => {
     if (standing !== 'full' && standing !== 'less') return false;
     if (hands.missed(id) || hands.holdsLate(id, now)) return false;
-    const cellBytes = Math.max(0, ...[...shapes.values()].map((shape) => shape.bytes(0, firstCell(shape))));
+    const cellBytes = openedBytes({ count: Math.max(0, ...[...shapes.values()].map(firstCell)) });
     return hands.size(id) > 0 || (elsewhere?.pieces ?? 0) > 0 || freeBytes >= cellBytes;
   };
 
@@ -149,7 +147,7 @@ export function createLedger(options: LedgerOptions) {
   const copyFor = ({ offer, predict }: Outlook, now: number): Piece | undefined => {
     const last = [...out.values()]
       .filter(({ piece, holders }) => !holders.has(offer.id) && !refusedBy(piece.id, offer.id))
-      .filter(({ piece }) => bytesOf(piece) <= offer.freeBytes)
+      .filter(({ piece }) => openedBytes(piece) <= offer.freeBytes)
       .map(({ piece, holders }) => ({
         piece,
         end: Math.min(
@@ -230,21 +228,25 @@ export function createLedger(options: LedgerOptions) {
       };
       /** As it is cut already. */
       const takes = (piece: Piece): boolean =>
-        bytesOf(piece) <= node.freeBytes &&
+        openedBytes(piece) <= node.freeBytes &&
         !refusedBy(piece.id, node.id) &&
-        (isWorth(piece) || isFirst(piece, ({ offer }) => !refusedBy(piece.id, offer.id)));
+        (isWorth(piece) ||
+          isFirst(
+            piece,
+            ({ offer }) => !refusedBy(piece.id, offer.id) && openedBytes(piece) <= offer.freeBytes,
+          ));
 
       // What is overdue has been waited for longest.
       for (const { piece, holders } of overdue) {
         if (takes(piece)) return give(own, piece, now);
         // Where nobody is left who could hold it as it is, it is cut anew.
-        if (rest.length === 0 && inHand === 0 && bytesOf(piece) > node.freeBytes)
+        if (rest.length === 0 && inHand === 0 && openedBytes(piece) > node.freeBytes)
           for (const holder of [...holders]) release(piece.id, holder);
       }
       if ((node.standing === 'copies' || missed) && others.length > 0) return undefined;
       for (const { piece, open } of refused.values()) if (open && takes(piece)) return give(own, piece, now);
       const budgetMs = Math.max(SHARE * (fleetEnd(timed([...rest, own])) - own.freeAt), LEAST_PIECE_MS);
-      const room = Math.min(maxPieceBytes, node.freeBytes);
+      const rows = Math.min(maxPieceRows, Math.floor(node.freeBytes / openedBytes({ count: 1 })));
       // Each node does what it is best at against the others; the wires first where it makes no difference.
       const together = { ...node, rates: sumOf([node, ...others]) };
       const disadvantage = (shape: PartShape) => {
@@ -253,7 +255,7 @@ export function createLedger(options: LedgerOptions) {
       };
       for (const shape of [...shapes.values()].sort((a, b) => disadvantage(a) - disadvantage(b))) {
         const windows = sharesWindows(shape, others.length + 1);
-        const demand = { budgetMs, room, rows: maxPieceRows, windows, isWorth };
+        const demand = { budgetMs, room: maxPieceBytes, rows, windows, isWorth };
         const cut = cutFor(own, shape, regions.all(), demand);
         if (cut) return give(own, regions.cut(cut.region, cut.from, cut.to, cut.bitCount), now);
       }
@@ -292,10 +294,10 @@ export function createLedger(options: LedgerOptions) {
     },
     /**
      * What a node's heartbeat names, which could have named what was sent before `sentBefore`. What it does not name an idle
-     * node may copy; what it does not name for two seconds more has not arrived, is open again, and is returned.
+     * node may copy; what it does not name for `patienceMs` more has not arrived, is open again, and is returned.
      */
-    holds(node: string, pieceIds: ReadonlySet<string>, sentBefore: number): Piece[] {
-      const lost = hands.unnamed(node, pieceIds, sentBefore, UNNAMED_MS);
+    holds(node: string, pieceIds: ReadonlySet<string>, sentBefore: number, patienceMs = 2000): Piece[] {
+      const lost = hands.unnamed(node, pieceIds, sentBefore, patienceMs);
       for (const { id } of lost) release(id, node);
       return lost;
     },

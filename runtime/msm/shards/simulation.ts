@@ -8,14 +8,14 @@
  */
 import type { NodeOffer } from './hands.ts';
 import { createLedger } from './ledger.ts';
-import { computeMs, type PartShape, type Piece, type Rates, transferMs } from './work.ts';
+import { computeMs, openedBytes, type PartShape, type Piece, type Rates, transferMs } from './work.ts';
 
 export interface SimulatedNode {
   readonly id: string;
   readonly rates: Rates;
   readonly bytesPerSecond: number;
   readonly roundTripMs: number;
-  /** sealed bytes that it holds at most */
+  /** of scalars, 32 bytes each, that it holds at most */
   readonly memoryBytes?: number;
   readonly resident?: NodeOffer['resident'];
   /** how much longer than its rates say it takes; 1 by default */
@@ -167,7 +167,7 @@ export function simulate(fleet: SimulatedFleet): SimulatedRun {
     machine.linkFreeAt = Math.max(free.server, machine.linkFreeAt) + sending;
     machine.engineFreeAt =
       Math.max(machine.linkFreeAt + node.roundTripMs / 2, machine.engineFreeAt) + summing;
-    machine.held += size;
+    machine.held += openedBytes(piece);
     busy.seal += sealing;
     busy.server += carrying;
     busy.nodes.set(node.id, busy.nodes.get(node.id)! + summing);
@@ -223,7 +223,7 @@ export function simulate(fleet: SimulatedFleet): SimulatedRun {
       const { node, piece, index } = event;
       const machine = machines.get(node)!;
       if (machine.gone) continue;
-      machine.held -= shapes.get(piece.part)!.bytes(piece.from, piece.from + piece.count, piece.bits);
+      machine.held -= openedBytes(piece);
       if (ledger.complete(piece.id, node, now)) pieces[index] = { ...pieces[index]!, endedAt: now };
     }
     if (ledger.isDone()) return { endMs: now, pieces, results: ledger.results(), busyMs: busy, bytes };

@@ -3,24 +3,24 @@ import { assert, suite } from '../../harness.ts';
 
 const test = suite('split of a proof');
 const shape = { variables: 1000, publics: 1, domainSize: 1024 };
-const chosen = (gpu: { G1: number; G2: number }, threads: { G1: number; G2: number }) =>
+const chosen = (gpu: { g1: number; g2: number }, threads: { g1: number; g2: number }) =>
   [...sectionsForThreads(shape, gpu, threads)].sort().join(' ');
 
 test('a GPU that is far faster does all, threads that are far faster do all but H', () => {
-  assert.is(chosen({ G1: 1e6, G2: 1e6 }, { G1: 1e3, G2: 300 }), '');
-  assert.is(chosen({ G1: 1e3, G2: 300 }, { G1: 1e6, G2: 1e6 }), 'A B1 B2 C');
+  assert.is(chosen({ g1: 1e6, g2: 1e6 }, { g1: 1e3, g2: 300 }), '');
+  assert.is(chosen({ g1: 1e3, g2: 300 }, { g1: 1e6, g2: 1e6 }), 'A B1 B2 C');
 });
 
 test('B2 goes where it is cheap', () => {
   // A GPU whose G2 is eight times dearer than its G1, beside threads of whose it is three times.
-  assert.is(chosen({ G1: 8e5, G2: 1e5 }, { G1: 3e5, G2: 1e5 }), 'B2');
-  assert.is(chosen({ G1: 1e5, G2: 1e5 }, { G1: 1e5, G2: 1e4 }), 'A B1 C');
+  assert.is(chosen({ g1: 8e5, g2: 1e5 }, { g1: 3e5, g2: 1e5 }), 'B2');
+  assert.is(chosen({ g1: 1e5, g2: 1e5 }, { g1: 1e5, g2: 1e4 }), 'A B1 C');
 });
 
 test('both sides are done at about the same time, and never later than the GPU alone', () => {
   for (const ratio of [0.1, 0.5, 1, 2, 10]) {
-    const gpu = { G1: 1e6, G2: 3e5 };
-    const threads = { G1: 1e6 * ratio, G2: 3e5 * ratio };
+    const gpu = { g1: 1e6, g2: 3e5 };
+    const threads = { g1: 1e6 * ratio, g2: 3e5 * ratio };
     const mine = sectionsForThreads(shape, gpu, threads);
     assert.not.ok(mine.has('H'));
     const cost = { A: 1000, B1: 1000, B2: 1000 / 0.3, C: 998, H: 1024 };
@@ -44,8 +44,8 @@ test('rates come from sums that take long enough, or are large enough', async ()
     ...new Array<string>(2).fill(`${group} ${all.at(-1)}`),
   ];
   assert.equal(sizes, [...runs('G1', [10, 12, 14, 16]), ...runs('G2', [10, 12, 14, 16, 18])]);
-  assert.is(Math.round(rates.G1), 1_024_000);
-  assert.is(Math.round(rates.G2), 1_024_000_000);
+  assert.is(Math.round(rates.g1), 1_024_000);
+  assert.is(Math.round(rates.g2), 1_024_000_000);
   const error = await measureRates(() => Promise.reject(new Error('wrong'))).catch((caught) => caught);
   assert.is(error.message, 'wrong');
 });
@@ -59,15 +59,15 @@ test('of the last size the fastest run counts: a sum that was interrupted says n
     },
     () => now,
   );
-  assert.is(Math.round(rates.G1), Math.round((1024 / 30) * 1000));
+  assert.is(Math.round(rates.g1), Math.round((1024 / 30) * 1000));
 });
 
 test('proofs correct the rates, until both sides take as long as they are said to', () => {
-  const real = { gpu: { G1: 1e5, G2: 2e4 }, threads: { G1: 1e5, G2: 5e4 } };
+  const real = { gpu: { g1: 1e5, g2: 2e4 }, threads: { g1: 1e5, g2: 5e4 } };
   // Measured while another process had the cores, and the GPU was clocked up.
-  let rates = { gpu: { G1: 2e5, G2: 4e4 }, threads: { G1: 3e4, G2: 15e3 } };
+  let rates = { gpu: { g1: 2e5, g2: 4e4 }, threads: { g1: 3e4, g2: 15e3 } };
   const counts = { A: 1000, B1: 1000, B2: 1000, C: 998, H: 1024 };
-  const group = (section: string) => (section === 'B2' ? 'G2' : 'G1') as 'G1' | 'G2';
+  const group = (section: string) => (section === 'B2' ? 'g2' : 'g1') as 'g1' | 'g2';
   const ideal = sectionsForThreads(shape, real.gpu, real.threads);
   let mine = sectionsForThreads(shape, rates.gpu, rates.threads);
   assert.is(mine.size, 1);

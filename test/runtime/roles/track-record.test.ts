@@ -58,4 +58,13 @@ test('no more is remembered than there is room for', () => {
   assert.is(records.standing('w9999'), 'less');
 });
 
+test('a worker that had what it had not named is waited for longer, up to a bound', () => {
+  const records = createTrackRecords();
+  assert.is(records.patience('w1'), 1);
+  for (let i = 0; i < 2; i++) records.hadArrived('w1');
+  assert.equal([records.patience('w1'), records.patience('w2')], [16, 1]);
+  for (let i = 0; i < 9; i++) records.hadArrived('w1');
+  assert.is(records.patience('w1'), 64);
+});
+
 test.run();
