@@ -119,8 +119,8 @@ export const STREAMS = {
     ...chunks,
     name: 'VOUCH_SEALED_MODELS',
     subjects: [filters.sealedModels],
-    // Language models; of one installation's disk less is set aside where that is too much.
-    maxBytes: 48 * GIB,
+    // Language models. As much as keys, so that these, which stand before, are not left without room on a small disk.
+    maxBytes: 64 * GIB,
   },
   states: {
     ...base,
