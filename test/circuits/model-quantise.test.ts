@@ -226,7 +226,7 @@ test('an architecture from outside is checked, bounds included', () => {
   );
   refuses(
     changed((a) => {
-      a.version = 3;
+      a.version = 4;
     }),
     /version/,
   );

@@ -91,7 +91,10 @@ test('architecture and secret come back as they were, and nothing else does', ()
           (error: { code?: string }) => error.code === 'bad-input',
           JSON.stringify(change),
         );
-      assert.throws(() => parseArchitecture({ ...document, operations: [trees, trees] }), /or trees alone/);
+      assert.throws(
+        () => parseArchitecture({ ...document, operations: [trees, trees] }),
+        /or trees or operations on tensors alone/,
+      );
       // A split beyond all candidates fits its bits, and is none.
       const splits = model.parameters.trees!.splits.with(0, 15);
       const beyond = { ...model, parameters: { layers: [], trees: { ...model.parameters.trees!, splits } } };
