@@ -2,9 +2,11 @@
  * The public half of a quantised model: what it says of its data, shapes, bit widths, shifts, bounds. The
  * hidden half, the parameters, is in quantise.ts.
  *
- * There are three versions. Version 3 is a network of tensors without a table (tensors.ts), whose answers are numbers. Version 2 holds the data dictionary and a list of operations, or one ensemble of trees
- * (trees.ts) in their place; version 1 had columns and
- * class names alone, and layers. A model is known by its own version's bytes, so one of version 1 stays what it is.
+ * There are three versions. Version 1 had columns and class names alone, and layers. Version 2 holds the data dictionary and a
+ * list of operations, or one ensemble of trees (trees.ts) in their place. Version 3 is a network of tensors without a table
+ * (tensors.ts), whose answers are tensors. A model is known by its own version's bytes, so one of version 1 stays what it is.
+ *
+ * One file, although it is long: the schemas of all versions and what they have in common are read side by side.
  *
  * Arithmetic that it describes, all in integers:
  *   a = sum_i w_i x_i + b                        every layer
