@@ -2,8 +2,9 @@
  * docs/COMMANDS.md, made from the commands' own help, and beside it the schema of vouch.config.json. Run as a program it writes
  * both files: `npm run commands`.
  */
-import { writeFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
+import { isDeepStrictEqual } from 'node:util';
 import { Command, type CommandUnknownOpts } from '@commander-js/extra-typings';
 import { addCommands } from '../../../runtime/commands/commands.ts';
 import { configurationSchema } from '../../../runtime/commands/configuration.ts';
@@ -109,5 +110,8 @@ function sections(command: CommandUnknownOpts, parent: string): string[] {
 if (import.meta.main) {
   writeFileSync(REFERENCE, await reference());
   const schema = new URL('../../../docs/vouch.config.schema.json', import.meta.url);
-  writeFileSync(schema, `${JSON.stringify(configurationSchema(), null, 2)}\n`);
+  const now = configurationSchema();
+  // What says the same stays as it was formatted.
+  if (!isDeepStrictEqual(JSON.parse(readFileSync(schema, 'utf8')), JSON.parse(JSON.stringify(now))))
+    writeFileSync(schema, `${JSON.stringify(now, null, 2)}\n`);
 }
