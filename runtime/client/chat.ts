@@ -30,6 +30,7 @@ import {
   ErrorReply,
   encodeHeader,
   encodeMessage,
+  freshNonce,
   parse,
   RemoteError,
 } from '../../protocols/envelope.ts';
@@ -39,7 +40,6 @@ import { type FrameBlock, openStream } from '../../protocols/sealed-stream.ts';
 import { SEALING_INFO, sealTo } from '../../protocols/sealing.ts';
 import { subjects } from '../../protocols/subjects.ts';
 import { textArchitecture } from '../../protocols/weights.ts';
-import { freshNonce } from '../attest/identity.ts';
 import type { TextPiece, TextRequest } from '../inference/text-engine.ts';
 import type { Bus, Message } from '../nats/bus.ts';
 import type { VerifiedService } from './client.ts';

@@ -9,13 +9,13 @@ import type { Policy } from '../../protocols/attestation/policy.ts';
 import { demandAccepted, verifyEvidence } from '../../protocols/attestation/verify.ts';
 import { EvidenceReply, EvidenceRequest } from '../../protocols/enclave.ts';
 import { base64url, utf8 } from '../../protocols/encoding.ts';
+import { freshNonce } from '../../protocols/envelope.ts';
 import { messageOf, VouchError } from '../../protocols/errors.ts';
 import type { SealedRow } from '../../protocols/proof.ts';
 import { encodeRow } from '../../protocols/sealed-row.ts';
 import { SEALING_INFO, sealTo } from '../../protocols/sealing.ts';
 import { filters, lastToken, subjects } from '../../protocols/subjects.ts';
 import { collateralFor } from '../attest/collateral.ts';
-import { freshNonce } from '../attest/identity.ts';
 import type { Bus } from '../nats/bus.ts';
 import { ask } from '../nats/service.ts';
 

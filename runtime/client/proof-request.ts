@@ -3,7 +3,7 @@
  * anything else is done with it. Progress is what NATS says: it may shorten or lengthen the waiting, and proves nothing.
  */
 import { base64url, canonicalJson, fromHex, hex, randomBytes, sha256Hex } from '../../protocols/encoding.ts';
-import { decodeMessage, encodeMessage, RemoteError } from '../../protocols/envelope.ts';
+import { decodeMessage, encodeMessage, freshNonce, RemoteError } from '../../protocols/envelope.ts';
 import { messageOf, VouchError } from '../../protocols/errors.ts';
 import {
   jobOf,
@@ -19,7 +19,6 @@ import {
 import { signedRequest } from '../../protocols/requester.ts';
 import { STREAMS } from '../../protocols/streams.ts';
 import { subjects } from '../../protocols/subjects.ts';
-import { freshNonce } from '../attest/identity.ts';
 import type { Bus } from '../nats/bus.ts';
 import { retry } from '../nats/retry.ts';
 import { ask } from '../nats/service.ts';

@@ -30,16 +30,24 @@ export function scriptedEngine({ say }: Script): ScriptedEngine {
     async *generate(request: TextRequest, signal: AbortSignal): AsyncGenerator<TextPiece, TextEnd> {
       const promptTokens = request.messages.reduce((sum, { content }) => sum + content.length, 0);
       let completionTokens = 0;
-      for await (const text of say(request, signal)) {
-        if (signal.aborted) break;
-        if (completionTokens >= request.maxTokens)
-          return { finish: 'length', promptTokens, completionTokens };
-        completionTokens += 1;
-        said += 1;
-        yield { text, tokens: 1 };
+      let ended = false;
+      // Whoever stops it aborts, or asks for no more, as when an answer cannot be sent on.
+      try {
+        for await (const text of say(request, signal)) {
+          if (signal.aborted) break;
+          if (completionTokens >= request.maxTokens) {
+            ended = true;
+            return { finish: 'length', promptTokens, completionTokens };
+          }
+          completionTokens += 1;
+          said += 1;
+          yield { text, tokens: 1 };
+        }
+        ended = !signal.aborted;
+        return { finish: ended ? 'stop' : 'cancelled', promptTokens, completionTokens };
+      } finally {
+        if (!ended) stopped += 1;
       }
-      if (signal.aborted) stopped += 1;
-      return { finish: signal.aborted ? 'cancelled' : 'stop', promptTokens, completionTokens };
     },
     async [Symbol.asyncDispose]() {},
   };
