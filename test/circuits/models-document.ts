@@ -21,7 +21,7 @@ function cases(): string {
     const made = tensorCase(name);
     const result = made.problems
       ? `refused: ${made.problems.join(' / ')}`
-      : `proved within ${made.error.toPrecision(2)}, ${circuitCost(made.architecture, made.testSet).constraints} constraints: ${kindsOf(made.architecture.tensors!)}`;
+      : `quantised within ${made.error.toPrecision(2)}, ${circuitCost(made.architecture, made.testSet).constraints} constraints at most: ${kindsOf(made.architecture.tensors!)}`;
     return `| ${name} | ${result.replaceAll('|', '/')} |`;
   });
   return ['| case | result |', '|---|---|', ...lines].join('\n');
