@@ -201,7 +201,8 @@ test('the emitted source is a pure function of architecture and test set, and th
   for (const path of toolchain.templates.keys()) {
     const templates = new Map(toolchain.templates).set(path, `${toolchain.templates.get(path)}\n`);
     const { digest } = emitQualityCircuit(model.architecture, testSet, { ...toolchain, templates });
-    if (/^(conv|hidden-trees|max|rescale|row|trees|within)\.circom$/.test(path)) assert.is(digest, first.digest);
+    if (/^(conv|hidden-trees|max|rescale|row|trees|within)\.circom$/.test(path))
+      assert.is(digest, first.digest);
     else add(digest);
   }
   for (const bad of [
