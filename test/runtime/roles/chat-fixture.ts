@@ -18,7 +18,8 @@ export const DEFAULTS = { context: 256, maxTokens: 64, temperature: 0, topP: 1 }
 
 export const asked = (content: string, more: Partial<TextRequest> = {}): TextRequest => ({
   messages: [{ role: 'user', content }],
-  maxTokens: 1000,
+  // More than any stream of a test says before it is stopped.
+  maxTokens: 100_000,
   temperature: 0,
   topP: 1,
   seed: 1,
