@@ -63,7 +63,7 @@ test('the package holds the built parts, the circuits and the licence, and no so
     [...expected, ...circuits.map((path) => `dist/${path}`)].filter((path) => !files.includes(path)),
     [],
   );
-  const unwanted = /(^|\/)(test|shared|\.vouch|node_modules)\/|(?<!\.d)\.ts$|\.creds$|package-lock/;
+  const unwanted = /(^|\/)(test|shared|\.vouch|node_modules)\/|(?<!\.d)\.ts$|\.creds$|(?<!inference\/llama\/)package-lock/;
   assert.equal(
     files.filter((path) => unwanted.test(path)),
     [],
@@ -152,8 +152,8 @@ test('it weighs what a prover weighs, with all that npm installs beside it', asy
   const total = weights.reduce((sum, weight) => sum + weight, weightOf(join(folder, 'node_modules/vouch')));
   assert.ok(total < MAX_BYTES, `${(total / 1e6).toFixed(1)} MB`);
 });
-/** With snarkjs it is 12 MB. */
-const MAX_BYTES = 25e6;
+/** With snarkjs it is 12 MB; ours has the monitor, its verifier and a client for pages as well. */
+const MAX_BYTES = 30e6;
 
 const TYPES = {
   strict: true,
