@@ -63,7 +63,8 @@ test('the package holds the built parts, the circuits and the licence, and no so
     [...expected, ...circuits.map((path) => `dist/${path}`)].filter((path) => !files.includes(path)),
     [],
   );
-  const unwanted = /(^|\/)(test|shared|\.vouch|node_modules)\/|(?<!\.d)\.ts$|\.creds$|(?<!inference\/llama\/)package-lock/;
+  const unwanted =
+    /(^|\/)(test|shared|\.vouch|node_modules)\/|(?<!\.d)\.ts$|\.creds$|(?<!inference\/llama\/)package-lock/;
   assert.equal(
     files.filter((path) => unwanted.test(path)),
     [],
