@@ -44,6 +44,7 @@ import { provisionMemoryStreams } from '../nats/provision.ts';
 import { answer, respondError } from '../nats/service.ts';
 import { trimCaches } from '../prove/cache.ts';
 import { type EngineName, engineBeside, ratesOf } from '../prove/host-engine.ts';
+import { createBudget } from './client-budget.ts';
 import { createDispatcher, type Distribution } from './dispatch.ts';
 import { createFleet } from './fleet.ts';
 import type { StartRole } from './host.ts';
@@ -64,6 +65,8 @@ const TOLD: ReadonlySet<string> = new Set(['cancelled', 'storage-full']);
 const NO_SHARDS = { total: 0, done: 0, workers: [] };
 /** Of one requester. */
 const LIMITS = { jobs: 2, millis: 30 * 60_000 };
+/** Evidence for clients: of all of them together, because the subject names none; each costs a signature, or a quote. */
+const EVIDENCE = { burst: 32, perSecond: 2 };
 /** Cancelled requests that are remembered until they are pulled. */
 const MAX_WITHDRAWN = 65_536;
 
@@ -307,10 +310,16 @@ export const coordinatorRole =
           : undefined,
     });
     fleet.follow(actor);
+    const asking = createBudget(EVIDENCE);
     answer(
       bus,
       [EvidenceRequest, EvidenceReply],
-      { subject: subjects.control('coordinator', id, 'attest'), source, log },
+      {
+        subject: subjects.control('coordinator', id, 'attest'),
+        source,
+        log,
+        admit: () => asking.take('all'),
+      },
       async ({ body }) => ({ document: await identity.evidence(body.nonce) }),
     );
 

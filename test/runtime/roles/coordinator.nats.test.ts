@@ -1,9 +1,13 @@
 /** The coordinator's machine through its real role, where it cannot begin, and where it is drained without work. */
 import { createSimulatedPlatform } from '../../../protocols/attestation/formats/simulated.ts';
+import { EvidenceReply, EvidenceRequest } from '../../../protocols/enclave.ts';
+import { freshNonce } from '../../../protocols/envelope.ts';
 import { VouchError } from '../../../protocols/errors.ts';
+import { subjects } from '../../../protocols/subjects.ts';
 import type { Provider } from '../../../runtime/attest/provider.ts';
 import { simulatedProvider } from '../../../runtime/attest/simulated-provider.ts';
 import { simulatedRoot } from '../../../runtime/attest/simulated-root.ts';
+import { ask } from '../../../runtime/nats/service.ts';
 import { coordinatorRole } from '../../../runtime/roles/coordinator.ts';
 import { untilUp } from '../../../runtime/roles/host.ts';
 import { assert, suite } from '../../harness.ts';
@@ -47,6 +51,31 @@ test('up it says what its evidence is; drained it stops at once when it has noth
   coordinator.actor.send({ type: 'coordinator.drain' });
   await until(() => coordinator.actor.getSnapshot().value === 'stopped');
   assert.is(coordinator.failure(), undefined);
+});
+
+test('clients may ask it for evidence, and not for more than it has time for', async (t) => {
+  const home = await startHome(t);
+  const coordinator = await home.role(
+    'coordinator',
+    'c1',
+    coordinatorRole({ requesters: await requesters(), workerPolicy: home.policies.worker }),
+  );
+  await untilUp(coordinator, 30_000);
+  const client = await home.bus('client', 'one');
+  const asked = Array.from({ length: 80 }, () =>
+    ask(client, [EvidenceRequest, EvidenceReply], {
+      subject: subjects.control('coordinator', 'c1', 'attest'),
+      source: 'client.one',
+      body: { nonce: freshNonce() },
+    }).then(
+      () => 'answered',
+      (error: VouchError) => error.code,
+    ),
+  );
+  const ends = await Promise.all(asked);
+  assert.ok(ends.includes('answered'));
+  assert.ok(ends.includes('busy'), ends.join(' '));
+  assert.ok(ends.every((end) => end === 'answered' || end === 'busy'));
 });
 
 test.run();
