@@ -114,9 +114,7 @@ export function openAi({ backend, body, admit, begun, told }: OpenAiOptions) {
     { stream, pieces, first }: Begun,
     speech: Speech,
     includeUsage: boolean,
-    place: Disposable,
   ): AsyncGenerator<string> {
-    using _place = place;
     const base = { id: speech.id, object: chunkOf(speech.object), created: created(), model };
     const event = (value: unknown) => `data: ${JSON.stringify(value)}\n\n`;
     const chunk = (choices: unknown[], rest: object = includeUsage ? { usage: null } : {}) =>
@@ -141,9 +139,6 @@ export function openAi({ backend, body, admit, begun, told }: OpenAiOptions) {
     } catch (error) {
       const { status, code, message } = told(error);
       yield event(shapes.failureOf(status, code, message));
-    } finally {
-      // Whoever hung up wants no more of it.
-      stream.cancel();
     }
   }
 
@@ -159,11 +154,15 @@ export function openAi({ backend, body, admit, begun, told }: OpenAiOptions) {
     try {
       const began = await begin(model, request, hungUp(reply));
       if (streamed) {
+        const said = Readable.from(events(model, began, speech, streamed.usage), { objectMode: false });
         kept = true;
+        // At its end, and also where whoever asked hung up before the first of it was read: he wants no more of it.
+        said.once('close', () => {
+          place[Symbol.dispose]();
+          began.stream.cancel();
+        });
         reply.type('text/event-stream; charset=utf-8').header('X-Accel-Buffering', 'no');
-        return reply.send(
-          Readable.from(events(model, began, speech, streamed.usage, place), { objectMode: false }),
-        );
+        return reply.send(said);
       }
       const { text, receipt } = await whole(model, began);
       return signed(reply, receipt).send({
