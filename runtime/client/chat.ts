@@ -18,6 +18,7 @@ import {
   type ChatPlaintext,
   ChatRequest,
   CREDIT_EVERY_MS,
+  MAX_CREDIT,
   questionBytes,
   SILENCE_MS,
   TextQuestion,
@@ -252,7 +253,10 @@ async function begin(
   };
 }
 
-/** Frames that have come and were not read: as many as there is credit for, and few without text. */
+/** Of an honest runner: frames that there is credit for, and one without text every few seconds of an hour. */
+const MAX_UNREAD = 4 * MAX_CREDIT;
+
+/** Frames that have come and were not read. Whoever runs the server may send more than the runner: that ends it. */
 interface Inbox {
   put(message: Message): void;
   fail(error: Error): void;
@@ -266,7 +270,8 @@ function createInbox(): Inbox {
   let wake = () => {};
   return {
     put(message) {
-      messages.push(message);
+      if (messages.length < MAX_UNREAD) messages.push(message);
+      else failure ??= new VouchError('too-large', `chat: ${MAX_UNREAD} frames wait to be read; ask again`);
       wake();
     },
     fail(error) {
