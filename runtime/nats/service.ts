@@ -126,9 +126,14 @@ export function readingPlaintext<T>(work: () => T): T {
   try {
     return work();
   } catch (error) {
-    reportOf(error).confidential = true;
-    throw error;
+    throw confidential(error);
   }
+}
+
+/** Of this error the log gets no words from here on. Returns it. */
+export function confidential(error: unknown): unknown {
+  reportOf(error).confidential = true;
+  return error;
 }
 
 function reportOf(error: unknown): Report {
@@ -162,9 +167,9 @@ function detailOf(error: unknown): string {
   return `${error.code}: ${error.message}${cause}`;
 }
 
-/** Where a confidential error comes from: its code, or its stack without the message, which a stack begins with. */
+/** Where a confidential error comes from: its code, or the places of its stack, which begins with words. */
 function placeOf(error: unknown): string {
   if (error instanceof VouchError) return `${error.code} (the sentence went to whoever asked)`;
-  const { stack = '', message = '' } = error as Error;
-  return `a defect while plaintext was read${stack.slice(stack.indexOf(message) + message.length)}`;
+  const places = ((error as Error).stack ?? '').split('\n').filter((line) => /^ {4}at /.test(line));
+  return ['a defect while plaintext was in hand', ...places].join('\n');
 }

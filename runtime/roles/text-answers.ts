@@ -11,11 +11,11 @@ import type { ModelManifest } from '../../protocols/manifest.ts';
 import type { TextClaims } from '../../protocols/receipt.ts';
 import { FRAME_BLOCKS, sealStream } from '../../protocols/sealed-stream.ts';
 import type { OpenedRequest } from '../../protocols/sealing.ts';
-import { toWireError, type WireError } from '../../protocols/wire-error.ts';
 import type { Log } from '../home/log.ts';
 import type { TextEngine } from '../inference/text-engine.ts';
 import type { ObtainedText } from '../models/weights.ts';
 import type { Received } from '../nats/bus.ts';
+import { confidential, wireError } from '../nats/service.ts';
 import { answerInText, type Stream } from './text-streams.ts';
 
 /** What a request says of its receipt. */
@@ -91,24 +91,14 @@ export const respondInText =
         },
       });
     } catch (error) {
-      const said = toWireError(error, crypto.randomUUID());
+      const isLost = error instanceof VouchError && error.code === 'device-lost';
+      // Why an engine is lost is about the device; whatever else it says may quote a prompt.
+      if (!isLost) confidential(error);
+      const said = wireError(error, source, log);
       send(await frames.seal(utf8(JSON.stringify({ error: said })), { last: true }));
-      if (said.code !== 'device-lost') throw wordless(error, said);
-      log(`${source}: a request for text found the engine lost (error ${said.errorId})`);
       throw error;
     }
   };
-
-/** What the log of the host may have of an error that may quote a prompt: its code, and where it was thrown. */
-function wordless(error: unknown, { errorId }: WireError): VouchError {
-  const cause = new Error();
-  const stack = error instanceof Error ? (error.stack ?? '').split('\n') : [];
-  cause.stack = stack.filter((line) => /^ {4}at /.test(line)).join('\n');
-  const code = error instanceof VouchError ? error.code : 'internal';
-  return new VouchError(code, `a request for text failed; its client was told why (error ${errorId})`, {
-    cause,
-  });
-}
 
 /** Parses plaintext; the error must not quote it. */
 export function json(bytes: Uint8Array): unknown {
