@@ -2,7 +2,6 @@
  * `vouch model add` for a model that answers in text: a GGUF file. It is committed to by a hash, encrypted chunk by chunk, and
  * published with its key like any other model; nothing of it can be proved.
  */
-import { VouchError } from '../../protocols/errors.ts';
 import { openFile } from '../home/file-source.ts';
 import { readNamed } from '../home/files.ts';
 import type { Log } from '../home/log.ts';
@@ -52,14 +51,4 @@ export async function publishGguf(
       said = Math.max(said, tenth);
     },
   });
-}
-
-/** Throws `bad-input` for options of the other kind of model. */
-export function demandTextOptions(options: object): void {
-  for (const name of ['dictionary', 'data', 'bits', 'reveal', 'terms'])
-    if ((options as Record<string, unknown>)[name] !== undefined)
-      throw new VouchError(
-        'bad-input',
-        `model add: --${name} is for models of rows (ONNX), this is a GGUF file`,
-      );
 }

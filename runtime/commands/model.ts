@@ -23,7 +23,7 @@ import { connect } from '../nats/connect.ts';
 import { networked, type OptionsOf, TOPOLOGY_HELP, topology, whole } from './declaration.ts';
 import { defineLint } from './model-lint.ts';
 import { defineShow } from './model-show.ts';
-import { demandTextOptions, isGguf, publishGguf } from './model-text.ts';
+import { isGguf, publishGguf } from './model-text.ts';
 import { type Network, networkOf } from './network.ts';
 import { type Print, print, say } from './terminal.ts';
 
@@ -93,6 +93,9 @@ export async function addModelCommand(
       'bad-input',
       'model add: expected --data FILE with labelled rows, or --tensors FILE with samples of the inputs',
     );
+  refuse(options, ['template', 'tokenizer', 'context'], 'it is for language models (GGUF)');
+  if (options.tensors !== undefined)
+    refuse(options, ['dictionary', 'reveal'], 'tensors have no table and no trees');
   const terms = options.terms === undefined ? DEFAULT_TERMS : readTerms(options.terms);
   const onnx = readNamed(file, 'ONNX', MAX_ONNX_BYTES);
   const made =
@@ -139,6 +142,12 @@ export async function addModelCommand(
   }
 }
 
+/** Throws `bad-input` for options that would change nothing. */
+function refuse(options: object, names: readonly string[], why: string): void {
+  const given = names.find((name) => (options as Record<string, unknown>)[name] !== undefined);
+  if (given) throw new VouchError('bad-input', `model add: --${given}: ${why}; leave it out`);
+}
+
 async function asProvisioner({ url, creds }: Network, say: Log) {
   const id = idIn(creds, 'provisioner') ?? PROVISIONER;
   return { id, bus: await connect({ url, creds: await credentials('provisioner', id, creds), warn: say }) };
@@ -152,7 +161,11 @@ async function addText(
   print: Print,
   say: Log,
 ): Promise<void> {
-  demandTextOptions(options);
+  refuse(
+    options,
+    ['dictionary', 'data', 'tensors', 'bits', 'reveal', 'terms'],
+    'a GGUF file is published without it',
+  );
   const { id, bus } = await asProvisioner(options, say);
   try {
     const { release } = await writePolicies();

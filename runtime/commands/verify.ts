@@ -259,6 +259,8 @@ async function judgeProofFile(file: string, json: unknown, options: VerifyComman
   const own = options.dictionary === undefined ? undefined : readDictionary(options.dictionary);
   const published = readPublished(file, json);
   const manifest = options.manifest === undefined ? undefined : readManifestFile(options.manifest);
+  if (options.rowSalt !== undefined && published.record.statement.statement !== 'hidden-inference')
+    throw new VouchError('bad-input', '--row-salt: the proof hides no row; leave it out');
   const question: Question = {
     ...questionOf('prover', options),
     job,
@@ -299,6 +301,8 @@ function rowsOf(
     return input === undefined
       ? undefined
       : (architecture) => {
+          if (architecture.decision !== 'tensor' && output !== undefined)
+            throw new VouchError('bad-input', '--output: the proof is about a class; leave it out');
           if (architecture.decision !== 'tensor')
             return answeredRow(readRow(input, architecture), statement.decision ?? -1, architecture);
           if (output === undefined)

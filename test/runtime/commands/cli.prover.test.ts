@@ -487,6 +487,16 @@ test('prove inference: what the model answers to one row; verify: the row, anoth
     new RegExp(`^proved: .* answers "${answer}" to the row of input [0-9a-f]{16}…; classes as your own`, 'm'),
   );
   refused(await verify('--input', other), 1, /^fail +proof\.test-set/m);
+  refused(
+    await verify('--input', row, '--row-salt', '00'.repeat(31)),
+    2,
+    /--row-salt: the proof hides no row/,
+  );
+  refused(
+    await verify('--input', row, '--output', row),
+    1,
+    /^fail +proof\.test-set .*--output: the proof is about a class/m,
+  );
   refused(await verify(), 1, /^fail +proof\.test-set .*--input FILE for a proof of one answer/m);
   refused(await verify('--test-set', testSet), 1, /^fail +proof\.test-set/m);
   const prove = (...words: string[]) => vouch(home, ['prove', 'inference', MODEL, ...words]);
