@@ -87,7 +87,7 @@ export function quantiseTensorModel(
     const { logits } = evaluate(model, calibration[s]!);
     return float.reduce((most, y, e) => Math.max(most, Math.abs(y - logits[e]! * 2 ** -outputExponent)), 0);
   });
-  return { ...model, error: Math.max(...errors) };
+  return { ...model, error: errors.reduce((a, b) => Math.max(a, b), 0) };
 }
 
 /** A step in which whole numbers stay what they are, and else the greatest number has so many bits. */

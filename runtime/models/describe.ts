@@ -57,7 +57,7 @@ function describeNumber(cells: readonly string[]): NumberLabel | undefined {
   if (!cells.every((cell) => NUMBER.test(cell))) return undefined;
   const digits = cells.reduce((most, cell) => Math.max(most, cell.split('.')[1]?.length ?? 0), 0);
   const numbers = cells.map(Number);
-  const [least, most] = [Math.min(...numbers), Math.max(...numbers)];
+  const [least, most] = [numbers.reduce((a, b) => Math.min(a, b)), numbers.reduce((a, b) => Math.max(a, b))];
   const scale = 10 ** digits;
   const [low, high] = [Math.floor(least * scale), Math.ceil(most * scale)];
   if (Math.max(-low, high) >= 2 ** 24) return undefined;

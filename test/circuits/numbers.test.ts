@@ -230,6 +230,9 @@ test('a table of many different numbers is drafted as one, read, split and writt
   assert.equal([train.length, held.length], [42, 18]);
   assert.is(rows[3]!.label, -1625, 'the rows that were split are as they were');
   assert.equal(readLabelled(writeLabelled(rows, dictionary), dictionary), rows);
+  // More labels than a call has room for arguments.
+  const many = `x,price\n${Array.from({ length: 200_000 }, (_, i) => `${i % 5},${i}\n`).join('')}`;
+  assert.equal(describeTable(many, 'price').label.number, { low: 0, high: 199_999, step: '1' });
 });
 
 test.run();
