@@ -7,10 +7,11 @@ import { evaluate } from '../../circuits/model/quantise.ts';
 import { columnsElement, commitRow, ROW_COMMITMENT_VERSION, rowLayout } from '../../circuits/model/row.ts';
 import { calculateWitness } from '../../runtime/prove/witness-calculator.ts';
 import { assert, suite } from '../harness.ts';
-import { network, ROW, rejects } from './hidden-fixture.ts';
+import { network, ROW } from './hidden-fixture.ts';
 import {
   compiled,
   freedom,
+  rejects,
   templateCircuit,
   testToolchain,
   violations,

@@ -10,6 +10,7 @@ import { assert, suite, type TestContext } from '../harness.ts';
 import {
   compiled,
   freedom,
+  rejects,
   rowsFor,
   templateCircuit,
   testToolchain,
@@ -22,16 +23,6 @@ import { smallRows } from './trees-fixture.ts';
 
 const test = suite('circuit of numbers', { timeoutMs: 120_000 });
 const WITHIN = 3;
-
-async function rejects(promise: Promise<unknown>, what: string): Promise<void> {
-  try {
-    await promise;
-  } catch (error) {
-    assert.is((error as { code?: string }).code, 'witness-rejected', what);
-    return;
-  }
-  assert.unreachable(`${what} was accepted`);
-}
 
 /** Labels at both ends of what counts for the model's answers, and just beyond; `counted` says which count. */
 function labelled(model: CommittedModel, features: readonly Int32Array[]) {

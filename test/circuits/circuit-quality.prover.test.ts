@@ -15,6 +15,7 @@ import { assert, suite, type TestContext } from '../harness.ts';
 import {
   compiled,
   freedom,
+  rejects,
   rowsFor,
   type SmallModel,
   smallModel,
@@ -38,16 +39,6 @@ async function qualityCircuit(t: TestContext, model: CommittedModel, { rows = RO
   const testSet: TestSet = { features, labels };
   const circuit = emitQualityCircuit(model.architecture, testSet, await testToolchain());
   return { testSet, circuit, ...(await compiled(t, circuit)) };
-}
-
-async function rejected(promise: Promise<unknown>, what: string): Promise<void> {
-  try {
-    await promise;
-  } catch (error) {
-    assert.is((error as { code?: string }).code, 'witness-rejected', what);
-    return;
-  }
-  assert.unreachable(`${what} was accepted`);
 }
 
 const shapes: SmallModel[] = [
@@ -76,9 +67,9 @@ for (const shape of shapes) {
     const domain = 2 ** Math.ceil(Math.log2(r1cs.constraints + 3));
     demandDomain(domain, architecture, ROWS);
     await calculateWitness(wasm, witnessInput(model, 0));
-    await rejected(calculateWitness(wasm, witnessInput(model, ROWS - wrong + 1)), 'one more than correct');
-    await rejected(calculateWitness(wasm, witnessInput(model, ROWS + 1)), 'more than there are rows');
-    await rejected(calculateWitness(wasm, witnessInput(model, -1)), 'a negative threshold');
+    await rejects(calculateWitness(wasm, witnessInput(model, ROWS - wrong + 1)), 'one more than correct');
+    await rejects(calculateWitness(wasm, witnessInput(model, ROWS + 1)), 'more than there are rows');
+    await rejects(calculateWitness(wasm, witnessInput(model, -1)), 'a negative threshold');
   });
 }
 
@@ -98,7 +89,7 @@ test("the demonstration's circuit decides all 300 rows as evaluate does, and fit
   assert.is(circuitCost(model.architecture, testSet).constraints, constraints, 'predicted');
   const witness = wires(await calculateWitness(wasm, witnessInput(model, 300)));
   assert.is(violations(r1cs, witness), 0);
-  await rejected(calculateWitness(wasm, witnessInput(model, 301)), '301 of 300');
+  await rejects(calculateWitness(wasm, witnessInput(model, 301)), '301 of 300');
 });
 
 test('a valid witness with any one wire changed is refused', async (t) => {
@@ -151,28 +142,28 @@ test('what opens another commitment, or lies outside its range, is refused', asy
   const [w0, b0, w1] = [input.w0, input.b0, input.w1] as [bigint[], bigint[], bigint[]];
   const weightBound = 128n;
   const biasBound = 2n ** BigInt(model.architecture.layers[0]!.biasBits - 1);
-  await rejected(
+  await rejects(
     calculateWitness(wasm, { ...input, commitment: (input.commitment as bigint) + 1n }),
     'another commitment',
   );
-  await rejected(calculateWitness(wasm, { ...input, salt: (input.salt as bigint) + 1n }), 'another salt');
-  await rejected(
+  await rejects(calculateWitness(wasm, { ...input, salt: (input.salt as bigint) + 1n }), 'another salt');
+  await rejects(
     calculateWitness(wasm, { ...input, w0: w0.with(0, w0[0]! === 0n ? 1n : 0n) }),
     'another weight',
   );
-  await rejected(calculateWitness(wasm, { ...input, w0: w0.with(3, weightBound) }), 'a weight of 9 bits');
-  await rejected(
+  await rejects(calculateWitness(wasm, { ...input, w0: w0.with(3, weightBound) }), 'a weight of 9 bits');
+  await rejects(
     calculateWitness(wasm, { ...input, w0: w0.with(3, -weightBound - 1n) }),
     'a negative weight of 9 bits',
   );
-  await rejected(calculateWitness(wasm, { ...input, b0: b0.with(1, biasBound) }), 'a bias beyond its bits');
+  await rejects(calculateWitness(wasm, { ...input, b0: b0.with(1, biasBound) }), 'a bias beyond its bits');
   // The same packed element: 256 more here is 1 less in the next parameter.
   const packed = w1.with(0, w1[0]! + 256n).with(1, w1[1]! - 1n);
-  await rejected(calculateWitness(wasm, { ...input, w1: packed }), 'weights that pack alike');
+  await rejects(calculateWitness(wasm, { ...input, w1: packed }), 'weights that pack alike');
   const { salt, ...rest } = input;
-  await rejected(calculateWitness(wasm, rest), 'a missing input');
-  await rejected(calculateWitness(wasm, { ...rest, pepper: salt! }), 'an unknown input');
-  await rejected(calculateWitness(wasm, { ...input, w0: w0.slice(1) }), 'too few weights');
+  await rejects(calculateWitness(wasm, rest), 'a missing input');
+  await rejects(calculateWitness(wasm, { ...rest, pepper: salt! }), 'an unknown input');
+  await rejects(calculateWitness(wasm, { ...input, w0: w0.slice(1) }), 'too few weights');
 });
 
 test('the emitted source is a pure function of architecture and test set, and the digest covers all of it', async () => {

@@ -2,18 +2,9 @@ import { R } from '../../circuits/groth16/field.ts';
 import { poseidon, poseidonChain } from '../../circuits/model/poseidon.ts';
 import { calculateWitness } from '../../runtime/prove/witness-calculator.ts';
 import { assert, suite } from '../harness.ts';
-import { compiled, templateCircuit, violations, wires } from './model-fixture.ts';
+import { compiled, rejects, templateCircuit, violations, wires } from './model-fixture.ts';
 
 const test = suite('circuit templates', { timeoutMs: 60_000 });
-const rejects = async (promise: Promise<unknown>, what: string): Promise<void> => {
-  try {
-    await promise;
-  } catch (error) {
-    assert.is((error as { code?: string }).code, 'witness-rejected', what);
-    return;
-  }
-  assert.unreachable(`${what} was accepted`);
-};
 const signed = (value: bigint): bigint => (value > R / 2n ? value - R : value);
 
 test('requantisation: right for every input, unique for every assignment of bits, nothing outside the range', async (t) => {

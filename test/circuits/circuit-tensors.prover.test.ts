@@ -10,6 +10,7 @@ import { assert, suite } from '../harness.ts';
 import {
   compiled,
   freedom,
+  rejects,
   templateCircuit,
   testToolchain,
   violations,
@@ -21,16 +22,6 @@ import { drawing, type LeNet, smallTensors } from './tensors-fixture.ts';
 const test = suite('circuit of tensors', { timeoutMs: 120_000 });
 const HALF = (R + 1n) / 2n;
 const signed = (value: bigint): bigint => (value > R / 2n ? value - R : value);
-
-async function rejects(promise: Promise<unknown>, what: string): Promise<void> {
-  try {
-    await promise;
-  } catch (error) {
-    assert.is((error as { code?: string }).code, 'witness-rejected', what);
-    return;
-  }
-  assert.unreachable(`${what} was accepted`);
-}
 
 /** Every wire but the constant and the public inputs, moved by several amounts, breaks something. */
 function pinned(r1cs: Parameters<typeof freedom>[0], witness: bigint[], outputs: number): void {

@@ -11,6 +11,7 @@ import { assert, suite, type TestContext } from '../harness.ts';
 import {
   compiled,
   freedom,
+  rejects,
   templateCircuit,
   testToolchain,
   violations,
@@ -22,16 +23,6 @@ import { CANDIDATES, smallRows, smallTrees } from './trees-fixture.ts';
 const test = suite('circuit of trees', { timeoutMs: 120_000 });
 const ROWS = 5;
 const HALF = (R + 1n) / 2n;
-
-async function rejects(promise: Promise<unknown>, what: string): Promise<void> {
-  try {
-    await promise;
-  } catch (error) {
-    assert.is((error as { code?: string }).code, 'witness-rejected', what);
-    return;
-  }
-  assert.unreachable(`${what} was accepted`);
-}
 
 test('a split: one candidate or none, whatever else is tried on its wires', async (t) => {
   const starts = [0, 0, 2, 3];

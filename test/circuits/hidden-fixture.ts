@@ -9,6 +9,7 @@ import { calculateWitness } from '../../runtime/prove/witness-calculator.ts';
 import { assert, type TestContext } from '../harness.ts';
 import {
   compiled,
+  rejects,
   type SmallModel,
   smallNetwork,
   testToolchain,
@@ -17,16 +18,6 @@ import {
 } from './model-fixture.ts';
 import { PRICE } from './numbers-fixture.ts';
 import { SMALL, smallRows, withClasses } from './trees-fixture.ts';
-
-export async function rejects(promise: Promise<unknown>, what: string): Promise<void> {
-  try {
-    await promise;
-  } catch (error) {
-    assert.is((error as { code?: string }).code, 'witness-rejected', what);
-    return;
-  }
-  assert.unreachable(`${what} was accepted`);
-}
 
 /** A network over the small dictionary: three categories, a whole number from -2 to 4, one of four bins. */
 export function network(options: SmallModel): CommittedModel {

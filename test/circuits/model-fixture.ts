@@ -13,7 +13,7 @@ import type { Preprocessing } from '../../circuits/model/preprocessing.ts';
 import { quantise, randomFeatures } from '../../circuits/model/quantise.ts';
 import { seededRandom } from '../../runtime/models/random.ts';
 import { circuitToolchain, compileCircuit } from '../../runtime/prove/circuit-compiler.ts';
-import type { TestContext } from '../harness.ts';
+import { assert, type TestContext } from '../harness.ts';
 
 const { Fr } = bn254.fields;
 
@@ -183,4 +183,15 @@ export function freedom(r1cs: R1cs, witness: readonly bigint[]): number {
     pivots.set(first[0], new Map([...row].map(([wire, value]) => [wire, Fr.mul(Fr.create(value), inverse)])));
   }
   return witness.length - fixed - pivots.size;
+}
+
+/** Fails unless the witness is refused. */
+export async function rejects(promise: Promise<unknown>, what: string): Promise<void> {
+  try {
+    await promise;
+  } catch (error) {
+    assert.is((error as { code?: string }).code, 'witness-rejected', what);
+    return;
+  }
+  assert.unreachable(`${what} was accepted`);
 }

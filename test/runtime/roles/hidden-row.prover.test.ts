@@ -5,7 +5,6 @@ import { randomSalt } from '../../../circuits/model/commit.ts';
 import { evaluate } from '../../../circuits/model/quantise.ts';
 import { commitRow, type HiddenRow } from '../../../circuits/model/row.ts';
 import { base64url, utf8 } from '../../../protocols/encoding.ts';
-import type { VouchError } from '../../../protocols/errors.ts';
 import type { HiddenInferenceStatement, PublishedProof, SealedRow } from '../../../protocols/proof.ts';
 import { encodeRow } from '../../../protocols/sealed-row.ts';
 import { generateSealingKeyPair, SEALING_INFO, sealTo } from '../../../protocols/sealing.ts';
@@ -17,22 +16,13 @@ import { prepareCircuit, prepareKey } from '../../../runtime/prove/setup.ts';
 import { SMALL, smallRows, smallTrees } from '../../circuits/trees-fixture.ts';
 import { assert, suite } from '../../harness.ts';
 import { useHome } from '../home/home-fixture.ts';
-import { type ProofFixture, startProving } from './proof-fixture.ts';
+import { type ProofFixture, refusalOf, startProving } from './proof-fixture.ts';
 
 const test = suite('proof of a hidden row', { timeoutMs: 240_000 });
 const MODEL = smallTrees({ trees: 2, depth: 2, seed: 4 });
 const { preprocessing } = MODEL.architecture;
 const ROW: HiddenRow = { features: smallRows(1, 5)[0]!, salt: randomSalt() };
 const DECISION = evaluate(MODEL, ROW.features).decision;
-
-const refusalOf = async (proof: Promise<unknown>): Promise<string> => {
-  try {
-    await proof;
-  } catch (error) {
-    return `${(error as VouchError).code}: ${(error as VouchError).message}`;
-  }
-  return 'proved';
-};
 
 test('the answer is proved and the row is not shown, until its owner shows it; nothing else is proved of it', async (t) => {
   useHome();

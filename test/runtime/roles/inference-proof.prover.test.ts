@@ -2,7 +2,6 @@
 import { modelDictionaryDigest } from '../../../circuits/model/architecture.ts';
 import { evaluate } from '../../../circuits/model/quantise.ts';
 import { encodeTestSet, type TestSet } from '../../../circuits/model/test-set.ts';
-import type { VouchError } from '../../../protocols/errors.ts';
 import type { InferenceStatement, PublishedProof } from '../../../protocols/proof.ts';
 import { DEFAULT_TERMS } from '../../../protocols/terms.ts';
 import { requestProof } from '../../../runtime/client/proof-request.ts';
@@ -10,7 +9,7 @@ import { judgeProof } from '../../../runtime/client/quality-proof.ts';
 import { putBlob } from '../../../runtime/nats/blobs.ts';
 import { SMALL, smallRows, smallTrees } from '../../circuits/trees-fixture.ts';
 import { assert, suite } from '../../harness.ts';
-import { type ProofFixture, startProving, subjectOf } from './proof-fixture.ts';
+import { type ProofFixture, refusalOf, startProving, subjectOf } from './proof-fixture.ts';
 
 const test = suite('proof of an answer', { timeoutMs: 120_000 });
 const MODEL = smallTrees({ trees: 3, depth: 2, seed: 4 });
@@ -33,15 +32,6 @@ async function ask(
     ...changes,
   });
 }
-
-const refusalOf = async (proof: Promise<unknown>): Promise<string> => {
-  try {
-    await proof;
-  } catch (error) {
-    return `${(error as VouchError).code}: ${(error as VouchError).message}`;
-  }
-  return 'proved';
-};
 
 test('what the model answers to a row is proved, and what is not its answer is refused without a reason', async (t) => {
   const subject = await subjectOf(MODEL, answer(ROW, DECISION), 1);

@@ -10,6 +10,7 @@ import { decideMany, quantise } from '../../../circuits/model/quantise.ts';
 import { encodeTestSet, rowCounts, type TestSet } from '../../../circuits/model/test-set.ts';
 import type { Policy } from '../../../protocols/attestation/policy.ts';
 import { decodeMessage, encodeMessage, type Message } from '../../../protocols/envelope.ts';
+import type { VouchError } from '../../../protocols/errors.ts';
 import {
   ProofProgress,
   ProofRequest,
@@ -275,4 +276,14 @@ export async function startProving(
       return published;
     },
   };
+}
+
+/** Why no proof was made: code and sentence; `proved` where one was. */
+export async function refusalOf(proof: Promise<unknown>): Promise<string> {
+  try {
+    await proof;
+  } catch (error) {
+    return `${(error as VouchError).code}: ${(error as VouchError).message}`;
+  }
+  return 'proved';
 }

@@ -3,7 +3,6 @@ import { readFile } from 'node:fs/promises';
 import { evaluate } from '../../../circuits/model/quantise.ts';
 import { integersOf } from '../../../circuits/model/tensor-model.ts';
 import { encodeTestSet, type TestSet } from '../../../circuits/model/test-set.ts';
-import type { VouchError } from '../../../protocols/errors.ts';
 import type { PublishedProof, Statement } from '../../../protocols/proof.ts';
 import { DEFAULT_TERMS } from '../../../protocols/terms.ts';
 import { requestProof } from '../../../runtime/client/proof-request.ts';
@@ -12,7 +11,7 @@ import { putBlob } from '../../../runtime/nats/blobs.ts';
 import { prepareCircuit, prepareKey } from '../../../runtime/prove/setup.ts';
 import { residualModel, residualSamples } from '../../circuits/tensors-fixture.ts';
 import { assert, suite } from '../../harness.ts';
-import { type ProofFixture, startProving, subjectOf } from './proof-fixture.ts';
+import { type ProofFixture, refusalOf, startProving, subjectOf } from './proof-fixture.ts';
 
 const test = suite('proof of tensors', { timeoutMs: 120_000 });
 const MODEL = residualModel();
@@ -38,15 +37,6 @@ async function ask(
   const asked = { model, commitment, circuit, key, powers, ...about, ...kind };
   return requestProof(client, 'client.test', asked as Statement);
 }
-
-const refusalOf = async (proof: Promise<unknown>): Promise<string> => {
-  try {
-    await proof;
-  } catch (error) {
-    return `${(error as VouchError).code}: ${(error as VouchError).message}`;
-  }
-  return 'proved';
-};
 
 test('two input tensors and two output tensors are proved; a number beside them is refused', async (t) => {
   const subject = await subjectOf(MODEL, answer(INPUT, OUTPUT), 1);
