@@ -1,4 +1,4 @@
-/** Lines of circom that are written one after the other, with long lists of numbers as functions. */
+/** Lines of circom that several circuits have, and a writer that takes long lists of numbers for functions. */
 
 export interface Writer {
   add(...text: string[]): void;
@@ -52,4 +52,38 @@ export function createWriter(): Writer {
         '',
       ].join('\n'),
   };
+}
+
+/** A layer's parameters, as the signals `w<layer>` and `b<layer>` have them. */
+export interface PackedLayer {
+  readonly outputs: number;
+  /** weights of each output */
+  readonly inputs: number;
+  readonly weightBits: number;
+  readonly biasBits: number;
+}
+
+/** Packs the parameters of all layers into elements, each in its range; `count`: how many parameters there are. */
+export function packedLayers(layers: readonly PackedLayer[], count: number, elements: number): string[] {
+  const groups = layers.flatMap(({ inputs, outputs, weightBits, biasBits }) => [
+    { count: inputs * outputs, bits: weightBits },
+    { count: outputs, bits: biasBits },
+  ]);
+  return [
+    `component packed = PackedParameters(${groups.length}, [${groups.map((g) => g.count)}], ` +
+      `[${groups.map((g) => g.bits)}], ${count}, ${elements});`,
+    'var at = 0;',
+    ...layers.flatMap(({ inputs, outputs }, l) => [
+      `for (var j = 0; j < ${outputs}; j++) {`,
+      `    for (var i = 0; i < ${inputs}; i++) {`,
+      `        packed.in[at] <== w${l}[j][i];`,
+      '        at++;',
+      '    }',
+      '}',
+      `for (var j = 0; j < ${outputs}; j++) {`,
+      `    packed.in[at] <== b${l}[j];`,
+      '    at++;',
+      '}',
+    ]),
+  ];
 }

@@ -4,15 +4,8 @@
  */
 import { VouchError } from '../../protocols/errors.ts';
 import { type Architecture, checksOf } from './architecture.ts';
-import { parameterWidths, placements } from './commit.ts';
-import {
-  type CircuitCost,
-  type CostPart,
-  commitmentCost,
-  keyBytes,
-  PUBLIC_ROWS,
-  TREE_TERMS,
-} from './cost.ts';
+import { elementsFor, parameterWidths } from './commit.ts';
+import { type CircuitCost, type CostPart, commitmentCost, TREE_TERMS, totalled } from './cost.ts';
 import { marginBits } from './emit-hidden.ts';
 import { hiddenTreesCost } from './emit-trees.ts';
 import { rowLayout } from './row.ts';
@@ -69,7 +62,7 @@ export function hiddenCost(architecture: Architecture): CircuitCost {
   const sum = (numbers: readonly number[]): number => numbers.reduce((total, each) => total + each, 0);
   bits('row: features in their ranges', undefined, sum(row.bits) + sum(ends) - certain.length);
   let ofC = committed('row: commitment', row.elements);
-  ofC += committed('commitment', placements(parameterWidths(architecture)).at(-1)!.element + 1);
+  ofC += committed('commitment', elementsFor(parameterWidths(architecture)));
 
   if (trees) {
     const cost = hiddenTreesCost(architecture, trees);
@@ -92,17 +85,5 @@ export function hiddenCost(architecture: Architecture): CircuitCost {
   });
   bits('decision', undefined, checksOf(architecture) * (marginBits(architecture) - 1));
 
-  const constraints = sum(parts.map((part) => part.constraints));
-  const terms = sum(parts.map((part) => part.terms));
-  const variables = constraints + 1;
-  const domain = 2 ** Math.ceil(Math.log2(constraints + PUBLIC_ROWS));
-  return {
-    parts,
-    constraints,
-    terms,
-    exactTerms: false,
-    variables,
-    domain,
-    keyBytes: keyBytes(variables, domain, terms - ofC),
-  };
+  return totalled(parts, { linear: 0, inKey: (terms) => terms - ofC });
 }

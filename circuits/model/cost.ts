@@ -9,7 +9,7 @@
  * the count is an estimate, within a third.
  */
 import { type Architecture, checksOf } from './architecture.ts';
-import { elementsFor, parameterWidths, placements } from './commit.ts';
+import { elementsFor, parameterWidths } from './commit.ts';
 import { rowBounds } from './emit.ts';
 import { treesCost } from './emit-trees.ts';
 import { MAX_INPUTS } from './poseidon.ts';
@@ -44,7 +44,7 @@ export interface CircuitCost {
 }
 
 /** Rows of a circuit's matrices for the public signals and the constant 1. */
-export const PUBLIC_ROWS = 3;
+const PUBLIC_ROWS = 3;
 /** See `ensembleCost`. */
 export const TREE_TERMS = { parameter: 9.3, product: 28.5, margin: 12 };
 /** Of a network of tensors, for each constraint: counted in compiled circuits of small convolutional networks. */
@@ -86,11 +86,11 @@ export function circuitCost(architecture: Architecture, testSet: TestSet): Circu
       5 * constraints - count - outputs,
     );
   });
-  const places = placements(parameterWidths(architecture));
-  const { constraints, terms, products } = commitmentCost(places.at(-1)!.element + 1);
+  const widths = parameterWidths(architecture);
+  const { constraints, terms, products } = commitmentCost(elementsFor(widths));
   /** terms of C, which are no part of a key */
   let ofC = products;
-  add('commitment', undefined, constraints, terms + 3 * places.length);
+  add('commitment', undefined, constraints, terms + 3 * widths.length);
 
   features.forEach((row, r) => {
     const bounds = rowBounds(architecture, row);
@@ -135,20 +135,39 @@ export function circuitCost(architecture: Architecture, testSet: TestSet): Circu
   const n = rows.toString(2).length;
   add('threshold', undefined, 2 * n, 6 * (n - 1) + 2 * n + 1 + 2 * (rows + n) + 1);
 
-  const list = [...parts.values()];
-  const sum = (of: 'constraints' | 'terms') => list.reduce((total, each) => total + each[of], 0);
-  const all = { constraints: sum('constraints'), terms: sum('terms') };
-  // Each linear constraint takes one wire away: one for each sum of bits.
+  // A linear constraint for each sum of bits.
   const hidden = layers.slice(0, -1).reduce((units, { outputs }) => units + outputs, 0);
-  const variables = all.constraints + 1 - rows * (hidden + margins);
-  const domain = 2 ** Math.ceil(Math.log2(all.constraints + PUBLIC_ROWS));
-  return {
-    parts: list,
-    ...all,
+  return totalled([...parts.values()], {
+    linear: rows * (hidden + margins),
     exactTerms: rows >= MANY_ROWS && (last === 0 ? margins === 1 : last === 1 && decision === 'argmax'),
+    inKey: (terms) => terms - ofC,
+  });
+}
+
+/**
+ * What the parts of a circuit come to. `linear`: linear constraints, each of which takes one wire away; `inKey`: how many of its
+ * terms are of A and B, which a key holds.
+ */
+export function totalled(
+  parts: readonly CostPart[],
+  {
+    linear,
+    exactTerms = false,
+    inKey,
+  }: { readonly linear: number; readonly exactTerms?: boolean; readonly inKey: (terms: number) => number },
+): CircuitCost {
+  const sum = (of: 'constraints' | 'terms') => parts.reduce((total, each) => total + each[of], 0);
+  const [constraints, terms] = [sum('constraints'), sum('terms')];
+  const variables = constraints + 1 - linear;
+  const domain = 2 ** Math.ceil(Math.log2(constraints + PUBLIC_ROWS));
+  return {
+    parts,
+    constraints,
+    terms,
+    exactTerms,
     variables,
     domain,
-    keyBytes: keyBytes(variables, domain, all.terms - ofC),
+    keyBytes: keyBytes(variables, domain, inKey(terms)),
   };
 }
 
@@ -163,7 +182,7 @@ function ensembleCost(
 ): CircuitCost {
   const rows = labels.length;
   const { parameters, rows: decided } = treesCost(architecture, trees, features);
-  const elements = placements(parameterWidths(architecture)).at(-1)!.element + 1;
+  const elements = elementsFor(parameterWidths(architecture));
   const commitment = commitmentCost(elements);
   const margins = rows * marginsOf(architecture, trees);
   const n = rows.toString(2).length;
@@ -181,22 +200,9 @@ function ensembleCost(
     part('decision', undefined, margins, margins * TREE_TERMS.margin),
     part('threshold', undefined, 2 * n, 6 * (n - 1) + 2 * n + 1 + 2 * (rows + n) + 1),
   ];
-  const sum = (of: 'constraints' | 'terms') => parts.reduce((total, each) => total + each[of], 0);
-  const constraints = sum('constraints');
-  const terms = sum('terms');
-  // Linear constraints take a wire away for each margin and each split.
-  const variables = constraints + 1 - splits - rows * checksOf(architecture);
-  const domain = 2 ** Math.ceil(Math.log2(constraints + PUBLIC_ROWS));
-  const ofC = commitment.products + decided;
-  return {
-    parts,
-    constraints,
-    terms,
-    exactTerms: false,
-    variables,
-    domain,
-    keyBytes: keyBytes(variables, domain, terms - ofC),
-  };
+  // A linear constraint for each margin and each split.
+  const linear = splits + rows * checksOf(architecture);
+  return totalled(parts, { linear, inKey: (terms) => terms - commitment.products - decided });
 }
 
 /**
@@ -245,20 +251,7 @@ function tensorNetworkCost(
   add('commitment', undefined, commitment.constraints, commitment.terms + 3 * widths.length);
   add('decision', undefined, decided, decided * TENSOR_TERMS.bit);
   add('threshold', undefined, 2 * n, 6 * (n - 1) + 2 * n + 1 + 2 * (rows + n) + 1);
-  const sum = (of: 'constraints' | 'terms') => parts.reduce((total, each) => total + each[of], 0);
-  const constraints = sum('constraints');
-  const terms = sum('terms');
-  const variables = constraints + 1 - linear;
-  const domain = 2 ** Math.ceil(Math.log2(constraints + PUBLIC_ROWS));
-  return {
-    parts,
-    constraints,
-    terms,
-    exactTerms: false,
-    variables,
-    domain,
-    keyBytes: keyBytes(variables, domain, Math.round(terms * 0.7)),
-  };
+  return totalled(parts, { linear, inKey: (terms) => Math.round(terms * 0.7) });
 }
 
 const G1_BYTES = 64;
@@ -270,7 +263,7 @@ const REST_BYTES = 1_475;
 const PUBLICS = 2;
 
 /** Of a `.zkey` (circuits/groth16/zkey.ts): points of A, B1 and B2 for each wire, C's for the hidden ones, H's for the domain. */
-export const keyBytes = (variables: number, domain: number, entries: number): number =>
+const keyBytes = (variables: number, domain: number, entries: number): number =>
   REST_BYTES +
   (entries + PUBLIC_ROWS) * ENTRY_BYTES +
   variables * (2 * G1_BYTES + G2_BYTES) +

@@ -8,11 +8,12 @@
  * Public signals, in this order: commitment, row.
  */
 import { type Architecture, architectureElement } from './architecture.ts';
+import { packedLayers } from './circom-writer.ts';
 import {
   COMMITMENT_VERSION,
   type CommittedModel,
+  elementsFor,
   parameterWidths,
-  placements,
   saltElement,
 } from './commit.ts';
 import {
@@ -51,7 +52,7 @@ function hiddenSource(architecture: Architecture, answer: number): string {
   const { preprocessing, trees } = architecture;
   const { low, span, bits, column, elements } = rowLayout(preprocessing);
   const widths = parameterWidths(architecture);
-  const packed = placements(widths).at(-1)!.element + 1;
+  const packed = elementsFor(widths);
   const computed = trees
     ? treesBody(architecture, trees, packed, widths.length)
     : denseBody(architecture, answer, packed, widths.length);
@@ -113,32 +114,13 @@ interface Body {
 function denseBody(architecture: Architecture, answer: number, elements: number, total: number): Body {
   const { layers, decision, classes } = architecture;
   const last = layers.length - 1;
-  const groups = layers.flatMap(({ inputs, outputs, weightBits, biasBits }) => [
-    { count: inputs * outputs, bits: weightBits },
-    { count: outputs, bits: biasBits },
-  ]);
   const margins = decision === 'argmax';
   return {
     declared: layers.flatMap(({ inputs, outputs }, l) => [
       `signal input w${l}[${outputs}][${inputs}];`,
       `signal input b${l}[${outputs}];`,
     ]),
-    packed: [
-      `component packed = PackedParameters(${groups.length}, ${list(groups.map((g) => g.count))}, ${list(groups.map((g) => g.bits))}, ${total}, ${elements});`,
-      'var at = 0;',
-      ...layers.flatMap(({ inputs, outputs }, l) => [
-        `for (var j = 0; j < ${outputs}; j++) {`,
-        `    for (var i = 0; i < ${inputs}; i++) {`,
-        `        packed.in[at] <== w${l}[j][i];`,
-        '        at++;',
-        '    }',
-        '}',
-        `for (var j = 0; j < ${outputs}; j++) {`,
-        `    packed.in[at] <== b${l}[j];`,
-        '    at++;',
-        '}',
-      ]),
-    ],
+    packed: packedLayers(layers, total, elements),
     body: layers.flatMap(({ inputs, outputs, shift, accumulator }, l) => {
       const ends = l === last && margins;
       const weights = ends ? 'margin.marginW' : `w${l}`;

@@ -1,7 +1,7 @@
 /** The circuit of a network of tensors, as circom source (emit.ts says what is stated, tensor-plan.ts what is known). */
 import { VouchError } from '../../protocols/errors.ts';
 import { type Architecture, architectureElement } from './architecture.ts';
-import { createWriter, type Writer } from './circom-writer.ts';
+import { createWriter, packedLayers, type Writer } from './circom-writer.ts';
 import { COMMITMENT_VERSION, elementsFor, parameterWidths } from './commit.ts';
 import type { Range } from './preprocessing.ts';
 import {
@@ -25,7 +25,6 @@ import {
   type Rescale,
   type TensorOperation,
   tapsOf,
-  weightsOf,
 } from './tensors.ts';
 
 /** Rows of a table, and the class that each is to have. */
@@ -110,15 +109,9 @@ function writeParameters(
   const convs = convsOf(operations);
   const widths = parameterWidths(architecture);
   const elements = elementsFor(widths);
-  const groups = convs.flatMap((conv) => [
-    { count: weightsOf(conv), bits: conv.weightBits },
-    { count: conv.outputs, bits: conv.biasBits },
-  ]);
-  convs.forEach((conv, c) => {
-    add(
-      `signal input w${c}[${conv.outputs}][${conv.channels * tapsOf(conv)}];`,
-      `signal input b${c}[${conv.outputs}];`,
-    );
+  const layers = convs.map((conv) => ({ ...conv, inputs: conv.channels * tapsOf(conv) }));
+  layers.forEach(({ inputs, outputs }, c) => {
+    add(`signal input w${c}[${outputs}][${inputs}];`, `signal input b${c}[${outputs}];`);
   });
   add('', '// The parameters are those of the commitment, each in its range.');
   add(
@@ -129,25 +122,7 @@ function writeParameters(
     add('opened.element[0] <== 0;', 'commitment === opened.out;');
     return;
   }
-  add(
-    `component packed = PackedParameters(${groups.length}, [${groups.map((g) => g.count)}], ` +
-      `[${groups.map((g) => g.bits)}], ${widths.length}, ${elements});`,
-    'var at = 0;',
-  );
-  convs.forEach((conv, c) => {
-    add(
-      `for (var j = 0; j < ${conv.outputs}; j++) {`,
-      `    for (var i = 0; i < ${conv.channels * tapsOf(conv)}; i++) {`,
-      `        packed.in[at] <== w${c}[j][i];`,
-      '        at++;',
-      '    }',
-      '}',
-      `for (var j = 0; j < ${conv.outputs}; j++) {`,
-      `    packed.in[at] <== b${c}[j];`,
-      '    at++;',
-      '}',
-    );
-  });
+  add(...packedLayers(layers, widths.length, elements));
   add('opened.element <== packed.element;', 'commitment === opened.out;');
 }
 

@@ -1,6 +1,6 @@
 /** The circuit of a quality proof about an ensemble of trees, as circom source (emit.ts says what it states). */
 import { type Architecture, architectureElement } from './architecture.ts';
-import { COMMITMENT_VERSION, parameterWidths, placements } from './commit.ts';
+import { COMMITMENT_VERSION, elementsFor, parameterWidths } from './commit.ts';
 import { numberHead } from './emit-number.ts';
 import { featureRanges } from './preprocessing.ts';
 import type { TestSet } from './test-set.ts';
@@ -157,7 +157,7 @@ export function treesSource(architecture: Architecture, shape: TreesShape, testS
   const topologies = topologiesOf(shape);
   const groups = treeGroups(shape, S);
   const widths = parameterWidths(architecture);
-  const elements = placements(widths).at(-1)!.element + 1;
+  const elements = elementsFor(widths);
   const lines: string[] = [];
   const add = (...text: string[]): void =>
     void lines.push(...text.map((line) => (line ? `    ${line}` : '')));

@@ -13,13 +13,14 @@
 import { sha256 } from '@noble/hashes/sha2.js';
 import { bytesToHex, utf8ToBytes } from '@noble/hashes/utils.js';
 import { type Architecture, accumulatorBound, architectureElement } from './architecture.ts';
+import { packedLayers } from './circom-writer.ts';
 import {
   COMMITMENT_VERSION,
   type CommittedModel,
   commit,
+  elementsFor,
   flatParameters,
   parameterWidths,
-  placements,
   saltElement,
 } from './commit.ts';
 import { numberHead } from './emit-number.ts';
@@ -105,11 +106,7 @@ function qualitySource(architecture: Architecture, testSet: TestSet): string {
   // A margin is the difference of two accumulators, less 1 on one side.
   const marginBits = bounds.map((bound) => signedBits(2 * bound[last]! + 1));
   const widths = parameterWidths(architecture);
-  const groups = layers.flatMap(({ inputs, outputs, weightBits, biasBits }) => [
-    { count: inputs * outputs, bits: weightBits },
-    { count: outputs, bits: biasBits },
-  ]);
-  const elements = placements(widths).at(-1)!.element + 1;
+  const elements = elementsFor(widths);
   const lines: string[] = [];
   const add = (...text: string[]): void =>
     void lines.push(...text.map((line) => (line ? `    ${line}` : '')));
@@ -119,25 +116,7 @@ function qualitySource(architecture: Architecture, testSet: TestSet): string {
   });
 
   add('', '// The parameters are those of the commitment, each in its range.');
-  add(
-    `component packed = PackedParameters(${groups.length}, [${groups.map((g) => g.count)}], ` +
-      `[${groups.map((g) => g.bits)}], ${widths.length}, ${elements});`,
-    'var at = 0;',
-  );
-  layers.forEach(({ inputs, outputs }, l) => {
-    add(
-      `for (var j = 0; j < ${outputs}; j++) {`,
-      `    for (var i = 0; i < ${inputs}; i++) {`,
-      `        packed.in[at] <== w${l}[j][i];`,
-      '        at++;',
-      '    }',
-      '}',
-      `for (var j = 0; j < ${outputs}; j++) {`,
-      `    packed.in[at] <== b${l}[j];`,
-      '    at++;',
-      '}',
-    );
-  });
+  add(...packedLayers(layers, widths.length, elements));
   add(
     `component opened = ModelCommitment(${COMMITMENT_VERSION}, ${architectureElement(architecture)}, ${elements});`,
     'opened.salt <== salt;',

@@ -6,6 +6,7 @@
 import type { Decision } from './network.ts';
 import { type Kernels, sizeOf } from './operators/value.ts';
 import { windows } from './operators/window.ts';
+import { convolve } from './tensors.ts';
 
 export interface FloatConv extends Kernels {
   readonly kind: 'conv';
@@ -59,22 +60,9 @@ function underOf(conv: FloatConv): readonly Int32Array[] {
 function floatComputed(operation: FloatOperation, values: readonly Float64Array[]): Float64Array {
   switch (operation.kind) {
     case 'conv': {
-      const { channels, outputs, groups, weights, bias, kernel, image } = operation;
-      const x = values[operation.of]!;
       const under = underOf(operation);
-      const [taps, plane, places] = [sizeOf(kernel), sizeOf(image), under.length];
-      const out = new Float64Array(outputs * places);
-      for (let o = 0; o < outputs; o++) {
-        const first = Math.floor(o / (outputs / groups)) * channels;
-        under.forEach((place, p) => {
-          let sum = bias[o]!;
-          for (let c = 0; c < channels; c++)
-            for (let k = 0; k < taps; k++)
-              if (place[k]! >= 0)
-                sum += weights[(o * channels + c) * taps + k]! * x[(first + c) * plane + place[k]!]!;
-          out[o * places + p] = sum;
-        });
-      }
+      const out = new Float64Array(operation.outputs * under.length);
+      convolve(operation, { under, plane: sizeOf(operation.image) }, operation, values[operation.of]!, out);
       return out;
     }
     case 'sum': {

@@ -10,7 +10,7 @@ import { encode, rfc8949EncodeOptions } from 'cborg';
 import { hex } from '../../protocols/encoding.ts';
 import { VouchError } from '../../protocols/errors.ts';
 import { R } from '../groth16/field.ts';
-import { placements, SALT_BYTES, saltElement } from './commit.ts';
+import { elementsFor, placements, SALT_BYTES, saltElement } from './commit.ts';
 import { poseidon, poseidonChain } from './poseidon.ts';
 import { featureRanges, type Preprocessing } from './preprocessing.ts';
 
@@ -49,7 +49,7 @@ export function rowLayout(preprocessing: Preprocessing): RowLayout {
       categories++;
       return column.categories.map(() => categories);
     }),
-    elements: placements(bits).at(-1)!.element + 1,
+    elements: elementsFor(bits),
   };
 }
 

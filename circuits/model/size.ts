@@ -8,7 +8,7 @@
  */
 import { VouchError } from '../../protocols/errors.ts';
 import { type Architecture, checksOf, EXACT, outputsOf } from './architecture.ts';
-import { elementsFor, parameterWidths, placements } from './commit.ts';
+import { elementsFor, parameterWidths } from './commit.ts';
 import { treesCost, voteBits } from './emit-trees.ts';
 import { MAX_INPUTS, partialRounds } from './poseidon.ts';
 import { tensorsCost } from './tensor-plan.ts';
@@ -104,7 +104,7 @@ function commitmentConstraints(elements: number): number {
 }
 
 function treesConstraints(architecture: Architecture, trees: TreesShape, rows: number): number {
-  const elements = placements(parameterWidths(architecture)).at(-1)!.element + 1;
+  const elements = elementsFor(parameterWidths(architecture));
   const cost = treesCost(architecture, trees, { rows });
   return (
     cost.parameters +

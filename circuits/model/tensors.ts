@@ -300,6 +300,28 @@ export function rescaled({ shift, low, cap }: Rescale, x: number): number {
   return cap === undefined ? above : Math.min(above, low + 2 ** cap - 1);
 }
 
+/** Adds a convolution to `out`, which has the biases' places: integers and floating point alike. `under`: see `LaidConv`. */
+export function convolve(
+  { channels, outputs, groups }: Pick<Conv, 'channels' | 'outputs' | 'groups'>,
+  { under, plane }: Pick<LaidConv, 'under' | 'plane'>,
+  { weights, bias }: { readonly weights: ArrayLike<number>; readonly bias: ArrayLike<number> },
+  x: ArrayLike<number>,
+  out: Int32Array | Float64Array,
+): void {
+  const [places, taps] = [under.length, under[0]?.length ?? 0];
+  for (let o = 0; o < outputs; o++) {
+    const first = Math.floor(o / (outputs / groups)) * channels;
+    under.forEach((place, p) => {
+      let sum = bias[o]!;
+      for (let c = 0; c < channels; c++)
+        for (let k = 0; k < taps; k++)
+          if (place[k]! >= 0)
+            sum += weights[(o * channels + c) * taps + k]! * x[(first + c) * plane + place[k]!]!;
+      out[o * places + p] = sum;
+    });
+  }
+}
+
 /** What an operation gives for the values before it. `parameters`: of a convolution. */
 export function computed(
   laid: Laid,
@@ -310,23 +332,7 @@ export function computed(
   const out = new Int32Array(size);
   switch (laid.kind) {
     case 'conv': {
-      const { under, plane, operation } = laid;
-      const { of, channels, outputs, groups } = operation;
-      const { weights, bias } = parameters!;
-      const x = values[of]!;
-      const taps = tapsOf(operation);
-      const places = under.length;
-      for (let o = 0; o < outputs; o++) {
-        const first = Math.floor(o / (outputs / groups)) * channels;
-        under.forEach((place, p) => {
-          let sum = bias[o]!;
-          for (let c = 0; c < channels; c++)
-            for (let k = 0; k < taps; k++)
-              if (place[k]! >= 0)
-                sum += weights[(o * channels + c) * taps + k]! * x[(first + c) * plane + place[k]!]!;
-          out[o * places + p] = sum;
-        });
-      }
+      convolve(laid.operation, laid, parameters!, values[laid.operation.of]!, out);
       return out;
     }
     case 'sum': {
