@@ -6,7 +6,6 @@
  * but only `receipt` says that the answer is whole and what it was an answer to. It rejects where a frame is missing.
  */
 import type { Policy } from '../../protocols/attestation/policy.ts';
-import { demandAccepted } from '../../protocols/attestation/verify.ts';
 import {
   type AnswerText,
   answerBytes,
@@ -36,14 +35,14 @@ import {
   RemoteError,
 } from '../../protocols/envelope.ts';
 import { VouchError } from '../../protocols/errors.ts';
-import { type ReceiptReport, verifyReceipt } from '../../protocols/receipt.ts';
+import type { ReceiptReport } from '../../protocols/receipt.ts';
 import { type FrameBlock, openStream } from '../../protocols/sealed-stream.ts';
 import { SEALING_INFO, sealTo } from '../../protocols/sealing.ts';
 import { subjects } from '../../protocols/subjects.ts';
 import { textArchitecture } from '../../protocols/weights.ts';
 import type { TextPiece, TextRequest } from '../inference/text-engine.ts';
 import type { Bus, Message } from '../nats/bus.ts';
-import type { VerifiedService } from './client.ts';
+import { type VerifiedService, verifiedReceipt } from './client.ts';
 
 /** Who asks, and how he knows whom: `createSessions` makes one. */
 export interface ChatClient {
@@ -307,17 +306,11 @@ async function verified(
 ): Promise<ChatReceipt> {
   const bundle = fromBase64url(receipt, 'receipt');
   const { nonce, requestSalt, responseSalt } = asked;
-  const report = await verifyReceipt(bundle, {
-    policy,
-    now: new Date(),
-    accepted: service.report,
-    manifest: service.published,
+  const report = await verifiedReceipt(bundle, service, policy, {
     nonce,
-    evidenceNonce: service.nonce,
     request: { salt: fromHex(requestSalt), body: questionBytes(question) },
     response: { salt: fromHex(responseSalt), body: answerBytes(answer) },
   });
-  demandAccepted(report, 'receipt');
   const { claims } = report;
   const said = { ...claims?.text, receiptId: claims?.id };
   for (const name of ['finish', 'promptTokens', 'completionTokens', 'receiptId'] as const)

@@ -29,7 +29,7 @@ import {
 } from '../../protocols/inference.ts';
 import type { ModelManifest, VerifiedManifest } from '../../protocols/manifest.ts';
 import type { PublishedProof } from '../../protocols/proof.ts';
-import { type ReceiptReport, verifyReceipt } from '../../protocols/receipt.ts';
+import { type ReceiptQuestion, type ReceiptReport, verifyReceipt } from '../../protocols/receipt.ts';
 import { SEALING_INFO, sealTo } from '../../protocols/sealing.ts';
 import { subjects } from '../../protocols/subjects.ts';
 import { collateralFor } from '../attest/collateral.ts';
@@ -158,17 +158,11 @@ export async function infer(
   if (failed.success) throw new RemoteError(failed.data.error);
   const answer = parse(AnswerPlaintext, opened, 'answer');
   const bundle = fromBase64url(answer.receipt, 'receipt');
-  const receipt = await verifyReceipt(bundle, {
-    policy,
-    now: new Date(),
-    accepted: service.report,
-    manifest: service.published,
+  const receipt = await verifiedReceipt(bundle, service, policy, {
     nonce,
-    evidenceNonce: service.nonce,
     request: { salt: requestSalt, body: requestBytes(row) },
     response: { salt: responseSalt, body: responseBytes(answer) },
   });
-  demandAccepted(receipt, 'receipt');
   demandConsistent(answer, manifest, receipt);
   return {
     answer,
@@ -179,6 +173,25 @@ export async function infer(
     evidenceNonce: service.nonce,
     sealed,
   };
+}
+
+/** The report on a receipt of this service over what was asked and answered. Throws what `demandAccepted` does. */
+export async function verifiedReceipt(
+  bundle: Uint8Array,
+  service: VerifiedService,
+  policy: Policy,
+  own: Required<Pick<ReceiptQuestion, 'nonce' | 'request' | 'response'>>,
+): Promise<ReceiptReport> {
+  const report = await verifyReceipt(bundle, {
+    policy,
+    now: new Date(),
+    accepted: service.report,
+    manifest: service.published,
+    evidenceNonce: service.nonce,
+    ...own,
+  });
+  demandAccepted(report, 'receipt');
+  return report;
 }
 
 /** Sends sealed bytes to the service's enclave and returns the sealed reply; throws the coded error of a refusal. */

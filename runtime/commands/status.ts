@@ -1,13 +1,8 @@
 /** `vouch status`: listens for as long as every living actor takes to speak, then says who was heard. */
+
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type Command, Option } from '@commander-js/extra-typings';
-import { enclaveMachine } from '../../actors/enclave.ts';
-import { gpuDeviceMachine } from '../../actors/gpu-device.ts';
-import { inferenceRunnerMachine } from '../../actors/inference-runner.ts';
-import { keyBrokerMachine } from '../../actors/key-broker.ts';
-import { msmWorkerMachine } from '../../actors/msm-worker.ts';
-import { proofCoordinatorMachine } from '../../actors/proof-coordinator.ts';
-import { supervisorMachine } from '../../actors/supervisor.ts';
+import { MACHINES } from '../../actors/machines.ts';
 import { decodeMessage } from '../../protocols/envelope.ts';
 import { VouchError } from '../../protocols/errors.ts';
 import { ACTOR_ROLES, filters } from '../../protocols/subjects.ts';
@@ -83,15 +78,7 @@ export async function statusCommand(
 
 /** States in which an actor does what it is there for, by its machine. */
 const UP: ReadonlyMap<string, ReadonlySet<string>> = new Map(
-  Object.entries({
-    supervisor: supervisorMachine,
-    enclave: enclaveMachine,
-    gpu: gpuDeviceMachine,
-    runner: inferenceRunnerMachine,
-    worker: msmWorkerMachine,
-    coordinator: proofCoordinatorMachine,
-    broker: keyBrokerMachine,
-  }).map(([role, machine]) => [role, statesTagged(machine, 'up')]),
+  Object.entries(MACHINES).map(([kind, machine]) => [kind, statesTagged(machine, 'up')]),
 );
 /** What has to be there before an inference is answered. */
 const READY = ['broker', 'enclave', 'runner'];

@@ -3,28 +3,10 @@
  * machines themselves (actors/), once, by the monitor's server; the page gets this and no machine.
  */
 import type { AnyStateMachine, StateNode } from 'xstate';
-import { enclaveMachine } from '../../actors/enclave.ts';
-import { gpuDeviceMachine } from '../../actors/gpu-device.ts';
-import { inferenceRunnerMachine } from '../../actors/inference-runner.ts';
-import { keyBrokerMachine } from '../../actors/key-broker.ts';
-import { msmWorkerMachine } from '../../actors/msm-worker.ts';
-import { proofCoordinatorMachine } from '../../actors/proof-coordinator.ts';
-import { proofJobMachine } from '../../actors/proof-job.ts';
-import { supervisorMachine } from '../../actors/supervisor.ts';
+import { MACHINES } from '../../actors/machines.ts';
 import type { ActorKind } from '../../protocols/subjects.ts';
 import { shownEvent } from '../../protocols/transition.ts';
 import type { Drawing, Edge } from './drawing.ts';
-
-export const MACHINES: Readonly<Record<ActorKind, AnyStateMachine>> = {
-  supervisor: supervisorMachine,
-  enclave: enclaveMachine,
-  gpu: gpuDeviceMachine,
-  runner: inferenceRunnerMachine,
-  worker: msmWorkerMachine,
-  coordinator: proofCoordinatorMachine,
-  broker: keyBrokerMachine,
-  'proof-job': proofJobMachine,
-};
 
 /** What a machine looks like. A state's own transition for an event stands in the place of one from anywhere. */
 export function drawingOf({ root }: AnyStateMachine): Drawing {

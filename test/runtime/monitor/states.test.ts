@@ -1,7 +1,9 @@
 /** The monitor's table of states against the machines themselves: every state of every kind, and what its tags say. */
+
+import { MACHINES } from '../../../actors/machines.ts';
 import { ACTOR_KINDS, type ActorKind } from '../../../protocols/subjects.ts';
 import { arcsOf, heightOf } from '../../../runtime/monitor/drawing.ts';
-import { drawingOf, MACHINES } from '../../../runtime/monitor/machines.ts';
+import { drawingOf } from '../../../runtime/monitor/machines.ts';
 import { isEnd, type Meaning, meaningOf, STATES } from '../../../runtime/monitor/states.ts';
 import { statesOf } from '../../actors/fixture.ts';
 import { assert, suite } from '../../harness.ts';
