@@ -30,6 +30,8 @@ export const MAX_TENSOR_OPERATIONS = 512;
 const MAX_PARTS = 1024;
 /** products of one convolution */
 const MAX_PRODUCTS = 2 ** 23;
+/** Of all operations together, products of convolutions and places of parts: runs say in a few bytes what takes gigabytes. */
+const MAX_CELLS = 2 ** 24;
 
 const Value = z.int().min(0).max(MAX_TENSOR_OPERATIONS);
 const Size = z.int().min(1).max(MAX_SIZE);
@@ -144,17 +146,33 @@ export function laidOut(operations: readonly TensorOperation[], inputs: number):
   const found = known.get(operations);
   if (found) return found;
   const sizes = [inputs];
+  let cells = 0;
   const laid = operations.map((operation, i): Laid => {
     const sizeAt = (of: number): number => {
       if (of > i) throw new RangeError(`value ${of} is not known before operation ${i}`);
       return sizes[of]!;
     };
+    cells += cellsOf(operation);
+    if (!(cells <= MAX_CELLS))
+      throw new RangeError(`expected at most ${MAX_CELLS} products and places of all operations`);
     const each = layOut(operation, sizeAt);
     sizes.push(each.size);
     return each;
   });
   known.set(operations, laid);
   return laid;
+}
+
+/** What an operation takes to be written out, and to be computed. */
+function cellsOf(operation: TensorOperation): number {
+  switch (operation.kind) {
+    case 'conv':
+      return operation.outputs * sizeOf(operation.places) * operation.channels * tapsOf(operation);
+    case 'rescale':
+      return 0;
+    default:
+      return operation.size * operation.parts.length;
+  }
 }
 
 export function layOut(operation: TensorOperation, sizeAt: (of: number) => number): Laid {
@@ -168,7 +186,7 @@ export function layOut(operation: TensorOperation, sizeAt: (of: number) => numbe
       if (groups * channels * plane !== sizeAt(of))
         throw new RangeError(`expected a value of ${groups * channels * plane} elements, got ${sizeAt(of)}`);
       const size = outputs * sizeOf(places);
-      if (outputs % groups !== 0 || size > MAX_SIZE || size * channels * sizeOf(kernel) > MAX_PRODUCTS)
+      if (outputs % groups !== 0 || size > MAX_SIZE || cellsOf(operation) > MAX_PRODUCTS)
         throw new RangeError('expected outputs for each group, and fewer of them');
       const under = windows({ kernel, strides, dilations, before, output: places }, image);
       return { kind: 'conv', operation, size, under, plane };

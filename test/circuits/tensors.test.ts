@@ -261,6 +261,11 @@ test('an architecture of tensors from outside: shapes, order and bounds are chec
     [0, { weightBits: 9 }, /weightBits|Too big/],
   ] as [number, Record<string, unknown> | undefined, RegExp][])
     refuses(() => parseArchitecture(changed(at, members)), 'bad-input', text);
+  // A document of some kilobytes that would be written out as gigabytes.
+  const parts = Array.from({ length: 1024 }, () => ({ of: 0, factor: 1, from: [0, 0, 2 ** 18] }));
+  const sum = { kind: 'sum', size: 2 ** 18, parts, offset: [] };
+  const huge = { ...architectureDocument(architecture), operations: Array(64).fill(sum) };
+  refuses(() => parseArchitecture(huge), 'bad-input', /products and places of all operations/);
 });
 
 test.run();
