@@ -27,7 +27,7 @@ export const embeddingRequest = (texts: readonly string[]): TextRequest => ({
 export const asksForEmbedding = ({ responseFormat }: TextRequest): boolean =>
   (responseFormat as { type?: unknown } | null | undefined)?.type === EMBEDDING.type;
 
-/** Answers such a request. Throws `bad-input` for one with anything but prompts. */
+/** Answers such a request. Throws `bad-input` for one with anything but 1 to 256 prompts. */
 export async function* embeddingAnswer(
   { messages }: TextRequest,
   signal: AbortSignal,
@@ -36,19 +36,14 @@ export async function* embeddingAnswer(
   const other = messages.find(({ role }) => role !== 'prompt');
   if (other) throw new VouchError('bad-input', `embedding: expected texts, got a message of ${other.role}`);
   const texts = messages.map(({ content }) => content);
-  demandTexts(texts);
+  if (texts.length < 1 || texts.length > MAX_TEXTS)
+    throw new VouchError('bad-input', `input: expected 1 to ${MAX_TEXTS} texts, got ${texts.length}`);
   const { vectors, tokens } = await embed(texts, signal);
   for (const vector of vectors) {
     const { buffer, byteOffset, byteLength } = vector;
     yield { text: `${base64url(new Uint8Array(buffer, byteOffset, byteLength))}\n`, tokens: 0 };
   }
   return { finish: 'stop', promptTokens: tokens, completionTokens: 0 };
-}
-
-/** Throws `bad-input`. */
-export function demandTexts(texts: readonly string[]): void {
-  if (texts.length < 1 || texts.length > MAX_TEXTS)
-    throw new VouchError('bad-input', `input: expected 1 to ${MAX_TEXTS} texts, got ${texts.length}`);
 }
 
 /** The vectors in an answer. Throws `bad-message`. */

@@ -8,7 +8,7 @@ import { messageOf, VouchError } from '../../protocols/errors.ts';
 import { openFile } from '../home/file-source.ts';
 import type { Log } from '../home/log.ts';
 import { createPrompter } from './chat-prompt.ts';
-import { asksForEmbedding, demandTexts, embeddingAnswer, type Vectors } from './embedding.ts';
+import { asksForEmbedding, embeddingAnswer, type Vectors } from './embedding.ts';
 import type { Llama, LlamaModel, LlamaModule, Token } from './llama-binding.ts';
 import { LLAMA_VERSION, type LlamaPlace, obtainLlama } from './llama-package.ts';
 import type { TextEnd, TextEngine, TextPiece, TextRequest } from './text-engine.ts';
@@ -254,10 +254,6 @@ export async function openLlama(options: LlamaOptions): Promise<TextEngine> {
     lost,
     generate: (request, signal) =>
       asksForEmbedding(request) ? embeddingAnswer(request, signal, vectorsOf) : generate(request, signal),
-    async embed(texts, signal) {
-      demandTexts(texts);
-      return [...(await vectorsOf(texts, signal)).vectors];
-    },
     async [Symbol.asyncDispose]() {
       end('llama.cpp was closed');
       await Promise.all(closing);

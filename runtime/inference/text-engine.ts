@@ -54,7 +54,5 @@ export interface TextEngine {
    * `cancelled`. Throws `bad-input` for a request that this model cannot answer, `device-lost` where the engine failed.
    */
   generate(request: TextRequest, signal: AbortSignal): AsyncGenerator<TextPiece, TextEnd>;
-  /** One vector per text. */
-  embed?(texts: readonly string[], signal: AbortSignal): Promise<Float32Array[]>;
   [Symbol.asyncDispose](): Promise<void>;
 }

@@ -11,7 +11,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { z } from 'zod';
 import { messageOf, VouchError } from '../../protocols/errors.ts';
 import { isLoopback } from '../nats/address.ts';
-import { asksForEmbedding, demandTexts, embeddingAnswer, type Vectors } from './embedding.ts';
+import { asksForEmbedding, embeddingAnswer, type Vectors } from './embedding.ts';
 import { eventsOf } from './event-stream.ts';
 import type { TextEnd, TextEngine, TextPiece, TextRequest } from './text-engine.ts';
 
@@ -190,10 +190,6 @@ export async function openUpstream({ url, model }: UpstreamOptions): Promise<Tex
     lost,
     generate: (request, signal) =>
       asksForEmbedding(request) ? embeddingAnswer(request, signal, vectorsOf) : generate(request, signal),
-    async embed(texts, signal) {
-      demandTexts(texts);
-      return [...(await vectorsOf(texts, signal)).vectors];
-    },
     async [Symbol.asyncDispose]() {
       end('it was closed');
     },

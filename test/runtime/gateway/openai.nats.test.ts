@@ -17,7 +17,7 @@ import type { Neighbours } from '../../../runtime/roles/neighbours.ts';
 import { runnerRole } from '../../../runtime/roles/runner.ts';
 import { smallModel } from '../../circuits/model-fixture.ts';
 import { assert, suite, type TestContext } from '../../harness.ts';
-import { answerOf, asking, sharedEngine, startUpstream } from '../inference/llama-fixture.ts';
+import { answerOf, asking, embedded, sharedEngine, startUpstream } from '../inference/llama-fixture.ts';
 import { scriptedEngine } from '../inference/scripted-engine.ts';
 import { temporaryFolder } from '../nats/nats-fixture.ts';
 import { DEFAULTS, MODEL, serveText } from '../roles/chat-fixture.ts';
@@ -278,7 +278,7 @@ test('llama.cpp behind it all says what it says directly; vectors and schemas co
   assert.is(text, expected.text);
 
   const input = ['one', 'two'];
-  const [one, two] = await engine.embed!(input, new AbortController().signal);
+  const [one, two] = await embedded(engine, input);
   // Once as the client asks by itself (base64), once as numbers.
   for (const encoding of [{}, { encoding_format: 'float' } as const]) {
     const { data, usage } = await openai.embeddings.create({ model: MODEL, input, ...encoding });

@@ -6,6 +6,7 @@ import { codeOf } from '../nats/nats-fixture.ts';
 import {
   answerOf,
   asking,
+  embedded,
   LLAMA_FOLDER,
   llamaOrSkip,
   sharedEngine,
@@ -191,12 +192,11 @@ test('an engine that is closed in the middle says so, and answers nothing more',
 
 test('texts become vectors; a file that is no model is refused', async (t) => {
   const engine = await sharedEngine(t);
-  const { signal } = new AbortController();
-  const [a, b, c] = await engine.embed!(['one', 'two', 'one'], signal);
+  const [a, b, c] = await embedded(engine, ['one', 'two', 'one']);
   assert.is(a!.length, 64);
   assert.equal(a, c);
   assert.not.equal(a, b);
-  assert.is(await codeOf(engine.embed!([], signal)), 'bad-input');
+  assert.is(await codeOf(embedded(engine, [])), 'bad-input');
   const file = await tinyModel(t);
   const whole = readFileSync(file);
   const open = () => openLlama({ file, folder: LLAMA_FOLDER, threads: THREADS, say: () => {} });

@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { VouchError } from '../../../protocols/errors.ts';
+import { embeddingRequest, vectorsIn } from '../../../runtime/inference/embedding.ts';
 import { type LlamaOptions, openLlama } from '../../../runtime/inference/llama-engine.ts';
 import { LLAMA_VERSION, obtainLlama } from '../../../runtime/inference/llama-package.ts';
 import type { TextEnd, TextEngine, TextRequest } from '../../../runtime/inference/text-engine.ts';
@@ -81,6 +82,11 @@ export async function answerOf(
     pieces.push(next.value.text);
     tokens += next.value.tokens;
   }
+}
+
+/** The vectors that an engine has for texts. */
+export async function embedded(engine: TextEngine, texts: readonly string[]): Promise<Float32Array[]> {
+  return vectorsIn((await answerOf(engine, embeddingRequest(texts))).text, texts.length);
 }
 
 /** llama.cpp behind a small server of OpenAI's API, in a process of its own. */

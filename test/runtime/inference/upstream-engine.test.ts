@@ -6,7 +6,7 @@ import { createServer } from 'node:net';
 import { openUpstream } from '../../../runtime/inference/upstream-engine.ts';
 import { assert, suite } from '../../harness.ts';
 import { codeOf } from '../nats/nats-fixture.ts';
-import { answerOf, asking, sharedEngine, startUpstream } from './llama-fixture.ts';
+import { answerOf, asking, embedded, sharedEngine, startUpstream } from './llama-fixture.ts';
 
 const test = suite('upstream engine', { timeoutMs: 100_000 });
 
@@ -28,7 +28,7 @@ test('it says what the server says, with tools, vectors and its version', async 
   assert.equal(called.end.toolCalls, [
     { id: 'call_1', type: 'function', function: { name: 'weather', arguments: '{"city":"Ulm"}' } },
   ]);
-  const vectors = await engine.embed!(['a', 'b'], new AbortController().signal);
+  const vectors = await embedded(engine, ['a', 'b']);
   assert.equal(vectors, [Float32Array.of(0, 0.5), Float32Array.of(1, 0.5)]);
   assert.is(await codeOf(answerOf(engine, asking('x', { temperature: 3 }))), 'bad-input');
   assert.is(await codeOf(answerOf(engine, asking('x', { seed: 429 }))), 'busy');
