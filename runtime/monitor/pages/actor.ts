@@ -8,7 +8,7 @@ import { missed } from '../model.ts';
 import { isEnd, meaningOf } from '../states.ts';
 import { isSimulated, liveness, startOf } from '../view.ts';
 import { coarse, countsText, dayTime, duration, times } from '../words.ts';
-import { card, commandWith, empty, row, type Seen, stateChip, table } from './parts.ts';
+import { card, commandWith, empty, fact, row, type Seen, stateChip, table } from './parts.ts';
 
 export function ActorPage({ seen, kind, id }: { seen: Seen; kind: ActorKind; id: string }): ComponentChild {
   const actor = seen.model.actors.get(`${kind}/${id}`);
@@ -34,11 +34,6 @@ export function ActorPage({ seen, kind, id }: { seen: Seen; kind: ActorKind; id:
     actor ? card('What you can do', h('div', {}, todo(actor))) : null,
   );
 }
-
-const fact = (name: string, value: ComponentChild): ComponentChild => [
-  h('dt', { key: `${name} dt` }, name),
-  h('dd', { key: `${name} dd` }, value),
-];
 
 function state({ now, coordinatorAt }: Seen, actor: Actor): ComponentChild {
   const { lastFailure, failure } = actor;

@@ -36,6 +36,12 @@ export const stateChip = (actor: Pick<Actor, 'kind' | 'state'>, alive: Liveness)
     ? chip('unknown', `unknown, was ${actor.state}`)
     : chip(meaningOf(actor.kind, actor.state), actor.state);
 
+/** An entry of a list of facts. */
+export const fact = (name: string, value: ComponentChild): ComponentChild => [
+  h('dt', { key: `${name} dt` }, name),
+  h('dd', { key: `${name} dd` }, value),
+];
+
 export interface Column {
   readonly title: string;
   readonly className?: string;
@@ -124,9 +130,6 @@ export const command = (text: string): ComponentChild =>
   );
 
 export const empty = (...children: ComponentChild[]): ComponentChild => h('p', { class: 'empty' }, children);
-
-/** A count of things in words: "1 shard", "2 shards". */
-export const counted = (count: number, word: string): string => `${count} ${word}${count === 1 ? '' : 's'}`;
 
 /** 1234567 is "1.23 M". */
 export function short(value: number): string {

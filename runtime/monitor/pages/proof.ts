@@ -16,7 +16,7 @@ import { jobLiveness } from '../view.ts';
 import { coarse, duration } from '../words.ts';
 import { Gantt } from './gantt.ts';
 import { jobChip } from './overview.ts';
-import { actorHref, card, commandWith, counted, empty, row, type Seen, short, table } from './parts.ts';
+import { actorHref, card, commandWith, empty, fact, row, type Seen, short, table } from './parts.ts';
 import { Opened } from './verdicts.ts';
 
 /** So many workers have a row. */
@@ -83,11 +83,6 @@ function known(seen: Seen, job: Job): ComponentChild {
     card('Shards by worker and section', shards(job, rows)),
   );
 }
-
-const fact = (name: string, value: ComponentChild): ComponentChild => [
-  h('dt', { key: `${name} dt` }, name),
-  h('dd', { key: `${name} dd` }, value),
-];
 
 const GRID = [
   { title: 'Worker' },
@@ -190,9 +185,7 @@ function cells({ runs }: WorkerRow, group: SectionGroup): ComponentChild {
     h(
       'span',
       { class: 'small' },
-      [...words, ...(copies > 0 ? [counted(copies, 'second copy').replace('copys', 'copies')] : [])].join(
-        ', ',
-      ),
+      [...words, ...(copies > 0 ? [`${copies} second ${copies === 1 ? 'copy' : 'copies'}`] : [])].join(', '),
     ),
   ];
 }
