@@ -6,7 +6,7 @@
  */
 import { type Group, SECTION_GROUP, SECTIONS, type Section } from '../../circuits/groth16/engine.ts';
 import { type KeyShape, sectionCounts } from '../../circuits/groth16/zkey.ts';
-import type { Rates } from './shards/work.ts';
+import { type Rates, ratedPoints } from './shards/work.ts';
 
 /** The rate that sums of a section go by. */
 const RATE_OF = { G1: 'g1', G2: 'g2' } as const satisfies Record<Group, keyof Rates>;
@@ -70,8 +70,8 @@ const BITS = { first: 10, last: 18, step: 2 };
 const RUNS = 3;
 
 /**
- * Multiplies ever more points until it takes a while. `multiply` makes one sum of 2^bits points of the group and
- * rejects when it is wrong.
+ * Multiplies ever more points until it takes a while; the rates are those of sums of 2^16 (shards/work.ts), however many that were.
+ * `multiply` makes one sum of 2^bits points of the group and rejects when it is wrong.
  */
 export async function measureRates(
   multiply: (group: Group, bits: number) => Promise<unknown>,
@@ -89,7 +89,7 @@ export async function measureRates(
       let ms = await timed(group, bits);
       if (ms < ENOUGH_MS && bits + BITS.step <= BITS.last) continue;
       for (let run = 1; run < RUNS; run++) ms = Math.min(ms, await timed(group, bits));
-      return (2 ** bits / ms) * 1000;
+      return (1000 * ratedPoints(2 ** bits)) / ms;
     }
   };
   return { g1: await measure('G1'), g2: await measure('G2') };

@@ -76,12 +76,12 @@ export function efficiency(points: number, nodes: number, windows = 1, bits = FI
   return additions(points, bits) / (nodes * slowest);
 }
 
-/** At this many points rates are measured; a smaller sum takes longer a point, a larger one less long. */
+/** Rates are of sums of this many points; a smaller sum takes longer a point, a larger one less long. */
 const RATED_POINTS = 2 ** 16;
 const RATED_ADDITIONS = additions(RATED_POINTS, FIELD_BITS) / RATED_POINTS;
 
-/** A sum of `points` over `bits` in points of a sum of the size that rates are measured at. */
-const ratedPoints = (points: number, bits: number): number =>
+/** A sum of `points` over `bits` in points of a sum of the size that rates are of. */
+export const ratedPoints = (points: number, bits: number = FIELD_BITS): number =>
   additions(points, Math.min(bits, FIELD_BITS)) / RATED_ADDITIONS;
 
 /**

@@ -1,3 +1,4 @@
+import { ratedPoints } from '../../../runtime/msm/shards/work.ts';
 import { correctedRates, measureRates, sectionsForThreads } from '../../../runtime/msm/split.ts';
 import { assert, suite } from '../../harness.ts';
 
@@ -45,7 +46,7 @@ test('rates come from sums that take long enough, or are large enough', async ()
   ];
   assert.equal(sizes, [...runs('G1', [10, 12, 14, 16]), ...runs('G2', [10, 12, 14, 16, 18])]);
   assert.is(Math.round(rates.g1), 1_024_000);
-  assert.is(Math.round(rates.g2), 1_024_000_000);
+  assert.is(Math.round(rates.g2), Math.round(1e6 * 2 ** 10 * (ratedPoints(2 ** 18) / 2 ** 18)));
   const error = await measureRates(() => Promise.reject(new Error('wrong'))).catch((caught) => caught);
   assert.is(error.message, 'wrong');
 });
@@ -59,7 +60,20 @@ test('of the last size the fastest run counts: a sum that was interrupted says n
     },
     () => now,
   );
-  assert.is(Math.round(rates.g1), Math.round((1024 / 30) * 1000));
+  assert.is(Math.round(rates.g1), Math.round((1000 * ratedPoints(2 ** 10)) / 30));
+});
+
+test('a rate is that of 2^16 points, although a slower engine is measured with fewer', async () => {
+  for (const msPerPoint of [0.1, 0.01, 0.001]) {
+    let now = 0;
+    const { g1 } = await measureRates(
+      async (_, bits) => {
+        now += ratedPoints(2 ** bits) * msPerPoint;
+      },
+      () => now,
+    );
+    assert.is(Math.round(g1), Math.round(1000 / msPerPoint));
+  }
 });
 
 test('proofs correct the rates, until both sides take as long as they are said to', () => {
