@@ -31,6 +31,14 @@ export type { Load, NodeOffer } from './hands.ts';
 const PIECES_IN_HAND = 2;
 /** Of what a node would do until everything is done, what it is given at a time: rates may be wrong by nearly a factor of two. */
 const SHARE = 0.6;
+/**
+ * The same for a node beside others, of whom each would take so long for what it takes `ownMs` for. The fewer can make up
+ * for wrong rates the more it is given: each further piece has buckets of its own.
+ */
+const shareOf = (ownMs: number, others: readonly { readonly ms: number }[]): number => {
+  const help = ownMs > 0 ? others.reduce((sum, { ms }) => sum + ownMs / ms, 0) : 1;
+  return 1 - (1 - SHARE) * Math.min(1, help);
+};
 /** A piece should take at least this long, or it is not worth its trip. */
 const LEAST_PIECE_MS = 40;
 /** Windows are cut as well where rows alone would share the sum less efficiently than this. */
@@ -245,7 +253,10 @@ export function createLedger(options: LedgerOptions) {
       }
       if ((node.standing === 'copies' || missed) && others.length > 0) return undefined;
       for (const { piece, open } of refused.values()) if (open && takes(piece)) return give(own, piece, now);
-      const budgetMs = Math.max(SHARE * (fleetEnd(timed([...rest, own])) - own.freeAt), LEAST_PIECE_MS);
+      const budgetMs = Math.max(
+        shareOf(aloneMs(work, node), timed(rest)) * (fleetEnd(timed([...rest, own])) - own.freeAt),
+        LEAST_PIECE_MS,
+      );
       const rows = Math.min(maxPieceRows, Math.floor(node.freeBytes / openedBytes({ count: 1 })));
       // Each node does what it is best at against the others; the wires first where it makes no difference.
       const together = { ...node, rates: sumOf([node, ...others]) };
