@@ -10,7 +10,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { addPoints, G1, G2, type Group, writeG1, writeG2 } from '../../circuits/groth16/point.ts';
 import { readZkey } from '../../circuits/groth16/zkey.ts';
-import { evenCircuit, forecast } from '../../runtime/msm/shards/forecast.ts';
+import { type CoordinatorRates, evenCircuit, forecast, MEASURED } from '../../runtime/msm/shards/forecast.ts';
 import type { Rates } from '../../runtime/msm/shards/work.ts';
 import { createPool } from '../../runtime/msm/threads/pool.ts';
 import type { RoleProcess } from '../../runtime/roles/child.ts';
@@ -105,7 +105,7 @@ async function benchmarkTurns(context: BenchContext, subject: Subject): Promise<
         ours: alone.ratio,
       }),
     );
-    const predicted = predictedMs(stand.ratesOf('w1'), subject);
+    const predicted = predictedMs(stand.ratesOf('w1'), await stand.coordinatorRates(), subject);
     say(`one worker: ${predicted.toFixed(0)} ms were predicted`);
     rows.push(
       row({
@@ -146,19 +146,12 @@ async function benchmarkTurns(context: BenchContext, subject: Subject): Promise<
   });
 }
 
-/** What `vouch plan` says for a worker of these rates, with the rates that it assumes of coordinator and server. */
-function predictedMs(rates: Rates, { zkey }: Subject): number {
-  const { domainSize } = readZkey(zkey);
+/** What `vouch plan` says for a worker of these rates beside a coordinator of those, on one host. */
+function predictedMs(rates: Rates, coordinator: CoordinatorRates, { zkey }: Subject): number {
+  const { domainSize, variables } = readZkey(zkey);
   const node = { id: 'w1', rates, bytesPerSecond: 125e6, roundTripMs: 0.5 };
-  const coordinator = {
-    witnessPerSecond: 1e6,
-    transformPerSecond: 5e5,
-    sealBytesPerSecond: 200e6,
-    finishMs: 130,
-  };
-  const server = { bytesPerSecond: 350e6, maxPieceBytes: 7.5 * 2 ** 20 };
-  const circuit = evenCircuit(domainSize, BITS_OF_DEMONSTRATION);
-  return forecast({ nodes: [node], coordinator, server }, circuit).totalMs;
+  const circuit = evenCircuit(domainSize, BITS_OF_DEMONSTRATION, variables);
+  return forecast({ nodes: [node], coordinator, server: MEASURED.server }, circuit).totalMs;
 }
 /** 42,060 of its 48,553 wires (docs/BENCHMARKS.md). */
 const BITS_OF_DEMONSTRATION = 0.866;

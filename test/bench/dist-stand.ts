@@ -4,14 +4,19 @@
  * is compared with the one that the local prover made: it counts when it is that very proof, and verifies.
  */
 import { readFile } from 'node:fs/promises';
-import { type Proof, proveReady } from '../../circuits/groth16/prove.ts';
+import { type Phase, type Proof, proveReady } from '../../circuits/groth16/prove.ts';
+import { entriesOfC } from '../../circuits/groth16/qap.ts';
+import { readR1cs } from '../../circuits/groth16/r1cs.ts';
 import { readZkey } from '../../circuits/groth16/zkey.ts';
 import { witnessInput } from '../../circuits/model/emit.ts';
+import { SCALAR_BYTES } from '../../protocols/bn254.ts';
 import { equal, utf8 } from '../../protocols/encoding.ts';
 import { decodeMessage } from '../../protocols/envelope.ts';
 import type { PublishedProof } from '../../protocols/proof.ts';
+import { generateSealingKeyPair, SEALING_INFO, sealTo } from '../../protocols/sealing.ts';
 import { filters } from '../../protocols/subjects.ts';
 import { Heartbeat } from '../../protocols/transition.ts';
+import type { CoordinatorRates } from '../../runtime/msm/shards/forecast.ts';
 import type { Rates } from '../../runtime/msm/shards/work.ts';
 import { createPool } from '../../runtime/msm/threads/pool.ts';
 import { prepareCircuit } from '../../runtime/prove/setup.ts';
@@ -23,8 +28,8 @@ import {
   type Subject,
   startProving,
 } from '../runtime/roles/proof-fixture.ts';
-import type { BenchContext } from './result.ts';
-import { timed } from './statistics.ts';
+import { type BenchContext, RUNS } from './result.ts';
+import { median, timed } from './statistics.ts';
 
 /** The cores of the machine that the demands are made of. */
 export const CORES = 2;
@@ -62,6 +67,8 @@ export interface Stand {
   untilWorkers(count: number): Promise<void>;
   /** Witness, proof and its verification on two threads here, with a key that is ready. */
   localProof(): Promise<{ readonly ms: number }>;
+  /** What two threads here do, measured apart from any proof: what a forecast has to know of a coordinator. */
+  coordinatorRates(): Promise<CoordinatorRates>;
 }
 
 const sameProof = (a: object, b: Proof) => equal(utf8(JSON.stringify(a)), utf8(JSON.stringify(b)));
@@ -102,31 +109,63 @@ export async function openStand(t: Parameters<typeof startProving>[0], subject: 
       });
       return { ms, published: await fixture.check(request) };
     },
-    localProof: await openLocalProver(t, subject),
+    ...(await openLocalProver(t, subject)),
   };
 }
 
 async function openLocalProver(
   t: Parameters<typeof startProving>[0],
   { model, testSet, threshold, zkey: file, proof: expected }: Subject,
-): Promise<Stand['localProof']> {
+): Promise<Pick<Stand, 'localProof' | 'coordinatorRates'>> {
   const pool = await createPool({ threads: CORES });
   t.defer(() => pool.close());
   const calculators = openCalculators();
   t.defer(() => calculators[Symbol.asyncDispose]());
-  const { wasmPath, digest } = await prepareCircuit(model.architecture, testSet);
+  const { wasmPath, r1csPath, digest } = await prepareCircuit(model.architecture, testSet);
   const zkey = readZkey(file);
   const ready = await pool.ready(zkey);
   t.defer(() => ready.release());
   const blinding = blindingOfTests();
-  return async () => {
-    const { value, ms } = await timed(async () => {
-      const calculator = { name: digest, read: () => readFile(wasmPath) };
-      const witness = await calculators.calculate(calculator, witnessInput(model, threshold));
-      return proveReady(zkey, witness, ready, pool, blinding);
-    });
-    if (!sameProof(value.proof, expected)) throw new Error('the local prover made another proof');
-    return { ms };
+  const calculator = { name: digest, read: () => readFile(wasmPath) };
+  const witnessed = () => calculators.calculate(calculator, witnessInput(model, threshold));
+  return {
+    async localProof() {
+      const { value, ms } = await timed(async () =>
+        proveReady(zkey, await witnessed(), ready, pool, blinding),
+      );
+      if (!sameProof(value.proof, expected)) throw new Error('the local prover made another proof');
+      return { ms };
+    },
+    async coordinatorRates() {
+      const products = async () => entriesOfC(readR1cs(await readFile(r1csPath)), pool);
+      const { publicKey } = await generateSealingKeyPair();
+      const runs: Record<'witness' | 'quotient' | 'seal' | 'finish', number>[] = [];
+      for (let run = 0; run < RUNS; run++) {
+        const witness = await timed(async () => {
+          const made = await witnessed();
+          if (!(await ready.satisfied!(made, products))) throw new Error('the witness breaks a constraint');
+          return made;
+        });
+        const quotient = await timed(() => ready.quotient(witness.value));
+        const seal = await timed(() => sealTo(publicKey, quotient.value, { info: SEALING_INFO.shard }));
+        let summed = 0;
+        const onPhase = (phase: Phase) => {
+          if (phase === 'assembling') summed = performance.now();
+        };
+        await proveReady(zkey, witness.value, ready, pool, { ...blinding, onPhase });
+        const finish = performance.now() - summed;
+        runs.push({ witness: witness.ms, quotient: quotient.ms, seal: seal.ms, finish });
+      }
+      const of = (part: keyof (typeof runs)[number]) => median(runs.map((run) => run[part]));
+      const { domainSize } = zkey;
+      return {
+        // A forecast knows the domain alone.
+        witnessPerSecond: (1000 * domainSize) / of('witness'),
+        transformPerSecond: (1000 * domainSize) / of('quotient'),
+        sealBytesPerSecond: (1000 * domainSize * SCALAR_BYTES) / of('seal'),
+        finishMs: of('finish'),
+      };
+    },
   };
 }
 

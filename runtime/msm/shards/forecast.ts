@@ -51,14 +51,14 @@ export interface CircuitShape {
   readonly shapes: readonly [wires: PartShape, quotient: PartShape];
 }
 
-/** A circuit with as many wires as constraints, of which every so many are bits, evenly spread. */
-export function evenCircuit(domain: number, bits: number): CircuitShape {
+/** A circuit with as many wires as constraints, unless they are counted, of which a part are bits, evenly spread. */
+export function evenCircuit(domain: number, bits: number, wires = domain): CircuitShape {
   const isBit = (row: number) => Math.floor((row + 1) * bits) > Math.floor(row * bits);
   const shapes = [
-    wiresShape({ rows: domain, privateFrom: 0, isBit }),
+    wiresShape({ rows: wires, privateFrom: 0, isBit }),
     quotientShape({ rows: domain }),
   ] as const;
-  return { domain, wires: domain, shapes };
+  return { domain, wires, shapes };
 }
 
 export interface Phase {
