@@ -61,6 +61,9 @@ export const subjects = {
   model: (model: string) => join('model', t(model, 'model')),
   /** `vouch.v1.evidence.<model>.<client>` that client's nonce in; evidence, HPKE key and enclave id out */
   evidence: (model: string, client: string) => join('evidence', t(model, 'model'), t(client, 'client')),
+  /** `vouch.v1.attest.<coordinator>.<client>` that client's nonce in; the coordinator's evidence out */
+  coordinatorEvidence: (coordinator: string, client: string) =>
+    join('attest', t(coordinator, 'coordinator'), t(client, 'client')),
   /** `vouch.v1.infer.<model>.<enclave>.<client>` that client's sealed request, sealed answer */
   infer: (model: string, enclave: string, client: string) =>
     join('infer', t(model, 'model'), t(enclave, 'enclave'), t(client, 'client')),
@@ -130,6 +133,7 @@ export const filters = {
   shardResults: join('result', 'msm', '>'),
   shardResultsOf: (job: string) => join('result', 'msm', '*', t(job, 'job'), '*'),
   evidenceOf: (model: string) => join('evidence', t(model, 'model'), '*'),
+  evidenceOfCoordinator: (coordinator: string) => join('attest', t(coordinator, 'coordinator'), '*'),
   infersOf: (model: string, enclave: string) => join('infer', t(model, 'model'), t(enclave, 'enclave'), '*'),
   proofs: join('proof', '*', '*'),
   proofsOf: (client: string) => join('proof', t(client, 'client'), '*'),

@@ -46,7 +46,7 @@ export async function sealRow(
       try {
         const nonce = freshNonce();
         const { body } = await ask(bus, [EvidenceRequest, EvidenceReply], {
-          subject: subjects.control('coordinator', coordinator, 'attest'),
+          subject: subjects.coordinatorEvidence(coordinator, bus.id),
           source,
           body: { nonce },
         });

@@ -104,13 +104,42 @@ export async function openLlama(options: LlamaOptions): Promise<TextEngine> {
     closing.add(closed);
     closed.finally(() => closing.delete(closed));
   };
-  const failed = (error: unknown): VouchError => {
+  const lacksMemory = (error: unknown): boolean =>
+    (error as Error).constructor?.name === 'InsufficientMemoryError';
+  /** Does the engine still make a token of anything? For want of memory it may make none now. */
+  const works = async (): Promise<boolean> => {
+    try {
+      const context = await model.createContext({ sequences: 1, contextSize: Math.min(contextSize, 64) });
+      try {
+        const evaluation = context
+          .getSequence()
+          .evaluate(model.tokenize('a'), { temperature: 0, topP: 1, topK: 0, minP: 0 });
+        await evaluation.next();
+        await evaluation.return();
+      } finally {
+        await context.dispose();
+      }
+      return true;
+    } catch (error) {
+      return lacksMemory(error);
+    }
+  };
+  let trial: Promise<boolean> | undefined;
+  /** What one request ran into. It ends the engine only where the engine answers nobody any more. */
+  const failed = async (error: unknown): Promise<VouchError> => {
     if (error instanceof VouchError) return error;
     const why = messageOf(error);
-    if ((error as Error).constructor?.name === 'InsufficientMemoryError')
+    if (lacksMemory(error))
       return new VouchError('out-of-memory', 'there is no memory for a further context; try again', {
         cause: error,
       });
+    // Requests that fail together ask once.
+    if (ended === undefined)
+      trial ??= works().finally(() => {
+        trial = undefined;
+      });
+    if ((await trial) && ended === undefined)
+      return new VouchError('internal', `llama.cpp did not answer this request: ${why}`, { cause: error });
     end(why);
     return new VouchError('device-lost', `llama.cpp failed: ${why}`, { cause: error });
   };
@@ -199,7 +228,7 @@ export async function openLlama(options: LlamaOptions): Promise<TextEngine> {
         }
       }
     } catch (error) {
-      throw failed(error);
+      throw await failed(error);
     } finally {
       release(dispose);
     }
@@ -239,7 +268,7 @@ export async function openLlama(options: LlamaOptions): Promise<TextEngine> {
       }
       return { vectors, tokens: inputs.reduce((sum, { length }) => sum + length, 0) };
     } catch (error) {
-      throw failed(error);
+      throw await failed(error);
     } finally {
       release(() => context?.dispose());
     }

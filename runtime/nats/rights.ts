@@ -122,7 +122,12 @@ const RIGHTS: Record<Role, Rights> = {
       ...reads(STREAMS.proofs),
       ...Object.values(BUCKETS).flatMap((bucket) => [`$KV.${bucket}.>`, ...readsBucket(bucket)]),
     ],
-    subscribe: [subjects.beat('worker', ANY), filters.shardResults, filters.cancels],
+    subscribe: [
+      subjects.coordinatorEvidence(OWN, ANY),
+      subjects.beat('worker', ANY),
+      filters.shardResults,
+      filters.cancels,
+    ],
   }),
   broker: all(actor('broker'), {
     publish: [subjects.audit(OWN), ...reads(STREAMS.audits), ...answersTo('runner')],
@@ -148,7 +153,7 @@ const RIGHTS: Record<Role, Rights> = {
     publish: [
       subjects.evidence(ANY, OWN),
       // To whom a row that a proof is to hide may be sealed.
-      subjects.control('coordinator', ANY, 'attest'),
+      subjects.coordinatorEvidence(ANY, OWN),
       subjects.infer(ANY, ANY, OWN),
       subjects.proofRequest(ANY, OWN, ANY),
       // Whoever knows a request's secret takes it back; the coordinator asks for it.
@@ -214,6 +219,7 @@ export function crossings(): Crossings {
     filters.shardResults,
     subjects.beat('worker', ANY),
     subjects.control('coordinator', ANY, ANY),
+    subjects.coordinatorEvidence(ANY, ANY),
     filters.cancels,
   ];
   const inward = [...asks, ...stored.flatMap((stream) => stream.subjects), ...heard.map(template)];

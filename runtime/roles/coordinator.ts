@@ -65,8 +65,8 @@ const TOLD: ReadonlySet<string> = new Set(['cancelled', 'storage-full']);
 const NO_SHARDS = { total: 0, done: 0, workers: [] };
 /** Of one requester. */
 const LIMITS = { jobs: 2, millis: 30 * 60_000 };
-/** Evidence for clients: of all of them together, because the subject names none; each costs a signature, or a quote. */
-const EVIDENCE = { burst: 32, perSecond: 2 };
+/** Evidence for one client; each costs a signature, or a quote. */
+const EVIDENCE = { burst: 8, perSecond: 1 };
 /** Cancelled requests that are remembered until they are pulled. */
 const MAX_WITHDRAWN = 65_536;
 
@@ -315,10 +315,11 @@ export const coordinatorRole =
       bus,
       [EvidenceRequest, EvidenceReply],
       {
-        subject: subjects.control('coordinator', id, 'attest'),
+        subject: filters.evidenceOfCoordinator(id),
         source,
         log,
-        admit: () => asking.take('all'),
+        // Not given back: an answer costs as much as a wrong question.
+        admit: ({ subject }) => asking.take(lastToken(subject)),
       },
       async ({ body }) => ({ document: await identity.evidence(body.nonce) }),
     );

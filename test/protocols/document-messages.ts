@@ -42,7 +42,7 @@ export const MESSAGES: readonly MessageEntry[] = [
     subject: 'evidence',
     form: 'structured',
     from: 'client, monitor',
-    to: 'any runner of the model (queue group `runners`); coordinator to a worker on `ctl.worker.<id>.attest`, client to a coordinator on `ctl.coordinator.<id>.attest`',
+    to: 'any runner of the model (queue group `runners`); coordinator to a worker on `ctl.worker.<id>.attest`, client to a coordinator on `attest.<coordinator>.<client>`',
     answer: 'evidence.reply',
   },
   {

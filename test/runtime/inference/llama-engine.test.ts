@@ -173,6 +173,19 @@ test("another requester's prompt changes nothing: answers before, beside and aft
   assert.is(extended.end.promptTokens, beside[1]!.end.promptTokens + 1);
 });
 
+test('what one request makes llama.cpp throw ends that request, and neither the engine nor the others', async (t) => {
+  const engine = await tinyEngine(t);
+  const others = asking('what do you know?', { maxTokens: 120 });
+  const alone = await answerOf(engine, others);
+  const beside = Promise.all([answerOf(engine, others), answerOf(engine, others)]);
+  // No schema lets such a word to stop at through; it stands for what nobody has thought of.
+  const odd = asking('x', { maxTokens: 4, stop: [null as unknown as string] });
+  const codes = await Promise.all([odd, odd, odd].map((request) => codeOf(answerOf(engine, request))));
+  assert.equal(codes, ['internal', 'internal', 'internal']);
+  for (const { text } of await beside) assert.is(text, alone.text);
+  assert.is((await answerOf(engine, others)).text, alone.text);
+});
+
 test('an engine that is closed in the middle says so, and answers nothing more', async (t) => {
   const engine = await tinyEngine(t);
   const answer = engine.generate(
