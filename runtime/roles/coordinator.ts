@@ -109,6 +109,7 @@ export const coordinatorRole =
 
     const fleet = createFleet({
       bus,
+      taken: own?.name,
       source,
       log,
       effect,

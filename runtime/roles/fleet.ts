@@ -49,6 +49,8 @@ export interface FleetOptions extends Pick<RoleContext, 'source' | 'log' | 'effe
   readonly bus: Bus;
   /** Returns the HPKE key that accepted evidence binds; throws for any other evidence. */
   verify(document: unknown, nonce: string): Promise<Uint8Array>;
+  /** Who sums under this name already: a worker of the same one could not be told apart in a proof, and gets nothing. */
+  readonly taken?: string | undefined;
 }
 
 export type FleetEvent =
@@ -95,7 +97,7 @@ function runOf(text: string): [name: string, following: number] {
   return [name, Number(following)];
 }
 
-export function createFleet({ bus, source, log, effect, verify }: FleetOptions): Fleet {
+export function createFleet({ bus, source, log, effect, verify, taken }: FleetOptions): Fleet {
   const records = createTrackRecords();
   const members = new Map<string, Member>();
   const listeners = new Set<(event: FleetEvent) => void>();
@@ -173,7 +175,7 @@ export function createFleet({ bus, source, log, effect, verify }: FleetOptions):
   const hear = (received: { subject: string; data: Uint8Array }) => {
     const { body } = decodeMessage(Heartbeat, received.subject, received.data);
     const { id, boot, state, leaseMs, worker: offer } = body;
-    if (id !== lastToken(received.subject)) return;
+    if (id !== lastToken(received.subject) || id === taken) return;
     const known = members.get(id);
     // A new boot has new keys: what the old one held is lost.
     if (known && (OVER.has(state) || known.boot !== boot)) send({ type: 'worker.left', id });

@@ -294,6 +294,12 @@ function labelsOf(
           'the statement is about a class, and the answers of the model are tensors, or the other way round',
         names: 'classes that nobody compared',
       };
+    if (tensors && own)
+      return {
+        status: 'fail',
+        detail: 'the answers are tensors, which have no names: expected no --dictionary',
+        names: 'tensors, which no dictionary describes',
+      };
     if (tensors)
       return {
         status: 'pass',

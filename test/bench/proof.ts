@@ -2,7 +2,7 @@
  * The quality proof: as a client of a running stack waits for it, and step by step on this host alone beside
  * snarkjs on the very same files.
  */
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { copyFile, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { prove } from '../../circuits/groth16/prove.ts';
 import { setup } from '../../circuits/groth16/setup.ts';
@@ -120,7 +120,7 @@ export async function benchmarkSteps(
     );
 
     const [zkeyFile, wtnsFile] = [join(work, 'key.zkey'), join(work, 'witness.wtns')];
-    await writeFile(zkeyFile, (await prepareKey(cached, { signal })).zkey);
+    await copyFile((await prepareKey(cached, { signal })).zkey, zkeyFile);
     await writeFile(wtnsFile, writeWitness(witness));
     const key = verificationKey(readZkey(await readFile(zkeyFile)));
     const holds = ({ proof, publicSignals }: Awaited<ReturnType<typeof groth16.prove>>) =>

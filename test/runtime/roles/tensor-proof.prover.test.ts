@@ -7,6 +7,7 @@ import type { PublishedProof, Statement } from '../../../protocols/proof.ts';
 import { DEFAULT_TERMS } from '../../../protocols/terms.ts';
 import { requestProof } from '../../../runtime/client/proof-request.ts';
 import { judgeProof } from '../../../runtime/client/quality-proof.ts';
+import { CREDIT } from '../../../runtime/models/credit-data.ts';
 import { putBlob } from '../../../runtime/nats/blobs.ts';
 import { prepareCircuit, prepareKey } from '../../../runtime/prove/setup.ts';
 import { residualModel, residualSamples } from '../../circuits/tensors-fixture.ts';
@@ -56,6 +57,14 @@ test('two input tensors and two output tensors are proved; a number beside them 
   const moved = OUTPUT.with(0, OUTPUT[0]! + 1);
   assert.equal(await failed(judge(published, answer(INPUT, moved))), ['proof.test-set']);
   assert.equal(await failed(judge(published, answer(OTHER, OUTPUT))), ['proof.test-set']);
+  // A dictionary of one's own would be compared with nothing.
+  const named = judgeProof(published, {
+    ...question,
+    job: published.record.job,
+    testSet: () => answer(INPUT, OUTPUT),
+    dictionary: CREDIT,
+  });
+  assert.equal(await failed(named), ['proof.labels']);
   // A statement that calls the numbers a class.
   const called = structuredClone(published);
   (called.record.statement as { decision?: number }).decision = 0;
