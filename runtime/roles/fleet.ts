@@ -106,6 +106,7 @@ export function createFleet({ bus, source, log, effect, verify, taken }: FleetOp
   };
   const stops: Array<() => void> = [];
   let coordinator: AnyActorRef | undefined;
+  let saidTaken = false;
   const send = (event: ProofCoordinatorEvent) => coordinator?.send(event);
   const actorOf = (id: string) =>
     coordinator?.getSnapshot().children[memberActorId(id)] as
@@ -175,7 +176,16 @@ export function createFleet({ bus, source, log, effect, verify, taken }: FleetOp
   const hear = (received: { subject: string; data: Uint8Array }) => {
     const { body } = decodeMessage(Heartbeat, received.subject, received.data);
     const { id, boot, state, leaseMs, worker: offer } = body;
-    if (id !== lastToken(received.subject) || id === taken) return;
+    if (id !== lastToken(received.subject)) return;
+    if (id === taken) {
+      if (!saidTaken)
+        log(
+          `${source}: worker ${id} gets nothing: this coordinator sums under that name; start it with another --id`,
+          { level: 'warn' },
+        );
+      saidTaken = true;
+      return;
+    }
     const known = members.get(id);
     // A new boot has new keys: what the old one held is lost.
     if (known && (OVER.has(state) || known.boot !== boot)) send({ type: 'worker.left', id });

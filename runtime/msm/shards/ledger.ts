@@ -36,7 +36,9 @@ const SHARE = 0.6;
  * for wrong rates the more it is given: each further piece has buckets of its own.
  */
 const shareOf = (ownMs: number, others: readonly { readonly ms: number }[]): number => {
-  const help = ownMs > 0 ? others.reduce((sum, { ms }) => sum + ownMs / ms, 0) : 1;
+  // Who would never be done helps nobody.
+  const able = others.filter(({ ms }) => ms < Number.POSITIVE_INFINITY);
+  const help = ownMs > 0 ? able.reduce((sum, { ms }) => sum + ownMs / ms, 0) : 1;
   return 1 - (1 - SHARE) * Math.min(1, help);
 };
 /** A piece should take at least this long, or it is not worth its trip. */
@@ -216,9 +218,9 @@ export function createLedger(options: LedgerOptions) {
       const others = fleet.filter((other) => other.id !== node.id && counts(other, now));
       const rest = others.map((other) => hands.outlook(other, now));
       const work = left(now);
-      const timed = (outlooks: readonly Outlook[]) =>
-        outlooks.map(({ offer, freeAt }) => ({ freeAt, ms: aloneMs(work, offer) }));
-      const restEnd = fleetEnd(timed(rest));
+      const timed = ({ offer, freeAt }: Outlook) => ({ freeAt, ms: aloneMs(work, offer) });
+      const [ownTime, restTimes] = [timed(own), rest.map(timed)];
+      const restEnd = fleetEnd(restTimes);
       const inTime = (piece: Rectangle, limit: number) =>
         own.predict(piece).end - now <= (limit - now) * (1 + TOLERANCE);
       /** Is nobody else done with it before? Somebody has to do it. */
@@ -254,7 +256,7 @@ export function createLedger(options: LedgerOptions) {
       if ((node.standing === 'copies' || missed) && others.length > 0) return undefined;
       for (const { piece, open } of refused.values()) if (open && takes(piece)) return give(own, piece, now);
       const budgetMs = Math.max(
-        shareOf(aloneMs(work, node), timed(rest)) * (fleetEnd(timed([...rest, own])) - own.freeAt),
+        shareOf(ownTime.ms, restTimes) * (fleetEnd([...restTimes, ownTime]) - own.freeAt),
         LEAST_PIECE_MS,
       );
       const rows = Math.min(maxPieceRows, Math.floor(node.freeBytes / openedBytes({ count: 1 })));
