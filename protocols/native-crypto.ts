@@ -28,7 +28,7 @@ interface NodeCrypto {
 }
 interface GcmCipher {
   setAAD(aad: Uint8Array): void;
-  update(data: Uint8Array): Uint8Array;
+  update(data: Uint8Array): Uint8Array<ArrayBuffer>;
   final(): Uint8Array;
 }
 
@@ -116,7 +116,11 @@ function over(node: NodeCrypto): NativeCrypto {
       const decipher = node.createDecipheriv(AES, key, iv, { authTagLength: TAG_BYTES });
       decipher.setAAD(aad);
       decipher.setAuthTag(sealed.subarray(sealed.length - TAG_BYTES));
-      return joined(decipher.update(sealed.subarray(0, sealed.length - TAG_BYTES)), decipher.final());
+      const plaintext = decipher.update(sealed.subarray(0, sealed.length - TAG_BYTES));
+      // Of this mode it is empty, so that a chunk of a model need not be copied.
+      const rest = decipher.final();
+      const whole = rest.length === 0 && plaintext.length === plaintext.buffer.byteLength;
+      return whole ? new Uint8Array(plaintext.buffer) : joined(plaintext, rest);
     },
   };
 }

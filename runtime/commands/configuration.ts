@@ -42,6 +42,7 @@ const COMMON = {
 const SECTIONS = {
   start: z.strictObject({
     ...multiplying,
+    weightsDisk: Count.optional(),
     shardPoints: Count.optional(),
     jobs: Count.optional(),
     policy: PolicyName.optional(),

@@ -81,6 +81,11 @@ const declared = (command: Command) =>
       "what base points may take of a worker's disk; 0 keeps none; default 8192",
       whole(0, 2 ** 30),
     )
+    .option(
+      '--weights-disk <MiB>',
+      "what a model's encrypted files may take of a runner's disk; 0 keeps none; default 262144",
+      whole(0, 2 ** 30),
+    )
     .option('--shard-points <n>', "scalars of a coordinator's shards at most", whole(16, 1 << 20))
     .option('--own-sums', 'a coordinator sums as well, beside its workers, while its threads are idle')
     .option('--jobs <n>', 'proofs that a coordinator makes at a time, default 3', whole(1, 16))

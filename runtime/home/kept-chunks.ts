@@ -1,16 +1,17 @@
 /**
- * A folder of chunks, each a file named by the SHA-256 of its bytes: what came over NATS once is read from disk the next
- * time, also by the next process, and by others on this host at the same time.
+ * A folder of chunks, each a file named by the SHA-256 of its bytes, or by another name of which its reader knows what has to
+ * be there: what came over NATS once is read from disk the next time, also by the next process, and by others on this host
+ * at the same time.
  *
- * The folder belongs to whoever runs this host, so a chunk counts only when it has its digest each time that it is read;
- * what is damaged or changed is removed, and fetched again. The folder stays within its budget, and leaves room on the
+ * The folder belongs to whoever runs this host, so a chunk counts only when it is found to be the right one each time that it
+ * is read; what is damaged or changed is removed, and fetched again. The folder stays within its budget, and leaves room on the
  * disk: what was used least lately goes first. Where nothing can be written, nothing is kept.
  *
  * Not guaranteed: that a chunk which is there now is there later. Several processes may together exceed the budget by what
  * each of them writes between two looks at the folder.
  */
 import { createHash } from 'node:crypto';
-import { readdir, readFile, rm, stat, statfs, utimes } from 'node:fs/promises';
+import { open, readdir, readFile, rm, stat, statfs, utimes } from 'node:fs/promises';
 import { join } from 'node:path';
 import { VouchError } from '../../protocols/errors.ts';
 import { writeWhole } from './files.ts';
@@ -24,8 +25,13 @@ const NAME = /^[0-9a-f]{64}$/;
 export interface KeptChunks {
   /** The chunk of this digest, checked; undefined where it is not here. */
   get(digest: string): Promise<Uint8Array | undefined>;
-  /** Keeps a chunk that has this digest, if there is room for it. */
-  put(digest: string, bytes: Uint8Array): Promise<void>;
+  /**
+   * What `check` makes of the chunk of this name, which has so many bytes; undefined where there is none, and where `check`
+   * throws: that one is removed. A name is 64 lower-case hexadecimal digits, as a digest has.
+   */
+  open<T>(name: string, bytes: number, check: (chunk: Uint8Array) => Promise<T>): Promise<T | undefined>;
+  /** Keeps a chunk under its digest or its name, if there is room for it. */
+  put(name: string, bytes: Uint8Array): Promise<void>;
   /** The digests that are here, the one that was used last last. */
   digests(): Promise<string[]>;
 }
@@ -75,19 +81,33 @@ export function keepChunks(
     full = false;
   }
 
+  async function checked<T>(
+    name: string,
+    read: (path: string) => Promise<Uint8Array>,
+    check: (chunk: Uint8Array) => Promise<T>,
+  ): Promise<T | undefined> {
+    const path = join(folder, name);
+    const bytes = await read(path).catch(() => undefined);
+    if (bytes === undefined) return undefined;
+    let found: T;
+    try {
+      found = await check(bytes);
+    } catch {
+      await rm(path, { force: true }).catch(() => {});
+      return undefined;
+    }
+    const now = new Date();
+    await utimes(path, now, now).catch(() => {});
+    return found;
+  }
+
   return {
-    async get(digest) {
-      const path = join(folder, digest);
-      const bytes = await readFile(path).catch(() => undefined);
-      if (bytes === undefined) return undefined;
-      if (createHash('sha256').update(bytes).digest('hex') !== digest) {
-        await rm(path, { force: true }).catch(() => {});
-        return undefined;
-      }
-      const now = new Date();
-      await utimes(path, now, now).catch(() => {});
-      return bytes;
-    },
+    get: (digest) =>
+      checked(digest, readFile, async (bytes) => {
+        if (createHash('sha256').update(bytes).digest('hex') !== digest) throw new Error('another digest');
+        return bytes;
+      }),
+    open: (name, bytes, check) => checked(name, (path) => readAtOnce(path, bytes), check),
     put(digest, bytes) {
       const done = before
         .then(() => write(digest, bytes))
@@ -102,6 +122,15 @@ export function keepChunks(
     },
     digests: async () => (await look(folder)).map(({ digest }) => digest),
   };
+}
+
+/** A file in one read; where it has another size, nothing, which no check takes for the chunk. */
+async function readAtOnce(path: string, bytes: number): Promise<Uint8Array> {
+  await using file = await open(path);
+  const { size } = await file.stat();
+  const chunk = new Uint8Array(size === bytes ? bytes : 0);
+  const { bytesRead } = await file.read(chunk, 0, chunk.length, 0);
+  return chunk.subarray(0, bytesRead);
 }
 
 interface Entry {

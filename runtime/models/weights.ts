@@ -4,7 +4,7 @@
  * size: a few chunks of it are in memory at a time (protocols/weights.ts has the formats).
  */
 import { type ByteSource, bytesSource, demandWithin } from '../../circuits/groth16/source.ts';
-import { equal, randomBytes } from '../../protocols/encoding.ts';
+import { equal, randomBytes, sha256Hex, utf8 } from '../../protocols/encoding.ts';
 import { VouchError } from '../../protocols/errors.ts';
 import type { ModelManifest } from '../../protocols/manifest.ts';
 import { decryptBlob, encryptBlob, generateBlobKey } from '../../protocols/sealing.ts';
@@ -54,6 +54,10 @@ export interface TextPublication extends Offer {
   /** bytes that are committed to and stored, of twice the size of all files */
   readonly onProgress?: (done: number, total: number) => void;
 }
+
+/** The name under which a blob's encrypted chunk is kept: no digest of it, because seal and leaf say whether it is the one. */
+const placeOf = (blob: string, index: number): string =>
+  sha256Hex(utf8(`vouch/v1/kept-weights/${blob}/${index}`));
 
 /** Where a part's chunk is, of how many bytes. */
 const rangeOf = (bytes: number, index: number) => {
@@ -207,6 +211,7 @@ export type TextFiles = Partial<Record<Exclude<PartName, 'defaults'>, string>>;
 type Asking = readonly [bus: Bus, source: string, identity: Identity, model: string];
 
 export interface ObtainOptions {
+  /** Where encrypted chunks are kept, and looked for first. */
   readonly kept?: KeptChunks | undefined;
   readonly signal?: AbortSignal | undefined;
 }
@@ -239,19 +244,28 @@ export async function obtainText(
         for (const [b, blob] of blobs.entries()) {
           const maxBytes = BLOB_CHUNKS * SEALED_CHUNK_BYTES;
           const inside = await getManifest(bus, PLACE, blob, { ...limits, maxBytes });
-          const encrypted = blobSource(bus, PLACE, inside, limits);
+          // Its chunks are kept by us, as what opens: the server's may be cut in another way.
+          const encrypted = blobSource(bus, PLACE, inside, { signal });
           const first = b * BLOB_CHUNKS;
           await inLanes(first, Math.min(first + BLOB_CHUNKS, leaves.length), stop, async (index) => {
             if (signal.aborted) throw new VouchError('cancelled', `model ${model}: loading was cancelled`);
             const { offset, length } = rangeOf(bytes, index);
-            const room = new Uint8Array(length + SEALED_CHUNK_OVERHEAD);
+            const sealedBytes = length + SEALED_CHUNK_OVERHEAD;
+            const openChunk = async (sealed: Uint8Array) => {
+              const chunk = await cipher.open(index, sealed);
+              demandLeaf(model, name, index, chunk, leaves);
+              return chunk;
+            };
+            const place = placeOf(blob, index - first);
+            const there = await options.kept?.open(place, sealedBytes, openChunk);
+            if (there) return file.write(offset, there);
+            const sealed = new Uint8Array(sealedBytes);
             const at = (index - first) * SEALED_CHUNK_BYTES;
-            if (at + room.length > encrypted.byteLength)
+            if (at + sealedBytes > encrypted.byteLength)
               throw new VouchError('bad-file', `model ${model}: chunk ${index} of part ${name} is not there`);
-            await encrypted.read(at, room);
-            const chunk = await cipher.open(index, room);
-            demandLeaf(model, name, index, chunk, leaves);
-            await file.write(offset, chunk);
+            await encrypted.read(at, sealed);
+            await file.write(offset, await openChunk(sealed));
+            await options.kept?.put(place, sealed);
           });
         }
         await file.seal();

@@ -80,6 +80,8 @@ export async function hashOf(source: ByteSource, signal?: AbortSignal): Promise<
 const MAX_CACHE_BYTES = 16 * 1024 ** 3;
 /** Of a worker's base points: the points of one key of 2^24 rows, or of a hundred of 2^17. */
 const MAX_BASE_BYTES = 8 * 1024 ** 3;
+/** Of encrypted weights: a model of 120 billion parameters of 16 bits. */
+const MAX_WEIGHTS_BYTES = 256 * 1024 ** 3;
 
 /** What a coordinator has read of keys and test sets; within its budget at any time, whoever asks for whatever. */
 export const coordinatorChunks = (): KeptChunks => keepChunks(folder('cache', 'blobs'), MAX_CACHE_BYTES);
@@ -87,6 +89,10 @@ export const coordinatorChunks = (): KeptChunks => keepChunks(folder('cache', 'b
 /** What the workers of this host have read of keys. */
 export const workerChunks = (maxBytes = MAX_BASE_BYTES, onFull?: (reason: string) => void): KeptChunks =>
   keepChunks(folder('cache', 'bases'), maxBytes, onFull);
+
+/** What the runners of this host have read of models that answer in text, as it is stored: encrypted. */
+export const weightsChunks = (maxBytes = MAX_WEIGHTS_BYTES, onFull?: (reason: string) => void): KeptChunks =>
+  keepChunks(folder('cache', 'weights'), maxBytes, onFull);
 
 /** After a request: whoever asks for one new circuit after another must not fill the disk. */
 export async function trimCaches(): Promise<void> {

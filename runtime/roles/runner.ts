@@ -32,6 +32,7 @@ import {
 import { type OpenedRequest, SEALING_INFO } from '../../protocols/sealing.ts';
 import { filters, lastToken, subjects } from '../../protocols/subjects.ts';
 import type { Identity } from '../attest/identity.ts';
+import type { KeptChunks } from '../home/kept-chunks.ts';
 import { createMemoryFolder } from '../home/memory-folder.ts';
 import { decidedOf } from '../inference/answers.ts';
 import { type ServedModel, serveModel } from '../inference/session.ts';
@@ -69,6 +70,8 @@ interface Request {
 export interface RunnerOptions {
   /** default: a folder in memory (home/memory-folder.ts) */
   readonly memory?: typeof createMemoryFolder;
+  /** where encrypted weights are kept, so that the next start does not fetch them */
+  readonly kept?: KeptChunks | undefined;
   /** what answers in text */
   readonly openEngine?: OpenEngine;
   /** the files that it has read already: they are compared with the commitment, instead of written to memory */
@@ -90,6 +93,7 @@ export const runnerRole =
     serve: typeof serveModel = serveModel,
     {
       memory = createMemoryFolder,
+      kept,
       openEngine = noEngine,
       files,
       streams = createStreams(),
@@ -203,7 +207,7 @@ export const runnerRole =
           if (manifest.commitmentKind === 'hash')
             loadedText = files
               ? await compareText(asking, files, { signal })
-              : await obtainText(asking, memory, { signal });
+              : await obtainText(asking, memory, { kept, signal });
           else loaded = await obtainModel(bus, source, identity(), modelName);
         }),
         verify: effect('verify', async () => {

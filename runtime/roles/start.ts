@@ -63,6 +63,8 @@ export interface StartOptions {
   readonly gpuMemory?: number | undefined;
   /** MiB, of a worker's */
   readonly basesDisk?: number | undefined;
+  /** MiB, of a runner's */
+  readonly weightsDisk?: number | undefined;
   readonly policy?: string | undefined;
   /** who makes the evidence of attested roles; default: the simulator */
   readonly provider?: ProviderName | undefined;
@@ -80,6 +82,8 @@ export interface StartOptions {
   readonly insecureBlinding?: { readonly r: bigint; readonly s: bigint } | undefined;
 }
 
+const bytesOf = (mebibytes: number | undefined) => mebibytes && mebibytes * 2 ** 20;
+
 async function roleOf(
   role: Startable,
   neighbours: Neighbours,
@@ -90,7 +94,7 @@ async function roleOf(
   const engine = {
     engine: options.engine,
     threads: options.threads,
-    gpuBytes: options.gpuMemory && options.gpuMemory * 2 ** 20,
+    gpuBytes: bytesOf(options.gpuMemory),
   };
   switch (role) {
     case 'enclave':
@@ -101,12 +105,17 @@ async function roleOf(
         : gpuRole(neighbours);
     case 'runner':
       if (!options.model) throw new VouchError('bad-input', 'start runner: expected --model NAME, got none');
-      return runnerRole(neighbours, options.model, undefined, textRunner(options));
+      return runnerRole(
+        neighbours,
+        options.model,
+        undefined,
+        textRunner({ ...options, diskBytes: bytesOf(options.weightsDisk) }),
+      );
     case 'worker':
       return workerRole({
         ...engine,
         provider,
-        diskBytes: options.basesDisk === undefined ? undefined : options.basesDisk * 2 ** 20,
+        diskBytes: bytesOf(options.basesDisk),
       });
     case 'coordinator':
       return coordinatorRole({

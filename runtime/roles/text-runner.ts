@@ -12,6 +12,7 @@ import { swapFiles } from '../home/memory-folder.ts';
 import { openLlama } from '../inference/llama-engine.ts';
 import type { LlamaBuild } from '../inference/llama-package.ts';
 import { openUpstream } from '../inference/upstream-engine.ts';
+import { weightsChunks } from '../prove/cache.ts';
 import type { OpenEngine, RunnerOptions } from './runner.ts';
 
 export interface TextRunner {
@@ -23,11 +24,20 @@ export interface TextRunner {
   readonly template?: string | undefined;
   readonly llama?: LlamaBuild | undefined;
   readonly threads?: number | undefined;
+  /** what encrypted weights may take of the disk; 0 keeps none */
+  readonly diskBytes?: number | undefined;
   readonly log: Log;
 }
 
 /** Throws `bad-input` for an upstream without its weights, and for files without an upstream. */
-export function textRunner({ upstream, llama, threads, log, ...given }: TextRunner): RunnerOptions {
+export function textRunner({
+  upstream,
+  llama,
+  threads,
+  diskBytes,
+  log,
+  ...given
+}: TextRunner): RunnerOptions {
   const { weights, tokenizer, template } = given;
   if (upstream === undefined) {
     if ((weights ?? tokenizer ?? template) !== undefined)
@@ -50,7 +60,8 @@ export function textRunner({ upstream, llama, threads, log, ...given }: TextRunn
         ...(llama ? { build: llama } : {}),
       });
     };
-    return { openEngine };
+    const kept = diskBytes === 0 ? undefined : weightsChunks(diskBytes, (reason) => log(`runner: ${reason}`));
+    return { kept, openEngine };
   }
   if (weights === undefined)
     throw new VouchError(

@@ -13,6 +13,7 @@ import { bytesSource } from '../../../circuits/groth16/source.ts';
 import { concat, hex, utf8 } from '../../../protocols/encoding.ts';
 import { VouchError } from '../../../protocols/errors.ts';
 import { encryptBlob, generateBlobKey } from '../../../protocols/sealing.ts';
+import { STREAMS } from '../../../protocols/streams.ts';
 import { subjects } from '../../../protocols/subjects.ts';
 import { TEXT_TERMS } from '../../../protocols/terms.ts';
 import {
@@ -24,6 +25,7 @@ import {
   weightsCommitment,
 } from '../../../protocols/weights.ts';
 import { createIdentity } from '../../../runtime/attest/identity.ts';
+import { keepChunks } from '../../../runtime/home/kept-chunks.ts';
 import { createMemoryFolder } from '../../../runtime/home/memory-folder.ts';
 import { modelAad } from '../../../runtime/models/broker-store.ts';
 import { obtainModel, readManifest } from '../../../runtime/models/obtain.ts';
@@ -32,6 +34,7 @@ import { compareText, obtainText, publishText } from '../../../runtime/models/we
 import { getManifest, putBlob } from '../../../runtime/nats/blobs.ts';
 import { assert, suite, type TestContext } from '../../harness.ts';
 import { startBroker, startHome } from '../home/home-fixture.ts';
+import { temporaryFolder } from '../nats/nats-fixture.ts';
 
 const test = suite('weights over NATS', { timeoutMs: 60_000 });
 
@@ -109,6 +112,50 @@ test('a chunk that is missing or changed in the store is refused by name, and no
   assert.is(error.code, 'bad-file');
   assert.match(error.message, digest);
   assert.equal(await ours(), before);
+});
+
+test('encrypted chunks that were kept are read again without the server; what the host has made of them never counts', async (t) => {
+  const { asking, observer, manifest } = await published(t);
+  const folder = join(await temporaryFolder(t), 'weights');
+  const kept = keepChunks(folder, 2 ** 30);
+  /** The weights as they are in memory after another load. */
+  const load = async () => {
+    await using obtained = await obtainText(asking, createMemoryFolder, { kept });
+    return readFileSync(obtained.files.weights!);
+  };
+  const isWhole = async () => Buffer.compare(await load(), WEIGHTS) === 0;
+  assert.ok(await isWhole());
+  const names = await readdir(folder);
+  const files = names.map((name) => readFileSync(join(folder, name)));
+  assert.not.ok(
+    [WEIGHTS.subarray(4096, 4096 + 64), TEMPLATE].some((part) =>
+      files.some((bytes) => bytes.includes(Buffer.from(part))),
+    ),
+    'nothing of the plaintext is on the disk',
+  );
+  const leaf = leafOf(WEIGHTS.subarray(0, WEIGHTS_CHUNK_BYTES));
+  assert.not.ok(names.includes(hex(leaf)), 'nor a digest by which known weights could be found out');
+  const large = names.filter((_, i) => files[i]!.length > WEIGHTS_CHUNK_BYTES);
+  assert.is(large.length, 2);
+  const [one, other] = large.map((name) => join(folder, name)) as [string, string];
+  // The operator of the host: a byte, cut off, the other chunk, a larger file. What is right comes from the server again.
+  const before = readFileSync(one);
+  const flipped = Buffer.from(before);
+  flipped[1000]! ^= 1;
+  for (const damaged of [flipped, before.subarray(1), readFileSync(other), Buffer.concat([before, before])]) {
+    await writeFile(one, damaged);
+    assert.ok(await isWhole());
+    assert.is(Buffer.compare(readFileSync(one), before), 0, 'what was damaged is mended');
+  }
+  // The server has nothing of it any more, but what was read is here.
+  const place = { shelf: 'sealedModels', writer: 'the vendor' } as const;
+  const index = await getManifest(observer, place, manifest.sealedModel, { maxBytes: 2 ** 30 });
+  const stored = [...(await observer.subjectsOf(STREAMS.sealedModels.name, '>')).keys()];
+  assert.ok(stored.length > index.chunks.length);
+  for (const subject of stored) await observer.append(subject, utf8('something else'));
+  assert.ok(await isWhole());
+  await writeFile(one, flipped);
+  assert.is((await refusal(load())).code, 'bad-file');
 });
 
 test('a chunk that is not the committed one is refused, even where it is sealed with the very key', async (t) => {
