@@ -28,7 +28,7 @@ import { sha256 as nobleSha256 } from '@noble/hashes/sha2.js';
 import { z } from 'zod';
 import { fieldFromBytes } from './attestation/report-data.ts';
 import { byteString, byteStringBetween, decodeCbor, encodeCbor } from './cbor.ts';
-import { canonicalJson, concat, equal, fromHex, hex, sha256, utf8 } from './encoding.ts';
+import { type Bytes, canonicalJson, concat, equal, fromHex, hex, sha256, utf8 } from './encoding.ts';
 import { parse } from './envelope.ts';
 import { VouchError } from './errors.ts';
 import { InlineAesGcm } from './inline-hpke.ts';
@@ -224,7 +224,22 @@ export interface ChunkPlace {
 export interface ChunkCipher {
   seal(index: number, chunk: Uint8Array): Promise<Uint8Array>;
   /** Throws `seal-rejected` that names part and chunk. */
-  open(index: number, sealed: Uint8Array): Promise<Uint8Array>;
+  open(index: number, sealed: Uint8Array): Promise<Bytes>;
+}
+
+/** Throws `commitment-mismatch` for a chunk that is not the one that was committed to. */
+export function demandLeaf(
+  model: string,
+  part: string,
+  index: number,
+  chunk: Uint8Array,
+  leaf: Uint8Array,
+): void {
+  if (equal(leafOf(chunk), leaf)) return;
+  throw new VouchError(
+    'commitment-mismatch',
+    `model ${model}: chunk ${index} of part ${part} is not the one that the commitment names`,
+  );
 }
 
 /** Seals and opens the chunks of one part. `key` encrypts one publication: a chunk has one nonce for good. */

@@ -26,15 +26,17 @@ export interface KeptChunks {
   /** The chunk of this digest, checked; undefined where it is not here. */
   get(digest: string): Promise<Uint8Array | undefined>;
   /**
-   * What `check` makes of the chunk of this name, which has so many bytes; undefined where there is none, and where `check`
-   * throws: that one is removed. A name is 64 lower-case hexadecimal digits, as a digest has.
+   * What `check` makes of the chunk of this name, which has so many bytes; undefined where there is none. One of which `check`
+   * makes undefined is not the right one, and removed. A name is 64 lower-case hexadecimal digits, as a digest has.
    */
-  open<T>(name: string, bytes: number, check: (chunk: Uint8Array) => Promise<T>): Promise<T | undefined>;
+  open<T>(name: string, bytes: number, check: Check<T>): Promise<T | undefined>;
   /** Keeps a chunk under its digest or its name, if there is room for it. */
   put(name: string, bytes: Uint8Array): Promise<void>;
   /** The digests that are here, the one that was used last last. */
   digests(): Promise<string[]>;
 }
+
+type Check<T> = (chunk: Uint8Array<ArrayBuffer>) => Promise<T | undefined>;
 
 /** `onFull` is told, once until there is room again, why nothing is kept. */
 export function keepChunks(
@@ -83,16 +85,14 @@ export function keepChunks(
 
   async function checked<T>(
     name: string,
-    read: (path: string) => Promise<Uint8Array>,
-    check: (chunk: Uint8Array) => Promise<T>,
+    read: (path: string) => Promise<Uint8Array<ArrayBuffer>>,
+    check: Check<T>,
   ): Promise<T | undefined> {
     const path = join(folder, name);
     const bytes = await read(path).catch(() => undefined);
     if (bytes === undefined) return undefined;
-    let found: T;
-    try {
-      found = await check(bytes);
-    } catch {
+    const found = await check(bytes);
+    if (found === undefined) {
       await rm(path, { force: true }).catch(() => {});
       return undefined;
     }
@@ -103,10 +103,9 @@ export function keepChunks(
 
   return {
     get: (digest) =>
-      checked(digest, readFile, async (bytes) => {
-        if (createHash('sha256').update(bytes).digest('hex') !== digest) throw new Error('another digest');
-        return bytes;
-      }),
+      checked<Uint8Array>(digest, readFile, async (bytes) =>
+        createHash('sha256').update(bytes).digest('hex') === digest ? bytes : undefined,
+      ),
     open: (name, bytes, check) => checked(name, (path) => readAtOnce(path, bytes), check),
     put(digest, bytes) {
       const done = before
@@ -125,7 +124,7 @@ export function keepChunks(
 }
 
 /** A file in one read; where it has another size, nothing, which no check takes for the chunk. */
-async function readAtOnce(path: string, bytes: number): Promise<Uint8Array> {
+async function readAtOnce(path: string, bytes: number): Promise<Uint8Array<ArrayBuffer>> {
   await using file = await open(path);
   const { size } = await file.stat();
   const chunk = new Uint8Array(size === bytes ? bytes : 0);

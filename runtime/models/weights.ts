@@ -4,7 +4,7 @@
  * size: a few chunks of it are in memory at a time (protocols/weights.ts has the formats).
  */
 import { type ByteSource, bytesSource, demandWithin } from '../../circuits/groth16/source.ts';
-import { equal, randomBytes, sha256Hex, utf8 } from '../../protocols/encoding.ts';
+import { type Bytes, equal, randomBytes, sha256Hex, utf8 } from '../../protocols/encoding.ts';
 import { VouchError } from '../../protocols/errors.ts';
 import type { ModelManifest } from '../../protocols/manifest.ts';
 import { decryptBlob, encryptBlob, generateBlobKey } from '../../protocols/sealing.ts';
@@ -15,6 +15,7 @@ import {
   chunkCipher,
   chunksOf,
   defaultsBytes,
+  demandLeaf,
   encodeIndex,
   leafOf,
   MAX_INDEX_BYTES,
@@ -37,12 +38,13 @@ import { blobSource, getBlob, getManifest, type Place, putBlob } from '../nats/b
 import type { Bus } from '../nats/bus.ts';
 import { modelAad } from './broker-store.ts';
 import { obtainKey, readManifest } from './obtain.ts';
+import { startOpeners } from './opening.ts';
 import { type Offer, publishSealed } from './publish.ts';
 
 const SEALED_CHUNK_BYTES = WEIGHTS_CHUNK_BYTES + SEALED_CHUNK_OVERHEAD;
 const PLACE: Place = { shelf: 'sealedModels', writer: 'the vendor' };
-/** Chunks that are read, decrypted and checked at once. */
-const LANES = 4;
+/** Chunks that are encrypted while one is sent: a few more are looked at than are on their way. */
+const RECENT = 5;
 
 export interface TextPublication extends Offer {
   readonly weights: ByteSource;
@@ -56,7 +58,7 @@ export interface TextPublication extends Offer {
 }
 
 /** The name under which a blob's encrypted chunk is kept: no digest of it, because seal and leaf say whether it is the one. */
-const placeOf = (blob: string, index: number): string =>
+const nameOf = (blob: string, index: number): string =>
   sha256Hex(utf8(`vouch/v1/kept-weights/${blob}/${index}`));
 
 /** Where a part's chunk is, of how many bytes. */
@@ -185,7 +187,7 @@ function sealedSource(
         const own = Math.floor(at / SEALED_CHUNK_BYTES);
         const sealed = recent.get(own) ?? seal(first + own);
         recent.set(own, sealed);
-        for (const oldest of recent.keys()) if (recent.size > LANES + 1) recent.delete(oldest);
+        for (const oldest of recent.keys()) if (recent.size > RECENT) recent.delete(oldest);
         const from = at - own * SEALED_CHUNK_BYTES;
         const piece = (await sealed).subarray(from, from + offset + target.byteLength - at);
         target.set(piece, at - offset);
@@ -231,13 +233,16 @@ export async function obtainText(
   const stop = new AbortController();
   const signal = AbortSignal.any([stop.signal, ...(options.signal ? [options.signal] : [])]);
   const limits = { kept: options.kept, signal };
-  return withIndex(asking, options, async ({ wanted, obtained, cipherOf }) => {
-    const { name: model } = obtained.manifest;
+  return withIndex(asking, options, async ({ wanted, obtained, key }) => {
+    const { name: model, commitment } = obtained.manifest;
     const folder = await open(wanted.reduce((sum, { bytes }) => sum + bytes, 0));
     try {
+      await using openers = startOpeners(
+        key,
+        wanted.reduce((sum, { leaves }) => sum + leaves.length, 0),
+      );
       const files: TextFiles = {};
       for (const { name, bytes, leaves, blobs } of wanted) {
-        const cipher = cipherOf(name, leaves.length);
         const gguf = name === 'weights' && obtained.architecture.format === 'gguf';
         const file = await folder.create(gguf ? 'weights.gguf' : name);
         files[name] = file.path;
@@ -247,25 +252,26 @@ export async function obtainText(
           // Its chunks are kept by us, as what opens: the server's may be cut in another way.
           const encrypted = blobSource(bus, PLACE, inside, { signal });
           const first = b * BLOB_CHUNKS;
-          await inLanes(first, Math.min(first + BLOB_CHUNKS, leaves.length), stop, async (index) => {
+          const end = Math.min(first + BLOB_CHUNKS, leaves.length);
+          await inLanes(openers.lanes, first, end, stop, async (index) => {
             if (signal.aborted) throw new VouchError('cancelled', `model ${model}: loading was cancelled`);
             const { offset, length } = rangeOf(bytes, index);
             const sealedBytes = length + SEALED_CHUNK_OVERHEAD;
-            const openChunk = async (sealed: Uint8Array) => {
-              const chunk = await cipher.open(index, sealed);
-              demandLeaf(model, name, index, chunk, leaves);
-              return chunk;
-            };
-            const place = placeOf(blob, index - first);
-            const there = await options.kept?.open(place, sealedBytes, openChunk);
-            if (there) return file.write(offset, there);
+            const place = { model, commitment, part: name, chunks: leaves.length };
+            const openChunk = (sealed: Bytes) => openers.open({ place, index, leaf: leaves[index]!, sealed });
+            const keptAs = nameOf(blob, index - first);
+            const there = await options.kept?.open(keptAs, sealedBytes, (bytes) =>
+              unlessRefused(openChunk(bytes)),
+            );
+            if (there) return file.write(offset, there.chunk);
             const sealed = new Uint8Array(sealedBytes);
             const at = (index - first) * SEALED_CHUNK_BYTES;
             if (at + sealedBytes > encrypted.byteLength)
               throw new VouchError('bad-file', `model ${model}: chunk ${index} of part ${name} is not there`);
             await encrypted.read(at, sealed);
-            await file.write(offset, await openChunk(sealed));
-            await options.kept?.put(place, sealed);
+            const opened = await openChunk(sealed);
+            await file.write(offset, opened.chunk);
+            await options.kept?.put(keptAs, opened.sealed);
           });
         }
         await file.seal();
@@ -300,26 +306,18 @@ export async function compareText(
           `model ${model}: part ${name} has ${bytes} bytes by its commitment, ${path} has ${file.byteLength}`,
         );
       for (let index = 0; index < leaves.length; index++)
-        demandLeaf(model, name, index, await readChunk(file, index), leaves);
+        demandLeaf(model, name, index, await readChunk(file, index), leaves[index]!);
     }
     return { ...obtained, files, async [Symbol.asyncDispose]() {} };
   });
 }
 
-/** Throws `commitment-mismatch` for a chunk that is not the one that was committed to. */
-function demandLeaf(
-  model: string,
-  part: string,
-  index: number,
-  chunk: Uint8Array,
-  leaves: readonly Uint8Array[],
-): void {
-  if (equal(leafOf(chunk), leaves[index]!)) return;
-  throw new VouchError(
-    'commitment-mismatch',
-    `model ${model}: chunk ${index} of part ${part} is not the one that the commitment names`,
-  );
-}
+/** What was opened; undefined where it is not what it should be. */
+const unlessRefused = <T>(opened: Promise<T>): Promise<T | undefined> =>
+  opened.catch((error: unknown) => {
+    if (!(error instanceof VouchError)) throw error;
+    return undefined;
+  });
 
 type Wanted = Omit<WeightsIndex['parts'][number], 'name'> & { readonly name: keyof TextFiles };
 
@@ -330,7 +328,7 @@ async function withIndex<T>(
   work: (opened: {
     readonly wanted: readonly Wanted[];
     readonly obtained: Omit<ObtainedText, 'files' | typeof Symbol.asyncDispose>;
-    readonly cipherOf: (part: PartName, chunks: number) => ChunkCipher;
+    readonly key: Uint8Array;
   }) => Promise<T>,
 ): Promise<T> {
   const published = await readManifest(bus, model);
@@ -346,7 +344,7 @@ async function withIndex<T>(
     return await work({
       wanted: parts.filter((part): part is Wanted => part.name !== 'defaults'),
       obtained: { manifest, digest, releasePolicy: manifest.policy, architecture },
-      cipherOf: (part, chunks) => chunkCipher(key, { model, commitment, part, chunks }),
+      key,
     });
   } finally {
     key.fill(0);
@@ -355,6 +353,7 @@ async function withIndex<T>(
 
 /** Runs `work` on the numbers from `first` to before `end`, some at a time. Throws the first failure, once all have ended. */
 async function inLanes(
+  lanes: number,
   first: number,
   end: number,
   stop: AbortController,
@@ -370,6 +369,6 @@ async function inLanes(
       });
     }
   };
-  await Promise.all(Array.from({ length: LANES }, lane));
+  await Promise.all(Array.from({ length: lanes }, lane));
   if (failures.length > 0) throw failures[0];
 }
