@@ -7,6 +7,7 @@ import path from 'node:path';
 import { Command, CommanderError } from '@commander-js/extra-typings';
 import { messageOf, VouchError } from '../../protocols/errors.ts';
 import { RemoteError } from '../../protocols/remote-error.ts';
+import { stayOutOfCoreFiles } from '../home/core-files.ts';
 import { fileErrorOf } from '../home/files.ts';
 import { configurationFile, LIFELINE, PACKAGE_ROOT } from '../home/home.ts';
 import { spelledOut } from './snarkjs-words.ts';
@@ -37,6 +38,7 @@ process.stdout.on('error', () => process.exit());
 // A full disk under a log, or a terminal that is gone, ends nothing.
 process.stderr.on('error', () => {});
 
+stayOutOfCoreFiles();
 try {
   await run(process.argv.slice(2));
 } catch (error) {
