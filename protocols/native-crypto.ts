@@ -10,7 +10,7 @@
 
 /** What is used of `node:crypto`; written down here because this folder knows nothing of Node. */
 interface NodeCrypto {
-  createHash(name: 'sha256'): { update(data: Uint8Array): unknown; digest(): Uint8Array<ArrayBuffer> };
+  createHash(name: 'sha256'): Sha256;
   createPublicKey(key: { key: Uint8Array; format: 'der'; type: 'spki' }): unknown;
   verify(algorithm: null, data: Uint8Array, key: unknown, signature: Uint8Array): boolean;
   generateKeyPairSync(type: 'x25519'): {
@@ -26,9 +26,13 @@ interface NodeCrypto {
     options: { authTagLength: number },
   ): GcmCipher & { setAuthTag(tag: Uint8Array): void };
 }
+interface Sha256 {
+  update(data: Uint8Array): unknown;
+  digest(): Uint8Array<ArrayBuffer>;
+}
 interface GcmCipher {
   setAAD(aad: Uint8Array): void;
-  update(data: Uint8Array): Uint8Array<ArrayBuffer>;
+  update(data: Uint8Array): Uint8Array;
   final(): Uint8Array;
 }
 
@@ -53,10 +57,24 @@ export interface NativeCrypto {
   ): Uint8Array<ArrayBuffer>;
   /** Throws when the tag does not fit. */
   openAesGcm(key: Uint8Array, iv: Uint8Array, sealed: Uint8Array, aad: Uint8Array): Uint8Array<ArrayBuffer>;
+  /**
+   * The same into `target`, which has the plaintext's length; returns SHA-256 of `prefix` and plaintext. Both take what lies in
+   * the core's cache, and nothing large is allocated. What is in `target` counts for nothing when it throws.
+   */
+  openAesGcmInto(
+    key: Uint8Array,
+    iv: Uint8Array,
+    sealed: Uint8Array,
+    aad: Uint8Array,
+    target: Uint8Array,
+    prefix: Uint8Array,
+  ): Uint8Array<ArrayBuffer>;
 }
 
 const AES = 'aes-256-gcm';
 const TAG_BYTES = 16;
+/** Less than a core's second cache. */
+const PIECE_BYTES = 256 * 1024;
 const MAX_KEYS = 64;
 /** SubjectPublicKeyInfo of Ed25519 and X25519 up to the 32 bytes of the key (RFC 8410 section 4); the last of the OID differs. */
 const spki = (oidEnd: number) => Uint8Array.of(0x30, 42, 0x30, 5, 6, 3, 0x2b, 0x65, oidEnd, 3, 33, 0);
@@ -86,6 +104,12 @@ function over(node: NodeCrypto): NativeCrypto {
     keys.set(name, key);
     return key;
   };
+  const decipherOf = (key: Uint8Array, iv: Uint8Array, sealed: Uint8Array, aad: Uint8Array) => {
+    const decipher = node.createDecipheriv(AES, key, iv, { authTagLength: TAG_BYTES });
+    decipher.setAAD(aad);
+    decipher.setAuthTag(sealed.subarray(sealed.length - TAG_BYTES));
+    return decipher;
+  };
   return {
     sha256(parts) {
       const hash = node.createHash('sha256');
@@ -113,14 +137,21 @@ function over(node: NodeCrypto): NativeCrypto {
       return joined(cipher.update(plaintext), cipher.final(), cipher.getAuthTag());
     },
     openAesGcm(key, iv, sealed, aad) {
-      const decipher = node.createDecipheriv(AES, key, iv, { authTagLength: TAG_BYTES });
-      decipher.setAAD(aad);
-      decipher.setAuthTag(sealed.subarray(sealed.length - TAG_BYTES));
-      const plaintext = decipher.update(sealed.subarray(0, sealed.length - TAG_BYTES));
-      // Of this mode it is empty, so that a chunk of a model need not be copied.
-      const rest = decipher.final();
-      const whole = rest.length === 0 && plaintext.length === plaintext.buffer.byteLength;
-      return whole ? new Uint8Array(plaintext.buffer) : joined(plaintext, rest);
+      const decipher = decipherOf(key, iv, sealed, aad);
+      return joined(decipher.update(sealed.subarray(0, sealed.length - TAG_BYTES)), decipher.final());
+    },
+    openAesGcmInto(key, iv, sealed, aad, target, prefix) {
+      const decipher = decipherOf(key, iv, sealed, aad);
+      const hash = node.createHash('sha256');
+      hash.update(prefix);
+      const end = sealed.length - TAG_BYTES;
+      for (let at = 0; at < end; at += PIECE_BYTES) {
+        const piece = decipher.update(sealed.subarray(at, Math.min(at + PIECE_BYTES, end)));
+        hash.update(piece);
+        target.set(piece, at);
+      }
+      decipher.final();
+      return joined(hash.digest());
     },
   };
 }

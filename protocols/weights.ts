@@ -23,20 +23,15 @@
  * Not guaranteed: that weights are what their vendor says they are, that an engine computes what others compute of them, and
  * 128 bits against a vendor who looks for two models with one commitment (126.5). Sizes of parts are public.
  */
-import { expand, extract } from '@noble/hashes/hkdf.js';
-import { sha256 as nobleSha256 } from '@noble/hashes/sha2.js';
 import { z } from 'zod';
 import { fieldFromBytes } from './attestation/report-data.ts';
 import { byteString, byteStringBetween, decodeCbor, encodeCbor } from './cbor.ts';
-import { type Bytes, canonicalJson, concat, equal, fromHex, hex, sha256, utf8 } from './encoding.ts';
+import { canonicalJson, concat, equal, fromHex, hex, sha256, utf8 } from './encoding.ts';
 import { parse } from './envelope.ts';
 import { VouchError } from './errors.ts';
-import { InlineAesGcm } from './inline-hpke.ts';
 import type { ModelManifest } from './manifest.ts';
+import { leafOf, PARTS, type PartName, WEIGHTS_CHUNK_BYTES } from './weights-chunks.ts';
 
-/** Of what is committed to. */
-export const WEIGHTS_CHUNK_BYTES = 4 * 1024 * 1024;
-export const SEALED_CHUNK_OVERHEAD = 16;
 /** Encrypted chunks of a blob: 4 GiB. */
 export const BLOB_CHUNKS = 1024;
 /** Of one part: 1 TiB. */
@@ -45,10 +40,6 @@ const MAX_PART_BYTES = MAX_CHUNKS * WEIGHTS_CHUNK_BYTES;
 const HASH_BYTES = 32;
 /** A part's leaves, and what is around them. */
 export const MAX_INDEX_BYTES = 2 * MAX_CHUNKS * HASH_BYTES;
-
-/** In the order in which they are committed to. */
-export const PARTS = ['weights', 'tokenizer', 'template', 'defaults'] as const;
-export type PartName = (typeof PARTS)[number];
 
 /** What a part is, as the commitment has it. */
 export interface Part {
@@ -99,11 +90,8 @@ export function textArchitecture({ name, commitmentKind, architecture }: ModelMa
 export const defaultsBytes = ({ defaults }: Pick<TextArchitecture, 'defaults'>): Uint8Array =>
   utf8(canonicalJson(defaults));
 
-const LEAF = utf8('vouch/v1/weights-leaf\0');
 const NODE = utf8('vouch/v1/weights-node\0');
 const ROOT = utf8('vouch/v1/weights\0');
-
-export const leafOf = (chunk: Uint8Array): Uint8Array => sha256(LEAF, chunk);
 
 /** The root over at least one leaf. */
 export function rootOf(leaves: readonly Uint8Array[]): Uint8Array {
@@ -211,60 +199,4 @@ export function openIndex(bytes: Uint8Array, manifest: ModelManifest): WeightsIn
   if (commitment !== manifest.commitment)
     throw wrong('its weights, tokenizer, template and defaults are not those that the commitment names');
   return index;
-}
-
-/** Whose chunk it is: what encryption binds. */
-export interface ChunkPlace {
-  readonly model: string;
-  readonly commitment: string;
-  readonly part: PartName;
-  readonly chunks: number;
-}
-
-export interface ChunkCipher {
-  seal(index: number, chunk: Uint8Array): Promise<Uint8Array>;
-  /** Throws `seal-rejected` that names part and chunk. */
-  open(index: number, sealed: Uint8Array): Promise<Bytes>;
-}
-
-/** Throws `commitment-mismatch` for a chunk that is not the one that was committed to. */
-export function demandLeaf(
-  model: string,
-  part: string,
-  index: number,
-  chunk: Uint8Array,
-  leaf: Uint8Array,
-): void {
-  if (equal(leafOf(chunk), leaf)) return;
-  throw new VouchError(
-    'commitment-mismatch',
-    `model ${model}: chunk ${index} of part ${part} is not the one that the commitment names`,
-  );
-}
-
-/** Seals and opens the chunks of one part. `key` encrypts one publication: a chunk has one nonce for good. */
-export function chunkCipher(key: Uint8Array, { model, commitment, part, chunks }: ChunkPlace): ChunkCipher {
-  const info = utf8(`vouch/v1/weights-part/${part}`);
-  const aead = new InlineAesGcm().createEncryptionContext(
-    expand(nobleSha256, extract(nobleSha256, key, new Uint8Array()), info, 32),
-  );
-  const nonceOf = (index: number): Uint8Array => {
-    const nonce = new Uint8Array(12);
-    new DataView(nonce.buffer).setUint32(8, index);
-    return nonce;
-  };
-  const aadOf = (index: number) => utf8(`vouch/v1/weights/${model}/${commitment}/${part}/${index}/${chunks}`);
-  return {
-    seal: async (index, chunk) => new Uint8Array(await aead.seal(nonceOf(index), chunk, aadOf(index))),
-    async open(index, sealed) {
-      try {
-        return new Uint8Array(await aead.open(nonceOf(index), sealed, aadOf(index)));
-      } catch {
-        throw new VouchError(
-          'seal-rejected',
-          `model ${model}: chunk ${index} of part ${part} was changed or is of another model; let the vendor publish it again`,
-        );
-      }
-    },
-  };
 }

@@ -11,7 +11,7 @@
  * each of them writes between two looks at the folder.
  */
 import { createHash } from 'node:crypto';
-import { open, readdir, readFile, rm, stat, statfs, utimes } from 'node:fs/promises';
+import { readdir, readFile, rm, stat, statfs, utimes } from 'node:fs/promises';
 import { join } from 'node:path';
 import { VouchError } from '../../protocols/errors.ts';
 import { writeWhole } from './files.ts';
@@ -26,17 +26,15 @@ export interface KeptChunks {
   /** The chunk of this digest, checked; undefined where it is not here. */
   get(digest: string): Promise<Uint8Array | undefined>;
   /**
-   * What `check` makes of the chunk of this name, which has so many bytes; undefined where there is none. One of which `check`
-   * makes undefined is not the right one, and removed. A name is 64 lower-case hexadecimal digits, as a digest has.
+   * What `check` makes of the file in which the chunk of this name is, if it is there. One of which it makes undefined is not the
+   * right one, and removed. A name is 64 lower-case hexadecimal digits, as a digest has.
    */
-  open<T>(name: string, bytes: number, check: Check<T>): Promise<T | undefined>;
+  open<T>(name: string, check: (path: string) => Promise<T | undefined>): Promise<T | undefined>;
   /** Keeps a chunk under its digest or its name, if there is room for it. */
   put(name: string, bytes: Uint8Array): Promise<void>;
   /** The digests that are here, the one that was used last last. */
   digests(): Promise<string[]>;
 }
-
-type Check<T> = (chunk: Uint8Array<ArrayBuffer>) => Promise<T | undefined>;
 
 /** `onFull` is told, once until there is room again, why nothing is kept. */
 export function keepChunks(
@@ -83,15 +81,9 @@ export function keepChunks(
     full = false;
   }
 
-  async function checked<T>(
-    name: string,
-    read: (path: string) => Promise<Uint8Array<ArrayBuffer>>,
-    check: Check<T>,
-  ): Promise<T | undefined> {
+  const opened: KeptChunks['open'] = async (name, check) => {
     const path = join(folder, name);
-    const bytes = await read(path).catch(() => undefined);
-    if (bytes === undefined) return undefined;
-    const found = await check(bytes);
+    const found = await check(path);
     if (found === undefined) {
       await rm(path, { force: true }).catch(() => {});
       return undefined;
@@ -99,14 +91,15 @@ export function keepChunks(
     const now = new Date();
     await utimes(path, now, now).catch(() => {});
     return found;
-  }
+  };
 
   return {
     get: (digest) =>
-      checked<Uint8Array>(digest, readFile, async (bytes) =>
-        createHash('sha256').update(bytes).digest('hex') === digest ? bytes : undefined,
-      ),
-    open: (name, bytes, check) => checked(name, (path) => readAtOnce(path, bytes), check),
+      opened<Uint8Array>(digest, async (path) => {
+        const bytes = await readFile(path).catch(() => undefined);
+        return bytes && createHash('sha256').update(bytes).digest('hex') === digest ? bytes : undefined;
+      }),
+    open: opened,
     put(digest, bytes) {
       const done = before
         .then(() => write(digest, bytes))
@@ -121,15 +114,6 @@ export function keepChunks(
     },
     digests: async () => (await look(folder)).map(({ digest }) => digest),
   };
-}
-
-/** A file in one read; where it has another size, nothing, which no check takes for the chunk. */
-async function readAtOnce(path: string, bytes: number): Promise<Uint8Array<ArrayBuffer>> {
-  await using file = await open(path);
-  const { size } = await file.stat();
-  const chunk = new Uint8Array(size === bytes ? bytes : 0);
-  const { bytesRead } = await file.read(chunk, 0, chunk.length, 0);
-  return chunk.subarray(0, bytesRead);
 }
 
 interface Entry {

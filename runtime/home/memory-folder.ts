@@ -6,7 +6,7 @@
  * there is some. Who is root on this host reads it, as he reads the process's memory.
  */
 import { rmSync } from 'node:fs';
-import { chmod, type FileHandle, mkdtemp, open, readdir, readFile, rm, stat, statfs } from 'node:fs/promises';
+import { chmod, mkdtemp, readdir, readFile, rm, stat, statfs, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { VouchError } from '../../protocols/errors.ts';
 
@@ -15,15 +15,14 @@ const PLACE = '/dev/shm';
 const IN_MEMORY: ReadonlySet<number> = new Set([0x01021994, 0x858458f6]);
 
 export interface MemoryFile {
+  /** where whoever fills it writes */
   readonly path: string;
-  /** Writes bytes at a place; what is written last counts. */
-  write(offset: number, bytes: Uint8Array): Promise<void>;
   /** No more is written: from here on the file can only be read. */
   seal(): Promise<void>;
 }
 
 export interface MemoryFolder extends AsyncDisposable {
-  /** A new file of mode 0600. */
+  /** A new file of mode 0600, empty. */
   create(name: string): Promise<MemoryFile>;
 }
 
@@ -44,38 +43,17 @@ export async function createMemoryFolder(bytes: number, place = PLACE): Promise<
   await removeOrphans(place);
   const folder = await mkdtemp(join(place, `vouch-${process.pid}-`));
   await chmod(folder, 0o700);
-  const files: FileHandle[] = [];
   // A process that ends without disposing leaves no weights behind; what one that was killed leaves, the next one removes.
   const remove = () => rmSync(folder, { recursive: true, force: true });
   process.once('exit', remove);
   return {
     async create(name) {
       const path = join(folder, name);
-      const file = await open(path, 'wx', 0o600);
-      files.push(file);
-      return {
-        path,
-        async write(offset, bytes) {
-          for (let at = 0; at < bytes.length; ) {
-            const { bytesWritten } = await file
-              .write(bytes, at, bytes.length - at, offset + at)
-              .catch((error: unknown) => {
-                throw new VouchError('out-of-memory', `${place}: the weights do not fit in memory`, {
-                  cause: error,
-                });
-              });
-            at += bytesWritten;
-          }
-        },
-        async seal() {
-          await file.close();
-          await chmod(path, 0o400);
-        },
-      };
+      await writeFile(path, '', { flag: 'wx', mode: 0o600 });
+      return { path, seal: () => chmod(path, 0o400) };
     },
     async [Symbol.asyncDispose]() {
       process.off('exit', remove);
-      for (const file of files) await file.close().catch(() => {});
       await rm(folder, { recursive: true, force: true });
     },
   };

@@ -1,80 +1,118 @@
 /**
- * Opens the encrypted chunks of a large model: decrypted, and compared with the commitment. Both are work of one core, 3 ms for
- * 4 MiB, so that chunks are opened by threads where there are many.
+ * Opens the encrypted chunks of a large model: decrypts them, compares them with the commitment and writes them where they belong. A
+ * chunk of 4 MiB is some 5 ms of one core, so that threads do it where there are many.
  */
+import { closeSync, fstatSync, openSync, readSync, writeSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { Worker } from 'node:worker_threads';
+import type { Bytes } from '../../protocols/encoding.ts';
 import { VouchError } from '../../protocols/errors.ts';
-import { type ChunkPlace, chunkCipher, demandLeaf } from '../../protocols/weights.ts';
+import { type ChunkPlace, chunkCipher, SEALED_CHUNK_OVERHEAD } from '../../protocols/weights-chunks.ts';
 
 /** A thread takes longer to start than so many chunks take. */
-const CHUNKS_OF_A_THREAD = 32;
+const CHUNKS_OF_A_THREAD = 64;
 const MAX_THREADS = 8;
 
-export interface Question {
-  readonly number: number;
-  /** The model's key: whoever has answered overwrites it. */
-  readonly key: Uint8Array;
+/** A chunk that is to be opened. */
+export interface SealedChunk {
   readonly place: ChunkPlace;
   readonly index: number;
   /** of the chunk, as the commitment has it */
   readonly leaf: Uint8Array;
-  /** handed over */
-  readonly sealed: Uint8Array<ArrayBuffer>;
+  /** of its plaintext */
+  readonly bytes: number;
+  /** its ciphertext, which is handed over, or the file that has it and nothing else */
+  readonly sealed: Bytes | string;
+  /** the file that it is written to, and where */
+  readonly target: { readonly file: string; readonly offset: number };
 }
-export type Answer = { readonly number: number } & (
-  | {
-      readonly chunk: Uint8Array<ArrayBuffer>;
-      /** given back */
-      readonly sealed: Uint8Array<ArrayBuffer>;
-    }
-  | { readonly failure: Pick<VouchError, 'code' | 'message'> }
-);
 
 export interface Openers extends AsyncDisposable {
   /** How many chunks are to be given at a time, so that nobody waits for the next one. */
   readonly lanes: number;
   /**
-   * The chunk, which is the one of that leaf, and what it was made of: bytes that are given are the caller's again then. Throws
-   * `seal-rejected` and `commitment-mismatch`, which name part and chunk.
+   * Gives the ciphertext back when the chunk is written: nothing is, unless it is the committed one. Throws `seal-rejected` and
+   * `commitment-mismatch`, which name part and chunk, `bad-file` for no file of its size, and `out-of-memory` where it cannot be written.
    */
-  open(question: Omit<Question, 'number' | 'key'>): Promise<Opened>;
-}
-interface Opened {
-  readonly chunk: Uint8Array<ArrayBuffer>;
-  readonly sealed: Uint8Array<ArrayBuffer>;
+  open(chunk: SealedChunk): Promise<Bytes>;
 }
 
-/** The work itself. Overwrites the key that it was given. */
-export async function openChunk({
-  key,
-  place,
-  index,
-  leaf,
-  sealed,
-}: Omit<Question, 'number'>): Promise<Opened> {
-  const cipher = chunkCipher(key, place);
-  key.fill(0);
-  const chunk = await cipher.open(index, sealed);
-  demandLeaf(place.model, place.part, index, chunk, leaf);
-  return { chunk, sealed };
+/** Opens chunks one after another, always in the same room. The room holds the last one in plaintext. */
+export function createOpener(): (key: Uint8Array, chunk: SealedChunk) => Promise<Bytes> {
+  let [read, plain] = [new Uint8Array(), new Uint8Array()];
+  return async (key, { place, index, leaf, bytes, sealed: given, target }) => {
+    if (plain.length < bytes) {
+      read = new Uint8Array(bytes + SEALED_CHUNK_OVERHEAD);
+      plain = new Uint8Array(bytes);
+    }
+    const sealed =
+      typeof given === 'string' ? readFrom(given, read.subarray(0, bytes + SEALED_CHUNK_OVERHEAD)) : given;
+    const chunk = plain.subarray(0, bytes);
+    await chunkCipher(key, place).open(index, sealed, leaf, chunk);
+    writeTo(target.file, target.offset, chunk);
+    return sealed;
+  };
 }
 
-/** Whoever opens so many chunks under one key, here or in threads, which end with it. */
+function readFrom(path: string, room: Bytes): Bytes {
+  try {
+    const file = openSync(path, 'r');
+    try {
+      if (fstatSync(file).size === room.length && readSync(file, room, 0, room.length, 0) === room.length)
+        return room;
+    } finally {
+      closeSync(file);
+    }
+  } catch {
+    // It says no more than that.
+  }
+  throw new VouchError('bad-file', `${path}: expected a file of ${room.length} bytes`);
+}
+
+function writeTo(path: string, offset: number, bytes: Uint8Array): void {
+  try {
+    const file = openSync(path, 'r+');
+    try {
+      for (let at = 0; at < bytes.length; ) at += writeSync(file, bytes, at, bytes.length - at, offset + at);
+    } finally {
+      closeSync(file);
+    }
+  } catch (cause) {
+    throw new VouchError('out-of-memory', `${path}: the weights do not fit in memory`, { cause });
+  }
+}
+
+/** What a thread is asked. */
+export interface Question extends SealedChunk {
+  readonly number: number;
+  /** The model's key: whoever has answered overwrites his copy. */
+  readonly key: Uint8Array;
+}
+export interface Answer {
+  readonly number: number;
+  /** the ciphertext, given back */
+  readonly sealed?: Bytes;
+  readonly failure?: Pick<VouchError, 'code' | 'message'>;
+}
+
+/** Whoever opens so many chunks under one key, here or in threads, which end when it is disposed. */
 export function startOpeners(key: Uint8Array, chunks: number): Openers {
   const threads = Math.min(MAX_THREADS, availableParallelism(), Math.floor(chunks / CHUNKS_OF_A_THREAD));
-  if (threads < 2)
+  if (threads < 2) {
+    const open = createOpener();
+    // One after another, because they share their room.
+    let last: Promise<unknown> = Promise.resolve();
     return {
       lanes: 2,
-      open: (question) => openChunk({ ...question, key: key.slice() }),
+      open(chunk) {
+        const opened = last.then(() => open(key, chunk));
+        last = opened.catch(() => {});
+        return opened;
+      },
       async [Symbol.asyncDispose]() {},
     };
-  const waiting = new Map<number, PromiseWithResolvers<Opened>>();
-  const settle = (number: number) => {
-    const found = waiting.get(number);
-    waiting.delete(number);
-    return found;
-  };
+  }
+  const waiting = new Map<number, PromiseWithResolvers<Bytes>>();
   let failed: Error | undefined;
   const fail = (error: Error) => {
     failed = error;
@@ -88,10 +126,11 @@ export function startOpeners(key: Uint8Array, chunks: number): Openers {
       // Chunks lie outside of its heap.
       resourceLimits: { maxYoungGenerationSizeMb: 2 },
     });
-    worker.on('message', (answer: Answer) => {
-      const asked = settle(answer.number);
-      if ('failure' in answer) asked?.reject(new VouchError(answer.failure.code, answer.failure.message));
-      else asked?.resolve(answer);
+    worker.on('message', ({ number, sealed, failure }: Answer) => {
+      const asked = waiting.get(number);
+      waiting.delete(number);
+      if (failure) asked?.reject(new VouchError(failure.code, failure.message));
+      else asked?.resolve(sealed!);
     });
     worker.on('error', fail);
     worker.on('exit', (code) => fail(new Error(`the thread that opens chunks ended with code ${code}`)));
@@ -100,22 +139,23 @@ export function startOpeners(key: Uint8Array, chunks: number): Openers {
   let count = 0;
   return {
     lanes: 2 * threads,
-    open(question) {
+    open(chunk) {
       if (failed) return Promise.reject(failed);
       const number = count++;
-      const asked = Promise.withResolvers<Opened>();
+      const asked = Promise.withResolvers<Bytes>();
       waiting.set(number, asked);
-      const whole: Question = { ...question, number, key };
-      workers[number % threads]!.postMessage(whole, [question.sealed.buffer]);
+      const question: Question = { ...chunk, number, key };
+      workers[number % threads]!.postMessage(
+        question,
+        typeof chunk.sealed === 'string' ? [] : [chunk.sealed.buffer],
+      );
       return asked.promise;
     },
     async [Symbol.asyncDispose]() {
-      await Promise.all(
-        workers.map((worker) => {
-          worker.removeAllListeners('exit');
-          return worker.terminate();
-        }),
-      );
+      for (const worker of workers) {
+        worker.removeAllListeners('exit');
+        await worker.terminate();
+      }
     },
   };
 }

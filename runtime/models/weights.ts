@@ -4,32 +4,34 @@
  * size: a few chunks of it are in memory at a time (protocols/weights.ts has the formats).
  */
 import { type ByteSource, bytesSource, demandWithin } from '../../circuits/groth16/source.ts';
-import { type Bytes, equal, randomBytes, sha256Hex, utf8 } from '../../protocols/encoding.ts';
+import { equal, randomBytes, sha256Hex, utf8 } from '../../protocols/encoding.ts';
 import { VouchError } from '../../protocols/errors.ts';
 import type { ModelManifest } from '../../protocols/manifest.ts';
 import { decryptBlob, encryptBlob, generateBlobKey } from '../../protocols/sealing.ts';
 import { TEXT_TERMS } from '../../protocols/terms.ts';
 import {
   BLOB_CHUNKS,
-  type ChunkCipher,
-  chunkCipher,
   chunksOf,
   defaultsBytes,
-  demandLeaf,
   encodeIndex,
-  leafOf,
   MAX_INDEX_BYTES,
   openIndex,
-  PARTS,
   type Part,
-  type PartName,
-  SEALED_CHUNK_OVERHEAD,
   type TextArchitecture,
   textArchitecture,
-  WEIGHTS_CHUNK_BYTES,
   type WeightsIndex,
   weightsCommitment,
 } from '../../protocols/weights.ts';
+import {
+  type ChunkCipher,
+  chunkCipher,
+  demandLeaf,
+  leafOf,
+  PARTS,
+  type PartName,
+  SEALED_CHUNK_OVERHEAD,
+  WEIGHTS_CHUNK_BYTES,
+} from '../../protocols/weights-chunks.ts';
 import type { Identity } from '../attest/identity.ts';
 import { openFile } from '../home/file-source.ts';
 import type { KeptChunks } from '../home/kept-chunks.ts';
@@ -38,7 +40,7 @@ import { blobSource, getBlob, getManifest, type Place, putBlob } from '../nats/b
 import type { Bus } from '../nats/bus.ts';
 import { modelAad } from './broker-store.ts';
 import { obtainKey, readManifest } from './obtain.ts';
-import { startOpeners } from './opening.ts';
+import { type SealedChunk, startOpeners } from './opening.ts';
 import { type Offer, publishSealed } from './publish.ts';
 
 const SEALED_CHUNK_BYTES = WEIGHTS_CHUNK_BYTES + SEALED_CHUNK_OVERHEAD;
@@ -225,7 +227,7 @@ export interface ObtainOptions {
  */
 export async function obtainText(
   asking: Asking,
-  open: (bytes: number) => Promise<MemoryFolder>,
+  makeFolder: (bytes: number) => Promise<MemoryFolder>,
   options: ObtainOptions = {},
 ): Promise<ObtainedText> {
   const [bus] = asking;
@@ -235,7 +237,7 @@ export async function obtainText(
   const limits = { kept: options.kept, signal };
   return withIndex(asking, options, async ({ wanted, obtained, key }) => {
     const { name: model, commitment } = obtained.manifest;
-    const folder = await open(wanted.reduce((sum, { bytes }) => sum + bytes, 0));
+    const folder = await makeFolder(wanted.reduce((sum, { bytes }) => sum + bytes, 0));
     try {
       await using openers = startOpeners(
         key,
@@ -257,21 +259,24 @@ export async function obtainText(
             if (signal.aborted) throw new VouchError('cancelled', `model ${model}: loading was cancelled`);
             const { offset, length } = rangeOf(bytes, index);
             const sealedBytes = length + SEALED_CHUNK_OVERHEAD;
-            const place = { model, commitment, part: name, chunks: leaves.length };
-            const openChunk = (sealed: Bytes) => openers.open({ place, index, leaf: leaves[index]!, sealed });
+            const open = (sealed: SealedChunk['sealed']) =>
+              openers.open({
+                place: { model, commitment, part: name, chunks: leaves.length },
+                index,
+                leaf: leaves[index]!,
+                bytes: length,
+                sealed,
+                target: { file: file.path, offset },
+              });
             const keptAs = nameOf(blob, index - first);
-            const there = await options.kept?.open(keptAs, sealedBytes, (bytes) =>
-              unlessRefused(openChunk(bytes)),
-            );
-            if (there) return file.write(offset, there.chunk);
+            if (await options.kept?.open(keptAs, (path) => unlessRefused(open(path)))) return;
             const sealed = new Uint8Array(sealedBytes);
             const at = (index - first) * SEALED_CHUNK_BYTES;
             if (at + sealedBytes > encrypted.byteLength)
               throw new VouchError('bad-file', `model ${model}: chunk ${index} of part ${name} is not there`);
             await encrypted.read(at, sealed);
-            const opened = await openChunk(sealed);
-            await file.write(offset, opened.chunk);
-            await options.kept?.put(keptAs, opened.sealed);
+            const given = await open(sealed);
+            await options.kept?.put(keptAs, given);
           });
         }
         await file.seal();

@@ -7,7 +7,7 @@
  */
 import { spawn } from 'node:child_process';
 import { readFileSync } from 'node:fs';
-import { rm, statfs, symlink } from 'node:fs/promises';
+import { open, rm, statfs, symlink } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { createIdentity } from '../../runtime/attest/identity.ts';
@@ -39,6 +39,7 @@ const PACED_SECONDS = 5;
 const TOGETHER = 32;
 const MIB = 2 ** 20;
 const LOADS = 5;
+const CANCELLATIONS = 100;
 /** Width and layers of random models of about so many bytes. */
 const LARGE = [
   { bits: 30, width: 2048, layers: 8 },
@@ -70,12 +71,13 @@ async function hear(answer: Answer): Promise<Heard> {
 const clientOf = async (home: Home) => {
   const bus = await home.bus('client', 'bench');
   const sessions = createSessions(bus, 'client.bench', { policy: home.policies.inference, meet: () => {} });
-  return async (model: string, request: TextRequest): Promise<Heard> => {
+  const ask = async (model: string, request: TextRequest): Promise<Heard> => {
     const stream = chat(sessions, { model, request });
     const heard = await hear(stream[Symbol.asyncIterator]() as Answer);
     if ((await stream.receipt).report.verdict !== 'accept') throw new Error('a receipt was not accepted');
     return heard;
   };
+  return { ask, sessions };
 };
 const offerOf = (home: Home, name: string) => ({ name, policy: home.policies.release });
 const peakOf = (pid: number): number =>
@@ -91,7 +93,8 @@ export const benchmarkChat: Benchmark = (context) =>
     const rows: Row[] = [];
     const stand = { home, file, t, context };
     if (context.wants(FIRST) || context.wants(MEMORY)) rows.push(...(await firstTokens(stand)));
-    if (context.wants(ONE) || context.wants(MANY)) rows.push(...(await paces(stand)));
+    if (context.wants(ONE) || context.wants(MANY) || context.wants(CANCELLED))
+      rows.push(...(await paces(stand)));
     if (context.wants(LOADING)) rows.push(...(await loading(stand)));
     return rows;
   });
@@ -106,6 +109,7 @@ const FIRST = 'chat, added time to first token';
 const MEMORY = "chat, memory of the runner's process over the engine's own";
 const ONE = `chat, one stream at ${PACE.one} tokens/s`;
 const MANY = `chat, ${TOGETHER} streams together at ${PACE.many} tokens/s each`;
+const CANCELLED = 'chat, from a cancellation to the engine, which is another process here';
 const LOADING = 'chat, loading a model';
 
 async function firstTokens({ home, file, t, context: { say, signal } }: Stand): Promise<Row[]> {
@@ -118,7 +122,7 @@ async function firstTokens({ home, file, t, context: { say, signal } }: Stand): 
   const runner = await home.process('enclave', 'e1', {
     args: ['gpu', 'runner', '--model', 'chat', '--threads', '1'],
   });
-  const ask = await clientOf(home);
+  const { ask } = await clientOf(home);
   const request = asking('How long does the first word take?', { maxTokens: 32 });
   const samples = { ours: [] as number[], direct: [] as number[] };
   for (let i = 0; i < WARM_UP + FIRST_TOKENS; i++) {
@@ -156,16 +160,15 @@ async function paces({ home, file, t, context: { say, signal } }: Stand): Promis
     stdio: ['ignore', 'pipe', 'inherit'],
   });
   t.defer(() => child.kill('SIGKILL'));
-  const url = await new Promise<string>((resolve) =>
-    createInterface({ input: child.stdout }).once('line', resolve),
-  );
+  const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
+  const url = (await lines.next()).value as string;
   await publishGguf(home.observer, 'provisioner.test', file, {}, offerOf(home, 'paced'), say);
   await home.process('enclave', 'e2', {
     args: ['gpu', 'runner', '--model', 'paced', '--upstream', url, '--weights', file],
   });
   const engine = await openUpstream({ url });
   t.defer(() => engine[Symbol.asyncDispose]());
-  const ask = await clientOf(home);
+  const { ask, sessions } = await clientOf(home);
   /** Tokens a second of all streams, from the requests to the last word of all. */
   const measure = async (streams: number, pace: number, one: (request: TextRequest) => Promise<Heard>) => {
     signal.throwIfAborted();
@@ -188,6 +191,25 @@ async function paces({ home, file, t, context: { say, signal } }: Stand): Promis
     say(`${name}: ${ours.toFixed(0)} tokens/s, directly ${peer.value.toFixed(0)}`);
     rows.push(row({ name, unit: 'tokens/s', better: 'more', ours, peer, must, aim }));
   }
+  const late: number[] = [];
+  for (let i = 0; i < CANCELLATIONS; i++) {
+    signal.throwIfAborted();
+    const stream = chat(sessions, {
+      model: 'paced',
+      request: asking('x', { maxTokens: 10_000, seed: PACE.one }),
+    });
+    const pieces = stream[Symbol.asyncIterator]();
+    for (let heard = 0; heard < 3 + (i % 5); heard++) await pieces.next();
+    const told = performance.timeOrigin + performance.now();
+    stream.cancel();
+    late.push(Number((await lines.next()).value) - told);
+    if ((await stream.receipt).end.finish !== 'cancelled')
+      throw new Error('a cancelled stream ended in another way');
+  }
+  say(`cancelled: p50 ${quantile(late, 0.5).toFixed(1)} ms, p99 ${quantile(late, 0.99).toFixed(1)} ms`);
+  rows.push(
+    row({ name: `${CANCELLED}: p99 of ${CANCELLATIONS}`, unit: 'ms', ours: quantile(late, 0.99), must: 200 }),
+  );
   return rows;
 }
 
@@ -215,12 +237,12 @@ async function loading({ home, t, context }: Stand): Promise<Row[]> {
     const { ms } = await timed(async () => {
       await using source = await openFile(file, 'model');
       const memory = await createMemoryFolder(bytes);
-      const copy = await memory.create('copy');
+      await using target = await open((await memory.create('copy')).path, 'r+');
       const piece = new Uint8Array(4 * MIB);
       for (let at = 0; at < bytes; at += piece.length) {
         const part = piece.subarray(0, Math.min(piece.length, bytes - at));
         await source.read(at, part);
-        await copy.write(at, part);
+        await target.write(part, 0, part.length, at);
       }
       await memory[Symbol.asyncDispose]();
     });

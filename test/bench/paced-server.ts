@@ -1,6 +1,6 @@
 /**
  * A server of OpenAI's API that says words at a pace, by its clock: `paced-server.ts`. It stands for an engine whose speed is known;
- * `seed` of a request is the tokens a second. Prints its address.
+ * `seed` of a request is the tokens a second. Prints its address, and when somebody has hung up: milliseconds since 1970.
  */
 import { createServer } from 'node:http';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -18,6 +18,9 @@ const server = createServer(async (request, response) => {
   for await (const chunk of request) text += chunk;
   const { seed, max_tokens } = JSON.parse(text) as { seed: number; max_tokens: number };
   response.writeHead(200, { 'Content-Type': 'text/event-stream' });
+  response.once('close', () => {
+    if (!response.writableFinished) console.log(performance.timeOrigin + performance.now());
+  });
   const event = (value: unknown) => response.write(`data: ${JSON.stringify(value)}\n\n`);
   const began = performance.now();
   for (let i = 0; i < max_tokens && !response.destroyed; i++) {

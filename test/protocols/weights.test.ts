@@ -6,21 +6,18 @@ import { createHash } from 'node:crypto';
 import { encode, rfc8949EncodeOptions } from 'cborg';
 import { fieldBytes } from '../../protocols/attestation/report-data.ts';
 import { generateSigner } from '../../protocols/cose.ts';
-import { base64url, canonicalJson, concat, hex, utf8 } from '../../protocols/encoding.ts';
+import { base64url, canonicalJson, hex, utf8 } from '../../protocols/encoding.ts';
 import { VouchError } from '../../protocols/errors.ts';
 import { type ModelManifest, signManifest, verifyManifest } from '../../protocols/manifest.ts';
 import { DEFAULT_TERMS, TEXT_TERMS } from '../../protocols/terms.ts';
+import { encodeIndex, openIndex, type Part, rootOf, weightsCommitment } from '../../protocols/weights.ts';
 import {
+  type ChunkCipher,
   chunkCipher,
-  encodeIndex,
   leafOf,
-  openIndex,
-  type Part,
   type PartName,
-  rootOf,
   WEIGHTS_CHUNK_BYTES,
-  weightsCommitment,
-} from '../../protocols/weights.ts';
+} from '../../protocols/weights-chunks.ts';
 import { assert, suite } from '../harness.ts';
 
 const test = suite('weights');
@@ -145,23 +142,31 @@ test('an index is opened for its own manifest only, and says what differs', () =
 test('a chunk opens in its own place: not of another part, number, count, model or key', async () => {
   const key = new Uint8Array(32).fill(9);
   const place = { model: 'chat', commitment: '123', part: 'weights', chunks: 3 } as const;
-  const sealed = await chunkCipher(key, place).seal(1, utf8('chunk one'));
-  assert.is(hex(await chunkCipher(key, place).open(1, sealed)), hex(utf8('chunk one')));
+  // More than the pieces in which it is opened.
+  const chunk = new Uint8Array(600_000).map((_, i) => i * i);
+  const sealed = await chunkCipher(key, place).seal(1, chunk);
+  const opened = new Uint8Array(chunk.length);
+  const open = (cipher: ChunkCipher, index = 1, bytes = sealed, leaf = leafOf(chunk)) =>
+    cipher.open(index, bytes, leaf, opened);
+  await open(chunkCipher(key, place));
+  assert.is(Buffer.compare(opened, chunk), 0);
+  const changed = sealed.with(-1, sealed.at(-1)! ^ 1);
   const wrong = [
-    chunkCipher(key, place).open(2, sealed),
-    chunkCipher(key, { ...place, part: 'template' }).open(1, sealed),
-    chunkCipher(key, { ...place, chunks: 4 }).open(1, sealed),
-    chunkCipher(key, { ...place, model: 'other' }).open(1, sealed),
-    chunkCipher(key, { ...place, commitment: '124' }).open(1, sealed),
-    chunkCipher(key.with(0, 1), place).open(1, sealed),
-    chunkCipher(key, place).open(1, concat(sealed.subarray(0, -1), Uint8Array.of(sealed.at(-1)! ^ 1))),
+    open(chunkCipher(key, place), 2),
+    open(chunkCipher(key, { ...place, part: 'template' })),
+    open(chunkCipher(key, { ...place, chunks: 4 })),
+    open(chunkCipher(key, { ...place, model: 'other' })),
+    open(chunkCipher(key, { ...place, commitment: '124' })),
+    open(chunkCipher(key.with(0, 1), place)),
+    open(chunkCipher(key, place), 1, changed),
+    open(chunkCipher(key, place), 1, sealed, leafOf(chunk.subarray(1))),
   ];
-  for (const attempt of wrong) {
+  for (const [i, attempt] of wrong.entries()) {
     const error = await attempt.then(
       () => undefined,
       (failure: unknown) => failure as VouchError,
     );
-    assert.is(error?.code, 'seal-rejected');
+    assert.is(error?.code, i === wrong.length - 1 ? 'commitment-mismatch' : 'seal-rejected');
     assert.match(error!.message, /chunk \d of part/);
   }
 });

@@ -16,14 +16,8 @@ import { encryptBlob, generateBlobKey } from '../../../protocols/sealing.ts';
 import { STREAMS } from '../../../protocols/streams.ts';
 import { subjects } from '../../../protocols/subjects.ts';
 import { TEXT_TERMS } from '../../../protocols/terms.ts';
-import {
-  chunkCipher,
-  defaultsBytes,
-  encodeIndex,
-  leafOf,
-  WEIGHTS_CHUNK_BYTES,
-  weightsCommitment,
-} from '../../../protocols/weights.ts';
+import { defaultsBytes, encodeIndex, weightsCommitment } from '../../../protocols/weights.ts';
+import { chunkCipher, leafOf, WEIGHTS_CHUNK_BYTES } from '../../../protocols/weights-chunks.ts';
 import { createIdentity } from '../../../runtime/attest/identity.ts';
 import { keepChunks } from '../../../runtime/home/kept-chunks.ts';
 import { createMemoryFolder } from '../../../runtime/home/memory-folder.ts';
