@@ -9,13 +9,13 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import Fastify, { type FastifyReply, type FastifyRequest } from 'fastify';
 import type { z } from 'zod';
-import { parseArchitecture } from '../../circuits/model/architecture.ts';
 import type { Policy } from '../../protocols/attestation/policy.ts';
 import { fromBase64url } from '../../protocols/encoding.ts';
 import { type ErrorCode, messageOf, VouchError } from '../../protocols/errors.ts';
 import type { AnswerPlaintext } from '../../protocols/inference.ts';
 import { verifyReceipt } from '../../protocols/receipt.ts';
 import { collateralFor } from '../attest/collateral.ts';
+import { architectureOf } from '../client/answer.ts';
 import { readApplications } from '../client/applications.ts';
 import type { Inference, VerifiedService } from '../client/client.ts';
 import { keepDecision, keepText } from '../client/decisions.ts';
@@ -236,8 +236,7 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
       'Vouch-Verdict': 'accept',
       'Vouch-Evidence': made[0]?.receipt.claims?.label ?? '',
     });
-  const preprocessingOf = ({ manifest }: VerifiedService) =>
-    parseArchitecture(manifest.architecture).preprocessing;
+  const preprocessingOf = ({ manifest }: VerifiedService) => architectureOf(manifest).preprocessing;
 
   interface Params {
     readonly model: string;

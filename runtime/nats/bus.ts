@@ -217,19 +217,33 @@ function busOver(nc: NatsConnection, { url, user, onError }: Link, current: { cr
   const pause = createPause();
   const listeners = new Set<(state: BusState, error?: Error) => void>();
   let state: BusState = 'connected';
-  // Rejects when the connection is lost; replaced at each reconnect.
-  let loss = Promise.withResolvers<never>();
-  loss.promise.catch(() => {});
+  /** Why there is no connection, while there is none. */
+  let down: Error | undefined;
+  /**
+   * Who is told when it is lost. One promise for all would be simpler, and whoever raced with it would leave his answer there:
+   * its reactions go when it settles, and a connection stays for days.
+   */
+  const waiting = new Set<(error: Error) => void>();
+  /** `work`, as long as there is a connection. */
+  async function whileUp<T>(work: () => Promise<T>, stop = Promise.withResolvers<never>()): Promise<T> {
+    if (down) throw down;
+    waiting.add(stop.reject);
+    try {
+      return await Promise.race([work(), stop.promise]);
+    } finally {
+      waiting.delete(stop.reject);
+    }
+  }
 
   const lost = (why: string) => new VouchError('nats-unreachable', `NATS at ${url}: ${why}`);
   const change = (next: BusState, error?: Error) => {
     if (state === next || state === 'closed') return;
     state = next;
-    if (next === 'connected') {
-      loss = Promise.withResolvers<never>();
-      loss.promise.catch(() => {});
-    } else
-      loss.reject(error ?? lost(next === 'closed' ? 'the connection is closed' : 'the connection was lost'));
+    down =
+      next === 'connected'
+        ? undefined
+        : (error ?? lost(next === 'closed' ? 'the connection is closed' : 'the connection was lost'));
+    if (down) for (const tell of [...waiting]) tell(down);
     for (const listener of listeners) listener(next, error);
   };
   void (async () => {
@@ -300,9 +314,12 @@ function busOver(nc: NatsConnection, { url, user, onError }: Link, current: { cr
     signal?.addEventListener('abort', onAbort, { once: true });
     try {
       if (signal?.aborted) throw new VouchError('cancelled', `${subject}: cancelled before it was sent`);
-      const answer = nc.request(subject, data, { timeout: timeoutMs, noMux: ownInbox, ...extra });
-      answer.catch(() => {});
-      return plain(await Promise.race([answer, loss.promise, abort.promise]));
+      const answered = async () => {
+        const answer = nc.request(subject, data, { timeout: timeoutMs, noMux: ownInbox, ...extra });
+        answer.catch(() => {});
+        return plain(await answer);
+      };
+      return await whileUp(answered, abort);
     } catch (error) {
       throw natsError(error, subject, timeoutMs);
     } finally {
@@ -400,7 +417,7 @@ function busOver(nc: NatsConnection, { url, user, onError }: Link, current: { cr
       return signWith(current.creds, bytes);
     },
     async flush() {
-      await Promise.race([nc.flush(), loss.promise]);
+      await whileUp(() => nc.flush());
     },
     renew(creds) {
       current.creds = creds;
@@ -410,7 +427,7 @@ function busOver(nc: NatsConnection, { url, user, onError }: Link, current: { cr
         const { promise: again, resolve } = Promise.withResolvers<void>();
         const stop = onState((now) => now !== 'disconnected' && resolve());
         // What was published has to be with the server first.
-        await Promise.race([nc.flush(), loss.promise]).catch(() => {});
+        await whileUp(() => nc.flush()).catch(() => {});
         await nc.reconnect();
         await Promise.race([again, sleep(PATIENCE_MS, undefined, { ref: false })]);
         stop();
@@ -419,7 +436,7 @@ function busOver(nc: NatsConnection, { url, user, onError }: Link, current: { cr
     async close() {
       if (nc.isClosed()) return;
       // A drain needs the server; without one there is nothing to hand over.
-      if (state === 'connected') await Promise.race([nc.drain(), loss.promise]).catch(() => {});
+      if (state === 'connected') await whileUp(() => nc.drain()).catch(() => {});
       await nc.close();
       change('closed');
     },

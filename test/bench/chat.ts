@@ -201,7 +201,8 @@ async function paces({ home, file, t, context: { say, signal } }: Stand): Promis
     const pieces = stream[Symbol.asyncIterator]();
     for (let heard = 0; heard < 3 + (i % 5); heard++) await pieces.next();
     const told = performance.timeOrigin + performance.now();
-    stream.cancel();
+    // Whoever stops reading cancels.
+    await pieces.return?.();
     late.push(Number((await lines.next()).value) - told);
     if ((await stream.receipt).end.finish !== 'cancelled')
       throw new Error('a cancelled stream ended in another way');

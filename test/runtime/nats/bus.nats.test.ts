@@ -1,3 +1,5 @@
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 import { BUCKETS, STREAMS } from '../../../protocols/streams.ts';
 import { subjects } from '../../../protocols/subjects.ts';
 import { ensureAuthority } from '../../../runtime/installation/authority.ts';
@@ -75,6 +77,31 @@ test('requests: answer, headers, nobody there, silence, cancelling, size', async
   await asking.drain();
   await runner.flush();
   assert.is(await codeOf(client.request(ask, EMPTY)), 'no-responder');
+});
+
+test('an answer that was taken is kept nowhere, however long the connection stays', async (t) => {
+  setFlagsFromString('--expose-gc');
+  const collect = runInNewContext('gc') as () => void;
+  const nats = await startFixture(t, { provisioned: false });
+  const runner = await nats.bus('runner', 'r1');
+  const client = await nats.bus('client', 'me');
+  const ask = subjects.infer('m', 'r1', 'me');
+  runner.subscribe(ask, (message) => message.respond(message.data));
+  await runner.flush();
+  const kept = () => {
+    collect();
+    return process.memoryUsage().arrayBuffers;
+  };
+  const abort = new AbortController();
+  const large = new Uint8Array(2 ** 16);
+  const asking = async (times: number) => {
+    for (let i = 0; i < times; i++) await client.request(ask, large, { signal: abort.signal });
+  };
+  await asking(20);
+  const before = kept();
+  await asking(300);
+  // What nats.js reads into stays as large as it was; the answers are twenty megabytes.
+  await until(() => kept() < before + 100 * large.length);
 });
 
 test('a failing handler is reported and the next message is handled', async (t) => {
