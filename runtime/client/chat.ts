@@ -92,12 +92,14 @@ export interface ChatStream extends AsyncIterable<TextPiece> {
 /** Asks. Nothing is sent before the service's evidence is verified. Whoever does not read what comes has to cancel. */
 export function chat(client: ChatClient, options: ChatOptions): ChatStream {
   const receipt = Promise.withResolvers<ChatReceipt>();
-  receipt.promise.catch(() => {});
   const inbox = createInbox();
   const cancelled = new AbortController();
   const cancel = () => cancelled.abort();
   options.signal?.addEventListener('abort', cancel, { once: true });
   if (options.signal?.aborted) cancel();
+  // The signal may outlive many a conversation.
+  const settled = () => options.signal?.removeEventListener('abort', cancel);
+  receipt.promise.then(settled, settled);
   const pieces = read(client, options, inbox, cancelled.signal, receipt);
   return {
     receipt: receipt.promise,

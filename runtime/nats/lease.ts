@@ -52,11 +52,15 @@ const systemClock: LeaseClock = {
   now: () => performance.now(),
   sleep: (ms, signal) =>
     new Promise((done, fail) => {
-      const timer = setTimeout(done, ms);
       const stop = () => {
         clearTimeout(timer);
         fail(signal.reason);
       };
+      // The signal may outlive many a sleep.
+      const timer = setTimeout(() => {
+        signal.removeEventListener('abort', stop);
+        done();
+      }, ms);
       if (signal.aborted) stop();
       else signal.addEventListener('abort', stop, { once: true });
     }),
