@@ -1,10 +1,11 @@
 /** The circuit of a convolutional network: right on every row, and nothing but the committed kernels can be put in their place. */
 import { R } from '../../circuits/groth16/field.ts';
-import { commit } from '../../circuits/model/commit.ts';
+import { commit, randomSalt } from '../../circuits/model/commit.ts';
 import { circuitCost } from '../../circuits/model/cost.ts';
 import { emitQualityCircuit, witnessInput } from '../../circuits/model/emit.ts';
-import { decideMany } from '../../circuits/model/quantise.ts';
+import { decideMany, evaluate } from '../../circuits/model/quantise.ts';
 import { demandDomain, estimateConstraints } from '../../circuits/model/size.ts';
+import { integersOf, quantiseTensorModel } from '../../circuits/model/tensor-model.ts';
 import { calculateWitness } from '../../runtime/prove/witness-calculator.ts';
 import { assert, suite } from '../harness.ts';
 import {
@@ -17,7 +18,7 @@ import {
   violationsNear,
   wires,
 } from './model-fixture.ts';
-import { drawing, type LeNet, smallTensors } from './tensors-fixture.ts';
+import { drawing, type LeNet, randomGraph, smallTensors } from './tensors-fixture.ts';
 
 const test = suite('circuit of tensors', { timeoutMs: 120_000 });
 const HALF = (R + 1n) / 2n;
@@ -159,5 +160,29 @@ test('a valid witness with any one wire moved is refused, and none is left open'
   const witness = wires(await calculateWitness(wasm, witnessInput(model, 1)));
   pinned(r1cs, witness, 0);
 });
+
+for (const seed of [1, 2, 3, 4])
+  test(`random graph ${seed}: the witness is what the reference computes, no larger than foretold, and of the committed numbers alone`, async (t) => {
+    const { graph, samples } = randomGraph(seed);
+    const { architecture, parameters } = quantiseTensorModel(graph, samples);
+    const model = { architecture, parameters, salt: randomSalt() };
+    const features = integersOf(architecture.named!, samples[0]!);
+    const outputs = evaluate(model, features).logits;
+    const testSet = { features: [features], labels: [0], outputs: [outputs] };
+    const circuit = emitQualityCircuit(architecture, testSet, await testToolchain());
+    const { wasm, r1cs, constraints } = await compiled(t, circuit);
+    const { constraints: most } = circuitCost(architecture, testSet);
+    // Numbers that determine the parameters by linear equations make them constants.
+    assert.ok(constraints <= most, `${constraints}, predicted ${most}`);
+    const input = witnessInput(model, 1);
+    const witness = wires(await calculateWitness(wasm, input));
+    assert.is(violations(r1cs, witness), 0);
+    assert.equal(witness.slice(0, 2), [1n, commit(model)], 'the commitment is public');
+    const first = Object.keys(input).find((name) => /^w\d+$/.test(name))!;
+    const weights = (input[first] as (bigint | bigint[])[]).flat();
+    const other = weights.map((w, i) => (i === 0 ? (w === 0n ? 1n : 0n) : w));
+    if (weights.length > 0)
+      await rejects(calculateWitness(wasm, { ...input, [first]: other }), 'another weight');
+  });
 
 test.run();

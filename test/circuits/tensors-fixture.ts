@@ -167,3 +167,98 @@ export function residualModel(): CommittedModel {
   const { architecture, parameters } = quantiseTensorModel(residual(), residualSamples(8));
   return { architecture, parameters, salt: randomSalt() };
 }
+
+/** A graph of random operators over an image of 2 channels, and what it is like. */
+export function randomGraph(seed: number): { graph: OnnxGraph; samples: TensorSample[] } {
+  const random = seededRandom(seed);
+  const constants: Record<string, OnnxTensor> = {};
+  const nodes: OnnxNode[] = [];
+  let [channels, width] = [2, 6];
+  let current = 'x';
+  const values = (count: number, scale: number) =>
+    Array.from({ length: count }, () => random.normal() * scale);
+  const constant = (dims: number[], scale = 0.5): string => {
+    const name = `c${Object.keys(constants).length}`;
+    constants[name] = tensor(
+      dims,
+      values(
+        dims.reduce((a, b) => a * b, 1),
+        scale,
+      ),
+    );
+    return name;
+  };
+  const add = (operator: string, more: string[] = [], attributes: Parameters<typeof node>[3] = []): void => {
+    nodes.push(node(operator, [current, ...more], `v${nodes.length}`, attributes));
+    current = `v${nodes.length - 1}`;
+  };
+  const steps: (() => void)[] = [
+    () => {
+      const [groups, kernel, stride] = [
+        1 + random.below(channels % 2 === 0 ? 2 : 1),
+        1 + random.below(3),
+        1 + random.below(2),
+      ];
+      if (width + 2 < kernel) return;
+      const outputs = groups * (1 + random.below(2));
+      const more = [constant([outputs, channels / groups, kernel, kernel]), constant([outputs])];
+      add('Conv', more, [
+        ['group', groups],
+        ['strides', [stride, stride]],
+        ['pads', [1, 1, 1, 1]],
+      ]);
+      [channels, width] = [outputs, Math.floor((width + 2 - kernel) / stride) + 1];
+    },
+    () =>
+      add(
+        'Conv',
+        [constant([channels, channels, 3, 3])],
+        [['auto_pad', random.below(2) === 0 ? 'SAME_UPPER' : 'SAME_LOWER']],
+      ),
+    () => add('Relu'),
+    () => add('LeakyRelu', [], [['alpha', 0.25]]),
+    () => add('PRelu', [constant([channels, 1, 1])]),
+    () => {
+      constants.low = tensor([], [-0.5]);
+      constants.high = tensor([], [0.75]);
+      add('Clip', ['low', 'high']);
+    },
+    () => {
+      if (width < 2) return;
+      add(
+        random.below(2) === 0 ? 'MaxPool' : 'AveragePool',
+        [],
+        [
+          ['kernel_shape', [2, 2]],
+          ['strides', [1, 1]],
+          ['pads', [1, 0, 0, 1]],
+        ],
+      );
+    },
+    () => add('Add', [current]),
+    () => {
+      const before = current;
+      add('Relu');
+      add(random.below(2) === 0 ? 'Sub' : 'Mul', [before]);
+    },
+    () => add('Add', [constant([1, channels, 1, 1])]),
+    () => add('Transpose', [], [['perm', [0, 1, 3, 2]]]),
+    () => {
+      const variance = constant([channels]);
+      constants[variance] = tensor(
+        [channels],
+        values(channels, 1).map((v) => 0.5 + v * v),
+      );
+      add('BatchNormalization', [constant([channels]), constant([channels]), constant([channels]), variance]);
+    },
+  ];
+  for (let step = 0; step < 5; step++) steps[random.below(steps.length)]!();
+  if (random.below(2) === 0) {
+    add('Flatten');
+    add('Gemm', [constant([channels * width * width, 3]), constant([3])]);
+  } else add('GlobalAveragePool');
+  const samples = Array.from({ length: 6 }, () => ({
+    x: values(72, 0.7).map((v) => Math.max(-2, Math.min(2, v))),
+  }));
+  return { graph: { ...graph(nodes, constants), inputs: [{ name: 'x', dims: [1, 2, 6, 6] }] }, samples };
+}
