@@ -3,6 +3,7 @@
  * is killed and replaced every two seconds. No proof is lost, none is wrong, and nothing grows: the coordinator's
  * memory, open requests, consumers. VOUCH_TEST_PROOFS says how many, where an hour is too long.
  */
+import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { addPoints, G1, G2, writeG1, writeG2 } from '../../../circuits/groth16/point.ts';
@@ -48,7 +49,12 @@ test(`${PROOFS} proofs, a worker killed every two seconds, one that lies, one th
   await fixture.process('worker', 'honest');
   const honest = await createPool({ threads: 1 });
   t.defer(() => honest.close());
-  await hire(fixture, 'mute', () => new Promise<never>(() => {}));
+  const over = new AbortController();
+  // Until the end, so that its worker need not be given up on when it is stopped.
+  await hire(fixture, 'mute', async () => {
+    await once(over.signal, 'abort');
+    throw new Error('it answers nothing');
+  });
   await hire(fixture, 'liar', async (group, ...call) =>
     addPoints(group, [
       await honest.msm(group, ...call),
@@ -57,7 +63,6 @@ test(`${PROOFS} proofs, a worker killed every two seconds, one that lies, one th
   );
 
   let killed = 0;
-  const over = new AbortController();
   const killing = (async () => {
     while (!over.signal.aborted) {
       const victim = await fixture.process('worker', `mortal-${killed + 1}`);
