@@ -5,7 +5,7 @@
  */
 import { sha256 as nobleSha256, sha512 as nobleSha512 } from '@noble/hashes/sha2.js';
 import { VouchError } from './errors.ts';
-import { native } from './native-crypto.ts';
+import { native, type TextCoder } from './native-crypto.ts';
 
 /** Bytes that WebCrypto accepts: not backed by shared memory. */
 export type Bytes = Uint8Array<ArrayBuffer>;
@@ -59,54 +59,33 @@ export const sha512 = (...parts: readonly Uint8Array[]): Bytes => unshared(noble
 /** SHA-256 as lower-case hex: how digests are written everywhere in Vouch. */
 export const sha256Hex = (...parts: readonly Uint8Array[]): string => hex(sha256(...parts));
 
-const HEX = Array.from({ length: 256 }, (_, byte) => byte.toString(16).padStart(2, '0'));
+/** What texts of bytes are made and read with; a test judges both by the same texts. */
+export const inJavaScript: TextCoder = {
+  encode: (bytes, encoding) => (encoding === 'hex' ? hexOf(bytes) : base64urlOf(bytes)),
+  decode: (text, encoding) => (encoding === 'hex' ? bytesOfHex(text) : bytesOfBase64url(text)),
+};
+const coder = native ?? inJavaScript;
 
-export function hex(bytes: Uint8Array): string {
-  let text = '';
-  for (const byte of bytes) text += HEX[byte];
-  return text;
-}
+export const hex = (bytes: Uint8Array): string => coder.encode(bytes, 'hex');
 
 /** Lower-case hex to bytes; `length` in bytes when fixed. Throws `bad-message`. */
 export function fromHex(text: string, field = 'hex', length?: number): Bytes {
-  if (!/^([0-9a-f]{2})*$/.test(text) || (length !== undefined && text.length !== 2 * length)) {
+  const bytes = coder.decode(text, 'hex');
+  if (bytes === undefined || (length !== undefined && bytes.length !== length)) {
     const expected = length === undefined ? 'pairs of' : `${2 * length}`;
     throw new VouchError(
       'bad-message',
       `${field}: expected ${expected} lower-case hex digits, got ${text.length} characters`,
     );
   }
-  const bytes = new Uint8Array(text.length / 2);
-  for (let i = 0; i < bytes.length; i++) bytes[i] = Number.parseInt(text.slice(2 * i, 2 * i + 2), 16);
   return bytes;
 }
 
-const BASE64URL = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_';
-/** Code of a character -> its six bits, or 64 for what is none of the alphabet. */
-const SIX_BITS = Uint8Array.from({ length: 128 }, (_, code) => {
-  const at = BASE64URL.indexOf(String.fromCharCode(code));
-  return at < 0 ? 64 : at;
-});
-/** Two characters for every twelve bits. */
-const PAIRS = Array.from({ length: 4096 }, (_, bits) => BASE64URL[bits >> 6]! + BASE64URL[bits & 63]!);
-
-export function base64url(bytes: Uint8Array): string {
-  let text = '';
-  let at = 0;
-  for (; at + 2 < bytes.length; at += 3) {
-    const bits = (bytes[at]! << 16) | (bytes[at + 1]! << 8) | bytes[at + 2]!;
-    text += PAIRS[bits >> 12]! + PAIRS[bits & 4095]!;
-  }
-  if (at + 2 === bytes.length) {
-    const bits = (bytes[at]! << 10) | (bytes[at + 1]! << 2);
-    text += PAIRS[bits >> 6]! + BASE64URL[bits & 63]!;
-  } else if (at + 1 === bytes.length) text += PAIRS[bytes[at]! << 4]!;
-  return text;
-}
+export const base64url = (bytes: Uint8Array): string => coder.encode(bytes, 'base64url');
 
 /** Unpadded base64url to bytes; a length or final bits that no encoder writes are refused. Throws `bad-message`. */
 export function fromBase64url(text: string, field = 'base64url', length?: number): Bytes {
-  const bytes = decoded(text);
+  const bytes = coder.decode(text, 'base64url');
   if (bytes === undefined) {
     throw new VouchError(
       'bad-message',
@@ -122,7 +101,45 @@ export function fromBase64url(text: string, field = 'base64url', length?: number
   return bytes;
 }
 
-function decoded(text: string): Bytes | undefined {
+const HEX = Array.from({ length: 256 }, (_, byte) => byte.toString(16).padStart(2, '0'));
+
+function hexOf(bytes: Uint8Array): string {
+  let text = '';
+  for (const byte of bytes) text += HEX[byte];
+  return text;
+}
+
+function bytesOfHex(text: string): Bytes | undefined {
+  if (!/^([0-9a-f]{2})*$/.test(text)) return undefined;
+  const bytes = new Uint8Array(text.length / 2);
+  for (let i = 0; i < bytes.length; i++) bytes[i] = Number.parseInt(text.slice(2 * i, 2 * i + 2), 16);
+  return bytes;
+}
+
+const BASE64URL = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_';
+/** Code of a character -> its six bits, or 64 for what is none of the alphabet. */
+const SIX_BITS = Uint8Array.from({ length: 128 }, (_, code) => {
+  const at = BASE64URL.indexOf(String.fromCharCode(code));
+  return at < 0 ? 64 : at;
+});
+/** Two characters for every twelve bits. */
+const PAIRS = Array.from({ length: 4096 }, (_, bits) => BASE64URL[bits >> 6]! + BASE64URL[bits & 63]!);
+
+function base64urlOf(bytes: Uint8Array): string {
+  let text = '';
+  let at = 0;
+  for (; at + 2 < bytes.length; at += 3) {
+    const bits = (bytes[at]! << 16) | (bytes[at + 1]! << 8) | bytes[at + 2]!;
+    text += PAIRS[bits >> 12]! + PAIRS[bits & 4095]!;
+  }
+  if (at + 2 === bytes.length) {
+    const bits = (bytes[at]! << 10) | (bytes[at + 1]! << 2);
+    text += PAIRS[bits >> 6]! + BASE64URL[bits & 63]!;
+  } else if (at + 1 === bytes.length) text += PAIRS[bytes[at]! << 4]!;
+  return text;
+}
+
+function bytesOfBase64url(text: string): Bytes | undefined {
   if (text.length % 4 === 1) return undefined;
   const bytes = new Uint8Array((text.length * 3) >> 2);
   let bits = 0;

@@ -37,6 +37,16 @@ interface GcmCipher {
   final(): Uint8Array;
 }
 
+/** Lower-case hex, and unpadded base64url. */
+export type TextEncoding = 'hex' | 'base64url';
+/** What is used of `node:buffer`. */
+interface NodeBuffer {
+  Buffer: {
+    from(bytes: ArrayBufferLike, at: number, length: number): { toString(encoding: TextEncoding): string };
+    from(text: string, encoding: TextEncoding): Uint8Array;
+  };
+}
+
 /** An X25519 key, whose private half is used and not given out. */
 export interface AgreementKey {
   readonly publicKey: Uint8Array<ArrayBuffer>;
@@ -44,7 +54,13 @@ export interface AgreementKey {
   agree(publicKey: Uint8Array): Uint8Array<ArrayBuffer>;
 }
 
-export interface NativeCrypto {
+export interface TextCoder {
+  encode(bytes: Uint8Array, encoding: TextEncoding): string;
+  /** Undefined for a text that is not what `encode` makes of any bytes. */
+  decode(text: string, encoding: TextEncoding): Uint8Array<ArrayBuffer> | undefined;
+}
+
+export interface NativeCrypto extends TextCoder {
   sha256(parts: readonly Uint8Array[]): Uint8Array<ArrayBuffer>;
   /** The bare equation of RFC 8032 section 5.1.7 without cofactor: see ed25519.ts for what has to be checked before. */
   verifyEd25519(publicKey: Uint8Array, message: Uint8Array, signature: Uint8Array): boolean;
@@ -92,7 +108,7 @@ function joined(...parts: readonly Uint8Array[]): Uint8Array<ArrayBuffer> {
   return out;
 }
 
-function over(node: NodeCrypto): NativeCrypto {
+function over(node: NodeCrypto, { Buffer: octets }: NodeBuffer): NativeCrypto {
   const keys = new Map<string, unknown>();
   // Reading a key takes as long as using it, and a session uses the same few.
   const publicKeyOf = (prefix: Uint8Array, raw: Uint8Array): unknown => {
@@ -112,7 +128,15 @@ function over(node: NodeCrypto): NativeCrypto {
     decipher.setAuthTag(sealed.subarray(sealed.length - TAG_BYTES));
     return decipher;
   };
+  const encode: TextCoder['encode'] = (bytes, encoding) =>
+    octets.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString(encoding);
   return {
+    encode,
+    // Node reads leniently, and ends at the first character that it does not know.
+    decode(text, encoding) {
+      const bytes = joined(octets.from(text, encoding));
+      return encode(bytes, encoding) === text ? bytes : undefined;
+    },
     sha256(parts) {
       const hash = node.createHash('sha256');
       for (const part of parts) hash.update(part);
@@ -159,8 +183,12 @@ function over(node: NodeCrypto): NativeCrypto {
 }
 
 const { process: host } = globalThis as {
-  process?: { getBuiltinModule?(name: 'node:crypto'): NodeCrypto | undefined };
+  process?: {
+    getBuiltinModule?(name: 'node:crypto'): NodeCrypto | undefined;
+    getBuiltinModule?(name: 'node:buffer'): NodeBuffer | undefined;
+  };
 };
 const node = host?.getBuiltinModule?.('node:crypto');
+const buffer = host?.getBuiltinModule?.('node:buffer');
 
-export const native: NativeCrypto | undefined = node && over(node);
+export const native: NativeCrypto | undefined = node && buffer && over(node, buffer);

@@ -154,8 +154,8 @@ export async function infer(
   });
   const reply = await sendSealed(bus, source, service, sealed, options);
   const opened: unknown = JSON.parse(fromUtf8(await openReply(reply), 'answer'));
-  const failed = SealedError.safeParse(opened);
-  if (failed.success) throw new RemoteError(failed.data.error);
+  if (typeof opened === 'object' && opened !== null && 'error' in opened)
+    throw new RemoteError(parse(SealedError, opened, 'answer').error);
   const answer = parse(AnswerPlaintext, opened, 'answer');
   const bundle = fromBase64url(answer.receipt, 'receipt');
   const receipt = await verifiedReceipt(bundle, service, policy, {

@@ -11,11 +11,7 @@ import { floatTensors } from '../../circuits/model/float-tensors.ts';
 import { modelOf, readGraph } from '../../circuits/model/graph.ts';
 import { decideMany, evaluate, quantise, randomFeatures } from '../../circuits/model/quantise.ts';
 import { elementsOf, offsetRuns, offsetsOf, runsOf } from '../../circuits/model/runs.ts';
-import {
-  integersOf,
-  numbersOf,
-  quantiseTensorModel,
-} from '../../circuits/model/tensor-model.ts';
+import { integersOf, numbersOf, quantiseTensorModel } from '../../circuits/model/tensor-model.ts';
 import { serveModel } from '../../runtime/inference/session.ts';
 import { assert, suite } from '../harness.ts';
 import { refuses } from './onnx-fixture.ts';

@@ -1,4 +1,5 @@
 import { encode } from 'cborg';
+import fc from 'fast-check';
 import { z } from 'zod';
 import { decodeCbor, encodeCbor } from '../../protocols/cbor.ts';
 import {
@@ -9,11 +10,13 @@ import {
   fromHex,
   fromUtf8,
   hex,
+  inJavaScript,
   randomBytes,
   sha256Hex,
   utf8,
 } from '../../protocols/encoding.ts';
 import { VouchError } from '../../protocols/errors.ts';
+import { native } from '../../protocols/native-crypto.ts';
 import { assert, suite } from '../harness.ts';
 
 const test = suite('encoding');
@@ -36,6 +39,25 @@ test('a second spelling of the same bytes is refused', () => {
   refused(() => fromHex('00', 'field', 2));
   refused(() => fromBase64url('AAAA', 'field', 2));
   refused(() => fromUtf8(Uint8Array.of(0xc3)));
+});
+
+test("Node's own coder and ours read and write the same texts", () => {
+  const character = fc.constantFrom(...'0123456789abcdefABCDEFxyzXYZ-_+/= \n\u00e9\u{1f600}');
+  const texts = fc.oneof(fc.string({ unit: character, maxLength: 12 }), fc.string({ maxLength: 12 }));
+  for (const encoding of ['hex', 'base64url'] as const) {
+    fc.assert(
+      fc.property(fc.uint8Array({ maxLength: 80 }), (bytes) => {
+        const text = inJavaScript.encode(bytes, encoding);
+        assert.is(native!.encode(bytes, encoding), text);
+        assert.equal(native!.decode(text, encoding), inJavaScript.decode(text, encoding));
+      }),
+    );
+    const read = fc.property(texts, (text) => {
+      const [own, theirs] = [inJavaScript.decode(text, encoding), native!.decode(text, encoding)];
+      assert.equal(own && Array.from(own), theirs && Array.from(theirs), JSON.stringify(text));
+    });
+    fc.assert(read, { numRuns: 3000 });
+  }
 });
 
 test('SHA-256 of FIPS 180-4 examples', () => {
