@@ -2,12 +2,12 @@
  * Opens the encrypted chunks of a large model: decrypts them, compares them with the commitment and writes them where they belong. A
  * chunk of 4 MiB is some 5 ms of one core, so that threads do it where there are many.
  */
-import { closeSync, fstatSync, openSync, readSync, writeSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { Worker } from 'node:worker_threads';
 import type { Bytes } from '../../protocols/encoding.ts';
 import { VouchError } from '../../protocols/errors.ts';
 import { type ChunkPlace, chunkCipher, SEALED_CHUNK_OVERHEAD } from '../../protocols/weights-chunks.ts';
+import { readFrom, writeTo } from '../home/file-ranges.ts';
 
 /** A thread takes longer to start than so many chunks take. */
 const CHUNKS_OF_A_THREAD = 64;
@@ -52,34 +52,6 @@ export function createOpener(): (key: Uint8Array, chunk: SealedChunk) => Promise
     writeTo(target.file, target.offset, chunk);
     return sealed;
   };
-}
-
-function readFrom(path: string, room: Bytes): Bytes {
-  try {
-    const file = openSync(path, 'r');
-    try {
-      if (fstatSync(file).size === room.length && readSync(file, room, 0, room.length, 0) === room.length)
-        return room;
-    } finally {
-      closeSync(file);
-    }
-  } catch {
-    // It says no more than that.
-  }
-  throw new VouchError('bad-file', `${path}: expected a file of ${room.length} bytes`);
-}
-
-function writeTo(path: string, offset: number, bytes: Uint8Array): void {
-  try {
-    const file = openSync(path, 'r+');
-    try {
-      for (let at = 0; at < bytes.length; ) at += writeSync(file, bytes, at, bytes.length - at, offset + at);
-    } finally {
-      closeSync(file);
-    }
-  } catch (cause) {
-    throw new VouchError('out-of-memory', `${path}: the weights do not fit in memory`, { cause });
-  }
 }
 
 /** What a thread is asked. */

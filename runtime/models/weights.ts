@@ -317,12 +317,13 @@ export async function compareText(
   });
 }
 
-/** What was opened; undefined where it is not what it should be. */
+/** What was opened; undefined where it is not there, or not what it should be. */
 const unlessRefused = <T>(opened: Promise<T>): Promise<T | undefined> =>
   opened.catch((error: unknown) => {
-    if (!(error instanceof VouchError)) throw error;
+    if (!(error instanceof VouchError) || !REFUSALS.has(error.code)) throw error;
     return undefined;
   });
+const REFUSALS: ReadonlySet<string> = new Set(['bad-file', 'seal-rejected', 'commitment-mismatch']);
 
 type Wanted = Omit<WeightsIndex['parts'][number], 'name'> & { readonly name: keyof TextFiles };
 
