@@ -3,6 +3,8 @@
  * WebCrypto makes for every step and which are most of what sealing one costs. Undefined in a browser, where
  * WebCrypto and JavaScript do the same work; tests judge all of them by the same vectors.
  *
+ * Texts of bytes are made here as well: an answer holds kilobytes of them.
+ *
  * Private keys stay in closures; what is handed around is WebCrypto's twin of a key, which does not give it out.
  *
  * Not guaranteed: any check of keys and encodings beyond OpenSSL's. Callers make their own.

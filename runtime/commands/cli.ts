@@ -38,7 +38,7 @@ process.stdout.on('error', () => process.exit());
 // A full disk under a log, or a terminal that is gone, ends nothing.
 process.stderr.on('error', () => {});
 
-stayOutOfCoreFiles();
+stayOutOfCoreFiles(say);
 try {
   await run(process.argv.slice(2));
 } catch (error) {

@@ -6,12 +6,19 @@
  * Not guaranteed: elsewhere than on Linux nothing is done, and who may read the process's memory reads it.
  */
 import { writeFileSync } from 'node:fs';
+import { messageOf } from '../../protocols/errors.ts';
 
-export function stayOutOfCoreFiles(): void {
+const FILTER = '/proc/self/coredump_filter';
+
+/** `say` is told where it cannot be had. A kernel that makes no core files has no such file. */
+export function stayOutOfCoreFiles(say: (line: string) => void): void {
   if (process.platform !== 'linux') return;
   try {
-    writeFileSync('/proc/self/coredump_filter', '0');
-  } catch {
-    // A kernel without core files, or a /proc that cannot be written.
+    writeFileSync(FILTER, '0');
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return;
+    say(
+      `vouch: memory of this process may get into core files; allow it to write ${FILTER} (${messageOf(error)})`,
+    );
   }
 }

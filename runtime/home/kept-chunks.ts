@@ -83,6 +83,8 @@ export function keepChunks(
 
   const opened: KeptChunks['open'] = async (name, check) => {
     const path = join(folder, name);
+    // Looked for first: what is not here yet may be written by another process before it would be removed as wrong.
+    if (!(await stat(path).catch(() => undefined))) return undefined;
     const found = await check(path);
     if (found === undefined) {
       await rm(path, { force: true }).catch(() => {});

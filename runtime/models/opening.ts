@@ -13,9 +13,8 @@ import { readFrom, writeTo } from '../home/file-ranges.ts';
 const CHUNKS_OF_A_THREAD = 64;
 const MAX_THREADS = 8;
 
-/** A chunk that is to be opened. */
+/** A chunk that is to be opened, of the part that its opener was made for. */
 export interface SealedChunk {
-  readonly place: ChunkPlace;
   readonly index: number;
   /** of the chunk, as the commitment has it */
   readonly leaf: Uint8Array;
@@ -31,59 +30,57 @@ export interface Openers extends AsyncDisposable {
   /** How many chunks are to be given at a time, so that nobody waits for the next one. */
   readonly lanes: number;
   /**
-   * Gives the ciphertext back when the chunk is written: nothing is, unless it is the committed one. Throws `seal-rejected` and
+   * Gives back the ciphertext that was handed over, when the chunk is written: nothing is, unless it is the committed one. Throws `seal-rejected` and
    * `commitment-mismatch`, which name part and chunk, `bad-file` for no file of its size, and `out-of-memory` where it cannot be written.
    */
   open(chunk: SealedChunk): Promise<Bytes>;
 }
 
-/** Opens chunks one after another, always in the same room. The room holds the last one in plaintext. */
-export function createOpener(): (key: Uint8Array, chunk: SealedChunk) => Promise<Bytes> {
+/** Opens chunks one after another, because they share a room, which holds the last one in plaintext. Keeps nothing of `key` itself. */
+export function createOpener(key: Uint8Array, place: ChunkPlace): Openers['open'] {
+  const cipher = chunkCipher(key, place);
   let [read, plain] = [new Uint8Array(), new Uint8Array()];
-  return async (key, { place, index, leaf, bytes, sealed: given, target }) => {
+  const open = async ({ index, leaf, bytes, sealed, target }: SealedChunk): Promise<Bytes> => {
     if (plain.length < bytes) {
       read = new Uint8Array(bytes + SEALED_CHUNK_OVERHEAD);
       plain = new Uint8Array(bytes);
     }
-    const sealed =
-      typeof given === 'string' ? readFrom(given, read.subarray(0, bytes + SEALED_CHUNK_OVERHEAD)) : given;
     const chunk = plain.subarray(0, bytes);
-    await chunkCipher(key, place).open(index, sealed, leaf, chunk);
+    const isFile = typeof sealed === 'string';
+    const given = isFile ? readFrom(sealed, read.subarray(0, bytes + SEALED_CHUNK_OVERHEAD)) : sealed;
+    await cipher.open(index, given, leaf, chunk);
     writeTo(target.file, target.offset, chunk);
-    return sealed;
+    return isFile ? new Uint8Array() : given;
+  };
+  let last: Promise<unknown> = Promise.resolve();
+  return (chunk) => {
+    const opened = last.then(() => open(chunk));
+    last = opened.catch(() => {});
+    return opened;
   };
 }
 
-/** What a thread is asked. */
+/** What a thread is started with. */
+export interface Opening {
+  /** The model's key: the thread overwrites its copy. */
+  readonly key: Uint8Array;
+  readonly place: ChunkPlace;
+}
+/** What it is asked. */
 export interface Question extends SealedChunk {
   readonly number: number;
-  /** The model's key: whoever has answered overwrites his copy. */
-  readonly key: Uint8Array;
 }
 export interface Answer {
   readonly number: number;
-  /** the ciphertext, given back */
   readonly sealed?: Bytes;
   readonly failure?: Pick<VouchError, 'code' | 'message'>;
 }
 
-/** Whoever opens so many chunks under one key, here or in threads, which end when it is disposed. */
-export function startOpeners(key: Uint8Array, chunks: number): Openers {
-  const threads = Math.min(MAX_THREADS, availableParallelism(), Math.floor(chunks / CHUNKS_OF_A_THREAD));
-  if (threads < 2) {
-    const open = createOpener();
-    // One after another, because they share their room.
-    let last: Promise<unknown> = Promise.resolve();
-    return {
-      lanes: 2,
-      open(chunk) {
-        const opened = last.then(() => open(key, chunk));
-        last = opened.catch(() => {});
-        return opened;
-      },
-      async [Symbol.asyncDispose]() {},
-    };
-  }
+/** Whoever opens the chunks of a part, here or in threads, which end when it is disposed. */
+export function startOpeners(key: Uint8Array, place: ChunkPlace): Openers {
+  const few = Math.floor(place.chunks / CHUNKS_OF_A_THREAD);
+  const threads = Math.min(MAX_THREADS, availableParallelism(), few);
+  if (threads < 2) return { lanes: 2, open: createOpener(key, place), async [Symbol.asyncDispose]() {} };
   const waiting = new Map<number, PromiseWithResolvers<Bytes>>();
   let failed: Error | undefined;
   const fail = (error: Error) => {
@@ -93,6 +90,7 @@ export function startOpeners(key: Uint8Array, chunks: number): Openers {
   };
   const workers = Array.from({ length: threads }, () => {
     const worker = new Worker(ownFile(), {
+      workerData: { key, place } satisfies Opening,
       // Of the process's own flags some (--input-type, --inspect-brk) would keep a thread from starting.
       execArgv: [],
       // Chunks lie outside of its heap.
@@ -116,7 +114,7 @@ export function startOpeners(key: Uint8Array, chunks: number): Openers {
       const number = count++;
       const asked = Promise.withResolvers<Bytes>();
       waiting.set(number, asked);
-      const question: Question = { ...chunk, number, key };
+      const question: Question = { ...chunk, number };
       workers[number % threads]!.postMessage(
         question,
         typeof chunk.sealed === 'string' ? [] : [chunk.sealed.buffer],

@@ -24,6 +24,7 @@ import {
 } from '../../protocols/weights.ts';
 import {
   type ChunkCipher,
+  type ChunkPlace,
   chunkCipher,
   demandLeaf,
   leafOf,
@@ -59,9 +60,12 @@ export interface TextPublication extends Offer {
   readonly onProgress?: (done: number, total: number) => void;
 }
 
-/** The name under which a blob's encrypted chunk is kept: no digest of it, because seal and leaf say whether it is the one. */
-const nameOf = (blob: string, index: number): string =>
-  sha256Hex(utf8(`vouch/v1/kept-weights/${blob}/${index}`));
+/**
+ * The name under which an encrypted chunk is kept: no digest of it, because seal and leaf say whether it is the one. Whose it is is in
+ * it, so that a vendor who names another's blobs does not get another's chunks removed as wrong.
+ */
+const nameOf = ({ model, commitment, part }: ChunkPlace, index: number, blob: string): string =>
+  sha256Hex(utf8(`vouch/v1/kept-weights/${model}/${commitment}/${part}/${index}/${blob}`));
 
 /** Where a part's chunk is, of how many bytes. */
 const rangeOf = (bytes: number, index: number) => {
@@ -239,15 +243,13 @@ export async function obtainText(
     const { name: model, commitment } = obtained.manifest;
     const folder = await makeFolder(wanted.reduce((sum, { bytes }) => sum + bytes, 0));
     try {
-      await using openers = startOpeners(
-        key,
-        wanted.reduce((sum, { leaves }) => sum + leaves.length, 0),
-      );
       const files: TextFiles = {};
       for (const { name, bytes, leaves, blobs } of wanted) {
         const gguf = name === 'weights' && obtained.architecture.format === 'gguf';
         const file = await folder.create(gguf ? 'weights.gguf' : name);
         files[name] = file.path;
+        const place = { model, commitment, part: name, chunks: leaves.length };
+        await using openers = startOpeners(key, place);
         for (const [b, blob] of blobs.entries()) {
           const maxBytes = BLOB_CHUNKS * SEALED_CHUNK_BYTES;
           const inside = await getManifest(bus, PLACE, blob, { ...limits, maxBytes });
@@ -261,14 +263,13 @@ export async function obtainText(
             const sealedBytes = length + SEALED_CHUNK_OVERHEAD;
             const open = (sealed: SealedChunk['sealed']) =>
               openers.open({
-                place: { model, commitment, part: name, chunks: leaves.length },
                 index,
                 leaf: leaves[index]!,
                 bytes: length,
                 sealed,
                 target: { file: file.path, offset },
               });
-            const keptAs = nameOf(blob, index - first);
+            const keptAs = nameOf(place, index, blob);
             if (await options.kept?.open(keptAs, (path) => unlessRefused(open(path)))) return;
             const sealed = new Uint8Array(sealedBytes);
             const at = (index - first) * SEALED_CHUNK_BYTES;

@@ -314,12 +314,8 @@ function busOver(nc: NatsConnection, { url, user, onError }: Link, current: { cr
     signal?.addEventListener('abort', onAbort, { once: true });
     try {
       if (signal?.aborted) throw new VouchError('cancelled', `${subject}: cancelled before it was sent`);
-      const answered = async () => {
-        const answer = nc.request(subject, data, { timeout: timeoutMs, noMux: ownInbox, ...extra });
-        answer.catch(() => {});
-        return plain(await answer);
-      };
-      return await whileUp(answered, abort);
+      const asking = () => nc.request(subject, data, { timeout: timeoutMs, noMux: ownInbox, ...extra });
+      return plain(await whileUp(asking, abort));
     } catch (error) {
       throw natsError(error, subject, timeoutMs);
     } finally {

@@ -10,7 +10,6 @@ import { temporaryFolder } from '../nats/nats-fixture.ts';
 
 const test = suite('opening chunks');
 
-const place: ChunkPlace = { model: 'chat', commitment: '1', part: 'weights', chunks: 1000 };
 const BYTES = 10_000;
 const COUNT = 20;
 
@@ -23,15 +22,16 @@ for (const [where, chunks] of [
     const file = join(folder, 'weights');
     writeFileSync(file, '');
     const key = randomBytes(32);
+    const place: ChunkPlace = { model: 'chat', commitment: '1', part: 'weights', chunks };
     const cipher = chunkCipher(key, place);
-    await using openers = startOpeners(key, chunks);
+    await using openers = startOpeners(key, place);
+    await using others = startOpeners(key, { ...place, model: 'other' });
     const plain = Array.from({ length: COUNT }, () => randomBytes(BYTES));
     const sealed = await Promise.all(
       plain.map(async (chunk, i) => new Uint8Array(await cipher.seal(i, chunk))),
     );
-    const open = (index: number, more: Partial<SealedChunk> = {}) =>
-      openers.open({
-        place,
+    const open = (index: number, more: Partial<SealedChunk> = {}, by = openers) =>
+      by.open({
         index,
         leaf: leafOf(plain[index]!),
         bytes: BYTES,
@@ -50,7 +50,7 @@ for (const [where, chunks] of [
         open(3, { ...untouched, sealed: new Uint8Array(changed) }),
         open(3, { ...untouched, sealed: new Uint8Array(sealed[4]!) }),
         open(3, { ...untouched, sealed: kept }),
-        open(3, { ...untouched, place: { ...place, model: 'other' } }),
+        open(3, untouched, others),
         open(3, { ...untouched, leaf: leafOf(plain[4]!) }),
         open(3, { ...untouched, sealed: join(folder, 'none') }),
         open(3, { ...untouched, sealed: kept, bytes: BYTES - 1 }),
