@@ -39,6 +39,22 @@ const Failed = z.object({
   errorId: z.string().max(64).describe("finds the error in the role's log"),
 });
 export type Failed = z.infer<typeof Failed>;
+const Part = z.number().min(0).max(1);
+const GpuUse = z.object({
+  proofs: Part.describe('in which it computed on the GPU'),
+  inferences: Part.describe('in which an inference of the same host was under way there'),
+  bytes: z
+    .number()
+    .min(0)
+    .max(2 ** 50)
+    .describe("of the GPU's memory that its keys and points take"),
+  budget: z
+    .number()
+    .min(0)
+    .max(2 ** 50)
+    .describe('that they may take now'),
+});
+export type GpuUse = z.infer<typeof GpuUse>;
 /** A rogue actor must not be able to count as alive for ever. */
 const MAX_LEASE_MS = 600_000;
 
@@ -107,6 +123,9 @@ export const Heartbeat = messageType(
           .describe(
             'first 16 digits of the digests of chunks that it holds, newest last; `+3` behind one: and the 3 that follow it in its key',
           ),
+        gpu: GpuUse.optional().describe(
+          'how it shares the GPU with inferences, as parts of the last ten seconds; absent without a GPU',
+        ),
       })
       .optional()
       .describe('what a worker offers; absent in others'),

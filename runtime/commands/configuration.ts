@@ -23,6 +23,8 @@ const multiplying = {
   threads: Count.optional(),
   engine: Text.optional(),
   gpuMemory: Count.optional(),
+  gpuShare: Count.optional(),
+  gpuTurns: Path.optional(),
   basesDisk: Count.optional(),
   provider: Text.optional(),
   wait: Count.optional(),

@@ -150,6 +150,17 @@ export const simulatedOption = new Option('--simulated', 'let the simulator star
   false,
 );
 
+export const gpuShareOption = () =>
+  new Option(
+    '--gpu-share <percent>',
+    "of a GPU's time that proofs may take while inferences of this host are under way there: 0 none, 100 they never make way; default 10",
+  ).argParser(whole(0, 100));
+export const gpuTurnsOption = () =>
+  new Option(
+    '--gpu-turns <folder>',
+    'where runners and workers on one GPU find each other, if their homes are not the same; default: in the home',
+  );
+
 /** Heard by this process and by those that it starts. */
 export function allowSimulator(allowed: boolean): void {
   if (allowed) process.env.VOUCH_SIMULATED = '1';

@@ -11,6 +11,8 @@ import { acceptInvitation, type Joined } from '../installation/invitations.ts';
 import {
   allowSimulator,
   engineOption,
+  gpuShareOption,
+  gpuTurnsOption,
   loggingOf,
   logLevelOption,
   logOption,
@@ -35,6 +37,8 @@ const declared = (command: Command) =>
     .option('--threads <n>', 'threads that multiply; default: 1', whole(1, 64))
     .addOption(engineOption('what multiplies; default: auto, the GPU where there is one'))
     .option('--gpu-memory <MiB>', 'what points may take of a GPU', whole(16, 2 ** 20))
+    .addOption(gpuShareOption())
+    .addOption(gpuTurnsOption())
     .option(
       '--bases-disk <MiB>',
       'what points may take of the disk; 0 keeps none; default 8192',

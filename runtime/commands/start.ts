@@ -20,6 +20,8 @@ import { type RunningChild, supervise } from '../roles/supervisor.ts';
 import {
   allowSimulator,
   engineOption,
+  gpuShareOption,
+  gpuTurnsOption,
   loggingOf,
   logLevelOption,
   logOption,
@@ -76,6 +78,8 @@ const declared = (command: Command) =>
       ),
     )
     .option('--gpu-memory <MiB>', 'what keys and points may take of a GPU', whole(16, 2 ** 20))
+    .addOption(gpuShareOption())
+    .addOption(gpuTurnsOption())
     .option(
       '--bases-disk <MiB>',
       "what base points may take of a worker's disk; 0 keeps none; default 8192",

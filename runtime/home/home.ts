@@ -14,6 +14,7 @@
  *   setups/    where each proving key came from
  *   receipts/  kept decisions: receipts, applications, answers, salts   (0600)
  *   proofs/  logs/
+ *   turns/     sockets by which runners tell workers on the same GPU that they use it
  *   vouch.config.json   options that need not be typed, where its owner has written one
  *   vendors.json   whose models were seen here, by name
  *   context.json   what runs now, for commands in other terminals

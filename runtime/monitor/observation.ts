@@ -3,7 +3,7 @@
  * that the page may import them; runtime/monitor/intake.ts makes them of messages.
  */
 import type { Phase, ShardNews } from '../../protocols/proof.ts';
-import type { Failed, Heartbeat, Transition } from '../../protocols/transition.ts';
+import type { Failed, GpuUse, Heartbeat, Transition } from '../../protocols/transition.ts';
 
 /** Every `at` is in milliseconds on the monitor's own clock. */
 export type Observation =
@@ -52,6 +52,8 @@ export interface WorkerOffer {
   readonly resident: number;
   /** shards that it has */
   readonly inHand: number;
+  /** how it shares its GPU; absent where it has none */
+  readonly gpu?: GpuUse | undefined;
 }
 
 /** One worker's part in a job. How many shards it will get in the end is nobody's plan: the fastest get the most. */

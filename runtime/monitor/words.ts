@@ -1,4 +1,5 @@
 /** Times and counts in the page's words. Pure, and served to the browser as it stands. */
+import type { GpuUse } from '../../protocols/transition.ts';
 
 /** Of a time that is over. */
 export function duration(millis: number): string {
@@ -47,3 +48,10 @@ const spaced = (name: string): string => name.replace(/[A-Z]/g, (letter) => ` ${
 
 /** worker-2 comes before worker-10. One collator for all, because making one takes longer than a comparison. */
 export const byName: (a: string, b: string) => number = new Intl.Collator('en', { numeric: true }).compare;
+
+/** How a worker shares its GPU with inferences. */
+export function gpuUse({ proofs, inferences, bytes, budget }: GpuUse): string {
+  const [ofProofs, ofInferences] = [proofs, inferences].map((part) => Math.round(100 * part));
+  const [held, most] = [bytes, budget].map((each) => Math.round(each / 2 ** 20));
+  return `GPU in the last 10 s: ${ofProofs} % proofs, ${ofInferences} % inferences; ${held} of ${most} MiB`;
+}

@@ -27,6 +27,7 @@ import type { Rates } from '../msm/shards/work.ts';
 import { correctedRates, measureRates, type SideRates, sectionsForThreads } from '../msm/split.ts';
 import { createPool, type Pool } from '../msm/threads/pool.ts';
 import { createWebGpuEngine, type WebGpuEngine, type WebGpuKey } from '../msm/webgpu/engine.ts';
+import type { SharedTurns } from '../msm/webgpu/turns.ts';
 import { tuningStore } from './cache.ts';
 
 export type { EngineName } from '../msm/options.ts';
@@ -36,6 +37,8 @@ export interface HostEngine extends ProverEngine {
   readonly label: string;
   /** Keeps base points between sums, where it can. */
   readonly hold?: HoldRuns | undefined;
+  /** What keys and points take of a GPU; undefined where none computes. */
+  readonly gpuMemory?: WebGpuEngine['memory'] | undefined;
   close(): Promise<void>;
   [Symbol.asyncDispose](): Promise<void>;
 }
@@ -48,6 +51,8 @@ export interface HostEngineOptions {
   readonly log?: Log | undefined;
   /** Bytes of the GPU that keys and points may take; by default what its capability says. */
   readonly gpuBytes?: number | undefined;
+  /** Where inferences run on the same GPU. Keys and points then have a quarter of its memory, unless `gpuBytes` says how much. */
+  readonly turns?: SharedTurns | undefined;
   /** Who opens the device, again when it was lost; default: the host's first adapter. */
   readonly open?: typeof openGpu | undefined;
 }
@@ -85,6 +90,7 @@ export async function engineBeside(
     hold,
     ready,
     msm,
+    gpuMemory: gpu?.memory,
     pairingsCancel: pool.pairingsCancel,
     firstOffCurve: pool.firstOffCurve,
     close,
@@ -121,7 +127,7 @@ interface TunedGpu extends WebGpuEngine {
 /** The GPU's engine; undefined where `auto` finds none. */
 async function openGpuEngine(
   curve: Pool,
-  { engine, log, gpuBytes, open = openGpu }: HostEngineOptions & { engine: EngineName; log: Log },
+  { engine, log, gpuBytes, turns, open = openGpu }: HostEngineOptions & { engine: EngineName; log: Log },
 ): Promise<TunedGpu | undefined> {
   // Set to 1, tests and the curious run on lavapipe or SwiftShader.
   const allowSoftware = process.env.VOUCH_SOFTWARE_GPU === '1';
@@ -130,13 +136,25 @@ async function openGpuEngine(
   try {
     const gpu = await createWebGpuEngine({
       curve,
+      turns,
       open: async () => {
         const handle = await open({ allowSoftware });
         capability = handle.capability;
-        return { ...handle, memoryBytes: gpuBytes ?? capability.memoryBytes };
+        const { memoryBytes } = capability;
+        return {
+          ...handle,
+          memoryBytes: gpuBytes ?? memoryBytes,
+          sharedBytes: gpuBytes ?? Math.floor(memoryBytes / 4),
+        };
       },
       tune: async (queue) => {
-        tuning = await tune(queue, { capability: capability!, store: tuningStore() });
+        const { read, write } = tuningStore();
+        const waited = turns?.waitedMs;
+        tuning = await tune(queue, {
+          capability: capability!,
+          // Times that hold waiting for inferences are of now, not of the device.
+          store: { read, write: (key, text) => (turns?.waitedMs === waited ? write(key, text) : undefined) },
+        });
         return tuning;
       },
     });

@@ -47,6 +47,7 @@ import { type EngineName, engineBeside, ratesOf } from '../prove/host-engine.ts'
 import { createBudget } from './client-budget.ts';
 import { createDispatcher, type Distribution } from './dispatch.ts';
 import { createFleet } from './fleet.ts';
+import { type GpuSharing, gpuTurns } from './gpu-turns.ts';
 import type { StartRole } from './host.ts';
 import { keepCircuits } from './kept-circuits.ts';
 import { createOwnNode } from './own-node.ts';
@@ -81,6 +82,8 @@ export interface CoordinatorOptions {
   readonly engine?: EngineName | undefined;
   /** that a key may take of a GPU; by default what its capability says */
   readonly gpuBytes?: number | undefined;
+  /** where inferences run on the same GPU */
+  readonly sharing?: GpuSharing | undefined;
   /** default: one of this installation's own */
   readonly provider?: Provider | undefined;
   /** jobs at once */
@@ -99,8 +102,9 @@ export const coordinatorRole =
     const { id, bus, log, source, effect } = context;
     const pool = await createPool({ threads: options.threads });
     context.onStop(() => pool.close());
-    const { engine: name = 'wasm', gpuBytes } = options;
-    const host = await engineBeside(pool, { engine: name, gpuBytes, log });
+    const { engine: name = 'wasm', gpuBytes, sharing } = options;
+    const turns = name === 'wasm' ? undefined : await gpuTurns(context, sharing);
+    const host = await engineBeside(pool, { engine: name, gpuBytes, turns, log });
     context.onStop(() => host.close());
     const own = options.ownSums ? createOwnNode(id, () => ratesOf(host)) : undefined;
     const engine = keepCircuits(host, undefined, own ? 'held' : 'streamed');

@@ -32,6 +32,7 @@ import {
 import { type OpenedRequest, SEALING_INFO } from '../../protocols/sealing.ts';
 import { filters, lastToken, subjects } from '../../protocols/subjects.ts';
 import type { Identity } from '../attest/identity.ts';
+import { tellGpuUse, UNSHARED } from '../home/gpu-users.ts';
 import type { KeptChunks } from '../home/kept-chunks.ts';
 import { createMemoryFolder } from '../home/memory-folder.ts';
 import { decidedOf } from '../inference/answers.ts';
@@ -77,6 +78,10 @@ export interface RunnerOptions {
   /** the files that it has read already: they are compared with the commitment, instead of written to memory */
   readonly files?: TextFiles | undefined;
   readonly streams?: Streams;
+  /** May what answers in text compute on this host's GPU? */
+  readonly textOnGpu?: boolean | undefined;
+  /** Where workers on the same GPU hear of inferences; default: in the home */
+  readonly turns?: string | undefined;
 }
 
 /** Opens what reads a model's files and answers in text. The files may go once it is there. */
@@ -97,6 +102,8 @@ export const runnerRole =
       openEngine = noEngine,
       files,
       streams = createStreams(),
+      textOnGpu = false,
+      turns,
     }: RunnerOptions = {},
   ): StartRole =>
   async (context) => {
@@ -109,6 +116,7 @@ export const runnerRole =
     let session: ServedModel | undefined;
     let loadedText: ObtainedText | undefined;
     let engine: TextEngine | undefined;
+    let gpuUse = UNSHARED;
     let sequence = 0;
 
     const identity = (): Identity => {
@@ -203,6 +211,9 @@ export const runnerRole =
       actors: {
         load: effect('load', async ({ signal }) => {
           const { manifest } = await readManifest(bus, modelName);
+          // Before the model takes memory there, which workers then give back.
+          if (manifest.commitmentKind === 'hash' ? textOnGpu : neighbours.gpu)
+            gpuUse = await tellGpuUse(id, log, turns);
           const asking = [bus, source, identity(), modelName] as const;
           if (manifest.commitmentKind === 'hash')
             loadedText = files
@@ -235,6 +246,8 @@ export const runnerRole =
             const request = requests.get(input.request);
             if (!request) return;
             const { received, cause, client, sealed, inOrder } = request;
+            // Proofs on the same GPU make way before the request is opened.
+            using _gpu = gpuUse.claim();
             const settle = () => requests.delete(input.request);
             let opened: OpenedRequest;
             try {
@@ -307,6 +320,7 @@ export const runnerRole =
     });
     neighbours.runner = { actor, failure: context.failure };
     context.onStop(() => session?.close());
+    context.onStop(() => gpuUse.close());
     context.onStop(async () => {
       await engine?.[Symbol.asyncDispose]();
       await loadedText?.[Symbol.asyncDispose]();

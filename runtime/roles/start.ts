@@ -61,6 +61,10 @@ export interface StartOptions {
   readonly engine?: EngineName | undefined;
   /** MiB that keys and points may take of a GPU */
   readonly gpuMemory?: number | undefined;
+  /** percent of a GPU's time that proofs may take while inferences run there */
+  readonly gpuShare?: number | undefined;
+  /** the folder where runners and workers on one GPU find each other */
+  readonly gpuTurns?: string | undefined;
   /** MiB, of a worker's */
   readonly basesDisk?: number | undefined;
   /** MiB, of a runner's */
@@ -95,6 +99,10 @@ async function roleOf(
     engine: options.engine,
     threads: options.threads,
     gpuBytes: bytesOf(options.gpuMemory),
+    sharing: {
+      share: options.gpuShare === undefined ? undefined : options.gpuShare / 100,
+      directory: options.gpuTurns,
+    },
   };
   switch (role) {
     case 'enclave':
@@ -105,12 +113,10 @@ async function roleOf(
         : gpuRole(neighbours);
     case 'runner':
       if (!options.model) throw new VouchError('bad-input', 'start runner: expected --model NAME, got none');
-      return runnerRole(
-        neighbours,
-        options.model,
-        undefined,
-        textRunner({ ...options, diskBytes: bytesOf(options.weightsDisk) }),
-      );
+      return runnerRole(neighbours, options.model, undefined, {
+        ...textRunner({ ...options, diskBytes: bytesOf(options.weightsDisk) }),
+        turns: options.gpuTurns,
+      });
     case 'worker':
       return workerRole({
         ...engine,

@@ -61,7 +61,7 @@ export function textRunner({
       });
     };
     const kept = diskBytes === 0 ? undefined : weightsChunks(diskBytes, (reason) => log(`runner: ${reason}`));
-    return { kept, openEngine };
+    return { kept, openEngine, textOnGpu: llama !== undefined && llama !== 'cpu' };
   }
   if (weights === undefined)
     throw new VouchError(
@@ -69,6 +69,8 @@ export function textRunner({
       'start runner: expected --weights FILE beside --upstream: the file that it was started with, to compare it with the commitment',
     );
   return {
+    // Nobody knows what it computes on; most do on the GPU.
+    textOnGpu: true,
     files: {
       weights,
       ...(tokenizer === undefined ? {} : { tokenizer }),

@@ -50,6 +50,7 @@ import { answer } from '../nats/service.ts';
 import { workerChunks } from '../prove/cache.ts';
 import { type EngineName, type HostEngine, openHostEngine, ratesOf } from '../prove/host-engine.ts';
 import { createChunkCache } from './chunk-cache.ts';
+import { type GpuSharing, gpuTurns, gpuUse } from './gpu-turns.ts';
 import { type StartRole, statesTagged } from './host.ts';
 
 /** Scalars that it holds at once, opened, 32 bytes each: a shard in work, others waiting. One of 2^20 is half of it. */
@@ -78,7 +79,8 @@ const UNKNOWN_RATES = { g1: 1, g2: 1 };
 /** The states in which it takes shards. */
 const WORKING = statesTagged(msmWorkerMachine, 'up');
 
-export type ShardEngine = Pick<HostEngine, 'msm' | 'close' | 'hold'> & { readonly label?: string };
+export type ShardEngine = Pick<HostEngine, 'msm' | 'close' | 'hold'> &
+  Partial<Pick<HostEngine, 'label' | 'gpuMemory'>>;
 
 export interface WorkerOptions {
   /** threads of this worker's pool, default 1 */
@@ -87,6 +89,8 @@ export interface WorkerOptions {
   readonly engine?: EngineName | ShardEngine | undefined;
   /** that points may take of a GPU; by default what its capability says */
   readonly gpuBytes?: number | undefined;
+  /** where inferences run on the same GPU */
+  readonly sharing?: GpuSharing | undefined;
   /** that base points may take of the disk; default 8 GiB, 0 keeps none */
   readonly diskBytes?: number | undefined;
   /** default: one of this installation's own */
@@ -94,11 +98,13 @@ export interface WorkerOptions {
 }
 
 export const workerRole =
-  ({ threads = 1, engine = 'auto', gpuBytes, diskBytes, provider }: WorkerOptions = {}): StartRole =>
+  ({ threads = 1, engine = 'auto', gpuBytes, sharing, diskBytes, provider }: WorkerOptions = {}): StartRole =>
   async (context) => {
     const { id, bus, log, source, effect } = context;
+    const turns =
+      typeof engine === 'string' && engine !== 'wasm' ? await gpuTurns(context, sharing) : undefined;
     const multiplier: ShardEngine =
-      typeof engine === 'string' ? await openHostEngine({ engine, threads, gpuBytes, log }) : engine;
+      typeof engine === 'string' ? await openHostEngine({ engine, threads, gpuBytes, turns, log }) : engine;
     context.onStop(() => multiplier.close());
     const hold = multiplier.hold ?? holdHere(multiplier);
     const identity = await createIdentity('worker', id, { provider });
@@ -288,6 +294,7 @@ export const workerRole =
           inHand: hand.map(({ shard }) => shard.id),
           rates: rates ?? UNKNOWN_RATES,
           resident: chunks.resident(),
+          gpu: turns && multiplier.gpuMemory && gpuUse(turns, multiplier.gpuMemory()),
         },
       }),
     });

@@ -29,6 +29,7 @@ import { type HeldKey, heldKeyBytes, holdKey, keyDigest } from './held-key.ts';
 import { createGpuMsm, type GpuMsm, type HeldPoints } from './msm.ts';
 import { createQueue, type Queue, type RunOptions } from './queue.ts';
 import { createResidency, type Pin, type Residency } from './residency.ts';
+import type { SharedTurns } from './turns.ts';
 
 type Bytes = Uint8Array<ArrayBuffer>;
 
@@ -36,6 +37,8 @@ export interface OpenDevice {
   readonly device: GPUDevice;
   /** that keys and points may take, where it is known */
   readonly memoryBytes?: number | undefined;
+  /** the same while somebody else computes on it, where that is less */
+  readonly sharedBytes?: number | undefined;
   close(): void;
 }
 
@@ -48,6 +51,14 @@ export interface WebGpuEngineOptions {
   readonly curve: CurveEngine;
   /** Bytes of the device that keys and points may take; by default what `open` says, or else 4 GiB. */
   readonly cacheBytes?: number | undefined;
+  /** Where the device is shared with inferences. */
+  readonly turns?: SharedTurns | undefined;
+}
+
+/** Bytes of a device's memory that keys and points take, and may take now. */
+export interface DeviceMemory {
+  readonly bytes: number;
+  readonly budget: number;
 }
 
 export interface WebGpuSumsOptions extends SumsOptions, RunOptions {
@@ -64,6 +75,8 @@ export interface WebGpuEngine extends ProverEngine {
   ready(key: ProvingKey, options?: EngineOptions): Promise<WebGpuKey>;
   /** The bases stay on the device for the next time, unless they are few. */
   msm(group: Group, bases: Uint8Array, scalars: Uint8Array, options?: RunOptions): Promise<Uint8Array>;
+  /** undefined while no device is open */
+  memory(): DeviceMemory | undefined;
   /** Gives everything back; calls under way reject. */
   close(): Promise<void>;
   [Symbol.asyncDispose](): Promise<void>;
@@ -76,6 +89,7 @@ interface Session {
   readonly variant: FieldVariant;
   readonly msm: GpuMsm;
   readonly residency: Residency;
+  readonly budget: () => number;
 }
 
 const CACHE_BYTES = 4 * 2 ** 30;
@@ -86,17 +100,22 @@ const RECOVERABLE = new Set<string>(['device-lost', 'out-of-memory']);
 
 /** Opens the device, so that a host without one is told at once. */
 export async function createWebGpuEngine(options: WebGpuEngineOptions): Promise<WebGpuEngine> {
-  const { curve } = options;
+  const { curve, turns } = options;
   let current: Promise<Session> | undefined;
+  /** the current one, once it is there */
+  let here: Session | undefined;
   let closed = false;
 
   async function begin(): Promise<Session> {
     const device = await options.open();
     try {
-      const queue = createQueue(device.device);
+      const queue = createQueue(device.device, turns);
       const tuning = await options.tune(queue);
-      const residency = createResidency(options.cacheBytes ?? device.memoryBytes ?? CACHE_BYTES);
-      return { device, queue, variant: tuning.variant, msm: createGpuMsm(queue, tuning), residency };
+      const own = options.cacheBytes ?? device.memoryBytes ?? CACHE_BYTES;
+      const budget = () => (turns?.present ? Math.min(own, device.sharedBytes ?? own) : own);
+      const residency = createResidency(budget);
+      const msm = createGpuMsm(queue, tuning);
+      return { device, queue, variant: tuning.variant, msm, residency, budget };
     } catch (error) {
       device.close();
       throw error;
@@ -107,12 +126,19 @@ export async function createWebGpuEngine(options: WebGpuEngineOptions): Promise<
     if (current) return current;
     const opened = begin();
     current = opened;
+    here = undefined;
     const forget = () => {
-      if (current === opened) current = undefined;
+      if (current !== opened) return;
+      current = undefined;
+      here = undefined;
     };
-    opened.then(({ device }) => device.device.lost.then(forget), forget);
+    opened.then((session) => {
+      if (current === opened) here = session;
+      void session.device.device.lost.then(forget);
+    }, forget);
     return opened;
   }
+  turns?.onPresent(() => here?.residency.shrink());
   /** Ends a session: its device gives all memory back, and whatever runs there rejects with `device-lost`. */
   function giveUp({ device, msm, residency }: Session): void {
     residency.clear();
@@ -254,6 +280,7 @@ export async function createWebGpuEngine(options: WebGpuEngineOptions): Promise<
 
     pairingsCancel: curve.pairingsCancel,
     firstOffCurve: curve.firstOffCurve,
+    memory: () => here && { bytes: here.residency.bytes, budget: here.budget() },
 
     async close() {
       if (closed) return;

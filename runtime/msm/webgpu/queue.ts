@@ -1,12 +1,14 @@
 /**
  * A device as kernels need it: buffers whose failure is noticed, pipelines by their source, and work in submits that are
  * short. A watchdog ends a dispatch that takes seconds, and a page or another process wants its turn, so no submit should
- * take above 200 ms on the slowest adapter: the queue learns from each how long the work in it took, and cuts the next.
+ * take above 200 ms on the slowest adapter: the queue learns from each how long the work in it took, and cuts the next. Whoever
+ * shares the device with somebody else has its turns (turns.ts).
  *
  * Methods reject with `device-lost` once the device is gone, `cancelled` when aborted (looked at between submits; what
  * was submitted runs to its end), `out-of-memory` where the device has no room.
  */
 import { VouchError } from '../../../protocols/errors.ts';
+import { ALONE, type Turns } from './turns.ts';
 
 type Bytes = Uint8Array<ArrayBuffer>;
 
@@ -49,8 +51,6 @@ export interface Queue {
   read(buffer: GPUBuffer, bytes: number): Promise<Bytes>;
 }
 
-/** What a submit should take. */
-const TARGET_MS = 40;
 /** Work of the first submit: about 40 ms in software, nothing to a GPU, which is given twice as much until it is enough. */
 const FIRST_BUDGET = 2 ** 19;
 const MAX_BUDGET = 2 ** 40;
@@ -71,7 +71,7 @@ interface Batch {
   readonly work: number;
 }
 
-export function createQueue(device: GPUDevice): Queue {
+export function createQueue(device: GPUDevice, turns: Turns = ALONE): Queue {
   const pipelines = new Map<string, Promise<GPUComputePipeline>>();
   const waiting = new Set<(error: VouchError) => void>();
   let lost: VouchError | undefined;
@@ -104,6 +104,20 @@ export function createQueue(device: GPUDevice): Queue {
   function check(signal: AbortSignal | undefined): void {
     if (lost) throw lost;
     if (signal?.aborted) throw new VouchError('cancelled', 'the computation was cancelled');
+  }
+
+  /** Waits for a turn, or for the loss of the device. */
+  async function turn(signal: AbortSignal | undefined): Promise<() => void> {
+    const began = turns.begin(signal);
+    try {
+      return await answered(began);
+    } catch (error) {
+      began.then(
+        (over) => over(),
+        () => {},
+      );
+      throw error;
+    }
   }
 
   /** Makes calls to the device and rejects with the error that they gave there, if any. */
@@ -220,9 +234,10 @@ export function createQueue(device: GPUDevice): Queue {
 
   /** The next budget after a submit of `work` took `ms`: at most twice as much, at least a quarter. */
   function learn(work: number, ms: number): void {
+    const { targetMs } = turns;
     // A submit of little work says nothing about how much would fit.
-    if (work < budget / 2 && ms < TARGET_MS) return;
-    const fitting = (work * TARGET_MS) / Math.max(ms, 0.01);
+    if (work < budget / 2 && ms < targetMs) return;
+    const fitting = (work * targetMs) / Math.max(ms, 0.01);
     budget = Math.min(Math.max(fitting, budget / 4, 1), budget * 2, MAX_BUDGET);
   }
 
@@ -258,9 +273,14 @@ export function createQueue(device: GPUDevice): Queue {
       for (let at = 0; at < data.byteLength; at += WRITE_BYTES) {
         check(signal);
         const part = data.subarray(at, at + WRITE_BYTES) as Bytes;
-        await scoped(() => device.queue.writeBuffer(buffer, offset + at, part));
-        // Else the copies of all parts would be held at once.
-        if (data.byteLength > WRITE_BYTES) await answered(device.queue.onSubmittedWorkDone());
+        const over = await turn(signal);
+        try {
+          await scoped(() => device.queue.writeBuffer(buffer, offset + at, part));
+          // Else the copies of all parts would be held at once.
+          if (data.byteLength > WRITE_BYTES) await answered(device.queue.onSubmittedWorkDone());
+        } finally {
+          over();
+        }
       }
     },
 
@@ -272,12 +292,16 @@ export function createQueue(device: GPUDevice): Queue {
         for (const batch of batches(steps)) {
           check(signal);
           if (flying.length >= IN_FLIGHT) await flying.shift();
+          // What only zeroes takes no time, and what was secret should not lie there until an inference is over.
+          const over = batch.work > 0 ? await turn(signal) : () => {};
           const submitted = performance.now();
-          const done = submit(batch, times).then(() => {
-            const now = performance.now();
-            learn(batch.work, now - Math.max(submitted, freed));
-            freed = now;
-          });
+          const done = submit(batch, times)
+            .then(() => {
+              const now = performance.now();
+              learn(batch.work, now - Math.max(submitted, freed));
+              freed = now;
+            })
+            .finally(over);
           // It is awaited below; until then its failure is nobody's fault.
           done.catch(() => {});
           flying.push(done);

@@ -24,6 +24,10 @@ export interface Residency {
   take<T extends Resident>(name: string, bytes: number, make: () => Promise<T>): Promise<Pin<T>>;
   /** Names that are here in full, the least recently used first. */
   names(): string[];
+  /** Bytes of what is here. */
+  readonly bytes: number;
+  /** Drops what is not in use until the rest fits the budget, which may have become smaller. */
+  shrink(): void;
   /** Drops everything; what is pinned too. */
   clear(): void;
 }
@@ -35,7 +39,8 @@ interface Entry {
   held?: Resident;
 }
 
-export function createResidency(budget: number): Residency {
+/** `budgetNow` tells the budget in bytes, which may change. */
+export function createResidency(budgetNow: () => number): Residency {
   // A Map keeps the order of insertion: the least recently used first.
   const entries = new Map<string, Entry>();
 
@@ -45,17 +50,21 @@ export function createResidency(budget: number): Residency {
     entry.held?.release();
     delete entry.held;
   };
+  const shrinkTo = (budget: number): void => {
+    for (const [name, entry] of [...entries]) {
+      if (total() <= budget) return;
+      if (entry.pins === 0) drop(name, entry);
+    }
+  };
   function makeRoom(bytes: number): void {
+    const budget = budgetNow();
     if (bytes > budget) {
       throw new VouchError(
         'too-large',
         `${mebibytes(bytes)} do not fit the GPU's share for keys, ${mebibytes(budget)}`,
       );
     }
-    for (const [name, entry] of [...entries]) {
-      if (total() + bytes <= budget) return;
-      if (entry.pins === 0) drop(name, entry);
-    }
+    shrinkTo(budget - bytes);
     if (total() + bytes <= budget) return;
     throw new VouchError(
       'busy',
@@ -98,6 +107,10 @@ export function createResidency(budget: number): Residency {
         throw error;
       }
     },
+    get bytes() {
+      return total();
+    },
+    shrink: () => shrinkTo(budgetNow()),
     names: () => [...entries].flatMap(([name, { held }]) => (held ? [name] : [])),
     clear() {
       for (const [name, entry] of [...entries]) drop(name, entry);

@@ -1,6 +1,7 @@
 /** A GPU that is lost under a runner: the requests in flight, the runner and the device, with their real roles. */
 import { RemoteError } from '../../../protocols/envelope.ts';
 import { infer, verifyService } from '../../../runtime/client/client.ts';
+import { hearGpuUse, type Others } from '../../../runtime/home/gpu-users.ts';
 import { publishModel } from '../../../runtime/models/publish.ts';
 import { enclaveRole } from '../../../runtime/roles/enclave.ts';
 import { gpuRole } from '../../../runtime/roles/gpu.ts';
@@ -32,7 +33,14 @@ test('the runner fails with its reason, nobody is left without an answer, the de
   const client = await home.bus('client', 'one');
   const service = await verifyService(client, 'client.one', 'tiny', policy);
   const ask = () => infer(client, 'client.one', service, policy, ['7', '-1', '4', '11']);
+  const use: Others[] = [];
+  const hearing = await hearGpuUse((others) => use.push(others));
+  t.defer(() => hearing.close());
+  assert.equal(use.at(-1), { present: true, busy: false });
   assert.is((await ask()).answer.provider, 'webgpu');
+  // Workers on this GPU heard of it.
+  assert.ok(use.some(({ busy }) => busy));
+  await until(() => use.at(-1)!.busy === false);
 
   const asked = Array.from({ length: 4 }, () =>
     ask().then(

@@ -7,6 +7,7 @@ import { messageOf, VouchError } from '../../../../protocols/errors.ts';
 import { type GpuHandle, openGpu } from '../../../../runtime/gpu/adapter.ts';
 import { createPool, type Pool } from '../../../../runtime/msm/threads/pool.ts';
 import { createWebGpuEngine, type WebGpuEngine } from '../../../../runtime/msm/webgpu/engine.ts';
+import { createTurns, type SharedTurns } from '../../../../runtime/msm/webgpu/turns.ts';
 import { openHostEngine } from '../../../../runtime/prove/host-engine.ts';
 import { type CircuitShape, randomCircuit } from '../../../circuits/groth16-circuit.ts';
 import { assert, suite, type TestContext } from '../../../harness.ts';
@@ -27,7 +28,10 @@ interface World {
   key(shape: CircuitShape): Promise<{ zkey: Zkey; witness: Uint8Array }>;
 }
 
-async function open(t: TestContext, options: { cacheBytes?: number } = {}): Promise<World> {
+async function open(
+  t: TestContext,
+  { sharedBytes, ...options }: { cacheBytes?: number; sharedBytes?: number; turns?: SharedTurns } = {},
+): Promise<World> {
   const opened: GpuHandle[] = [];
   const pool = await createPool({ threads: 1 });
   t.defer(() => pool.close());
@@ -38,7 +42,7 @@ async function open(t: TestContext, options: { cacheBytes?: number } = {}): Prom
     open: async () => {
       const gpu = await openGpu({ allowSoftware: true });
       opened.push(gpu);
-      return gpu;
+      return { ...gpu, sharedBytes };
     },
   }).catch((error: Error) => t.skip(error.message));
   t.defer(() => engine.close());
@@ -88,6 +92,31 @@ test('quotients, single sums and some of the sums', async (t) => {
   assert.equal(await engine.msm('G2', zkey.points.B2, scalars.B2), expected.B2);
   assert.is((await engine.msm('G2', new Uint8Array(), new Uint8Array())).byteLength, 128);
   assert.instance(await failure(engine.msm('G1', new Uint8Array(64), new Uint8Array(64))), RangeError);
+});
+
+test('beside inferences without an end a proof is the same, in its share of the time; a key leaves for their memory', async (t) => {
+  const turns = createTurns({ share: 0.5 });
+  const { engine, pool, key } = await open(t, { cacheBytes: 2 ** 20, sharedBytes: 300_000, turns });
+  const { zkey, witness } = await key({ constraints: 300 });
+  const ready = await engine.ready(zkey);
+  const alone = engine.memory()!;
+  assert.is(alone.budget, 2 ** 20);
+  assert.ok(alone.bytes > 0);
+  const expected = await (await pool.ready(zkey)).sums(witness);
+  turns.split();
+  turns.hear({ present: true, busy: true });
+  assert.is(engine.memory()!.budget, 300_000);
+  assert.equal(await ready.sums(witness), expected);
+  const { proofs, inferences } = turns.split();
+  assert.ok(proofs > 0.02 && proofs < 0.7, String(proofs));
+  assert.ok(inferences > 0.9, String(inferences));
+  assert.ok(turns.waitedMs > 0);
+  ready.release();
+  turns.hear({ present: false, busy: false });
+  await engine.ready((await key({ constraints: 700, seed: 2 })).zkey).then((large) => large.release());
+  assert.ok(engine.memory()!.bytes > 300_000);
+  turns.hear({ present: true, busy: false });
+  assert.ok(engine.memory()!.bytes <= 300_000);
 });
 
 test('a key stays on the device, and leaves it for another when there is no room', async (t) => {

@@ -1,14 +1,21 @@
 import { messageOf, type VouchError } from '../../../../protocols/errors.ts';
 import { openGpu } from '../../../../runtime/gpu/adapter.ts';
 import { createQueue, type Dispatch, type Queue } from '../../../../runtime/msm/webgpu/queue.ts';
+import { createTurns, type Turns } from '../../../../runtime/msm/webgpu/turns.ts';
 import { assert, suite, type TestContext } from '../../../harness.ts';
 
 const test = suite('WebGPU queue', { timeoutMs: 60_000 });
 
-async function open(t: TestContext): Promise<Queue> {
+async function open(t: TestContext, turns?: Turns): Promise<Queue> {
   const gpu = await openGpu({ allowSoftware: true }).catch((error: Error) => t.skip(error.message));
   t.defer(() => gpu.close());
-  return createQueue(gpu.device);
+  return createQueue(gpu.device, turns);
+}
+async function until(t: TestContext, reached: () => boolean): Promise<void> {
+  while (!reached()) {
+    t.signal.throwIfAborted();
+    await new Promise((resolve) => setTimeout(resolve, 1));
+  }
 }
 
 /** Every workgroup writes its number, after as many rounds of a slow loop as it is told. */
@@ -94,6 +101,40 @@ test('cancelling ends between submits', async (t) => {
   assert.is((await failure(queue.run([step], { signal: abort.signal }))).code, 'cancelled');
   assert.is((await failure(queue.run([step], { signal: AbortSignal.abort() }))).code, 'cancelled');
   await queue.run([{ ...step, workgroups: 1 }]);
+});
+
+test('an inference waits for one submit at most, and finds nothing more until it is over', async (t) => {
+  const turns = createTurns({ share: 0 });
+  const queue = await open(t, turns);
+  const submit = queue.device.queue.submit.bind(queue.device.queue);
+  let submits = 0;
+  queue.device.queue.submit = (commands) => {
+    submits++;
+    return submit(commands);
+  };
+  // Every workgroup a submit of its own.
+  const { seen, step } = await counting(queue, 60, 2 ** 40, 20_000);
+  turns.hear({ present: true, busy: false });
+  const [one, other] = [queue.run([step]), queue.run([step])];
+  await until(t, () => submits >= 10);
+  turns.hear({ present: true, busy: true });
+  const before = submits;
+  await queue.device.queue.onSubmittedWorkDone();
+  await new Promise((resolve) => setTimeout(resolve, 300));
+  assert.is(submits, before);
+  // What was secret goes at once, and whoever cancels does not wait.
+  await queue.run([{ clear: seen }]);
+  const abort = new AbortController();
+  const cancelled = failure(queue.run([step], { signal: abort.signal }));
+  abort.abort();
+  assert.is((await cancelled).code, 'cancelled');
+  turns.hear({ present: true, busy: false });
+  await Promise.all([one, other]);
+  assert.is(submits, before + 1 + (120 - before));
+  const late = queue.run([step]);
+  turns.hear({ present: true, busy: true });
+  queue.device.destroy();
+  assert.is((await failure(late)).code, 'device-lost');
 });
 
 test('a call that WebGPU refuses, a buffer that is too large, a source that does not compile', async (t) => {

@@ -15,7 +15,7 @@ function world() {
 
 test('what is here is not made again, and the least recently used goes first', async () => {
   const { log, make } = world();
-  const residency = createResidency(100);
+  const residency = createResidency(() => 100);
   const use = async (name: string, bytes = 40) =>
     (await residency.take(name, bytes, make(name, bytes))).unpin();
   await use('a');
@@ -32,7 +32,7 @@ test('what is here is not made again, and the least recently used goes first', a
 
 test('what is pinned stays, and what has no room beside it is told so', async () => {
   const { log, make } = world();
-  const residency = createResidency(100);
+  const residency = createResidency(() => 100);
   const a = await residency.take('a', 60, make('a', 60));
   const again = await residency.take('a', 60, make('a', 60));
   a.unpin();
@@ -47,7 +47,7 @@ test('what is pinned stays, and what has no room beside it is told so', async ()
 
 test('whoever asks meanwhile waits for the same, and a failure is not kept', async () => {
   const { log, make } = world();
-  const residency = createResidency(100);
+  const residency = createResidency(() => 100);
   const pins = await Promise.all([1, 2, 3].map(() => residency.take('a', 10, make('a', 10))));
   assert.is(new Set(pins.map(({ held }) => held)).size, 1);
   const failing = () => Promise.reject(new Error('no'));
@@ -61,7 +61,7 @@ test('whoever asks meanwhile waits for the same, and a failure is not kept', asy
 
 test('the size counts as promised while it is made, then as it is', async () => {
   const { make } = world();
-  const residency = createResidency(100);
+  const residency = createResidency(() => 100);
   const a = await residency.take('a', 90, make('a', 30));
   const b = await residency.take('b', 70, make('b', 70));
   assert.equal(residency.names(), ['a', 'b']);
@@ -71,7 +71,7 @@ test('the size counts as promised while it is made, then as it is', async () => 
 
 test('cleared while it is made, it is released and nobody gets it', async () => {
   const { log, make } = world();
-  const residency = createResidency(100);
+  const residency = createResidency(() => 100);
   const taken = residency.take('a', 10, make('a', 10)).catch((error) => error.code);
   residency.clear();
   assert.is(await taken, 'device-lost');
