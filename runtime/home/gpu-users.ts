@@ -158,8 +158,10 @@ export async function hearGpuUse(
     return closed ? [] : names.filter((name) => !runners.has(name)).map(listenTo);
   };
   // One that accepts and says nothing is not waited for.
-  const patience = new Promise((resolve) => setTimeout(resolve, LOOK_MS).unref());
+  const { promise: patience, resolve } = Promise.withResolvers<void>();
+  const impatient = setTimeout(resolve, LOOK_MS);
   await Promise.race([Promise.all(await look()), patience]);
+  clearTimeout(impatient);
   const timer = setInterval(() => void look(), LOOK_MS).unref();
   return {
     close() {

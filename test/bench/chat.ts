@@ -30,6 +30,7 @@ import { writeTinyModel } from '../runtime/inference/tiny-gguf.ts';
 import { temporaryFolder } from '../runtime/nats/nats-fixture.ts';
 import { withDefer } from './dist-stand.ts';
 import { type BenchContext, type Benchmark, type Row, row } from './result.ts';
+import { adapterHere, benchmarkShared, SHARED } from './shared-gpu.ts';
 import { quantile, timed } from './statistics.ts';
 
 const WARM_UP = 20;
@@ -47,7 +48,7 @@ const LARGE = [
 ] as const;
 
 type Answer = AsyncIterator<TextPiece, TextEnd | undefined>;
-interface Heard {
+export interface Heard {
   readonly firstMs: number;
   readonly ms: number;
   readonly text: string;
@@ -96,6 +97,7 @@ export const benchmarkChat: Benchmark = (context) =>
     if (context.wants(ONE) || context.wants(MANY) || context.wants(CANCELLED))
       rows.push(...(await paces(stand)));
     if (context.wants(LOADING)) rows.push(...(await loading(stand)));
+    if (context.wants(SHARED)) rows.push(...(await sharing(stand)));
     return rows;
   });
 
@@ -212,6 +214,28 @@ async function paces({ home, file, t, context: { say, signal } }: Stand): Promis
     row({ name: `${CANCELLED}: p99 of ${CANCELLATIONS}`, unit: 'ms', ours: quantile(late, 0.99), must: 200 }),
   );
   return rows;
+}
+
+/** llama.cpp by Vulkan on the adapter that proofs are made on. */
+async function sharing({ home, file, context }: Stand): Promise<Row[]> {
+  const { say } = context;
+  const adapter = await adapterHere();
+  if (!adapter) {
+    say(`${SHARED}: not measured, there is no WebGPU adapter here`);
+    return [];
+  }
+  // llama.cpp does not take a software adapter of its own accord.
+  if (adapter.software) process.env.GGML_VK_VISIBLE_DEVICES = '0';
+  const place = `${LLAMA_FOLDER.slice(0, -'cpu'.length)}vulkan`;
+  await obtainLlama(say, { build: 'vulkan', folder: place });
+  await makeFolder(folder('cache'));
+  await symlink(place, folder('cache', basename(place)));
+  await publishGguf(home.observer, 'provisioner.test', file, { context: 2048 }, offerOf(home, 'on-gpu'), say);
+  await home.process('enclave', 'e3', { args: ['runner', '--model', 'on-gpu', '--llama', 'vulkan'] });
+  const { ask } = await clientOf(home);
+  say('llama.cpp compiles its kernels, which takes minutes on a software adapter');
+  await ask('on-gpu', asking('x', { maxTokens: 2 }));
+  return benchmarkShared(context, { ...adapter, ask: (request) => ask('on-gpu', request) });
 }
 
 async function loading({ home, t, context }: Stand): Promise<Row[]> {

@@ -71,8 +71,9 @@ test('a runner that comes later is found; of two, one that is busy is enough', a
   await worker.until(IDLE);
 });
 
+const MODULE = JSON.stringify(join(import.meta.dirname, '../../../runtime/home/gpu-users.ts'));
 const PROGRAM = `
-import { tellGpuUse } from ${JSON.stringify(join(import.meta.dirname, '../../../runtime/home/gpu-users.ts'))};
+import { tellGpuUse } from ${MODULE};
 const use = await tellGpuUse('killed', console.log, process.argv[1]);
 use.claim();
 console.log('claimed');
@@ -98,6 +99,23 @@ test('a runner that was killed in an inference claims nothing any more, and its 
     [true],
   );
   await worker.until(IDLE);
+});
+
+test('a process that does nothing else hears, and ends when it is done', async (t) => {
+  const directory = here(t);
+  const mute = createServer().listen(join(directory, 'mute.sock'));
+  t.defer(() => mute.close());
+  const program = `
+    import { hearGpuUse } from ${MODULE};
+    await hearGpuUse((others) => console.log(JSON.stringify(others)), process.argv[1]);
+    console.log('heard');
+  `;
+  const child = spawn(process.execPath, ['--input-type=module', '-e', program, directory], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
+  t.defer(() => child.kill('SIGKILL'));
+  const [said] = await Promise.all([once(child.stdout, 'data'), once(child, 'exit')]);
+  assert.match(String(said), /heard/);
 });
 
 test('what lies there and is no runner, or says nothing, or anything, does no harm', async (t) => {
