@@ -27,7 +27,7 @@ const ALG_EDDSA = -8;
 /** Tag, headers and signature of a statement are at most this long. */
 const STATEMENT_OVERHEAD_BYTES = 256;
 
-/** An Ed25519 key that signs; WebCrypto does not give its private half out. */
+/** An Ed25519 key that signs, and whose private half is not given out. */
 export interface Signer {
   /** 32 bytes */
   readonly publicKey: Bytes;
@@ -37,6 +37,10 @@ export interface Signer {
 
 /** A fresh signing key: for one boot, never stored. */
 export async function generateSigner(): Promise<Signer> {
+  if (native !== undefined) {
+    const { publicKey, sign } = native.generateEd25519();
+    return { publicKey, sign: async (message) => sign(message) };
+  }
   const pair = (await crypto.subtle.generateKey('Ed25519', false, ['sign', 'verify'])) as CryptoKeyPair;
   return signer(new Uint8Array(await crypto.subtle.exportKey('raw', pair.publicKey)), pair.privateKey);
 }
@@ -48,9 +52,16 @@ const PKCS8_PREFIX = fromHex('302e020100300506032b657004220420');
 export async function signerFromSeed(seed: Uint8Array): Promise<Signer> {
   if (seed.length !== SEED_BYTES) throw new RangeError(`signing seed: expected ${SEED_BYTES} bytes`);
   const pkcs8 = concat(PKCS8_PREFIX, seed);
-  const key = await crypto.subtle.importKey('pkcs8', pkcs8, 'Ed25519', false, ['sign']);
-  pkcs8.fill(0);
-  return signer(unshared(ed25519.getPublicKey(seed)), key);
+  try {
+    const publicKey = unshared(ed25519.getPublicKey(seed));
+    if (native !== undefined) {
+      const sign = native.signerEd25519(pkcs8);
+      return { publicKey, sign: async (message) => sign(message) };
+    }
+    return signer(publicKey, await crypto.subtle.importKey('pkcs8', pkcs8, 'Ed25519', false, ['sign']));
+  } finally {
+    pkcs8.fill(0);
+  }
 }
 
 const signer = (publicKey: Bytes, key: CryptoKey): Signer => ({

@@ -1,13 +1,12 @@
 /**
- * The parts of HPKE (RFC 9180) as @hpke/core has them, computed where they are called: HKDF in JavaScript, and on Node X25519 and
- * AES-256-GCM by its own cryptography. A browser keeps the library's.
+ * The parts of HPKE (RFC 9180) as @hpke/core has them, computed where they are called: HKDF, and on Node X25519 and
+ * AES-256-GCM by its own cryptography. A browser keeps the library's of these.
  *
  * Not guaranteed: anything of HPKE itself, which is the library's; sealing.ts says what is built of it.
  */
 import { Aes256Gcm, DhkemX25519HkdfSha256, HkdfSha256 } from '@hpke/core';
-import { expand, extract } from '@noble/hashes/hkdf.js';
-import { sha256 as nobleSha256 } from '@noble/hashes/sha2.js';
 import { type Bytes, concat, unshared, utf8 } from './encoding.ts';
+import { hkdfExpand, hkdfExtract } from './hkdf.ts';
 import { type AgreementKey, native } from './native-crypto.ts';
 
 /**
@@ -16,10 +15,10 @@ import { type AgreementKey, native } from './native-crypto.ts';
  */
 export class InlineHkdf extends HkdfSha256 {
   override async extract(salt: Input, ikm: Input): Promise<ArrayBuffer> {
-    return extract(nobleSha256, bytesOf(ikm), bytesOf(salt)).slice().buffer;
+    return hkdfExtract(bytesOf(salt), bytesOf(ikm)).buffer;
   }
   override async expand(prk: Input, info: Input, length: number): Promise<ArrayBuffer> {
-    return expand(nobleSha256, bytesOf(prk), bytesOf(info), length).slice().buffer;
+    return hkdfExpand(bytesOf(prk), bytesOf(info), length).buffer;
   }
   override async extractAndExpand(
     salt: Input,

@@ -13,12 +13,15 @@
 /** What is used of `node:crypto`; written down here because this folder knows nothing of Node. */
 interface NodeCrypto {
   createHash(name: 'sha256'): Sha256;
+  createHmac(name: 'sha256', key: unknown): Sha256;
   createPublicKey(key: { key: Uint8Array; format: 'der'; type: 'spki' }): unknown;
   verify(algorithm: null, data: Uint8Array, key: unknown, signature: Uint8Array): boolean;
-  generateKeyPairSync(type: 'x25519'): {
+  generateKeyPairSync(type: 'x25519' | 'ed25519'): {
     publicKey: { export(format: { format: 'jwk' }): { x?: string } };
     privateKey: { export(format: { format: 'der'; type: 'pkcs8' }): Uint8Array };
   };
+  createPrivateKey(key: { key: Uint8Array; format: 'der'; type: 'pkcs8' }): unknown;
+  sign(algorithm: null, data: Uint8Array, key: unknown): Uint8Array;
   diffieHellman(keys: { privateKey: unknown; publicKey: unknown }): Uint8Array<ArrayBuffer>;
   createSecretKey(key: Uint8Array): unknown;
   createCipheriv(name: string, key: unknown, iv: Uint8Array): GcmCipher & { getAuthTag(): Uint8Array };
@@ -56,6 +59,9 @@ export interface AgreementKey {
   agree(publicKey: Uint8Array): Uint8Array<ArrayBuffer>;
 }
 
+/** Signs by Ed25519, with a key that is not given out: 64 bytes. */
+export type SignEd25519 = (message: Uint8Array) => Uint8Array<ArrayBuffer>;
+
 export interface TextCoder {
   encode(bytes: Uint8Array, encoding: TextEncoding): string;
   /** Undefined for a text that is not what `encode` makes of any bytes. */
@@ -64,6 +70,11 @@ export interface TextCoder {
 
 export interface NativeCrypto extends TextCoder {
   sha256(parts: readonly Uint8Array[]): Uint8Array<ArrayBuffer>;
+  /** The key has a byte at least. */
+  hmacSha256(key: Uint8Array, message: Uint8Array): Uint8Array<ArrayBuffer>;
+  generateEd25519(): { readonly publicKey: Uint8Array<ArrayBuffer>; readonly sign: SignEd25519 };
+  /** Of a PrivateKeyInfo (RFC 8410 section 7). */
+  signerEd25519(pkcs8: Uint8Array): SignEd25519;
   /** The bare equation of RFC 8032 section 5.1.7 without cofactor: see ed25519.ts for what has to be checked before. */
   verifyEd25519(publicKey: Uint8Array, message: Uint8Array, signature: Uint8Array): boolean;
   generateX25519(): AgreementKey & { pkcs8(): Uint8Array };
@@ -130,6 +141,12 @@ function over(node: NodeCrypto, { Buffer: octets }: NodeBuffer): NativeCrypto {
     decipher.setAuthTag(sealed.subarray(sealed.length - TAG_BYTES));
     return decipher;
   };
+  const signerOf =
+    (key: unknown): SignEd25519 =>
+    (message) =>
+      joined(node.sign(null, message, key));
+  const rawPublic = (key: ReturnType<NodeCrypto['generateKeyPairSync']>['publicKey']) =>
+    joined(octets.from(key.export({ format: 'jwk' }).x ?? '', 'base64url'));
   const encode: TextCoder['encode'] = (bytes, encoding) =>
     octets.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString(encoding);
   return {
@@ -144,16 +161,23 @@ function over(node: NodeCrypto, { Buffer: octets }: NodeBuffer): NativeCrypto {
       for (const part of parts) hash.update(part);
       return joined(hash.digest());
     },
+    // Of raw bytes, as above, Node would first find out that they are no key.
+    hmacSha256(key, message) {
+      const mac = node.createHmac('sha256', node.createSecretKey(key));
+      mac.update(message);
+      return joined(mac.digest());
+    },
+    generateEd25519() {
+      const { publicKey, privateKey } = node.generateKeyPairSync('ed25519');
+      return { publicKey: rawPublic(publicKey), sign: signerOf(privateKey) };
+    },
+    signerEd25519: (pkcs8) => signerOf(node.createPrivateKey({ key: pkcs8, format: 'der', type: 'pkcs8' })),
     verifyEd25519: (publicKey, message, signature) =>
       node.verify(null, message, publicKeyOf(ED25519_SPKI, publicKey), signature),
     generateX25519() {
       const { publicKey, privateKey } = node.generateKeyPairSync('x25519');
-      const text = publicKey.export({ format: 'jwk' }).x ?? '';
-      const bytes = Uint8Array.from(atob(text.replaceAll('-', '+').replaceAll('_', '/')), (c) =>
-        c.charCodeAt(0),
-      );
       return {
-        publicKey: bytes,
+        publicKey: rawPublic(publicKey),
         agree: (other) =>
           joined(node.diffieHellman({ privateKey, publicKey: publicKeyOf(X25519_SPKI, other) })),
         pkcs8: () => privateKey.export({ format: 'der', type: 'pkcs8' }),

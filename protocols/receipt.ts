@@ -35,8 +35,6 @@
  *
  * One file, although it is long: a receipt is made, carried and judged by one layout.
  */
-import { hmac } from '@noble/hashes/hmac.js';
-import { sha256 as nobleSha256 } from '@noble/hashes/sha2.js';
 import { z } from 'zod';
 import { type Check, createChecklist, type Verdict } from './attestation/checklist.ts';
 import type { Collateral } from './attestation/collateral.ts';
@@ -53,6 +51,7 @@ import { type Signer, signStatement, verifyAhead, verifyStatement } from './cose
 import { concat, equal, fromBase64url, fromHex, hex, sha256, sha256Hex, utf8 } from './encoding.ts';
 import { Id } from './envelope.ts';
 import { messageOf, VouchError } from './errors.ts';
+import { hmacSha256 } from './hkdf.ts';
 import type { VerifiedManifest } from './manifest.ts';
 import { ANSWER_KINDS, type AnswerKind } from './terms.ts';
 
@@ -152,7 +151,7 @@ export const responseDigest = (response: Salted): string => saltedDigest('vouch/
 
 function saltedDigest(domain: string, { salt, body }: Salted): string {
   if (salt.length !== SALT_BYTES) throw new RangeError(`salt: expected ${SALT_BYTES} bytes`);
-  return hex(hmac(nobleSha256, salt, concat(utf8(`${domain}\0`), body)));
+  return hex(hmacSha256(salt, concat(utf8(`${domain}\0`), body)));
 }
 
 /** The id of the receipt for a nonce (lower-case hex): 32 hex digits. */

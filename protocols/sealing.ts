@@ -21,10 +21,9 @@
  * Firefox 130, Safari 17 and later).
  */
 import { CipherSuite, type KemInterface } from '@hpke/core';
-import { expand, extract } from '@noble/hashes/hkdf.js';
-import { sha256 as nobleSha256 } from '@noble/hashes/sha2.js';
 import { concat, randomBytes, sha256, unshared, utf8 } from './encoding.ts';
 import { VouchError } from './errors.ts';
+import { hkdfExpand, hkdfExtract } from './hkdf.ts';
 import { generateX25519Pair, InlineAesGcm, InlineDhkem, InlineHkdf } from './inline-hpke.ts';
 import { createXWing, X_WING_ENC_BYTES, X_WING_PUBLIC_KEY_BYTES } from './x-wing.ts';
 
@@ -208,11 +207,8 @@ function replyKey(secret: ArrayBuffer, enc: Uint8Array, replyNonce: Uint8Array) 
 
 /** RFC 9458 section 4.4, from the exported secret on. */
 export function exportedKey(secret: ArrayBuffer, enc: Uint8Array, nonce: Uint8Array): StreamKey {
-  const prk = extract(nobleSha256, new Uint8Array(secret), concat(enc, nonce));
-  return {
-    key: expand(nobleSha256, prk, utf8('key'), 32),
-    nonce: expand(nobleSha256, prk, utf8('nonce'), 12),
-  };
+  const prk = hkdfExtract(concat(enc, nonce), new Uint8Array(secret));
+  return { key: hkdfExpand(prk, utf8('key'), 32), nonce: hkdfExpand(prk, utf8('nonce'), 12) };
 }
 
 export interface ReplayGuard {

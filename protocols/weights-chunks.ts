@@ -2,10 +2,9 @@
  * The chunks of which large models consist: their leaves in the commitment, and their encryption (weights.ts has both formats). Apart
  * from it, so that a thread that opens chunks loads little.
  */
-import { expand, extract } from '@noble/hashes/hkdf.js';
-import { sha256 as nobleSha256 } from '@noble/hashes/sha2.js';
 import { equal, sha256, utf8 } from './encoding.ts';
 import { VouchError } from './errors.ts';
+import { hkdfExpand, hkdfExtract } from './hkdf.ts';
 import { InlineAesGcm } from './inline-hpke.ts';
 import { native } from './native-crypto.ts';
 
@@ -57,7 +56,7 @@ const notCommitted = (model: string, part: string, index: number) =>
 /** Seals and opens the chunks of one part. `key` encrypts one publication: a chunk has one nonce for good. */
 export function chunkCipher(key: Uint8Array, { model, commitment, part, chunks }: ChunkPlace): ChunkCipher {
   const info = utf8(`vouch/v1/weights-part/${part}`);
-  const partKey = expand(nobleSha256, extract(nobleSha256, key, new Uint8Array()), info, 32);
+  const partKey = hkdfExpand(hkdfExtract(new Uint8Array(), key), info, 32);
   const aead = new InlineAesGcm().createEncryptionContext(partKey);
   const nonceOf = (index: number): Uint8Array => {
     const nonce = new Uint8Array(12);
