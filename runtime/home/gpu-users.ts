@@ -28,14 +28,39 @@ const SUFFIX = '.sock';
 /** Where it lies, unless somebody says so. */
 export const turnsFolder = (): string => folder('turns');
 
+/** An inference, from when it came until it is disposed. */
+export interface Claim extends Disposable {
+  /** It computes nothing for a while, because whoever asked for it does not read. */
+  pause(): void;
+  resume(): void;
+}
+
 export interface GpuUse {
-  /** An inference is under way until the result is disposed. */
-  claim(): Disposable;
+  claim(): Claim;
   close(): Promise<void>;
 }
 
 /** Nobody is told. */
-export const UNSHARED: GpuUse = { claim: () => ({ [Symbol.dispose]() {} }), close: async () => {} };
+export const UNSHARED: GpuUse = { claim: () => claimOf(() => {}), close: async () => {} };
+
+function claimOf(change: (by: 1 | -1) => void): Claim {
+  let counted = false;
+  let ended = false;
+  const count = (now: boolean) => {
+    if (ended || now === counted) return;
+    counted = now;
+    change(now ? 1 : -1);
+  };
+  count(true);
+  return {
+    pause: () => count(false),
+    resume: () => count(true),
+    [Symbol.dispose]() {
+      count(false);
+      ended = true;
+    },
+  };
+}
 
 /** Opens the socket of the runner `id`. Where that is not possible the log says so, and nobody is told. */
 export async function tellGpuUse(id: string, log: Log, directory = turnsFolder()): Promise<GpuUse> {
@@ -66,16 +91,7 @@ export async function tellGpuUse(id: string, log: Log, directory = turnsFolder()
     if (before !== claims > 0) for (const socket of listeners) tell(socket);
   };
   return {
-    claim() {
-      change(1);
-      let ended = false;
-      return {
-        [Symbol.dispose]() {
-          if (!ended) change(-1);
-          ended = true;
-        },
-      };
-    },
+    claim: () => claimOf(change),
     async close() {
       for (const socket of listeners) socket.destroy();
       await new Promise((resolve) => server.close(resolve));

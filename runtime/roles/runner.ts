@@ -247,7 +247,7 @@ export const runnerRole =
             if (!request) return;
             const { received, cause, client, sealed, inOrder } = request;
             // Proofs on the same GPU make way before the request is opened.
-            using _gpu = gpuUse.claim();
+            using gpu = gpuUse.claim();
             const settle = () => requests.delete(input.request);
             let opened: OpenedRequest;
             try {
@@ -263,7 +263,7 @@ export const runnerRole =
               const { stream } = request;
               signal.addEventListener('abort', () => stream.cancel(), { once: true });
               try {
-                return await inText(opened, { ...request, stream }, () => requests.has(input.request));
+                return await inText(opened, { ...request, stream, gpu }, () => requests.has(input.request));
               } catch (error) {
                 if (error instanceof VouchError && error.code === 'device-lost') lose(error);
                 throw error;

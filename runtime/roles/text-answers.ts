@@ -11,6 +11,7 @@ import type { ModelManifest } from '../../protocols/manifest.ts';
 import type { TextClaims } from '../../protocols/receipt.ts';
 import { FRAME_BLOCKS, sealStream } from '../../protocols/sealed-stream.ts';
 import type { OpenedRequest } from '../../protocols/sealing.ts';
+import type { Claim } from '../home/gpu-users.ts';
 import type { Log } from '../home/log.ts';
 import type { TextEngine } from '../inference/text-engine.ts';
 import type { ObtainedText } from '../models/weights.ts';
@@ -48,6 +49,7 @@ export interface StreamRequest {
   readonly cause: string;
   readonly client: string;
   readonly stream: Stream;
+  readonly gpu: Pick<Claim, 'pause' | 'resume'>;
 }
 
 /** Answers opened requests. `live` says whether the request is still to be answered. */
@@ -55,7 +57,7 @@ export const respondInText =
   ({ id, source, log, served, demandEvidence, receipted }: Answerer) =>
   async (
     opened: OpenedRequest,
-    { received, cause, client, stream }: StreamRequest,
+    { received, cause, client, stream, gpu }: StreamRequest,
     live: () => boolean,
   ): Promise<void> => {
     const header = encodeHeader(ChatFrameReply, {
@@ -80,6 +82,7 @@ export const respondInText =
         engine,
         asked,
         stream,
+        gpu,
         frames,
         send,
         receipt: async ({ body: response, toolCalls: _, ...counts }) => {

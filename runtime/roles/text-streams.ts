@@ -18,6 +18,7 @@ import { utf8 } from '../../protocols/encoding.ts';
 import { VouchError } from '../../protocols/errors.ts';
 import type { TextClaims } from '../../protocols/receipt.ts';
 import type { FrameSealer } from '../../protocols/sealed-stream.ts';
+import type { Claim } from '../home/gpu-users.ts';
 import type { TextEnd, TextEngine, TextPiece, TextRequest } from '../inference/text-engine.ts';
 
 /** Streams of one client at a time. */
@@ -126,6 +127,8 @@ export interface Answering {
   readonly engine: TextEngine;
   readonly asked: Pick<ChatPlaintext, 'question' | 'batchMs' | 'credit'>;
   readonly stream: Stream;
+  /** what the engine computes on, as far as others wait for it */
+  readonly gpu: Pick<Claim, 'pause' | 'resume'>;
   readonly frames: FrameSealer;
   /** Hands a frame to the client. */
   send(frame: Uint8Array): void;
@@ -140,6 +143,7 @@ export async function answerInText({
   engine,
   asked,
   stream,
+  gpu,
   frames,
   send,
   receipt,
@@ -171,6 +175,7 @@ export async function answerInText({
     while (end === undefined && !stream.cancelled.aborted) {
       if (sent >= stream.upTo) {
         waiting ??= performance.now();
+        gpu.pause();
         if (performance.now() - waiting > stallMs) {
           stream.cancel();
           break;
@@ -180,6 +185,7 @@ export async function answerInText({
         continue;
       }
       waiting = undefined;
+      gpu.resume();
       const first = await within(KEEP_ALIVE_MS, ask(), cancelled);
       if (first === undefined) {
         if (!stream.cancelled.aborted) await frame({});

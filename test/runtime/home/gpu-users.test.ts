@@ -49,7 +49,13 @@ test('claims are heard, the last one to end ends it; who comes later hears what 
   // It counts once, however often it is ended.
   claims[0]![Symbol.dispose]();
   assert.equal(one.heard.at(-1), BUSY);
+  claims[1]!.pause();
+  claims[1]!.pause();
+  await one.until(IDLE);
+  claims[1]!.resume();
+  await one.until(BUSY);
   claims[1]![Symbol.dispose]();
+  claims[1]!.resume();
   await one.until(IDLE);
   await use.close();
   await one.until(GONE);

@@ -8,10 +8,12 @@ import { verifyReceipt } from '../../../protocols/receipt.ts';
 import { STREAMS } from '../../../protocols/streams.ts';
 import { subjects } from '../../../protocols/subjects.ts';
 import type { ChatStream } from '../../../runtime/client/chat.ts';
+import { hearGpuUse } from '../../../runtime/home/gpu-users.ts';
 import { createStreams } from '../../../runtime/roles/text-streams.ts';
 import { assert, suite } from '../../harness.ts';
 import { until } from '../home/home-fixture.ts';
 import { scriptedEngine } from '../inference/scripted-engine.ts';
+import { temporaryFolder } from '../nats/nats-fixture.ts';
 import { MODEL, serveText } from './chat-fixture.ts';
 
 const test = suite('chat', { timeoutMs: 90_000 });
@@ -59,9 +61,15 @@ test('an answer comes in pieces, and its receipt is over the request and all of 
   assert.is(report.verdict, 'accept');
 });
 
-test('a reader that does not read stops the engine, and goes on where it was', async (t) => {
+test('a reader that does not read stops the engine, and goes on where it was; proofs on its GPU do not wait for him', async (t) => {
   const engine = scriptedEngine({ say: (_, signal) => endless(signal) });
-  const { chat } = await serveText(t, engine);
+  const turns = await temporaryFolder(t);
+  const { chat } = await serveText(t, engine, { textOnGpu: true, turns });
+  let isBusy = false;
+  const hearing = await hearGpuUse(({ busy }) => {
+    isBusy = busy;
+  }, turns);
+  t.defer(() => hearing.close());
   const stream = chat('count', { credit: 4, batchMs: 0 });
   const pieces = stream[Symbol.asyncIterator]();
   await pieces.next();
@@ -69,11 +77,14 @@ test('a reader that does not read stops the engine, and goes on where it was', a
   await until(() => engine.said() >= 4);
   await new Promise((resume) => setTimeout(resume, 300));
   assert.ok(engine.said() <= 7, `${engine.said()} pieces were made for a reader of one`);
+  await until(() => !isBusy);
   const before = engine.said();
   for (let i = 0; i < 20; i++) await pieces.next();
   assert.ok(engine.said() > before);
+  while (!isBusy) await pieces.next();
   await pieces.return?.();
   assert.is((await stream.receipt).end.finish, 'cancelled');
+  await until(() => !isBusy);
 });
 
 test('a cancellation reaches the engine, and the receipt is over what was sent', async (t) => {
