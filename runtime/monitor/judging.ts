@@ -16,6 +16,8 @@ export interface Asked {
   readonly nonce?: string | undefined;
   readonly job?: string | undefined;
   readonly vendor?: string | undefined;
+  /** digest of the verification key that he trusts */
+  readonly trustKey?: string | undefined;
 }
 
 export interface CheckRow {
@@ -50,6 +52,8 @@ export interface JudgedItem {
   readonly checks: readonly CheckRow[];
   readonly notChecked: readonly string[];
   readonly proved?: string | undefined;
+  /** what a proof says that was not accepted */
+  readonly claimed?: string | undefined;
   /** whether any part of it comes from a simulated root key */
   readonly simulated: boolean;
   readonly receipt?: ReceiptFacts | undefined;

@@ -21,8 +21,12 @@ export interface Conviction {
   readonly time: string;
 }
 
+/** A published proof as it is stored, which nobody has judged yet; or why there is none to show. */
+export type FoundProof = { readonly proof: unknown } | { readonly error: string };
+
 /** What the server looks up when a page asks for it, by rights of its own. */
 export interface LookUps {
   evidence(): Promise<readonly FoundEvidence[]>;
   convictions(workers: readonly string[]): Promise<readonly Conviction[]>;
+  proof(job: string): Promise<FoundProof>;
 }

@@ -14,7 +14,7 @@ import { printable } from '../../protocols/printable.ts';
 import { isLoopback, nearest, urlOf } from '../nats/address.ts';
 import { icon, page } from './document.ts';
 import { createHistories } from './histories.ts';
-import type { LookUps } from './look-ups.ts';
+import type { FoundProof, LookUps } from './look-ups.ts';
 import { drawings } from './machines.ts';
 import type { Hello } from './model.ts';
 import { emptyModel, LIMITS, reduce, toSnapshot } from './model.ts';
@@ -174,9 +174,25 @@ export async function startMonitor(options: MonitorOptions): Promise<Monitor> {
     '/evidence.json': remembered(() => options.lookUps?.evidence() ?? []),
     '/convictions.json': remembered(() => options.lookUps?.convictions(workers()) ?? []),
   };
+  const proofs = new Map<string, () => Promise<FoundProof>>();
+  /** Of jobs that were heard of alone, so that whoever asks can neither fill this memory nor make NATS search for his own names. */
+  const proofOf = async (job: string): Promise<FoundProof> => {
+    const { lookUps } = options;
+    if (!lookUps || model.jobs.get(job)?.phase !== 'published')
+      return { error: 'Of this job no published proof was heard.' };
+    for (const known of proofs.keys()) if (!model.jobs.has(known)) proofs.delete(known);
+    if (!proofs.has(job))
+      proofs.set(
+        job,
+        remembered(() => lookUps.proof(job)),
+      );
+    return proofs.get(job)!();
+  };
   const fileAt = async (path: string): Promise<File | undefined> => {
     const [, kind, id] = /^\/history\/([a-z-]{1,32})\/([A-Za-z0-9_-]{1,64})$/.exec(path) ?? [];
     if (kind && id) return json(histories.of(kind, id));
+    const [, job] = /^\/proof\/([A-Za-z0-9_-]{1,64})$/.exec(path) ?? [];
+    if (job) return json(await proofOf(job));
     if (Object.hasOwn(answers, path)) return json(await answers[path]!());
     return files.get(path)?.();
   };

@@ -55,9 +55,9 @@ const api = (path: string): string => `$JS.API.${path}`;
 /** reading stored messages without a consumer, by sequence and by subject */
 const reads = ({ name }: StreamSpec): string[] => [api(`DIRECT.GET.${name}`), api(`DIRECT.GET.${name}.>`)];
 const readsBucket = (bucket: string): string[] => [api(`DIRECT.GET.KV_${bucket}.>`)];
-/** reading the last message of subjects that are the asker's own: by subject only, because a sequence is anybody's */
-const readsOwn = ({ name }: StreamSpec, ...own: string[]): string[] =>
-  own.map((subject) => api(`DIRECT.GET.${name}.${subject}`));
+/** reading the last message of these subjects alone: by subject only, because a sequence is anybody's */
+const readsOnly = ({ name }: StreamSpec, ...only: string[]): string[] =>
+  only.map((subject) => api(`DIRECT.GET.${name}.${subject}`));
 const info = ({ name }: StreamSpec): string => `${streamInfoPrefix('client')}.${name}`;
 const innerInfo = ({ name }: StreamSpec): string => `${streamInfoPrefix('coordinator')}.${name}`;
 const pulls = ({ name }: StreamSpec, consumer: string): string[] => [
@@ -146,6 +146,8 @@ const RIGHTS: Record<Role, Rights> = {
       ...reads(STREAMS.models),
       subjects.evidence(ANY, OWN),
       ...readsBucket(BUCKETS.convictions),
+      // By name only: it reads a proof whose job it has heard of, and cannot list the others.
+      ...readsOnly(STREAMS.proofs, subjects.proof(ANY, ANY)),
     ],
     subscribe: [filters.states, filters.beats, filters.progresses, filters.dead],
   }),
@@ -163,10 +165,10 @@ const RIGHTS: Record<Role, Rights> = {
       info(STREAMS.models),
       ...reads(STREAMS.models),
       // Its own only: who else asks what, and what comes of it, is no client's business.
-      ...readsOwn(STREAMS.keys, subjects.key(OWN, ANY)),
-      ...readsOwn(STREAMS.testSets, subjects.testSet(OWN, ANY)),
-      ...readsOwn(STREAMS.proofs, subjects.proof(OWN, ANY)),
-      ...readsOwn(STREAMS.receipts, subjects.receipt(ANY, OWN, ANY)),
+      ...readsOnly(STREAMS.keys, subjects.key(OWN, ANY)),
+      ...readsOnly(STREAMS.testSets, subjects.testSet(OWN, ANY)),
+      ...readsOnly(STREAMS.proofs, subjects.proof(OWN, ANY)),
+      ...readsOnly(STREAMS.receipts, subjects.receipt(ANY, OWN, ANY)),
     ],
     // The heartbeats of proofs name jobs, and when they are worked on.
     subscribe: [

@@ -1,10 +1,13 @@
 /**
  * What the monitor looks up for its pages, by the rights of its role: fresh evidence of whoever serves a published model, as any
- * client may ask for it, and who was convicted. It judges nothing: the page checks the evidence.
+ * client may ask for it, who was convicted, and the proof of a job that was heard of. It judges nothing: the page checks evidence
+ * and proof.
  */
 import { EvidenceReply, EvidenceRequest } from '../../protocols/enclave.ts';
+import { decodeMessage } from '../../protocols/envelope.ts';
 import { messageOf } from '../../protocols/errors.ts';
 import { printable } from '../../protocols/printable.ts';
+import { PublishedProof } from '../../protocols/proof.ts';
 import { STREAMS } from '../../protocols/streams.ts';
 import { filters, lastToken, subjects } from '../../protocols/subjects.ts';
 import { freshNonce } from '../attest/identity.ts';
@@ -20,8 +23,15 @@ const ANSWER_MS = 5_000;
 /** Requests under way at once. */
 const PARALLEL = 32;
 
-/** `clock`: of every `at`. */
-export function createLookUps(bus: Bus, clock: () => number): LookUps {
+/** An error's sentence, fit for a page. */
+const said = (error: unknown): string => printable(messageOf(error)).slice(0, 300);
+
+/** `clock`: of every `at`. `askerOf`: the client who asked for this job, where that was heard. */
+export function createLookUps(
+  bus: Bus,
+  clock: () => number,
+  askerOf: (job: string) => string | undefined,
+): LookUps {
   const evidenceOf = async (model: string) => {
     const nonce = freshNonce();
     try {
@@ -34,7 +44,7 @@ export function createLookUps(bus: Bus, clock: () => number): LookUps {
       const { document } = body;
       return { model, nonce, at: clock(), enclave: document.enclave, document };
     } catch (error) {
-      return { model, nonce, at: clock(), error: printable(messageOf(error)).slice(0, 300) };
+      return { model, nonce, at: clock(), error: said(error) };
     }
   };
   return {
@@ -52,6 +62,23 @@ export function createLookUps(bus: Bus, clock: () => number): LookUps {
         found.push(...some.filter((one) => one !== undefined));
       }
       return found;
+    },
+    async proof(job) {
+      const client = askerOf(job);
+      if (client === undefined)
+        return { error: 'The monitor was started after this proof was made, and cannot find it by name.' };
+      try {
+        const subject = subjects.proof(client, job);
+        const stored = await bus.getLast(STREAMS.proofs.name, subject);
+        if (stored === undefined) return { error: 'NATS has no proof of this job.' };
+        const { body } = decodeMessage(PublishedProof, subject, stored.data);
+        // One answer is a decision about somebody, who is no business of whoever reaches the monitor's port.
+        if (body.record.statement.statement !== 'quality')
+          return { error: 'It is about one answer, which the monitor shows to nobody.' };
+        return { proof: body };
+      } catch (error) {
+        return { error: `What NATS has of this job cannot be shown: ${said(error)}` };
+      }
     },
   };
 }

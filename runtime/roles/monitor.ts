@@ -7,7 +7,7 @@
  */
 import { messageOf } from '../../protocols/errors.ts';
 import { STREAMS } from '../../protocols/streams.ts';
-import { filters } from '../../protocols/subjects.ts';
+import { filters, lastTokenButOne } from '../../protocols/subjects.ts';
 import type { Log } from '../home/log.ts';
 import { createFeed } from '../monitor/feed.ts';
 import { observe } from '../monitor/intake.ts';
@@ -35,9 +35,11 @@ const PARALLEL = 64;
 export async function startMonitorRole(options: MonitorRoleOptions): Promise<Monitor> {
   const { bus, log = () => {}, port, host, tls } = options;
   const feed = createFeed();
+  // The page is not told who asked for a proof; whoever looks it up by name has to know.
+  const askers = new Map<string, string>();
   const monitor = await startMonitor({
     feed,
-    lookUps: createLookUps(bus, monitorClock),
+    lookUps: createLookUps(bus, monitorClock, (job) => askers.get(job)),
     tls,
     ...(port === undefined ? {} : { port }),
     ...(host === undefined ? {} : { host }),
@@ -47,6 +49,11 @@ export async function startMonitorRole(options: MonitorRoleOptions): Promise<Mon
   let waiting: Observation[] | undefined = [];
   const hear = (subject: string, data: Uint8Array): void => {
     const observation = observe(subject, data, monitorClock());
+    if (observation.type === 'progress') {
+      askers.delete(observation.job);
+      askers.set(observation.job, lastTokenButOne(subject));
+      if (askers.size > LIMITS.jobs) askers.delete(askers.keys().next().value!);
+    }
     if (waiting && waiting.length < LIMITS.actors) waiting.push(observation);
     else feed.push(observation);
   };

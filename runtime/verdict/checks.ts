@@ -10,6 +10,8 @@ export interface Judgement {
   readonly claims: unknown;
   /** of a proof that was accepted: what it proves, in a sentence */
   readonly proved?: string | undefined;
+  /** of a proof that was not: what it says, in a sentence */
+  readonly claimed?: string | undefined;
 }
 
 const STATUS_WIDTH = 'skipped'.length;

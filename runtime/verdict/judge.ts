@@ -143,7 +143,7 @@ async function judgeProof(
 ): Promise<Judgement> {
   const { policy } = question;
   const vendor = judgeVendor(manifest, { vendor: named, policy }, remembered);
-  const { accepted, checks, key, sentence } = await judgePublished(
+  const { accepted, checks, key, claim, sentence } = await judgePublished(
     published,
     {
       ...question,
@@ -159,7 +159,8 @@ async function judgeProof(
     hardware: published.maker.hardware,
   };
   const passed = accepted && vendor.status !== 'fail';
-  return { accepted: passed, checks: [vendor, ...checks], claims, proved: passed ? sentence : undefined };
+  const said = passed ? { proved: sentence } : { claimed: claim };
+  return { accepted: passed, checks: [vendor, ...checks], claims, ...said };
 }
 
 /** A published proof out of JSON; the error names the file. Throws `bad-file`. */

@@ -1,14 +1,13 @@
-/** What a proof proves, in one sentence: about which model, rows and labels, by which key. */
+/** What a proof proves or, where it was not accepted, claims, in one sentence: about which model, rows and labels, by which key. */
 import { answerName, parseArchitecture } from '../../circuits/model/architecture.ts';
 import { decimalOf } from '../../circuits/model/numbers.ts';
 import type { PublishedProof, QualityStatement, Statement } from '../../protocols/proof.ts';
 
-export function sentenceOf(
+export function claimOf(
   statement: Statement,
   { record: { architecture } }: PublishedProof,
   found: {
     constant: number | undefined;
-    trivial: boolean;
     labels: string;
     fixed: string | undefined;
     opened: boolean;
@@ -16,10 +15,10 @@ export function sentenceOf(
     mark: string | undefined;
   },
 ): string {
-  const { constant, trivial, labels, fixed, opened, link, mark } = found;
+  const { constant, labels, fixed, opened, link, mark } = found;
   const beside = constant === undefined ? '' : ` (a constant answer scores ${constant})`;
   const key = link === 'unproven' ? 'a key whose maker could forge it' : `a key ${link} (${mark})`;
-  const hidden = `proved: the hidden model with commitment ${statement.commitment}`;
+  const hidden = `the hidden model with commitment ${statement.commitment}`;
   if (statement.statement === 'inference')
     return `${hidden} answers ${nameOf(architecture, statement.decision)} to the row of input ${statement.input.slice(0, 16)}…; ${labels}; by ${key}`;
   if (statement.statement === 'hidden-inference')
@@ -31,7 +30,7 @@ export function sentenceOf(
   const { threshold, rows, testSet } = statement;
   const [verb, how] = countedAs(architecture, statement);
   return (
-    `${trivial ? 'TRIVIAL: ' : ''}${hidden} ${verb} at least ${threshold} of the ${rows} rows ` +
+    `${hidden} ${verb} at least ${threshold} of the ${rows} rows ` +
     `of test set ${testSet.slice(0, 16)}… ${how}${beside}; ${labels}; ${fixed === undefined ? '' : `${fixed}; `}by ${key}`
   );
 }

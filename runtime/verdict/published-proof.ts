@@ -31,7 +31,7 @@ import {
 } from '../../protocols/proof.ts';
 import { judgeFixed, type SignedEntry } from '../../protocols/vendor-log.ts';
 import type { PrintedCheck } from './checks.ts';
-import { sentenceOf } from './proof-sentence.ts';
+import { claimOf } from './proof-sentence.ts';
 
 /** How a key and a circuit are linked, as far as whoever judges knows. */
 export type KeyLink = 'made by me' | 'ceremony checked' | 'unproven';
@@ -173,7 +173,9 @@ export interface ProofVerdict {
   readonly accepted: boolean;
   readonly checks: readonly PrintedCheck[];
   readonly key: { readonly digest: string; readonly link: KeyLink; readonly mark: string | undefined };
-  /** what the proof proves where it is accepted: about which model, rows and labels, by which key */
+  /** what the proof says: about which model, rows and labels, by which key */
+  readonly claim: string;
+  /** the same where it is accepted */
   readonly sentence: string;
 }
 
@@ -263,19 +265,20 @@ export async function judgePublished(
         ? 'key and circuit: unproven, trusted by --trust-key'
         : `key and circuit: unproven, whoever made the key could forge; --trust-key ${digest} accepts it`,
   );
+  const claim = claimOf(statement, published, {
+    constant,
+    labels: labels.names,
+    fixed: fixed?.label,
+    opened: opened?.status === 'pass',
+    link,
+    mark,
+  });
   return {
     accepted: all.every(({ status }) => status !== 'fail'),
     checks: all,
     key: { digest, link, mark },
-    sentence: sentenceOf(statement, published, {
-      constant,
-      trivial,
-      labels: labels.names,
-      fixed: fixed?.label,
-      opened: opened?.status === 'pass',
-      link,
-      mark,
-    }),
+    claim,
+    sentence: `${trivial ? 'TRIVIAL: ' : ''}proved: ${claim}`,
   };
 }
 

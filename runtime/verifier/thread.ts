@@ -82,7 +82,7 @@ async function answerTo({ files, asked }: { files: readonly OpenedFile[]; asked:
 }
 
 function itemOf({ name, kind, judgement }: JudgedFile, bytes: Uint8Array | undefined): JudgedItem {
-  const { accepted, checks, proved } = judgement;
+  const { accepted, checks, proved, claimed } = judgement;
   const rows = checks.map(({ id, status, detail }) => ({
     id,
     status,
@@ -95,6 +95,7 @@ function itemOf({ name, kind, judgement }: JudgedFile, bytes: Uint8Array | undef
     checks: rows,
     notChecked: skippedChecks(checks),
     proved: proved === undefined ? undefined : printable(proved),
+    claimed: claimed === undefined ? undefined : printable(claimed),
     simulated: rows.some(({ detail }) => /^SIMULATED\b/.test(detail)),
     ...(bytes ? readableOf(bytes) : {}),
   };

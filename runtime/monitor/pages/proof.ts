@@ -1,5 +1,9 @@
-/** One proof: its phases and shards over time, who computed what, what it waited for, and the proof itself where one opens it. */
+/** One proof: its phases and shards over time, who computed what, what it waited for, and the proof itself with its verdict. */
 import { type ComponentChild, h } from 'preact';
+import { useEffect, useMemo, useState } from 'preact/hooks';
+import { useAnswer } from '../asking.ts';
+import type { OpenedFile } from '../judging.ts';
+import type { FoundProof } from '../look-ups.ts';
 import type { Job } from '../model.ts';
 import {
   boundSentences,
@@ -38,17 +42,95 @@ export function ProofPage({ seen, id }: { seen: Seen; id: string }): ComponentCh
         ),
     card(
       'The proof itself',
+      job?.phase === 'published'
+        ? h(Published, { id })
+        : [
+            h(
+              'p',
+              {},
+              'It stands here once it is published. Whoever has it as a file can open it: it is checked in this page, by the same code as ',
+              h('code', {}, 'vouch verify'),
+              '.',
+            ),
+            h(Judged, { id }),
+          ],
       h(
         'p',
-        {},
-        'The monitor may not read proofs. Whoever asked for this one has it as a file; open it here, and it is checked in this page, by the same code as ',
-        h('code', {}, 'vouch verify'),
-        '. It leaves this browser for nowhere.',
+        { class: 'soft small' },
+        'What you open leaves this browser for nowhere. ',
+        commandWith([id], `vouch verify .vouch/proofs/${id}.json`),
       ),
-      h('p', {}, commandWith([id], `vouch verify .vouch/proofs/${id}.json`)),
-      h(Opened, { label: 'Proof, and what belongs to it (manifest, test set, policy)', asked: { job: id } }),
     ),
   );
+}
+
+/** The name under which it is judged; a file of the viewer's is never taken for it. */
+const OF_THE_MONITOR = 'the proof that this monitor gave';
+
+/** A proof as the monitor has found it, which is somebody's word until something of the viewer's own was compared with it. */
+function Published({ id }: { id: string }): ComponentChild {
+  const { answer, error } = useAnswer<FoundProof>(`/proof/${id}`, id);
+  const given = useMemo(
+    () =>
+      answer && 'proof' in answer
+        ? [{ name: OF_THE_MONITOR, bytes: new TextEncoder().encode(JSON.stringify(answer.proof, null, 2)) }]
+        : [],
+    [answer],
+  );
+  const trouble = answer && 'error' in answer ? answer.error : error;
+  if (given.length === 0)
+    return [
+      h('p', { id: 'no-proof' }, trouble ?? 'Asking…'),
+      trouble ? h('p', {}, 'Whoever asked for it has it as a file, and can open it here.') : null,
+      h(Judged, { id }),
+    ];
+  return [
+    h(
+      'p',
+      { id: 'whose-word' },
+      'The proof, the verification key in it and the name of the job came to this page through this monitor alone. What is not compared with something of your own, whoever runs it could have made up: open your test set and dictionary beside it, a policy that pins the vendor with the model’s manifest, and name the key that you trust. Without a test set and a key ',
+      h('code', {}, 'vouch verify'),
+      ' accepts no proof either.',
+    ),
+    h('p', {}, h(Download, { file: given[0]!, name: `${id}.json` })),
+    h(Judged, { id, given }),
+  ];
+}
+
+/** The very bytes that were judged, as a file. */
+function Download({ file, name }: { file: OpenedFile; name: string }): ComponentChild {
+  const [href, setHref] = useState<string>();
+  useEffect(() => {
+    const made = URL.createObjectURL(new Blob([file.bytes.slice()], { type: 'application/json' }));
+    setHref(made);
+    return () => URL.revokeObjectURL(made);
+  }, [file]);
+  return h('a', { href, download: name }, 'Download the proof');
+}
+
+function Judged({ id, given }: { id: string; given?: readonly OpenedFile[] }): ComponentChild {
+  const [key, setKey] = useState('');
+  const trustKey = /^[0-9a-f]{64}$/.test(key) ? key : undefined;
+  return [
+    h(
+      'label',
+      {},
+      'Digest of the verification key that you trust ',
+      h('input', {
+        type: 'text',
+        spellcheck: false,
+        autocomplete: 'off',
+        value: key,
+        onInput: ({ currentTarget }: { currentTarget: HTMLInputElement }) =>
+          setKey(currentTarget.value.trim().toLowerCase()),
+      }),
+    ),
+    h(Opened, {
+      label: given ? 'What belongs to it' : 'Proof, and what belongs to it (manifest, test set, policy)',
+      asked: { job: id, trustKey },
+      ...(given ? { given } : {}),
+    }),
+  ];
 }
 
 function known(seen: Seen, job: Job): ComponentChild {

@@ -1,9 +1,9 @@
 /**
- * Files of the viewer's own, checked in this page: what he opens is what he may see. Nothing of it goes to the monitor. Texts of
+ * Files checked in this page: the viewer's own, of which nothing goes to the monitor, and what the monitor has given. Texts of
  * files stand in boxes of their own, and the word of a verdict where no file can write.
  */
 import { type ComponentChild, h } from 'preact';
-import { useState } from 'preact/hooks';
+import { useEffect, useState } from 'preact/hooks';
 import { printable } from '../../../protocols/printable.ts';
 import { type Answer, type Asked, type JudgedItem, judge, type OpenedFile } from '../judging.ts';
 import { row, table } from './parts.ts';
@@ -25,15 +25,20 @@ export async function readFiles(files: readonly File[]): Promise<OpenedFile[]> {
 
 interface OpenedProps {
   readonly label: string;
+  /** checked beside what the viewer opens, and without that, too */
+  readonly given?: readonly OpenedFile[];
   readonly asked?: Asked;
   readonly folder?: boolean;
   /** how the answer is shown; default: each verdict with its checks */
   readonly show?: (answer: Answer) => ComponentChild;
 }
 
+const NOTHING: readonly OpenedFile[] = [];
+
 /** A place to open files, and what comes of them. */
 export function Opened({
   label,
+  given = NOTHING,
   asked = {},
   folder = false,
   show = (answer) => verdicts(answer),
@@ -43,23 +48,26 @@ export function Opened({
   const [answer, setAnswer] = useState<Answer | string>('');
   const [over, setOver] = useState(false);
 
-  const check = async (files: readonly OpenedFile[], by: typeof policy) => {
-    if (files.length === 0) return;
+  const fail = (error: unknown) =>
+    setAnswer(printable(error instanceof Error ? error.message : String(error)).slice(0, 1000));
+  useEffect(() => {
+    if (given.length + opened.length === 0) return;
+    let over = false;
     setAnswer('Checking…');
-    try {
-      setAnswer(await judge(files, { ...asked, policy: by }));
-    } catch (error) {
-      setAnswer(printable(error instanceof Error ? error.message : String(error)).slice(0, 1000));
-    }
-  };
+    judge([...given, ...opened], { ...asked, policy }).then(
+      (answer) => over || setAnswer(answer),
+      (error: unknown) => over || fail(error),
+    );
+    return () => {
+      over = true;
+    };
+  }, [given, opened, policy, asked.job, asked.trustKey]);
   const open = async (files: readonly File[]) => {
     setAnswer('Reading…');
     try {
-      const read = await readFiles(files);
-      setOpened(read);
-      await check(read, policy);
+      setOpened(await readFiles(files));
     } catch (error) {
-      setAnswer(printable(error instanceof Error ? error.message : String(error)).slice(0, 1000));
+      fail(error);
     }
   };
   const chooser = (text: string, more: object) =>
@@ -102,9 +110,7 @@ export function Opened({
         {
           value: policy,
           onChange: ({ currentTarget }: { currentTarget: HTMLSelectElement }) => {
-            const by = currentTarget.value === 'genuine' ? 'genuine' : 'strict';
-            setPolicy(by);
-            void check(opened, by);
+            setPolicy(currentTarget.value === 'genuine' ? 'genuine' : 'strict');
           },
         },
         h('option', { value: 'strict' }, 'strict'),
@@ -146,6 +152,9 @@ export const checkTable = (item: Pick<JudgedItem, 'checks'>, caption: string): C
     ),
   );
 
+const failedOf = ({ checks }: JudgedItem): string =>
+  checks.flatMap(({ id, status }) => (status === 'fail' ? [id] : [])).join(', ');
+
 const KINDS = { receipt: 'Receipt', document: 'Evidence', proof: 'Proof', evidence: 'Raw evidence' } as const;
 
 /** Each verdict with its checks, and what became of the other files. `beside`: verdicts stand elsewhere already. */
@@ -174,6 +183,10 @@ export function verdicts({ judged, used, unused }: Answer, beside = false): Comp
           h('bdi', {}, item.name),
         ),
         item.proved ? h('p', { 'data-proved': '' }, item.proved) : null,
+        item.claimed
+          ? h('p', { 'data-claimed': '' }, `It says, and this verdict does not: ${item.claimed}`)
+          : null,
+        item.accepted ? null : h('p', { 'data-failed': '' }, `failed: ${failedOf(item)}`),
         h('p', { class: 'soft' }, `not checked: ${item.notChecked.join(', ') || 'nothing was left out'}`),
         h(
           'details',

@@ -9,6 +9,7 @@ import { Heartbeat, Transition } from '../../../protocols/transition.ts';
 import type { Feed } from '../../../runtime/monitor/feed.ts';
 import { createFeed } from '../../../runtime/monitor/feed.ts';
 import { observe } from '../../../runtime/monitor/intake.ts';
+import type { LookUps } from '../../../runtime/monitor/look-ups.ts';
 import { type MonitorOptions, monitorClock, startMonitor } from '../../../runtime/monitor/server.ts';
 import { chromiumPath } from '../../chromium.ts';
 import type { TestContext } from '../../harness.ts';
@@ -26,10 +27,17 @@ const ARGS = [
   '--disable-sync',
 ];
 
-/** A page in a browser of its own, so that no test depends on another. */
+/** What a monitor finds that finds nothing. */
+export const noLookUps: LookUps = {
+  evidence: async () => [],
+  convictions: async () => [],
+  proof: async () => ({ error: 'NATS has no proof of this job.' }),
+};
+
+/** A page in a browser of its own, so that no test depends on another. `url`: of a monitor that is there already. */
 export async function opened(
   t: Pick<TestContext, 'defer' | 'skip'>,
-  options: { dark?: boolean; hash?: string } & Pick<MonitorOptions, 'lookUps'> = {},
+  options: { dark?: boolean; hash?: string; url?: string } & Pick<MonitorOptions, 'lookUps'> = {},
 ) {
   const executablePath = chromiumPath();
   if (executablePath === undefined) t.skip('no Chromium was found; set $CHROMIUM to its path');
@@ -50,7 +58,7 @@ export async function opened(
   page.on('console', (message) => {
     if (message.type() === 'error' || message.type() === 'warning') complaints.push(message.text());
   });
-  await page.goto(`${monitor.url}${options.hash ?? ''}`);
+  await page.goto(`${options.url ?? monitor.url}${options.hash ?? ''}`);
   await page.locator('#connection', { hasText: 'live' }).waitFor();
   return { feed, monitor, page, complaints };
 }
@@ -248,12 +256,13 @@ export const dispatching = (done: number): ProofProgress => ({
   phases: { queued: 9, witnessing: 1_240, transforming: 6_310, planning: 31 },
 });
 
-/** The beginning of the page, small enough to be kept. */
-export async function shoot(page: Page, name: string): Promise<void> {
+/** The beginning of the page, or a part of it, small enough to be kept. */
+export async function shoot(page: Page, name: string, part?: string): Promise<void> {
   if (SCREENSHOTS === undefined) return;
   const height = await page.evaluate(() => document.documentElement.scrollHeight);
   await page.setViewportSize({ width: 900, height: Math.min(height, 1000) });
-  await page.screenshot({ path: join(SCREENSHOTS, `${name}.png`) });
+  const path = join(SCREENSHOTS, `${name}.png`);
+  await (part === undefined ? page : page.locator(part)).screenshot({ path });
   await page.setViewportSize({ width: 1280, height: 800 });
 }
 

@@ -10,7 +10,7 @@ import { barriers } from '../../chromium.ts';
 import { assert, suite } from '../../harness.ts';
 import type { PageQuestion } from '../../protocols/composite-page.ts';
 import { conversation, NOW, publish, savedProof } from '../../protocols/document-scenario.ts';
-import { opened, shoot } from './page-fixture.ts';
+import { noLookUps, opened, shoot } from './page-fixture.ts';
 
 const test = suite('monitor page: verdicts', { timeoutMs: 180_000 });
 
@@ -40,7 +40,7 @@ test('evidence of each enclave is checked in the page, SIMULATED and expiry in p
   const hardware = decodeReceiptBundle(fromBase64url(composite.bundle)).evidence;
   const at = NOW.getTime() + 20_000;
   const lookUps = {
-    convictions: async () => [],
+    ...noLookUps,
     evidence: async () => [
       { model: 'credit', enclave: 'enclave-1', nonce: hex(evidenceNonce), at, document: runner.document },
       { model: 'replayed', enclave: 'enclave-2', nonce: '00'.repeat(32), at, document: runner.document },

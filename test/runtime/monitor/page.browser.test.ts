@@ -20,6 +20,7 @@ import {
   JOB,
   LOST,
   moves,
+  noLookUps,
   opened,
   publish,
   shoot,
@@ -209,7 +210,7 @@ test('a fleet: what nodes offer, who is convicted, and what a further node would
   const convictions = [
     { worker: 'worker-2', job: 'quality-0', coordinator: 'coordinator-1', time: new Date(0).toISOString() },
   ];
-  const lookUps = { convictions: async () => convictions, evidence: async () => [] };
+  const lookUps = { ...noLookUps, convictions: async () => convictions };
   const { feed, page, complaints } = await opened(t, { hash: '#/fleet', lookUps });
   healthyHost(feed);
   const node = page.locator('#nodes tbody tr', { hasText: 'worker-1' });

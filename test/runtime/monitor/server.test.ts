@@ -11,8 +11,8 @@ import type { Observation } from '../../../runtime/monitor/observation.ts';
 import { startMonitor } from '../../../runtime/monitor/server.ts';
 import type { TestContext } from '../../harness.ts';
 import { assert, suite } from '../../harness.ts';
-import { temporaryFolder } from '../nats/nats-fixture.ts';
-import { transition } from './monitor-fixture.ts';
+import { temporaryFolder, until } from '../nats/nats-fixture.ts';
+import { progress, transition } from './monitor-fixture.ts';
 
 const test = suite('monitor server', { timeoutMs: 100_000 });
 
@@ -75,6 +75,7 @@ test('the page, its style and its scripts are served under a strict policy', asy
     'history/worker/w1': 'application/json',
     'evidence.json': 'application/json',
     'convictions.json': 'application/json',
+    'proof/j1': 'application/json',
   };
   for (const [path, type] of Object.entries(types)) {
     const response = await fetch(url + path);
@@ -131,6 +132,7 @@ test('what is looked up is looked up once for all who ask, and a failure is one 
       asked += 1;
       return [{ model: 'm', nonce: '00', at: 0 }];
     },
+    proof: async () => ({ error: 'none' }),
     convictions: async () => {
       throw new Error('the bucket is \u001b[31mgone');
     },
@@ -142,6 +144,30 @@ test('what is looked up is looked up once for all who ask, and a failure is one 
   const failed = await fetch(`${url}convictions.json`);
   assert.is(failed.status, 500);
   assert.is(await failed.text(), 'this could not be made: the bucket is [31mgone\n');
+});
+
+test('a proof is looked up once for all who ask, and of jobs alone that were heard to be published', async (t) => {
+  const asked: string[] = [];
+  const lookUps = {
+    evidence: async () => [],
+    convictions: async () => [],
+    proof: async (job: string) => {
+      asked.push(job);
+      return { proof: { of: job } };
+    },
+  };
+  const { feed, url } = await started(t, { lookUps });
+  const of = async (job: string) => (await fetch(`${url}proof/${job}`)).json();
+  const unheard = { error: 'Of this job no published proof was heard.' };
+  feed.push(progress('dispatching', 1, { job: 'running' }));
+  feed.push(progress('published', 1, { job: 'done' }));
+  await until(async () => !('error' in ((await of('done')) as object)));
+  const all = await Promise.all(Array.from({ length: 20 }, () => of('done')));
+  assert.equal(all[19], { proof: { of: 'done' } });
+  for (const job of ['running', 'unheard', '__proto__', 'x'.repeat(64)]) assert.equal(await of(job), unheard);
+  for (const path of ['proof/', 'proof/a.b', 'proof/a/b', `proof/${'x'.repeat(65)}`])
+    assert.is((await fetch(url + path)).status, 404, path);
+  assert.equal(asked, ['done']);
 });
 
 test('the verifier is served where it was built, under the policy that it states, and in no frame', async (t) => {

@@ -131,6 +131,7 @@ test('what each role needs works', async (t) => {
   assert.is(text((await monitor.request(subjects.evidence('m', 'm1'), EMPTY)).data), 'evidence');
   assert.is(await monitor.bucket(BUCKETS.convictions).get('w1'), undefined);
   assert.is((await monitor.subjectsOf(STREAMS.models.name, 'vouch.v1.model.>')).size, 0);
+  assert.is(await monitor.getLast(STREAMS.proofs.name, subjects.proof('me', 'j')), undefined);
   assert.is(text((await client.request(subjects.infer('m', 'r1', 'me'), EMPTY)).data), 'answer');
   assert.is(
     text((await coordinator.request(subjects.control('worker', 'w1', 'attest'), EMPTY)).data),
@@ -321,7 +322,10 @@ test('the monitor writes nothing', async (t) => {
     `$KV.${BUCKETS.convictions}.w1`,
     `$JS.API.DIRECT.GET.KV_${BUCKETS.leases}.$KV.${BUCKETS.leases}.j`,
     `$JS.API.DIRECT.GET.${STREAMS.receipts.name}.${subjects.receipt('m', 'me', 'r')}`,
-    `$JS.API.DIRECT.GET.${STREAMS.proofs.name}.${subjects.proof('me', 'j')}`,
+    // Proofs by name alone: it can neither count them through nor list whose there are.
+    `$JS.API.DIRECT.GET.${STREAMS.proofs.name}`,
+    `$JS.API.DIRECT.GET.${STREAMS.proofs.name}.vouch.v1.proof.>`,
+    `$JS.VOUCH.STREAM.INFO.${STREAMS.proofs.name}`,
     ...[
       'INFO',
       'STREAM.NAMES',
