@@ -23,9 +23,6 @@ import { Kept, knownFrom, manifestFrom, type NamedText, Salts } from '../verdict
 import type { Opinions } from '../verdict/published-proof.ts';
 import { circuitToolchain } from './toolchain.ts';
 
-/** Of one file, and of all together; told from their sizes before any is read. */
-export const LIMITS = { files: 8192, fileBytes: 64 * 1024 * 1024, bytes: 256 * 1024 * 1024 } as const;
-
 /** What a person says beside the files. `policy` counts where no file is one; default: strict. */
 export type Asked = Partial<Omit<Question, 'collateral' | 'testSet' | 'dictionary'>> & { readonly now: Date };
 

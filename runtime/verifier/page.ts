@@ -10,9 +10,10 @@ import type { NamedBytes } from '../../protocols/attestation/evidence-files.ts';
 import { BUILT_IN } from '../../protocols/attestation/policy.ts';
 import { messageOf } from '../../protocols/errors.ts';
 import { printable } from '../../protocols/printable.ts';
+import { DropZone } from '../monitor/drop-zone.ts';
 import { verifyWithSnarkjs } from '../prove/snarkjs.ts';
 import { skippedChecks } from '../verdict/checks.ts';
-import { circuitDigest, type JudgedFile, judgeFiles, LIMITS, type Verdicts } from './files.ts';
+import { circuitDigest, type JudgedFile, judgeFiles, type Verdicts } from './files.ts';
 
 // snarkjs would start threads, which this page's own policy forbids; without the class it does without.
 Reflect.deleteProperty(globalThis, 'Worker');
@@ -32,43 +33,6 @@ const theirs = (text: string): string => {
   return line.length > 2000 ? `${line.slice(0, 2000)}…` : line;
 };
 
-/** Sizes are looked at before anything is read. */
-async function read(files: readonly File[]): Promise<NamedBytes[]> {
-  const total = files.reduce((sum, { size }) => sum + size, 0);
-  const large = files.find(({ size }) => size > LIMITS.fileBytes);
-  if (large)
-    throw new Error(`${large.name}: expected at most 64 MiB, got ${Math.ceil(large.size / 2 ** 20)} MiB`);
-  if (files.length > LIMITS.files || total > LIMITS.bytes)
-    throw new Error(`expected at most ${LIMITS.files} files of 256 MiB together; choose fewer`);
-  return Promise.all(
-    files.map(async (file) => ({
-      name: file.webkitRelativePath || file.name,
-      bytes: new Uint8Array(await file.arrayBuffer()),
-    })),
-  );
-}
-
-/** The files of what was dropped, those in folders included. */
-async function dropped(items: readonly DataTransferItem[]): Promise<File[]> {
-  const files: File[] = [];
-  const walk = async (entry: FileSystemEntry): Promise<void> => {
-    if (files.length > LIMITS.files) return;
-    if (entry.isFile) {
-      files.push(await new Promise<File>((done, fail) => (entry as FileSystemFileEntry).file(done, fail)));
-      return;
-    }
-    const reader = (entry as FileSystemDirectoryEntry).createReader();
-    for (;;) {
-      const some = await new Promise<FileSystemEntry[]>((done, fail) => reader.readEntries(done, fail));
-      if (some.length === 0) return;
-      for (const one of some) await walk(one);
-    }
-  };
-  const entries = items.map((item) => item.webkitGetAsEntry()).filter((entry) => entry !== null);
-  for (const entry of entries) await walk(entry);
-  return files;
-}
-
 function Verifier(): ComponentChild {
   const [fields, setFields] = useState<Readonly<Record<Field, string>>>({
     now: '',
@@ -79,7 +43,6 @@ function Verifier(): ComponentChild {
   });
   const [policy, setPolicy] = useState<'strict' | 'genuine'>('strict');
   const [trivial, setTrivial] = useState(false);
-  const [over, setOver] = useState(false);
   const [answer, setAnswer] = useState<Report | string>('Nothing was opened yet.');
   const files = useRef<NamedBytes[]>([]);
   /** so that whoever waits for an answer knows that there is a new one */
@@ -118,10 +81,10 @@ function Verifier(): ComponentChild {
     }
     setAnswers((count) => count + 1);
   };
-  const open = async (chosen: readonly File[] | Promise<readonly File[]>): Promise<void> => {
+  const open = async (chosen: Promise<NamedBytes[]>): Promise<void> => {
     setAnswer('Reading…');
     try {
-      files.current = await read(await chosen);
+      files.current = await chosen;
       await verify();
     } catch (error) {
       files.current = [];
@@ -129,47 +92,23 @@ function Verifier(): ComponentChild {
       setAnswers((count) => count + 1);
     }
   };
-  const chooser = (id: string, label: string, more: object) =>
-    h(
-      'label',
-      { for: id },
-      label,
-      ' ',
-      h('input', {
-        id,
-        type: 'file',
-        multiple: true,
-        ...more,
-        onChange: ({ currentTarget }: { currentTarget: HTMLInputElement }) =>
-          void open([...(currentTarget.files ?? [])]),
-      }),
-    );
-
   return h(
     'div',
     {},
     h(
-      'div',
+      DropZone,
       {
-        class: over ? 'drop over' : 'drop',
-        onDragOver: (event: DragEvent) => {
-          event.preventDefault();
-          setOver(true);
-        },
-        onDragLeave: () => setOver(false),
-        onDrop: (event: DragEvent) => {
-          event.preventDefault();
-          setOver(false);
-          void open(dropped([...(event.dataTransfer?.items ?? [])]));
-        },
+        intro: h(
+          'p',
+          {},
+          'Drop a receipt, a proof, evidence or a folder of them here, and with them what belongs to them: a policy, the model’s manifest, what was kept of a decision, the test set, your data dictionary, collateral.',
+        ),
+        choosers: [
+          { label: 'Files', id: 'files' },
+          { label: 'A folder', id: 'folder', folder: true },
+        ],
+        onFiles: open,
       },
-      h(
-        'p',
-        {},
-        'Drop a receipt, a proof, evidence or a folder of them here, and with them what belongs to them: a policy, the model’s manifest, what was kept of a decision, the test set, your data dictionary, collateral.',
-      ),
-      chooser('files', 'Files', {}),
-      chooser('folder', 'A folder', { webkitdirectory: true }),
       h(
         'details',
         {},

@@ -92,7 +92,7 @@ const PAGES: Record<string, { files: RegExp; packages?: string[]; replaced?: str
   },
   'runtime/verifier/page.ts': {
     files:
-      /^(runtime\/(verifier|verdict)\/|runtime\/models\/(labelled-rows|table|random)\.ts|circuits\/|protocols\/)/,
+      /^(runtime\/(verifier|verdict)\/|runtime\/monitor\/drop-zone\.ts|runtime\/models\/(labelled-rows|table|random)\.ts|circuits\/|protocols\/)/,
     packages: ['preact', ...HOUSE.protocols!.packages],
     replaced: ['runtime/verifier/toolchain.ts', 'runtime/prove/snarkjs.ts'],
   },

@@ -5,11 +5,12 @@
 import { type ComponentChild, h } from 'preact';
 import { useEffect, useState } from 'preact/hooks';
 import { useAnswer } from '../asking.ts';
+import { readFiles } from '../drop-zone.ts';
 import { type Asked, type CertificateRow, type JudgedItem, judge, type OpenedFile } from '../judging.ts';
 import type { FoundEvidence } from '../look-ups.ts';
 import { coarse, dayTime, until } from '../words.ts';
 import { actorHref, card, chip, empty, row, type Seen, table } from './parts.ts';
-import { checkTable, readFiles, stamp, word } from './verdicts.ts';
+import { checkTable, stamp, word } from './verdicts.ts';
 
 const EVERY_MS = 60_000;
 /** The name under which an answer is judged; a file of the viewer's is never taken for it. */

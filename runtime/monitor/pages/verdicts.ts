@@ -5,23 +5,9 @@
 import { type ComponentChild, h } from 'preact';
 import { useEffect, useState } from 'preact/hooks';
 import { printable } from '../../../protocols/printable.ts';
+import { DropZone } from '../drop-zone.ts';
 import { type Answer, type Asked, type JudgedItem, judge, type OpenedFile } from '../judging.ts';
 import { row, table } from './parts.ts';
-
-const MOST_FILES = 8192;
-const MOST_BYTES = 256 * 2 ** 20;
-
-/** Sizes are looked at before anything is read. Throws one sentence. */
-export async function readFiles(files: readonly File[]): Promise<OpenedFile[]> {
-  if (files.length > MOST_FILES || files.reduce((sum, { size }) => sum + size, 0) > MOST_BYTES)
-    throw new Error(`expected at most ${MOST_FILES} files of 256 MiB together; choose fewer`);
-  return Promise.all(
-    files.map(async (file) => ({
-      name: file.webkitRelativePath || file.name,
-      bytes: new Uint8Array(await file.arrayBuffer()),
-    })),
-  );
-}
 
 interface OpenedProps {
   readonly label: string;
@@ -46,7 +32,6 @@ export function Opened({
   const [policy, setPolicy] = useState<'strict' | 'genuine'>('strict');
   const [opened, setOpened] = useState<readonly OpenedFile[]>([]);
   const [answer, setAnswer] = useState<Answer | string>('');
-  const [over, setOver] = useState(false);
 
   const fail = (error: unknown) =>
     setAnswer(printable(error instanceof Error ? error.message : String(error)).slice(0, 1000));
@@ -62,45 +47,20 @@ export function Opened({
       over = true;
     };
   }, [given, opened, policy, asked.job, asked.trustKey]);
-  const open = async (files: readonly File[]) => {
+  const open = async (files: Promise<OpenedFile[]>) => {
     setAnswer('Reading…');
     try {
-      setOpened(await readFiles(files));
+      setOpened(await files);
     } catch (error) {
       fail(error);
     }
   };
-  const chooser = (text: string, more: object) =>
-    h(
-      'label',
-      {},
-      text,
-      ' ',
-      h('input', {
-        type: 'file',
-        multiple: true,
-        ...more,
-        onChange: ({ currentTarget }: { currentTarget: HTMLInputElement }) =>
-          void open([...(currentTarget.files ?? [])]),
-      }),
-    );
   return h(
-    'div',
+    DropZone,
     {
-      class: over ? 'drop over' : 'drop',
-      onDragOver: (event: DragEvent) => {
-        event.preventDefault();
-        setOver(true);
-      },
-      onDragLeave: () => setOver(false),
-      onDrop: (event: DragEvent) => {
-        event.preventDefault();
-        setOver(false);
-        void open([...(event.dataTransfer?.files ?? [])]);
-      },
+      choosers: [{ label }, ...(folder ? [{ label: 'Or a folder', folder }] : [])],
+      onFiles: open,
     },
-    chooser(label, {}),
-    folder ? chooser('Or a folder', { webkitdirectory: true }) : null,
     h(
       'label',
       {},
