@@ -2,6 +2,20 @@
  * Calls of tools in the text of a model, in the form that most open models are taught (Hermes, Qwen): a JSON object with a
  * name and arguments between `<tool_call>` and `</tool_call>`. Other forms are not read: their text stays text.
  */
+import { VouchError } from '../../protocols/errors.ts';
+
+/** Bytes of the calls of one answer as JSON: they travel with the receipt in its last frame, which is one message. */
+export const MAX_TOOL_CALL_BYTES = 256 * 1024;
+
+/** Throws `too-large`. `bytes`: of calls as JSON, or less, where they are still coming. */
+export function demandToolCallsFit(bytes: number): void {
+  if (bytes > MAX_TOOL_CALL_BYTES)
+    throw new VouchError(
+      'too-large',
+      `answer: expected at most ${MAX_TOOL_CALL_BYTES} bytes of calls of tools; ask for fewer tokens`,
+    );
+}
+
 export const TOOL_CALL = '<tool_call>';
 const CALL = /<tool_call>\s*(\{[\s\S]*?\})\s*<\/tool_call>/g;
 

@@ -14,6 +14,7 @@ import { isLoopback } from '../nats/address.ts';
 import { asksForEmbedding, embeddingAnswer, type Vectors } from './embedding.ts';
 import { eventsOf } from './event-stream.ts';
 import type { TextEnd, TextEngine, TextPiece, TextRequest } from './text-engine.ts';
+import { demandToolCallsFit, type ToolCall } from './tool-calls.ts';
 
 /** How often it is looked whether the server still listens. */
 const PULSE_MS = 1000;
@@ -113,7 +114,9 @@ export async function openUpstream({ url, model }: UpstreamOptions): Promise<Tex
     demandAlive();
     const stop = AbortSignal.any([signal, closed.signal]);
     const counts = { prompt: 0, completion: undefined as number | undefined, seen: 0 };
-    const calls: { id: string; type: 'function'; function: { name: string; arguments: string } }[] = [];
+    /** by their number, which a server may begin anywhere */
+    const calls = new Map<number, ToolCall>();
+    let callBytes = 0;
     let finish: string | undefined;
     /** half of a code point that a server cut in two */
     let half = '';
@@ -121,7 +124,9 @@ export async function openUpstream({ url, model }: UpstreamOptions): Promise<Tex
       finish,
       promptTokens: counts.prompt,
       completionTokens: counts.completion ?? counts.seen,
-      ...(calls.length > 0 && finish === 'tool_calls' ? { toolCalls: calls } : {}),
+      ...(calls.size > 0 && finish === 'tool_calls'
+        ? { toolCalls: [...calls].sort(([a], [b]) => a - b).map(([, call]) => call) }
+        : {}),
     });
     const [path, body] = bodyOf(request, name!);
     let events: ReturnType<typeof eventsOf> | undefined;
@@ -142,10 +147,18 @@ export async function openUpstream({ url, model }: UpstreamOptions): Promise<Tex
         const [choice] = choices;
         if (!choice) continue;
         for (const { index = 0, id, function: called } of choice.delta?.tool_calls ?? []) {
-          calls[index] ??= { id: '', type: 'function', function: { name: '', arguments: '' } };
-          if (id) calls[index].id = id;
-          calls[index].function.name += called?.name ?? '';
-          calls[index].function.arguments += called?.arguments ?? '';
+          const { name = '', arguments: given = '' } = called ?? {};
+          const before = calls.get(index);
+          callBytes += (id ?? '').length + name.length + given.length;
+          demandToolCallsFit(callBytes);
+          calls.set(index, {
+            id: id || (before?.id ?? ''),
+            type: 'function',
+            function: {
+              name: (before?.function.name ?? '') + name,
+              arguments: (before?.function.arguments ?? '') + given,
+            },
+          });
         }
         finish = choice.finish_reason ?? finish;
         const text = half + (choice.delta?.content ?? choice.text ?? '');

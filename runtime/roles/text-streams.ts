@@ -20,6 +20,7 @@ import type { TextClaims } from '../../protocols/receipt.ts';
 import type { FrameSealer } from '../../protocols/sealed-stream.ts';
 import type { Claim } from '../home/gpu-users.ts';
 import type { TextEnd, TextEngine, TextPiece, TextRequest } from '../inference/text-engine.ts';
+import { demandToolCallsFit } from '../inference/tool-calls.ts';
 
 /** Streams of one client at a time. */
 const MAX_STREAMS = 32;
@@ -226,6 +227,7 @@ export async function answerInText({
       end = await rest(words, pending);
     }
     const toolCalls = cut ? undefined : end?.toolCalls;
+    if (toolCalls !== undefined) demandToolCallsFit(utf8(JSON.stringify(toolCalls)).length);
     const answered: Answered = {
       body: answerBytes({ text, toolCalls }),
       finish: cut ? 'cancelled' : end!.finish,

@@ -9,6 +9,7 @@ import { STREAMS } from '../../../protocols/streams.ts';
 import { subjects } from '../../../protocols/subjects.ts';
 import type { ChatStream } from '../../../runtime/client/chat.ts';
 import { hearGpuUse } from '../../../runtime/home/gpu-users.ts';
+import { MAX_TOOL_CALL_BYTES } from '../../../runtime/inference/tool-calls.ts';
 import { createStreams } from '../../../runtime/roles/text-streams.ts';
 import { assert, suite } from '../../harness.ts';
 import { until } from '../home/home-fixture.ts';
@@ -119,6 +120,27 @@ test('a client that is gone is noticed, and its stream ends with a stored receip
   );
   assert.is(rest.code, 'nats-unreachable');
   await until(() => engine.stopped() === 1 && runner.actor.getSnapshot().value === 'ready');
+});
+
+test('calls of tools that fit no frame are refused by a sentence, and the runner serves on', async (t) => {
+  const script = scriptedEngine({ say: () => [] });
+  const end = { finish: 'tool_calls', promptTokens: 1, completionTokens: 1 } as const;
+  let toolCalls: unknown = ['x'.repeat(MAX_TOOL_CALL_BYTES)];
+  const { chat } = await serveText(t, {
+    ...script,
+    async *generate() {
+      yield { text: 'word', tokens: 1 };
+      return { ...end, toolCalls };
+    },
+  });
+  const stream = chat('call');
+  const error = await errorOf(readAll(stream));
+  assert.match(`${error.code}: ${error.message}`, /^too-large: .*bytes of calls of tools/);
+  assert.is((await errorOf(stream.receipt)).code, 'too-large');
+  toolCalls = ['x'.repeat(MAX_TOOL_CALL_BYTES - 4)];
+  const fitting = chat('call');
+  await readAll(fitting);
+  assert.equal((await fitting.receipt).toolCalls, toolCalls);
 });
 
 test('a lost engine ends its streams with a code, and fails the runner', async (t) => {
