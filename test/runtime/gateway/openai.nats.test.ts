@@ -7,8 +7,6 @@ import { join } from 'node:path';
 import OpenAI from 'openai';
 import { base64url } from '../../../protocols/encoding.ts';
 import { VouchError } from '../../../protocols/errors.ts';
-import { type GatewayOptions, startGateway } from '../../../runtime/gateway/server.ts';
-import type { TextEngine } from '../../../runtime/inference/text-engine.ts';
 import { openUpstream } from '../../../runtime/inference/upstream-engine.ts';
 import { publishModel } from '../../../runtime/models/publish.ts';
 import { enclaveRole } from '../../../runtime/roles/enclave.ts';
@@ -16,36 +14,15 @@ import { untilUp } from '../../../runtime/roles/host.ts';
 import type { Neighbours } from '../../../runtime/roles/neighbours.ts';
 import { runnerRole } from '../../../runtime/roles/runner.ts';
 import { smallModel } from '../../circuits/model-fixture.ts';
-import { assert, suite, type TestContext } from '../../harness.ts';
+import { assert, suite } from '../../harness.ts';
 import { answerOf, asking, embedded, sharedEngine, startUpstream } from '../inference/llama-fixture.ts';
 import { scriptedEngine } from '../inference/scripted-engine.ts';
 import { temporaryFolder } from '../nats/nats-fixture.ts';
-import { DEFAULTS, MODEL, serveText } from '../roles/chat-fixture.ts';
+import { DEFAULTS, MODEL } from '../roles/chat-fixture.ts';
+import { started, USER } from './openai-fixture.ts';
 
 const test = suite("gateway: OpenAI's API", { timeoutMs: 100_000 });
 const SAY = ['Hello', ', ', 'wörld', ' 😀', '!'];
-const USER = [{ role: 'user', content: 'hi' }] as const;
-
-async function started(
-  t: TestContext,
-  engine: TextEngine,
-  options: Pick<Partial<GatewayOptions>, 'requests' | 'keys' | 'receipts'> = {},
-) {
-  const served = await serveText(t, engine);
-  const bus = await served.bus('client', 'gateway');
-  const gateway = await startGateway({
-    bus,
-    source: 'client.gateway',
-    policy: served.policies.inference,
-    port: 0,
-    version: '1',
-    log: served.say,
-    ...options,
-  });
-  t.defer(() => gateway.close());
-  const openai = new OpenAI({ baseURL: `${gateway.url}/v1`, apiKey: 'none', maxRetries: 0 });
-  return { served, gateway, openai };
-}
 
 const refusal = async (asked: Promise<unknown>): Promise<InstanceType<typeof OpenAI.APIError>> => {
   const error = await asked.then(
@@ -222,43 +199,6 @@ test('what is refused is an error as the client knows it, before and in the midd
   assert.not.match(broken.message, 'it broke');
   fail = false;
   await ask({});
-});
-
-test('a client that hangs up stops the model, and its place is free', async (t) => {
-  const engine = scriptedEngine({
-    async *say(_, signal) {
-      while (!signal.aborted) {
-        yield 'word ';
-        await new Promise((resolve) => setTimeout(resolve, 5));
-      }
-    },
-  });
-  const { openai } = await started(t, engine, { requests: 1 });
-  for (const how of ['break', 'abort'] as const) {
-    const stream = await openai.chat.completions.create({
-      model: MODEL,
-      messages: [...USER],
-      max_tokens: 900_000,
-      stream: true,
-    });
-    for await (const _ of stream) {
-      if (how === 'break') break;
-      stream.controller.abort();
-    }
-    const wanted = how === 'break' ? 1 : 2;
-    while (engine.stopped() < wanted) await new Promise((resolve) => setTimeout(resolve, 20));
-  }
-  // One that waits for a whole answer, too.
-  const waiting = new AbortController();
-  const whole = openai.chat.completions.create(
-    { model: MODEL, messages: [...USER], max_tokens: 900_000 },
-    { signal: waiting.signal },
-  );
-  const before = engine.said();
-  while (engine.said() === before) await new Promise((resolve) => setTimeout(resolve, 20));
-  waiting.abort();
-  assert.instance(await whole.catch((error: unknown) => error), OpenAI.APIUserAbortError);
-  while (engine.stopped() < 3) await new Promise((resolve) => setTimeout(resolve, 20));
 });
 
 test('llama.cpp behind it all says what it says directly; vectors and schemas come through', async (t) => {
