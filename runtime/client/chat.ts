@@ -31,6 +31,7 @@ import {
   encodeHeader,
   encodeMessage,
   freshNonce,
+  MAX_MESSAGE_BYTES,
   parse,
   RemoteError,
 } from '../../protocols/envelope.ts';
@@ -82,7 +83,8 @@ export interface ChatReceipt extends AnswerText {
 export interface ChatStream extends AsyncIterable<TextPiece> {
   /**
    * The verified receipt, once the last piece was read. Rejects, as the iteration does, with what the runner says, and with
-   * `seal-rejected`, `receipt-rejected`, `nats-unreachable`, `timeout`, `no-responder`. A cancelled stream has one, too.
+   * `seal-rejected`, `receipt-rejected`, `nats-unreachable`, `timeout`, `no-responder`; with `cancelled` where nothing was sent
+   * yet. A cancelled stream has one, too, and it settles although nobody reads on, as it does when the connection is lost.
    */
   readonly receipt: Promise<ChatReceipt>;
   /** Asks the runner to stop: the pieces that were sent still come, and then the receipt for them. */
@@ -92,7 +94,7 @@ export interface ChatStream extends AsyncIterable<TextPiece> {
 /** Asks. Nothing is sent before the service's evidence is verified. Whoever does not read what comes has to cancel. */
 export function chat(client: ChatClient, options: ChatOptions): ChatStream {
   const receipt = Promise.withResolvers<ChatReceipt>();
-  const inbox = createInbox();
+  const inbox = createInbox(() => drain());
   const cancelled = new AbortController();
   const cancel = () => cancelled.abort();
   options.signal?.addEventListener('abort', cancel, { once: true });
@@ -101,27 +103,37 @@ export function chat(client: ChatClient, options: ChatOptions): ChatStream {
   const settled = () => options.signal?.removeEventListener('abort', cancel);
   receipt.promise.then(settled, settled);
   const pieces = read(client, options, inbox, cancelled.signal, receipt);
+  /** What was read before anybody asked for it. */
+  const ahead: Promise<IteratorResult<TextPiece, void>>[] = [];
+  let draining = false;
+  /** Reads to the end, which is near: what was granted, as a rule. A reader finds it all in its order. */
+  const drain = async () => {
+    if (draining) return;
+    draining = true;
+    try {
+      for (let done: boolean | undefined = false; !done; ) {
+        const next = pieces.next();
+        ahead.push(next);
+        done = (await next).done;
+      }
+    } catch {
+      // `receipt` says it, and so does `ahead` to whoever reads on.
+    }
+  };
+  cancelled.signal.addEventListener('abort', drain, { once: true });
+  if (cancelled.signal.aborted) void drain();
   return {
     receipt: receipt.promise,
     cancel,
     [Symbol.asyncIterator]: () => ({
-      next: () => pieces.next(),
+      next: () => ahead.shift() ?? pieces.next(),
       // Whoever stops reading wants no more; the receipt of what came is still waited for.
       async return() {
         cancel();
-        void drain(pieces);
         return { done: true, value: undefined };
       },
     }),
   };
-}
-
-async function drain(pieces: AsyncGenerator<TextPiece, void>): Promise<void> {
-  try {
-    while (!(await pieces.next()).done);
-  } catch {
-    // `receipt` says it.
-  }
 }
 
 async function* read(
@@ -256,34 +268,56 @@ async function begin(
 
 /** Of an honest runner: frames that there is credit for, and one without text every few seconds of an hour. */
 const MAX_UNREAD = 4 * MAX_CREDIT;
+/** Of one frame, sealed: some words, or the last one, with a receipt and perhaps calls of tools. */
+const MAX_FRAME_BYTES = MAX_MESSAGE_BYTES;
+/** Of all frames that wait: a few words each, as a rule. */
+const MAX_UNREAD_BYTES = 64 * MAX_FRAME_BYTES;
 
 /** Frames that have come and were not read. Whoever runs the server may send more than the runner: that ends it. */
-interface Inbox {
+export interface Inbox {
   put(message: Message): void;
   fail(error: Error): void;
   /** Throws what `fail` was told, and `timeout` where nothing comes for so long. */
   take(ms: number): Promise<Message>;
 }
 
-function createInbox(): Inbox {
+/** `onFailure`: called once, with the first failure. */
+export function createInbox(onFailure: () => unknown): Inbox {
   const messages: Message[] = [];
+  let bytes = 0;
   let failure: Error | undefined;
   let wake = () => {};
+  const fail = (error: Error) => {
+    if (!failure) {
+      failure = error;
+      onFailure();
+    }
+    wake();
+  };
+  const refuse = (why: string) => fail(new VouchError('too-large', `chat: ${why}; ask again`));
   return {
     put(message) {
-      if (messages.length < MAX_UNREAD) messages.push(message);
-      else failure ??= new VouchError('too-large', `chat: ${MAX_UNREAD} frames wait to be read; ask again`);
-      wake();
+      const { length } = message.data;
+      if (failure) return;
+      if (length > MAX_FRAME_BYTES)
+        refuse(`expected frames of at most ${MAX_FRAME_BYTES} bytes, got ${length}`);
+      else if (messages.length >= MAX_UNREAD || bytes + length > MAX_UNREAD_BYTES)
+        refuse(`${messages.length} frames of ${bytes} bytes wait to be read, and more come`);
+      else {
+        messages.push(message);
+        bytes += length;
+        wake();
+      }
     },
-    fail(error) {
-      failure ??= error;
-      wake();
-    },
+    fail,
     async take(ms) {
       const deadline = performance.now() + ms;
       while (true) {
         const message = messages.shift();
-        if (message) return message;
+        if (message) {
+          bytes -= message.data.length;
+          return message;
+        }
         if (failure) throw failure;
         const left = deadline - performance.now();
         if (left <= 0) throw new VouchError('timeout', `the runner has said nothing for ${ms} ms; ask again`);

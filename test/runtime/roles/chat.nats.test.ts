@@ -112,14 +112,17 @@ test('a client that is gone is noticed, and its stream ends with a stored receip
   const stream = chat('count', {}, other);
   const pieces = stream[Symbol.asyncIterator]();
   await pieces.next();
+  const unread = chat('count', {}, other);
+  await unread[Symbol.asyncIterator]().next();
   await other.bus.close();
+  assert.is((await errorOf(unread.receipt)).code, 'nats-unreachable', 'although nobody reads on');
   const rest = await errorOf(
     (async () => {
       while (!(await pieces.next()).done);
     })(),
   );
   assert.is(rest.code, 'nats-unreachable');
-  await until(() => engine.stopped() === 1 && runner.actor.getSnapshot().value === 'ready');
+  await until(() => engine.stopped() === 2 && runner.actor.getSnapshot().value === 'ready');
 });
 
 test('calls of tools that fit no frame are refused by a sentence, and the runner serves on', async (t) => {
@@ -141,6 +144,49 @@ test('calls of tools that fit no frame are refused by a sentence, and the runner
   const fitting = chat('call');
   await readAll(fitting);
   assert.equal((await fitting.receipt).toolCalls, toolCalls);
+});
+
+test('a frame that no runner sends ends the stream before it is opened, read or not', async (t) => {
+  const { chat, client } = await serveText(t, scriptedEngine({ say: () => ['word'] }));
+  /** The client's own connection, on which a frame of whoever runs the server comes first. */
+  const converse: typeof client.bus.converse = (subject, request, { onAnswer, ...rest }) => {
+    onAnswer({ subject, headers: {}, data: new Uint8Array(2 ** 20 + 1), reply: undefined });
+    return client.bus.converse(subject, request, { onAnswer, ...rest });
+  };
+  const stream = chat('hello', {}, { ...client, bus: { ...client.bus, converse } });
+  for (const outcome of [readAll(stream), stream.receipt]) {
+    const error = await errorOf(outcome);
+    assert.match(
+      `${error.code}: ${error.message}`,
+      /^too-large: chat: expected frames of at most 1048576 bytes, got 1048577/,
+    );
+  }
+});
+
+test('a receipt settles although nobody reads: cancelled before anything was sent, and in the middle', async (t) => {
+  const engine = scriptedEngine({ say: (_, signal) => endless(signal) });
+  const { chat } = await serveText(t, engine);
+  // Nothing of it was read, so nothing was sent.
+  const early = chat('count');
+  early.cancel();
+  assert.is((await errorOf(early.receipt)).code, 'cancelled');
+  const told = new AbortController();
+  const never = chat('count', { signal: told.signal });
+  told.abort();
+  assert.is((await errorOf(never.receipt)).code, 'cancelled');
+  assert.is((await errorOf(readAll(never))).code, 'cancelled');
+  assert.is(engine.said(), 0);
+
+  // Who has read one piece and goes away without a word; the others are there for who comes back.
+  const left = chat('count', { credit: 8 });
+  const pieces = left[Symbol.asyncIterator]();
+  const first = await pieces.next();
+  left.cancel();
+  const made = await left.receipt;
+  assert.is(made.end.finish, 'cancelled');
+  let text = first.done ? '' : first.value.text;
+  for (let next = await pieces.next(); !next.done; next = await pieces.next()) text += next.value.text;
+  assert.is(text, made.text, 'every piece once, and in its order');
 });
 
 test('a lost engine ends its streams with a code, and fails the runner', async (t) => {
