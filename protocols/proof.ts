@@ -256,10 +256,9 @@ export const SHARD_ENDS = ['done', 'refused', 'lost', 'dropped'] as const;
 export type ShardEnd = (typeof SHARD_ENDS)[number];
 /** So many are told with one message at most: those that have changed last. */
 export const MAX_SHARD_NEWS = 256;
-const Millis = z
-  .int()
-  .min(0)
-  .max(2 ** 40);
+/** Of any number in them. */
+export const MAX_NEWS = 2 ** 40;
+const Millis = z.int().min(0).max(MAX_NEWS);
 const ShardNews = z.object({
   shard: Id.describe('name of the rectangle: part, first row, rows, and bits unless all'),
   worker: Id.describe('who has it, or had it'),

@@ -3,7 +3,7 @@
  * progress is told often: what has changed since it was told last, and a few changes more, because a message may be lost.
  * Times are rounded to a hundredth of a second: finer ones may depend on the witness.
  */
-import { MAX_SHARD_NEWS, type ShardEnd, type ShardNews } from '../../protocols/proof.ts';
+import { MAX_NEWS, MAX_SHARD_NEWS, type ShardEnd, type ShardNews } from '../../protocols/proof.ts';
 
 /** So many changes are told again. */
 const TOLD_AGAIN = 16;
@@ -23,7 +23,8 @@ export interface ShardNewsBoard {
   tell(): ShardNews[];
 }
 
-const rounded = (millis: number): number => Math.max(0, Math.round(millis / 10) * 10);
+/** A worker that says it computes next to nothing a second is predicted to need for ever: no number that a message has. */
+const rounded = (millis: number): number => Math.min(MAX_NEWS, Math.max(0, Math.round(millis / 10) * 10));
 
 /** `openedAt`: when the plan was opened, by the clock of every `now`. */
 export function createShardNews(openedAt: number): ShardNewsBoard {

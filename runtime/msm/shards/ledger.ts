@@ -35,7 +35,7 @@ const SHARE = 0.6;
  * The same for a node beside others, of whom each would take so long for what it takes `ownMs` for. The fewer can make up
  * for wrong rates the more it is given: each further piece has buckets of its own.
  */
-const shareOf = (ownMs: number, others: readonly { readonly ms: number }[]): number => {
+export const shareOf = (ownMs: number, others: readonly { readonly ms: number }[]): number => {
   // Who would never be done helps nobody.
   const able = others.filter(({ ms }) => ms < Number.POSITIVE_INFINITY);
   const help = ownMs > 0 ? able.reduce((sum, { ms }) => sum + ownMs / ms, 0) : 1;

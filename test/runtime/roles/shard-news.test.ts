@@ -1,5 +1,5 @@
 /** What is told of shards: bounded, told again, never undone, no finer than a hundredth of a second. */
-import { MAX_SHARD_NEWS, ProofProgress } from '../../../protocols/proof.ts';
+import { MAX_NEWS, MAX_SHARD_NEWS, ProofProgress } from '../../../protocols/proof.ts';
 import { createShardNews } from '../../../runtime/roles/shard-news.ts';
 import { assert, suite } from '../../harness.ts';
 
@@ -42,6 +42,15 @@ test('a second copy is one as long as somebody has the first', () => {
       ['w1', false, undefined],
     ],
   );
+});
+
+test('a worker whose rates say that it is never done does not end the telling', () => {
+  const news = createShardNews(0);
+  news.sent('m1', { ...shard('a'), predictedMs: Number.POSITIVE_INFINITY }, 10);
+  const shards = news.tell();
+  assert.is(shards[0]!.predictedMs, MAX_NEWS);
+  const body = { job: 'j', phase: 'dispatching', done: 0, total: 1, workers: [], phases: {}, shards };
+  assert.ok(ProofProgress.schema.safeParse(body).success);
 });
 
 test('however many change, what is told is bounded, and is a message', () => {

@@ -1,4 +1,4 @@
-import { createLedger, type NodeOffer } from '../../../../runtime/msm/shards/ledger.ts';
+import { createLedger, type NodeOffer, shareOf } from '../../../../runtime/msm/shards/ledger.ts';
 import { type Part, quotientShape, wiresShape } from '../../../../runtime/msm/shards/work.ts';
 import { assert, suite } from '../../../harness.ts';
 
@@ -203,6 +203,55 @@ test('what a node has of other jobs counts', () => {
     undefined,
     'the idle one is done with everything before',
   );
+});
+
+test('what a node is given at a time: six tenths beside equals, all beside nobody, and no NaN whatever rates say', () => {
+  const forEver = Number.POSITIVE_INFINITY;
+  for (const [own, others, share] of [
+    [100, [], 1],
+    [100, [100], 0.6],
+    [100, [50, 200], 0.6],
+    [100, [400], 0.9],
+    [100, [forEver], 1],
+    [100, [400, forEver], 0.9],
+    [forEver, [], 1],
+    [forEver, [100], 0.6],
+    [forEver, [forEver], 1],
+    [forEver, [0, forEver], 0.6],
+    [0, [0, forEver], 0.6],
+  ] as const)
+    assert.is(
+      Math.round(
+        1000 *
+          shareOf(
+            own,
+            others.map((ms) => ({ ms })),
+          ),
+      ) / 1000,
+      share,
+      `${own} beside ${others.join(', ')}`,
+    );
+});
+
+test('a node that would never be done takes nothing from another, and alone it has all and is not believed for long', () => {
+  // The least rate that a heartbeat may name.
+  const never = offer('never', { rates: { g1: Number.MIN_VALUE, g2: Number.MIN_VALUE } });
+  const able = offer('able');
+  const alone = ledgerOf().next(able, [able], 0)!;
+  const beside = ledgerOf();
+  assert.is(beside.next(never, [never, able], 0), undefined);
+  assert.equal(beside.next(able, [never, able], 0)!.piece, alone.piece);
+  const only = ledgerOf();
+  const taken = only.next(never, [never], 0)!;
+  assert.is(taken.predictedMs, Number.POSITIVE_INFINITY);
+  // Whoever comes later takes what is left, and then copies what the first one has.
+  let now = 0;
+  for (let next = only.next(able, [never, able], now); next; next = only.next(able, [never, able], now)) {
+    now += next.predictedMs;
+    assert.ok(Number.isFinite(now));
+    only.complete(next.piece.id, 'able', now);
+  }
+  assert.ok(only.isDone());
 });
 
 test('each node does the part that it is best at; the wires go first where it makes no difference', () => {
