@@ -66,8 +66,8 @@ const TOLD: ReadonlySet<string> = new Set(['cancelled', 'storage-full']);
 const NO_SHARDS = { total: 0, done: 0, workers: [] };
 /** Of one requester. */
 const LIMITS = { jobs: 2, millis: 30 * 60_000 };
-/** Evidence for one client; each costs a signature, or a quote. */
-const EVIDENCE = { burst: 8, perSecond: 1 };
+/** Evidence for one client, and for all; each costs a signature, or a quote, beside the proofs that are being made. */
+const EVIDENCE = { burst: 8, perSecond: 1, together: { burst: 64, perSecond: 8 } };
 /** Cancelled requests that are remembered until they are pulled. */
 const MAX_WITHDRAWN = 65_536;
 

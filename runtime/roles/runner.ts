@@ -53,8 +53,8 @@ import { createStreams, type Stream, type Streams } from './text-streams.ts';
 const PROBES = 32;
 /** Requests of one client in hand, and such that did not open, before it has to wait; each costs a millisecond or more. */
 const REQUESTS = { burst: 64, perSecond: 4 };
-/** Evidence costs a signature of the platform, and a client needs it once in some minutes. */
-const EVIDENCE = { burst: 64, perSecond: 1 };
+/** Evidence costs a signature of the platform, and a client needs it once in some minutes: that is some thousands of clients. */
+const EVIDENCE = { burst: 64, perSecond: 1, together: { burst: 512, perSecond: 32 } };
 
 interface Request {
   readonly received: Received;

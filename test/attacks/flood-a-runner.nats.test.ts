@@ -116,6 +116,41 @@ test('evidence: a client gets some, and not as many as it can ask for', async (t
   assert.ok(done.signed <= BURST + SLACK, `${done.signed} signed`);
 });
 
+test('a budget of all: a thousand credentials of one person get no more than one share of it', () => {
+  let now = 0;
+  const budget = createBudget({
+    burst: 4,
+    perSecond: 2,
+    together: { burst: 10, perSecond: 5 },
+    clock: () => now,
+  });
+  const taken = (clients: number, each = 1) => {
+    let count = 0;
+    for (let i = 0; i < clients * each; i++) {
+      try {
+        budget.take(`mallory-${i % clients}`);
+        count += 1;
+      } catch (error) {
+        assert.is((error as { code: string }).code, 'busy');
+      }
+    }
+    return count;
+  };
+  assert.is(taken(1, 100), 4, 'one has its own share, and no more');
+  assert.is(taken(1000), 6);
+  assert.throws(() => budget.take('honest'), /of all clients together: wait a second/);
+  now = 1000;
+  assert.is(taken(1000, 3), 5);
+  now = 2000;
+  // Who was refused for the others' sake has lost nothing of his own.
+  const back = Array.from({ length: 4 }, () => budget.take('honest'));
+  for (const give of back) {
+    give();
+    give();
+  }
+  assert.is(taken(1000), 5);
+});
+
 test("a budget: bad messages use it up, good ones do not, and it is one client's", () => {
   let now = 0;
   const budget = createBudget({ burst: 4, perSecond: 2, clock: () => now });

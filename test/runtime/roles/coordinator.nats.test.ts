@@ -54,6 +54,17 @@ test('up it says what its evidence is; drained it stops at once when it has noth
   assert.is(coordinator.failure(), undefined);
 });
 
+const asks = (client: Bus, under: string) =>
+  ask(client, [EvidenceRequest, EvidenceReply], {
+    subject: subjects.coordinatorEvidence('c1', under),
+    source: `client.${client.id}`,
+    body: { nonce: freshNonce() },
+    timeoutMs: 5_000,
+  }).then(
+    () => 'answered',
+    (error: VouchError) => error.code,
+  );
+
 test('clients may ask it for evidence, and who asks too much takes none from another', async (t) => {
   const home = await startHome(t);
   const coordinator = await home.role(
@@ -63,16 +74,6 @@ test('clients may ask it for evidence, and who asks too much takes none from ano
   );
   await untilUp(coordinator, 30_000);
   const [greedy, other] = [await home.bus('client', 'greedy'), await home.bus('client', 'other')];
-  const asks = (client: Bus, under: string) =>
-    ask(client, [EvidenceRequest, EvidenceReply], {
-      subject: subjects.coordinatorEvidence('c1', under),
-      source: `client.${client.id}`,
-      body: { nonce: freshNonce() },
-      timeoutMs: 5_000,
-    }).then(
-      () => 'answered',
-      (error: VouchError) => error.code,
-    );
   const ends = Promise.all(Array.from({ length: 80 }, () => asks(greedy, 'greedy')));
   assert.is(await asks(other, 'other'), 'answered');
   assert.equal(
@@ -83,6 +84,26 @@ test('clients may ask it for evidence, and who asks too much takes none from ano
   // Nor under another's name: NATS' rights.
   assert.is.not(await asks(greedy, 'other'), 'answered');
   assert.is(await asks(other, 'other'), 'answered');
+});
+
+test('many credentials of one person are as many shares of evidence, and together no more than all', async (t) => {
+  const home = await startHome(t);
+  const coordinator = await home.role(
+    'coordinator',
+    'c1',
+    coordinatorRole({ requesters: await requesters(), workerPolicy: home.policies.worker }),
+  );
+  await untilUp(coordinator, 30_000);
+  const buses = await Promise.all(Array.from({ length: 16 }, (_, i) => home.bus('client', `mallory-${i}`)));
+  const began = performance.now();
+  const ends = await Promise.all(buses.flatMap((bus) => Array.from({ length: 8 }, () => asks(bus, bus.id))));
+  const seconds = Math.ceil((performance.now() - began) / 1000);
+  const answered = ends.filter((end) => end === 'answered').length;
+  assert.ok(answered >= 64 && answered <= 64 + 8 * seconds, `${answered} of ${ends.length} in ${seconds} s`);
+  assert.equal([...new Set(ends)].sort(), ['answered', 'busy']);
+  // After a while there is some for others.
+  const honest = await home.bus('client', 'honest');
+  await until(async () => (await asks(honest, 'honest')) === 'answered');
 });
 
 test.run();
