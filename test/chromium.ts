@@ -23,6 +23,16 @@ function isExecutable(path: string): boolean {
   }
 }
 
+/** Drops texts as files, or, with none, a text that is no file, onto the first place for it. */
+export const drop = (page: Page, files: Readonly<Record<string, string>>): Promise<void> =>
+  page.evaluate((named) => {
+    const dataTransfer = new DataTransfer();
+    for (const [name, text] of Object.entries(named)) dataTransfer.items.add(new File([text], name));
+    if (dataTransfer.items.length === 0) dataTransfer.setData('text/plain', 'a text');
+    const event = new DragEvent('drop', { dataTransfer, bubbles: true, cancelable: true });
+    if (document.querySelector('.drop')!.dispatchEvent(event)) throw new Error('the browser would open it');
+  }, files);
+
 /** What axe-core holds against a page, by WCAG 2.2 AA and its own best practices, one line each. */
 export async function barriers(page: Page): Promise<string[]> {
   await page.evaluate(axe.source);

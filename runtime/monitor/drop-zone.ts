@@ -24,7 +24,7 @@ export async function readFiles(files: readonly File[]): Promise<OpenedFile[]> {
   );
 }
 
-/** The files of what was dropped, those in folders included. */
+/** The files of what was dropped, those in folders included. Rejects with one sentence where there is none. */
 async function dropped(items: readonly DataTransferItem[]): Promise<File[]> {
   const files: File[] = [];
   const walk = async (entry: FileSystemEntry): Promise<void> => {
@@ -41,8 +41,11 @@ async function dropped(items: readonly DataTransferItem[]): Promise<File[]> {
     }
   };
   // Asked for at once: after the event they are gone.
-  const entries = items.map((item) => item.webkitGetAsEntry()).filter((entry) => entry !== null);
-  for (const entry of entries) await walk(entry);
+  const given = items.map((item) => item.webkitGetAsEntry() ?? item.getAsFile());
+  for (const one of given)
+    if (one instanceof File) files.push(one);
+    else if (one) await walk(one);
+  if (files.length === 0) throw new Error('expected a file or a folder, got something else');
   return files;
 }
 

@@ -117,6 +117,10 @@ test('it has its statement in words, its verdict and what was not compared, and 
   await page.getByText('Every check').click();
   await shoot(page, 'proof-verdict', 'section[aria-label="The proof itself"]');
 
+  await page.setViewportSize({ width: 390, height: 844 });
+  assert.is(await page.evaluate(() => document.documentElement.scrollWidth - innerWidth), 0, 'on a phone');
+  await page.setViewportSize({ width: 1280, height: 800 });
+
   const [download] = await Promise.all([
     page.waitForEvent('download'),
     page.getByRole('link', { name: 'Download the proof' }).click(),

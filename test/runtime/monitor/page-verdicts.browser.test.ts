@@ -6,7 +6,7 @@ import { readFileSync } from 'node:fs';
 import type { Page } from 'playwright-core';
 import { fromBase64url, hex } from '../../../protocols/encoding.ts';
 import { decodeReceiptBundle } from '../../../protocols/receipt.ts';
-import { barriers } from '../../chromium.ts';
+import { barriers, drop } from '../../chromium.ts';
 import { assert, suite } from '../../harness.ts';
 import type { PageQuestion } from '../../protocols/composite-page.ts';
 import { conversation, NOW, publish, savedProof } from '../../protocols/document-scenario.ts';
@@ -151,9 +151,11 @@ test('a proof that is opened says what it proves; one of another job is refused'
     location.hash = `#/proof/${other}`;
   }, 'f'.repeat(64));
   await page.getByText('Of this job nothing was heard').waitFor();
-  await open(page, { 'proof.json': proof });
+  await drop(page, { 'proof.json': Buffer.from(proof).toString() });
   await page.locator('section.verdict').waitFor();
   assert.is(await status(page, 'proof.job'), 'fail');
+  await drop(page, {});
+  await page.getByText('expected a file or a folder, got something else').waitFor();
   assert.equal(complaints, []);
 });
 

@@ -11,7 +11,7 @@ import { chromium, type Page } from 'playwright-core';
 import { fromBase64url, hex } from '../../../protocols/encoding.ts';
 import { printable } from '../../../protocols/printable.ts';
 import { type VerifyCommand, verifyCommand } from '../../../runtime/commands/verify.ts';
-import { barriers, chromiumPath } from '../../chromium.ts';
+import { barriers, chromiumPath, drop } from '../../chromium.ts';
 import { assert, suite, type TestContext } from '../../harness.ts';
 import type { PageQuestion } from '../../protocols/composite-page.ts';
 import {
@@ -334,6 +334,13 @@ test('who hands over the files gets nothing but his verdict', async (t) => {
   assert.equal([found.pictures, found.scripts, found.polluted], [0, 1, 0]);
   assert.not.match(found.text, /[\u202a-\u202e\u2066-\u2069]/u);
   assert.is((await page.locator('.word').allTextContents()).join(), 'verdict: reject');
+
+  // What is dropped is read like what is chosen.
+  await drop(page, { 'dropped.json': '{}' });
+  await page.waitForFunction(() => /nothing was checked/.test(document.querySelector('#said')!.textContent!));
+  assert.match((await page.locator('#answer').textContent())!, 'dropped.json');
+  await drop(page, {});
+  await page.waitForFunction(() => /expected a file/.test(document.querySelector('#said')!.textContent!));
 
   // More than there is room for is refused by its size, before it is read.
   await page.evaluate(() => {
