@@ -311,6 +311,7 @@ test('hostile text is text, and nobody speaks for another', async (t) => {
       inHand: [],
       rates: { g1: 1e12, g2: 1e-9 },
       resident: [],
+      gpu: { proofs: 1, inferences: 1e-9, bytes: 2 ** 50, budget: 0 },
     },
     counts: { done: 1e308, constructor: 1, toString: -1 },
   });
@@ -328,6 +329,7 @@ test('hostile text is text, and nobody speaks for another', async (t) => {
     }, hash);
     await page.locator('main', { hasText: '<img src=x onerror=alert(1)> verdict: accept' }).waitFor();
     assert.is(await page.locator('main img').count(), 0, hash);
+    if (hash === '#/fleet') await page.locator('main', { hasText: '100 % proofs, 0 % inferences' }).waitFor();
     assert.not.match((await page.locator('main').textContent())!, /[\p{Cf}\p{Cc}]/u);
     assert.is(await page.locator('[data-verdict]').count(), 0);
   }
