@@ -241,7 +241,6 @@ function fromOperations(document: z.infer<typeof ArchitectureV2>): Architecture 
   if (trees?.kind === 'trees' && operations.length === 1)
     return { version: 2, dictionary, ...known, layers: [], trees, rounding, decision };
   if (operations.every(isTensorOperation)) {
-    if (number) throw bad('decision', 'expected classes of a network of tensors, got a number');
     const tensors = operations as TensorOperation[];
     return { version: 2, dictionary, ...known, layers: [], tensors, rounding, decision };
   }

@@ -6,7 +6,8 @@ export interface Writer {
   list(numbers: ArrayLike<number>): string;
   table(lists: readonly ArrayLike<number>[]): string;
   copy(count: number, to: (index: string) => string, from: (index: string) => string): void;
-  source(publics: readonly string[]): string;
+  /** `more`: templates besides those of networks of tensors */
+  source(publics: readonly string[], more?: readonly string[]): string;
 }
 
 export function createWriter(): Writer {
@@ -25,7 +26,7 @@ export function createWriter(): Writer {
     table: (lists) => named(`[${lists.map((numbers) => `[${Array.from(numbers)}]`).join(',\n        ')}]`),
     copy: (count, to, from) =>
       add(`for (var e = 0; e < ${count}; e++) {`, `    ${to('e')} <== ${from('e')};`, '}'),
-    source: (publics) =>
+    source: (publics, more = []) =>
       [
         'pragma circom 2.1.6;',
         '',
@@ -34,6 +35,7 @@ export function createWriter(): Writer {
         'include "max.circom";',
         'include "rescale.circom";',
         'include "decision.circom";',
+        ...more.map((name) => `include "${name}.circom";`),
         '',
         '// Which elements go where, and what is known of them.',
         ...[...functions].flatMap(([content, name]) => [

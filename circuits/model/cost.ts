@@ -206,7 +206,7 @@ function ensembleCost(
 }
 
 /**
- * Of a network of tensors whose answer is a class: constraints and wires are exact; where answers are numbers they are the
+ * Of a network of tensors whose answer is a class or a number: constraints and wires are exact; where answers are tensors they are the
  * most, because numbers that determine parameters by linear equations make these constants. Terms are an
  * estimate (see TENSOR_TERMS).
  */
@@ -215,12 +215,11 @@ function tensorNetworkCost(
   operations: readonly TensorOperation[],
   { features, labels }: TestSet,
 ): CircuitCost {
-  const { classes, decision } = architecture;
+  const { decision } = architecture;
   const rows = labels.length;
-  const margins = classes.length - 1;
+  const margins = checksOf(architecture);
   const widths = parameterWidths(architecture);
   const elements = elementsFor(widths);
-  // The root over no parameters at all is a constant.
   const commitment = commitmentCost(widths.length > 0 ? elements : 0);
   const byOperation = Array<number>(operations.length).fill(0);
   let decided = 0;
@@ -283,7 +282,8 @@ const LAST_HASH = { terms: 7_507, products: 694 };
 
 /** Of the commitment: the chain over the parameters' elements, and the hash with version and architecture, which are constants. */
 export function commitmentCost(elements: number): { constraints: number; terms: number; products: number } {
-  let constraints = poseidonConstraints(4, 2);
+  // The root over no elements at all is a constant as well.
+  let constraints = poseidonConstraints(4, elements > 0 ? 2 : 3);
   let { terms, products } = LAST_HASH;
   for (let at = 0; at < elements; ) {
     const chained = at > 0 ? 1 : 0;

@@ -3,6 +3,7 @@ import { VouchError } from '../../protocols/errors.ts';
 import { type Architecture, architectureElement } from './architecture.ts';
 import { createWriter, packedLayers, type Writer } from './circom-writer.ts';
 import { COMMITMENT_VERSION, elementsFor, parameterWidths } from './commit.ts';
+import { numberHead } from './emit-number.ts';
 import type { Range } from './preprocessing.ts';
 import {
   type Classes,
@@ -11,6 +12,7 @@ import {
   isCapped,
   isLive,
   marginBits,
+  outputReach,
   type Plan,
   pointRanges,
   tensorPlan,
@@ -26,33 +28,34 @@ import {
   type TensorOperation,
   tapsOf,
 } from './tensors.ts';
-
-/** Rows of a table, and the class that each is to have. */
-export interface TensorRows {
-  /** of a model whose answers are numbers */
-  readonly outputs?: readonly ArrayLike<number>[] | undefined;
-  readonly features: readonly ArrayLike<number>[];
-  readonly labels: readonly number[];
-}
+import type { TestSet } from './test-set.ts';
 
 export function tensorsSource(
   architecture: Architecture,
   operations: readonly TensorOperation[],
-  { features, labels, outputs }: TensorRows,
+  testSet: TestSet,
 ): string {
-  const { classes, decision } = architecture;
+  const { features, labels, outputs } = testSet;
+  const { classes, decision, number } = architecture;
   const rows = labels.length;
   const writer = createWriter();
   const { add } = writer;
   const count = bitLength(rows);
   writeParameters(writer, architecture, operations);
   add('', '// The class of each row.', `component atLeast = AtLeast(${rows}, ${count});`);
+  if (number) add(`signal number[${rows}];`);
+  const ends: Elements[] = [];
   features.forEach((row, r) => {
     add('', `// Row ${r + 1}.`);
     const { output, elements } = writeRow(writer, operations, pointRanges(row), r);
     if (outputs) {
       writeOutputs(writer, output, elements, outputs[r]!);
       add(`atLeast.right[${r}] <== 1;`);
+      return;
+    }
+    if (number) {
+      ends.push(elements);
+      add(`number[${r}] <== ${output}[0];`);
       return;
     }
     const label = labels[r]!;
@@ -72,8 +75,16 @@ export function tensorsSource(
     }
     add(`atLeast.right[${r}] <== ${decided}.right;`);
   });
+  if (number)
+    add(
+      ...numberHead(number, testSet, {
+        bound: (r) => outputReach(ends[r]!),
+        bits: (r) => marginBits(ends[r]!, decision, labels[r]!),
+        output: 'number[r]',
+      }),
+    );
   add('atLeast.threshold <== threshold;');
-  return writer.source(['commitment', 'threshold']);
+  return writer.source(['commitment', 'threshold'], number ? ['within'] : []);
 }
 
 /** Each output is the number that is stated. One that is known beforehand has to be it already: `bad-input` where not. */

@@ -138,13 +138,6 @@ function readAs(graph: OnnxGraph, options: GraphOptions): GraphReading {
   if (!end || width === undefined || problems.length > 0)
     return { network: undefined, classes: end?.classes, problems: sorted(problems), notes };
   if (tensors) {
-    if (end.decision === 'number' && !options.whole)
-      report(
-        new Unsupported(
-          'a number that convolutions or pooling answer cannot be compared with a label in a circuit yet',
-          'answer with classes, or publish it with samples of tensors instead of a data dictionary',
-        ),
-      );
     const read = attempt(() => tensors.finish(end.of, end.decision));
     const named = options.whole ? namedOf(graph, values, inputs) : undefined;
     return {

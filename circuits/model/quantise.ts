@@ -113,13 +113,19 @@ export function quantise(network: FloatModel, options: QuantiseOptions): Quantis
   if (calibration.length === 0) throw new RangeError('quantise: expected at least one calibration row');
   if ('operations' in network) {
     if (!dictionary) throw new RangeError('quantise: expected a dictionary for tensors');
-    const { operations, parameters } = quantiseTensors(network, { bits, ranges, exponent: 0, calibration });
+    const { operations, parameters, exponent } = quantiseTensors(network, {
+      bits,
+      ranges,
+      exponent: 0,
+      calibration,
+    });
     const document = architectureDocument({
       version: 2,
       dictionary,
       ...rest,
       layers: [],
       tensors: operations,
+      ...numberEnd(2 ** exponent),
     });
     return { architecture: parseArchitecture(document), parameters: { layers: parameters } };
   }

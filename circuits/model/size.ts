@@ -49,9 +49,10 @@ function costOf(architecture: Architecture): Cost {
   const fixed = bits + hashes * HASH_CONSTRAINTS + 2 * signedBits(EXACT);
   if (tensors) {
     const { byOperation, marginBits } = tensorsCost(architecture, tensors);
-    const bits = Math.max(...classes.map((_, label) => marginBits(label, decision)));
+    // A number has one label's worth of bits, whatever the label is.
+    const bits = Math.max(marginBits(0, decision), ...classes.map((_, label) => marginBits(label, decision)));
     // Of numbers as answers each is a linear constraint, that may stay.
-    const margins = decision === 'tensor' ? outputsOf(architecture) : (classes.length - 1) * (bits + 1);
+    const margins = decision === 'tensor' ? outputsOf(architecture) : checksOf(architecture) * (bits + 1);
     return { fixed, perRow: byOperation.reduce((sum, each) => sum + each, margins) };
   }
   const last = layers.length - 1;

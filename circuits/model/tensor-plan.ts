@@ -291,14 +291,16 @@ export function tensorsCost(
 export const pointRanges = (features: ArrayLike<number>): Range[] =>
   Array.from(features, (x) => ({ low: x, high: x }));
 
-/** Bits of a signed margin, which may be 1 less. */
-export function marginBits(
-  { low, high }: Elements,
-  decision: Architecture['decision'],
-  label: number,
-): number {
+/** How far from 0 the first element may be. */
+export const outputReach = ({ low, high }: Elements): number =>
+  Math.max(Math.abs(low[0]!), Math.abs(high[0]!));
+
+/** Bits of a signed margin, which may be 1 less; of an answer that is a number, of its distance from an end of what counts. */
+export function marginBits(elements: Elements, decision: Architecture['decision'], label: number): number {
+  const { low, high } = elements;
   if (decision === 'tensor') return 0;
-  if (decision === 'sign') return signedBits(Math.max(Math.abs(low[0]!), Math.abs(high[0]!)) + 1);
+  if (decision === 'sign') return signedBits(outputReach(elements) + 1);
+  if (decision === 'number') return signedBits(2 * outputReach(elements) + 1);
   let most = 0;
   low.forEach((_, j) => {
     if (j !== label)

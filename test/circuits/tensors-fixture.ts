@@ -3,11 +3,13 @@ import { type CommittedModel, randomSalt } from '../../circuits/model/commit.ts'
 import type { Dictionary } from '../../circuits/model/dictionary.ts';
 import type { TensorNetwork } from '../../circuits/model/float-tensors.ts';
 import { readGraph } from '../../circuits/model/graph.ts';
+import type { NumberLabel } from '../../circuits/model/numbers.ts';
 import { type OnnxGraph, type OnnxNode, type OnnxTensor, readOnnx } from '../../circuits/model/onnx.ts';
 import { writeOnnx } from '../../circuits/model/onnx-writer.ts';
 import { quantise } from '../../circuits/model/quantise.ts';
 import { quantiseTensorModel, type TensorSample } from '../../circuits/model/tensor-model.ts';
 import { seededRandom } from '../../runtime/models/random.ts';
+import { numbersDictionary } from './numbers-fixture.ts';
 import { graph, node, tensor } from './onnx-fixture.ts';
 
 /** A dictionary of whole numbers 0 to `high`, one for each pixel. */
@@ -38,7 +40,7 @@ export interface LeNet {
 export const LENET5: LeNet = { side: 28, channels: [6, 16], kernel: 5, pad: 2, dense: [120, 84, 10] };
 export const SMALL: LeNet = { side: 8, channels: [2, 3], kernel: 3, pad: 1, dense: [5, 3] };
 
-/** Random weights of the size that training starts with. */
+/** Random weights of the size that training starts with. With one output at the end, it answers a number. */
 export function leNet({ side, channels, kernel, pad, dense, seed = 1 }: LeNet): OnnxGraph {
   const random = seededRandom(seed);
   const constants: Record<string, OnnxTensor> = {
@@ -88,7 +90,7 @@ export function leNet({ side, channels, kernel, pad, dense, seed = 1 }: LeNet): 
     if (!last) nodes.push(node('Relu', [`sum${l}`], `dense${l + 1}`));
     inputs = outputs;
   });
-  nodes.push(node('Softmax', ['logits'], 'answer', [['axis', 1]]));
+  if (dense.at(-1)! > 1) nodes.push(node('Softmax', ['logits'], 'answer', [['axis', 1]]));
   return graph(nodes, constants, [undefined, side * side]);
 }
 
@@ -108,11 +110,41 @@ export function tensorsOf(onnx: OnnxGraph): TensorNetwork {
   return tensors;
 }
 
+/** What a drawing is worth. */
+export const WORTH: NumberLabel = { low: -2000, high: 4000, step: '0.002' };
+
+/** The same pixels, whose label is a number. */
+export const pricedPixels = (count: number, number = WORTH): Dictionary => ({
+  ...pixels(count, 2),
+  label: { name: 'worth', number },
+});
+
 export function smallTensors(shape: LeNet = SMALL): CommittedModel {
   const { side, dense } = shape;
   const calibration = Array.from({ length: 24 }, (_, i) => drawing(side, 1000 + i));
-  const dictionary = pixels(side * side, dense.at(-1)!);
+  const outputs = dense.at(-1)!;
+  const dictionary = outputs > 1 ? pixels(side * side, outputs) : pricedPixels(side * side);
   return { ...quantise(tensorsOf(leNet(shape)), { dictionary, calibration }), salt: randomSalt() };
+}
+
+/** Two columns of a table times each other, with and without weights: the one is known for a row that everybody sees. */
+export function products(weighted: boolean): CommittedModel {
+  const columns = numbersDictionary(2);
+  const nodes = [
+    ...['x0', 'x1'].map((name, i) => node('Slice', ['x', `at${i}`, `at${i + 1}`, 'one'], name)),
+    node('Mul', ['x0', 'x1'], 'product'),
+    ...(weighted ? [node('Gemm', ['product', 'w', 'b'], 'answer')] : []),
+  ];
+  const at = (i: number): OnnxTensor => tensor([1], [i], 'int64');
+  const onnx = graph(nodes, {
+    at0: at(0),
+    at1: at(1),
+    at2: at(2),
+    one: at(1),
+    ...(weighted ? { w: tensor([1, 1], [-0.37]), b: tensor([1], [1.5]) } : {}),
+  });
+  const calibration = [Int32Array.of(12, 12), Int32Array.of(-3, 12)];
+  return { ...quantise(tensorsOf(onnx), { dictionary: columns, calibration }), salt: randomSalt() };
 }
 
 /** Two inputs: a residual block of convolutions over the one, times the other; both outputs are shown. */

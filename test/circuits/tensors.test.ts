@@ -7,8 +7,11 @@ import {
 } from '../../circuits/model/architecture.ts';
 import { decodeSecret, encodeSecret, randomSalt } from '../../circuits/model/commit.ts';
 import { circuitCost } from '../../circuits/model/cost.ts';
+import type { Dictionary } from '../../circuits/model/dictionary.ts';
 import { floatTensors } from '../../circuits/model/float-tensors.ts';
 import { modelOf, readGraph } from '../../circuits/model/graph.ts';
+import { floatDecisions } from '../../circuits/model/lint.ts';
+import { meanDistance } from '../../circuits/model/numbers.ts';
 import { decideMany, evaluate, quantise, randomFeatures } from '../../circuits/model/quantise.ts';
 import { elementsOf, offsetRuns, offsetsOf, runsOf } from '../../circuits/model/runs.ts';
 import { integersOf, numbersOf, quantiseTensorModel } from '../../circuits/model/tensor-model.ts';
@@ -20,12 +23,14 @@ import {
   LENET5,
   leNet,
   pixels,
+  pricedPixels,
   randomGraph,
   residual,
   residualSamples,
   SMALL,
   smallTensors,
   tensorsOf,
+  WORTH,
 } from './tensors-fixture.ts';
 
 const test = suite('networks of tensors', { timeoutMs: 60_000 });
@@ -79,6 +84,43 @@ test('the classes of a convolutional network are in the order of the dictionary'
   const network = tensorsOf(leNet(SMALL));
   const { architecture } = quantise(network, { dictionary, calibration });
   assert.equal(architecture.classes, ['class 0', 'class 1', 'class 2']);
+});
+
+test('a convolutional network that answers a number: near the floats, scaled to the steps of the label, and to no others', () => {
+  const shape = { ...SMALL, dense: [5, 1] };
+  const network = tensorsOf(leNet(shape));
+  assert.is(network.decision, 'number');
+  const { architecture, ...rest } = smallTensors(shape);
+  const rows = Array.from({ length: 30 }, (_, i) => drawing(8, 500 + i));
+  const given = decideMany({ architecture, ...rest }, rows);
+  const float = floatDecisions(network, rows, WORTH);
+  const off = meanDistance(given, float);
+  assert.ok(off < (Math.max(...float) - Math.min(...float)) / 50, `off by ${off} steps`);
+  const document = architectureDocument(architecture);
+  assert.is(architectureDigest(parseArchitecture(document)), architectureDigest(architecture));
+
+  // What a vendor may say in its place: classes, no scale, more outputs than one.
+  const { label } = pixels(64, 2);
+  const dictionary = document.dictionary as Dictionary;
+  for (const [changed, text] of [
+    [{ dictionary: { ...dictionary, label } }, /decision: expected number and a scale exactly where/],
+    [{ scale: undefined }, /decision: expected number and a scale exactly where/],
+    [{ decision: 'sign' }, /decision: expected number and a scale exactly where/],
+    [{ operations: (document.operations as object[]).slice(0, -1) }, /expected 1 outputs/],
+  ] as const)
+    refuses(() => parseArchitecture({ ...document, ...changed }), 'bad-input', text);
+  // The same operations cannot be said to answer classes.
+  refuses(
+    () => quantise(network, { dictionary: pixels(64, 2), calibration: rows }),
+    'bad-input',
+    /expected one output without a Sigmoid exactly where/,
+  );
+  const fine = { ...WORTH, step: '0.000000001' };
+  refuses(
+    () => quantise(network, { dictionary: pricedPixels(64, fine), calibration: rows }),
+    'bad-input',
+    /the label's step is finer than its integers can tell; use a larger step/,
+  );
 });
 
 test('random graphs: near the floats, and the served integers are those of the reference', async () => {

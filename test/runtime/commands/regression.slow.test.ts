@@ -4,7 +4,9 @@ import { join } from 'node:path';
 import { parseArchitecture } from '../../../circuits/model/architecture.ts';
 import { decodeSecret } from '../../../circuits/model/commit.ts';
 import { parseDictionary } from '../../../circuits/model/dictionary.ts';
+import { floatDecisions, type LintReport } from '../../../circuits/model/lint.ts';
 import { onnxFromNetwork } from '../../../circuits/model/network.ts';
+import { decimalOf } from '../../../circuits/model/numbers.ts';
 import { writeOnnx } from '../../../circuits/model/onnx-writer.ts';
 import { evaluate } from '../../../circuits/model/quantise.ts';
 import { canonicalJson } from '../../../protocols/encoding.ts';
@@ -18,6 +20,14 @@ import { verifyCommand } from '../../../runtime/commands/verify.ts';
 import { folder } from '../../../runtime/home/home.ts';
 import { seededRandom } from '../../../runtime/models/random.ts';
 import { testFile } from '../../../runtime/models/vendor.ts';
+import {
+  drawing,
+  type LeNet,
+  leNet,
+  pricedPixels,
+  tensorsOf,
+  WORTH,
+} from '../../circuits/tensors-fixture.ts';
 import { assert, suite } from '../../harness.ts';
 import { startBroker, startHome, useHome } from '../home/home-fixture.ts';
 import { temporaryFolder } from '../nats/nats-fixture.ts';
@@ -205,6 +215,69 @@ test('rents: from a table to a verified proof that so many are foretold within 2
   assert.match(
     await verdict(hidden, { input: file('other.csv'), rowSalt: readFileSync(salt, 'utf8').trim() }),
     /^fail +proof\.row [\s\S]*^verdict: reject/m,
+  );
+});
+
+test('drawings: a convolutional network that answers a number, from its file to a verified proof', async (t) => {
+  useHome();
+  const here = await temporaryFolder(t);
+  const file = (name: string): string => join(here, name);
+  const shape: LeNet = { side: 8, channels: [1, 2], kernel: 2, pad: 0, dense: [3, 1], seed: 4 };
+  const graph = leNet(shape);
+  const rows = Array.from({ length: 60 }, (_, i) => drawing(8, i));
+  const noise = seededRandom(3);
+  const lines = floatDecisions(tensorsOf(graph), rows, WORTH).map(
+    (steps, r) => `${rows[r]!.join()},${decimalOf(steps + Math.round(20 * noise.normal()), WORTH)}`,
+  );
+  const data = file('drawings.csv');
+  writeFileSync(data, `${Array.from(rows[0]!, (_, i) => `x${i}`)},worth\n${lines.join('\n')}\n`);
+  const dictionary = file('drawings.json');
+  writeFileSync(dictionary, JSON.stringify(pricedPixels(64)));
+  const onnx = file('drawings.onnx');
+  writeFileSync(onnx, writeOnnx(graph));
+  const within = '0.08';
+
+  const linted = await printedBy((print) =>
+    lintCommand(onnx, { dictionary, data, within, json: true }, print),
+  );
+  const { provable, problems, proof } = JSON.parse(linted) as LintReport;
+  assert.ok(provable, JSON.stringify(problems));
+  assert.ok(proof!.correct.integers > proof!.correct.constant, JSON.stringify(proof!.correct));
+
+  const home = await startHome(t);
+  const network = { url: home.server.url, creds: folder('creds') };
+  await home.role('broker', 'broker-1', startBroker);
+  writeFileSync(file('terms.json'), JSON.stringify({ minimumRows: 20, thresholdStep: 1 }));
+  await addModelCommand(
+    'drawings',
+    onnx,
+    { ...network, dictionary, data, brokers: '1/1', terms: file('terms.json'), json: false },
+    () => {},
+  );
+  await home.process('worker', 'w1');
+  await home.process('coordinator', 'c1');
+  const said: string[] = [];
+  const voices = {
+    say: (line: string) => void said.push(line),
+    print: (line: unknown) => void said.push(String(line)),
+    signal: new AbortController().signal,
+  };
+  const out = file('proof.json');
+  const ask = (threshold: number) =>
+    proveCommand('drawings', { ...network, json: false, dictionary, out, within, threshold }, voices);
+  const more = await ask(proof!.correct.integers + 1).then(
+    () => undefined,
+    (reason: Error) => reason,
+  );
+  assert.match(more?.message ?? 'it was proved', /no proof was made, and why/);
+  await ask(proof!.correct.integers);
+  assert.ok(said.includes(`verified\tat least ${proof!.correct.integers} of ${proof!.rows} rows\t${out}`));
+  const published = JSON.parse(readFileSync(out, 'utf8')) as PublishedProof;
+  assert.is(published.record.constraints, proof!.constraints, 'as lint foretold');
+  const testSet = testFile('drawings');
+  assert.match(
+    await printedBy((print) => verifyCommand([out], { testSet, dictionary, json: false }, print)),
+    /^pass +proof\.not-trivial[\s\S]*^verdict: accept[\s\S]*with a number within 0\.080 of their label/m,
   );
 });
 
