@@ -25,7 +25,7 @@ const MAX_WORKERS = 4096;
 /** A circuit's rows are its constants, so their number is small. */
 const MAX_ROWS = 65_536;
 
-/** 4096 features, their salt, and what sealing adds. */
+/** As many features as are sealed, their salt, and what sealing adds. */
 const MAX_SEALED_ROW_BYTES = 20 * 1024;
 const MAX_SEALED_ROWS = 16;
 
@@ -95,25 +95,36 @@ export type InferenceStatement = z.infer<typeof InferenceStatement>;
 
 /**
  * "The parameters with this commitment answer `decision` to the row with the commitment `row`, which is one that the dictionary
- * allows." The answer is a constant of the circuit, and the row hidden: whoever has it and its salt can show which one it is.
+ * allows." The answer is a constant of the circuit, and the row hidden: whoever has it and its salt can show which one it is. Of a
+ * model whose answers are tensors the row is all of its inputs, none of which is shown, and the answer the numbers of a blob.
  */
-export const HiddenInferenceStatement = z.strictObject({
-  statement: z.literal('hidden-inference'),
-  model: Id.describe('name of the model'),
-  commitment: FieldElement.describe('model commitment; the first public signal'),
-  decision: z
-    .int()
-    .min(-MAX_NUMBER)
-    .max(MAX_NUMBER)
-    .describe('the class, by its place among the classes of the model, or the number, in steps of its label'),
-  row: FieldElement.describe('commitment to the row; the second public signal'),
-  circuit: Digest.describe('circuit digest'),
-  key: Digest.describe('blob: the proving key (`.zkey`)'),
-  powers: Digest.describe("blob: the powers of the key's tau (`.ptau`, cut)"),
-  dictionary: Digest.optional().describe(
-    "digest of the model's data dictionary: which classes, in which order; absent: the model has none",
-  ),
-});
+export const HiddenInferenceStatement = z
+  .strictObject({
+    statement: z.literal('hidden-inference'),
+    model: Id.describe('name of the model'),
+    commitment: FieldElement.describe('model commitment; the first public signal'),
+    decision: z
+      .int()
+      .min(-MAX_NUMBER)
+      .max(MAX_NUMBER)
+      .optional()
+      .describe(
+        'the class, by its place among the classes of the model, or the number, in steps of its label; absent: its answers are tensors',
+      ),
+    outputs: Digest.optional().describe(
+      'blob: the numbers of the answer; there exactly where `decision` is not',
+    ),
+    row: FieldElement.describe('commitment to the row; the second public signal'),
+    circuit: Digest.describe('circuit digest'),
+    key: Digest.describe('blob: the proving key (`.zkey`)'),
+    powers: Digest.describe("blob: the powers of the key's tau (`.ptau`, cut)"),
+    dictionary: Digest.optional().describe(
+      "digest of the model's data dictionary: which classes, in which order; absent: the model has none",
+    ),
+  })
+  .refine(({ decision, outputs }) => (decision === undefined) !== (outputs === undefined), {
+    error: 'expected a decision or the blob of the outputs, and not both',
+  });
 export type HiddenInferenceStatement = z.infer<typeof HiddenInferenceStatement>;
 
 /** What can be asked for. */

@@ -2,6 +2,8 @@
 import { VouchError } from './errors.ts';
 
 export const ROW_SALT_BYTES = 31;
+/** More are not sealed: a request has the row once for each coordinator. */
+export const MAX_ROW_FEATURES = 4096;
 
 export function encodeRow({
   features,

@@ -1,11 +1,15 @@
 /** Lines of circom that several circuits have, and a writer that takes long lists of numbers for functions. */
 
 export interface Writer {
+  /** what was added */
+  readonly lines: readonly string[];
   add(...text: string[]): void;
   /** a list of numbers as a function, by its content */
   list(numbers: ArrayLike<number>): string;
   table(lists: readonly ArrayLike<number>[]): string;
   copy(count: number, to: (index: string) => string, from: (index: string) => string): void;
+  /** the lists as functions, for where lines are put into a template of somebody else's */
+  functions(): string[];
   /** `more`: templates besides those of networks of tensors */
   source(publics: readonly string[], more?: readonly string[]): string;
 }
@@ -13,14 +17,20 @@ export interface Writer {
 export function createWriter(): Writer {
   const lines: string[] = [];
   const functions = new Map<string, string>();
-  const add = (...text: string[]): void =>
-    void lines.push(...text.map((line) => (line ? `    ${line}` : '')));
+  const add = (...text: string[]): void => void lines.push(...text);
+  const written = (): string[] => [
+    '// Which elements go where, and what is known of them.',
+    ...[...functions].flatMap(([content, name]) => [`function ${name}() {`, `    return ${content};`, '}']),
+    '',
+  ];
   const named = (content: string): string => {
     const name = functions.get(content) ?? `list${functions.size}`;
     functions.set(content, name);
     return `${name}()`;
   };
   return {
+    lines,
+    functions: written,
     add,
     list: (numbers) => named(`[${Array.from(numbers, (n) => n + 0)}]`),
     table: (lists) => named(`[${lists.map((numbers) => `[${Array.from(numbers)}]`).join(',\n        ')}]`),
@@ -37,17 +47,11 @@ export function createWriter(): Writer {
         'include "decision.circom";',
         ...more.map((name) => `include "${name}.circom";`),
         '',
-        '// Which elements go where, and what is known of them.',
-        ...[...functions].flatMap(([content, name]) => [
-          `function ${name}() {`,
-          `    return ${content};`,
-          '}',
-        ]),
-        '',
+        ...written(),
         'template Proved() {',
         ...publics.map((name) => `    signal input ${name};`),
         '    signal input salt;',
-        ...lines,
+        ...indented(lines),
         '}',
         '',
         `component main {public [${publics.join(', ')}]} = Proved();`,
@@ -55,6 +59,10 @@ export function createWriter(): Writer {
       ].join('\n'),
   };
 }
+
+/** Lines within a template. */
+export const indented = (lines: readonly string[]): string[] =>
+  lines.map((line) => (line ? `    ${line}` : ''));
 
 /** A layer's parameters, as the signals `w<layer>` and `b<layer>` have them. */
 export interface PackedLayer {

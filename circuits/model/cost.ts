@@ -215,7 +215,6 @@ function tensorNetworkCost(
   operations: readonly TensorOperation[],
   { features, labels }: TestSet,
 ): CircuitCost {
-  const { decision } = architecture;
   const rows = labels.length;
   const margins = checksOf(architecture);
   const widths = parameterWidths(architecture);
@@ -230,7 +229,7 @@ function tensorNetworkCost(
     cost.byOperation.forEach((constraints, i) => {
       byOperation[i]! += constraints;
     });
-    decided += margins * cost.marginBits(labels[r]!, decision) + margins - 1;
+    decided += margins * cost.marginBits(labels[r]!) + margins - 1;
   });
   const n = rows.toString(2).length;
   const parts: CostPart[] = [];

@@ -3,12 +3,13 @@
  *
  * Statement: "I know parameters and a salt that open `commitment` under this architecture, and a row that its dictionary allows and
  * a salt that open `row`, and the model's answer to that row is the one that the circuit names." The answer is a constant, so
- * there is one key for each answer, good for all rows. Weights times features are products of two hidden numbers.
+ * there is one key for each answer, good for all rows. Weights times features are products of two hidden numbers. Of a model of
+ * tensors the row is all its inputs side by side, and the answer all numbers of its outputs.
  *
  * Public signals, in this order: commitment, row.
  */
-import { type Architecture, architectureElement } from './architecture.ts';
-import { packedLayers } from './circom-writer.ts';
+import { type Architecture, architectureElement, outputBound } from './architecture.ts';
+import { createWriter, indented, packedLayers } from './circom-writer.ts';
 import {
   COMMITMENT_VERSION,
   type CommittedModel,
@@ -23,24 +24,30 @@ import {
   parameterInput,
   type Toolchain,
 } from './emit.ts';
+import { writeHidden, writeOutputs } from './emit-tensors.ts';
 import { voteBits } from './emit-trees.ts';
 import { outputsWithin } from './numbers.ts';
 import { featureRanges } from './preprocessing.ts';
 import { columnsElement, commitRow, type HiddenRow, ROW_COMMITMENT_VERSION, rowLayout } from './row.ts';
-import { checkAnswer } from './test-set.ts';
+import { hiddenPlan, outputReach, widestMargin } from './tensor-plan.ts';
+import type { TensorOperation } from './tensors.ts';
+import { checkAnswer, type OneAnswer } from './test-set.ts';
 import { candidatesOf, depthsOf, pairFor, type TreesShape, topologiesOf, treeGroups } from './trees.ts';
 
 const list = (numbers: readonly number[]): string => `[${numbers.join(',')}]`;
 const signedBits = (bound: number): number => bound.toString(2).length + 1;
 
 /** Bits of what the answer is compared by: n with every difference below 2^(n-1). */
-export const marginBits = ({ layers, trees, decision }: Architecture): number =>
-  trees ? voteBits(trees, decision) : signedBits(2 * layers.at(-1)!.accumulator + 1);
+export function marginBits(architecture: Architecture): number {
+  const { layers, trees, tensors, decision } = architecture;
+  if (tensors) return widestMargin(hiddenPlan(architecture, tensors).values.at(-1)!, architecture);
+  return trees ? voteBits(trees, decision) : signedBits(2 * layers.at(-1)!.accumulator + 1);
+}
 
 /** Throws `bad-input` for what is no answer of the architecture. */
 export function emitHiddenCircuit(
   architecture: Architecture,
-  answer: number,
+  answer: OneAnswer,
   toolchain: Toolchain,
 ): EmittedCircuit {
   checkAnswer(architecture, answer);
@@ -48,37 +55,22 @@ export function emitHiddenCircuit(
   return { source, digest: circuitDigest(source, toolchain), rows: 1 };
 }
 
-function hiddenSource(architecture: Architecture, answer: number): string {
-  const { preprocessing, trees } = architecture;
-  const { low, span, bits, column, elements } = rowLayout(preprocessing);
-  const widths = parameterWidths(architecture);
-  const packed = elementsFor(widths);
-  const computed = trees
-    ? treesBody(architecture, trees, packed, widths.length)
-    : denseBody(architecture, answer, packed, widths.length);
+function hiddenSource(architecture: Architecture, answer: OneAnswer): string {
+  const { low, span, bits, column, elements } = rowLayout(architecture.preprocessing);
+  const { declared, templates, functions = [], body } = bodyOf(architecture, answer);
   const lines = [
     `signal input x[${low.length}];`,
-    ...computed.declared,
+    ...declared,
     '',
     '// The row is that of the commitment, and one that the dictionary allows.',
     `component row_ = HiddenRow(${low.length}, ${list(low)}, ${list(span)}, ${list(bits)}, ${list(column)}, ${elements});`,
     'row_.x <== x;',
-    `component rowOpened = ModelCommitment(${ROW_COMMITMENT_VERSION}, ${columnsElement(preprocessing)}, ${elements});`,
+    `component rowOpened = ModelCommitment(${ROW_COMMITMENT_VERSION}, ${columnsElement(architecture)}, ${elements});`,
     'rowOpened.salt <== rowSalt;',
     'rowOpened.element <== row_.element;',
     'row === rowOpened.out;',
     '',
-    '// The parameters are those of the commitment, each in its range.',
-    ...computed.packed,
-    `component opened = ModelCommitment(${COMMITMENT_VERSION}, ${architectureElement(architecture)}, ${packed});`,
-    'opened.salt <== salt;',
-    'opened.element <== packed.element;',
-    'commitment === opened.out;',
-    '',
-    ...computed.body,
-    '',
-    '// The answer: what it is compared with differs by 0 or more.',
-    ...answerChecks(architecture, answer, computed.outputs),
+    ...body,
   ];
   return [
     'pragma circom 2.1.6;',
@@ -86,16 +78,15 @@ function hiddenSource(architecture: Architecture, answer: number): string {
     'include "bits.circom";',
     'include "commitment.circom";',
     'include "row.circom";',
-    ...(trees
-      ? ['include "trees.circom";', 'include "hidden-trees.circom";']
-      : ['include "dense.circom";', 'include "requantise.circom";', 'include "decision.circom";']),
+    ...templates.map((name) => `include "${name}.circom";`),
     '',
+    ...functions,
     'template HiddenAnswer() {',
     '    signal input commitment;',
     '    signal input row;',
     '    signal input salt;',
     '    signal input rowSalt;',
-    ...lines.map((line) => (line ? `    ${line}` : '')),
+    ...indented(lines),
     '}',
     '',
     'component main {public [commitment, row]} = HiddenAnswer();',
@@ -103,15 +94,80 @@ function hiddenSource(architecture: Architecture, answer: number): string {
   ].join('\n');
 }
 
+/** What a kind of model adds. */
 interface Body {
   readonly declared: readonly string[];
-  readonly packed: readonly string[];
+  readonly templates: readonly string[];
+  readonly functions?: readonly string[] | undefined;
+  /** parameters, what is computed with them, and the answer */
   readonly body: readonly string[];
-  /** the model's outputs; of several those that a margin needs are compared, unless they are margins already */
-  readonly outputs: { readonly kind: 'outputs' | 'margins'; readonly at: (index: number) => string };
 }
 
-function denseBody(architecture: Architecture, answer: number, elements: number, total: number): Body {
+/** The model's outputs; of several those that a margin needs are compared, unless they are margins already. */
+interface Outputs {
+  readonly kind: 'outputs' | 'margins';
+  readonly at: (index: number) => string;
+}
+
+const ANSWER = '// The answer: what it is compared with differs by 0 or more.';
+
+function bodyOf(architecture: Architecture, answer: OneAnswer): Body {
+  const { trees, tensors } = architecture;
+  if (tensors) return tensorsBody(architecture, tensors, answer);
+  if (typeof answer !== 'number') throw new RangeError('expected a class or a number as the answer');
+  const widths = parameterWidths(architecture);
+  const elements = elementsFor(widths);
+  const { declared, templates, packed, computed, outputs } = trees
+    ? treesBody(architecture, trees, elements, widths.length)
+    : denseBody(architecture, answer, elements, widths.length);
+  return {
+    declared,
+    templates,
+    body: [
+      '// The parameters are those of the commitment, each in its range.',
+      ...packed,
+      `component opened = ModelCommitment(${COMMITMENT_VERSION}, ${architectureElement(architecture)}, ${elements});`,
+      'opened.salt <== salt;',
+      'opened.element <== packed.element;',
+      'commitment === opened.out;',
+      '',
+      ...computed,
+      '',
+      ANSWER,
+      ...answerChecks(architecture, answer, outputs),
+    ],
+  };
+}
+
+function tensorsBody(
+  architecture: Architecture,
+  tensors: readonly TensorOperation[],
+  answer: OneAnswer,
+): Body {
+  const writer = createWriter();
+  const { output, elements } = writeHidden(writer, architecture, tensors);
+  writer.add('');
+  if (typeof answer === 'number')
+    writer.add(
+      ANSWER,
+      ...answerChecks(architecture, answer, { kind: 'outputs', at: (index) => `${output}[${index}]` }),
+    );
+  else writeOutputs(writer, output, elements, answer);
+  return {
+    declared: [],
+    templates: ['conv', 'max', 'rescale'],
+    functions: writer.functions(),
+    body: writer.lines,
+  };
+}
+
+interface Parts extends Pick<Body, 'declared' | 'templates'> {
+  readonly packed: readonly string[];
+  readonly computed: readonly string[];
+  readonly outputs: Outputs;
+}
+
+function denseBody(architecture: Architecture, answer: number, elements: number, total: number): Parts {
   const { layers, decision, classes } = architecture;
   const last = layers.length - 1;
   const margins = decision === 'argmax';
@@ -120,8 +176,9 @@ function denseBody(architecture: Architecture, answer: number, elements: number,
       `signal input w${l}[${outputs}][${inputs}];`,
       `signal input b${l}[${outputs}];`,
     ]),
+    templates: ['dense', 'requantise', 'decision'],
     packed: packedLayers(layers, total, elements),
-    body: layers.flatMap(({ inputs, outputs, shift, accumulator }, l) => {
+    computed: layers.flatMap(({ inputs, outputs, shift, accumulator }, l) => {
       const ends = l === last && margins;
       const weights = ends ? 'margin.marginW' : `w${l}`;
       const bias = ends ? 'margin.marginB' : `b${l}`;
@@ -155,7 +212,7 @@ function treesBody(
   shape: TreesShape,
   elements: number,
   total: number,
-): Body {
+): Parts {
   const candidates = candidatesOf(featureRanges(preprocessing)).length;
   const { low, span } = rowLayout(preprocessing);
   const pair = pairFor(candidates);
@@ -175,6 +232,7 @@ function treesBody(
       ]),
       `signal input bias[${shape.outputs}];`,
     ],
+    templates: ['trees', 'hidden-trees'],
     packed: [
       `component packed = PackedTrees(${groups.length}, ${list(groups.map((g) => g.count))}, ` +
         `${list(groups.map((g) => g.bits))}, ${list(groups.map((g) => (g.split ? 1 : 0)))}, 0, ${total}, ${elements});`,
@@ -185,7 +243,7 @@ function treesBody(
       ]),
       ...pack('bias', shape.outputs),
     ],
-    body: [
+    computed: [
       `component tests = Thermometers(${low.length}, ${list(low)}, ${list(span)}, ${candidates});`,
       'tests.x <== x;',
       `var sum[${shape.outputs}];`,
@@ -210,16 +268,15 @@ function treesBody(
 }
 
 /** What is at least 0 exactly where the model gives the answer; each is below 2^(n-1), so that its bits have one meaning. */
-function answerChecks(architecture: Architecture, answer: number, { kind, at }: Body['outputs']): string[] {
-  const { classes, decision, number, layers, trees } = architecture;
+function answerChecks(architecture: Architecture, answer: number, { kind, at }: Outputs): string[] {
+  const { classes, decision, number } = architecture;
   const n = marginBits(architecture) - 1;
   const above = (name: string, value: string): string[] => [
     `component ${name} = Bits(${n});`,
     `${name}.in <== ${value};`,
   ];
   if (number) {
-    const bound = trees ? trees.accumulator : layers.at(-1)!.output;
-    const { low, high } = outputsWithin(answer, 0, number, bound);
+    const { low, high } = outputsWithin(answer, 0, number, numberBound(architecture));
     return [...above('least', `${at(0)} - (${low})`), ...above('most', `${high} - ${at(0)}`)];
   }
   // Class 0 on a tie, else the sum is above 0.
@@ -231,11 +288,17 @@ function answerChecks(architecture: Architecture, answer: number, { kind, at }: 
   }).flat();
 }
 
+/** How far from 0 the output of which a number is made may be: of tensors their plan knows it better than the architecture. */
+function numberBound(architecture: Architecture): number {
+  const { tensors } = architecture;
+  return tensors ? outputReach(hiddenPlan(architecture, tensors).values.at(-1)!) : outputBound(architecture);
+}
+
 /** The input of the circuit. Holds the hidden parameters and the row: a secret. */
 export function hiddenInput(model: CommittedModel, row: HiddenRow): CircuitInput {
   return {
     ...parameterInput(model),
-    row: commitRow(model.architecture.preprocessing, row),
+    row: commitRow(model.architecture, row),
     rowSalt: saltElement(row.salt),
     x: Array.from(row.features, BigInt),
   };

@@ -4,11 +4,11 @@ import { type Architecture, architectureElement } from './architecture.ts';
 import { createWriter, packedLayers, type Writer } from './circom-writer.ts';
 import { COMMITMENT_VERSION, elementsFor, parameterWidths } from './commit.ts';
 import { numberHead } from './emit-number.ts';
-import type { Range } from './preprocessing.ts';
 import {
   type Classes,
   type Elements,
   groupOf,
+  hiddenPlan,
   isCapped,
   isLive,
   marginBits,
@@ -47,7 +47,7 @@ export function tensorsSource(
   const ends: Elements[] = [];
   features.forEach((row, r) => {
     add('', `// Row ${r + 1}.`);
-    const { output, elements } = writeRow(writer, operations, pointRanges(row), r);
+    const { output, elements } = writeRow(writer, tensorPlan(operations, pointRanges(row)), r);
     if (outputs) {
       writeOutputs(writer, output, elements, outputs[r]!);
       add(`atLeast.right[${r}] <== 1;`);
@@ -87,8 +87,19 @@ export function tensorsSource(
   return writer.source(['commitment', 'threshold'], number ? ['within'] : []);
 }
 
+/** A network on a row that is hidden, whose features are the signal `x`: its last value, by name and plan. */
+export function writeHidden(
+  writer: Writer,
+  architecture: Architecture,
+  operations: readonly TensorOperation[],
+): { output: string; elements: Elements } {
+  writeParameters(writer, architecture, operations);
+  writer.add('', '// The row.');
+  return writeRow(writer, hiddenPlan(architecture, operations), 0);
+}
+
 /** Each output is the number that is stated. One that is known beforehand has to be it already: `bad-input` where not. */
-function writeOutputs(
+export function writeOutputs(
   writer: Writer,
   output: string,
   { live, low }: Elements,
@@ -138,16 +149,10 @@ function writeParameters(
 }
 
 /** A row's values as signals; returns the name of the last one. */
-function writeRow(
-  writer: Writer,
-  operations: readonly TensorOperation[],
-  ranges: readonly Range[],
-  row: number,
-): { output: string; elements: Elements } {
-  const plan = tensorPlan(operations, ranges);
+function writeRow(writer: Writer, plan: Plan, row: number): { output: string; elements: Elements } {
   const { add } = writer;
   let conv = 0;
-  const nameOf = (value: number): string => `v${row}_${value}`;
+  const nameOf = (value: number): string => (value === 0 ? 'x' : `v${row}_${value}`);
   plan.laid.forEach((each, i) => {
     const value = i + 1;
     const elements = plan.values[value]!;

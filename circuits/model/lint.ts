@@ -70,7 +70,7 @@ export interface LintProof extends CircuitCost {
   /** how many rows one proof may have */
   readonly mostRows: number;
   /** of a proof of one answer to a row that is hidden; of a network of tensors there is none */
-  readonly hiddenRow: Pick<CircuitCost, 'constraints' | 'domain'> | undefined;
+  readonly hiddenRow: Pick<CircuitCost, 'constraints' | 'domain'>;
   /** rows answered rightly; where answers are numbers, as near to the label as the test set asks */
   readonly correct: Measured;
   /** how far answers that are numbers are from their labels on average, in the label's unit */
@@ -135,7 +135,7 @@ export function lintModel(graph: OnnxGraph, data?: LintData): LintReport {
   const { architecture } = model;
   const rows = testSet.labels.length;
   const cost = circuitCost(architecture, testSet);
-  const hidden = architecture.tensors ? undefined : hiddenCost(architecture);
+  const hidden = hiddenCost(architecture);
   const mostRows = maxRows(architecture);
   if (rows > mostRows)
     add(
@@ -156,7 +156,7 @@ export function lintModel(graph: OnnxGraph, data?: LintData): LintReport {
       rows,
       ...cost,
       mostRows,
-      hiddenRow: hidden && { constraints: hidden.constraints, domain: hidden.domain },
+      hiddenRow: { constraints: hidden.constraints, domain: hidden.domain },
       ...measured(testSet, data.dictionary.label.number, {
         float: floatDecisions(ordered, testSet.features, data.dictionary.label.number),
         integers: decideMany(model, testSet.features),

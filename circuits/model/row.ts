@@ -1,7 +1,8 @@
 /**
  * The commitment to a row that is hidden: Poseidon(2, element of the columns, salt, root of the packed features), as a model's
  * (commit.ts), whose first number is 1. The columns are those of the data dictionary: the same cells under other columns are another
- * commitment. Each feature is stored as value - low, in as many bits as its range takes.
+ * commitment. Of a model of tensors the inputs are in their place, with shapes and ranges, and with the step that makes numbers of
+ * integers: the same integers under another step are other numbers. Each feature is stored as value - low, in as many bits as its range takes.
  *
  * Hiding rests on the salt, 31 random bytes: rows are few, and whoever has the salt can try them all. Opened, it shows one row.
  */
@@ -10,6 +11,7 @@ import { encode, rfc8949EncodeOptions } from 'cborg';
 import { hex } from '../../protocols/encoding.ts';
 import { VouchError } from '../../protocols/errors.ts';
 import { R } from '../groth16/field.ts';
+import type { Architecture } from './architecture.ts';
 import { elementsFor, placements, SALT_BYTES, saltElement } from './commit.ts';
 import { poseidon, poseidonChain } from './poseidon.ts';
 import { featureRanges, type Preprocessing } from './preprocessing.ts';
@@ -22,9 +24,14 @@ export interface HiddenRow {
   readonly salt: Uint8Array;
 }
 
+/** What a row's features mean. */
+type Meaning = Pick<Architecture, 'preprocessing' | 'named'>;
+
 /** What the columns are, as a field element: SHA-256 of their deterministic CBOR, big-endian, mod r. */
-export const columnsElement = ({ columns }: Preprocessing): bigint =>
-  BigInt(`0x${hex(sha256(encode({ columns }, rfc8949EncodeOptions)))}`) % R;
+export function columnsElement({ preprocessing: { columns }, named }: Meaning): bigint {
+  const meant = named ? { inputs: named.inputs, exponent: named.exponent } : { columns };
+  return BigInt(`0x${hex(sha256(encode(meant, rfc8949EncodeOptions)))}`) % R;
+}
 
 /** How a row is packed. */
 export interface RowLayout {
@@ -54,8 +61,8 @@ export function rowLayout(preprocessing: Preprocessing): RowLayout {
 }
 
 /** Throws RangeError for features outside of their ranges. */
-export function commitRow(preprocessing: Preprocessing, { features, salt }: HiddenRow): bigint {
-  const { low, span, bits, elements } = rowLayout(preprocessing);
+export function commitRow(meaning: Meaning, { features, salt }: HiddenRow): bigint {
+  const { low, span, bits, elements } = rowLayout(meaning.preprocessing);
   if (features.length !== low.length)
     throw new RangeError(`row: expected ${low.length} features, got ${features.length}`);
   const packed = Array<bigint>(elements).fill(0n);
@@ -66,7 +73,7 @@ export function commitRow(preprocessing: Preprocessing, { features, salt }: Hidd
   });
   return poseidon([
     ROW_COMMITMENT_VERSION,
-    columnsElement(preprocessing),
+    columnsElement(meaning),
     saltElement(salt),
     poseidonChain(packed),
   ]);

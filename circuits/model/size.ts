@@ -41,18 +41,17 @@ interface Cost {
 
 /** Of a network. */
 function costOf(architecture: Architecture): Cost {
-  const { layers, classes, decision, tensors } = architecture;
+  const { layers, decision, tensors } = architecture;
   const widths = parameterWidths(architecture);
   const elements = elementsFor(widths);
   const hashes = 2 + Math.ceil(elements / 15);
   const bits = widths.reduce((sum, width) => sum + width, 0);
   const fixed = bits + hashes * HASH_CONSTRAINTS + 2 * signedBits(EXACT);
   if (tensors) {
-    const { byOperation, marginBits } = tensorsCost(architecture, tensors);
-    // A number has one label's worth of bits, whatever the label is.
-    const bits = Math.max(marginBits(0, decision), ...classes.map((_, label) => marginBits(label, decision)));
+    const { byOperation, widestMargin } = tensorsCost(architecture, tensors);
     // Of numbers as answers each is a linear constraint, that may stay.
-    const margins = decision === 'tensor' ? outputsOf(architecture) : checksOf(architecture) * (bits + 1);
+    const margins =
+      decision === 'tensor' ? outputsOf(architecture) : checksOf(architecture) * (widestMargin + 1);
     return { fixed, perRow: byOperation.reduce((sum, each) => sum + each, margins) };
   }
   const last = layers.length - 1;

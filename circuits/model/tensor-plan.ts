@@ -1,7 +1,7 @@
 /**
- * What a network of tensors computes and costs for a public row, before anything is emitted: which elements are known, how
+ * What a network of tensors computes and costs for a row, before anything is emitted: which elements are known, how
  * far each of the others may be from 0, and how many bits its decompositions have. Elements are known where they follow from
- * the row by public operations alone: they are constants, and products with them are linear. Bounds come from the row and the
+ * a row that everybody sees by public operations alone: they are constants, and products with them are linear. Bounds come from the row and the
  * public widths, never from hidden values.
  */
 import type { Architecture } from './architecture.ts';
@@ -23,7 +23,7 @@ const signedBits = (bound: number): number => bound.toString(2).length + 1;
 export interface Elements {
   readonly low: Float64Array;
   readonly high: Float64Array;
-  /** 1 where it depends on the hidden parameters */
+  /** 1 where it depends on the hidden parameters, or on a hidden row */
   readonly live: Uint8Array;
   /** the first element that is the same whatever the parameters are: equal parts of a public image give equal sums */
   readonly like: Int32Array;
@@ -46,14 +46,21 @@ export interface Plan {
 
 export const isLive = ({ live }: Elements): boolean => live.includes(1);
 
-/** What each operation gives and costs for features in these ranges; of one row, each range is a single number. */
-export function tensorPlan(operations: readonly TensorOperation[], ranges: readonly Range[]): Plan {
+/**
+ * What each operation gives and costs for features in these ranges; of one row, each range is a single number. `hidden`: features
+ * are signals, of which the circuit checks that they lie in their ranges.
+ */
+export function tensorPlan(
+  operations: readonly TensorOperation[],
+  ranges: readonly Range[],
+  hidden = false,
+): Plan {
   const laid = laidOut(operations, ranges.length);
   const values: Elements[] = [
     {
       low: Float64Array.from(ranges, ({ low }) => low),
       high: Float64Array.from(ranges, ({ high }) => high),
-      live: new Uint8Array(ranges.length),
+      live: Uint8Array.from(ranges, ({ low, high }) => (hidden && low < high ? 1 : 0)),
       like: indices(ranges.length),
     },
   ];
@@ -69,6 +76,12 @@ export function tensorPlan(operations: readonly TensorOperation[], ranges: reado
   }
   return { laid, values, classes, constraints, linear };
 }
+
+/** Of any row that the architecture allows, which is hidden. */
+export const hiddenPlan = (
+  { preprocessing }: Pick<Architecture, 'preprocessing'>,
+  operations: readonly TensorOperation[],
+): Plan => tensorPlan(operations, featureRanges(preprocessing), true);
 
 interface Planned {
   readonly elements: Elements;
@@ -269,27 +282,37 @@ export interface TensorsCost {
   readonly byOperation: readonly number[];
   readonly linear: number;
   /** of a margin of this class over the others */
-  marginBits(label: number, decision: Architecture['decision']): number;
+  marginBits(label: number): number;
+  /** of one whatever the class is */
+  readonly widestMargin: number;
 }
 
 /** What a row costs, without the decision. Without features: at most. */
 export function tensorsCost(
-  { preprocessing }: Architecture,
+  architecture: Architecture,
   operations: readonly TensorOperation[],
   features?: ArrayLike<number>,
 ): TensorsCost {
-  const ranges = features ? pointRanges(features) : featureRanges(preprocessing);
+  const ranges = features ? pointRanges(features) : featureRanges(architecture.preprocessing);
   const { constraints, values, linear } = tensorPlan(operations, ranges);
   const last = values.at(-1)!;
   return {
     byOperation: constraints,
     linear,
-    marginBits: (label, decision) => marginBits(last, decision, label),
+    marginBits: (label) => marginBits(last, architecture.decision, label),
+    widestMargin: widestMargin(last, architecture),
   };
 }
 
 export const pointRanges = (features: ArrayLike<number>): Range[] =>
   Array.from(features, (x) => ({ low: x, high: x }));
+
+/** Bits of a margin whatever the answer is. */
+export const widestMargin = (elements: Elements, { decision, classes }: Architecture): number =>
+  Math.max(
+    marginBits(elements, decision, 0),
+    ...classes.map((_, label) => marginBits(elements, decision, label)),
+  );
 
 /** How far from 0 the first element may be. */
 export const outputReach = ({ low, high }: Elements): number =>

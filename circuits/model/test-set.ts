@@ -3,7 +3,7 @@
  *
  * Canonical bytes: the JSON text `{"features":[[...],...],"labels":[...],"version":1}`, without white space,
  * integers in decimal. Of a model whose answers are numbers `{"features":[[...]],"outputs":[[...]],"version":2}`: one row,
- * and what the model gives for it.
+ * and what the model gives for it; of a row that is hidden the latter alone, `{"outputs":[[...]],"version":3}`.
  */
 import { z } from 'zod';
 import { messageOf, VouchError } from '../../protocols/errors.ts';
@@ -25,6 +25,15 @@ export interface TestSet {
   /** of a model whose answers are numbers: what it gives for each row, in integers; there is one label, 0, then */
   readonly outputs?: readonly ArrayLike<number>[] | undefined;
 }
+
+/** An answer to one row: a class, a number in steps, or what a model gives whose answers are tensors. */
+export type OneAnswer = number | ArrayLike<number>;
+
+/** A row and the answer to it, as a circuit has them. */
+export const answeredRow = (features: ArrayLike<number>, answer: OneAnswer): TestSet =>
+  typeof answer === 'number'
+    ? { features: [features], labels: [answer] }
+    : { features: [features], labels: [0], outputs: [answer] };
 
 /** Whether an answer to a row counts. */
 export const isRight = ({ within = 0 }: Pick<TestSet, 'within'>, answer: number, label: number): boolean =>
@@ -51,6 +60,22 @@ const TensorsFile = z.strictObject({
   outputs: z.array(z.array(z.int())).length(1),
 });
 
+/** What is said of a hidden row. */
+const OutputsFile = TensorsFile.omit({ features: true }).extend({ version: z.literal(3) });
+
+/** The numbers of an answer without the row that they are for. */
+export const encodeOutputs = (outputs: ArrayLike<number>): Uint8Array =>
+  new TextEncoder().encode(JSON.stringify({ outputs: [Array.from(outputs)], version: 3 }));
+
+/** Throws `bad-file` unless the bytes are such numbers, of this architecture. */
+export function decodeOutputs(architecture: Architecture, bytes: Uint8Array): Int32Array {
+  return decoded(bytes, (value) => {
+    const outputs = Int32Array.from(OutputsFile.parse(value).outputs[0]!);
+    checkAnswer(architecture, outputs);
+    return outputs;
+  });
+}
+
 export function encodeTestSet({ features, labels, outputs }: TestSet): Uint8Array {
   if (outputs) {
     const rows = {
@@ -65,10 +90,7 @@ export function encodeTestSet({ features, labels, outputs }: TestSet): Uint8Arra
 
 /** Throws `bad-file` unless the bytes are a test set for this architecture. */
 export function decodeTestSet(architecture: Architecture, bytes: Uint8Array): TestSet {
-  if (bytes.length > MAX_BYTES)
-    throw new VouchError('bad-file', `test set: ${bytes.length} bytes, more than ${MAX_BYTES}`);
-  try {
-    const value: unknown = JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes));
+  return decoded(bytes, (value) => {
     const file = architecture.decision === 'tensor' ? TensorsFile.parse(value) : TestSetFile.parse(value);
     const testSet: TestSet = {
       features: file.features.map((row) => Int32Array.from(row)),
@@ -78,6 +100,14 @@ export function decodeTestSet(architecture: Architecture, bytes: Uint8Array): Te
     };
     checkTestSet(architecture, testSet);
     return testSet;
+  });
+}
+
+function decoded<T>(bytes: Uint8Array, read: (value: unknown) => T): T {
+  if (bytes.length > MAX_BYTES)
+    throw new VouchError('bad-file', `test set: ${bytes.length} bytes, more than ${MAX_BYTES}`);
+  try {
+    return read(JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes)));
   } catch (error) {
     if (error instanceof VouchError) throw new VouchError('bad-file', error.message);
     const reason = error instanceof z.ZodError ? error.issues[0]!.message : messageOf(error);
@@ -133,8 +163,11 @@ export function checkTestSet(architecture: Architecture, testSet: TestSet): void
   });
 }
 
-/** Throws `bad-input` for what is no class, and no number in the range of the label. */
-export function checkAnswer({ number, classes }: Architecture, answer: number): void {
+/** Throws `bad-input` for what is no class, no number in the range of the label, and not what a model of tensors can give. */
+export function checkAnswer(architecture: Architecture, answer: OneAnswer): void {
+  checkOutputs(architecture, typeof answer === 'number' ? undefined : [answer]);
+  if (typeof answer !== 'number') return;
+  const { number, classes } = architecture;
   const { low, high } = number?.label ?? { low: 0, high: classes.length - 1 };
   if (!Number.isInteger(answer) || answer < low || answer > high)
     throw new VouchError('bad-input', `answer: expected one in ${low}..${high}, got ${answer}`);

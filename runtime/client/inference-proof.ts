@@ -2,8 +2,7 @@
 import type { Architecture } from '../../circuits/model/architecture.ts';
 import { labelOf } from '../../circuits/model/dictionary.ts';
 import { preprocess } from '../../circuits/model/preprocessing.ts';
-import type { TensorSample } from '../../circuits/model/tensor-model.ts';
-import type { TestSet } from '../../circuits/model/test-set.ts';
+import { integersOf, type TensorSample } from '../../circuits/model/tensor-model.ts';
 import { messageOf, VouchError } from '../../protocols/errors.ts';
 import { readText } from '../home/files.ts';
 import { readApplications } from './applications.ts';
@@ -21,12 +20,13 @@ export function readRow(file: string, { preprocessing }: Architecture): string[]
   );
 }
 
-/** A row and its class, as the circuit has them. */
-export const answeredRow = (
-  cells: readonly string[],
-  decision: number,
-  { preprocessing }: Architecture,
-): TestSet => ({ features: [preprocess(preprocessing, cells)], labels: [decision] });
+/** What a file says that a model was asked, as its features: a row, or its input tensors. Throws `bad-input`. */
+export function readFeatures(file: string, architecture: Architecture): Int32Array {
+  const { named, preprocessing } = architecture;
+  return named
+    ? integersOf(named, readTensors(file))
+    : preprocess(preprocessing, readRow(file, architecture));
+}
 
 /** The tensors of a JSON file: numbers by name, nested as their shapes are or in a flat list. Throws `bad-file`. */
 export function readTensors(file: string): TensorSample {
@@ -57,13 +57,6 @@ export function readTensorSamples(file: string): TensorSample[] {
     );
   });
 }
-
-/** Input tensors and what the model gives for them, as the circuit has them. Throws `bad-input`, which names the tensor. */
-export const answeredTensors = (features: Int32Array, outputs: ArrayLike<number>): TestSet => ({
-  features: [features],
-  labels: [0],
-  outputs: [outputs],
-});
 
 /** Output tensors in the model's integers. Throws `bad-input` for a number that is none of its steps. */
 export function statedOutputs(file: string, { named }: Architecture): Int32Array {

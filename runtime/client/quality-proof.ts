@@ -7,7 +7,7 @@ import { modelDictionaryDigest, parseArchitecture } from '../../circuits/model/a
 import { demandHidden } from '../../circuits/model/cost-hidden.ts';
 import { commitRow, type HiddenRow } from '../../circuits/model/row.ts';
 import { demandRows } from '../../circuits/model/size.ts';
-import { encodeTestSet, type TestSet } from '../../circuits/model/test-set.ts';
+import { encodeOutputs, encodeTestSet, type OneAnswer, type TestSet } from '../../circuits/model/test-set.ts';
 import { canonicalJson, hex } from '../../protocols/encoding.ts';
 import { VouchError } from '../../protocols/errors.ts';
 import { demandProvable, type ModelManifest } from '../../protocols/manifest.ts';
@@ -57,7 +57,7 @@ export interface PreparedStatement {
 }
 
 /**
- * What is asked: how many rows of a test set are right, that the only row's label is the model's decision, or that the decision is
+ * What is asked: how many rows of a test set are right, that the only row's label is the model's decision, or that an answer is
  * the model's for a row that is hidden; a decision that is undefined: that its outputs are the model's.
  */
 export type Question = { readonly manifest: ModelManifest } & (
@@ -66,7 +66,7 @@ export type Question = { readonly manifest: ModelManifest } & (
   | HiddenQuestion
 );
 interface HiddenQuestion {
-  readonly decision: number;
+  readonly answer: OneAnswer;
   readonly row: HiddenRow;
   readonly sealRows: (subject: string) => Promise<SealedRow[]>;
 }
@@ -96,7 +96,7 @@ export async function prepareStatement(
   if ('row' in question) demandHidden(architecture);
   else demandRows(architecture, rows);
   progress.set('compiling', 0, 1);
-  const subject = 'row' in question ? { hiddenAnswer: question.decision } : question.testSet;
+  const subject = 'row' in question ? { hiddenAnswer: question.answer } : question.testSet;
   const circuit = await prepareCircuit(architecture, subject, cancellation);
   progress.set('compiling', 1, 1, circuit.cached ? 'cached' : '');
   const key = await prepareKey(circuit, {
@@ -104,6 +104,7 @@ export async function prepareStatement(
     onProgress: ({ done, total }) => total > 0 && progress.set('making the key', done, total, 'points'),
   });
   if (key.cached) progress.set('making the key', 1, 1, 'cached');
+  const shown = shownOf(question);
   const upload = async (path: string) => {
     await using file = await openFile(path, 'proving key');
     return await putBlob(bus, 'keys', file, {
@@ -113,14 +114,13 @@ export async function prepareStatement(
     });
   };
   const store = async () => ({
-    // A hidden row is stored nowhere.
-    testSet: testSet && (await putBlob(bus, 'testSets', encodeTestSet(testSet), cancellation)).digest,
+    testSet: shown && (await putBlob(bus, 'testSets', shown, cancellation)).digest,
     powers: (await upload(key.powers)).digest,
     // The last, so that the rest is there when this is.
     key: (await upload(key.zkey)).digest,
   });
   const dictionary = modelDictionaryDigest(architecture);
-  const { testSet: rowsBlob, ...stored } = await store();
+  const { testSet: blob, ...stored } = await store();
   const common = {
     model: manifest.name,
     commitment: manifest.commitment,
@@ -128,20 +128,27 @@ export async function prepareStatement(
     ...stored,
     ...(dictionary === undefined ? {} : { dictionary }),
   };
-  const statement = statementOf(question, common, rowsBlob);
+  const statement = statementOf(question, common, blob);
   const sealRows = 'sealRows' in question ? question.sealRows : undefined;
   return { statement, circuit, key, store, sealRows };
+}
+
+/** What everybody may see of a question's rows and answers; a hidden row is stored nowhere. */
+function shownOf(question: Question): Uint8Array | undefined {
+  if (!('row' in question)) return encodeTestSet(question.testSet);
+  return typeof question.answer === 'number' ? undefined : encodeOutputs(question.answer);
 }
 
 function statementOf(
   question: Question,
   common: Pick<Statement, 'model' | 'commitment' | 'circuit' | 'key' | 'powers' | 'dictionary'>,
-  rowsBlob: string | undefined,
+  blob: string | undefined,
 ): Statement {
   if ('row' in question) {
-    const { preprocessing } = parseArchitecture(question.manifest.architecture);
-    const row = commitRow(preprocessing, question.row).toString();
-    return { statement: 'hidden-inference', ...common, decision: question.decision, row };
+    const { answer } = question;
+    const row = commitRow(parseArchitecture(question.manifest.architecture), question.row).toString();
+    const said = typeof answer === 'number' ? { decision: answer } : { outputs: blob! };
+    return { statement: 'hidden-inference', ...common, ...said, row };
   }
   const { testSet } = question;
   if ('decision' in question)
@@ -149,14 +156,14 @@ function statementOf(
       statement: 'inference',
       ...common,
       ...(question.decision === undefined ? {} : { decision: question.decision }),
-      input: rowsBlob!,
+      input: blob!,
     };
   return {
     statement: 'quality',
     ...common,
     threshold: question.threshold,
     rows: testSet.labels.length,
-    testSet: rowsBlob!,
+    testSet: blob!,
     ...(testSet.within === undefined ? {} : { within: testSet.within }),
     ...(question.opening === undefined ? {} : { opening: question.opening }),
   };

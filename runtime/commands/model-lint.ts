@@ -11,6 +11,7 @@ import {
 } from '../../circuits/model/lint.ts';
 import { distanceOf } from '../../circuits/model/numbers.ts';
 import { readOnnx } from '../../circuits/model/onnx.ts';
+import { MAX_CONSTRAINTS } from '../../circuits/model/size.ts';
 import { VouchError } from '../../protocols/errors.ts';
 import { readNamed } from '../home/files.ts';
 import { readDictionary, readRows, testSetFor } from '../models/test-sets.ts';
@@ -149,9 +150,7 @@ function proofLines(proof: LintProof, times: Forecast | undefined, counted: bool
   const about = exactTerms ? '' : 'about ';
   return [
     `proof    ${rows} rows: ${constraints} constraints, ${about}${terms} terms, domain 2^${Math.log2(domain)}; at most ${mostRows} rows in one proof`,
-    hiddenRow
-      ? `hidden   ${hiddenRow.constraints} constraints for one answer to a row that is hidden, domain 2^${Math.log2(hiddenRow.domain)}`
-      : 'hidden   no proof about a hidden row: such a model needs the row shown',
+    `hidden   ${hiddenRow.constraints} constraints for one answer to a row that is hidden, ${hiddenRow.constraints > MAX_CONSTRAINTS ? `of which at most ${MAX_CONSTRAINTS} are compiled: show the row` : `domain 2^${Math.log2(hiddenRow.domain)}`}`,
     `key      ${about}${(keyBytes / 2 ** 20).toFixed(1)} MiB`,
     ...(times
       ? [

@@ -2,18 +2,12 @@
 import { type Command, Option } from '@commander-js/extra-typings';
 import { randomSalt } from '../../circuits/model/commit.ts';
 import { demandHidden } from '../../circuits/model/cost-hidden.ts';
-import { integersOf, numbersOf } from '../../circuits/model/tensor-model.ts';
+import { numbersOf } from '../../circuits/model/tensor-model.ts';
+import { answeredRow, type OneAnswer } from '../../circuits/model/test-set.ts';
 import { VouchError } from '../../protocols/errors.ts';
 import { infer, verifyService } from '../client/client.ts';
 import { sealRow } from '../client/hidden-row.ts';
-import {
-  answeredRow,
-  answeredTensors,
-  placeOf,
-  readRow,
-  readTensors,
-  statedOutputs,
-} from '../client/inference-proof.ts';
+import { placeOf, readFeatures, readRow, statedOutputs } from '../client/inference-proof.ts';
 import { demandProofSavable } from '../client/quality-proof.ts';
 import { writeWhole } from '../home/files.ts';
 import { kitOf } from '../installation/credentials.ts';
@@ -34,7 +28,7 @@ const declared = (command: Command) =>
     .addOption(
       new Option(
         '--hide <what>',
-        'keep the row secret: the proof shows a commitment to it, which the salt beside the proof opens',
+        'keep the row, or all input tensors, secret: the proof shows a commitment to it, which the salt beside the proof opens',
       ).choices(['input'] as const),
     )
     .option(
@@ -76,34 +70,43 @@ export async function proveInferenceCommand(
   const own = options.dictionary === undefined ? undefined : readDictionary(options.dictionary);
   await prove(model, options, own, voices, async (met) => {
     const { published, architecture } = met;
-    if (options.hide !== undefined) demandHidden(architecture);
-    if (architecture.decision === 'tensor') {
-      const features = integersOf(architecture.named!, readTensors(options.input));
-      const outputs =
-        options.output === undefined
-          ? await answeredNumbers(met, features, options)
-          : statedOutputs(options.output, architecture);
-      if (options.saveOutput !== undefined)
-        await writeWhole(
-          options.saveOutput,
-          `${JSON.stringify(numbersOf(architecture, outputs), undefined, 2)}\n`,
-        );
-      const testSet = answeredTensors(features, outputs);
-      return { question: { manifest: published.manifest, testSet, decision: undefined } };
-    }
-    const cells = readRow(options.input, architecture);
-    const decision =
-      options.output === undefined
-        ? await answered(met, cells, options)
-        : placeOf(options.output, architecture);
-    const testSet = answeredRow(cells, decision, architecture);
     const { manifest } = published;
-    if (options.hide === undefined) return { question: { manifest, testSet, decision } };
-    const row = { features: Int32Array.from(testSet.features[0]!), salt: randomSalt() };
+    if (options.hide !== undefined) demandHidden(architecture);
+    const features = readFeatures(options.input, architecture);
+    const answer = await answerTo(met, features, options);
+    if (options.hide === undefined) {
+      const decision = typeof answer === 'number' ? answer : undefined;
+      return { question: { manifest, testSet: answeredRow(features, answer), decision } };
+    }
+    const row = { features, salt: randomSalt() };
     const policy = findPolicy('prover', options.policy, kitOf(options.creds));
     const sealRows = (subject: string) => sealRow(met.bus, met.source, policy, row, subject);
-    return { question: { manifest, decision, row, sealRows } };
+    return { question: { manifest, answer, row, sealRows } };
   });
+}
+
+/** What is to be proved: what a person says, or what the model answers now. */
+async function answerTo(
+  met: Met,
+  features: Int32Array,
+  options: Network & Pick<OptionsOf<typeof declared>, 'input' | 'output' | 'saveOutput' | 'policy'>,
+): Promise<OneAnswer> {
+  const { architecture } = met;
+  const { output } = options;
+  if (architecture.decision !== 'tensor')
+    return output === undefined
+      ? (await answerNow(met, readRow(options.input, architecture), options)).decision
+      : placeOf(output, architecture);
+  const outputs =
+    output === undefined
+      ? await answeredNumbers(met, features, options)
+      : statedOutputs(output, architecture);
+  if (options.saveOutput !== undefined)
+    await writeWhole(
+      options.saveOutput,
+      `${JSON.stringify(numbersOf(architecture, outputs), undefined, 2)}\n`,
+    );
+  return outputs;
 }
 
 /** The numbers that the model gives now. Throws `terms-refused` where its answers do not hold them. */
@@ -121,9 +124,6 @@ async function answeredNumbers(
 }
 
 /** What the model says now, by its enclave's receipt. */
-const answered = async (...asked: Parameters<typeof answerNow>): Promise<number> =>
-  (await answerNow(...asked)).decision;
-
 async function answerNow(
   { bus, source, published }: Met,
   cells: readonly string[],

@@ -96,6 +96,7 @@ async function proved({
   }): Promise<void> {
   const { manifest } = asked;
   const hidden = 'row' in asked ? asked.row : undefined;
+  const outputs = 'answer' in asked && typeof asked.answer !== 'number' ? asked.answer : undefined;
   const progress = createProgress();
   try {
     const prepared = await prepareStatement(bus, asked, { progress, signal });
@@ -106,6 +107,7 @@ async function proved({
       job,
       testSet: 'testSet' in asked ? () => asked.testSet : undefined,
       row: hidden && (() => hidden),
+      outputs: outputs && (() => outputs),
       dictionary: own,
       allowTrivial: options.allowTrivial,
       log,
@@ -129,7 +131,7 @@ async function proved({
     }
     if (salt)
       say(
-        `${salt} opens the row: whoever has it can try rows; vouch verify --row-salt shows it to whom you like`,
+        `${salt} opens the commitment: whoever has it can try inputs; vouch verify --row-salt shows it to whom you like`,
       );
     say(verdict.sentence);
     say(notChecked(verdict.checks));

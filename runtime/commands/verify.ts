@@ -7,23 +7,15 @@ import path from 'node:path';
 import type { Command } from '@commander-js/extra-typings';
 import type { Architecture } from '../../circuits/model/architecture.ts';
 import type { Dictionary } from '../../circuits/model/dictionary.ts';
-import { preprocess } from '../../circuits/model/preprocessing.ts';
 import { readRowSalt } from '../../circuits/model/row.ts';
-import { integersOf } from '../../circuits/model/tensor-model.ts';
-import type { TestSet } from '../../circuits/model/test-set.ts';
+import { answeredRow, type TestSet } from '../../circuits/model/test-set.ts';
 import { recogniseFile } from '../../protocols/any-file.ts';
 import { BUILT_IN, type Policy, policyDigest } from '../../protocols/attestation/policy.ts';
 import { VouchError } from '../../protocols/errors.ts';
 import type { Statement } from '../../protocols/proof.ts';
 import { type ParsedReceipt, parseReceipt, readReceipt } from '../../protocols/receipt.ts';
 import { keptReceipts, readKept, readManifestFile, tiedByHand } from '../client/decisions.ts';
-import {
-  answeredRow,
-  answeredTensors,
-  readRow,
-  readTensors,
-  statedOutputs,
-} from '../client/inference-proof.ts';
+import { readFeatures, statedOutputs } from '../client/inference-proof.ts';
 import { rememberedVendor } from '../client/pins.ts';
 import { OWN_OPINIONS } from '../client/quality-proof.ts';
 import { isFolder, readIfThere, readNamed, readTextIfThere } from '../home/files.ts';
@@ -62,7 +54,7 @@ const declared = (command: Command) =>
     .option('--output <file>', 'for a proof of an answer of numbers: the tensors that it is to have given')
     .option(
       '--row-salt <salt>',
-      'for a proof that hides its row, with --input: what opens its commitment, as hex or a file',
+      'for a proof that hides its row or tensors, with --input: what opens its commitment, as hex or a file',
     )
     .option(
       '--dictionary <file>',
@@ -255,7 +247,7 @@ async function judgeKept(
 }
 
 async function judgeProofFile(file: string, json: unknown, options: VerifyCommand): Promise<Judgement> {
-  const { trustKey, job, allowTrivial } = options;
+  const { trustKey, job, allowTrivial, output } = options;
   const own = options.dictionary === undefined ? undefined : readDictionary(options.dictionary);
   const published = readPublished(file, json);
   const manifest = options.manifest === undefined ? undefined : readManifestFile(options.manifest);
@@ -266,6 +258,7 @@ async function judgeProofFile(file: string, json: unknown, options: VerifyComman
     job,
     testSet: rowsOf(published.record.statement, options, own),
     row: hiddenRowOf(options),
+    outputs: output === undefined ? undefined : (architecture) => statedOutputs(output, architecture),
     dictionary: own,
     allowTrivial,
     log: options.log === undefined ? undefined : readLogFile(options.log),
@@ -285,10 +278,7 @@ function hiddenRowOf({ input, rowSalt }: VerifyCommand): Question['row'] {
     throw new VouchError('bad-input', 'verify: expected --input FILE, the row, beside --row-salt, got none');
   const text = readTextIfThere(rowSalt, 'salt')?.trim() ?? rowSalt;
   const salt = readRowSalt(text, '--row-salt');
-  return (architecture) => ({
-    features: preprocess(architecture.preprocessing, readRow(input, architecture)),
-    salt,
-  });
+  return (architecture) => ({ features: readFeatures(input, architecture), salt });
 }
 
 /** The rows that a person says a proof is about; undefined: he does not. */
@@ -303,17 +293,14 @@ function rowsOf(
       : (architecture) => {
           if (architecture.decision !== 'tensor' && output !== undefined)
             throw new VouchError('bad-input', '--output: the proof is about a class; leave it out');
-          if (architecture.decision !== 'tensor')
-            return answeredRow(readRow(input, architecture), statement.decision ?? -1, architecture);
+          const features = readFeatures(input, architecture);
+          if (architecture.decision !== 'tensor') return answeredRow(features, statement.decision ?? -1);
           if (output === undefined)
             throw new VouchError(
               'bad-input',
               'expected --output FILE: the numbers that the proof is to be about',
             );
-          return answeredTensors(
-            integersOf(architecture.named!, readTensors(input)),
-            statedOutputs(output, architecture),
-          );
+          return answeredRow(features, statedOutputs(output, architecture));
         };
   return testSet === undefined
     ? undefined

@@ -30,9 +30,12 @@ import { decideMany, evaluate } from '../../circuits/model/quantise.ts';
 import { commitRow, type HiddenRow } from '../../circuits/model/row.ts';
 import { demandDomain, demandRows } from '../../circuits/model/size.ts';
 import {
+  answeredRow,
   checkTestSet,
   countRight,
+  decodeOutputs,
   decodeTestSet,
+  type OneAnswer,
   rowCounts,
   type TestSet,
 } from '../../circuits/model/test-set.ts';
@@ -142,21 +145,19 @@ export async function prepare(
   if (hides) demandHiddenDomain(opened.domainSize, architecture);
   else demandDomain(opened.domainSize, architecture, rows);
 
-  const readTestSet = async (digest: string) => ({
-    ...decodeTestSet(
-      architecture,
-      await getBlob(bus, { shelf: 'testSets', writer: client }, digest, {
-        ...limits,
-        maxBytes: testSetBytes(architecture, rows),
-      }),
-    ),
-    within,
-  });
-  const hidden = hides ? await openRow(identity, asked, client, architecture) : undefined;
-  const testSet: TestSet =
-    hides && hidden
-      ? { features: [hidden.features], labels: [statement.decision] }
-      : await readTestSet(rowsBlob!);
+  const readRows = (digest: string) =>
+    getBlob(bus, { shelf: 'testSets', writer: client }, digest, {
+      ...limits,
+      maxBytes: testSetBytes(architecture, rows),
+    });
+  const answer = hides
+    ? (statement.decision ?? decodeOutputs(architecture, await readRows(statement.outputs!)))
+    : undefined;
+  const hidden =
+    answer === undefined ? undefined : await openRow(identity, asked, { client, architecture, answer });
+  const testSet = hidden
+    ? answeredRow(hidden.features, answer!)
+    : { ...decodeTestSet(architecture, await readRows(rowsBlob!)), within };
   if (statement.statement === 'quality') checkTestRows(manifest.terms, rowCounts(testSet), threshold);
   else if ((testSet.outputs ? undefined : testSet.labels[0]) !== statement.decision)
     throw new VouchError('bad-input', 'statement.decision: expected the label of the row of its input');
@@ -172,8 +173,10 @@ export async function prepare(
     );
   if (testSet.labels.length !== rows) throw otherCircuit();
   const toolchain = await circuitToolchain();
-  const subject = hides ? { hiddenAnswer: statement.decision } : testSet;
-  const constants = hides ? `hidden/${statement.decision}` : `${rowsBlob}/${within ?? ''}`;
+  const subject = answer === undefined ? testSet : { hiddenAnswer: answer };
+  const constants = hides
+    ? `hidden/${statement.decision ?? statement.outputs}`
+    : `${rowsBlob}/${within ?? ''}`;
   const circuit = engine.circuitOf(`${digest}/${constants}`, () =>
     emitCircuit(architecture, subject, toolchain),
   );
@@ -210,8 +213,11 @@ export async function prepare(
 async function openRow(
   { id, sealing }: Identity,
   { statement, sealedRows = [], job }: ProofRequest,
-  client: string,
-  architecture: Architecture,
+  {
+    client,
+    architecture,
+    answer,
+  }: { readonly client: string; readonly architecture: Architecture; readonly answer: OneAnswer },
 ): Promise<HiddenRow> {
   const mine = sealedRows.find(({ coordinator }) => coordinator === id);
   if (!mine || statement.statement !== 'hidden-inference')
@@ -225,8 +231,8 @@ async function openRow(
   const { plaintext } = await sealing.open(sealed, { info: SEALING_INFO.row, aad });
   const row = decodeRow(plaintext, featureRanges(architecture.preprocessing).length);
   plaintext.fill(0);
-  checkTestSet(architecture, { features: [row.features], labels: [statement.decision] });
-  if (commitRow(architecture.preprocessing, row).toString() !== statement.row)
+  checkTestSet(architecture, answeredRow(row.features, answer));
+  if (commitRow(architecture, row).toString() !== statement.row)
     throw new VouchError('bad-input', 'statement.row: expected the commitment to the row that is sealed');
   return row;
 }

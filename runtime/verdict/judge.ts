@@ -55,6 +55,7 @@ export interface Question {
   readonly job?: string | undefined;
   readonly testSet?: ((architecture: Architecture) => TestSet) | undefined;
   readonly row?: ProofQuestion['row'];
+  readonly outputs?: ProofQuestion['outputs'];
   readonly dictionary?: Dictionary | undefined;
   readonly allowTrivial?: boolean | undefined;
   /** the vendor's log */

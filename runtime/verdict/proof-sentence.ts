@@ -1,7 +1,12 @@
 /** What a proof proves or, where it was not accepted, claims, in one sentence: about which model, rows and labels, by which key. */
-import { answerName, parseArchitecture } from '../../circuits/model/architecture.ts';
+import { type Architecture, answerName, parseArchitecture } from '../../circuits/model/architecture.ts';
 import { decimalOf } from '../../circuits/model/numbers.ts';
-import type { PublishedProof, QualityStatement, Statement } from '../../protocols/proof.ts';
+import type {
+  HiddenInferenceStatement,
+  PublishedProof,
+  QualityStatement,
+  Statement,
+} from '../../protocols/proof.ts';
 
 export function claimOf(
   statement: Statement,
@@ -22,17 +27,36 @@ export function claimOf(
   if (statement.statement === 'inference')
     return `${hidden} answers ${nameOf(architecture, statement.decision)} to the row of input ${statement.input.slice(0, 16)}…; ${labels}; by ${key}`;
   if (statement.statement === 'hidden-inference')
-    return `${hidden} answers ${nameOf(architecture, statement.decision)} to ${
-      opened
-        ? `the row that was given here, whose commitment is ${statement.row.slice(0, 16)}…`
-        : `a hidden row, one that the dictionary allows, with commitment ${statement.row.slice(0, 16)}…; which one only whoever has its salt can show`
-    }; ${labels}; by ${key}`;
+    return `${hidden} answers ${nameOf(architecture, statement.decision)} to ${hiddenInput(architecture, statement, opened)}; ${labels}; by ${key}`;
   const { threshold, rows, testSet } = statement;
   const [verb, how] = countedAs(architecture, statement);
   return (
     `${hidden} ${verb} at least ${threshold} of the ${rows} rows ` +
     `of test set ${testSet.slice(0, 16)}… ${how}${beside}; ${labels}; ${fixed === undefined ? '' : `${fixed}; `}by ${key}`
   );
+}
+
+/** What is hidden, and what is known of it. */
+function hiddenInput(architecture: unknown, { row }: HiddenInferenceStatement, opened: boolean): string {
+  const named = readNamed(architecture);
+  const commitment = `${row.slice(0, 16)}…`;
+  if (opened)
+    return named
+      ? `the input tensors that were given here, whose commitment is ${commitment}`
+      : `the row that was given here, whose commitment is ${commitment}`;
+  const known = named
+    ? `hidden input tensors, which are all of them (${named.inputs.map(({ name }) => JSON.stringify(name)).join(', ')}), each number in the range that the architecture states`
+    : 'a hidden row, one that the dictionary allows';
+  return `${known}, with commitment ${commitment}; which one only whoever has its salt can show`;
+}
+
+function readNamed(architecture: unknown): Architecture['named'] {
+  try {
+    return parseArchitecture(architecture).named;
+  } catch {
+    // The check of the rows says what is wrong with it.
+    return undefined;
+  }
 }
 
 /** What a model calls an answer. */

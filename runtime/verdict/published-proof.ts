@@ -191,6 +191,8 @@ export interface ProofQuestion {
   readonly job?: string | undefined;
   /** the rows that the proof is to be about, for the architecture that it names; without them the check fails */
   readonly testSet?: ((architecture: Architecture) => TestSet) | undefined;
+  /** of a proof that hides input tensors: the numbers that are to be the answer, for the architecture that it names */
+  readonly outputs?: ((architecture: Architecture) => ArrayLike<number>) | undefined;
   /** the row that a proof hides, for the architecture that it names, and the salt of its commitment */
   readonly row?: ((architecture: Architecture) => HiddenRow) | undefined;
   /** of whoever asks: the model's dictionary has to name the same classes in the same order */
@@ -208,7 +210,7 @@ export interface ProofQuestion {
 /** Everything that can be checked about a published proof, offline. */
 export async function judgePublished(
   published: PublishedProof,
-  { testSet, row, trustKey, dictionary, allowTrivial = false, ...question }: ProofQuestion,
+  { testSet, outputs, row, trustKey, dictionary, allowTrivial = false, ...question }: ProofQuestion,
   { circuitDigest, keyLink = () => ({ link: 'unproven' }), second }: Opinions,
 ): Promise<ProofVerdict> {
   const { checks } = await verifyPublished(published, { ...question, second });
@@ -217,7 +219,7 @@ export async function judgePublished(
   const note = (id: string, passed: boolean, detail: string) =>
     all.push({ id, status: passed ? 'pass' : 'fail', detail });
 
-  const { same: sameRows, why, rows } = await subjectBound(published, testSet, circuitDigest);
+  const { same: sameRows, why, rows } = await subjectBound(published, { testSet, outputs }, circuitDigest);
   note('proof.test-set', sameRows, why);
   const opened =
     statement.statement === 'hidden-inference' ? openedRow(published, statement, row) : undefined;
@@ -290,7 +292,7 @@ function labelsOf(
   try {
     const parsed = parseArchitecture(architecture);
     const tensors = parsed.decision === 'tensor';
-    if (tensors !== (statement.statement === 'inference' && statement.decision === undefined))
+    if (tensors !== (statement.statement !== 'quality' && statement.decision === undefined))
       return {
         status: 'fail',
         detail:
@@ -341,15 +343,14 @@ function openedRow(
   { row: committed }: HiddenInferenceStatement,
   row: ProofQuestion['row'],
 ): Pick<PrintedCheck, 'status' | 'detail'> {
-  if (!row)
-    return {
-      status: 'skipped',
-      detail:
-        'the row is hidden: it is one that the dictionary allows, and the prover may have chosen it; expected --input FILE and --row-salt SALT to compare it',
-    };
   try {
-    const { preprocessing } = parseArchitecture(architecture);
-    const same = commitRow(preprocessing, row(parseArchitecture(architecture))).toString() === committed;
+    const parsed = parseArchitecture(architecture);
+    if (!row)
+      return {
+        status: 'skipped',
+        detail: `the row is hidden: it is ${parsed.named ? 'all input tensors, each number in its range' : 'one that the dictionary allows'}, and the prover may have chosen it; expected --input FILE and --row-salt SALT to compare it`,
+      };
+    const same = commitRow(parsed, row(parsed)).toString() === committed;
     return same
       ? { status: 'pass', detail: 'the row and its salt open the commitment' }
       : { status: 'fail', detail: 'the row, or its salt, is not the one of the commitment' };
@@ -361,13 +362,19 @@ function openedRow(
 /** Rows, or an answer to a hidden one, are constants of the circuit, so emitting it again shows whether the proof is about them. */
 async function subjectBound(
   { record: { statement, architecture } }: PublishedProof,
-  testSet: ProofQuestion['testSet'],
+  { testSet, outputs }: Pick<ProofQuestion, 'testSet' | 'outputs'>,
   circuitDigest: Opinions['circuitDigest'],
 ): Promise<{ same: boolean; why: string; rows?: TestSet }> {
   if (statement.statement === 'hidden-inference')
     try {
-      const subject = { hiddenAnswer: statement.decision };
-      const same = (await circuitDigest(parseArchitecture(architecture), subject)) === statement.circuit;
+      const parsed = parseArchitecture(architecture);
+      const hiddenAnswer = statement.decision ?? outputs?.(parsed);
+      if (hiddenAnswer === undefined)
+        return {
+          same: false,
+          why: 'which numbers the proof is about was not checked: expected --output FILE',
+        };
+      const same = (await circuitDigest(parsed, { hiddenAnswer })) === statement.circuit;
       return {
         same,
         why: `the circuit is ${same ? '' : 'not '}that of this architecture and this answer to a hidden row`,

@@ -2,12 +2,11 @@
 import { type CommittedModel, randomSalt } from '../../circuits/model/commit.ts';
 import { hiddenCost } from '../../circuits/model/cost-hidden.ts';
 import { emitHiddenCircuit, hiddenInput } from '../../circuits/model/emit-hidden.ts';
-import { poseidon, poseidonChain } from '../../circuits/model/poseidon.ts';
 import { evaluate } from '../../circuits/model/quantise.ts';
-import { columnsElement, commitRow, ROW_COMMITMENT_VERSION, rowLayout } from '../../circuits/model/row.ts';
+import { commitRow } from '../../circuits/model/row.ts';
 import { calculateWitness } from '../../runtime/prove/witness-calculator.ts';
 import { assert, suite } from '../harness.ts';
-import { network, ROW } from './hidden-fixture.ts';
+import { forged, network, ROW } from './hidden-fixture.ts';
 import {
   compiled,
   freedom,
@@ -26,24 +25,6 @@ const models: [string, CommittedModel][] = [
   ['5-3 argmax', network({ units: [5, 3], seed: 2 })],
   ['trees', smallTrees({ trees: 3, depth: 2, seed: 4 })],
 ];
-/** What a prover without scruples would put in: features that are no row, with the commitment that belongs to them. */
-function forged(model: CommittedModel, features: readonly number[]) {
-  const { preprocessing } = model.architecture;
-  const { low, bits } = rowLayout(preprocessing);
-  const salt = randomSalt();
-  const honest = hiddenInput(model, { features: ROW, salt });
-  let offset = 0;
-  let packed = 0n;
-  features.forEach((x, i) => {
-    packed += BigInt(x - low[i]!) * 2n ** BigInt(offset);
-    offset += bits[i]!;
-  });
-  const root = poseidonChain([packed]);
-  const saltOf = honest.rowSalt as bigint;
-  const row = poseidon([ROW_COMMITMENT_VERSION, columnsElement(preprocessing), saltOf, root]);
-  return { ...honest, x: features.map(BigInt), row };
-}
-
 for (const [name, model] of models)
   test(`${name}: no row of the dictionary, no proof; any one wire changed is refused, and nothing is left open`, async (t) => {
     // Of all answers one circuit each, so that none is refused for its answer.
@@ -55,7 +36,7 @@ for (const [name, model] of models)
     const { wasm, r1cs } = circuits[evaluate(model, ROW).decision]!;
     assert.is(hiddenCost(model.architecture).constraints, r1cs.constraints, 'predicted');
     const [a, b, c, size, age] = [...ROW] as [number, number, number, number, number];
-    await calculateWitness(wasm, forged(model, [a, b, c, size, age]));
+    await calculateWitness(wasm, forged(model, ROW, [a, b, c, size, age]));
     for (const [what, features] of [
       ['all categories', [1, 1, 1, size, age]],
       ['no category', [0, 0, 0, size, age]],
@@ -68,7 +49,8 @@ for (const [name, model] of models)
       // 8 more here is 1 less in the next one: the same packed value.
       ['an alias', [a, b, c, size + 8, age - 1]],
     ] as const)
-      for (const each of circuits) await rejects(calculateWitness(each.wasm, forged(model, features)), what);
+      for (const each of circuits)
+        await rejects(calculateWitness(each.wasm, forged(model, ROW, features)), what);
 
     const input = hiddenInput(model, { features: ROW, salt: randomSalt() });
     const witness = wires(await calculateWitness(wasm, input));
@@ -99,19 +81,22 @@ test('a thermometer is set in one way, and a feature beyond its span has none', 
 });
 
 test('the commitment is to the row, its columns and the salt, and is no model commitment', () => {
-  const { preprocessing } = models[0]![1].architecture;
+  const { architecture } = models[0]![1];
   const salt = new Uint8Array(31).fill(7);
-  const one = commitRow(preprocessing, { features: ROW, salt });
+  const one = commitRow(architecture, { features: ROW, salt });
   const seen = new Set([one]);
   const add = (commitment: bigint): void => {
     assert.not(seen.has(commitment));
     seen.add(commitment);
   };
-  add(commitRow(preprocessing, { features: ROW, salt: salt.with(30, 8) }));
-  add(commitRow(preprocessing, { features: ROW.with(3, ROW[3] === 0 ? 1 : 0), salt }));
-  const columns = preprocessing.columns.map((column) => ({ ...column, name: `${column.name}!` }));
-  add(commitRow({ columns }, { features: ROW, salt }));
-  assert.throws(() => commitRow(preprocessing, { features: ROW.with(4, 4), salt }), /outside of its range/);
+  add(commitRow(architecture, { features: ROW, salt: salt.with(30, 8) }));
+  add(commitRow(architecture, { features: ROW.with(3, ROW[3] === 0 ? 1 : 0), salt }));
+  const columns = architecture.preprocessing.columns.map((column) => ({
+    ...column,
+    name: `${column.name}!`,
+  }));
+  add(commitRow({ preprocessing: { columns } }, { features: ROW, salt }));
+  assert.throws(() => commitRow(architecture, { features: ROW.with(4, 4), salt }), /outside of its range/);
 });
 
 test.run();

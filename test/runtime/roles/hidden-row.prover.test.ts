@@ -20,7 +20,6 @@ import { type ProofFixture, refusalOf, startProving } from './proof-fixture.ts';
 
 const test = suite('proof of a hidden row', { timeoutMs: 240_000 });
 const MODEL = smallTrees({ trees: 2, depth: 2, seed: 4 });
-const { preprocessing } = MODEL.architecture;
 const ROW: HiddenRow = { features: smallRows(1, 5)[0]!, salt: randomSalt() };
 const DECISION = evaluate(MODEL, ROW.features).decision;
 
@@ -55,7 +54,7 @@ test('the answer is proved and the row is not shown, until its owner shows it; n
         statement: 'hidden-inference',
         ...withoutRows(statement),
         decision: DECISION,
-        row: commitRow(preprocessing, ROW).toString(),
+        row: commitRow(MODEL.architecture, ROW).toString(),
         dictionary: modelDictionaryDigest(MODEL.architecture)!,
         ...changes,
       },
@@ -108,7 +107,7 @@ test('the answer is proved and the row is not shown, until its owner shows it; n
     return copy;
   };
   const elsewhere = changed((s) => {
-    s.row = commitRow(preprocessing, { ...ROW, features: others[0]! }).toString();
+    s.row = commitRow(MODEL.architecture, { ...ROW, features: others[0]! }).toString();
   });
   assert.ok((await failed(judge(elsewhere))).includes('proof.public-signals'));
   const opposite = changed((s) => {
@@ -147,7 +146,7 @@ test('the answer is proved and the row is not shown, until its owner shows it; n
   const withOther = others.find((row) => evaluate(MODEL, row).decision !== DECISION)!;
   const falseRow: HiddenRow = { ...ROW, features: withOther };
   assert.match(
-    await refusalOf(ask(sealed(falseRow), { row: commitRow(preprocessing, falseRow).toString() })),
+    await refusalOf(ask(sealed(falseRow), { row: commitRow(MODEL.architecture, falseRow).toString() })),
     /^proof-refused: no proof was made, and why/,
   );
   // No row is sealed to whoever does not satisfy the policy.

@@ -1,10 +1,15 @@
 /** A proof of the numbers that a model of tensors answers, end to end; and what neither its prover nor its requester can make of it. */
 import { readFile } from 'node:fs/promises';
+import { randomSalt } from '../../../circuits/model/commit.ts';
 import { evaluate } from '../../../circuits/model/quantise.ts';
+import { commitRow, type HiddenRow } from '../../../circuits/model/row.ts';
 import { integersOf } from '../../../circuits/model/tensor-model.ts';
-import { encodeTestSet, type TestSet } from '../../../circuits/model/test-set.ts';
-import type { PublishedProof, Statement } from '../../../protocols/proof.ts';
+import { encodeOutputs, encodeTestSet, type TestSet } from '../../../circuits/model/test-set.ts';
+import { base64url } from '../../../protocols/encoding.ts';
+import { type PublishedProof, Statement } from '../../../protocols/proof.ts';
+import { encodeRow } from '../../../protocols/sealed-row.ts';
 import { DEFAULT_TERMS } from '../../../protocols/terms.ts';
+import { sealRow } from '../../../runtime/client/hidden-row.ts';
 import { requestProof } from '../../../runtime/client/proof-request.ts';
 import { judgeProof } from '../../../runtime/client/quality-proof.ts';
 import { CREDIT } from '../../../runtime/models/credit-data.ts';
@@ -12,9 +17,10 @@ import { putBlob } from '../../../runtime/nats/blobs.ts';
 import { prepareCircuit, prepareKey } from '../../../runtime/prove/setup.ts';
 import { residualModel, residualSamples } from '../../circuits/tensors-fixture.ts';
 import { assert, suite } from '../../harness.ts';
+import { useHome } from '../home/home-fixture.ts';
 import { type ProofFixture, refusalOf, startProving, subjectOf } from './proof-fixture.ts';
 
-const test = suite('proof of tensors', { timeoutMs: 120_000 });
+const test = suite('proof of tensors', { timeoutMs: 240_000 });
 const MODEL = residualModel();
 const TERMS = { ...DEFAULT_TERMS, answers: 'exact' as const };
 const [INPUT, OTHER] = residualSamples(2, 7).map((sample) =>
@@ -79,6 +85,120 @@ test('two input tensors and two output tensors are proved; a number beside them 
     /^(bad-input: .*are numbers|terms-refused)/,
   );
   assert.match(await refusalOf(ask(fixture, answer(INPUT, moved))), /^bad-input: .*statement.circuit/);
+});
+
+test('the inputs are hidden, all of them, until their owner shows them; the numbers are public, and nothing else is proved', async (t) => {
+  useHome();
+  const row: HiddenRow = { features: INPUT, salt: randomSalt() };
+  const files = async (outputs: ArrayLike<number>) => {
+    const circuit = await prepareCircuit(MODEL.architecture, { hiddenAnswer: outputs });
+    const key = await prepareKey(circuit);
+    const [zkey, powers] = (await Promise.all([readFile(key.zkey), readFile(key.powers)])).map(
+      (file) => new Uint8Array(file),
+    ) as [Uint8Array, Uint8Array];
+    return { circuit: circuit.digest, zkey, powers };
+  };
+  const subject = { model: MODEL, threshold: 1, testSet: answer(INPUT, OUTPUT), proof: {} as never };
+  const fixture = await startProving(t, { ...subject, ...(await files(OUTPUT)) }, { terms: TERMS });
+  await fixture.process('worker', 'w1');
+  await fixture.process('coordinator', 'c1');
+  const stored = async (outputs: ArrayLike<number>, { client } = fixture) =>
+    (await putBlob(client, 'testSets', encodeOutputs(outputs))).digest;
+  const askHidden = async (
+    sealed: HiddenRow,
+    changes: object = {},
+    at: ProofFixture = fixture,
+  ): Promise<PublishedProof> => {
+    const { model, commitment, circuit, key, powers } = at.statement;
+    return requestProof(
+      at.client,
+      'client.test',
+      {
+        ...{ statement: 'hidden-inference', model, commitment, circuit, key, powers },
+        ...('decision' in changes ? {} : { outputs: await stored(OUTPUT, at) }),
+        row: commitRow(MODEL.architecture, row).toString(),
+        ...changes,
+      } as Statement,
+      { sealRows: (about) => sealRow(at.client, 'client.test', at.policies.prover, sealed, about) },
+    );
+  };
+  const published = await askHidden(row);
+  const judge = (proof: PublishedProof, more: Partial<Parameters<typeof judgeProof>[1]> = {}) =>
+    judgeProof(proof, {
+      policy: fixture.policies.prover,
+      modelCommitment: fixture.statement.commitment,
+      job: published.record.job,
+      outputs: () => OUTPUT,
+      ...more,
+    });
+  const failed = async (verdict: ReturnType<typeof judge>) =>
+    (await verdict).checks.filter(({ status }) => status === 'fail').map(({ id }) => id);
+
+  const unopened = await judge(published);
+  assert.ok(unopened.accepted, JSON.stringify(unopened.checks));
+  assert.is(unopened.checks.find(({ id }) => id === 'proof.row')?.status, 'skipped');
+  assert.match(
+    unopened.sentence,
+    /answers the numbers that were compared to hidden input tensors, which are all of them \("x", "gate"\), each number in the range/,
+  );
+  const shown = await judge(published, { row: () => row });
+  assert.ok(shown.accepted);
+  assert.match(shown.sentence, /to the input tensors that were given here, whose commitment is/);
+  assert.equal(await failed(judge(published, { row: () => ({ ...row, salt: randomSalt() }) })), [
+    'proof.row',
+  ]);
+  assert.equal(await failed(judge(published, { row: () => ({ ...row, features: OTHER }) })), ['proof.row']);
+  // Numbers that nobody names are numbers that nobody compared.
+  assert.equal(await failed(judge(published, { outputs: undefined })), ['proof.test-set']);
+  const moved = OUTPUT.with(0, OUTPUT[0]! + 1);
+  assert.equal(await failed(judge(published, { outputs: () => moved })), ['proof.test-set']);
+  const changed = (members: object): PublishedProof => {
+    const copy = structuredClone(published);
+    Object.assign(copy.record.statement, members);
+    return copy;
+  };
+  const elsewhere = commitRow(MODEL.architecture, { ...row, features: OTHER }).toString();
+  assert.ok((await failed(judge(changed({ row: elsewhere })))).includes('proof.public-signals'));
+  assert.ok((await failed(judge(changed({ decision: 0 })))).includes('proof.labels'));
+  assert.throws(() => Statement.parse(changed({ decision: 0 }).record.statement), /a decision or the blob/);
+  assert.throws(
+    () => Statement.parse(changed({ outputs: undefined }).record.statement),
+    /a decision or the blob/,
+  );
+
+  // What is stored and said holds neither inputs nor salt.
+  const all = JSON.stringify(published) + fixture.log.join('\n');
+  for (const secret of [INPUT.join(), Buffer.from(row.salt).toString('hex'), base64url(encodeRow(row))])
+    assert.not(all.includes(secret), 'what is secret travels in the clear');
+
+  // What a requester may try.
+  const beyond: HiddenRow = { ...row, features: INPUT.with(0, 2 ** 20) };
+  assert.match(await refusalOf(askHidden(beyond)), /^bad-input: .*feature 1: expected an integer in/);
+  const other: HiddenRow = { ...row, features: OTHER };
+  assert.match(
+    await refusalOf(askHidden(other)),
+    /^bad-input: statement\.row: expected the commitment to the row/,
+  );
+  assert.match(
+    await refusalOf(askHidden(row, { outputs: await stored(moved) })),
+    /^bad-input: statement\.circuit/,
+  );
+  assert.match(
+    await refusalOf(askHidden(row, { outputs: await stored([1, 2]) })),
+    /^bad-file: .*expected one row of \d+ outputs/,
+  );
+  assert.match(
+    await refusalOf(askHidden(row, { decision: 0 })),
+    /^bad-input: .*expected outputs where the answers/,
+  );
+  // Other inputs with these numbers: that they have others is the model's to say.
+  assert.match(
+    await refusalOf(askHidden(other, { row: elsewhere })),
+    /^proof-refused: no proof was made, and why/,
+  );
+  const closed = await startProving(t, { ...subject, ...(await files(OUTPUT)) }, { terms: DEFAULT_TERMS });
+  await closed.process('coordinator', 'c2');
+  assert.match(await refusalOf(askHidden(row, {}, closed)), /^terms-refused: .*exact numbers/);
 });
 
 test('numbers that are not its own, with a key for them, and a vendor whose answers hold none', async (t) => {
