@@ -248,11 +248,10 @@ async function judgeKept(
 
 async function judgeProofFile(file: string, json: unknown, options: VerifyCommand): Promise<Judgement> {
   const { trustKey, job, allowTrivial, output } = options;
-  const own = options.dictionary === undefined ? undefined : readDictionary(options.dictionary);
   const published = readPublished(file, json);
+  demandFitting(published.record.statement, options);
+  const own = options.dictionary === undefined ? undefined : readDictionary(options.dictionary);
   const manifest = options.manifest === undefined ? undefined : readManifestFile(options.manifest);
-  if (options.rowSalt !== undefined && published.record.statement.statement !== 'hidden-inference')
-    throw new VouchError('bad-input', '--row-salt: the proof hides no row; leave it out');
   const question: Question = {
     ...questionOf('prover', options),
     job,
@@ -269,6 +268,18 @@ async function judgeProofFile(file: string, json: unknown, options: VerifyComman
   } finally {
     await closeSnarkjs();
   }
+}
+
+/** Throws `bad-input` for options that have nothing to do with what the proof is about. */
+function demandFitting(statement: Statement, { rowSalt, dictionary, output }: VerifyCommand): void {
+  const tensors = statement.statement !== 'quality' && statement.decision === undefined;
+  const refuse = (option: string, why: string): never => {
+    throw new VouchError('bad-input', `--${option}: the proof ${why}; leave it out`);
+  };
+  if (rowSalt !== undefined && statement.statement !== 'hidden-inference') refuse('row-salt', 'hides no row');
+  if (dictionary !== undefined && tensors)
+    refuse('dictionary', 'is about tensors, which no data dictionary describes');
+  if (output !== undefined && !tensors) refuse('output', 'is not about tensors, and names its answer itself');
 }
 
 /** The row that a person says a proof hides, and its salt; undefined: he does not. Throws `bad-input`. */
@@ -291,8 +302,6 @@ function rowsOf(
     return input === undefined
       ? undefined
       : (architecture) => {
-          if (architecture.decision !== 'tensor' && output !== undefined)
-            throw new VouchError('bad-input', '--output: the proof is about a class; leave it out');
           const features = readFeatures(input, architecture);
           if (architecture.decision !== 'tensor') return answeredRow(features, statement.decision ?? -1);
           if (output === undefined)

@@ -63,7 +63,12 @@ export function compareDictionary(
   architecture: Architecture,
 ): { same: boolean; detail: string } {
   if (!architecture.dictionary)
-    return { same: false, detail: 'the model has no dictionary (its architecture is of version 1)' };
+    return {
+      same: false,
+      detail: architecture.named
+        ? 'the model is one of tensors, which no data dictionary describes; leave it out'
+        : 'the model has no dictionary (its architecture is of version 1)',
+    };
   const difference = differenceOf(own, architecture.dictionary);
   if (difference) return { same: false, detail: difference };
   return {
