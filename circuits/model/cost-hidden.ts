@@ -108,5 +108,5 @@ export function hiddenCost(architecture: Architecture): CircuitCost {
   });
   bits('decision', undefined, checksOf(architecture) * (marginBits(architecture) - 1));
 
-  return totalled(parts, { linear: 0, inKey: (terms) => terms - ofC });
+  return totalled(parts, { linear: 0, moved: trees === undefined, inKey: (terms) => terms - ofC });
 }

@@ -33,6 +33,8 @@ export interface CircuitCost {
   readonly parts: readonly CostPart[];
   readonly constraints: number;
   readonly terms: number;
+  /** about how many terms of sums the compiler puts into other constraints; none of trees, whose time shows none */
+  readonly movedTerms: number;
   /** whether the count of terms is known to be that of the compiled circuit */
   readonly exactTerms: boolean;
   /** wires, the constant 1 included */
@@ -49,6 +51,8 @@ const PUBLIC_ROWS = 3;
 export const TREE_TERMS = { parameter: 9.3, product: 28.5, margin: 12 };
 /** Of a network of tensors, for each constraint: counted in compiled circuits of small convolutional networks. */
 const TENSOR_TERMS = { parameter: 5, product: 5, bit: 6 };
+/** What is more than this for each constraint came with a sum. */
+const TERMS_OF_A_BIT = 5;
 /** Below so many rows circom takes another wire out of some range checks. */
 const MANY_ROWS = 50;
 
@@ -153,8 +157,14 @@ export function totalled(
   {
     linear,
     exactTerms = false,
+    moved = true,
     inKey,
-  }: { readonly linear: number; readonly exactTerms?: boolean; readonly inKey: (terms: number) => number },
+  }: {
+    readonly linear: number;
+    readonly exactTerms?: boolean;
+    readonly moved?: boolean;
+    readonly inKey: (terms: number) => number;
+  },
 ): CircuitCost {
   const sum = (of: 'constraints' | 'terms') => parts.reduce((total, each) => total + each[of], 0);
   const [constraints, terms] = [sum('constraints'), sum('terms')];
@@ -164,6 +174,7 @@ export function totalled(
     parts,
     constraints,
     terms,
+    movedTerms: moved ? Math.max(0, terms - TERMS_OF_A_BIT * constraints) : 0,
     exactTerms,
     variables,
     domain,
@@ -202,7 +213,11 @@ function ensembleCost(
   ];
   // A linear constraint for each margin and each split.
   const linear = splits + rows * checksOf(architecture);
-  return totalled(parts, { linear, inKey: (terms) => terms - commitment.products - decided });
+  return totalled(parts, {
+    linear,
+    moved: false,
+    inKey: (terms) => terms - commitment.products - decided,
+  });
 }
 
 /**

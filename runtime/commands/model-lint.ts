@@ -154,7 +154,7 @@ function proofLines(proof: LintProof, times: Forecast | undefined, counted: bool
     `key      ${about}${(keyBytes / 2 ** 20).toFixed(1)} MiB`,
     ...(times
       ? [
-          `time     about ${times.compileSeconds} s to compile, ${times.setupSeconds} s to make the key, ${times.proofSeconds} s to prove, on this machine alone`,
+          `time     ${times.compileRange.join(' to ')} s to compile, about ${times.setupSeconds} s to make the key, ${times.proofSeconds} s to prove, on this machine alone`,
         ]
       : []),
     ...(error
