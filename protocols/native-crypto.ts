@@ -14,7 +14,7 @@
 interface NodeCrypto {
   createHash(name: 'sha256'): Sha256;
   createHmac(name: 'sha256', key: unknown): Sha256;
-  createPublicKey(key: { key: Uint8Array; format: 'der'; type: 'spki' }): unknown;
+  createPublicKey(pem: string): unknown;
   verify(algorithm: null, data: Uint8Array, key: unknown, signature: Uint8Array): boolean;
   generateKeyPairSync(type: 'x25519' | 'ed25519'): {
     publicKey: { export(format: { format: 'jwk' }): { x?: string } };
@@ -47,7 +47,11 @@ export type TextEncoding = 'hex' | 'base64url';
 /** What is used of `node:buffer`. */
 interface NodeBuffer {
   Buffer: {
-    from(bytes: ArrayBufferLike, at: number, length: number): { toString(encoding: TextEncoding): string };
+    from(
+      bytes: ArrayBufferLike,
+      at: number,
+      length: number,
+    ): { toString(encoding: TextEncoding | 'base64'): string };
     from(text: string, encoding: TextEncoding): Uint8Array;
   };
 }
@@ -106,6 +110,8 @@ const TAG_BYTES = 16;
 /** Less than a core's second cache. */
 const PIECE_BYTES = 256 * 1024;
 const MAX_KEYS = 64;
+const PEM_BEGIN = '-----BEGIN PUBLIC KEY-----\n';
+const PEM_END = '\n-----END PUBLIC KEY-----';
 /** SubjectPublicKeyInfo of Ed25519 and X25519 up to the 32 bytes of the key (RFC 8410 section 4); the last of the OID differs. */
 const spki = (oidEnd: number) => Uint8Array.of(0x30, 42, 0x30, 5, 6, 3, 0x2b, 0x65, oidEnd, 3, 33, 0);
 const ED25519_SPKI = spki(0x70);
@@ -122,16 +128,18 @@ function joined(...parts: readonly Uint8Array[]): Uint8Array<ArrayBuffer> {
 }
 
 function over(node: NodeCrypto, { Buffer: octets }: NodeBuffer): NativeCrypto {
+  const encode = (bytes: Uint8Array, encoding: TextEncoding | 'base64') =>
+    octets.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString(encoding);
   const keys = new Map<string, unknown>();
   // Reading a key takes as long as using it, and a session uses the same few.
   const publicKeyOf = (prefix: Uint8Array, raw: Uint8Array): unknown => {
-    const der = joined(prefix, raw);
-    const name = String.fromCharCode(...der);
-    const known = keys.get(name);
-    if (known !== undefined) return known;
-    const key = node.createPublicKey({ key: der, format: 'der', type: 'spki' });
-    if (keys.size >= MAX_KEYS) keys.delete(keys.keys().next().value!);
+    const name = encode(joined(prefix, raw), 'base64');
+    // Of anything but a text Node first finds out, by an exception, that it is no key of its own: most of the time that this takes.
+    const key = keys.get(name) ?? node.createPublicKey(`${PEM_BEGIN}${name}${PEM_END}`);
+    // The newest last: keys of one message pass by, those of a session stay.
+    keys.delete(name);
     keys.set(name, key);
+    if (keys.size > MAX_KEYS) keys.delete(keys.keys().next().value!);
     return key;
   };
   const decipherOf = (key: Uint8Array, iv: Uint8Array, sealed: Uint8Array, aad: Uint8Array) => {
@@ -147,8 +155,6 @@ function over(node: NodeCrypto, { Buffer: octets }: NodeBuffer): NativeCrypto {
       joined(node.sign(null, message, key));
   const rawPublic = (key: ReturnType<NodeCrypto['generateKeyPairSync']>['publicKey']) =>
     joined(octets.from(key.export({ format: 'jwk' }).x ?? '', 'base64url'));
-  const encode: TextCoder['encode'] = (bytes, encoding) =>
-    octets.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString(encoding);
   return {
     encode,
     // Node reads leniently, and ends at the first character that it does not know.
