@@ -229,8 +229,12 @@ async function openRow(
   const aad = utf8(subjects.proofRequest(statement.statement, client, job));
   const sealed = fromBase64url(mine.sealed, 'sealed row');
   const { plaintext } = await sealing.open(sealed, { info: SEALING_INFO.row, aad });
-  const row = decodeRow(plaintext, featureRanges(architecture.preprocessing).length);
+  const ranges = featureRanges(architecture.preprocessing);
+  const row = decodeRow(plaintext, ranges.length);
   plaintext.fill(0);
+  // Before a check whose sentence quotes what it finds: everybody who hears of this proof would read it.
+  if (ranges.some(({ low, high }, i) => row.features[i]! < low || row.features[i]! > high))
+    throw new VouchError('bad-input', 'sealed row: a feature lies outside of the range that it may have');
   checkTestSet(architecture, answeredRow(row.features, answer));
   if (commitRow(architecture, row).toString() !== statement.row)
     throw new VouchError('bad-input', 'statement.row: expected the commitment to the row that is sealed');
