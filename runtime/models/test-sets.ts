@@ -5,10 +5,10 @@ import { rowCounts, type TestSet } from '../../circuits/model/test-set.ts';
 import { messageOf, VouchError } from '../../protocols/errors.ts';
 import { DEFAULT_TERMS, nextThreshold, type Terms } from '../../protocols/terms.ts';
 import { readText } from '../home/files.ts';
-import { compareDictionary } from '../verdict/published-proof.ts';
+import { compareDictionary } from '../verdict/labels.ts';
 import { type LabelledRow, readLabelled } from './labelled-rows.ts';
 
-export { compareDictionary } from '../verdict/published-proof.ts';
+export { compareDictionary } from '../verdict/labels.ts';
 export { dictionaryOf, testSetFor, testSetOf } from './labelled-rows.ts';
 
 const MAX_BYTES = 64 * 1024 * 1024;

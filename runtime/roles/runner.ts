@@ -7,7 +7,6 @@
  */
 import { inferenceRunnerCounts, inferenceRunnerMachine } from '../../actors/inference-runner.ts';
 import { preprocess } from '../../circuits/model/preprocessing.ts';
-import { evaluate, randomFeatures } from '../../circuits/model/quantise.ts';
 import { ChatCancel, ChatCredit, ChatRequest, MAX_SEALED_CHAT_BYTES } from '../../protocols/chat.ts';
 import { EvidenceReply, EvidenceRequest } from '../../protocols/enclave.ts';
 import { base64url, fromHex, sha256Hex, utf8 } from '../../protocols/encoding.ts';
@@ -43,14 +42,14 @@ import { compareText, type ObtainedText, obtainText, type TextFiles } from '../m
 import type { Received } from '../nats/bus.ts';
 import { answer, readingPlaintext, respondError, wireError } from '../nats/service.ts';
 import { createBudget } from './client-budget.ts';
+import { compareServed } from './compare-served.ts';
 import { createGivenEvidence } from './given-evidence.ts';
 import { hasTag, type StartRole } from './host.ts';
 import type { Neighbours } from './neighbours.ts';
 import { type Asked, json, respondInText } from './text-answers.ts';
+import { createTextLoad } from './text-load.ts';
 import { createStreams, type Stream, type Streams } from './text-streams.ts';
 
-/** Rows on which the session is compared with the reference arithmetic before anything is served. */
-const PROBES = 32;
 /** Requests of one client in hand, and such that did not open, before it has to wait; each costs a millisecond or more. */
 const REQUESTS = { burst: 64, perSecond: 4 };
 /** Evidence costs a signature of the platform, and a client needs it once in some minutes: that is some thousands of clients. */
@@ -117,6 +116,7 @@ export const runnerRole =
     let loadedText: ObtainedText | undefined;
     let engine: TextEngine | undefined;
     let gpuUse = UNSHARED;
+    const load = createTextLoad();
     let sequence = 0;
 
     const identity = (): Identity => {
@@ -238,7 +238,7 @@ export const runnerRole =
           if (!loaded) throw new VouchError('internal', 'nothing was loaded');
           // obtainModel has compared the parameters with the commitment; here the graph is compared with them.
           session = await serve(loaded.model, neighbours.gpu);
-          await compare(session, loaded);
+          await compareServed(session, loaded);
         }),
         infer: effect(
           'infer',
@@ -261,9 +261,12 @@ export const runnerRole =
             }
             if (request.stream) {
               const { stream } = request;
+              using answering = load.begin();
               signal.addEventListener('abort', () => stream.cancel(), { once: true });
               try {
-                return await inText(opened, { ...request, stream, gpu }, () => requests.has(input.request));
+                return await inText(opened, { ...request, stream, gpu, said: answering.said }, () =>
+                  requests.has(input.request),
+                );
               } catch (error) {
                 if (error instanceof VouchError && error.code === 'device-lost') lose(error);
                 throw error;
@@ -316,7 +319,7 @@ export const runnerRole =
       id,
       machine,
       input: { id },
-      countsOf: inferenceRunnerCounts,
+      countsOf: (context) => ({ ...inferenceRunnerCounts(context), ...(loadedText ? load.counts() : {}) }),
     });
     neighbours.runner = { actor, failure: context.failure };
     context.onStop(() => session?.close());
@@ -382,19 +385,3 @@ export const runnerRole =
     });
     return { actor, drain: { type: 'runner.drain' } };
   };
-
-/** What is served must be what is proved: the session has to agree with the reference on random rows. */
-async function compare(session: ServedModel, { model, manifest }: ObtainedModel): Promise<void> {
-  const rows = randomFeatures(model.architecture, PROBES);
-  const answers = await session.answer(rows);
-  rows.forEach((features, i) => {
-    const expected = evaluate(model, features);
-    const got = answers[i];
-    if (got?.decision !== expected.decision || got.logits.some((value, k) => value !== expected.logits[k])) {
-      throw new VouchError(
-        'commitment-mismatch',
-        `model ${manifest.name}: the served graph does not compute what is proved`,
-      );
-    }
-  });
-}

@@ -50,6 +50,7 @@ export interface StreamRequest {
   readonly client: string;
   readonly stream: Stream;
   readonly gpu: Pick<Claim, 'pause' | 'resume'>;
+  said(tokens: number): void;
 }
 
 /** Answers opened requests. `live` says whether the request is still to be answered. */
@@ -57,7 +58,7 @@ export const respondInText =
   ({ id, source, log, served, demandEvidence, receipted }: Answerer) =>
   async (
     opened: OpenedRequest,
-    { received, cause, client, stream, gpu }: StreamRequest,
+    { received, cause, client, stream, gpu, said }: StreamRequest,
     live: () => boolean,
   ): Promise<void> => {
     const header = encodeHeader(ChatFrameReply, {
@@ -83,6 +84,7 @@ export const respondInText =
         asked,
         stream,
         gpu,
+        said,
         frames,
         send,
         receipt: async ({ body: response, toolCalls: _, ...counts }) => {

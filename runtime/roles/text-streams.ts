@@ -130,6 +130,8 @@ export interface Answering {
   readonly stream: Stream;
   /** what the engine computes on, as far as others wait for it */
   readonly gpu: Pick<Claim, 'pause' | 'resume'>;
+  /** Hears how many tokens were sent. */
+  said(tokens: number): void;
   readonly frames: FrameSealer;
   /** Hands a frame to the client. */
   send(frame: Uint8Array): void;
@@ -145,6 +147,7 @@ export async function answerInText({
   asked,
   stream,
   gpu,
+  said,
   frames,
   send,
   receipt,
@@ -217,6 +220,7 @@ export async function answerInText({
       if (bytes > MAX_ANSWER_BYTES)
         throw new VouchError('too-large', `answer: expected at most ${MAX_ANSWER_BYTES} bytes of text`);
       await frame(gathered);
+      said(gathered.tokens);
       text += gathered.text;
       tokens += gathered.tokens;
       sent += 1;

@@ -48,7 +48,7 @@ const LARGE = [
 ] as const;
 
 type Answer = AsyncIterator<TextPiece, TextEnd | undefined>;
-export interface Heard {
+interface Heard {
   readonly firstMs: number;
   readonly ms: number;
   readonly text: string;

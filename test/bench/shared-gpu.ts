@@ -9,7 +9,6 @@ import { createInterface } from 'node:readline';
 import { openGpu } from '../../runtime/gpu/adapter.ts';
 import type { TextRequest } from '../../runtime/inference/text-engine.ts';
 import { asking } from '../runtime/inference/llama-fixture.ts';
-import type { Heard } from './chat.ts';
 import { type BenchContext, type Row, row } from './result.ts';
 import { quantile } from './statistics.ts';
 
@@ -30,7 +29,10 @@ export async function adapterHere(): Promise<{ readonly software: boolean } | un
 /** `ask` asks a runner whose engine computes on this GPU. */
 export async function benchmarkShared(
   { say, signal }: BenchContext,
-  { software, ask }: { readonly software: boolean; ask(request: TextRequest): Promise<Heard> },
+  {
+    software,
+    ask,
+  }: { readonly software: boolean; ask(request: TextRequest): Promise<{ readonly firstMs: number }> },
 ): Promise<Row[]> {
   const title = `${software ? 'SOFTWARE ' : ''}${SHARED}`;
   const request = asking('How long does the first word take?', { maxTokens: 16 });

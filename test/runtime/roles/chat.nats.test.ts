@@ -3,10 +3,12 @@
  * is gone, a cancellation and a lost engine end, and that nobody learns what another asked. The engine is a script.
  */
 
+import { decodeMessage } from '../../../protocols/envelope.ts';
 import { VouchError } from '../../../protocols/errors.ts';
 import { verifyReceipt } from '../../../protocols/receipt.ts';
 import { STREAMS } from '../../../protocols/streams.ts';
 import { subjects } from '../../../protocols/subjects.ts';
+import { Heartbeat } from '../../../protocols/transition.ts';
 import type { ChatStream } from '../../../runtime/client/chat.ts';
 import { hearGpuUse } from '../../../runtime/home/gpu-users.ts';
 import { MAX_TOOL_CALL_BYTES } from '../../../runtime/inference/tool-calls.ts';
@@ -65,7 +67,7 @@ test('an answer comes in pieces, and its receipt is over the request and all of 
 test('a reader that does not read stops the engine, and goes on where it was; proofs on its GPU do not wait for him', async (t) => {
   const engine = scriptedEngine({ say: (_, signal) => endless(signal) });
   const turns = await temporaryFolder(t);
-  const { chat } = await serveText(t, engine, { textOnGpu: true, turns });
+  const { chat, client } = await serveText(t, engine, { textOnGpu: true, turns });
   let isBusy = false;
   const hearing = await hearGpuUse(({ busy }) => {
     isBusy = busy;
@@ -79,6 +81,15 @@ test('a reader that does not read stops the engine, and goes on where it was; pr
   await new Promise((resume) => setTimeout(resume, 300));
   assert.ok(engine.said() <= 7, `${engine.said()} pieces were made for a reader of one`);
   await until(() => !isBusy);
+  // The monitor shows as much, and no word.
+  let counts: Record<string, number> = {};
+  const beats = client.bus.subscribe(subjects.beat('runner', 'e1'), ({ subject, data }) => {
+    ({ counts } = decodeMessage(Heartbeat, subject, data).body);
+  });
+  await until(() => counts.streams === 1);
+  assert.is(counts.waiting, 0);
+  assert.ok(counts.firstTokenMs! >= 0);
+  beats.unsubscribe();
   const before = engine.said();
   for (let i = 0; i < 20; i++) await pieces.next();
   assert.ok(engine.said() > before);
