@@ -39,10 +39,11 @@ export interface Signer {
 export async function generateSigner(): Promise<Signer> {
   if (native !== undefined) {
     const { publicKey, sign } = native.generateEd25519();
-    return { publicKey, sign: async (message) => sign(message) };
+    return signer(publicKey, sign);
   }
   const pair = (await crypto.subtle.generateKey('Ed25519', false, ['sign', 'verify'])) as CryptoKeyPair;
-  return signer(new Uint8Array(await crypto.subtle.exportKey('raw', pair.publicKey)), pair.privateKey);
+  const publicKey = new Uint8Array(await crypto.subtle.exportKey('raw', pair.publicKey));
+  return signer(publicKey, byWebCrypto(pair.privateKey));
 }
 
 // RFC 8410 section 7: PrivateKeyInfo { version 0, id-Ed25519, OCTET STRING { OCTET STRING seed } }.
@@ -54,20 +55,23 @@ export async function signerFromSeed(seed: Uint8Array): Promise<Signer> {
   const pkcs8 = concat(PKCS8_PREFIX, seed);
   try {
     const publicKey = unshared(ed25519.getPublicKey(seed));
-    if (native !== undefined) {
-      const sign = native.signerEd25519(pkcs8);
-      return { publicKey, sign: async (message) => sign(message) };
-    }
-    return signer(publicKey, await crypto.subtle.importKey('pkcs8', pkcs8, 'Ed25519', false, ['sign']));
+    if (native !== undefined) return signer(publicKey, native.signerEd25519(pkcs8));
+    const key = await crypto.subtle.importKey('pkcs8', pkcs8, 'Ed25519', false, ['sign']);
+    return signer(publicKey, byWebCrypto(key));
   } finally {
     pkcs8.fill(0);
   }
 }
 
-const signer = (publicKey: Bytes, key: CryptoKey): Signer => ({
-  publicKey,
-  sign: async (message) => new Uint8Array(await crypto.subtle.sign('Ed25519', key, unshared(message))),
-});
+const signer = (
+  publicKey: Bytes,
+  sign: (message: Uint8Array) => Uint8Array | Promise<Uint8Array>,
+): Signer => ({ publicKey, sign: async (message) => sign(message) });
+
+const byWebCrypto =
+  (key: CryptoKey) =>
+  async (message: Uint8Array): Promise<Uint8Array> =>
+    new Uint8Array(await crypto.subtle.sign('Ed25519', key, unshared(message)));
 
 const protectedHeader = (contentType: string) =>
   encodeCbor(

@@ -32,6 +32,24 @@ const MAX_SEALED_ROWS = 16;
 /** An answer that is a number, in steps of its label, is nearer to 0. */
 export const MAX_NUMBER = 2 ** 24;
 
+/** What every proof was made with. */
+const MADE_WITH = {
+  circuit: Digest.describe('circuit digest'),
+  key: Digest.describe('blob: the proving key (`.zkey`)'),
+  powers: Digest.describe("blob: the powers of the key's tau (`.ptau`, cut)"),
+  dictionary: Digest.optional().describe(
+    "digest of the model's data dictionary: which classes, in which order; absent: the model has none",
+  ),
+};
+const Decision = z
+  .int()
+  .min(-MAX_NUMBER)
+  .max(MAX_NUMBER)
+  .optional()
+  .describe(
+    'the class, by its place among the classes of the model, or the number, in steps of its label; absent: its answers are tensors',
+  );
+
 /**
  * "The parameters with this commitment classify at least `threshold` of the `rows` test rows correctly", or answer so many with a
  * number that is at most `within` steps from the row's own. An unknown
@@ -44,12 +62,7 @@ export const QualityStatement = z.strictObject({
   threshold: z.int().min(0).max(MAX_ROWS).describe('at least so many rows; the second public signal'),
   rows: z.int().min(1).max(MAX_ROWS).describe('rows of the test set; not less than `threshold`'),
   testSet: Digest.describe('blob: the test set'),
-  circuit: Digest.describe('circuit digest'),
-  key: Digest.describe('blob: the proving key (`.zkey`)'),
-  powers: Digest.describe("blob: the powers of the key's tau (`.ptau`, cut)"),
-  dictionary: Digest.optional().describe(
-    "digest of the model's data dictionary: which classes, in which order; absent: the model has none",
-  ),
+  ...MADE_WITH,
   within: z
     .int()
     .min(0)
@@ -73,23 +86,11 @@ export const InferenceStatement = z.strictObject({
   statement: z.literal('inference'),
   model: Id.describe('name of the model'),
   commitment: FieldElement.describe('model commitment; the first public signal; the second is 1'),
-  decision: z
-    .int()
-    .min(-MAX_NUMBER)
-    .max(MAX_NUMBER)
-    .optional()
-    .describe(
-      'the class, by its place among the classes of the model, or the number, in steps of its label; absent: its answers are tensors',
-    ),
+  decision: Decision,
   input: Digest.describe(
     'blob: a test set of the one row, whose label is the decision, or which has the numbers of the answer',
   ),
-  circuit: Digest.describe('circuit digest'),
-  key: Digest.describe('blob: the proving key (`.zkey`)'),
-  powers: Digest.describe("blob: the powers of the key's tau (`.ptau`, cut)"),
-  dictionary: Digest.optional().describe(
-    "digest of the model's data dictionary: which classes, in which order; absent: the model has none",
-  ),
+  ...MADE_WITH,
 });
 export type InferenceStatement = z.infer<typeof InferenceStatement>;
 
@@ -103,24 +104,12 @@ export const HiddenInferenceStatement = z
     statement: z.literal('hidden-inference'),
     model: Id.describe('name of the model'),
     commitment: FieldElement.describe('model commitment; the first public signal'),
-    decision: z
-      .int()
-      .min(-MAX_NUMBER)
-      .max(MAX_NUMBER)
-      .optional()
-      .describe(
-        'the class, by its place among the classes of the model, or the number, in steps of its label; absent: its answers are tensors',
-      ),
+    decision: Decision,
     outputs: Digest.optional().describe(
       'blob: the numbers of the answer; there exactly where `decision` is not',
     ),
     row: FieldElement.describe('commitment to the row; the second public signal'),
-    circuit: Digest.describe('circuit digest'),
-    key: Digest.describe('blob: the proving key (`.zkey`)'),
-    powers: Digest.describe("blob: the powers of the key's tau (`.ptau`, cut)"),
-    dictionary: Digest.optional().describe(
-      "digest of the model's data dictionary: which classes, in which order; absent: the model has none",
-    ),
+    ...MADE_WITH,
   })
   .refine(({ decision, outputs }) => (decision === undefined) !== (outputs === undefined), {
     error: 'expected a decision or the blob of the outputs, and not both',

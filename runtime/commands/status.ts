@@ -7,7 +7,7 @@ import { decodeMessage } from '../../protocols/envelope.ts';
 import { VouchError } from '../../protocols/errors.ts';
 import { ACTOR_ROLES, filters } from '../../protocols/subjects.ts';
 import { Heartbeat } from '../../protocols/transition.ts';
-import { gpuUse } from '../monitor/words.ts';
+import { gpuUseText } from '../monitor/words.ts';
 import type { Message } from '../nats/bus.ts';
 import { LEASE_MS, sentenceOf, statesTagged } from '../roles/host.ts';
 import { networked, whole } from './declaration.ts';
@@ -68,7 +68,7 @@ export async function statusCommand(
       const detail = failure
         ? sentenceOf(failure)
         : worker
-          ? `${worker.class}, ${worker.engine}, ${Math.round(worker.rates.g1)} G1 and ${Math.round(worker.rates.g2)} G2 points/s${worker.gpu ? `; ${gpuUse(worker.gpu)}` : ''}`
+          ? `${worker.class}, ${worker.engine}, ${Math.round(worker.rates.g1)} G1 and ${Math.round(worker.rates.g2)} G2 points/s${worker.gpu ? `; ${gpuUseText(worker.gpu)}` : ''}`
           : gpu
             ? `${gpu.adapter}, ${Math.round(gpu.rates?.G1 ?? 0)} G1 and ${Math.round(gpu.rates?.G2 ?? 0)} G2 points/s`
             : '';

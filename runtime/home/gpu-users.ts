@@ -35,13 +35,13 @@ export interface Claim extends Disposable {
   resume(): void;
 }
 
-export interface GpuUse {
+export interface GpuClaims {
   claim(): Claim;
   close(): Promise<void>;
 }
 
 /** Nobody is told. */
-export const UNSHARED: GpuUse = { claim: () => claimOf(() => {}), close: async () => {} };
+export const UNSHARED: GpuClaims = { claim: () => claimOf(() => {}), close: async () => {} };
 
 function claimOf(change: (by: 1 | -1) => void): Claim {
   let counted = false;
@@ -63,7 +63,7 @@ function claimOf(change: (by: 1 | -1) => void): Claim {
 }
 
 /** Opens the socket of the runner `id`. Where that is not possible the log says so, and nobody is told. */
-export async function tellGpuUse(id: string, log: Log, directory = turnsFolder()): Promise<GpuUse> {
+export async function tellGpuUse(id: string, log: Log, directory = turnsFolder()): Promise<GpuClaims> {
   const file = path.join(directory, `${id}.${process.pid}${SUFFIX}`);
   const listeners = new Set<Socket>();
   let claims = 0;

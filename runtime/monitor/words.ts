@@ -50,7 +50,7 @@ const spaced = (name: string): string => name.replace(/[A-Z]/g, (letter) => ` ${
 export const byName: (a: string, b: string) => number = new Intl.Collator('en', { numeric: true }).compare;
 
 /** How a worker shares its GPU with inferences. */
-export function gpuUse({ proofs, inferences, bytes, budget }: GpuUse): string {
+export function gpuUseText({ proofs, inferences, bytes, budget }: GpuUse): string {
   const [ofProofs, ofInferences] = [proofs, inferences].map((part) => Math.round(100 * part));
   const [held, most] = [bytes, budget].map((each) => Math.round(each / 2 ** 20));
   return `GPU in the last 10 s: ${ofProofs} % proofs, ${ofInferences} % inferences; ${held} of ${most} MiB`;

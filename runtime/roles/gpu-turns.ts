@@ -1,7 +1,7 @@
 /** The turns of a role that computes proofs on a GPU which this host's runners may use as well. */
 import type { GpuUse } from '../../protocols/transition.ts';
 import { hearGpuUse } from '../home/gpu-users.ts';
-import type { DeviceMemory } from '../msm/webgpu/engine.ts';
+import type { DeviceMemory } from '../msm/webgpu/residency.ts';
 import { createTurns, type SharedTurns } from '../msm/webgpu/turns.ts';
 import type { RoleContext } from './host.ts';
 

@@ -115,7 +115,7 @@ export const runnerRole =
     let session: ServedModel | undefined;
     let loadedText: ObtainedText | undefined;
     let engine: TextEngine | undefined;
-    let gpuUse = UNSHARED;
+    let gpuClaims = UNSHARED;
     const load = createTextLoad();
     let sequence = 0;
 
@@ -213,7 +213,7 @@ export const runnerRole =
           const { manifest } = await readManifest(bus, modelName);
           // Before the model takes memory there, which workers then give back.
           if (manifest.commitmentKind === 'hash' ? textOnGpu : neighbours.gpu)
-            gpuUse = await tellGpuUse(id, log, turns);
+            gpuClaims = await tellGpuUse(id, log, turns);
           const asking = [bus, source, identity(), modelName] as const;
           if (manifest.commitmentKind === 'hash')
             loadedText = files
@@ -247,7 +247,7 @@ export const runnerRole =
             if (!request) return;
             const { received, cause, client, sealed, inOrder } = request;
             // Proofs on the same GPU make way before the request is opened.
-            using gpu = gpuUse.claim();
+            using gpu = gpuClaims.claim();
             const settle = () => requests.delete(input.request);
             let opened: OpenedRequest;
             try {
@@ -323,7 +323,7 @@ export const runnerRole =
     });
     neighbours.runner = { actor, failure: context.failure };
     context.onStop(() => session?.close());
-    context.onStop(() => gpuUse.close());
+    context.onStop(() => gpuClaims.close());
     context.onStop(async () => {
       await engine?.[Symbol.asyncDispose]();
       await loadedText?.[Symbol.asyncDispose]();

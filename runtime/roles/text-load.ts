@@ -14,7 +14,7 @@ interface Answering extends Disposable {
 
 /** Tokens are counted over so many seconds. */
 const SECONDS = 10;
-/** Answers whose first token counts: the median of the latest, so that no single one is told. */
+/** Answers whose first token counts, the latest; their median is told, which of one answer is that answer's. */
 const FIRSTS = 16;
 
 export function createTextLoad(now: () => number = () => performance.now()): TextLoad {

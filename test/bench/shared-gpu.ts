@@ -76,22 +76,18 @@ export async function benchmarkShared(
   say(
     `${title}: ${idle.toFixed(0)} points/s where nothing is asked, ${busy.toFixed(0)} where something always is`,
   );
-  const alone = { name: 'no proof', value: p50('alone') };
+  const firsts = (['polite', 'rude'] as const).flatMap((which) =>
+    Object.entries({ p50, p99 }).map(([quantity, of]) =>
+      row({
+        name: `${title}, which ${which === 'polite' ? 'make way' : 'do not'}: first token, ${quantity}`,
+        unit: 'ms',
+        ours: of(which),
+        peer: { name: 'no proof', value: of('alone') },
+      }),
+    ),
+  );
   return [
-    row({ name: `${title}, which make way: first token, p50`, unit: 'ms', ours: p50('polite'), peer: alone }),
-    row({
-      name: `${title}, which make way: first token, p99`,
-      unit: 'ms',
-      ours: p99('polite'),
-      peer: { name: 'no proof', value: p99('alone') },
-    }),
-    row({ name: `${title}, which do not: first token, p50`, unit: 'ms', ours: p50('rude'), peer: alone }),
-    row({
-      name: `${title}, which do not: first token, p99`,
-      unit: 'ms',
-      ours: p99('rude'),
-      peer: { name: 'no proof', value: p99('alone') },
-    }),
+    ...firsts,
     row({
       name: `${title}, which make way: points a second while inferences run without an end`,
       unit: 'points/s',

@@ -7,7 +7,7 @@ import type { Conviction } from '../look-ups.ts';
 import type { Actor, Model } from '../model.ts';
 import { phaseSpans, planOpenedMs, workerRows } from '../timeline.ts';
 import { isSimulated, liveness } from '../view.ts';
-import { byName, dayTime, duration, gpuUse } from '../words.ts';
+import { byName, dayTime, duration, gpuUseText } from '../words.ts';
 import {
   actorHref,
   card,
@@ -109,7 +109,7 @@ function nodeRow(
       failure ? h('p', { class: 'failure small' }, failure.message) : null,
     ],
     worker?.class ?? '',
-    [worker?.engine ?? '', worker?.gpu ? h('p', { class: 'soft small' }, gpuUse(worker.gpu)) : null],
+    [worker?.engine ?? '', worker?.gpu ? h('p', { class: 'soft small' }, gpuUseText(worker.gpu)) : null],
     worker ? short(worker.rates.g1) : '',
     worker ? short(worker.rates.g2) : '',
     link === undefined ? '' : `≥ ${short(link)}B/s`,

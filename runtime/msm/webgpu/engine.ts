@@ -28,7 +28,7 @@ import type { FieldVariant } from './field.ts';
 import { type HeldKey, heldKeyBytes, holdKey, keyDigest } from './held-key.ts';
 import { createGpuMsm, type GpuMsm, type HeldPoints } from './msm.ts';
 import { createQueue, type Queue, type RunOptions } from './queue.ts';
-import { createResidency, type Pin, type Residency } from './residency.ts';
+import { createResidency, type DeviceMemory, type Pin, type Residency } from './residency.ts';
 import type { SharedTurns } from './turns.ts';
 
 type Bytes = Uint8Array<ArrayBuffer>;
@@ -53,12 +53,6 @@ export interface WebGpuEngineOptions {
   readonly cacheBytes?: number | undefined;
   /** Where the device is shared with inferences. */
   readonly turns?: SharedTurns | undefined;
-}
-
-/** Bytes of a device's memory that keys and points take, and may take now. */
-export interface DeviceMemory {
-  readonly bytes: number;
-  readonly budget: number;
 }
 
 export interface WebGpuSumsOptions extends SumsOptions, RunOptions {
@@ -89,7 +83,6 @@ interface Session {
   readonly variant: FieldVariant;
   readonly msm: GpuMsm;
   readonly residency: Residency;
-  readonly budget: () => number;
 }
 
 const CACHE_BYTES = 4 * 2 ** 30;
@@ -112,10 +105,10 @@ export async function createWebGpuEngine(options: WebGpuEngineOptions): Promise<
       const queue = createQueue(device.device, turns);
       const tuning = await options.tune(queue);
       const own = options.cacheBytes ?? device.memoryBytes ?? CACHE_BYTES;
-      const budget = () => (turns?.present ? Math.min(own, device.sharedBytes ?? own) : own);
-      const residency = createResidency(budget);
-      const msm = createGpuMsm(queue, tuning);
-      return { device, queue, variant: tuning.variant, msm, residency, budget };
+      const residency = createResidency(() =>
+        turns?.present ? Math.min(own, device.sharedBytes ?? own) : own,
+      );
+      return { device, queue, variant: tuning.variant, msm: createGpuMsm(queue, tuning), residency };
     } catch (error) {
       device.close();
       throw error;
@@ -280,7 +273,7 @@ export async function createWebGpuEngine(options: WebGpuEngineOptions): Promise<
 
     pairingsCancel: curve.pairingsCancel,
     firstOffCurve: curve.firstOffCurve,
-    memory: () => here && { bytes: here.residency.bytes, budget: here.budget() },
+    memory: () => here?.residency.memory,
 
     async close() {
       if (closed) return;

@@ -15,6 +15,12 @@ export interface Pin<T> {
   unpin(): void;
 }
 
+/** Bytes of a device's memory that keys and points take, and may take now. */
+export interface DeviceMemory {
+  readonly bytes: number;
+  readonly budget: number;
+}
+
 export interface Residency {
   /**
    * What is known by that name, or else what `make` makes, for whose `bytes` room is made first. Whoever asks for the
@@ -24,8 +30,8 @@ export interface Residency {
   take<T extends Resident>(name: string, bytes: number, make: () => Promise<T>): Promise<Pin<T>>;
   /** Names that are here in full, the least recently used first. */
   names(): string[];
-  /** Bytes of what is here. */
-  readonly bytes: number;
+  /** Bytes of what is here, and of what may be. */
+  readonly memory: DeviceMemory;
   /** Drops what is not in use until the rest fits the budget, which may have become smaller. */
   shrink(): void;
   /** Drops everything; what is pinned too. */
@@ -107,8 +113,8 @@ export function createResidency(budgetNow: () => number): Residency {
         throw error;
       }
     },
-    get bytes() {
-      return total();
+    get memory() {
+      return { bytes: total(), budget: budgetNow() };
     },
     shrink: () => shrinkTo(budgetNow()),
     names: () => [...entries].flatMap(([name, { held }]) => (held ? [name] : [])),

@@ -31,6 +31,7 @@ import {
 import { assert, suite } from '../../harness.ts';
 import { startBroker, startHome, useHome } from '../home/home-fixture.ts';
 import { temporaryFolder } from '../nats/nats-fixture.ts';
+import { recordedVoices } from './voices.ts';
 
 const test = suite('regression', { timeoutMs: 300_000 });
 
@@ -123,12 +124,7 @@ test('rents: from a table to a verified proof that so many are foretold within 2
   await home.process('worker', 'w1');
   await home.process('coordinator', 'c1');
 
-  const said: string[] = [];
-  const voices = {
-    say: (line: string) => void said.push(line),
-    print: (line: unknown) => void said.push(String(line)),
-    signal: new AbortController().signal,
-  };
+  const { said, voices } = recordedVoices();
   const out = file('proof.json');
   const ask = (more: object) =>
     proveCommand('rents', { ...network, json: false, dictionary, out, ...more }, voices);
@@ -256,12 +252,7 @@ test('drawings: a convolutional network that answers a number, from its file to 
   );
   await home.process('worker', 'w1');
   await home.process('coordinator', 'c1');
-  const said: string[] = [];
-  const voices = {
-    say: (line: string) => void said.push(line),
-    print: (line: unknown) => void said.push(String(line)),
-    signal: new AbortController().signal,
-  };
+  const { said, voices } = recordedVoices();
   const out = file('proof.json');
   const ask = (threshold: number) =>
     proveCommand('drawings', { ...network, json: false, dictionary, out, within, threshold }, voices);

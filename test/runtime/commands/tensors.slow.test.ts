@@ -13,6 +13,7 @@ import { residual, residualModel, residualSamples } from '../../circuits/tensors
 import { assert, suite } from '../../harness.ts';
 import { startBroker, startHome, useHome } from '../home/home-fixture.ts';
 import { temporaryFolder } from '../nats/nats-fixture.ts';
+import { recordedVoices } from './voices.ts';
 
 const test = suite('tensors by commands', { timeoutMs: 300_000 });
 
@@ -35,12 +36,7 @@ test('numbers for inputs that are shown, and for hidden ones, which their salt o
   await home.process('worker', 'w1');
   await home.process('coordinator', 'c1');
 
-  const said: string[] = [];
-  const voices = {
-    say: (line: string) => void said.push(line),
-    print: (line: unknown) => void said.push(String(line)),
-    signal: new AbortController().signal,
-  };
+  const { said, voices } = recordedVoices();
   const [sample, another] = residualSamples(2, 7);
   const input = save('x.json', sample);
   const prove = (name: string, output: string, more: object = {}) =>

@@ -5,7 +5,7 @@ import { Heartbeat, Transition } from '../../../protocols/transition.ts';
 import { observe } from '../../../runtime/monitor/intake.ts';
 import { emptyModel, reduce } from '../../../runtime/monitor/model.ts';
 import { summarise } from '../../../runtime/monitor/view.ts';
-import { gpuUse } from '../../../runtime/monitor/words.ts';
+import { gpuUseText } from '../../../runtime/monitor/words.ts';
 import { assert, suite } from '../../harness.ts';
 
 const test = suite('monitor intake');
@@ -46,7 +46,7 @@ test('a valid message of each kind becomes an observation', () => {
     resident: ['0123456789abcdef'],
     gpu: { proofs: 0.314, inferences: 1, bytes: 3 * 2 ** 20, budget: 2 ** 30 },
   };
-  assert.is(gpuUse(worker.gpu), 'GPU in the last 10 s: 31 % proofs, 100 % inferences; 3 of 1024 MiB');
+  assert.is(gpuUseText(worker.gpu), 'GPU in the last 10 s: 31 % proofs, 100 % inferences; 3 of 1024 MiB');
   const beatData = encodeMessage(Heartbeat, {
     subject: beatSubject,
     source: SOURCE,

@@ -11,7 +11,7 @@ import type { Bus } from '../../../runtime/nats/bus.ts';
 import { ask } from '../../../runtime/nats/service.ts';
 import { coordinatorRole } from '../../../runtime/roles/coordinator.ts';
 import { untilUp } from '../../../runtime/roles/host.ts';
-import { assert, suite } from '../../harness.ts';
+import { assert, suite, type TestContext } from '../../harness.ts';
 import { requesters, startHome, until } from '../home/home-fixture.ts';
 
 const test = suite('coordinator role', { timeoutMs: 60_000 });
@@ -40,7 +40,7 @@ test('a platform that makes no evidence is found before anybody asks: failed, wi
   );
 });
 
-test('up it says what its evidence is; drained it stops at once when it has nothing to finish', async (t) => {
+async function startUp(t: TestContext) {
   const home = await startHome(t);
   const coordinator = await home.role(
     'coordinator',
@@ -48,6 +48,11 @@ test('up it says what its evidence is; drained it stops at once when it has noth
     coordinatorRole({ requesters: await requesters(), workerPolicy: home.policies.worker }),
   );
   await untilUp(coordinator, 30_000);
+  return { home, coordinator };
+}
+
+test('up it says what its evidence is; drained it stops at once when it has nothing to finish', async (t) => {
+  const { coordinator } = await startUp(t);
   assert.is(coordinator.actor.getSnapshot().context.hardware, false);
   coordinator.actor.send({ type: 'coordinator.drain' });
   await until(() => coordinator.actor.getSnapshot().value === 'stopped');
@@ -66,13 +71,7 @@ const asks = (client: Bus, under: string) =>
   );
 
 test('clients may ask it for evidence, and who asks too much takes none from another', async (t) => {
-  const home = await startHome(t);
-  const coordinator = await home.role(
-    'coordinator',
-    'c1',
-    coordinatorRole({ requesters: await requesters(), workerPolicy: home.policies.worker }),
-  );
-  await untilUp(coordinator, 30_000);
+  const { home } = await startUp(t);
   const [greedy, other] = [await home.bus('client', 'greedy'), await home.bus('client', 'other')];
   const ends = Promise.all(Array.from({ length: 80 }, () => asks(greedy, 'greedy')));
   assert.is(await asks(other, 'other'), 'answered');
@@ -87,13 +86,7 @@ test('clients may ask it for evidence, and who asks too much takes none from ano
 });
 
 test('many credentials of one person are as many shares of evidence, and together no more than all', async (t) => {
-  const home = await startHome(t);
-  const coordinator = await home.role(
-    'coordinator',
-    'c1',
-    coordinatorRole({ requesters: await requesters(), workerPolicy: home.policies.worker }),
-  );
-  await untilUp(coordinator, 30_000);
+  const { home } = await startUp(t);
   const buses = await Promise.all(Array.from({ length: 16 }, (_, i) => home.bus('client', `mallory-${i}`)));
   const began = performance.now();
   const ends = await Promise.all(buses.flatMap((bus) => Array.from({ length: 8 }, () => asks(bus, bus.id))));

@@ -21,7 +21,7 @@ test('streams, those that wait, tokens of the last ten seconds, and the median o
   assert.equal(load.counts(), { streams: 1, waiting: 0, tokensPerSecond: 15, firstTokenMs: 3_010 });
   now += 10_000;
   assert.equal(load.counts().tokensPerSecond, 0);
-  // No single answer is told once there are others: the median of the latest sixteen.
+  // The median of the latest sixteen.
   for (let i = 0; i < 16; i++) {
     using answering = load.begin();
     now += 20 + i;
