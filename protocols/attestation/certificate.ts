@@ -355,7 +355,16 @@ export function splitCertificates(bytes: Uint8Array, what = 'certificates'): Uin
 }
 
 /** Whether bytes start like DER. */
-export const isDer = (bytes: Uint8Array): boolean => bytes[0] === TAG.sequence;
+const isDer = (bytes: Uint8Array): boolean => bytes[0] === TAG.sequence;
+
+/**
+ * Whether bytes start like a certificate, whole or cut off: a sequence whose length needs bytes of its own, and a sequence
+ * first in it. Numbers that happen to start with a sequence's tag, as one signature of 256 does, are not taken for one.
+ */
+export const looksLikeCertificate = (bytes: Uint8Array): boolean => {
+  const lengthBytes = (bytes[1] ?? 0) - 0x80;
+  return isDer(bytes) && lengthBytes >= 1 && lengthBytes <= 4 && bytes[2 + lengthBytes] === TAG.sequence;
+};
 
 /** Whether DER has the outer form of a SubjectPublicKeyInfo: an algorithm, then a bit string. */
 export function isPublicKeyDer(bytes: Uint8Array): boolean {

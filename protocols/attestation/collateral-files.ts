@@ -4,8 +4,8 @@
  */
 import { VouchError } from '../errors.ts';
 import {
-  isDer,
   isPublicKeyDer,
+  looksLikeCertificate,
   looksLikeRevocationList,
   parseCertificate,
   parsePublicKey,
@@ -116,7 +116,7 @@ export const COLLATERAL_KINDS: readonly FileKind[] = [
     evidence: false,
     title: 'certificates as DER',
     recognise: ({ bytes }) =>
-      isDer(bytes) &&
+      looksLikeCertificate(bytes) &&
       !looksLikeRevocationList(bytes) &&
       !looksLikeOcspResponse(bytes) &&
       !isPublicKeyDer(bytes) &&
@@ -205,7 +205,8 @@ const MARKED: readonly ((bytes: Uint8Array) => boolean)[] = [
   isCertificateTable,
   isQuoteSignature,
   isRim,
-  isDer,
+  looksLikeCertificate,
+  looksLikeOcspResponse,
   looksLikeEventLog,
 ];
 

@@ -72,7 +72,8 @@ function isNewerSpdm(bytes: Uint8Array): boolean {
   // A request with a signature has 37 bytes; from 1.3 on it may carry 8 bytes of context.
   return code === GET_MEASUREMENTS
     ? [37, 45].some((size) => bytes[size] === version && bytes[size + 1] === MEASUREMENTS)
-    : code === MEASUREMENTS;
+    : // Measurements, a nonce and a length follow the header. Two bytes alone are a number's often enough.
+      code === MEASUREMENTS && 8 + at(bytes, 5, 3) + 32 + 2 <= bytes.length;
 }
 
 const TD_REPORT_BYTES = 1024;

@@ -1,4 +1,5 @@
 /** The table of evidence formats, and what else reads it: each thing is known by one row, and named in one place. */
+import { randomBytes } from 'node:crypto';
 import { SECTIONS } from '../../protocols/attestation/demands.ts';
 import { isHardware } from '../../protocols/attestation/document.ts';
 import { contentOf, FILE_KINDS, kindOf, sortFiles } from '../../protocols/attestation/evidence-files.ts';
@@ -172,6 +173,18 @@ test('every file is of one kind, and every kind has a file', () => {
     [...new Set(all.map(([name]) => name))],
   );
   assert.is(kindOf(utf8('nothing')), undefined);
+});
+
+test('a number is an RSA signature by its length, whatever bytes it starts with', () => {
+  for (let first = 0; first < 0x10000; first++) {
+    const signature = randomBytes(256);
+    signature[0] = first >> 8;
+    signature[1] = first & 0xff;
+    const name = kindOf(new Uint8Array(signature))?.name;
+    if (name !== 'rsa-signature') assert.is(name, 'rsa-signature', signature.toString('hex'));
+  }
+  // What has the length of one by chance and a form of its own stays what it is.
+  assert.is(kindOf(concat(arkDer.subarray(0, 512)))?.name, 'certificates');
 });
 
 test('what a file holds is sorted by the same rows', () => {
