@@ -1,89 +1,95 @@
 /**
- * A model's outline as a drawing: a box for each step from the rows to the answer, an arrow between, and beside each a bar as long as
- * its share of a proof's constraints. Pure data (`drawingOf`), which a page may draw as it likes, and SVG (`svgOf`).
+ * A model's outline as a drawing: a box for each step from the rows to the answer, an arrow from each whose result it takes, and in it a
+ * bar as long as its share of a proof's constraints. Pure data (`drawingOf`), which a page may draw as it likes, and SVG (`svgOf`).
  *
  * Texts are the vendor's: whoever draws them escapes them.
  */
 import type { Outline, OutlineStep } from './outline.ts';
 
 export interface DrawnStep extends OutlineStep {
+  /** of the text, what fits into the box */
+  readonly line: string;
   readonly x: number;
   readonly y: number;
   readonly width: number;
   readonly height: number;
   /** of all constraints, 0 to 1 */
   readonly share: number;
-  /** whether an arrow leads from it to the next one; what a proof needs besides stands alone */
-  readonly leads: boolean;
 }
 
 export interface Drawing {
   readonly width: number;
   readonly height: number;
-  /** where bars begin, and how long the longest may be */
-  readonly bars: { readonly x: number; readonly width: number };
   readonly steps: readonly DrawnStep[];
+  /** as paths of SVG, each to a step from one whose result it takes; no more than can be looked at */
+  readonly arrows: readonly string[];
 }
 
-const BOX = { width: 520, height: 44, gap: 22, margin: 16 };
-const BARS = 240;
+const BOX = { left: 64, width: 400, height: 56, gap: 24, margin: 12 };
+const MOST_ARROWS = 2048;
+const MOST_CHARACTERS = 72;
+const TIP = 'm-4 -6 l4 6 l4 -6';
+
+const topOf = (index: number): number => BOX.margin + index * (BOX.height + BOX.gap);
+
+/** Straight from the step before, and around at the left from any other. */
+function arrowOf(from: number, to: number): string {
+  const [start, end] = [topOf(from) + BOX.height, topOf(to)];
+  if (from === to - 1) return `M${BOX.left + BOX.width / 2} ${start}V${end - 2}${TIP}`;
+  const reach = BOX.left - Math.min(BOX.left - 4, 14 + 8 * (to - from));
+  const [y1, y2] = [start - BOX.height / 2 + 6, end + BOX.height / 2 - 6];
+  return `M${BOX.left} ${y1}C${reach} ${y1} ${reach} ${y2} ${BOX.left - 2} ${y2}m-6 -4 l6 4 l-6 4`;
+}
+
+const cut = (text: string): string =>
+  text.length > MOST_CHARACTERS ? `${text.slice(0, MOST_CHARACTERS - 1)}…` : text;
 
 export function drawingOf({ steps, proof, cost }: Outline): Drawing {
   const all = [...steps, ...proof];
-  const drawn = all.map(
-    (step, i): DrawnStep => ({
+  return {
+    width: BOX.left + BOX.width + BOX.margin,
+    height: topOf(all.length) - BOX.gap + BOX.margin,
+    steps: all.map((step, i) => ({
       ...step,
-      x: BOX.margin,
-      y: BOX.margin + i * (BOX.height + BOX.gap),
+      line: cut(step.text),
+      x: BOX.left,
+      y: topOf(i),
       width: BOX.width,
       height: BOX.height,
       share: cost.constraints === 0 ? 0 : step.constraints / cost.constraints,
-      leads: i + 1 < steps.length,
-    }),
-  );
-  const x = BOX.margin + BOX.width + BOX.gap;
-  return {
-    width: x + BARS + BOX.margin,
-    height: 2 * BOX.margin + all.length * (BOX.height + BOX.gap) - BOX.gap,
-    bars: { x, width: BARS },
-    steps: drawn,
+    })),
+    arrows: steps.flatMap(({ from }, to) => from.map((each) => arrowOf(each, to))).slice(0, MOST_ARROWS),
   };
 }
 
 const ENTITIES: Readonly<Record<string, string>> = { '&': '&amp;', '<': '&lt;', '>': '&gt;', '"': '&quot;' };
-const MOST_CHARACTERS = 72;
 const ofXml = /[^\t\n\r\u0020-\uD7FF\uE000-\uFFFD]/g;
 
-/** Text for SVG: cut to what fits a box, without what XML forbids, and escaped. */
-const escaped = (text: string): string => {
-  const cut = text.length > MOST_CHARACTERS ? `${text.slice(0, MOST_CHARACTERS - 1)}…` : text;
-  return cut.replaceAll(ofXml, '').replaceAll(/[&<>"]/g, (each) => ENTITIES[each]!);
-};
+/** Text for SVG: without what XML forbids, and escaped. */
+const escaped = (text: string): string =>
+  text.replaceAll(ofXml, '').replaceAll(/[&<>"]/g, (each) => ENTITIES[each]!);
 
 /** The drawing as an SVG document without scripts, styles from elsewhere or links. */
-export function svgOf({ width, height, bars, steps }: Drawing, title: string): string {
-  const lines = steps.flatMap(({ x, y, width: w, height: h, kind, text, constraints, share, leads }) => {
-    const middle = y + h / 2;
-    const bar = Math.round(share * bars.width);
+export function svgOf({ width, height, steps, arrows }: Drawing, title: string): string {
+  const boxes = steps.flatMap(({ x, y, width: w, height: h, kind, line, constraints, share }) => {
+    const bar = Math.max(1, Math.round(share * (w - 24)));
     return [
       `<rect x="${x}" y="${y}" width="${w}" height="${h}" rx="6" fill="#f4f4f1" stroke="#444"/>`,
-      `<text x="${x + 12}" y="${middle - 3}" font-weight="bold">${escaped(kind)}</text>`,
-      `<text x="${x + 12}" y="${middle + 13}" font-size="11">${escaped(text)}</text>`,
+      `<text x="${x + 12}" y="${y + 18}" font-weight="bold">${escaped(kind)}</text>`,
+      `<text x="${x + 12}" y="${y + 34}" font-size="11">${escaped(line)}</text>`,
       ...(constraints > 0
         ? [
-            `<rect x="${bars.x}" y="${middle - 8}" width="${Math.max(1, bar)}" height="8" fill="#3a6ea5"/>`,
-            `<text x="${bars.x}" y="${middle + 14}" font-size="11">${constraints} (${(100 * share).toFixed(1)} %)</text>`,
+            `<text x="${x + w - 12}" y="${y + 18}" font-size="11" text-anchor="end">${constraints} (${(100 * share).toFixed(1)} %)</text>`,
+            `<rect x="${x + 12}" y="${y + 42}" width="${bar}" height="7" fill="#3a6ea5"/>`,
           ]
-        : []),
-      ...(leads
-        ? [`<path d="M${x + w / 2} ${y + h} v${BOX.gap - 6} m-4 -6 l4 6 l4 -6" fill="none" stroke="#444"/>`]
         : []),
     ];
   });
   return [
     `<svg xmlns="http://www.w3.org/2000/svg" width="${width}" height="${height}" viewBox="0 0 ${width} ${height}" font-family="sans-serif" font-size="13">`,
     `<title>${escaped(title)}</title>`,
-    ...lines,
+    ...boxes,
+    ...arrows.map((path) => `<path d="${path}" fill="none" stroke="#444"/>`),
     '</svg>',
     '',
   ].join('\n');

@@ -3,7 +3,7 @@ import { existsSync } from 'node:fs';
 import type { Command } from '@commander-js/extra-typings';
 import { parseArchitecture } from '../../circuits/model/architecture.ts';
 import { drawingOf, svgOf } from '../../circuits/model/drawing.ts';
-import { drawing, type Outline, outlineOf, widestRows } from '../../circuits/model/outline.ts';
+import { drawing, type Outline, outlineOf, usualRows, widestRows } from '../../circuits/model/outline.ts';
 import { maxRows } from '../../circuits/model/size.ts';
 import type { TestSet } from '../../circuits/model/test-set.ts';
 import { canonicalJson, fromBase64url } from '../../protocols/encoding.ts';
@@ -19,9 +19,6 @@ import { networked, type OptionsOf, whole } from './declaration.ts';
 import { asClient, networkOf } from './network.ts';
 import { type Print, print } from './terminal.ts';
 
-/** Of a proof, where no test set says. */
-const ROWS = 300;
-
 const declared = (command: Command) =>
   networked(command)
     .argument('<name>')
@@ -32,7 +29,7 @@ const declared = (command: Command) =>
     )
     .option(
       '--rows <n>',
-      'without a test set: so many rows, as wide as rows can be; default: 300',
+      'without a test set: so many rows, as wide as rows can be; default: 300, or as many as one proof holds',
       whole(1, 65_536),
     )
     .option('--svg <file>', 'draw it as SVG as well')
@@ -82,7 +79,7 @@ export function showCommand(
   const file = options.testSet ?? (options.rows === undefined && existsSync(kept) ? kept : undefined);
   const testSet: TestSet =
     file === undefined
-      ? widestRows(architecture, options.rows ?? ROWS)
+      ? widestRows(architecture, options.rows ?? usualRows(architecture))
       : testSetOf(readRows(file, dictionaryOf(architecture)), architecture);
   const outline = outlineOf(architecture, testSet);
   const { rows, cost } = outline;

@@ -10,6 +10,7 @@ import type { Observation } from './observation.ts';
 import { ActorPage } from './pages/actor.ts';
 import { EvidencePage } from './pages/evidence.ts';
 import { FleetPage } from './pages/fleet.ts';
+import { ModelsPage } from './pages/models.ts';
 import { Overview, Proofs } from './pages/overview.ts';
 import type { Seen } from './pages/parts.ts';
 import { ProofPage } from './pages/proof.ts';
@@ -31,6 +32,7 @@ const PLACES = [
   ['', 'Overview'],
   ['proofs', 'Proofs'],
   ['fleet', 'Fleet'],
+  ['models', 'Models'],
   ['evidence', 'Evidence'],
   ['receipts', 'Receipts'],
 ] as const;
@@ -63,6 +65,8 @@ function placeOf(hash: string): Place {
       content: (seen) => h(ActorPage, { key: `${kind}/${second}`, seen, kind, id: second }),
     };
   if (name === 'fleet') return { under: 'fleet', title: 'Fleet', content: (seen) => h(FleetPage, { seen }) };
+  if (name === 'models')
+    return { under: 'models', title: 'Models', content: (seen) => h(ModelsPage, { seen }) };
   if (name === 'evidence')
     return { under: 'evidence', title: 'Evidence', content: (seen) => h(EvidencePage, { seen }) };
   if (name === 'receipts')

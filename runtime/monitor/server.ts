@@ -171,6 +171,7 @@ export async function startMonitor(options: MonitorOptions): Promise<Monitor> {
     [...model.actors.values()].filter(({ kind }) => kind === 'worker').map(({ id }) => id);
   const answers: Readonly<Record<string, () => unknown>> = {
     '/machines.json': drawings,
+    '/models.json': remembered(() => options.lookUps?.models() ?? []),
     '/evidence.json': remembered(() => options.lookUps?.evidence() ?? []),
     '/convictions.json': remembered(() => options.lookUps?.convictions(workers()) ?? []),
   };

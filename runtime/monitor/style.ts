@@ -84,6 +84,9 @@ svg .soft { fill: var(--soft); }
 .machine path { fill: none; stroke: var(--line); stroke-width: 1.2; }
 .machine path.next { stroke: var(--soft); } .machine path.came { stroke: var(--fill); stroke-width: 2.5; }
 .machine marker path { fill: var(--soft); stroke: none; } .machine marker.lit path { fill: var(--fill); }
+.graph { display: block; width: 100%; max-width: 34rem; height: auto; }
+.graph .box { fill: var(--page); stroke: var(--soft); } .graph .share { fill: var(--fill); }
+.graph path { fill: none; stroke: var(--soft); } .graph .kind { font-weight: 700; } .graph .soft { font-size: 11px; }
 .banner.simulated { border-width: 2px; border-style: dashed; }
 .stamp { display: inline-block; padding: .1rem .6rem; border: 2px dashed currentColor; border-radius: .3rem; font-weight: 700; letter-spacing: .08em; color: var(--warn); background: var(--warn-back); }
 .word { display: inline-block; padding: .05rem .6rem; border-radius: 1em; font-weight: 700; color: var(--bad); background: var(--bad-back); }

@@ -1,5 +1,5 @@
 /**
- * What the monitor looks up for its pages, by the rights of its role: fresh evidence of whoever serves a published model, as any
+ * What the monitor looks up for its pages, by the rights of its role: published models, fresh evidence of whoever serves one, as any
  * client may ask for it, who was convicted, and the proof of a job that was heard of. It judges nothing: the page checks evidence
  * and proof.
  */
@@ -15,6 +15,7 @@ import type { LookUps } from '../monitor/look-ups.ts';
 import type { Bus } from '../nats/bus.ts';
 import { ask } from '../nats/service.ts';
 import { convictionOf } from './convictions.ts';
+import { createModelLookUp } from './monitor-models.ts';
 
 /** Of each kind; whoever publishes more models than that, or brings more workers, is not shown whole. */
 const MOST_MODELS = 16;
@@ -47,10 +48,15 @@ export function createLookUps(
       return { model, nonce, at: clock(), error: said(error) };
     }
   };
+  const names = async (): Promise<string[]> => {
+    const subjects = await bus.subjectsOf(STREAMS.models.name, filters.models);
+    return [...subjects.keys()].map(lastToken).sort().slice(0, MOST_MODELS);
+  };
+  const modelsOf = createModelLookUp(bus);
   return {
+    models: async () => modelsOf(await names()),
     async evidence() {
-      const models = [...(await bus.subjectsOf(STREAMS.models.name, filters.models)).keys()].map(lastToken);
-      return Promise.all(models.sort().slice(0, MOST_MODELS).map(evidenceOf));
+      return Promise.all((await names()).map(evidenceOf));
     },
     async convictions(workers) {
       const found: Awaited<ReturnType<LookUps['convictions']>>[number][] = [];

@@ -43,9 +43,10 @@ test('drawn, every step has its place and share, and no text of the vendor is ma
   const outline = outlineOf(named, widestRows(named, 20));
   const drawing = drawingOf(outline);
   assert.equal(
-    drawing.steps.map(({ kind, leads }) => `${kind}${leads ? ' >' : ''}`),
-    ['rows >', 'dense >', 'relu >', 'dense >', 'argmax', 'commitment', 'threshold'],
+    drawing.steps.map(({ kind, from }) => [kind, ...from]),
+    [['rows'], ['dense', 0], ['relu', 1], ['dense', 2], ['argmax', 3], ['commitment'], ['threshold']],
   );
+  assert.is(drawing.arrows.length, 4);
   assert.ok(Math.abs(drawing.steps.reduce((sum, { share }) => sum + share, 0) - 1) < 1e-9);
   for (const [i, step] of drawing.steps.entries()) {
     const next = drawing.steps[i + 1];

@@ -3,14 +3,12 @@
  * and how they keep up. Screenshots go to $VOUCH_SCREENSHOTS; those in docs/screenshots are of this test.
  */
 import { join } from 'node:path';
-import type { Page } from 'playwright-core';
 import { barriers } from '../../chromium.ts';
 import { assert, suite } from '../../harness.ts';
-import { busyHost, host, JOB, moves, opened, SCREENSHOTS, shoot } from './page-fixture.ts';
+import { busyHost, host, JOB, moves, opened, SCREENSHOTS, shoot, wider } from './page-fixture.ts';
 import { sayLoad, underLoad } from './page-load.ts';
 
 const test = suite('monitor page for everybody', { timeoutMs: 240_000 });
-const wider = (page: Page) => page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
 
 const HASHES = [
   '#/',
@@ -19,6 +17,7 @@ const HASHES = [
   '#/actor/worker/worker-1',
   '#/actor/gpu/host',
   '#/fleet',
+  '#/models',
   '#/evidence',
   '#/receipts',
 ];

@@ -29,6 +29,7 @@ const ARGS = [
 
 /** What a monitor finds that finds nothing. */
 export const noLookUps: LookUps = {
+  models: async () => [],
   evidence: async () => [],
   convictions: async () => [],
   proof: async () => ({ error: 'NATS has no proof of this job.' }),
@@ -274,3 +275,5 @@ export const at = async (page: Page, hash: string, title: RegExp | string) => {
 };
 export const host = (page: Page, id: string) =>
   page.locator('#actors tbody tr').filter({ has: page.locator('th', { hasText: new RegExp(`^${id}$`) }) });
+
+export const wider = (page: Page) => page.evaluate(() => document.documentElement.scrollWidth - innerWidth);

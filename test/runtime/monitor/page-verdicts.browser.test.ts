@@ -41,6 +41,7 @@ test('evidence of each enclave is checked in the page, SIMULATED and expiry in p
   const at = NOW.getTime() + 20_000;
   const lookUps = {
     ...noLookUps,
+    models: async () => [],
     evidence: async () => [
       { model: 'credit', enclave: 'enclave-1', nonce: hex(evidenceNonce), at, document: runner.document },
       { model: 'replayed', enclave: 'enclave-2', nonce: '00'.repeat(32), at, document: runner.document },

@@ -128,6 +128,7 @@ test("what one actor does a thousand times takes no place in another's history",
 test('what is looked up is looked up once for all who ask, and a failure is one sentence', async (t) => {
   let asked = 0;
   const lookUps = {
+    models: async () => [],
     evidence: async () => {
       asked += 1;
       return [{ model: 'm', nonce: '00', at: 0 }];
@@ -149,6 +150,7 @@ test('what is looked up is looked up once for all who ask, and a failure is one 
 test('a proof is looked up once for all who ask, and of jobs alone that were heard to be published', async (t) => {
   const asked: string[] = [];
   const lookUps = {
+    models: async () => [],
     evidence: async () => [],
     convictions: async () => [],
     proof: async (job: string) => {
