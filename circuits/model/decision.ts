@@ -54,7 +54,7 @@ export function decide(
   if (others.some((other) => !same(first, other)))
     throw new Unsupported(
       'its outputs decide different things',
-      'export one output, or the class and its scores alone',
+      'export one output, or the class and its scores alone; or take its outputs as tensors, with --tensors',
     );
   return { ...first, classes: label?.classes };
 }
