@@ -11,7 +11,8 @@ import { type Problem, readGraph } from './graph.ts';
 import type { OnnxGraph } from './onnx.ts';
 import { type OutlineStep, outlineOf, widestRows } from './outline.ts';
 import { MAX_CONSTRAINTS } from './size.ts';
-import { demandShapes, quantiseTensorModel, type TensorModel, type TensorSample } from './tensor-model.ts';
+import { quantiseTensorModel, type TensorModel } from './tensor-model.ts';
+import { demandShapes, type TensorSample } from './tensor-values.ts';
 
 export interface TensorLint {
   readonly provable: boolean;

@@ -79,9 +79,12 @@ export function commitRow(meaning: Meaning, { features, salt }: HiddenRow): bigi
   ]);
 }
 
+/** Whether a text has the form of a salt. */
+export const isRowSalt = (text: string): boolean => new RegExp(`^[0-9a-f]{${2 * SALT_BYTES}}$`).test(text);
+
 /** A salt as text. Throws `bad-input`, which names the field. */
 export function readRowSalt(text: string, field: string): Uint8Array {
-  if (!new RegExp(`^[0-9a-f]{${2 * SALT_BYTES}}$`).test(text))
+  if (!isRowSalt(text))
     throw new VouchError('bad-input', `${field}: expected ${SALT_BYTES} bytes as lower-case hex`);
   return Uint8Array.from(text.match(/../g)!, (byte) => Number.parseInt(byte, 16));
 }

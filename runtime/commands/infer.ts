@@ -2,7 +2,6 @@
 import type { Command } from '@commander-js/extra-typings';
 import { parseArchitecture } from '../../circuits/model/architecture.ts';
 import { demandTabular } from '../../protocols/manifest.ts';
-import { readApplications } from '../client/applications.ts';
 import { infer, verifyService } from '../client/client.ts';
 import { keepDecision } from '../client/decisions.ts';
 import { acquaint } from '../client/pins.ts';
@@ -11,6 +10,7 @@ import { folder } from '../home/home.ts';
 import type { Log } from '../home/log.ts';
 import { kitOf } from '../installation/credentials.ts';
 import { findPolicy } from '../installation/policies.ts';
+import { readApplications } from '../models/applications.ts';
 import { readManifest } from '../models/obtain.ts';
 import { notChecked, skippedChecks } from '../verdict/checks.ts';
 import { type OptionsOf, pinning } from './declaration.ts';

@@ -2,7 +2,7 @@
 import { type Command, Option } from '@commander-js/extra-typings';
 import { randomSalt } from '../../circuits/model/commit.ts';
 import { demandHidden } from '../../circuits/model/cost-hidden.ts';
-import { numbersOf } from '../../circuits/model/tensor-model.ts';
+import { numbersOf } from '../../circuits/model/tensor-values.ts';
 import { answeredRow, type OneAnswer } from '../../circuits/model/test-set.ts';
 import { VouchError } from '../../protocols/errors.ts';
 import { infer, verifyService } from '../client/client.ts';

@@ -8,7 +8,7 @@ import type { Command } from '@commander-js/extra-typings';
 import type { Architecture } from '../../circuits/model/architecture.ts';
 import type { Dictionary } from '../../circuits/model/dictionary.ts';
 import { readRowSalt } from '../../circuits/model/row.ts';
-import { answeredRow, type TestSet } from '../../circuits/model/test-set.ts';
+import type { TestSet } from '../../circuits/model/test-set.ts';
 import { recogniseFile } from '../../protocols/any-file.ts';
 import { BUILT_IN, type Policy, policyDigest } from '../../protocols/attestation/policy.ts';
 import { VouchError } from '../../protocols/errors.ts';
@@ -21,6 +21,7 @@ import { OWN_OPINIONS } from '../client/quality-proof.ts';
 import { isFolder, readIfThere, readNamed, readTextIfThere } from '../home/files.ts';
 import { folder } from '../home/home.ts';
 import { findPolicy, type PolicyName, readPolicy } from '../installation/policies.ts';
+import { answered } from '../models/answers.ts';
 import { dictionaryOf, readDictionary, readRows, testSetOf } from '../models/test-sets.ts';
 import { readLogFile } from '../models/vendor-log.ts';
 import { closeSnarkjs } from '../prove/snarkjs.ts';
@@ -301,16 +302,11 @@ function rowsOf(
   if (statement.statement === 'inference')
     return input === undefined
       ? undefined
-      : (architecture) => {
-          const features = readFeatures(input, architecture);
-          if (architecture.decision !== 'tensor') return answeredRow(features, statement.decision ?? -1);
-          if (output === undefined)
-            throw new VouchError(
-              'bad-input',
-              'expected --output FILE: the numbers that the proof is to be about',
-            );
-          return answeredRow(features, statedOutputs(output, architecture));
-        };
+      : (architecture) =>
+          answered(architecture, readFeatures(input, architecture), {
+            decision: statement.decision,
+            outputs: output === undefined ? undefined : () => statedOutputs(output, architecture),
+          });
   return testSet === undefined
     ? undefined
     : (architecture) => testSetOf(readRows(testSet, own ?? dictionaryOf(architecture)), architecture);

@@ -15,7 +15,8 @@ import { meanDistance, median, type NumberLabel } from '../../circuits/model/num
 import { readOnnx } from '../../circuits/model/onnx.ts';
 import { preprocess } from '../../circuits/model/preprocessing.ts';
 import { decideMany, type QuantiseOptions, quantise } from '../../circuits/model/quantise.ts';
-import { quantiseTensorModel, type TensorSample } from '../../circuits/model/tensor-model.ts';
+import { quantiseTensorModel } from '../../circuits/model/tensor-model.ts';
+import type { TensorSample } from '../../circuits/model/tensor-values.ts';
 import { countRight, rowCounts, type TestSet } from '../../circuits/model/test-set.ts';
 import { equal } from '../../protocols/encoding.ts';
 import { VouchError } from '../../protocols/errors.ts';

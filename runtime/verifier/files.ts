@@ -16,11 +16,11 @@ import { sha256Hex } from '../../protocols/encoding.ts';
 import { messageOf, VouchError } from '../../protocols/errors.ts';
 import type { VerifiedManifest } from '../../protocols/manifest.ts';
 import { type ParsedReceipt, readReceipt, receiptId } from '../../protocols/receipt.ts';
-import { dictionaryOf, readLabelled, testSetOf } from '../models/labelled-rows.ts';
 import type { Judgement } from '../verdict/checks.ts';
 import { judge, type Question, readPublished, type Subject } from '../verdict/judge.ts';
 import { Kept, knownFrom, manifestFrom, type NamedText, Salts } from '../verdict/kept.ts';
 import type { Opinions } from '../verdict/published-proof.ts';
+import { type About, type Answers, createAnswers, onlyOne } from './answers.ts';
 import { circuitToolchain } from './toolchain.ts';
 
 /** What a person says beside the files. `policy` counts where no file is one; default: strict. */
@@ -57,20 +57,13 @@ export async function judgeFiles(
   const policy = pile.policy?.value ?? asked.policy ?? BUILT_IN.strict;
   const beside = pile.collateral.length > 0 ? sortFiles(pile.collateral) : sortFiles([]);
   const collateral = { ...beside, digests: new Set(pile.collateral.map(({ bytes }) => sha256Hex(bytes))) };
-  const { rows, dictionary } = pile;
-  const question: Question = {
-    ...asked,
-    policy,
-    collateral,
-    testSet:
-      rows &&
-      ((architecture) =>
-        testSetOf(labelled(rows, dictionary?.value ?? dictionaryOf(architecture)), architecture)),
-    dictionary: dictionary?.value,
-  };
+  const question: Question = { ...asked, policy, collateral, dictionary: pile.dictionary?.value };
   const judged: JudgedFile[] = [];
-  for (const { name, subject } of subjectsOf(pile))
-    judged.push({ name, kind: subject.kind, judgement: await judge(subject, question, opinions) });
+  for (const { name, subject, about } of subjectsOf(pile)) {
+    const judgement = await judge(subject, { ...question, ...about }, opinions);
+    judged.push({ name, kind: subject.kind, judgement });
+  }
+  for (const { name, reason } of pile.answers.left()) pile.unused.push({ name, reason });
   if (pile.evidence.length > 0) {
     const given = sortFiles([...pile.evidence, ...pile.collateral]);
     // All of it is given, so nothing lies in a store.
@@ -100,13 +93,16 @@ interface Pile {
   readonly manifests: Named<VerifiedManifest>[];
   policy?: Named<Policy>;
   dictionary?: Named<Dictionary>;
-  rows?: NamedText;
+  /** what proofs are about */
+  readonly answers: Answers;
   readonly used: { name: string; as: string }[];
   readonly unused: { name: string; reason: string }[];
 }
 
 function sort(files: readonly NamedBytes[]): Pile {
+  const used: Pile['used'] = [];
   const pile: Pile = {
+    answers: createAnswers(used),
     receipts: [],
     documents: [],
     proofs: [],
@@ -115,7 +111,7 @@ function sort(files: readonly NamedBytes[]): Pile {
     decisions: [],
     salts: [],
     manifests: [],
-    used: [],
+    used,
     unused: [],
   };
   for (const file of files) {
@@ -125,7 +121,7 @@ function sort(files: readonly NamedBytes[]): Pile {
     else if (known.kind === 'document') pile.documents.push({ name, value: known.json });
     else if (known.kind === 'json') takeJson(pile, { name, text: textOf(bytes) ?? '' }, known.json);
     else if (known.kind === 'evidence') pile.evidence.push(file);
-    else if (known.kind === 'unknown') takeRows(pile, file, known.reason);
+    else if (known.kind === 'unknown') takeText(pile, file, known.reason);
     else {
       pile.collateral.push(file);
       pile.used.push({ name, as: known.title });
@@ -138,10 +134,6 @@ function sort(files: readonly NamedBytes[]): Pile {
       pile.collateral.push(file);
       pile.used.push({ name: file.name, as: 'reference manifest' });
     }
-  if (pile.rows !== undefined && pile.proofs.length === 0) {
-    pile.unused.push({ name: pile.rows.name, reason: 'a table, and no proof that could be about its rows' });
-    delete pile.rows;
-  } else if (pile.rows !== undefined) pile.used.push({ name: pile.rows.name, as: 'test set' });
   return pile;
 }
 
@@ -176,26 +168,14 @@ function takeJson(pile: Pile, file: NamedText, json: unknown): void {
   } else if (Salts.safeParse(json).success) {
     pile.salts.push(file);
     use('salts of a receipt');
-  } else
-    pile.unused.push({
-      name,
-      reason: 'JSON, but neither a proof, a policy, a manifest, an opening nor a dictionary',
-    });
+  } else pile.answers.takeJson(file);
 }
 
-/** Any other text may be the rows that a proof is about. */
-function takeRows(pile: Pile, { name, bytes }: NamedBytes, reason: string): void {
+/** Any other text may be what a proof is about. */
+function takeText(pile: Pile, { name, bytes }: NamedBytes, reason: string): void {
   const text = textOf(bytes);
   if (text === undefined || text.trim() === '' || text.includes('\0')) pile.unused.push({ name, reason });
-  else pile.rows = onlyOne('test set', pile.rows, { name, text });
-}
-
-function onlyOne<T extends { readonly name: string }>(what: string, before: T | undefined, next: T): T {
-  if (before === undefined) return next;
-  throw new VouchError(
-    'bad-input',
-    `${what}: expected one, got ${before.name} and ${next.name}; leave one out`,
-  );
+  else pile.answers.takeText({ name, text });
 }
 
 function named<T>(name: string, read: () => T): T {
@@ -214,12 +194,15 @@ function textOf(bytes: Uint8Array): string | undefined {
   }
 }
 
-function labelled({ name, text }: NamedText, dictionary: Dictionary) {
-  return named(name, () => readLabelled(text, dictionary));
+interface Asking {
+  readonly name: string;
+  readonly subject: Subject;
+  /** of a proof: what it is to be about */
+  readonly about?: About;
 }
 
-function subjectsOf(pile: Pile): { name: string; subject: Subject }[] {
-  const subjects: { name: string; subject: Subject }[] = [];
+function subjectsOf(pile: Pile): Asking[] {
+  const subjects: Asking[] = [];
   for (const { name, value: receipt } of pile.receipts) {
     const claims = readReceipt(receipt);
     const decision =
@@ -238,7 +221,8 @@ function subjectsOf(pile: Pile): { name: string; subject: Subject }[] {
     const { commitment } = published.record.statement;
     const manifest =
       pile.manifests.find((one) => one.value.manifest.commitment === commitment) ?? sole(pile.manifests);
-    subjects.push({ name, subject: { kind: 'proof', published, manifest: manifest?.value } });
+    const about = pile.answers.about(published, pile.dictionary?.value);
+    subjects.push({ name, subject: { kind: 'proof', published, manifest: manifest?.value }, about });
   }
   return subjects;
 }

@@ -8,7 +8,8 @@ import { type CommittedModel, randomSalt } from '../../circuits/model/commit.ts'
 import { hiddenInput } from '../../circuits/model/emit-hidden.ts';
 import { randomFeatures } from '../../circuits/model/quantise.ts';
 import { commitRow } from '../../circuits/model/row.ts';
-import { integersOf, quantiseTensorModel } from '../../circuits/model/tensor-model.ts';
+import { quantiseTensorModel } from '../../circuits/model/tensor-model.ts';
+import { integersOf } from '../../circuits/model/tensor-values.ts';
 import { checkAnswer } from '../../circuits/model/test-set.ts';
 import { calculateWitness } from '../../runtime/prove/witness-calculator.ts';
 import { assert, suite } from '../harness.ts';

@@ -5,7 +5,8 @@ import { circuitCost } from '../../circuits/model/cost.ts';
 import { emitQualityCircuit, witnessInput } from '../../circuits/model/emit.ts';
 import { decideMany, evaluate } from '../../circuits/model/quantise.ts';
 import { demandDomain, estimateConstraints } from '../../circuits/model/size.ts';
-import { integersOf, quantiseTensorModel } from '../../circuits/model/tensor-model.ts';
+import { quantiseTensorModel } from '../../circuits/model/tensor-model.ts';
+import { integersOf } from '../../circuits/model/tensor-values.ts';
 import { calculateWitness } from '../../runtime/prove/witness-calculator.ts';
 import { assert, suite } from '../harness.ts';
 import {

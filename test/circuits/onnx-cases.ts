@@ -3,12 +3,8 @@ import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { problemLine, readGraph } from '../../circuits/model/graph.ts';
 import { readOnnx } from '../../circuits/model/onnx.ts';
 import { evaluate } from '../../circuits/model/quantise.ts';
-import {
-  integersOf,
-  numbersOf,
-  quantiseTensorModel,
-  type TensorSample,
-} from '../../circuits/model/tensor-model.ts';
+import { quantiseTensorModel } from '../../circuits/model/tensor-model.ts';
+import { integersOf, numbersOf, type TensorSample } from '../../circuits/model/tensor-values.ts';
 import { VouchError } from '../../protocols/errors.ts';
 
 const CASES = new URL('../../../shared/data/onnx/', import.meta.url);

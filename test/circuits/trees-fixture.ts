@@ -37,6 +37,13 @@ export function smallRows(count: number, seed = 1): Int32Array[] {
   });
 }
 
+/** A cell for each column, as one would write what `smallRows` gives. */
+export const smallCells = ([red, green, , size, bin]: Int32Array): string[] => [
+  red ? 'red' : green ? 'green' : 'blue',
+  String(size),
+  String(20 * bin! + 10),
+];
+
 export interface SmallEnsemble {
   readonly trees?: number;
   readonly depth?: number;

@@ -86,13 +86,13 @@ const PAGES: Record<string, { files: RegExp; packages?: string[]; replaced?: str
   },
   'runtime/verifier/thread.ts': {
     files:
-      /^(runtime\/(verifier|verdict|msm\/shards)\/|runtime\/models\/(labelled-rows|table|random)\.ts|circuits\/|protocols\/)/,
+      /^(runtime\/(verifier|verdict|msm\/shards)\/|runtime\/models\/(answers|applications|labelled-rows|table|random)\.ts|circuits\/|protocols\/)/,
     packages: HOUSE.protocols!.packages,
     replaced: ['runtime/verifier/toolchain.ts'],
   },
   'runtime/verifier/page.ts': {
     files:
-      /^(runtime\/(verifier|verdict)\/|runtime\/monitor\/drop-zone\.ts|runtime\/models\/(labelled-rows|table|random)\.ts|circuits\/|protocols\/)/,
+      /^(runtime\/(verifier|verdict)\/|runtime\/monitor\/drop-zone\.ts|runtime\/models\/(answers|applications|labelled-rows|table|random)\.ts|circuits\/|protocols\/)/,
     packages: ['preact', ...HOUSE.protocols!.packages],
     replaced: ['runtime/verifier/toolchain.ts', 'runtime/prove/snarkjs.ts'],
   },

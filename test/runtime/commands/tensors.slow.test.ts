@@ -3,7 +3,7 @@ import { readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { writeOnnx } from '../../../circuits/model/onnx-writer.ts';
 import { evaluate } from '../../../circuits/model/quantise.ts';
-import { integersOf, numbersOf } from '../../../circuits/model/tensor-model.ts';
+import { integersOf, numbersOf } from '../../../circuits/model/tensor-values.ts';
 import type { PublishedProof } from '../../../protocols/proof.ts';
 import { addModelCommand } from '../../../runtime/commands/model.ts';
 import { proveInferenceCommand } from '../../../runtime/commands/prove-inference.ts';

@@ -13,9 +13,10 @@ import { sealRow } from '../../../runtime/client/hidden-row.ts';
 import { requestProof } from '../../../runtime/client/proof-request.ts';
 import { judgeProof } from '../../../runtime/client/quality-proof.ts';
 import { prepareCircuit, prepareKey } from '../../../runtime/prove/setup.ts';
-import { SMALL, smallRows, smallTrees } from '../../circuits/trees-fixture.ts';
+import { SMALL, smallCells, smallRows, smallTrees } from '../../circuits/trees-fixture.ts';
 import { assert, suite } from '../../harness.ts';
 import { useHome } from '../home/home-fixture.ts';
+import { judgePile } from '../verifier/pile.ts';
 import { type ProofFixture, refusalOf, startProving } from './proof-fixture.ts';
 
 const test = suite('proof of a hidden row', { timeoutMs: 240_000 });
@@ -96,6 +97,16 @@ test('the answer is proved and the row is not shown, until its owner shows it; n
   const shown = await judge(published, ROW);
   assert.ok(shown.accepted);
   assert.match(shown.sentence, new RegExp(`answers "${name}" to the row that was given here`));
+
+  const salt = Buffer.from(ROW.salt).toString('hex');
+  const pile = async (files: Record<string, string>) => {
+    const { failed: faults, row } = await judgePile(published, policies.prover, files);
+    return [faults, row];
+  };
+  const cells = smallCells(ROW.features).join();
+  assert.equal(await pile({}), [[], 'skipped']);
+  assert.equal(await pile({ 'row.csv': cells, salt }), [[], 'pass']);
+  assert.equal(await pile({ 'row.csv': cells, salt: '00'.repeat(ROW.salt.length) }), [['proof.row'], 'fail']);
 
   // Whoever guesses the row needs its salt, and other rows do not open it.
   assert.equal(await failed(judge(published, { ...ROW, salt: randomSalt() })), ['proof.row']);

@@ -7,8 +7,9 @@ import { DEFAULT_TERMS } from '../../../protocols/terms.ts';
 import { requestProof } from '../../../runtime/client/proof-request.ts';
 import { judgeProof } from '../../../runtime/client/quality-proof.ts';
 import { putBlob } from '../../../runtime/nats/blobs.ts';
-import { SMALL, smallRows, smallTrees } from '../../circuits/trees-fixture.ts';
+import { SMALL, smallCells, smallRows, smallTrees } from '../../circuits/trees-fixture.ts';
 import { assert, suite } from '../../harness.ts';
+import { judgePile } from '../verifier/pile.ts';
 import { type ProofFixture, refusalOf, startProving, subjectOf } from './proof-fixture.ts';
 
 const test = suite('proof of an answer', { timeoutMs: 120_000 });
@@ -59,6 +60,13 @@ test('what the model answers to a row is proved, and what is not its answer is r
   const failed = async (verdict: ReturnType<typeof judge>) =>
     (await verdict).checks.filter(({ status }) => status === 'fail').map(({ id }) => id);
   assert.equal(await failed(judge(published, OTHER)), ['proof.test-set']);
+  // The page without an installation takes a table beside such a proof for the row.
+  const pile = (files: Record<string, string>) => judgePile(published, fixture.policies.prover, files);
+  const shown = await pile({ 'row.csv': smallCells(ROW).join() });
+  assert.equal([shown.failed, shown.used['row.csv']], [[], 'the row that was asked about']);
+  assert.ok((await pile({ 'row.json': JSON.stringify(smallCells(ROW)) })).accepted);
+  assert.equal((await pile({ 'row.csv': smallCells(OTHER).join() })).failed, ['proof.test-set']);
+  assert.equal((await pile({})).failed, ['proof.test-set']);
   const swapped = structuredClone(published);
   (swapped.record.statement as { decision: number }).decision = 1 - DECISION;
   assert.ok((await failed(judge(swapped, ROW, 1 - DECISION))).includes('proof.test-set'));

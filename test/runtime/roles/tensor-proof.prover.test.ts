@@ -3,7 +3,7 @@ import { readFile } from 'node:fs/promises';
 import { randomSalt } from '../../../circuits/model/commit.ts';
 import { evaluate } from '../../../circuits/model/quantise.ts';
 import { commitRow, type HiddenRow } from '../../../circuits/model/row.ts';
-import { integersOf } from '../../../circuits/model/tensor-model.ts';
+import { integersOf, numbersOf } from '../../../circuits/model/tensor-values.ts';
 import { encodeOutputs, encodeTestSet, type TestSet } from '../../../circuits/model/test-set.ts';
 import { base64url } from '../../../protocols/encoding.ts';
 import { type PublishedProof, Statement } from '../../../protocols/proof.ts';
@@ -18,15 +18,21 @@ import { prepareCircuit, prepareKey } from '../../../runtime/prove/setup.ts';
 import { residualModel, residualSamples } from '../../circuits/tensors-fixture.ts';
 import { assert, suite } from '../../harness.ts';
 import { useHome } from '../home/home-fixture.ts';
+import { judgePile } from '../verifier/pile.ts';
 import { type ProofFixture, refusalOf, startProving, subjectOf } from './proof-fixture.ts';
 
 const test = suite('proof of tensors', { timeoutMs: 240_000 });
 const MODEL = residualModel();
 const TERMS = { ...DEFAULT_TERMS, answers: 'exact' as const };
-const [INPUT, OTHER] = residualSamples(2, 7).map((sample) =>
-  integersOf(MODEL.architecture.named!, sample),
-) as [Int32Array, Int32Array];
+const SAMPLES = residualSamples(2, 7);
+const [INPUT, OTHER] = SAMPLES.map((sample) => integersOf(MODEL.architecture.named!, sample)) as [
+  Int32Array,
+  Int32Array,
+];
 const OUTPUT = evaluate(MODEL, INPUT).logits;
+/** As people have them. */
+const [INPUT_JSON, OTHER_JSON] = SAMPLES.map((sample) => JSON.stringify(sample)) as [string, string];
+const OUTPUT_JSON = JSON.stringify(numbersOf(MODEL.architecture, OUTPUT));
 const answer = (features: Int32Array, outputs: ArrayLike<number>): TestSet => ({
   features: [features],
   labels: [0],
@@ -63,6 +69,20 @@ test('two input tensors and two output tensors are proved; a number beside them 
   const moved = OUTPUT.with(0, OUTPUT[0]! + 1);
   assert.equal(await failed(judge(published, answer(INPUT, moved))), ['proof.test-set']);
   assert.equal(await failed(judge(published, answer(OTHER, OUTPUT))), ['proof.test-set']);
+  // In the page without an installation the files say by their names of tensors which they are.
+  const pile = (files: Record<string, string>) => judgePile(published, fixture.policies.prover, files);
+  const both = await pile({ 'a.json': OUTPUT_JSON, 'b.json': INPUT_JSON, 'c.json': '{"z": [1]}' });
+  assert.equal([both.accepted, both.failed, both.unused], [true, [], ['c.json']]);
+  assert.equal([both.used['a.json'], both.used['b.json']], ['output tensors', 'input tensors']);
+  assert.equal((await pile({ 'b.json': INPUT_JSON })).failed, ['proof.test-set']);
+  assert.equal((await pile({ 'a.json': OUTPUT_JSON, 'b.json': OTHER_JSON })).failed, ['proof.test-set']);
+  assert.match(
+    await pile({ 'b.json': INPUT_JSON, 'c.json': OTHER_JSON }).then(
+      String,
+      (reason: Error) => reason.message,
+    ),
+    'input tensors: expected one, got b.json and c.json; leave one out',
+  );
   // A dictionary of one's own would be compared with nothing.
   const named = judgeProof(published, {
     ...question,
@@ -148,6 +168,15 @@ test('the inputs are hidden, all of them, until their owner shows them; the numb
     'proof.row',
   ]);
   assert.equal(await failed(judge(published, { row: () => ({ ...row, features: OTHER }) })), ['proof.row']);
+  const salt = Buffer.from(row.salt).toString('hex');
+  const pile = (files: Record<string, string>) => judgePile(published, fixture.policies.prover, files);
+  const unopenedPile = await pile({ 'y.json': OUTPUT_JSON });
+  assert.equal([unopenedPile.failed, unopenedPile.row], [[], 'skipped']);
+  const open = await pile({ 'y.json': OUTPUT_JSON, 'x.json': INPUT_JSON, 'row-salt': `${salt}\n` });
+  assert.equal([open.failed, open.row, open.used['row-salt']], [[], 'pass', 'salt of the row']);
+  const lied = await pile({ 'y.json': OUTPUT_JSON, 'x.json': OTHER_JSON, 'row-salt': salt });
+  assert.equal([lied.failed, lied.accepted], [['proof.row'], false]);
+  assert.equal((await pile({ 'x.json': INPUT_JSON, 'row-salt': salt })).failed, ['proof.test-set']);
   // Numbers that nobody names are numbers that nobody compared.
   assert.equal(await failed(judge(published, { outputs: undefined })), ['proof.test-set']);
   const moved = OUTPUT.with(0, OUTPUT[0]! + 1);

@@ -1,6 +1,6 @@
 /** Rows of applications as people write them. */
 import type { Preprocessing } from '../../../circuits/model/preprocessing.ts';
-import { readApplications } from '../../../runtime/client/applications.ts';
+import { readApplications } from '../../../runtime/models/applications.ts';
 import { assert, suite } from '../../harness.ts';
 
 const test = suite('applications');
