@@ -126,7 +126,9 @@ function Judged({ id, given }: { id: string; given?: readonly OpenedFile[] }): C
       }),
     ),
     h(Opened, {
-      label: given ? 'What belongs to it' : 'Proof, and what belongs to it (manifest, test set or row, policy)',
+      label: given
+        ? 'What belongs to it'
+        : 'Proof, and what belongs to it (manifest, test set or row, policy)',
       asked: { job: id, trustKey },
       ...(given ? { given } : {}),
     }),
