@@ -3,8 +3,8 @@
  * test ends, however it ends (uvu has neither). Each file is run in a process of its own by `test/run.ts`,
  * which fails a file that registers no test or never calls `run()`.
  *
- * The runner sets VOUCH_TEST_GREP (only tests whose "suite: title" matches are registered) and VOUCH_TEST_SKIP
- * (a reason: every test is reported as skipped and no body runs).
+ * The runner sets VOUCH_TEST_GREP (only tests whose "suite: title" matches are registered), VOUCH_TEST_SKIP
+ * (a reason: every test is reported as skipped and no body runs) and VOUCH_SLOW (tests of the slow tier run as well).
  */
 import { writeSync } from 'node:fs';
 import { suite as uvuSuite } from 'uvu';
@@ -25,6 +25,7 @@ class Skipped extends Error {}
 
 const grep = process.env.VOUCH_TEST_GREP ? new RegExp(process.env.VOUCH_TEST_GREP, 'i') : undefined;
 const skipAll = process.env.VOUCH_TEST_SKIP;
+const slowToo = process.env.VOUCH_SLOW === '1';
 
 /** A suite of tests. `timeoutMs` holds for each test (default 20 s). */
 export function suite(name: string, options: { timeoutMs?: number } = {}) {
@@ -70,7 +71,18 @@ export function suite(name: string, options: { timeoutMs?: number } = {}) {
   const test = (title: string, body: (t: TestContext) => unknown | Promise<unknown>) => {
     if (!grep || grep.test(`${name}: ${title}`)) inner(title, wrap(title, body));
   };
-  return Object.assign(test, { run: () => inner.run() });
+  let later = 0;
+  /** For a further case of what this file tests anyway: it runs with the slow tier, and when the file is named. */
+  const slow: typeof test = (title, body) => {
+    if (slowToo) test(title, body);
+    else later += 1;
+  };
+  const run = (): void => {
+    // The runner reads this line.
+    if (later > 0) writeSync(1, `\n##vouch-slow ${later}\n`);
+    inner.run();
+  };
+  return Object.assign(test, { slow, run });
 }
 
 /** Says why a test, or a whole file, did not run, for a missing adapter or data folder. */

@@ -18,7 +18,7 @@ const USAGE = `npm test -- [options] [FILE...]
 
   --tier TIER   only this tier, may be repeated: ${TIERS.join(', ')}
   --grep TEXT   only files whose path, or tests whose "suite: title", matches this regular expression
-  --slow        the slow tier too (or set VOUCH_SLOW=1)
+  --slow        the slow tier too, and slow tests of the others (or set VOUCH_SLOW=1)
   --verbose     print what passing files print
   --help`;
 
@@ -38,6 +38,7 @@ const baseEnv: NodeJS.ProcessEnv = {
   NODE_COMPILE_CACHE: join(temporary, 'compiled'),
   // Vulkan's loader complains without one
   XDG_RUNTIME_DIR: process.env.XDG_RUNTIME_DIR ?? temporary,
+  VOUCH_SLOW: options.tiers.includes('slow') ? '1' : '',
 };
 delete baseEnv.FORCE_COLOR;
 
@@ -52,12 +53,10 @@ const notes = new Map<Tier, string>();
 for (const tier of TIERS) {
   const files = options.files.filter((file) => file.tier === tier);
   if (files.length === 0) continue;
-  if (!options.tiers.includes(tier)) {
-    notes.set(tier, `not run: ${plural(files.length, 'file')}; --slow runs them`);
-    continue;
-  }
+  if (!options.tiers.includes(tier)) continue;
   await runTier(tier, files);
 }
+noteSlow();
 summarise();
 
 function readOptions() {
@@ -174,8 +173,18 @@ function print(result: FileResult): void {
   console.log(
     `  ${verdict} ${seconds.toFixed(1).padStart(6)} s  ${counts.filter(Boolean).join(', ').padEnd(32)} ${nameOf(result)}`,
   );
-  if (failed > 0 || options.verbose) console.log(indent(output.replace(/^##vouch-skip .*\n?/gm, '').trim()));
+  if (failed > 0 || options.verbose)
+    console.log(indent(output.replace(/^##vouch-(?:skip|slow) .*\n?/gm, '').trim()));
   if (problem) console.log(`    ${problem}`);
+}
+
+/** What was left to the slow tier: its files, and single tests of others. */
+function noteSlow(): void {
+  if (options.tiers.includes('slow')) return;
+  const files = options.files.filter(({ tier }) => tier === 'slow').length;
+  const tests = total(results, 'later');
+  const left = [files > 0 && plural(files, 'file'), tests > 0 && plural(tests, 'test')].filter(Boolean);
+  if (left.length > 0) notes.set('slow', `not run: ${left.join(' and ')}; --slow runs them`);
 }
 
 function summarise(): void {
@@ -217,7 +226,7 @@ function tally(of: FileResult[]): string {
   return `${total(of, 'passed')} passed, ${total(of, 'failed')} failed${left > 0 ? `, ${left} skipped` : ''}`;
 }
 
-function total(of: FileResult[], field: 'passed' | 'failed' | 'skipped' | 'seconds'): number {
+function total(of: FileResult[], field: 'passed' | 'failed' | 'skipped' | 'later' | 'seconds'): number {
   return of.reduce((sum, result) => sum + result[field], 0);
 }
 

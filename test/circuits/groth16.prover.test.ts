@@ -15,7 +15,7 @@ const s = 0x2000000000000000000000000000000000000000000000000000000000000001n;
 const data = (name: string) => new Uint8Array(readFileSync(`${PROVER_DATA}${name}`));
 
 for (const name of ['pos', 'sha']) {
-  test(`${name}: with fixed r and s the proof is snarkjs's own`, async (t) => {
+  (name === 'sha' ? test : test.slow)(`${name}: with fixed r and s the proof is snarkjs's own`, async (t) => {
     if (!hasProverData) t.skip('no ../shared/prover here');
     const zkey = readZkey(data(`${name}.zkey`));
     const witness = readWitness(data(`${name}.wtns`));

@@ -60,6 +60,25 @@ test('passed, failed and skipped tests are counted apart', async (t) => {
   assert.is(problem, undefined);
 });
 
+test('a slow test is left to the slow tier, and told', async (t) => {
+  const slow = `test.slow('later', () => assert.is(1, 2));\n`;
+  const without = await outcome(t, PASS + slow + slow + RUN_IT, { env: { VOUCH_SLOW: '' } });
+  assert.equal(without.counts, [1, 0, 0]);
+  assert.match(without.output, /^##vouch-slow 2$/m);
+  const withThem = await outcome(t, PASS + slow + RUN_IT, { env: { VOUCH_SLOW: '1' } });
+  assert.equal(withThem.counts, [1, 1, 0]);
+  const folder = folderOf(t, {
+    'one.test.ts': PASS + slow + slow + RUN_IT,
+    'two.slow.test.ts': PASS + RUN_IT,
+  });
+  // Who names a file wants all of it.
+  assert.is((await npmTest(join(folder, 'one.test.ts'))).code, 1);
+  assert.match(
+    (await npmTest(join(folder, 'one.test.ts'), join(folder, 'two.slow.test.ts'), '--tier', 'pure')).stdout,
+    /slow +not run: 2 tests; --slow runs them[\s\S]*\n1 passed, 0 failed$/m,
+  );
+});
+
 test('a file that forgets run() fails', async (t) => {
   const { counts, problem } = await outcome(t, PASS);
   assert.equal(counts, [0, 1, 0]);

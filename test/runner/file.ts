@@ -11,6 +11,8 @@ export interface FileResult extends TestFile {
   readonly skipped: number;
   /** "suite: title: reason" of each skipped test */
   readonly skips: readonly string[];
+  /** tests that are left to the slow tier */
+  readonly later: number;
   /** why the file failed as a whole */
   readonly problem?: string;
   /** stdout and stderr as they came, the last 256 KiB */
@@ -98,11 +100,12 @@ function count(
   signal: NodeJS.Signals | null,
 ) {
   const skips = [...stdout.matchAll(/^##vouch-skip (.*)$/gm)].map((match) => match[1]!);
+  const later = Number(/^##vouch-slow (\d+)$/m.exec(stdout)?.[1] ?? 0);
   const summary = [...stdout.matchAll(SUMMARY)].at(-1);
   if (!summary) {
     const how = signal ? `was killed by ${signal}` : `ended with exit code ${code}`;
     const problem = stopped ?? `the file ${how} without a summary; does it call test.run()?`;
-    return { passed: 0, failed: 1, skipped: skips.length, skips, problem };
+    return { passed: 0, failed: 1, skipped: skips.length, skips, later, problem };
   }
   const [total, ok, uvuSkipped] = summary.slice(1).map(Number) as [number, number, number];
   // A test that skips itself counts as passed for uvu. A file without tests may say why in a line of its own.
@@ -117,6 +120,7 @@ function count(
     failed: problem && failed === 0 ? 1 : failed,
     skipped,
     skips,
+    later,
     ...(problem && { problem }),
   };
 }
