@@ -20,13 +20,14 @@ import { createPool } from '../msm/threads/pool.ts';
 export type CircuitSize = Pick<CircuitCost, 'constraints' | 'variables' | 'domain' | 'movedTerms'>;
 
 const Rates = z.strictObject({
-  version: z.literal(2),
+  version: z.literal(3),
   /** on which the times were measured: another one measures again */
   machine: z.string().max(300),
   /** milliseconds for the circuit that was measured */
   setup: z.number().positive(),
   proof: z.number().positive(),
-  /** milliseconds that the first proof of a process takes longer: its code is made then */
+  /** milliseconds that the first key and the first proof of a process take longer: their code is made then */
+  setupStart: z.number().nonnegative(),
   start: z.number().nonnegative(),
 });
 type Rates = z.infer<typeof Rates>;
@@ -82,7 +83,7 @@ const costOfPoint = (points: number): number => ratedPoints(points) / points;
 const COMPILE = { fixed: 4_000, perConstraint: 0.2, perMoved: 0.04, off: 1.6 };
 
 /** What a circuit takes on a machine of these rates, one job alone on it. */
-export function forecast(size: CircuitSize, rates: Pick<Rates, 'setup' | 'proof' | 'start'>): Forecast {
+export function forecast(size: CircuitSize, rates: Omit<Rates, 'version' | 'machine'>): Forecast {
   const seconds = (ms: number) => Number((ms / 1000).toPrecision(2));
   const compile =
     (rates.setup / 1000) *
@@ -90,7 +91,7 @@ export function forecast(size: CircuitSize, rates: Pick<Rates, 'setup' | 'proof'
   return {
     compileSeconds: seconds(compile),
     compileRange: [seconds(compile / COMPILE.off), seconds(compile * COMPILE.off)],
-    setupSeconds: seconds((rates.setup * setupWork(size)) / setupWork(MEASURED)),
+    setupSeconds: seconds(rates.setupStart + (rates.setup * setupWork(size)) / setupWork(MEASURED)),
     proofSeconds: seconds(rates.start + (rates.proof * proofWork(size)) / proofWork(MEASURED)),
   };
 }
@@ -113,8 +114,15 @@ async function measure(): Promise<Rates> {
     zkey = (await setup(r1cs, engines)).zkey;
   });
   const proving = await timesOf(PROOFS, () => prove(readZkey(zkey), witness, pool));
-  const proof = Math.min(...proving);
-  return { version: 2, machine: machine(), setup: Math.min(...making), proof, start: proving[0]! - proof };
+  const [setupMs, proof] = [Math.min(...making), Math.min(...proving)];
+  return {
+    version: 3,
+    machine: machine(),
+    setup: setupMs,
+    setupStart: making[0]! - setupMs,
+    proof,
+    start: proving[0]! - proof,
+  };
 }
 
 const MEASURED: CircuitSize = {

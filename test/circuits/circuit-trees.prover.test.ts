@@ -180,29 +180,32 @@ for (const options of [
   { trees: 3, depth: 2, seed: 5 },
   { trees: 4, depth: 3, outputs: 3, seed: 4, topology: true },
 ]) {
-  test(`${JSON.stringify(options)}: reference, served graph and witness agree, and the count is exact`, async (t) => {
-    const model = smallTrees(options);
-    const served = await serveModel(model);
-    const rows = smallRows(200, 11);
-    assert.equal(
-      await served.answer(rows),
-      rows.map((row) => evaluate(model, row)),
-      served.provider,
-    );
-    await served.close();
+  (options.topology ? test.slow : test)(
+    `${JSON.stringify(options)}: reference, served graph and witness agree, and the count is exact`,
+    async (t) => {
+      const model = smallTrees(options);
+      const served = await serveModel(model);
+      const rows = smallRows(200, 11);
+      assert.equal(
+        await served.answer(rows),
+        rows.map((row) => evaluate(model, row)),
+        served.provider,
+      );
+      await served.close();
 
-    const { testSet, wasm, r1cs } = await circuitOf(t, model, { wrong: 2 });
-    const witness = wires(await calculateWitness(wasm, witnessInput(model, ROWS - 2)));
-    assert.is(violations(r1cs, witness), 0);
-    assert.equal(witness.slice(0, 3), [1n, commit(model), BigInt(ROWS - 2)], 'public signals');
-    assert.is(circuitCost(model.architecture, testSet).constraints, r1cs.constraints, 'predicted');
-    const cost = circuitCost(model.architecture, testSet);
-    assert.equal([cost.constraints, cost.variables], [r1cs.constraints, r1cs.variables], 'by parts');
-    assert.ok(r1cs.constraints <= estimateConstraints(model.architecture, ROWS));
-    demandDomain(2 ** Math.ceil(Math.log2(r1cs.constraints + 3)), model.architecture, ROWS);
-    await rejects(calculateWitness(wasm, witnessInput(model, ROWS - 1)), 'one more than correct');
-    await rejects(calculateWitness(wasm, witnessInput(model, -1)), 'a negative threshold');
-  });
+      const { testSet, wasm, r1cs } = await circuitOf(t, model, { wrong: 2 });
+      const witness = wires(await calculateWitness(wasm, witnessInput(model, ROWS - 2)));
+      assert.is(violations(r1cs, witness), 0);
+      assert.equal(witness.slice(0, 3), [1n, commit(model), BigInt(ROWS - 2)], 'public signals');
+      assert.is(circuitCost(model.architecture, testSet).constraints, r1cs.constraints, 'predicted');
+      const cost = circuitCost(model.architecture, testSet);
+      assert.equal([cost.constraints, cost.variables], [r1cs.constraints, r1cs.variables], 'by parts');
+      assert.ok(r1cs.constraints <= estimateConstraints(model.architecture, ROWS));
+      demandDomain(2 ** Math.ceil(Math.log2(r1cs.constraints + 3)), model.architecture, ROWS);
+      await rejects(calculateWitness(wasm, witnessInput(model, ROWS - 1)), 'one more than correct');
+      await rejects(calculateWitness(wasm, witnessInput(model, -1)), 'a negative threshold');
+    },
+  );
 }
 
 test('one wire moved is noticed, nothing is left open, and no other trees open the commitment', async (t) => {

@@ -650,7 +650,7 @@ test('a model of one’s own: added, served, and refused when it is damaged', as
   assert.match(ok(await vouch(home, ['infer', 'own', '-'], rows(1)[0])), /^(good|bad)\tSIMULATED\t/);
 });
 
-test('setup --ptau: the ceremony path', async (t) => {
+test.slow('setup --ptau: the ceremony path', async (t) => {
   const tiny = join(home, 'tiny.data');
   const kept = lines(readFileSync(join(home, 'models', 'own.test.data'), 'utf8'));
   // Two of each class that the model decides right: three are more than a constant answer gets.

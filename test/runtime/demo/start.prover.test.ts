@@ -41,8 +41,8 @@ const MOMENTS: Record<string, (run: Started) => Promise<unknown>> = {
 };
 
 for (const [moment, reached] of Object.entries(MOMENTS)) {
-  // A terminal's Ctrl-C while it compiles is a test of terminal.prover.test.ts.
-  (moment === 'while the circuit compiles' ? test.slow : test)(`Ctrl-C ${moment}`, async () => {
+  // terminal.prover.test.ts has a terminal's Ctrl-C while it compiles and while the key is made.
+  test.slow(`Ctrl-C ${moment}`, async () => {
     const run = start(home, DEMO);
     await reached(run);
     run.interrupt();

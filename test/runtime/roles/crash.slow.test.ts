@@ -3,5 +3,5 @@ import { suite } from '../../harness.ts';
 import { surviveAll } from './crash-kills.ts';
 
 const test = suite('crash, ten times', { timeoutMs: 300_000 });
-for (let round = 1; round <= 10; round++) test(`round ${round}`, surviveAll);
+for (let round = 1; round <= 10; round++) test(`round ${round}`, (t) => surviveAll(t));
 test.run();
