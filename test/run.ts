@@ -23,8 +23,8 @@ const USAGE = `npm test -- [options] [FILE...]
   --help`;
 
 const FOLDER = fileURLToPath(new URL('.', import.meta.url));
-/** Files of one tier that run at the same time: they wait much. A device wants the machine for itself. */
-const SIDE_BY_SIDE: Partial<Record<Tier, number>> = { pure: 2, nats: 2, prover: 2, browser: 2 };
+/** Files of one tier that run at the same time: they wait much. Devices and browsers want the machine for themselves. */
+const SIDE_BY_SIDE: Partial<Record<Tier, number>> = { pure: 2, nats: 2, prover: 2 };
 /** A slow file may take hours: each of its tests has a limit of its own. */
 const TIMEOUT_MS: Partial<Record<Tier, number>> = { pure: 120_000, slow: 4 * 3_600_000 };
 const LONG_TIMEOUT_MS = 600_000;
