@@ -22,19 +22,19 @@ const TERMS = { bit: 5, product: 4 };
 
 const signedBits = (bound: number): number => bound.toString(2).length + 1;
 
-/** Throws `too-large` for an architecture whose answers to hidden rows no circuit can be compiled for. */
-export function demandHidden(architecture: Architecture): void {
+/** What an answer to a hidden row costs; throws `too-large` for an architecture for which no circuit of it can be compiled. */
+export function demandHidden(architecture: Architecture): CircuitCost {
   const features = featureRanges(architecture.preprocessing).length;
   if (features > MAX_ROW_FEATURES)
     throw new VouchError(
       'too-large',
       `hidden row: ${features} numbers of all inputs are more than the ${MAX_ROW_FEATURES} that are sealed; show them, or use a smaller model`,
     );
-  const { constraints } = hiddenCost(architecture);
-  if (constraints <= MAX_CONSTRAINTS) return;
+  const cost = hiddenCost(architecture);
+  if (cost.constraints <= MAX_CONSTRAINTS) return cost;
   throw new VouchError(
     'too-large',
-    `hidden row: ${constraints} constraints are more than ${MAX_CONSTRAINTS}; show the row, or use a smaller model`,
+    `hidden row: ${cost.constraints} constraints are more than ${MAX_CONSTRAINTS}; show the row, or use a smaller model`,
   );
 }
 

@@ -6,7 +6,7 @@ import { VouchError } from '../../protocols/errors.ts';
 import type { TensorNames } from './architecture.ts';
 import { parameterWidths } from './commit.ts';
 import { type CircuitCost, circuitCost } from './cost.ts';
-import { demandHidden, hiddenCost } from './cost-hidden.ts';
+import { demandHidden } from './cost-hidden.ts';
 import { type Problem, readGraph } from './graph.ts';
 import type { OnnxGraph } from './onnx.ts';
 import { type OutlineStep, outlineOf, widestRows } from './outline.ts';
@@ -84,11 +84,10 @@ export function lintTensors(
 
 function hiddenOf({ architecture }: TensorModel): Pick<CircuitCost, 'constraints' | 'domain'> | string {
   try {
-    demandHidden(architecture);
+    const { constraints, domain } = demandHidden(architecture);
+    return { constraints, domain };
   } catch (error) {
     if (!(error instanceof VouchError)) throw error;
     return error.message;
   }
-  const { constraints, domain } = hiddenCost(architecture);
-  return { constraints, domain };
 }

@@ -19,7 +19,7 @@ export interface Answers {
   /** Throws `bad-input` for a second table or salt. */
   takeText(file: NamedText): void;
   /** JSON that is nothing else. */
-  takeJson(file: NamedText): void;
+  takeJson(file: NamedText, json: unknown): void;
   /** Throws `bad-input` where two files would do. */
   about(published: PublishedProof, dictionary: Dictionary | undefined): About;
   /** What no proof was about. */
@@ -42,7 +42,8 @@ export function onlyOne<T extends { readonly name: string }>(
 export function createAnswers(used: { name: string; as: string }[]): Answers {
   let table: NamedText | undefined;
   let salt: NamedText | undefined;
-  const jsons: NamedText[] = [];
+  /** with the names that an object has */
+  const jsons: (NamedText & { readonly names: string })[] = [];
   const taken = new Set<NamedText>();
 
   const take = (file: NamedText | undefined, as: string): NamedText | undefined => {
@@ -54,14 +55,14 @@ export function createAnswers(used: { name: string; as: string }[]): Answers {
   };
   const tensors = (what: string, named: readonly { readonly name: string }[]): NamedText | undefined =>
     jsons
-      .filter(({ text }) => sameNames(text, named))
+      .filter(({ names }) => names === namesOf(named))
       .reduce<NamedText | undefined>((before, next) => onlyOne(what, before, next), undefined);
   /** What a model was asked and gave. Tensors of the same names could be either, and are neither. */
   const askedOf = ({
     named,
   }: Architecture): { input?: NamedText | undefined; output?: NamedText | undefined } => {
     if (named === undefined) return { input: take(table ?? sole(jsons), 'the row that was asked about') };
-    if (sameSet(named.inputs, named.outputs)) return {};
+    if (namesOf(named.inputs) === namesOf(named.outputs)) return {};
     return {
       input: take(tensors('input tensors', named.inputs), 'input tensors'),
       output: take(tensors('output tensors', named.outputs), 'output tensors'),
@@ -74,7 +75,7 @@ export function createAnswers(used: { name: string; as: string }[]): Answers {
       if (isRowSalt(text)) salt = onlyOne('salt of a row', salt, { name: file.name, text });
       else table = onlyOne('test set', table, file);
     },
-    takeJson: (file) => void jsons.push(file),
+    takeJson: (file, json) => void jsons.push({ ...file, names: keysOf(json) }),
     about({ record }, dictionary) {
       const { statement } = record;
       if (statement.statement === 'quality') {
@@ -139,20 +140,12 @@ const NO_JSON =
 
 const sole = <T>(items: readonly T[]): T | undefined => (items.length === 1 ? items[0] : undefined);
 
+const inOrder = (names: readonly string[]): string => JSON.stringify([...names].sort());
 const namesOf = (named: readonly { readonly name: string }[]): string =>
-  JSON.stringify(named.map(({ name }) => name).sort());
-const sameSet = (
-  ...sides: [readonly { readonly name: string }[], readonly { readonly name: string }[]]
-): boolean => namesOf(sides[0]) === namesOf(sides[1]);
-
-function sameNames(text: string, named: readonly { readonly name: string }[]): boolean {
-  const value: unknown = JSON.parse(text);
-  return (
-    typeof value === 'object' &&
-    value !== null &&
-    JSON.stringify(Object.keys(value).sort()) === namesOf(named)
-  );
-}
+  inOrder(named.map(({ name }) => name));
+/** None of what is no object; a model has at least one input and one output. */
+const keysOf = (json: unknown): string =>
+  inOrder(typeof json === 'object' && json !== null && !Array.isArray(json) ? Object.keys(json) : []);
 
 function labelled({ name, text }: NamedText, dictionary: Dictionary) {
   try {

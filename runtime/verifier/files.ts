@@ -168,7 +168,7 @@ function takeJson(pile: Pile, file: NamedText, json: unknown): void {
   } else if (Salts.safeParse(json).success) {
     pile.salts.push(file);
     use('salts of a receipt');
-  } else pile.answers.takeJson(file);
+  } else pile.answers.takeJson(file, json);
 }
 
 /** Any other text may be what a proof is about. */

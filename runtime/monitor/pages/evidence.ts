@@ -9,7 +9,7 @@ import { readFiles } from '../drop-zone.ts';
 import { type Asked, type CertificateRow, type JudgedItem, judge, type OpenedFile } from '../judging.ts';
 import type { FoundEvidence } from '../look-ups.ts';
 import { coarse, dayTime, until } from '../words.ts';
-import { actorHref, card, chip, empty, row, type Seen, table } from './parts.ts';
+import { actorHref, card, chip, empty, ofModels, row, type Seen, table } from './parts.ts';
 import { checkTable, stamp, word } from './verdicts.ts';
 
 const EVERY_MS = 60_000;
@@ -17,10 +17,7 @@ const EVERY_MS = 60_000;
 const OF_THE_MONITOR = 'evidence of the enclave';
 
 export function EvidencePage({ seen }: { seen: Seen }): ComponentChild {
-  const { answer, error } = useAnswer<readonly FoundEvidence[]>(
-    '/evidence.json',
-    Math.floor(seen.now / EVERY_MS),
-  );
+  const asked = useAnswer<readonly FoundEvidence[]>('/evidence.json', Math.floor(seen.now / EVERY_MS));
   const [policy, setPolicy] = useState<NonNullable<Asked['policy']>>('strict');
   const [own, setOwn] = useState<readonly OpenedFile[]>([]);
   const [trouble, setTrouble] = useState('');
@@ -74,16 +71,9 @@ export function EvidencePage({ seen }: { seen: Seen }): ComponentChild {
           'The monitor asks with a nonce of its own. Built-in policies pin no measurement, and hardware is not accepted without collateral: bring yours.',
       ),
     ),
-    answer === undefined
-      ? card('Evidence', empty(error ?? 'Asking…'))
-      : answer.length === 0
-        ? card(
-            'Evidence',
-            empty('No model is published. ', h('code', {}, 'vouch model add'), ' publishes one.'),
-          )
-        : answer.map((found) =>
-            h(One, { key: `${found.model} ${found.enclave ?? ''}`, found, policy, own, seen }),
-          ),
+    ofModels('Evidence', asked, (found) =>
+      h(One, { key: `${found.model} ${found.enclave ?? ''}`, found, policy, own, seen }),
+    ),
   );
 }
 

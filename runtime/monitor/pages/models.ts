@@ -5,24 +5,19 @@
 import { type ComponentChild, h } from 'preact';
 import { useAnswer } from '../asking.ts';
 import type { FoundModel } from '../look-ups.ts';
-import { card, commandWith, empty, fact, row, type Seen, short, table } from './parts.ts';
+import { card, commandWith, empty, fact, ofModels, row, type Seen, short, table } from './parts.ts';
 
 const EVERY_MS = 60_000;
 
 export function ModelsPage({ seen }: { seen: Seen }): ComponentChild {
-  const { answer, error } = useAnswer<readonly FoundModel[]>('/models.json', Math.floor(seen.now / EVERY_MS));
+  const asked = useAnswer<readonly FoundModel[]>('/models.json', Math.floor(seen.now / EVERY_MS));
   return h(
     'div',
     { class: 'page' },
     h('h2', { id: 'title', tabIndex: -1 }, 'Models'),
-    answer === undefined
-      ? card('Models', empty(error ?? 'Asking…'))
-      : answer.length === 0
-        ? card(
-            'Models',
-            empty('No model is published. ', h('code', {}, 'vouch model add'), ' publishes one.'),
-          )
-        : answer.map((found) => card(found.name, 'error' in found ? empty(found.error) : signed(found))),
+    ofModels('Models', asked, (found) =>
+      card(found.name, 'error' in found ? empty(found.error) : signed(found)),
+    ),
   );
 }
 

@@ -131,6 +131,18 @@ export const command = (text: string): ComponentChild =>
 
 export const empty = (...children: ComponentChild[]): ComponentChild => h('p', { class: 'empty' }, children);
 
+/** What was asked of each published model, or why there is nothing to show yet. */
+export const ofModels = <T>(
+  title: string,
+  { answer, error }: { readonly answer?: readonly T[]; readonly error?: string },
+  one: (found: T) => ComponentChild,
+): ComponentChild =>
+  answer === undefined
+    ? card(title, empty(error ?? 'Asking…'))
+    : answer.length === 0
+      ? card(title, empty('No model is published. ', h('code', {}, 'vouch model add'), ' publishes one.'))
+      : answer.map(one);
+
 /** 1234567 is "1.23 M". */
 export function short(value: number): string {
   if (!Number.isFinite(value)) return '';
