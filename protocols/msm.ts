@@ -88,6 +88,10 @@ export function packedBytes({ count, wide, bits }: ShardForm): number {
   return map + narrow + wide * (bits.count / 8);
 }
 
+/** All bits of all scalars: packed they are what they were. */
+const travelsWhole = ({ count, wide, bits }: ShardForm): boolean =>
+  wide === count && bits.count === SCALAR_BITS;
+
 /**
  * Packs scalars (32 bytes each, little-endian, standard form): which of them are wide, one bit each, unless all are; the
  * others as one bit each, unless bit 0 is not among those that travel; then the wide ones, the bytes of `bits` of each.
@@ -100,6 +104,8 @@ export function packScalars(
   form: ShardForm,
 ): Uint8Array {
   const { count, wide, bits } = form;
+  // An element at a time would be a hundred times slower than all of them.
+  if (travelsWhole(form) && scalars.length === count * SCALAR_BYTES) return new Uint8Array(scalars);
   const packed = new Uint8Array(packedBytes(form));
   const all = wide === count;
   const lowest = bits.from === 0;
@@ -139,6 +145,7 @@ export function unpackScalars(packed: Uint8Array, form: ShardForm): Uint8Array {
       'bad-message',
       `msm.shard: expected ${expected} bytes of scalars, got ${packed.length}`,
     );
+  if (travelsWhole(form)) return new Uint8Array(packed);
   const scalars = new Uint8Array(count * SCALAR_BYTES);
   const all = wide === count;
   const lowest = bits.from === 0;

@@ -116,7 +116,9 @@ export const Heartbeat = messageType(
           .describe("ids of the shards' messages that it has, oldest first: what is not here did not arrive"),
         rates: z
           .object({ g1: z.number().positive().max(1e12), g2: z.number().positive().max(1e12) })
-          .describe('points per second, with scalars of 254 bits, as it has measured itself'),
+          .describe(
+            'points per second, with scalars of 254 bits, as it has measured itself, corrected by what its sums took',
+          ),
         resident: z
           .array(z.string().regex(/^[0-9a-f]{16}(\+[1-9][0-9]{0,4})?$/))
           .max(1024)

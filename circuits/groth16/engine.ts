@@ -60,6 +60,12 @@ export interface ReadyKey extends MsmEngine {
     products: () => Promise<Uint8Array<ArrayBuffer>>,
     options?: EngineOptions,
   ): Promise<boolean>;
+  /** `quotient` and `satisfied` at once, for less than both: undefined where a constraint is broken. Where an engine can. */
+  checkedQuotient?(
+    witness: Uint8Array,
+    products: () => Promise<Uint8Array<ArrayBuffer>>,
+    options?: EngineOptions,
+  ): Promise<Uint8Array | undefined>;
   /**
    * Sums over parts of sections with scalars that they share: a range's bases belong to the last `count` of them. One affine
    * point for each range, in zkey form. Where an engine can.

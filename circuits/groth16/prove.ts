@@ -100,10 +100,11 @@ export async function assemble(
   s: bigint,
   curve: CurveEngine,
 ): Promise<Proof> {
-  return proofOf(await blind(key, sums, r, s, curve));
+  return proofOf(await assemblePoints(key, sums, r, s, curve));
 }
 
-async function blind(
+/** The points of the proof that `assemble` gives, as `holdsBy` takes them. */
+export async function assemblePoints(
   { header }: Pick<ProvingKey, 'header'>,
   sums: Sums,
   r: bigint,
@@ -130,7 +131,7 @@ async function blind(
 }
 
 /** snarkjs's form. */
-const proofOf = ({ a, b, c }: ProofBytes): Proof => ({
+export const proofOf = ({ a, b, c }: ProofBytes): Proof => ({
   pi_a: g1Strings(knownG1(a, 'pi_a')),
   pi_b: g2Strings(knownG2(b, 'pi_b')),
   pi_c: g1Strings(knownG1(c, 'pi_c')),
@@ -188,7 +189,7 @@ async function proveChecked(
 ): Promise<Proved> {
   const sums = await key.sums(witness, { signal, onPhase });
   onPhase?.('assembling');
-  const points = await blind(zkey, sums, r ?? randomScalar(), s ?? randomScalar(), curve);
+  const points = await assemblePoints(zkey, sums, r ?? randomScalar(), s ?? randomScalar(), curve);
   onPhase?.('verifying');
   if (!(await holdsBy(curve, zkey, signals, points, { signal }))) {
     throw new VouchError(

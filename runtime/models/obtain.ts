@@ -64,8 +64,11 @@ export async function obtainModel(
   const published = await readManifest(bus, name);
   const { manifest, digest } = published;
   demandTabular(manifest);
-  const key = await obtainKey(bus, source, identity, published, proof);
-  const sealed = await readSealed(bus, manifest);
+  // What is sealed is no secret, and is on its way while brokers decide.
+  const [key, sealed] = await Promise.all([
+    obtainKey(bus, source, identity, published, proof),
+    readSealed(bus, manifest),
+  ]);
   const secret = await decryptBlob(key, sealed, modelAad(name, manifest.commitment));
   key.fill(0);
   const model = decodeSecret(parseArchitecture(manifest.architecture), secret);

@@ -1,5 +1,8 @@
 /** Base points by the chunks that they lie in, for engines that keep them from one sum to the next. */
-import type { EngineOptions, Group } from '../../circuits/groth16/engine.ts';
+import type { CurveEngine, EngineOptions, Group } from '../../circuits/groth16/engine.ts';
+import { POINT_BYTES, SCALAR_BYTES } from '../../protocols/bn254.ts';
+import { concat } from '../../protocols/encoding.ts';
+import { VouchError } from '../../protocols/errors.ts';
 
 export interface PointChunk {
   /** the digest of its bytes: the same name stands for the same bytes, whoever says it */
@@ -34,3 +37,33 @@ export type HoldRuns = (
   scalars: number,
   options?: EngineOptions,
 ) => Promise<HeldRuns>;
+
+/** For an engine that keeps no points: each sum brings its own. */
+export const holdNothing =
+  ({ msm }: Pick<CurveEngine, 'msm'>): HoldRuns =>
+  async (runs) => {
+    const points = await Promise.all(
+      runs.map(async ({ group, count, chunks, offset }) => {
+        const parts = await Promise.all(chunks.map(({ read }) => read()));
+        const bytes = count * POINT_BYTES[group];
+        const all = parts.length === 1 ? parts[0]! : concat(...parts);
+        if (offset + bytes > all.byteLength)
+          throw new VouchError(
+            'bad-message',
+            `msm.shard: its chunks hold ${all.byteLength} bytes, expected ${offset + bytes}`,
+          );
+        return all.subarray(offset, offset + bytes);
+      }),
+    );
+    return {
+      async sums(scalars, options) {
+        const sums: Uint8Array[] = [];
+        for (const [i, { group, count }] of runs.entries()) {
+          const last = scalars.subarray(scalars.byteLength - count * SCALAR_BYTES);
+          sums.push(await msm(group, points[i]!, last, options));
+        }
+        return sums;
+      },
+      release() {},
+    };
+  };

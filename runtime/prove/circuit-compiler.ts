@@ -43,8 +43,15 @@ export interface CompilerLimits {
 
 const require = createRequire(import.meta.url);
 
-/** The compiler's name, version and options, and every template a circuit may include. */
-export async function circuitToolchain(): Promise<Toolchain> {
+let toolchain: Promise<Toolchain> | undefined;
+
+/** The compiler's name, version and options, and every template a circuit may include; read once. */
+export function circuitToolchain(): Promise<Toolchain> {
+  toolchain ??= readToolchain();
+  return toolchain;
+}
+
+async function readToolchain(): Promise<Toolchain> {
   const { version } = require('circom2/package.json') as { version: string };
   const sources = new URL('../../circuits/src/', import.meta.url);
   const circomlib = dirname(require.resolve('circomlib/circuits/poseidon.circom'));

@@ -8,8 +8,13 @@
 import type { AnyActorRef, PromiseActorLogic } from 'xstate';
 import { type ProofJobEvent, proofJobMachine, type Timed } from '../../actors/proof-job.ts';
 import { randomScalar } from '../../circuits/groth16/field.ts';
-import { assemble, type Proof, transform } from '../../circuits/groth16/prove.ts';
-import { type VerificationKey, verificationKey } from '../../circuits/groth16/verify.ts';
+import { assemblePoints, proofOf, transform } from '../../circuits/groth16/prove.ts';
+import {
+  holdsBy,
+  type ProofBytes,
+  type VerificationKey,
+  verificationKey,
+} from '../../circuits/groth16/verify.ts';
 import type { ProvingKey } from '../../circuits/groth16/zkey.ts';
 import { architectureDocument } from '../../circuits/model/architecture.ts';
 import { signStatement } from '../../protocols/cose.ts';
@@ -40,16 +45,15 @@ import {
 import type { Pool } from '../msm/threads/pool.ts';
 import type { PulledMessage } from '../nats/bus.ts';
 import { acquire, type Lease } from '../nats/lease.ts';
-import { verifyWithSnarkjs } from '../prove/snarkjs.ts';
 import type { DispatchedJob, Dispatcher, Distribution } from './dispatch.ts';
 import type { Fleet } from './fleet.ts';
 import type { RoleContext } from './host.ts';
 import type { KeptCircuits } from './kept-circuits.ts';
 import type { OwnNode } from './own-node.ts';
-import { prepare, type Witnessed, witnessOf } from './witnessing.ts';
+import { prepare, quotientOf, type Witnessed, witnessOf } from './witnessing.ts';
 
 /** A shard's coming and going is told with what else happens so soon. */
-const REPORT_MS = 20;
+const REPORT_MS = 50;
 
 /** What there is of a proof, stage by stage; each stage has all that the one before it has. */
 interface Stages {
@@ -61,12 +65,12 @@ interface Stages {
   /** secret */
   transformed: Stages['planned'] & {
     readonly scalars: SectionScalars;
-    readonly publicSignals: readonly string[];
+    readonly publicSignals: readonly bigint[];
   };
   /** checked points by shard */
   summed: Stages['transformed'] & { readonly parts: readonly PartialSum[] };
   assembled: Stages['summed'] & {
-    readonly proof: Proof;
+    readonly proof: ProofBytes;
     /** of this very proof; undefined where nobody has looked yet */
     readonly verified: boolean | undefined;
     readonly convicted: readonly string[];
@@ -173,8 +177,9 @@ export function proofJobLogic(options: ProofJobOptions) {
     verificationKeys.set(zkey, key);
     return key;
   };
-  const verifies = ({ zkey, publicSignals }: Stages['transformed'], proof: Proof) =>
-    verifyWithSnarkjs(verificationKeyOf(zkey), publicSignals, proof);
+  /** Whoever gets the proof verifies it with other arithmetic as well; this is for what workers answered. */
+  const verifies = ({ zkey, publicSignals }: Stages['transformed'], proof: ProofBytes) =>
+    holdsBy(engine, zkey, publicSignals, proof);
 
   /** How pieces are summed by this process's own engine; undefined where it cannot. */
   const sumsHere = async (zkey: ProvingKey, signal: AbortSignal): Promise<DispatchedJob['sumHere']> => {
@@ -220,7 +225,7 @@ export function proofJobLogic(options: ProofJobOptions) {
         const prepared = await prepare({ bus, source, identity, requesters, pool, engine }, job, signal);
         job.closed = true;
         const witnessed = await inTurn(`witness ${prepared.statement.circuit}`, () =>
-          witnessOf({ engine, pool }, prepared, signal),
+          witnessOf({ engine }, prepared, signal),
         );
         job.work = { stage: 'witnessed', ...witnessed };
         return {};
@@ -262,15 +267,12 @@ export function proofJobLogic(options: ProofJobOptions) {
       }),
 
       transform: phase('transforming', 'planned', async (work, { job, signal }) => {
-        const { scalars, publicSignals } = await inTurn(`transform ${work.zkey.domainSize}`, async () => {
-          const ready = await engine.ready(work.zkey, { signal, points: 'streamed' });
-          try {
-            return await transform(work.zkey, work.witness, ready, { signal });
-          } finally {
-            ready.release();
-          }
-        });
-        job.work = { ...work, stage: 'transformed', scalars, publicSignals: publicSignals.map(String) };
+        const { scalars, publicSignals } = await inTurn(`transform ${work.zkey.domainSize}`, () =>
+          transform(work.zkey, work.witness, {
+            quotient: () => quotientOf({ engine, pool }, work, signal),
+          }),
+        );
+        job.work = { ...work, stage: 'transformed', scalars, publicSignals };
         work.distribution.add('quotient', scalars.H);
         return {};
       }),
@@ -284,7 +286,7 @@ export function proofJobLogic(options: ProofJobOptions) {
         const { r, s } = options.insecureBlinding ?? { r: randomScalar(), s: randomScalar() };
         const { zkey, parts, scalars } = work;
         let convicted: readonly string[] = [];
-        let proof = await assemble(zkey, sectionSums(zkey, parts), r, s, engine).catch(() => undefined);
+        let proof = await assemblePoints(zkey, sectionSums(zkey, parts), r, s, engine).catch(() => undefined);
         let verified: boolean | undefined = proof && (await verifies(work, proof));
         if (!proof || !verified) {
           const { sums, liars: wrong } = await inTurn('blame', () =>
@@ -301,7 +303,7 @@ export function proofJobLogic(options: ProofJobOptions) {
           if (wrong.length === 0)
             job.reason = 'the proof does not verify, although every sum is right: see the key';
           convicted = liars;
-          proof = await assemble(zkey, sums, r, s, engine);
+          proof = await assemblePoints(zkey, sums, r, s, engine);
           verified = undefined;
         }
         job.work = { ...work, stage: 'assembled', proof, verified, convicted };
@@ -315,16 +317,16 @@ export function proofJobLogic(options: ProofJobOptions) {
       }),
 
       publish: phase('publishing', 'assembled', async (work, { job, input: { job: name, epoch } }) => {
-        const { zkey, architecture, constraints, proof, publicSignals, parts, convicted } = work;
+        const { zkey, architecture, compiled, proof, publicSignals, parts, convicted } = work;
         const record: ProofRecord = {
           job: name,
           nonce: job.asked.nonce,
           statement: job.asked.statement,
-          proof: structuredClone(proof) as ProofRecord['proof'],
-          publicSignals: [...publicSignals],
+          proof: proofOf(proof) as ProofRecord['proof'],
+          publicSignals: publicSignals.map(String),
           verificationKey: { ...verificationKeyOf(zkey) },
           architecture: architectureDocument(architecture),
-          constraints,
+          constraints: compiled.constraints,
           domain: zkey.domainSize,
           phases: options.millisOf(name),
           workers: sharesOf(

@@ -10,7 +10,7 @@
  */
 import { readFile } from 'node:fs/promises';
 import { bitWires } from '../../circuits/groth16/bit-wires.ts';
-import type { ReadyKey } from '../../circuits/groth16/engine.ts';
+import type { ProverEngine, ReadyKey } from '../../circuits/groth16/engine.ts';
 import { entriesOfC } from '../../circuits/groth16/qap.ts';
 import { firstBroken, openR1cs, type R1cs } from '../../circuits/groth16/r1cs.ts';
 import { openZkey, type ProvingKey } from '../../circuits/groth16/zkey.ts';
@@ -100,13 +100,12 @@ export interface Prepared {
   readonly bits: Uint8Array;
 }
 
-export interface Witnessed extends Pick<Prepared, 'zkey' | 'key'> {
-  /** secret */
+export interface Witnessed extends Pick<Prepared, 'zkey' | 'key' | 'compiled'> {
+  /** secret; nobody has looked yet whether it satisfies the circuit */
   readonly witness: Uint8Array;
   /** which wires are bits, by the circuit's constraints (`bitWires`) */
   readonly bits: Uint8Array;
   readonly architecture: Architecture;
-  readonly constraints: number;
 }
 
 /**
@@ -140,10 +139,13 @@ export async function prepare(
   const limits = { kept: coordinatorChunks(), signal };
   const keys: Place = { shelf: 'keys', writer: client };
   const key = await getManifest(bus, keys, statement.key, { ...limits, maxBytes: MAX_BLOB_BYTES });
-  // Longer than this request where the key is kept: its end must not end what others read.
-  const opened = await openZkey(blobSource(bus, keys, key, { kept: limits.kept }));
-  if (hides) demandHiddenDomain(opened.domainSize, architecture);
-  else demandDomain(opened.domainSize, architecture, rows);
+  /** Of a key that was checked for just this circuit. */
+  const name = `${statement.circuit}/${statement.key}/${statement.powers}`;
+  const kept = engine.kept(name);
+  // Read for longer than this request where the key will be kept: its end must not end what others read.
+  const zkey = kept ?? (await openZkey(blobSource(bus, keys, key, { kept: limits.kept })));
+  if (hides) demandHiddenDomain(zkey.domainSize, architecture);
+  else demandDomain(zkey.domainSize, architecture, rows);
 
   const readRows = (digest: string) =>
     getBlob(bus, { shelf: 'testSets', writer: client }, digest, {
@@ -182,9 +184,6 @@ export async function prepare(
   );
   if (circuit.digest !== statement.circuit) throw otherCircuit();
 
-  const name = `${statement.circuit}/${statement.key}/${statement.powers}`;
-  const kept = engine.kept(name);
-  const zkey = kept ?? opened;
   const compiled = await compileCircuit(circuit, toolchain, {
     cacheDir: folder('cache', 'circuits'),
     signal,
@@ -260,7 +259,7 @@ async function bitsOf(zkey: ProvingKey, r1cs: () => Promise<R1cs>): Promise<Uint
  * not for the requester.
  */
 export async function witnessOf(
-  { engine, pool }: Pick<Witnessing, 'engine' | 'pool'>,
+  { engine }: Pick<Witnessing, 'engine'>,
   { statement, model, testSet, hidden, compiled, zkey, key, bits }: Prepared,
   signal: AbortSignal,
 ): Promise<Witnessed> {
@@ -283,40 +282,41 @@ export async function witnessOf(
   const calculator = { name: statement.circuit, read: () => readFile(compiled.wasmPath) };
   const input = hidden ? hiddenInput(model, hidden) : witnessInput(model, threshold);
   const witness = await engine.calculators.calculate(calculator, input, { signal });
-  try {
-    await demandSatisfied({ engine, pool }, { zkey, compiled }, witness, signal);
-  } catch (error) {
-    witness.fill(0);
-    throw error;
-  }
-  return { witness, bits, zkey, key, architecture: model.architecture, constraints: compiled.constraints };
+  return { witness, bits, zkey, key, compiled, architecture: model.architecture };
 }
 
 /**
- * Throws `witness-rejected` unless the witness satisfies every constraint: what a proof hides holds for true witnesses only
- * (check-key.ts), and a calculator, which has checked them on its way, is a program of its own.
+ * The scalars of section H, of a witness that satisfies every constraint; throws `witness-rejected` for one that does not. What
+ * a proof hides holds for true witnesses only (check-key.ts), and a calculator, which has checked them on its way, is a program
+ * of its own. So nothing is published, and no scalar of H leaves, before this.
  */
-async function demandSatisfied(
+export async function quotientOf(
   { engine, pool }: Pick<Witnessing, 'engine' | 'pool'>,
-  { zkey, compiled }: Pick<Prepared, 'zkey' | 'compiled'>,
-  witness: Uint8Array,
-  signal: AbortSignal,
-): Promise<void> {
+  { zkey, compiled, witness }: Pick<Witnessed, 'zkey' | 'compiled' | 'witness'>,
+  signal: AbortSignal | undefined,
+): Promise<Uint8Array> {
   const circuit = () => constraintsOf(compiled);
-  const products = async () => {
-    return entriesOfC(await circuit(), pool);
-  };
-  const check = async (ready: ReadyKey) => {
+  const products = async () => entriesOfC(await circuit(), pool);
+  const holding = async <T>(of: ProverEngine, use: (ready: ReadyKey) => Promise<T>): Promise<T> => {
+    const ready = await of.ready(zkey, { signal, points: 'streamed' });
     try {
-      return await ready.satisfied?.(witness, products, { signal });
+      return await use(ready);
     } finally {
       ready.release();
     }
   };
-  // Threads can where a GPU cannot, but for the smallest circuits.
-  const satisfied =
-    (await check(await engine.ready(zkey, { signal, points: 'streamed' }))) ??
-    (await check(await pool.ready(zkey, { signal }))) ??
-    firstBroken(await circuit(), witness) < 0;
-  if (!satisfied) throw new VouchError('witness-rejected', 'the witness breaks a constraint of its circuit');
+  const rejected = () => new VouchError('witness-rejected', 'the witness breaks a constraint of its circuit');
+  return holding(engine, async (ready) => {
+    if (ready.checkedQuotient) {
+      const scalars = await ready.checkedQuotient(witness, products, { signal });
+      if (!scalars) throw rejected();
+      return scalars;
+    }
+    // Threads can check where a GPU cannot, but for the smallest circuits.
+    const satisfied =
+      (await holding(pool, async (threads) => threads.satisfied?.(witness, products, { signal }))) ??
+      firstBroken(await circuit(), witness) < 0;
+    if (!satisfied) throw rejected();
+    return ready.quotient(witness, { signal });
+  });
 }

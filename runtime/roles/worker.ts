@@ -15,7 +15,7 @@ import { SECTION_GROUP } from '../../circuits/groth16/engine.ts';
 import { elementBytes, R } from '../../circuits/groth16/field.ts';
 import { G1, G2, writeG1, writeG2 } from '../../circuits/groth16/point.ts';
 import { isHardware } from '../../protocols/attestation/document.ts';
-import { POINT_BYTES, SCALAR_BYTES } from '../../protocols/bn254.ts';
+import { SCALAR_BYTES } from '../../protocols/bn254.ts';
 import { ControlReply, ControlRequest, EvidenceReply, EvidenceRequest } from '../../protocols/enclave.ts';
 import { concat, equal } from '../../protocols/encoding.ts';
 import {
@@ -42,8 +42,8 @@ import { canHold, type OpenedRequest, SEALING_INFO } from '../../protocols/seali
 import { filters, subjects } from '../../protocols/subjects.ts';
 import { createIdentity, freshNonce } from '../attest/identity.ts';
 import type { Provider } from '../attest/provider.ts';
-import type { HeldRuns, HoldRuns } from '../msm/runs.ts';
-import type { Rates } from '../msm/shards/work.ts';
+import { type HeldRuns, holdNothing } from '../msm/runs.ts';
+import { correctedRates, type Rates } from '../msm/shards/work.ts';
 import { getChunk } from '../nats/blobs.ts';
 import type { Received } from '../nats/bus.ts';
 import { answer } from '../nats/service.ts';
@@ -106,7 +106,7 @@ export const workerRole =
     const multiplier: ShardEngine =
       typeof engine === 'string' ? await openHostEngine({ engine, threads, gpuBytes, turns, log }) : engine;
     context.onStop(() => multiplier.close());
-    const hold = multiplier.hold ?? holdHere(multiplier);
+    const hold = multiplier.hold ?? holdNothing(multiplier);
     const identity = await createIdentity('worker', id, { provider });
     const kept =
       diskBytes === 0 ? undefined : workerChunks(diskBytes, (reason) => log(`${source}: ${reason}`));
@@ -260,7 +260,12 @@ export const workerRole =
             const { job, shard: name } = work.shard.body;
             const began = performance.now();
             const sums = await held.sums(scalars, { signal });
-            const millis = Math.round(performance.now() - began);
+            const took = performance.now() - began;
+            const millis = Math.round(took);
+            const { bases, count, bits } = work.shard.body;
+            // Every scalar of H is uniform, as those are that it has measured itself with.
+            if (rates && bases.every(({ section }) => section === 'H'))
+              rates = correctedRates(rates, { count, bits }, took);
             const sealed = await sealReply(encodeShardAnswer(millis, sums));
             if (signal.aborted) return;
             reply(ShardResult, work.shard, { job, shard: name, worker: id }, sealed);
@@ -353,36 +358,6 @@ export const workerRole =
       },
     );
     return { actor, drain: { type: 'worker.drain' } };
-  };
-
-/** For an engine that keeps no points: each sum brings its own. */
-const holdHere =
-  ({ msm }: Pick<ShardEngine, 'msm'>): HoldRuns =>
-  async (runs) => {
-    const points = await Promise.all(
-      runs.map(async ({ group, count, chunks, offset }) => {
-        const parts = await Promise.all(chunks.map(({ read }) => read()));
-        const bytes = count * POINT_BYTES[group];
-        const all = parts.length === 1 ? parts[0]! : concat(...parts);
-        if (offset + bytes > all.byteLength)
-          throw new VouchError(
-            'bad-message',
-            `msm.shard: its chunks hold ${all.byteLength} bytes, expected ${offset + bytes}`,
-          );
-        return all.subarray(offset, offset + bytes);
-      }),
-    );
-    return {
-      async sums(scalars, options) {
-        const sums: Uint8Array[] = [];
-        for (const [i, { group, count }] of runs.entries()) {
-          const last = scalars.subarray(scalars.byteLength - count * SCALAR_BYTES);
-          sums.push(await msm(group, points[i]!, last, options));
-        }
-        return sums;
-      },
-      release() {},
-    };
   };
 
 const STANDING_WORDS: Record<Standing, string> = {

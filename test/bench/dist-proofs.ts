@@ -166,10 +166,10 @@ interface Turns {
 const describe = ({ ms, localMs, ratio, cpu, cpuRatio }: Turns) =>
   `${ms.toFixed(0)} ms, local ${localMs.toFixed(0)} ms, ${ratio.toFixed(2)}x; processor ${cpu.toFixed(0)} ms, ${cpuRatio.toFixed(2)}x`;
 
-/** A fleet's proof and a local one by turns; the first of each does not count: it fetches and compiles. */
+/** A fleet's proof and a local one by turns; the first ones do not count: V8 still compiles what both are made with. */
 async function turns(stand: Stand, { signal }: BenchContext): Promise<Turns> {
   const samples: { ms: number; localMs: number; cpu: number; localCpu: number }[] = [];
-  for (let run = -WARM_UP_RUNS; run < RUNS; run++) {
+  for (let run = -WARM_UP_RUNS; run < TURNS; run++) {
     signal.throwIfAborted();
     const before = processorTimeOfChildren();
     const { ms } = await stand.fleetProof();
@@ -188,7 +188,9 @@ async function turns(stand: Stand, { signal }: BenchContext): Promise<Turns> {
     cpuRatio: of(({ cpu, localCpu }) => cpu / localCpu),
   };
 }
-const WARM_UP_RUNS = 2;
+const WARM_UP_RUNS = 8;
+/** Processor time is told in ticks of 10 ms for each process, and varies by a tenth. */
+const TURNS = 11;
 
 interface Fault {
   readonly kind: Kind;

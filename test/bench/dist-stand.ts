@@ -141,13 +141,11 @@ async function openLocalProver(
       const { publicKey } = await generateSealingKeyPair();
       const runs: Record<'witness' | 'quotient' | 'seal' | 'finish', number>[] = [];
       for (let run = 0; run < RUNS; run++) {
-        const witness = await timed(async () => {
-          const made = await witnessed();
-          if (!(await ready.satisfied!(made, products))) throw new Error('the witness breaks a constraint');
-          return made;
-        });
-        const quotient = await timed(() => ready.quotient(witness.value));
-        const seal = await timed(() => sealTo(publicKey, quotient.value, { info: SEALING_INFO.shard }));
+        const witness = await timed(witnessed);
+        const quotient = await timed(() => ready.checkedQuotient!(witness.value, products));
+        if (!quotient.value) throw new Error('the witness breaks a constraint');
+        const scalars = quotient.value;
+        const seal = await timed(() => sealTo(publicKey, scalars, { info: SEALING_INFO.shard }));
         let summed = 0;
         const onPhase = (phase: Phase) => {
           if (phase === 'assembling') summed = performance.now();

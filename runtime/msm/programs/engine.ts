@@ -4,6 +4,7 @@
  */
 import {
   type EngineOptions,
+  type QuotientOptions,
   type ReadyKey,
   type ReadyOptions,
   SECTION_GROUP,
@@ -47,7 +48,10 @@ export function createWasmEngine(kernel: SharedKernel, threads: number, run: Run
   const msm = createMsm(workshop);
   const { loadPoints, recode, sum, sumOf } = msm;
   const { firstOffCurve, multiples } = createMultiples(workshop, msm);
-  const { powersOf, loadMatrices, loadEntries, quotient, satisfied } = createQuotient(workshop, compress);
+  const { powersOf, loadMatrices, loadEntries, quotient, checkedQuotient, satisfied } = createQuotient(
+    workshop,
+    compress,
+  );
 
   /** Bytes of a key's points, and of all else that a proof with it takes at once, about. */
   function roomFor(key: ProvingKey): { held: number; others: number } {
@@ -203,6 +207,36 @@ export function createWasmEngine(kernel: SharedKernel, threads: number, run: Run
       if (scalars.byteLength !== count * SCALAR_BYTES)
         throw new RangeError(`expected ${count} scalars, got ${scalars.byteLength} bytes`);
     };
+    /** Rows of C, once for a key. */
+    const productsBy = (entries: () => Promise<Uint8Array<ArrayBuffer>>): Promise<Matrices> => {
+      products ??= loading(async () => loadEntries(await entries(), key.domainSize, options), regionsOf);
+      const rows = products;
+      // Whoever asks again may have them.
+      rows.catch(() => {
+        if (products === rows) products = undefined;
+      });
+      return rows;
+    };
+    /** H's scalars; undefined where a row of A times B is not that of `products`. */
+    const quotientOf = (
+      witness: Uint8Array,
+      engineOptions: QuotientOptions,
+      productsOf?: () => Promise<Matrices>,
+    ) =>
+      entering(async () => {
+        demand(witness, key.variables);
+        return putting(witness, async (source) => {
+          const { matrices, powers } = partsOfQuotient();
+          const rows = await productsOf?.();
+          const values = await checkedQuotient(await matrices, rows, await powers, source, engineOptions);
+          if (!values) return undefined;
+          try {
+            return arena.bytes(values).slice(0, key.domainSize * SCALAR_BYTES);
+          } finally {
+            arena.release(values);
+          }
+        });
+      });
     return {
       msm: (section, scalars, engineOptions = {}) =>
         entering(async ({ pointsOf, widthOf }) => {
@@ -217,31 +251,13 @@ export function createWasmEngine(kernel: SharedKernel, threads: number, run: Run
             }
           });
         }),
-      quotient: (witness, engineOptions = {}) =>
-        entering(async () => {
-          demand(witness, key.variables);
-          return putting(witness, async (source) => {
-            const { matrices, powers } = partsOfQuotient();
-            const values = await quotient(await matrices, await powers, source, engineOptions);
-            try {
-              return arena.bytes(values).slice(0, key.domainSize * SCALAR_BYTES);
-            } finally {
-              arena.release(values);
-            }
-          });
-        }),
+      quotient: async (witness, engineOptions = {}) => (await quotientOf(witness, engineOptions))!,
+      checkedQuotient: (witness, entriesOfProducts, engineOptions = {}) =>
+        quotientOf(witness, engineOptions, () => productsBy(entriesOfProducts)),
       satisfied: (witness, entriesOfProducts, engineOptions = {}) =>
         entering(async () => {
           demand(witness, key.variables);
-          products ??= loading(
-            async () => loadEntries(await entriesOfProducts(), key.domainSize, options),
-            regionsOf,
-          );
-          const rows = products;
-          // Whoever asks again may have them.
-          rows.catch(() => {
-            if (products === rows) products = undefined;
-          });
+          const rows = productsBy(entriesOfProducts);
           return putting(witness, async (source) =>
             satisfied(await partsOfQuotient().matrices, await rows, source, engineOptions),
           );

@@ -128,14 +128,60 @@ export function createQuotient(
     }
   }
 
-  /** H's scalars, 32 bytes each, for a witness in memory. */
-  async function quotient(
+  /** The products of `count` pairs of rows from `from` on with a witness in memory, into three arrays. */
+  const rowsCall = (
+    { size, starts, table }: Matrices,
+    witness: Region,
+    from: number,
+    count: number,
+    [a, b, c]: readonly number[],
+  ): Call => ['rows', starts.at + 4 * from, size / 2, count, witness.at, table.at, a!, b!, c!];
+
+  /** What compares an array of `count` pairs with those rows of a matrix, in a thread. */
+  type Differs = (thread: number, array: number, from: number, count: number) => Call[];
+  /** Were all rows of the first matrix of `products` what `use` has compared them with, up to `longest` pairs at a time? */
+  async function comparing(
+    products: Matrices,
+    witness: Region,
+    longest: number,
+    use: (differs: Differs) => Promise<void>,
+  ): Promise<boolean> {
+    // A thread's own: three arrays, the constant, and what differs.
+    const bytes = 3 * longest * pairBytes + pairBytes + FLAG_BYTES;
+    return using(threads * bytes, async ({ at }) => {
+      const places = (thread: number) => {
+        const arrays = Array.from({ length: 3 }, (_, i) => at + thread * bytes + i * longest * pairBytes);
+        const one = at + thread * bytes + 3 * longest * pairBytes;
+        return { arrays, one, flag: one + pairBytes };
+      };
+      const flags = Array.from({ length: threads }, (_, thread) => places(thread).flag);
+      for (let thread = 0; thread < threads; thread++) {
+        writeConstant(places(thread).one, [1n, 1n]);
+        for (let byte = 0; byte < FLAG_BYTES; byte++) view().setUint8(flags[thread]! + byte, 0);
+      }
+      await use((thread, array, from, count) => {
+        const { arrays, one, flag } = places(thread);
+        return [
+          rowsCall(products, witness, from, count, arrays),
+          ['differ', array, arrays[0]!, count, one, flag],
+        ];
+      });
+      return flags.every((flag) => {
+        for (let byte = 0; byte < FLAG_BYTES; byte++) if (view().getUint8(flag + byte) !== 0) return false;
+        return true;
+      });
+    });
+  }
+
+  /** H's scalars, 32 bytes each, for a witness in memory; undefined where a row of A times B is not that of `products`. */
+  async function checkedQuotient(
     matrices: Matrices,
+    products: Matrices | undefined,
     powers: Region,
     witness: Region,
     { onStage, ...options }: QuotientOptions,
-  ): Promise<Region> {
-    const { size, starts, table } = matrices;
+  ): Promise<Region | undefined> {
+    const { size } = matrices;
     const half = size / 2;
     const bits = Math.log2(size);
     const block = Math.min(BLOCK_BITS, Math.floor((bits - 1) / 2));
@@ -144,7 +190,7 @@ export function createQuotient(
     const arrayBytes = half * pairBytes;
     const result = arena.allocate(size * SCALAR_BYTES);
     try {
-      await using(3 * arrayBytes + 2 * pairBytes, async ({ at }) => {
+      const holds = await using(3 * arrayBytes + 2 * pairBytes, async ({ at }) => {
         const [a, b, c] = [at, at + arrayBytes, at + 2 * arrayBytes] as const;
         const factors = at + 3 * arrayBytes;
         // Transforms leave N times the values, the product of two N^2 times over one radix; the third array has one too.
@@ -154,26 +200,20 @@ export function createQuotient(
         writeConstant(factors + pairBytes, [R - (square % R), R - (square % R)]);
 
         onStage?.('rows');
-        await all(
-          [...ranges(half)].map(([from, count]) =>
-            run(() => {
-              const offset = from * pairBytes;
-              return [
-                [
-                  'rows',
-                  starts.at + 4 * from,
-                  half,
-                  count,
-                  witness.at,
-                  table.at,
-                  a + offset,
-                  b + offset,
-                  c + offset,
-                ],
-              ];
-            }, options),
-          ),
-        );
+        /** All of A's and B's, in pieces, each with what is said of it. */
+        const everyRow = (pieces: Iterable<[number, number]>, differs?: Differs) =>
+          all(
+            [...pieces].map(([from, count]) =>
+              run((thread) => {
+                const places = [a, b, c].map((array) => array + from * pairBytes);
+                const said = differs?.(thread, places[2]!, from, count) ?? [];
+                return [rowsCall(matrices, witness, from, count, places), ...said];
+              }, options),
+            ),
+          );
+        if (!products) await everyRow(ranges(half));
+        else if (!(await comparing(products, witness, COMPARED, (d) => everyRow(ranges(half, COMPARED), d))))
+          return false;
         /** Sweeps over all columns of some arrays, a few columns a piece. */
         const columns = 2 ** block;
         const sweep = (
@@ -231,66 +271,43 @@ export function createQuotient(
             }),
           ),
         );
+        return true;
       });
-      return result;
+      if (holds) return result;
+      arena.release(result);
+      return undefined;
     } catch (error) {
       arena.release(result);
       throw error;
     }
   }
 
+  /** The same without a look at the products. */
+  const quotient = async (matrices: Matrices, powers: Region, witness: Region, options: QuotientOptions) =>
+    (await checkedQuotient(matrices, undefined, powers, witness, options))!;
+
   /** Is each row of A times B that of `products`, as its first matrix, for a witness in memory? */
-  async function satisfied(
+  const satisfied = (
     matrices: Matrices,
     products: Matrices,
     witness: Region,
     options: EngineOptions,
-  ): Promise<boolean> {
-    const half = matrices.size / 2;
-    const pieces = [...ranges(half, COMPARED)];
-    const longest = Math.max(...pieces.map(([, count]) => count));
-    // A thread's own: three arrays for each of the two, the constant, and what differs.
-    const bytes = 6 * longest * pairBytes + pairBytes + FLAG_BYTES;
-    return using(threads * bytes, async ({ at }) => {
-      const places = (thread: number) => {
-        const arrays = Array.from({ length: 6 }, (_, i) => at + thread * bytes + i * longest * pairBytes);
-        const one = at + thread * bytes + 6 * longest * pairBytes;
-        return { arrays, one, flag: one + pairBytes };
-      };
-      const flags = Array.from({ length: threads }, (_, thread) => places(thread).flag);
-      for (let thread = 0; thread < threads; thread++) {
-        writeConstant(places(thread).one, [1n, 1n]);
-        for (let byte = 0; byte < FLAG_BYTES; byte++) view().setUint8(flags[thread]! + byte, 0);
-      }
-      await all(
-        pieces.map(([from, count]) =>
-          run((thread) => {
-            const { arrays, one, flag } = places(thread);
-            const rows = ({ starts, table }: Matrices, [a, b, c]: readonly number[]): Call => [
-              'rows',
-              starts.at + 4 * from,
-              half,
-              count,
-              witness.at,
-              table.at,
-              a!,
-              b!,
-              c!,
-            ];
-            return [
-              rows(matrices, arrays.slice(0, 3)),
-              rows(products, arrays.slice(3)),
-              ['differ', arrays[2]!, arrays[3]!, count, one, flag],
-            ];
-          }, options),
+  ): Promise<boolean> =>
+    comparing(products, witness, COMPARED, (differs) =>
+      using(threads * 3 * COMPARED * pairBytes, ({ at }) =>
+        all(
+          [...ranges(matrices.size / 2, COMPARED)].map(([from, count]) =>
+            run((thread) => {
+              const own = [0, 1, 2].map((i) => at + (3 * thread + i) * COMPARED * pairBytes);
+              return [
+                rowsCall(matrices, witness, from, count, own),
+                ...differs(thread, own[2]!, from, count),
+              ];
+            }, options),
+          ),
         ),
-      );
-      return flags.every((flag) => {
-        for (let byte = 0; byte < FLAG_BYTES; byte++) if (view().getUint8(flag + byte) !== 0) return false;
-        return true;
-      });
-    });
-  }
+      ),
+    );
 
-  return { powersOf, loadMatrices, loadEntries, quotient, satisfied };
+  return { powersOf, loadMatrices, loadEntries, quotient, checkedQuotient, satisfied };
 }

@@ -8,14 +8,14 @@ import { emitQualityCircuit } from '../../../circuits/model/emit.ts';
 import { decideMany } from '../../../circuits/model/quantise.ts';
 import { createPool } from '../../../runtime/msm/threads/pool.ts';
 import { compileCircuit } from '../../../runtime/prove/circuit-compiler.ts';
-import { keepCircuits } from '../../../runtime/roles/kept-circuits.ts';
-import { type Prepared, witnessOf } from '../../../runtime/roles/witnessing.ts';
+import { type KeptCircuits, keepCircuits } from '../../../runtime/roles/kept-circuits.ts';
+import { type Prepared, quotientOf, witnessOf } from '../../../runtime/roles/witnessing.ts';
 import { rowsFor, smallModel, testToolchain, wires } from '../../circuits/model-fixture.ts';
 import { assert, suite } from '../../harness.ts';
 
 const test = suite('witnessing', { timeoutMs: 120_000 });
 
-test('a witness that its calculator accepts and the circuit does not is refused before anything is made of it', async (t) => {
+test('a witness that its calculator accepts and the circuit does not is refused with its quotient', async (t) => {
   const pool = await createPool({ threads: 2 });
   t.defer(() => pool.close());
   const engine = keepCircuits(pool);
@@ -48,16 +48,36 @@ test('a witness that its calculator accepts and the circuit does not is refused 
       zkey: readZkey(zkey),
     }) as unknown as Prepared;
   const { signal } = new AbortController();
-  const witness = (prepared: Prepared) => witnessOf({ engine, pool }, prepared, signal);
-  const found = await witness(preparedWith('right', compiled.wasmPath));
-  assert.is(wires(found.witness)[0], 1n);
-  await witness(preparedWith('wrong', other.wasmPath)).then(
-    () => assert.unreachable('it was accepted'),
-    (error: { code?: string; message: string }) => {
-      assert.is(error.code, 'witness-rejected');
-      assert.match(error.message, /breaks a constraint/);
+  /** Like a GPU's, which checks nothing, beside threads that can and that cannot. */
+  const unchecked: KeptCircuits = {
+    ...engine,
+    async ready(key, options) {
+      const { satisfied: _, checkedQuotient: __, ...ready } = await pool.ready(key, options);
+      return ready;
     },
-  );
+  };
+  const quotients = new Set<string>();
+  for (const engines of [
+    { engine, pool },
+    { engine: unchecked, pool },
+    { engine: unchecked, pool: { ...pool, ready: unchecked.ready } },
+  ]) {
+    const made = async (prepared: Prepared) => {
+      const found = await witnessOf(engines, prepared, signal);
+      assert.is(wires(found.witness)[0], 1n);
+      return quotientOf(engines, found, signal);
+    };
+    const quotient = await made(preparedWith('right', compiled.wasmPath));
+    quotients.add(Buffer.from(quotient).toString('hex'));
+    await made(preparedWith('wrong', other.wasmPath)).then(
+      () => assert.unreachable('it was accepted'),
+      (error: { code?: string; message: string }) => {
+        assert.is(error.code, 'witness-rejected');
+        assert.match(error.message, /breaks a constraint/);
+      },
+    );
+  }
+  assert.is(quotients.size, 1);
 });
 
 test.run();

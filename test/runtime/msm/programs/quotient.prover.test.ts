@@ -78,11 +78,18 @@ test('a witness satisfies a circuit or does not: every wire that is changed is f
     const key = readZkey((await setup(file, { field: pool, points: pool })).zkey);
     const ready = await pool.ready(key);
     let loads = 0;
-    const satisfied = (values: Uint8Array) =>
-      ready.satisfied!(values, async () => {
-        loads++;
-        return entriesOfC(r1cs, pool);
-      });
+    const products = async () => {
+      loads++;
+      return entriesOfC(r1cs, pool);
+    };
+    /** The check alone and the one on the way to the quotient have to agree. */
+    const satisfied = async (values: Uint8Array) => {
+      const holds = await ready.satisfied!(values, products);
+      const quotient = await ready.checkedQuotient!(values, products);
+      assert.is(quotient !== undefined, holds);
+      if (quotient) assert.equal(quotient, await ready.quotient(values));
+      return holds;
+    };
     assert.ok(await satisfied(witness), `${constraints} constraints`);
     const { variables } = r1cs;
     for (const wire of [1, 2, 3, ...Array.from({ length: 40 }, () => random() % variables), variables - 2]) {
