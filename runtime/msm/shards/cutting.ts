@@ -9,8 +9,6 @@ import type { PartShape, Rates, Rectangle } from './work.ts';
 /** Bits of a piece, widest first; narrower ones only where the model gains this much by them. */
 const BIT_COUNTS = [SCALAR_BITS, SCALAR_BITS / 2, SCALAR_BITS / 4, SCALAR_BITS / 8] as const;
 const LEAST_GAIN = 1 / 32;
-/** What would be left of a range comes with a piece that is so many times as large: alone it would have buckets and a trip of its own. */
-const CRUMB = 1 / 32;
 
 /** Something to be done, in points with uniform scalars and in bytes that travel. */
 export type Work = Rates & { readonly bytes: number };
@@ -127,12 +125,10 @@ export function cutFor(
         return fits(piece) && takes(piece) <= budgetMs;
       };
       const oneCell = Math.min(limit, from + cellRows);
-      const within =
+      const to =
         largestEnd(shape, from, limit, isWithin) ??
         largestEnd(shape, from, oneCell, (end) => fits(rectangle(end, bitCount)));
-      if (within === undefined) continue;
-      const isCrumb = limit - within <= (within - from) * CRUMB;
-      const to = isCrumb && fits(rectangle(limit, bitCount)) ? limit : within;
+      if (to === undefined) continue;
       const piece = rectangle(to, bitCount);
       const { ownMs, sendMs } = predict(piece);
       const cost = Math.max(ownMs, sendMs) / idealMs(shape, piece, offer);

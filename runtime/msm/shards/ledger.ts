@@ -255,10 +255,10 @@ export function createLedger(options: LedgerOptions) {
       }
       if ((node.standing === 'copies' || missed) && others.length > 0) return undefined;
       for (const { piece, open } of refused.values()) if (open && takes(piece)) return give(own, piece, now);
-      const budgetMs = Math.max(
-        shareOf(ownTime.ms, restTimes) * (fleetEnd([...restTimes, ownTime]) - own.freeAt),
-        LEAST_PIECE_MS,
-      );
+      const share = shareOf(ownTime.ms, restTimes) * (fleetEnd([...restTimes, ownTime]) - own.freeAt);
+      // Beside nobody who would ever be done no crumb stays behind, because a sum costs a little more than its points.
+      const alone = restTimes.every(({ ms }) => ms === Number.POSITIVE_INFINITY);
+      const budgetMs = Math.max(share * (alone ? 1 + TOLERANCE : 1), LEAST_PIECE_MS);
       const rows = Math.min(maxPieceRows, Math.floor(node.freeBytes / openedBytes({ count: 1 })));
       // Each node does what it is best at against the others; the wires first where it makes no difference.
       const together = { ...node, rates: sumOf([node, ...others]) };
