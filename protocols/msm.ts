@@ -88,8 +88,8 @@ export function packedBytes({ count, wide, bits }: ShardForm): number {
   return map + narrow + wide * (bits.count / 8);
 }
 
-/** All bits of all scalars: packed they are what they were. */
-const travelsWhole = ({ count, wide, bits }: ShardForm): boolean =>
+/** All bits of all scalars: they travel as they are, and whoever looks at this first spares a copy each way. */
+export const travelsWhole = ({ count, wide, bits }: ShardForm): boolean =>
   wide === count && bits.count === SCALAR_BITS;
 
 /**
@@ -104,8 +104,6 @@ export function packScalars(
   form: ShardForm,
 ): Uint8Array {
   const { count, wide, bits } = form;
-  // An element at a time would be a hundred times slower than all of them.
-  if (travelsWhole(form) && scalars.length === count * SCALAR_BYTES) return new Uint8Array(scalars);
   const packed = new Uint8Array(packedBytes(form));
   const all = wide === count;
   const lowest = bits.from === 0;
@@ -116,8 +114,9 @@ export function packScalars(
     const start = i * SCALAR_BYTES;
     if (all || isWide(i)) {
       if (!all) packed[i >> 3]! |= 1 << (i & 7);
-      packed.set(scalars.subarray(start + bits.from / 8, start + bits.from / 8 + width), at);
-      at += width;
+      // Views of so few bytes would take longer than their bytes.
+      for (let from = start + bits.from / 8, end = from + width; from < end; )
+        packed[at++] = scalars[from++]!;
     } else {
       if (!isBit(scalars, start)) throw new RangeError(`scalar ${i}: expected a bit`);
       if (lowest) {
@@ -145,7 +144,6 @@ export function unpackScalars(packed: Uint8Array, form: ShardForm): Uint8Array {
       'bad-message',
       `msm.shard: expected ${expected} bytes of scalars, got ${packed.length}`,
     );
-  if (travelsWhole(form)) return new Uint8Array(packed);
   const scalars = new Uint8Array(count * SCALAR_BYTES);
   const all = wide === count;
   const lowest = bits.from === 0;
@@ -156,8 +154,7 @@ export function unpackScalars(packed: Uint8Array, form: ShardForm): Uint8Array {
   for (let i = 0; i < count; i++) {
     if (all || (packed[i >> 3]! >> (i & 7)) & 1) {
       if (--left < 0) break;
-      scalars.set(packed.subarray(at, at + width), i * SCALAR_BYTES);
-      at += width;
+      for (let to = i * SCALAR_BYTES, end = to + width; to < end; ) scalars[to++] = packed[at++]!;
     } else if (lowest) {
       scalars[i * SCALAR_BYTES] = (packed[bit >> 3]! >> (bit & 7)) & 1;
       bit++;

@@ -127,6 +127,20 @@ function joined(...parts: readonly Uint8Array[]): Uint8Array<ArrayBuffer> {
   return out;
 }
 
+/** What a cipher makes of all these bytes, in pieces, so that large memory is asked for once. */
+function updateInto(
+  target: Uint8Array,
+  cipher: { update(bytes: Uint8Array): Uint8Array },
+  bytes: Uint8Array,
+  onPiece?: (piece: Uint8Array) => void,
+): void {
+  for (let at = 0; at < bytes.length; at += PIECE_BYTES) {
+    const piece = cipher.update(bytes.subarray(at, at + PIECE_BYTES));
+    onPiece?.(piece);
+    target.set(piece, at);
+  }
+}
+
 function over(node: NodeCrypto, { Buffer: octets }: NodeBuffer): NativeCrypto {
   const encode = (bytes: Uint8Array, encoding: TextEncoding | 'base64') =>
     octets.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString(encoding);
@@ -192,22 +206,26 @@ function over(node: NodeCrypto, { Buffer: octets }: NodeBuffer): NativeCrypto {
     sealAesGcm(key, iv, plaintext, aad) {
       const cipher = node.createCipheriv(AES, node.createSecretKey(key), iv);
       cipher.setAAD(aad);
-      return joined(cipher.update(plaintext), cipher.final(), cipher.getAuthTag());
+      const sealed = new Uint8Array(plaintext.length + TAG_BYTES);
+      updateInto(sealed, cipher, plaintext);
+      cipher.final();
+      sealed.set(cipher.getAuthTag(), plaintext.length);
+      return sealed;
     },
     openAesGcm(key, iv, sealed, aad) {
       const decipher = decipherOf(key, iv, sealed, aad);
-      return joined(decipher.update(sealed.subarray(0, sealed.length - TAG_BYTES)), decipher.final());
+      const plaintext = new Uint8Array(sealed.length - TAG_BYTES);
+      updateInto(plaintext, decipher, sealed.subarray(0, plaintext.length));
+      decipher.final();
+      return plaintext;
     },
     openAesGcmInto(key, iv, sealed, aad, target, prefix) {
       const decipher = decipherOf(key, iv, sealed, aad);
       const hash = node.createHash('sha256');
       hash.update(prefix);
-      const end = sealed.length - TAG_BYTES;
-      for (let at = 0; at < end; at += PIECE_BYTES) {
-        const piece = decipher.update(sealed.subarray(at, Math.min(at + PIECE_BYTES, end)));
-        hash.update(piece);
-        target.set(piece, at);
-      }
+      updateInto(target, decipher, sealed.subarray(0, sealed.length - TAG_BYTES), (piece) =>
+        hash.update(piece),
+      );
       decipher.final();
       return joined(hash.digest());
     },

@@ -37,6 +37,7 @@ import {
   ShardResult,
   ShardsDropped,
   shardContext,
+  travelsWhole,
 } from '../../protocols/msm.ts';
 import type { ShardEnd, ShardNews } from '../../protocols/proof.ts';
 import { SEAL_OVERHEAD_BYTES, SEALING_INFO, sealTo } from '../../protocols/sealing.ts';
@@ -261,11 +262,12 @@ export function createDispatcher({ bus, source, log, fleet, own }: DispatcherOpt
       const scalars = work.scalars
         .get(piece.part)!
         .subarray(piece.from * SCALAR_BYTES, (piece.from + piece.count) * SCALAR_BYTES);
-      const packed = packScalars(scalars, (index) => !work.isBit(piece.from + index), form);
+      const whole = travelsWhole(form);
+      const packed = whole ? scalars : packScalars(scalars, (index) => !work.isBit(piece.from + index), form);
       const { sealed, openReply } = await sealTo(fleet.sealingKey(node.id), packed, {
         info: SEALING_INFO.shard,
         aad: shardContext(job, piece.id, node.id, epoch),
-      }).finally(() => packed.fill(0));
+      }).finally(() => whole || packed.fill(0));
       // The worker may have gone while this was sealed.
       if (out.get(message) !== sent) return;
       sent.openReply = openReply;

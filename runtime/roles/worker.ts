@@ -35,6 +35,7 @@ import {
   ShardsDropped,
   type Standing,
   shardContext,
+  travelsWhole,
   unpackScalars,
   WorkerStanding,
 } from '../../protocols/msm.ts';
@@ -154,13 +155,14 @@ export const workerRole =
         info: SEALING_INFO.shard,
         aad: shardContext(job, name, id, shard.epoch ?? 0),
       });
-      let scalars: Uint8Array;
-      try {
-        scalars = unpackScalars(request.plaintext, shard.body);
-      } finally {
-        // The scalars are all that is needed of it.
-        request.plaintext.fill(0);
-      }
+      let scalars = request.plaintext;
+      if (!travelsWhole(shard.body))
+        try {
+          scalars = unpackScalars(request.plaintext, shard.body);
+        } finally {
+          // The scalars are all that is needed of it.
+          request.plaintext.fill(0);
+        }
       for (const { chunks: digests } of bases) chunks.inOrder(digests);
       const runs = bases.map(({ section, count, chunks: digests, offset }) => ({
         group: SECTION_GROUP[section],

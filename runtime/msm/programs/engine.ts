@@ -48,10 +48,7 @@ export function createWasmEngine(kernel: SharedKernel, threads: number, run: Run
   const msm = createMsm(workshop);
   const { loadPoints, recode, sum, sumOf } = msm;
   const { firstOffCurve, multiples } = createMultiples(workshop, msm);
-  const { powersOf, loadMatrices, loadEntries, quotient, checkedQuotient, satisfied } = createQuotient(
-    workshop,
-    compress,
-  );
+  const rows = createQuotient(workshop, compress);
 
   /** Bytes of a key's points, and of all else that a proof with it takes at once, about. */
   function roomFor(key: ProvingKey): { held: number; others: number } {
@@ -161,9 +158,9 @@ export function createWasmEngine(kernel: SharedKernel, threads: number, run: Run
     let quotientParts: { readonly matrices: Promise<Matrices>; readonly powers: Promise<Region> } | undefined;
     const partsOfQuotient = () => {
       quotientParts ??= {
-        matrices: loading(() => loadMatrices(key, options), regionsOf),
+        matrices: loading(() => rows.loadMatrices(key, options), regionsOf),
         powers: loading(
-          () => powersOf(key.domainSize, options),
+          () => rows.powersOf(key.domainSize, options),
           (region) => [region],
         ),
       };
@@ -207,28 +204,23 @@ export function createWasmEngine(kernel: SharedKernel, threads: number, run: Run
       if (scalars.byteLength !== count * SCALAR_BYTES)
         throw new RangeError(`expected ${count} scalars, got ${scalars.byteLength} bytes`);
     };
-    /** Rows of C, once for a key. */
+    /** Rows of C, once for a key, and again where that failed. */
     const productsBy = (entries: () => Promise<Uint8Array<ArrayBuffer>>): Promise<Matrices> => {
-      products ??= loading(async () => loadEntries(await entries(), key.domainSize, options), regionsOf);
-      const rows = products;
-      // Whoever asks again may have them.
-      rows.catch(() => {
-        if (products === rows) products = undefined;
+      products ??= loading(async () => rows.loadEntries(await entries(), key.domainSize, options), regionsOf);
+      const loaded = products;
+      loaded.catch(() => {
+        if (products === loaded) products = undefined;
       });
-      return rows;
+      return loaded;
     };
     /** H's scalars; undefined where a row of A times B is not that of `products`. */
-    const quotientOf = (
-      witness: Uint8Array,
-      engineOptions: QuotientOptions,
-      productsOf?: () => Promise<Matrices>,
-    ) =>
+    const quotientOf = (witness: Uint8Array, given: QuotientOptions, ofC?: () => Promise<Matrices>) =>
       entering(async () => {
         demand(witness, key.variables);
         return putting(witness, async (source) => {
           const { matrices, powers } = partsOfQuotient();
-          const rows = await productsOf?.();
-          const values = await checkedQuotient(await matrices, rows, await powers, source, engineOptions);
+          const c = await ofC?.();
+          const values = await rows.checkedQuotient(await matrices, c, await powers, source, given);
           if (!values) return undefined;
           try {
             return arena.bytes(values).slice(0, key.domainSize * SCALAR_BYTES);
@@ -257,10 +249,8 @@ export function createWasmEngine(kernel: SharedKernel, threads: number, run: Run
       satisfied: (witness, entriesOfProducts, engineOptions = {}) =>
         entering(async () => {
           demand(witness, key.variables);
-          const rows = productsBy(entriesOfProducts);
-          return putting(witness, async (source) =>
-            satisfied(await partsOfQuotient().matrices, await rows, source, engineOptions),
-          );
+          const [ab, c] = await Promise.all([partsOfQuotient().matrices, productsBy(entriesOfProducts)]);
+          return putting(witness, (source) => rows.satisfied(ab, c, source, engineOptions));
         }),
       sums: (witness, { onPhase, ...engineOptions } = {}) =>
         entering(async ({ pointsOf, widthOf }) => {
@@ -273,7 +263,7 @@ export function createWasmEngine(kernel: SharedKernel, threads: number, run: Run
             // A, B1, B2 and C have the same digits.
             const ofWitness = recode(source.at, key.variables, engineOptions, widthOf('A'));
             const ofQuotient = (async () => {
-              const values = await quotient(await matrices, await powers, source, engineOptions);
+              const values = await rows.quotient(await matrices, await powers, source, engineOptions);
               onPhase?.('dispatching');
               try {
                 return await recode(values.at, key.domainSize, engineOptions, widthOf('H'));
