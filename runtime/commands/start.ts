@@ -9,7 +9,6 @@ import { credentials, idIn } from '../installation/credentials.ts';
 import { parseAddress } from '../nats/address.ts';
 import { connect } from '../nats/connect.ts';
 import { insecureBlinding } from '../prove/blinding.ts';
-import { closeSnarkjs } from '../prove/snarkjs.ts';
 import { READY_LINE } from '../roles/child.ts';
 import { createEffects } from '../roles/effects.ts';
 import type { Health } from '../roles/health.ts';
@@ -162,7 +161,7 @@ export async function startCommand(
   demandStartable(names);
   const roles = names as readonly Known[];
   const id = options.id ?? idIn(options.creds, roles[0]!) ?? DEFAULT_ID;
-  const stops: Array<() => Promise<unknown>> = [closeSnarkjs];
+  const stops: Array<() => Promise<unknown>> = [];
   const stop = async () => {
     for (const each of stops.splice(0).reverse()) await each();
   };

@@ -64,13 +64,13 @@ export async function obtainModel(
   const published = await readManifest(bus, name);
   const { manifest, digest } = published;
   demandTabular(manifest);
-  // What is sealed is no secret, and is on its way while brokers decide.
-  const [key, sealed] = await Promise.all([
-    obtainKey(bus, source, identity, published, proof),
-    readSealed(bus, manifest),
-  ]);
-  const secret = await decryptBlob(key, sealed, modelAad(name, manifest.commitment));
-  key.fill(0);
+  // What is sealed is no secret, and is on its way while brokers decide; what they say comes first.
+  const reading = readSealed(bus, manifest);
+  reading.catch(() => {});
+  const key = await obtainKey(bus, source, identity, published, proof);
+  const secret = await reading
+    .then((sealed) => decryptBlob(key, sealed, modelAad(name, manifest.commitment)))
+    .finally(() => key.fill(0));
   const model = decodeSecret(parseArchitecture(manifest.architecture), secret);
   const secretDigest = sha256Hex(secret);
   secret.fill(0);

@@ -47,7 +47,11 @@ let toolchain: Promise<Toolchain> | undefined;
 
 /** The compiler's name, version and options, and every template a circuit may include; read once. */
 export function circuitToolchain(): Promise<Toolchain> {
-  toolchain ??= readToolchain();
+  toolchain ??= readToolchain().catch((error: unknown) => {
+    // Whoever asks next tries again.
+    toolchain = undefined;
+    throw error;
+  });
   return toolchain;
 }
 

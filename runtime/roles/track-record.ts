@@ -75,9 +75,7 @@ export function createTrackRecords() {
       const entry = of(worker);
       entry.late = Math.max(0, entry.late - 1);
       entry.testEveryMs = FIRST_TEST_MS;
-      // Half of the difference: a single shard may be an odd one.
-      const step = clamp(predictedMs / Math.max(computeMs, 1), 1 / MAX_STEP, MAX_STEP);
-      if (predictedMs > 1) entry.factor = clamp(entry.factor * Math.sqrt(step), 1 / MAX_FACTOR, MAX_FACTOR);
+      if (predictedMs > 1) entry.factor = correctedFactor(entry.factor, predictedMs, computeMs, 1 / 2);
       if (elapsedMs === undefined) return;
       const onTheWay = Math.max(elapsedMs - computeMs, 0.1);
       entry.roundTripMs = Math.min(entry.roundTripMs * 1.1, (entry.roundTripMs + onTheWay) / 2);
@@ -120,5 +118,19 @@ export function createTrackRecords() {
   };
 }
 export type TrackRecords = ReturnType<typeof createTrackRecords>;
+
+/**
+ * Real rate over the one that was measured, after one more sum. Only a part of the difference counts, as an exponent of it, because
+ * a single sum may be an odd one; and neither one sum nor all of them move it further than their bounds.
+ */
+export function correctedFactor(
+  factor: number,
+  predictedMs: number,
+  computeMs: number,
+  part: number,
+): number {
+  const step = clamp(predictedMs / Math.max(computeMs, 1), 1 / MAX_STEP, MAX_STEP);
+  return clamp(factor * step ** part, 1 / MAX_FACTOR, MAX_FACTOR);
+}
 
 const clamp = (value: number, low: number, high: number): number => Math.min(Math.max(value, low), high);

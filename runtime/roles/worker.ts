@@ -44,7 +44,6 @@ import { filters, subjects } from '../../protocols/subjects.ts';
 import { createIdentity, freshNonce } from '../attest/identity.ts';
 import type { Provider } from '../attest/provider.ts';
 import { type HeldRuns, holdNothing } from '../msm/runs.ts';
-import { correctedRates, type Rates } from '../msm/shards/work.ts';
 import { getChunk } from '../nats/blobs.ts';
 import type { Received } from '../nats/bus.ts';
 import { answer } from '../nats/service.ts';
@@ -53,6 +52,7 @@ import { type EngineName, type HostEngine, openHostEngine, ratesOf } from '../pr
 import { createChunkCache } from './chunk-cache.ts';
 import { type GpuSharing, gpuTurns, gpuUse } from './gpu-turns.ts';
 import { type StartRole, statesTagged } from './host.ts';
+import { createStatedRates, type StatedRates } from './stated-rates.ts';
 
 /** Scalars that it holds at once, opened, 32 bytes each: a shard in work, others waiting. One of 2^20 is half of it. */
 const CAPACITY_BYTES = 64 * 1024 * 1024;
@@ -118,7 +118,7 @@ export const workerRole =
     /** in the order in which they came; the machine has the first one, when it has one */
     const hand: InHand[] = [];
     let current: InHand | undefined;
-    let rates: Rates | undefined;
+    let rates: StatedRates | undefined;
     let arrived = Promise.withResolvers<void>();
 
     const inWork = (ref: ShardRef): InHand => {
@@ -233,7 +233,7 @@ export const workerRole =
               throw new VouchError('shard-rejected', `self-test: the ${group} engine computes wrongly`);
             }
           }
-          rates ??= await ratesOf(multiplier);
+          rates ??= createStatedRates(await ratesOf(multiplier));
         }),
         pull: effect('pull', async ({ signal }) => {
           signal.addEventListener('abort', () => arrived.resolve(), { once: true });
@@ -264,10 +264,7 @@ export const workerRole =
             const sums = await held.sums(scalars, { signal });
             const took = performance.now() - began;
             const millis = Math.round(took);
-            const { bases, count, bits } = work.shard.body;
-            // Every scalar of H is uniform, as those are that it has measured itself with.
-            if (rates && bases.every(({ section }) => section === 'H'))
-              rates = correctedRates(rates, { count, bits }, took);
+            rates?.summed(work.shard.body, took);
             const sealed = await sealReply(encodeShardAnswer(millis, sums));
             if (signal.aborted) return;
             reply(ShardResult, work.shard, { job, shard: name, worker: id }, sealed);
@@ -299,7 +296,7 @@ export const workerRole =
           engine: multiplier.label ?? 'by hand',
           credit: rates && WORKING.has(state) ? CAPACITY_BYTES : 0,
           inHand: hand.map(({ shard }) => shard.id),
-          rates: rates ?? UNKNOWN_RATES,
+          rates: rates?.said() ?? UNKNOWN_RATES,
           resident: chunks.resident(),
           gpu: turns && multiplier.gpuMemory && gpuUse(turns, multiplier.gpuMemory()),
         },

@@ -7,7 +7,7 @@ import { bn254 } from '@noble/curves/bn254.js';
 import { R } from '../../circuits/groth16/field.ts';
 import { type R1cs, readR1cs } from '../../circuits/groth16/r1cs.ts';
 import { type CommittedModel, randomSalt } from '../../circuits/model/commit.ts';
-import { circuitDigest, type EmittedCircuit, type Toolchain } from '../../circuits/model/emit.ts';
+import { circuitDigest, type EmittedCircuit } from '../../circuits/model/emit.ts';
 import type { Decision, DenseNetwork } from '../../circuits/model/network.ts';
 import type { Preprocessing } from '../../circuits/model/preprocessing.ts';
 import { quantise, randomFeatures } from '../../circuits/model/quantise.ts';
@@ -70,11 +70,7 @@ export interface Compiled {
   readonly constraints: number;
 }
 
-let toolchain: Promise<Toolchain> | undefined;
-export const testToolchain = (): Promise<Toolchain> => {
-  toolchain ??= circuitToolchain();
-  return toolchain;
-};
+export const testToolchain = circuitToolchain;
 
 /** Compiles in a folder that goes away with the test. */
 export async function compiled(t: TestContext, circuit: EmittedCircuit): Promise<Compiled> {

@@ -48,7 +48,7 @@ export function createWasmEngine(kernel: SharedKernel, threads: number, run: Run
   const msm = createMsm(workshop);
   const { loadPoints, recode, sum, sumOf } = msm;
   const { firstOffCurve, multiples } = createMultiples(workshop, msm);
-  const rows = createQuotient(workshop, compress);
+  const { powersOf, loadMatrices, loadEntries, quotient, satisfied } = createQuotient(workshop, compress);
 
   /** Bytes of a key's points, and of all else that a proof with it takes at once, about. */
   function roomFor(key: ProvingKey): { held: number; others: number } {
@@ -158,9 +158,9 @@ export function createWasmEngine(kernel: SharedKernel, threads: number, run: Run
     let quotientParts: { readonly matrices: Promise<Matrices>; readonly powers: Promise<Region> } | undefined;
     const partsOfQuotient = () => {
       quotientParts ??= {
-        matrices: loading(() => rows.loadMatrices(key, options), regionsOf),
+        matrices: loading(() => loadMatrices(key, options), regionsOf),
         powers: loading(
-          () => rows.powersOf(key.domainSize, options),
+          () => powersOf(key.domainSize, options),
           (region) => [region],
         ),
       };
@@ -206,7 +206,7 @@ export function createWasmEngine(kernel: SharedKernel, threads: number, run: Run
     };
     /** Rows of C, once for a key, and again where that failed. */
     const productsBy = (entries: () => Promise<Uint8Array<ArrayBuffer>>): Promise<Matrices> => {
-      products ??= loading(async () => rows.loadEntries(await entries(), key.domainSize, options), regionsOf);
+      products ??= loading(async () => loadEntries(await entries(), key.domainSize, options), regionsOf);
       const loaded = products;
       loaded.catch(() => {
         if (products === loaded) products = undefined;
@@ -219,8 +219,8 @@ export function createWasmEngine(kernel: SharedKernel, threads: number, run: Run
         demand(witness, key.variables);
         return putting(witness, async (source) => {
           const { matrices, powers } = partsOfQuotient();
-          const c = await ofC?.();
-          const values = await rows.checkedQuotient(await matrices, c, await powers, source, given);
+          const demands = { ...given, products: await ofC?.() };
+          const values = await quotient(await matrices, await powers, source, demands);
           if (!values) return undefined;
           try {
             return arena.bytes(values).slice(0, key.domainSize * SCALAR_BYTES);
@@ -250,7 +250,7 @@ export function createWasmEngine(kernel: SharedKernel, threads: number, run: Run
         entering(async () => {
           demand(witness, key.variables);
           const [ab, c] = await Promise.all([partsOfQuotient().matrices, productsBy(entriesOfProducts)]);
-          return putting(witness, (source) => rows.satisfied(ab, c, source, engineOptions));
+          return putting(witness, (source) => satisfied(ab, c, source, engineOptions));
         }),
       sums: (witness, { onPhase, ...engineOptions } = {}) =>
         entering(async ({ pointsOf, widthOf }) => {
@@ -263,7 +263,7 @@ export function createWasmEngine(kernel: SharedKernel, threads: number, run: Run
             // A, B1, B2 and C have the same digits.
             const ofWitness = recode(source.at, key.variables, engineOptions, widthOf('A'));
             const ofQuotient = (async () => {
-              const values = await rows.quotient(await matrices, await powers, source, engineOptions);
+              const values = (await quotient(await matrices, await powers, source, engineOptions))!;
               onPhase?.('dispatching');
               try {
                 return await recode(values.at, key.domainSize, engineOptions, widthOf('H'));

@@ -173,13 +173,12 @@ export function createQuotient(
     });
   }
 
-  /** H's scalars, 32 bytes each, for a witness in memory; undefined where a row of A times B is not that of `products`. */
-  async function checkedQuotient(
+  /** H's scalars, 32 bytes each, for a witness in memory; undefined where there are `products` and a row of A times B is not theirs. */
+  async function quotient(
     matrices: Matrices,
-    products: Matrices | undefined,
     powers: Region,
     witness: Region,
-    { onStage, ...options }: QuotientOptions,
+    { onStage, products, ...options }: QuotientOptions & { readonly products?: Matrices | undefined },
   ): Promise<Region | undefined> {
     const { size } = matrices;
     const half = size / 2;
@@ -282,10 +281,6 @@ export function createQuotient(
     }
   }
 
-  /** The same without a look at the products. */
-  const quotient = async (matrices: Matrices, powers: Region, witness: Region, options: QuotientOptions) =>
-    (await checkedQuotient(matrices, undefined, powers, witness, options))!;
-
   /** Is each row of A times B that of `products`, as its first matrix, for a witness in memory? */
   const satisfied = (
     matrices: Matrices,
@@ -309,5 +304,5 @@ export function createQuotient(
       ),
     );
 
-  return { powersOf, loadMatrices, loadEntries, quotient, checkedQuotient, satisfied };
+  return { powersOf, loadMatrices, loadEntries, quotient, satisfied };
 }

@@ -229,22 +229,6 @@ export function sumMs(points: number, width: number, rate: number): number {
   return (1000 * (LEAST_COST * short + (1 - LEAST_COST) * ratedPoints(short, width))) / rate;
 }
 
-/** Shorter sums say little of a rate: threads, messages and the clock are in them. */
-const TELLING_MS = 10;
-/** Of the difference, as a factor: a single sum may be an odd one, and coordinators correct what they hear as well. */
-const CORRECTED_PART = 1 / 4;
-/** What a node is to say that took `ms` for one sum over uniform scalars, and would have taken another time by what it said before. */
-export function correctedRates(
-  rates: Rates,
-  { count, bits }: Pick<Rectangle, 'count' | 'bits'>,
-  ms: number,
-): Rates {
-  const said = sumMs(count, widthOf(bits), rates.g1);
-  if (!(Math.min(said, ms) >= TELLING_MS)) return rates;
-  const factor = (said / ms) ** CORRECTED_PART;
-  return { g1: rates.g1 * factor, g2: rates.g2 * factor };
-}
-
 /** How long a node computes a range: the additions that it takes, by the node's rates. */
 export function computeMs(
   shape: PartShape,

@@ -2,7 +2,6 @@ import {
   additions,
   cellRowsOf,
   computeMs,
-  correctedRates,
   efficiency,
   pieceOf,
   quotientShape,
@@ -31,19 +30,6 @@ test('the count of additions says when rows alone share a sum badly, and windows
     assert.is(percent(best(points, nodes)), windows);
   }
   assert.is(efficiency(2 ** 16, 1), 1);
-});
-
-test('a node that takes longer than it says corrects itself, a part of the way for each sum', () => {
-  const { count, bits } = pieceOf('quotient', 0, 2 ** 16);
-  let said = rates;
-  const tookMs = 2 * 65_536;
-  assert.ok(Math.abs(correctedRates(said, { count, bits }, tookMs).g1 - 1000 / 2 ** 0.25) < 1);
-  for (let sum = 0; sum < 30; sum++) said = correctedRates(said, { count, bits }, tookMs);
-  assert.ok(Math.abs(said.g1 - 500) < 1 && Math.abs(said.g2 - 150) < 1, JSON.stringify(said));
-  // Neither a short sum nor a clock that stood still says anything.
-  for (const ms of [0, 5, Number.NaN]) assert.is(correctedRates(rates, { count, bits }, ms), rates);
-  assert.is(correctedRates(rates, { count: 8, bits }, 1000).g1 < rates.g1, true);
-  assert.is(correctedRates({ g1: 1e9, g2: 1e9 }, { count, bits }, 1000).g1, 1e9);
 });
 
 test('a range of bits costs its share, and the buckets of its windows', () => {
