@@ -73,7 +73,7 @@ export type TextQuestion = z.infer<typeof TextQuestion>;
 
 export const ChatPlaintext = z.strictObject({
   version: z.literal(1),
-  nonce: Nonce.describe('random, of the client, 32 bytes; the receipt repeats it'),
+  nonce: Nonce.describe('random, of the client, 32 bytes, or 48 of a group; the receipt repeats it'),
   evidence: Digest.describe('SHA-256 of the evidence that the client accepted; the receipt carries it'),
   requestSalt: Salt.describe('random, of the client; keys the request digest'),
   responseSalt: Salt.describe('random, of the client; keys the response digest'),
@@ -89,7 +89,7 @@ export const ChatEnd = z.object({
   promptTokens: z.int().min(0),
   completionTokens: z.int().min(0),
   toolCalls: z.json().optional().describe("`tool_calls` of OpenAI's API"),
-  receiptId: Id.describe('the `<id>` under which the receipt is stored'),
+  receiptId: Id.describe('id of the receipt'),
   receiptDigest: Digest.describe('SHA-256 of the receipt bundle'),
   receipt: base64Text(MAX_BUNDLE_BYTES).describe('the receipt bundle'),
 });

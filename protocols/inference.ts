@@ -22,7 +22,7 @@ const Salt = z
 
 export const InferencePlaintext = z.strictObject({
   version: z.literal(1),
-  nonce: Nonce.describe('random, of the client, 32 bytes; the receipt repeats it'),
+  nonce: Nonce.describe('random, of the client, 32 bytes, or 48 of a group; the receipt repeats it'),
   evidence: Digest.describe('SHA-256 of the evidence that the client accepted; the receipt carries it'),
   requestSalt: Salt.describe('random, of the client; keys the request digest'),
   responseSalt: Salt.describe('random, of the client; keys the response digest'),
@@ -57,7 +57,7 @@ export const AnswerPlaintext = z
       ),
     provider: z.string().max(40).describe('where the graph ran: `webgpu` or `wasm`'),
     modelMicros: z.int().min(0).describe('microseconds that the graph itself took'),
-    receiptId: Id.describe('the `<id>` under which the receipt is stored'),
+    receiptId: Id.describe('id of the receipt'),
     receiptDigest: Digest.describe('SHA-256 of the receipt bundle'),
     receipt: base64Text(MAX_BUNDLE_BYTES).describe('the receipt bundle'),
   })

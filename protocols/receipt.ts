@@ -58,7 +58,7 @@ import { ANSWER_KINDS, type AnswerKind } from './terms.ts';
 export const SALT_BYTES = 32;
 const RECEIPT_TYPE = 'application/vouch-receipt+cbor';
 const MAX_PAYLOAD_BYTES = 1024;
-const MAX_RECEIPT_BYTES = 2048;
+export const MAX_RECEIPT_BYTES = 2048;
 /** A bundle is at most this long. */
 export const MAX_BUNDLE_BYTES = MAX_RECEIPT_BYTES + MAX_DOCUMENT_BYTES;
 

@@ -84,9 +84,9 @@ export const subjects = {
     join('result', 'msm', t(worker, 'worker'), t(job, 'job'), t(shard, 'shard')),
   /** `vouch.v1.proof.<client>.<job>` signed, verified proof for that client; at most one per job */
   proof: (client: string, job: string) => join('proof', t(client, 'client'), t(job, 'job')),
-  /** `vouch.v1.receipt.<model>.<client>.<id>` receipt bundle of that client's request */
-  receipt: (model: string, client: string, id: string) =>
-    join('receipt', t(model, 'model'), t(client, 'client'), t(id, 'receipt id')),
+  /** `vouch.v1.receipt.<model>.<client>.<place>` receipts of that client's requests */
+  receipt: (model: string, client: string, place: string) =>
+    join('receipt', t(model, 'model'), t(client, 'client'), t(place, 'receipt place')),
   /** `vouch.v1.key.<client>.<sha256>` a chunk of public key material, stored by that client */
   key: (client: string, sha256: string) => join('key', t(client, 'client'), t(sha256, 'chunk digest')),
   /** `vouch.v1.test-set.<client>.<sha256>` a chunk of a test set, stored by that client */

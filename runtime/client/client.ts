@@ -40,6 +40,7 @@ import { verifyWithSnarkjs } from '../prove/snarkjs.ts';
 import { type ProofQuestion, type ProofReport, verifyPublished } from '../verdict/published-proof.ts';
 import { demandPinned } from '../verdict/vendor.ts';
 import { demandConsistent } from './answer.ts';
+import { createNonces, type Nonces } from './nonces.ts';
 
 /** A service whose evidence was verified; good for as long as the policy says. */
 export interface VerifiedService {
@@ -53,6 +54,8 @@ export interface VerifiedService {
   readonly digest: string;
   /** by the suite that the policy names */
   readonly sealingKey: Uint8Array;
+  /** for requests for rows */
+  readonly nonces: Nonces;
 }
 
 /**
@@ -99,6 +102,7 @@ export async function verifyService(
     report,
     digest: report.digest!,
     sealingKey: report.sealingKey!,
+    nonces: createNonces(),
   };
 }
 
@@ -128,52 +132,52 @@ export interface Inference {
 }
 
 /** Seals one application, and returns the answer once its receipt is verified. Throws what the runner says, or `receipt-rejected`. */
-export async function infer(
+export const infer = (
   bus: Bus,
   source: string,
   service: VerifiedService,
   policy: Policy,
   row: readonly string[],
   options: { timeoutMs?: number } = {},
-): Promise<Inference> {
-  const { manifest, document } = service;
-  const subject = subjects.infer(manifest.name, document.enclave, bus.id);
-  const [requestSalt, responseSalt] = [randomBytes(32), randomBytes(32)];
-  const nonce = freshNonce();
-  const plaintext: InferencePlaintext = {
-    version: 1,
-    nonce,
-    evidence: service.digest,
-    requestSalt: hex(requestSalt),
-    responseSalt: hex(responseSalt),
-    row: [...row],
-  };
-  const { sealed, openReply } = await sealTo(service.sealingKey, utf8(JSON.stringify(plaintext)), {
-    info: SEALING_INFO.infer,
-    aad: utf8(subject),
+): Promise<Inference> =>
+  service.nonces.use(async (nonce) => {
+    const { manifest, document } = service;
+    const subject = subjects.infer(manifest.name, document.enclave, bus.id);
+    const [requestSalt, responseSalt] = [randomBytes(32), randomBytes(32)];
+    const plaintext: InferencePlaintext = {
+      version: 1,
+      nonce,
+      evidence: service.digest,
+      requestSalt: hex(requestSalt),
+      responseSalt: hex(responseSalt),
+      row: [...row],
+    };
+    const { sealed, openReply } = await sealTo(service.sealingKey, utf8(JSON.stringify(plaintext)), {
+      info: SEALING_INFO.infer,
+      aad: utf8(subject),
+    });
+    const reply = await sendSealed(bus, source, service, sealed, options);
+    const opened: unknown = JSON.parse(fromUtf8(await openReply(reply), 'answer'));
+    if (typeof opened === 'object' && opened !== null && 'error' in opened)
+      throw new RemoteError(parse(SealedError, opened, 'answer').error);
+    const answer = parse(AnswerPlaintext, opened, 'answer');
+    const bundle = fromBase64url(answer.receipt, 'receipt');
+    const receipt = await verifiedReceipt(bundle, service, policy, {
+      nonce,
+      request: { salt: requestSalt, body: requestBytes(row) },
+      response: { salt: responseSalt, body: responseBytes(answer) },
+    });
+    demandConsistent(answer, manifest, receipt);
+    return {
+      answer,
+      bundle,
+      receipt,
+      salts: { request: hex(requestSalt), response: hex(responseSalt) },
+      nonce,
+      evidenceNonce: service.nonce,
+      sealed,
+    };
   });
-  const reply = await sendSealed(bus, source, service, sealed, options);
-  const opened: unknown = JSON.parse(fromUtf8(await openReply(reply), 'answer'));
-  if (typeof opened === 'object' && opened !== null && 'error' in opened)
-    throw new RemoteError(parse(SealedError, opened, 'answer').error);
-  const answer = parse(AnswerPlaintext, opened, 'answer');
-  const bundle = fromBase64url(answer.receipt, 'receipt');
-  const receipt = await verifiedReceipt(bundle, service, policy, {
-    nonce,
-    request: { salt: requestSalt, body: requestBytes(row) },
-    response: { salt: responseSalt, body: responseBytes(answer) },
-  });
-  demandConsistent(answer, manifest, receipt);
-  return {
-    answer,
-    bundle,
-    receipt,
-    salts: { request: hex(requestSalt), response: hex(responseSalt) },
-    nonce,
-    evidenceNonce: service.nonce,
-    sealed,
-  };
-}
 
 /** The report on a receipt of this service over what was asked and answered. Throws what `demandAccepted` does. */
 export async function verifiedReceipt(

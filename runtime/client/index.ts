@@ -17,6 +17,7 @@ import { demandPinned } from '../verdict/vendor.ts';
 import { type ChatOptions, type ChatReceipt, type ChatStream, chat } from './chat.ts';
 import type { Inference, VerifiedService } from './client.ts';
 import { createSessions } from './sessions.ts';
+import { storedReceipt } from './stored.ts';
 
 export { VouchError } from '../../protocols/errors.ts';
 export type { ChatOptions, ChatReceipt, ChatStream, Inference, VerifiedService };
@@ -39,6 +40,11 @@ export interface Client {
   service(model: string): Promise<VerifiedService>;
   /** Seals one row of cells, and returns the answer once its receipt is verified. Many may be under way. */
   decide(model: string, row: readonly string[]): Promise<Inference>;
+  /**
+   * The receipt bundle for a nonce that this client was answered with before, as the stream has it; undefined where there is none. It is
+   * not verified again.
+   */
+  stored(receipt: { model: string; enclave: string; nonce: string }): Promise<Uint8Array | undefined>;
   /** An answer in text as it comes, and then its verified receipt. */
   chat(options: ChatOptions): ChatStream;
   close(): Promise<void>;
@@ -66,6 +72,7 @@ export async function openClient({
   return {
     service: sessions.service,
     decide: async (model, row) => (await sessions.infer(model, row)).made,
+    stored: (receipt) => storedReceipt(bus, receipt),
     chat: (options) => chat(sessions, options),
     close: () => bus.close(),
   };

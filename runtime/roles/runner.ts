@@ -29,7 +29,7 @@ import {
   type TextClaims,
 } from '../../protocols/receipt.ts';
 import { type OpenedRequest, SEALING_INFO } from '../../protocols/sealing.ts';
-import { filters, lastToken, subjects } from '../../protocols/subjects.ts';
+import { filters, lastToken } from '../../protocols/subjects.ts';
 import type { Identity } from '../attest/identity.ts';
 import { tellGpuUse, UNSHARED } from '../home/gpu-users.ts';
 import type { KeptChunks } from '../home/kept-chunks.ts';
@@ -46,6 +46,7 @@ import { compareServed } from './compare-served.ts';
 import { createGivenEvidence } from './given-evidence.ts';
 import { hasTag, type StartRole } from './host.ts';
 import type { Neighbours } from './neighbours.ts';
+import { createReceiptStore } from './receipt-store.ts';
 import { type Asked, json, respondInText } from './text-answers.ts';
 import { createTextLoad } from './text-load.ts';
 import { createStreams, type Stream, type Streams } from './text-streams.ts';
@@ -111,6 +112,7 @@ export const runnerRole =
     const budget = createBudget(REQUESTS);
     const asking = createBudget(EVIDENCE);
     const evidence = createGivenEvidence();
+    const receipts = createReceiptStore(bus, modelName);
     let loaded: ObtainedModel | undefined;
     let session: ServedModel | undefined;
     let loadedText: ObtainedText | undefined;
@@ -149,7 +151,7 @@ export const runnerRole =
       });
       const bundle = bundleOf(receipt, document);
       return {
-        stored: store(client, receiptId, bundle),
+        stored: receipts.store(client, { enclave: id, nonce: asked.nonce, receipt, evidence: document }),
         said: { receiptId, receiptDigest: sha256Hex(bundle), receipt: base64url(bundle) },
       };
     };
@@ -185,21 +187,6 @@ export const runnerRole =
       demandEvidence: evidence.of,
       receipted,
     });
-
-    const store = async (client: string, receiptId: string, bundle: Uint8Array) => {
-      try {
-        const subject = subjects.receipt(modelName, client, receiptId);
-        await bus.append(subject, bundle, { expectLastSubjectSequence: 0 });
-      } catch (error) {
-        if (error instanceof VouchError && error.code === 'conflict') {
-          throw new VouchError(
-            'replayed',
-            'request.nonce: a receipt for this nonce exists; choose a new nonce',
-          );
-        }
-        throw error;
-      }
-    };
 
     /** The session says that the device is gone: whoever has the device opens it again. */
     const lose = (error: VouchError) => {

@@ -1,5 +1,7 @@
 /** `vouch/client` against a real runner: it trusts whom it was told to trust, and believes what it verified. */
 import { evaluate } from '../../circuits/model/quantise.ts';
+import { hex } from '../../protocols/encoding.ts';
+import { groupOf } from '../../protocols/stored-receipts.ts';
 import { openClient } from '../../runtime/client/index.ts';
 import { folder } from '../../runtime/home/home.ts';
 import { credentials } from '../../runtime/installation/credentials.ts';
@@ -22,9 +24,18 @@ test('it decides many rows over one session, and refuses another vendor and no v
     assert.is(receipt.verdict, 'accept');
   });
   assert.is(new Set(made.map(({ evidenceNonce }) => evidenceNonce)).size, 1, 'one session');
+  const groups = new Set(made.map(({ nonce }) => groupOf(nonce)));
+  assert.is(groups.size, 2, 'the first alone, and the group of those that were asked beside it');
+  const { enclave } = (await client.service(MODEL)).document;
+  const stored = ({ nonce }: { nonce: string }) => client.stored({ model: MODEL, enclave, nonce });
+  for (const one of made) assert.is(hex((await stored(one))!), hex(one.bundle));
+  const alone = await client.decide(MODEL, rows[0]!);
+  assert.is(groupOf(alone.nonce), undefined);
+  assert.is(hex((await stored(alone))!), hex(alone.bundle));
 
   const stranger = await openClient({ url, creds, policy, vendor: '00'.repeat(32) });
   t.defer(() => stranger.close());
+  assert.is(await stranger.stored({ model: MODEL, enclave, nonce: '00'.repeat(32) }), undefined);
   assert.is(await codeOf(stranger.decide(MODEL, rows[0]!)), 'signature-rejected');
   assert.is(await codeOf(openClient({ url, creds, policy })), 'bad-input');
   assert.is(await codeOf(openClient({ url, creds, policy: {}, vendor })), 'bad-message');

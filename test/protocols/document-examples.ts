@@ -46,6 +46,7 @@ import {
 import { signRelease } from '../../protocols/release.ts';
 import { sealStream } from '../../protocols/sealed-stream.ts';
 import { exportedKey } from '../../protocols/sealing.ts';
+import { GROUP_BYTES, receiptPlace } from '../../protocols/stored-receipts.ts';
 import { subjects } from '../../protocols/subjects.ts';
 import { DeadLetter, Heartbeat, Transition } from '../../protocols/transition.ts';
 import { manifestOf } from '../../runtime/nats/blobs.ts';
@@ -170,6 +171,7 @@ async function streamExample() {
 
 export async function examples(): Promise<Record<string, string>> {
   const story = await conversation();
+  const groupedNonce = '5a'.repeat(GROUP_BYTES) + story.plaintext.nonce;
   const { commitment, model } = story;
   const { architecture } = model;
   const message = <Body>(
@@ -358,6 +360,8 @@ export async function examples(): Promise<Record<string, string>> {
       'response digest': story.digests.response,
       'request nonce': story.plaintext.nonce,
       'receipt id': story.receiptId,
+      'a nonce of a group': groupedNonce,
+      'place of its first message': receiptPlace(ENCLAVE, groupedNonce, 0),
       'protected header': receipt.header,
       'payload (claims)': receipt.payload,
       'signed bytes': receipt.signed,

@@ -407,6 +407,34 @@ export async function infer(
   return { decision, label, scores, receiptId, bundle, sealed };
 }
 
+/** The bundles of a group's receipts, as the document says where they are. */
+export async function storedOfGroup(
+  nc: NatsConnection,
+  source: string,
+  { model, document }: Service,
+  group: Buffer,
+): Promise<Buffer[][]> {
+  const name = createHash('sha256').update(`vouch/v1/receipt-group\0${document.enclave}\0`).update(group);
+  const first = name.digest('hex').slice(0, 32);
+  const messages: Buffer[][] = [];
+  for (;;) {
+    const place = `vouch.v1.receipt.${model}.${source.split('.')[1]}.${first}-${messages.length}`;
+    const message = await directGet(nc, 'VOUCH_RECEIPTS', place).catch(() => undefined);
+    if (message === undefined) return messages;
+    const { v, evidence, receipts } = cbor<{ v: number; evidence: Document; receipts?: Uint8Array[] }>(
+      message,
+    );
+    if (receipts === undefined) {
+      messages.push([Buffer.from(message)]);
+      continue;
+    }
+    demand(v === 1 && receipts.length >= 2 && receipts.length <= 64, 'a message of several receipts');
+    messages.push(
+      receipts.map((receipt) => Buffer.from(encode({ v: 3, receipt, evidence }, rfc8949EncodeOptions))),
+    );
+  }
+}
+
 /** Returns the claims, bytes as hex. */
 export function verifyReceipt(bundle: Uint8Array, policy: Policy, service: Service): Record<string, unknown> {
   const { v, receipt, evidence } = cbor<{ v: number; receipt: Uint8Array; evidence: Document }>(bundle);

@@ -61,6 +61,18 @@ test('it asks, opens, verifies, and is refused what it should be', async (t) => 
   }
   const { bundle, sealed } = last!;
 
+  // Receipts of requests that are under way together, under nonces of one group.
+  const group = randomBytes(16);
+  const nonces = Array.from({ length: 12 }, () => Buffer.concat([group, randomBytes(32)]).toString('hex'));
+  const together = await Promise.all(
+    nonces.map((nonce) => client.infer(nc, source, service, policy, rows[0]!, nonce)),
+  );
+  const messages = await client.storedOfGroup(nc, source, service, group);
+  const inThem = messages.flat().map((stored) => stored.toString('hex'));
+  assert.equal(inThem.sort(), together.map((answer) => answer.bundle.toString('hex')).sort());
+  const again = client.infer(nc, source, service, policy, rows[0]!, nonces[0]);
+  assert.is(await codeOf(again), 'replayed');
+
   // The client refuses.
   const other = { ...policy, measurements: ['00'.repeat(48)] };
   assert.throws(() => client.verifyReceipt(bundle, other, service), /measurement/);
