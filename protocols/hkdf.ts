@@ -9,8 +9,7 @@ const HASH_BYTES = 32;
 
 /** 32 bytes. A key of no bytes counts as one of zeros. */
 export const hmacSha256 = (key: Uint8Array, message: Uint8Array): Bytes =>
-  native?.hmacSha256(key.length === 0 ? new Uint8Array(HASH_BYTES) : key, message) ??
-  unshared(hmac(nobleSha256, key, message));
+  native?.hmacSha256(key, message) ?? unshared(hmac(nobleSha256, key, message));
 
 /** HKDF-Extract, 32 bytes. */
 export const hkdfExtract = (salt: Uint8Array, ikm: Uint8Array): Bytes => hmacSha256(salt, ikm);

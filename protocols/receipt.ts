@@ -215,8 +215,8 @@ export function decodeReceiptBundle(bytes: Uint8Array): DecodedBundle {
   const digest = evidenceDigest(evidence);
   // Its encoding is the end of the bundle's, and has this digest, because there is one encoding.
   if (seen.size >= MAX_SEEN) seen.delete(seen.keys().next().value!);
-  seen.set(digest, evidence);
-  return { receipt, evidence: structuredClone(evidence), evidenceDigest: digest };
+  seen.set(digest, frozen(evidence));
+  return { receipt, evidence, evidenceDigest: digest };
 }
 
 /**
@@ -239,9 +239,13 @@ function readAgain(bytes: Uint8Array): DecodedBundle | undefined {
   if (!equal(bytes.subarray(end, evidenceAt), EVIDENCE_NAME)) return undefined;
   const digest = sha256Hex(bytes.subarray(evidenceAt));
   const evidence = seen.get(digest);
-  return (
-    evidence && { receipt: bytes.slice(at, end), evidence: structuredClone(evidence), evidenceDigest: digest }
-  );
+  return evidence && { receipt: bytes.slice(at, end), evidence, evidenceDigest: digest };
+}
+
+/** Nobody changes what others read as well. */
+function frozen<T>(value: T): T {
+  if (typeof value === 'object' && value !== null) Object.values(Object.freeze(value)).forEach(frozen);
+  return value;
 }
 
 /** A bundle of which each layer is parsed once, on first use, and throws what is wrong with it. */
