@@ -129,6 +129,46 @@ export async function generateSealingKeyPair(suite: SealingSuite = 'x25519'): Pr
   return { suite, ...(await generateX25519Pair()) };
 }
 
+/** All of sealing that does not depend on the message; for one message. */
+export interface PreparedSeal {
+  /** As `sealTo`. RangeError the second time. */
+  seal(plaintext: Uint8Array, aad: Uint8Array): Promise<SealedRequest>;
+}
+
+/** Throws `seal-rejected` for a public key that is malformed or of small order. */
+export async function prepareSeal(publicKey: Uint8Array, info: SealingInfo): Promise<PreparedSeal> {
+  const suite = SEALING_SUITES.find((name) => sealingKeyBytes(name) === publicKey.length);
+  if (suite === undefined) throw rejected();
+  const context = await rejecting(async () => {
+    const { hpke } = SUITES[suite];
+    const recipientPublicKey = await hpke.kem.deserializePublicKey(publicKey);
+    return hpke.createSenderContext({ recipientPublicKey, info: utf8(info) });
+  });
+  const enc = new Uint8Array(context.enc);
+  let used = false;
+  return {
+    async seal(plaintext, aad) {
+      if (used) throw new RangeError('prepared seal: it has been used, prepare another');
+      used = true;
+      checkPlaintext(plaintext);
+      const sealed = await rejecting(async () =>
+        concat(kemId(suite), enc, new Uint8Array(await context.seal(plaintext, aad))),
+      );
+      return {
+        sealed,
+        openReply: (reply) =>
+          rejecting(async () => {
+            checkSealed(reply, REPLY_NONCE_BYTES);
+            const nonce = reply.subarray(0, REPLY_NONCE_BYTES);
+            const { aead, iv } = replyKey(await context.export(REPLY_LABEL, 32), enc, nonce);
+            return new Uint8Array(await aead.open(iv, reply.subarray(REPLY_NONCE_BYTES), NO_AAD));
+          }),
+        streamKey: async (nonce) => exportedKey(await context.export(STREAM_LABEL, 32), enc, nonce),
+      };
+    },
+  };
+}
+
 /**
  * Seals `plaintext` to the holder of `publicKey`, whose length says by which suite. Throws `too-large` above
  * MAX_PLAINTEXT_BYTES and `seal-rejected` for a public key that is malformed or of small order.
@@ -139,26 +179,7 @@ export async function sealTo(
   { info, aad = new Uint8Array() }: SealContext,
 ): Promise<SealedRequest> {
   checkPlaintext(plaintext);
-  const suite = SEALING_SUITES.find((name) => sealingKeyBytes(name) === publicKey.length);
-  if (suite === undefined) throw rejected();
-  return rejecting(async () => {
-    const { hpke } = SUITES[suite];
-    const recipientPublicKey = await hpke.kem.deserializePublicKey(publicKey);
-    const context = await hpke.createSenderContext({ recipientPublicKey, info: utf8(info) });
-    const enc = new Uint8Array(context.enc);
-    const sealed = concat(kemId(suite), enc, new Uint8Array(await context.seal(plaintext, aad)));
-    return {
-      sealed,
-      openReply: (reply) =>
-        rejecting(async () => {
-          checkSealed(reply, REPLY_NONCE_BYTES);
-          const nonce = reply.subarray(0, REPLY_NONCE_BYTES);
-          const { aead, iv } = replyKey(await context.export(REPLY_LABEL, 32), enc, nonce);
-          return new Uint8Array(await aead.open(iv, reply.subarray(REPLY_NONCE_BYTES), NO_AAD));
-        }),
-      streamKey: async (nonce) => exportedKey(await context.export(STREAM_LABEL, 32), enc, nonce),
-    };
-  });
+  return (await prepareSeal(publicKey, info)).seal(plaintext, aad);
 }
 
 /**

@@ -30,7 +30,7 @@ import {
 import type { ModelManifest, VerifiedManifest } from '../../protocols/manifest.ts';
 import type { PublishedProof } from '../../protocols/proof.ts';
 import { type ReceiptQuestion, type ReceiptReport, verifyReceipt } from '../../protocols/receipt.ts';
-import { SEALING_INFO, sealTo } from '../../protocols/sealing.ts';
+import { SEALING_INFO } from '../../protocols/sealing.ts';
 import { subjects } from '../../protocols/subjects.ts';
 import { collateralFor } from '../attest/collateral.ts';
 import { readManifest } from '../models/manifests.ts';
@@ -41,6 +41,7 @@ import { type ProofQuestion, type ProofReport, verifyPublished } from '../verdic
 import { demandPinned } from '../verdict/vendor.ts';
 import { demandConsistent } from './answer.ts';
 import { createNonces, type Nonces } from './nonces.ts';
+import { createSealer, type Sealer } from './sealer.ts';
 
 /** A service whose evidence was verified; good for as long as the policy says. */
 export interface VerifiedService {
@@ -56,6 +57,7 @@ export interface VerifiedService {
   readonly sealingKey: Uint8Array;
   /** for requests for rows */
   readonly nonces: Nonces;
+  readonly sealer: Sealer;
 }
 
 /**
@@ -103,6 +105,7 @@ export async function verifyService(
     digest: report.digest!,
     sealingKey: report.sealingKey!,
     nonces: createNonces(),
+    sealer: createSealer(report.sealingKey!, SEALING_INFO.infer),
   };
 }
 
@@ -152,11 +155,11 @@ export const infer = (
       responseSalt: hex(responseSalt),
       row: [...row],
     };
-    const { sealed, openReply } = await sealTo(service.sealingKey, utf8(JSON.stringify(plaintext)), {
-      info: SEALING_INFO.infer,
-      aad: utf8(subject),
-    });
-    const reply = await sendSealed(bus, source, service, sealed, options);
+    const text = utf8(JSON.stringify(plaintext));
+    const { sealed, openReply } = await service.sealer.seal(text, utf8(subject));
+    const replied = sendSealed(bus, source, service, sealed, options);
+    service.sealer.prepare();
+    const reply = await replied;
     const opened: unknown = JSON.parse(fromUtf8(await openReply(reply), 'answer'));
     if (typeof opened === 'object' && opened !== null && 'error' in opened)
       throw new RemoteError(parse(SealedError, opened, 'answer').error);
