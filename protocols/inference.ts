@@ -21,7 +21,7 @@ const Salt = z
   .meta({ title: 'salt' });
 
 export const InferencePlaintext = z.strictObject({
-  version: z.literal(1),
+  version: z.literal([1, 2]).describe('2: an answer of version 3 is asked for'),
   nonce: Nonce.describe('random, of the client, 32 bytes, or 48 of a group; the receipt repeats it'),
   evidence: Digest.describe('SHA-256 of the evidence that the client accepted; the receipt carries it'),
   requestSalt: Salt.describe('random, of the client; keys the request digest'),
@@ -36,7 +36,7 @@ export type InferencePlaintext = z.infer<typeof InferencePlaintext>;
 
 export const AnswerPlaintext = z
   .object({
-    version: z.literal(2),
+    version: z.literal([2, 3]).describe('3: to a request of version 2'),
     answers: z.enum(ANSWER_KINDS).describe("what it holds, by the model's terms"),
     decision: z
       .int()
@@ -59,7 +59,9 @@ export const AnswerPlaintext = z
     modelMicros: z.int().min(0).describe('microseconds that the graph itself took'),
     receiptId: Id.describe('id of the receipt'),
     receiptDigest: Digest.describe('SHA-256 of the receipt bundle'),
-    receipt: base64Text(MAX_BUNDLE_BYTES).describe('the receipt bundle'),
+    receipt: base64Text(MAX_BUNDLE_BYTES).describe(
+      'the receipt bundle; in version 3 the receipt, of which the evidence that the client accepted makes the bundle',
+    ),
   })
   .refine(({ answers, scores }) => (answers === 'decision') === (scores === undefined), {
     path: ['scores'],

@@ -5,6 +5,7 @@
 import type { EvidenceDocument } from '../../protocols/attestation/document.ts';
 import type { Policy } from '../../protocols/attestation/policy.ts';
 import { demandAccepted, type EvidenceReport, verifyEvidence } from '../../protocols/attestation/verify.ts';
+import { encodeCbor } from '../../protocols/cbor.ts';
 import { EvidenceReply, EvidenceRequest } from '../../protocols/enclave.ts';
 import { fromBase64url, fromUtf8, hex, randomBytes, utf8 } from '../../protocols/encoding.ts';
 import {
@@ -29,7 +30,12 @@ import {
 } from '../../protocols/inference.ts';
 import type { ModelManifest, VerifiedManifest } from '../../protocols/manifest.ts';
 import type { PublishedProof } from '../../protocols/proof.ts';
-import { type ReceiptQuestion, type ReceiptReport, verifyReceipt } from '../../protocols/receipt.ts';
+import {
+  bundleOf,
+  type ReceiptQuestion,
+  type ReceiptReport,
+  verifyReceipt,
+} from '../../protocols/receipt.ts';
 import { SEALING_INFO } from '../../protocols/sealing.ts';
 import { subjects } from '../../protocols/subjects.ts';
 import { collateralFor } from '../attest/collateral.ts';
@@ -53,6 +59,8 @@ export interface VerifiedService {
   readonly report: EvidenceReport;
   /** evidence digest of the document */
   readonly digest: string;
+  /** what has that digest */
+  readonly evidence: Uint8Array;
   /** by the suite that the policy names */
   readonly sealingKey: Uint8Array;
   /** for requests for rows */
@@ -103,6 +111,7 @@ export async function verifyService(
     nonce,
     report,
     digest: report.digest!,
+    evidence: encodeCbor(body.document),
     sealingKey: report.sealingKey!,
     nonces: createNonces(),
     sealer: createSealer(report.sealingKey!, SEALING_INFO.infer),
@@ -148,7 +157,7 @@ export const infer = (
     const subject = subjects.infer(manifest.name, document.enclave, bus.id);
     const [requestSalt, responseSalt] = [randomBytes(32), randomBytes(32)];
     const plaintext: InferencePlaintext = {
-      version: 1,
+      version: 2,
       nonce,
       evidence: service.digest,
       requestSalt: hex(requestSalt),
@@ -164,7 +173,10 @@ export const infer = (
     if (typeof opened === 'object' && opened !== null && 'error' in opened)
       throw new RemoteError(parse(SealedError, opened, 'answer').error);
     const answer = parse(AnswerPlaintext, opened, 'answer');
-    const bundle = fromBase64url(answer.receipt, 'receipt');
+    if (answer.version !== 3)
+      throw new VouchError('bad-message', `answer.version: expected 3, got ${answer.version}`);
+    // The evidence is that which this client verified, whatever the runner has.
+    const bundle = bundleOf(fromBase64url(answer.receipt, 'receipt'), service.evidence);
     const receipt = await verifiedReceipt(bundle, service, policy, {
       nonce,
       request: { salt: requestSalt, body: requestBytes(row) },

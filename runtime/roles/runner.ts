@@ -150,10 +150,12 @@ export const runnerRole =
         sequence: sequence++,
         time: new Date(),
       });
+      const stored = receipts.store(client, { enclave: id, nonce: asked.nonce, receipt, evidence: document });
       const bundle = bundleOf(receipt, document);
       return {
-        stored: receipts.store(client, { enclave: id, nonce: asked.nonce, receipt, evidence: document }),
+        stored,
         said: { receiptId, receiptDigest: sha256Hex(bundle), receipt: base64url(bundle) },
+        receipt,
       };
     };
 
@@ -175,9 +177,11 @@ export const runnerRole =
       if (answers === 'text') throw new VouchError('internal', 'a model of rows has terms of one of text');
       const decided = decidedOf(answers, model.architecture, result);
       const bodies = { request: requestBytes(plaintext.row), response: responseBytes(decided) };
-      const { stored, said } = await receipted(client, loaded, plaintext, bodies);
+      const { stored, said, receipt } = await receipted(client, loaded, plaintext, bodies);
       const { provider } = session;
-      return { stored, answer: { version: 2, answers, ...decided, provider, modelMicros, ...said } };
+      const answer = { version: 2, answers, ...decided, provider, modelMicros, ...said } as const;
+      if (plaintext.version === 1) return { stored, answer };
+      return { stored, answer: { ...answer, version: 3, receipt: base64url(receipt) } };
     };
 
     const inText = respondInText({

@@ -374,11 +374,12 @@ export async function infer(
   policy: Policy,
   row: readonly string[],
   nonce = randomBytes(32).toString('hex'),
+  version = 1,
 ): Promise<Answer> {
   const { model, document, evidenceDigest } = service;
   const [requestSalt, responseSalt] = [randomBytes(32), randomBytes(32)];
   const plaintext = JSON.stringify({
-    version: 1,
+    version,
     nonce,
     evidence: evidenceDigest,
     requestSalt: requestSalt.toString('hex'),
@@ -389,11 +390,13 @@ export async function infer(
   const { sealed, open } = await seal(raw(document.hpkeKey), 'vouch/v2/infer', aad, plaintext);
   const answer = JSON.parse(open(await sendSealed(nc, source, service, sealed)));
   if ('error' in answer) throw new Refused(answer.error);
-  demand(answer.version === 2, 'an answer of version 2');
+  demand(answer.version === version + 1, 'an answer of the version that was asked for');
   const { answers } = service.manifest.terms;
   demand(answer.answers === answers && (answers === 'decision') === !('scores' in answer), 'what it holds');
 
-  const bundle = raw(answer.receipt);
+  const given = raw(answer.receipt);
+  const whole = { v: 3, receipt: given, evidence: document };
+  const bundle = version === 1 ? given : Buffer.from(encode(whole, rfc8949EncodeOptions));
   demand(sha256(bundle).toString('hex') === answer.receiptDigest, 'the digest of the bundle');
   const hmac = (salt: Buffer, domain: string, body: unknown) =>
     createHmac('sha256', salt).update(`${domain}\0`).update(JSON.stringify(body)).digest('hex');

@@ -166,7 +166,8 @@ test('what is inside a sealed request takes no unknown field; an answer does', a
   const { plaintext, answer } = await conversation();
   parse(InferencePlaintext, plaintext, 'request');
   refused(InferencePlaintext, { ...plaintext, logProbabilities: true });
-  refused(InferencePlaintext, { ...plaintext, version: 2 });
+  for (const version of [1, 2]) parse(InferencePlaintext, { ...plaintext, version }, 'request');
+  for (const version of [0, 3, '1']) refused(InferencePlaintext, { ...plaintext, version });
   refused(InferencePlaintext, { ...plaintext, requestSalt: plaintext.requestSalt.slice(2) });
   refused(InferencePlaintext, { ...plaintext, row: [] });
   refused(InferencePlaintext, { ...plaintext, row: [1] });

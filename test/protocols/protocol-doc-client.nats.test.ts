@@ -65,7 +65,7 @@ test('it asks, opens, verifies, and is refused what it should be', async (t) => 
   const group = randomBytes(16);
   const nonces = Array.from({ length: 12 }, () => Buffer.concat([group, randomBytes(32)]).toString('hex'));
   const together = await Promise.all(
-    nonces.map((nonce) => client.infer(nc, source, service, policy, rows[0]!, nonce)),
+    nonces.map((nonce, i) => client.infer(nc, source, service, policy, rows[0]!, nonce, 1 + (i % 2))),
   );
   const messages = await client.storedOfGroup(nc, source, service, group);
   const inThem = messages.flat().map((stored) => stored.toString('hex'));
