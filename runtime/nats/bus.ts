@@ -27,6 +27,7 @@ import { headerBytes } from './headers.ts';
 import { type Headers, type JetStream, jetStream, type Message, type RequestOptions } from './jetstream.ts';
 import { createPause } from './pause.ts';
 import { inboxPrefix, streamInfoPrefix } from './rights.ts';
+import { createWaiting } from './waiting.ts';
 
 export type {
   Appended,
@@ -213,6 +214,13 @@ function tlsOptions(creds: string): TlsOptions {
 }
 
 function busOver(nc: NatsConnection, { url, user, onError }: Link, current: { creds: string }): Bus {
+  const prefix = user?.role === undefined ? undefined : inboxPrefix(user.role, user.id);
+  const requests = createWaiting<Msg>(createInbox(prefix));
+  nc.subscribe(requests.filter, {
+    callback: (error, msg) => {
+      if (error === null) requests.settle(msg.subject, msg);
+    },
+  });
   // Pulls from a queue always wait, so they hold up nothing.
   const pause = createPause();
   const listeners = new Set<(state: BusState, error?: Error) => void>();
@@ -243,7 +251,10 @@ function busOver(nc: NatsConnection, { url, user, onError }: Link, current: { cr
       next === 'connected'
         ? undefined
         : (error ?? lost(next === 'closed' ? 'the connection is closed' : 'the connection was lost'));
-    if (down) for (const tell of [...waiting]) tell(down);
+    if (down) {
+      for (const tell of [...waiting]) tell(down);
+      requests.refuse(requests.filter, down);
+    }
     for (const listener of listeners) listener(next, error);
   };
   void (async () => {
@@ -251,21 +262,21 @@ function busOver(nc: NatsConnection, { url, user, onError }: Link, current: { cr
       if (status.type === 'disconnect') change('disconnected');
       else if (status.type === 'reconnect') change('connected');
       else if (status.type === 'error') {
-        const { operation, subject } = status.permissionContext ?? {};
-        onError(
+        const { operation, subject = '' } = status.permissionContext ?? {};
+        const error =
           operation === undefined
             ? lost(String(status.data))
             : new VouchError(
                 'nats-credentials',
                 `${subject}: these credentials may not ${operation === 'publish' ? 'publish' : 'subscribe'} there`,
-              ),
-        );
+              );
+        requests.refuse(subject, error);
+        onError(error);
       }
     }
   })();
   void nc.closed().then((error) => change('closed', error ? natsError(error, url) : undefined));
 
-  const prefix = user?.role === undefined ? undefined : inboxPrefix(user.role, user.id);
   const server = (): ServerInfo => ({
     version: nc.info?.version ?? '0.0.0',
     maxPayload: nc.info?.max_payload ?? 1024 * 1024,
@@ -307,19 +318,42 @@ function busOver(nc: NatsConnection, { url, user, onError }: Link, current: { cr
     const extra = checked(subject, data, requestOptions.headers);
     const pausing = ownInbox ? undefined : pause.entered();
     if (pausing) await pausing;
-    const abort = Promise.withResolvers<never>();
-    abort.promise.catch(() => {});
-    const onAbort = () =>
-      abort.reject(new VouchError('cancelled', `${subject}: cancelled while waiting for the answer`));
-    signal?.addEventListener('abort', onAbort, { once: true });
+    const cancelled = (when: string) => new VouchError('cancelled', `${subject}: cancelled ${when}`);
     try {
-      if (signal?.aborted) throw new VouchError('cancelled', `${subject}: cancelled before it was sent`);
-      const asking = () => nc.request(subject, data, { timeout: timeoutMs, noMux: ownInbox, ...extra });
-      return plain(await whileUp(asking, abort));
+      if (signal?.aborted) throw cancelled('before it was sent');
+      if (down) throw down;
+      const ended = (why: 'timeout' | 'cancelled') =>
+        why === 'timeout' ? late(subject, timeoutMs) : cancelled('while waiting for the answer');
+      const answer = ownInbox
+        ? await onOwnInbox(subject, data, { timeout: timeoutMs, ...extra }, signal, ended)
+        : await requests.ask(subject, (reply) => nc.publish(subject, data, { ...extra, reply }), {
+            timeoutMs,
+            signal,
+            ended,
+          });
+      if (fromNobody(answer)) throw noResponder(subject);
+      return plain(answer);
     } catch (error) {
       throw natsError(error, subject, timeoutMs);
     } finally {
       if (!ownInbox) pause.left();
+    }
+  }
+
+  async function onOwnInbox(
+    subject: string,
+    data: Uint8Array,
+    options: { timeout: number; headers?: MsgHdrs },
+    signal: AbortSignal | undefined,
+    ended: (why: 'cancelled') => Error,
+  ): Promise<Msg> {
+    const abort = Promise.withResolvers<never>();
+    abort.promise.catch(() => {});
+    const onAbort = () => abort.reject(ended('cancelled'));
+    signal?.addEventListener('abort', onAbort, { once: true });
+    try {
+      return await whileUp(() => nc.request(subject, data, { noMux: true, ...options }), abort);
+    } finally {
       signal?.removeEventListener('abort', onAbort);
     }
   }
@@ -387,8 +421,7 @@ function busOver(nc: NatsConnection, { url, user, onError }: Link, current: { cr
       const subscription = nc.subscribe(inbox, {
         callback: (error, msg) => {
           if (error !== null) over(natsError(error, subject));
-          else if (msg.headers?.code === 503 && msg.data.length === 0)
-            over(new VouchError('no-responder', `${subject}: nobody answers there now`));
+          else if (fromNobody(msg)) over(noResponder(subject));
           else onAnswer(plain(msg));
         },
       });
@@ -476,13 +509,20 @@ function plain(msg: Msg): Message {
   return { subject: msg.subject, data: msg.data, headers, reply: msg.reply };
 }
 
+/** The server's answer where nobody listens. */
+const fromNobody = ({ headers, data }: Msg): boolean => headers?.code === 503 && data.length === 0;
+const noResponder = (subject: string) =>
+  new VouchError('no-responder', `${subject}: nobody answers there now`);
+const late = (subject: string, timeoutMs: number | undefined) =>
+  new VouchError('timeout', `${subject}: no answer within ${timeoutMs ?? '?'} ms`);
+
 function natsError(error: unknown, subject: string, timeoutMs?: number): Error {
   if (!(error instanceof NatsError)) return error instanceof Error ? error : new Error(String(error));
   switch (error.code) {
     case '503':
-      return new VouchError('no-responder', `${subject}: nobody answers there now`);
+      return noResponder(subject);
     case 'TIMEOUT':
-      return new VouchError('timeout', `${subject}: no answer within ${timeoutMs ?? '?'} ms`);
+      return late(subject, timeoutMs);
     case 'PERMISSIONS_VIOLATION':
       return new VouchError('nats-credentials', `${subject}: these credentials may not publish there`);
     case 'AUTHORIZATION_VIOLATION':

@@ -151,11 +151,14 @@ export const runnerRole =
         time: new Date(),
       });
       const stored = receipts.store(client, { enclave: id, nonce: asked.nonce, receipt, evidence: document });
-      const bundle = bundleOf(receipt, document);
       return {
         stored,
-        said: { receiptId, receiptDigest: sha256Hex(bundle), receipt: base64url(bundle) },
-        receipt,
+        /** `bare`: without the evidence */
+        said: (bare = false) => {
+          const bundle = bundleOf(receipt, document);
+          const receiptDigest = sha256Hex(bundle);
+          return { receiptId, receiptDigest, receipt: base64url(bare ? receipt : bundle) };
+        },
       };
     };
 
@@ -163,7 +166,7 @@ export const runnerRole =
     const infer = async (
       opened: OpenedRequest,
       client: string,
-    ): Promise<{ answer: AnswerPlaintext; stored: Promise<void> }> => {
+    ): Promise<{ answer: () => AnswerPlaintext; stored: Promise<void> }> => {
       if (!loaded || !session) throw new VouchError('not-ready', 'the runner has no model; try again');
       const { manifest, model } = loaded;
       const plaintext = readingPlaintext(() => parse(InferencePlaintext, json(opened.plaintext), 'request'));
@@ -177,11 +180,11 @@ export const runnerRole =
       if (answers === 'text') throw new VouchError('internal', 'a model of rows has terms of one of text');
       const decided = decidedOf(answers, model.architecture, result);
       const bodies = { request: requestBytes(plaintext.row), response: responseBytes(decided) };
-      const { stored, said, receipt } = await receipted(client, loaded, plaintext, bodies);
+      const { stored, said } = await receipted(client, loaded, plaintext, bodies);
       const { provider } = session;
-      const answer = { version: 2, answers, ...decided, provider, modelMicros, ...said } as const;
-      if (plaintext.version === 1) return { stored, answer };
-      return { stored, answer: { ...answer, version: 3, receipt: base64url(receipt) } };
+      const bare = plaintext.version === 2;
+      const rest = { version: bare ? 3 : 2, answers, provider, modelMicros } as const;
+      return { stored, answer: () => ({ ...rest, ...decided, ...said(bare) }) };
     };
 
     const inText = respondInText({
@@ -277,7 +280,7 @@ export const runnerRole =
             try {
               const { answer, stored } = await infer(opened, client);
               // The receipt is on its way first: sealing takes a part of the time in which it is stored.
-              const sealed = setImmediate().then(() => reply(answer));
+              const sealed = setImmediate().then(() => reply(answer()));
               const [send] = await Promise.all([sealed, stored]);
               send();
             } catch (error) {

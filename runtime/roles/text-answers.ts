@@ -40,7 +40,7 @@ export interface Answerer {
     text: TextClaims,
   ): Promise<{
     readonly stored: Promise<void>;
-    readonly said: { readonly receiptId: string; readonly receiptDigest: string; readonly receipt: string };
+    said(): { readonly receiptId: string; readonly receiptDigest: string; readonly receipt: string };
   }>;
 }
 
@@ -92,7 +92,7 @@ export const respondInText =
           const text = { engine: engine.provider, ...counts };
           const { stored, said } = await receipted(client, model, asked, bodies, text);
           await stored;
-          return said;
+          return said();
         },
       });
     } catch (error) {
