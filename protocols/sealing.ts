@@ -178,6 +178,7 @@ export async function sealTo(
   plaintext: Uint8Array,
   { info, aad = new Uint8Array() }: SealContext,
 ): Promise<SealedRequest> {
+  // Before any work.
   checkPlaintext(plaintext);
   return (await prepareSeal(publicKey, info)).seal(plaintext, aad);
 }

@@ -9,6 +9,7 @@ import {
   generateSealingKeyPair,
   MAX_PLAINTEXT_BYTES,
   open,
+  prepareSeal,
   SEAL_OVERHEAD_BYTES,
   SEALING_INFO,
   sealTo,
@@ -212,6 +213,15 @@ test('4 MB, the size of a large shard, travel whole', async () => {
   const { sealed } = await sealTo(pair.publicKey, large, context);
   const { plaintext } = await open(pair, sealed, context);
   assert.is(Buffer.compare(plaintext, large), 0);
+});
+
+test('what is prepared is for one message', async () => {
+  const pair = await generateSealingKeyPair();
+  const prepared = await prepareSeal(pair.publicKey, context.info);
+  const { sealed } = await prepared.seal(text, context.aad);
+  assert.equal((await open(pair, sealed, context)).plaintext, text);
+  const again = await prepared.seal(text, context.aad).catch((error: unknown) => error);
+  assert.instance(again, RangeError);
 });
 
 test.run();
