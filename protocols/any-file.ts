@@ -6,6 +6,7 @@
 import { kindOf } from './attestation/evidence-files.ts';
 import { looksLikeIntelCollateral } from './attestation/formats/intel-collateral.ts';
 import { looksLikeReceipt, type ParsedReceipt, parseReceipt } from './receipt.ts';
+import { looksLikeSeveral } from './stored-receipts.ts';
 
 export type AnyFile =
   | { readonly kind: 'receipt'; readonly receipt: ParsedReceipt }
@@ -21,6 +22,11 @@ export type AnyFile =
 export function recogniseFile(bytes: Uint8Array): AnyFile {
   if (bytes.length === 0) return { kind: 'unknown', reason: 'the file is empty' };
   if (looksLikeReceipt(bytes)) return { kind: 'receipt', receipt: parseReceipt(bytes) };
+  if (looksLikeSeveral(bytes)) {
+    const reason =
+      'a message of several receipts, as the stream has them; `stored` of `vouch/client` takes one out by its nonce';
+    return { kind: 'unknown', reason };
+  }
   const known = kindOf(bytes);
   if (known === undefined) {
     const reason = 'neither a receipt, nor JSON, nor evidence or what belongs to it, as far as is known here';

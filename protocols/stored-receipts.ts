@@ -75,4 +75,5 @@ export function storedBundles(message: Uint8Array): Uint8Array[] {
   return receipts.map((receipt) => bundleOf(receipt, encoded));
 }
 
-const looksLikeSeveral = (bytes: Uint8Array): boolean => PREFIX.every((byte, i) => byte === bytes[i]);
+/** Whether bytes begin like a message of several receipts; says nothing about the rest. */
+export const looksLikeSeveral = (bytes: Uint8Array): boolean => PREFIX.every((byte, i) => byte === bytes[i]);

@@ -3,6 +3,7 @@
  * messages, and gets no receipt by it that would not have been one before.
  */
 import { createHash } from 'node:crypto';
+import { recogniseFile } from '../../protocols/any-file.ts';
 import { decodeCbor, encodeCbor } from '../../protocols/cbor.ts';
 import { concat, fromHex, hex, randomBytes } from '../../protocols/encoding.ts';
 import {
@@ -63,6 +64,10 @@ test('a message gives back the very bundles, whose receipts hold; one of them is
   assert.equal(encodeStored(receipts.slice(0, 1), evidence), bundles[0]);
   assert.equal(storedBundles(bundles[0]!), [bundles[0]!]);
   for (const bundle of bundles) assert.ok(readReceipt(bundle));
+  const file = recogniseFile(encodeStored(receipts, evidence));
+  assert.is(file.kind, 'unknown');
+  assert.match(JSON.stringify(file), 'a message of several receipts');
+  assert.is(recogniseFile(encodeStored(receipts.slice(0, 1), evidence)).kind, 'receipt');
   const size = encodeStored(receipts, evidence).length;
   assert.ok(size < evidence.length + 5 * 600, `${size} bytes: the evidence is there once`);
 });
