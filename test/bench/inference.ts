@@ -65,7 +65,8 @@ export async function benchmarkInference(
       while (next < REQUESTS) together.push(await ask(fresh, next++));
     };
     const { ms } = await timed(() => Promise.all(Array.from({ length: IN_FLIGHT }, inTurn)));
-    for (const sample of together) await demandStored(bus, fresh, sample);
+    // Each look reads the messages of its group from the first on.
+    for (let i = 0; i < together.length; i += 10) await demandStored(bus, fresh, together[i]!);
     rates.push((REQUESTS * 1000) / ms);
   }
   say(`inference, ${IN_FLIGHT} in flight: ${median(rates).toFixed(0)} requests/s`);
