@@ -33,7 +33,7 @@ export interface StoredLater {
 }
 
 export interface ReceiptStore {
-  /** Resolves once the receipt is durable. Throws `replayed` where the nonce has one already, and what `append` throws. */
+  /** Resolves once the receipt is durable. Throws `replayed` where the nonce has one already, `not-ready` after an append to its group whose outcome is not known, and what `append` throws. */
   store(client: string, what: StoredLater): Promise<void>;
 }
 
@@ -49,6 +49,8 @@ interface Group {
   readonly nonces: Set<string>;
   /** messages that are stored */
   stored: number;
+  /** Whether the next one is stored is not known: none may take its number, and none another. */
+  lost: boolean;
   /** the last message, if it has not left yet */
   waiting: Batch | undefined;
   /** settles once every message but that which waits is stored or has failed */
@@ -78,8 +80,13 @@ export function createReceiptStore(bus: Pick<Bus, 'append'>, model: string): Rec
   const begin = (client: string, group: Group, { enclave, nonce, evidence }: StoredLater): Batch => {
     const leave = async () => {
       if (group.waiting === batch) group.waiting = undefined;
-      // Whether a message that failed is there is not known: none gets another number until its own is taken.
-      await append(client, receiptPlace(enclave, nonce, group.stored), batch);
+      if (group.lost) throw lost();
+      try {
+        await append(client, receiptPlace(enclave, nonce, group.stored), batch);
+      } catch (error) {
+        group.lost = !(error instanceof VouchError && NOT_STORED.has(error.code));
+        throw error;
+      }
       group.stored++;
     };
     const batch: Batch = { evidence, receipts: [], bytes: 0, stored: group.before.then(leave) };
@@ -96,6 +103,7 @@ export function createReceiptStore(bus: Pick<Bus, 'append'>, model: string): Rec
         return append(client, receiptPlace(what.enclave, nonce), { receipts: [receipt], evidence });
       const groups = recent(clients, client, MAX_CLIENTS, () => new Map<string, Group>());
       const group = recent(groups, name, MAX_GROUPS, newGroup);
+      if (group.lost) throw lost();
       if (group.nonces.has(nonce)) throw replayed('it was used before');
       if (group.nonces.size >= MAX_GROUP_RECEIPTS)
         throw replayed(`its group has ${MAX_GROUP_RECEIPTS} receipts, and no more`);
@@ -112,13 +120,27 @@ export function createReceiptStore(bus: Pick<Bus, 'append'>, model: string): Rec
   };
 }
 
+/** Errors that say that a message was not stored; after any other it may have been. */
+const NOT_STORED: ReadonlySet<string> = new Set([
+  'replayed',
+  'storage-full',
+  'too-large',
+  'nats-credentials',
+]);
+
 const newGroup = (): Group => ({
   nonces: new Set(),
   stored: 0,
+  lost: false,
   waiting: undefined,
   before: Promise.resolve(),
 });
 
+const lost = () =>
+  new VouchError(
+    'not-ready',
+    'request.nonce: whether the last receipts of its group are stored is not known; try again with a nonce of another group',
+  );
 const replayed = (why: string) => new VouchError('replayed', `request.nonce: ${why}; choose a new nonce`);
 
 /** The value of a name, made where there is none, and the last to be forgotten now. */
