@@ -180,9 +180,8 @@ function over(node: NodeCrypto, { Buffer: octets }: NodeBuffer): NativeCrypto {
     return decipher;
   };
   const sha256 = (parts: readonly Uint8Array[]): Uint8Array<ArrayBuffer> => {
-    const length = parts.reduce((sum, part) => sum + part.length, 0);
     if (parts.length === 1) return atOnce(parts[0]!);
-    if (length <= SCRATCH_BYTES) return inScratch(parts, atOnce);
+    if (parts.reduce((sum, { length }) => sum + length, 0) <= SCRATCH_BYTES) return inScratch(parts, atOnce);
     const hash = node.createHash('sha256');
     for (const part of parts) hash.update(part);
     return joined(hash.digest());

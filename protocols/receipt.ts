@@ -199,6 +199,7 @@ export const looksLikeReceipt = (bytes: Uint8Array): boolean =>
 const RECEIPT_NAME = encodeCbor('receipt');
 const EVIDENCE_NAME = encodeCbor('evidence');
 
+/** The evidence is frozen: receipts that carry the same have one copy. */
 export interface DecodedBundle extends ReceiptBundle {
   readonly evidenceDigest: string;
 }

@@ -11,7 +11,7 @@
  * So whoever chose a nonce finds its receipt, also where the answer was lost, and a stream that has no message at a place has none of that
  * group's receipts: a nonce has one receipt, as before. A message holds receipts of one client, whose subject it has.
  *
- * Not guaranteed: that receipts of different groups are told from each other by their nonces, which show their group to whoever reads them.
+ * Not guaranteed: that receipts cannot be linked. Whoever reads two sees by their nonces whether they are of one group.
  */
 
 import { z } from 'zod';

@@ -1,7 +1,7 @@
 /**
  * Nonces of requests to one enclave. While several are under way theirs are of one group, so that the runner may store their receipts
  * together (protocols/stored-receipts.ts); that of a request on its own is of none. Everybody who reads two receipts sees whether they are of one group:
- * that they were asked for by the same client at the same time, which their evidence shows as well.
+ * that they were asked for by the same client at the same time, which their evidence and their times show as well.
  */
 import { randomBytes } from '../../protocols/encoding.ts';
 import { freshNonce } from '../../protocols/envelope.ts';

@@ -11,6 +11,7 @@
  * and that refusing costs nothing: the server has delivered it.
  */
 import { VouchError } from '../../protocols/errors.ts';
+import { recentlyUsed } from './recently-used.ts';
 
 interface Rate {
   /** tokens that there are at most: messages in hand, and bad ones in a row */
@@ -54,12 +55,9 @@ export function createBudget({ together, clock = () => performance.now(), ...own
   const buckets = new Map<string, Bucket>();
   const bucketOf = (client: string): Bucket => {
     const now = clock();
-    const bucket = buckets.get(client) ?? { tokens: own.burst, at: now };
+    const bucket = recentlyUsed(buckets, client, MAX_CLIENTS, () => ({ tokens: own.burst, at: now }));
     refill(bucket, own, now);
     refill(whole, rates.together, now);
-    buckets.delete(client);
-    buckets.set(client, bucket);
-    for (const oldest of buckets.keys()) if (buckets.size > MAX_CLIENTS) buckets.delete(oldest);
     return bucket;
   };
   return {

@@ -17,6 +17,7 @@ import {
 } from '../../protocols/stored-receipts.ts';
 import { subjects } from '../../protocols/subjects.ts';
 import type { Bus } from '../nats/bus.ts';
+import { recentlyUsed } from './recently-used.ts';
 
 /** A client has at most 64 requests in hand (runner.ts), each of which may be the only one of its group. */
 const MAX_GROUPS = 64;
@@ -101,8 +102,8 @@ export function createReceiptStore(bus: Pick<Bus, 'append'>, model: string): Rec
       const name = groupOf(nonce);
       if (name === undefined)
         return append(client, receiptPlace(what.enclave, nonce), { receipts: [receipt], evidence });
-      const groups = recent(clients, client, MAX_CLIENTS, () => new Map<string, Group>());
-      const group = recent(groups, name, MAX_GROUPS, newGroup);
+      const groups = recentlyUsed(clients, client, MAX_CLIENTS, () => new Map<string, Group>());
+      const group = recentlyUsed(groups, name, MAX_GROUPS, newGroup);
       if (group.lost) throw lost();
       if (group.nonces.has(nonce)) throw replayed('it was used before');
       if (group.nonces.size >= MAX_GROUP_RECEIPTS)
@@ -142,12 +143,3 @@ const lost = () =>
     'request.nonce: whether the last receipts of its group are stored is not known; try again with a nonce of another group',
   );
 const replayed = (why: string) => new VouchError('replayed', `request.nonce: ${why}; choose a new nonce`);
-
-/** The value of a name, made where there is none, and the last to be forgotten now. */
-function recent<T>(of: Map<string, T>, name: string, most: number, make: () => T): T {
-  const value = of.get(name) ?? make();
-  of.delete(name);
-  of.set(name, value);
-  for (const oldest of of.keys()) if (of.size > most) of.delete(oldest);
-  return value;
-}

@@ -4,7 +4,7 @@
  */
 import { createHash } from 'node:crypto';
 import { recogniseFile } from '../../protocols/any-file.ts';
-import { decodeCbor, encodeCbor } from '../../protocols/cbor.ts';
+import { encodeCbor } from '../../protocols/cbor.ts';
 import { concat, fromHex, hex, randomBytes } from '../../protocols/encoding.ts';
 import {
   decodeReceiptBundle,
@@ -125,9 +125,6 @@ test('what is said to fit does', () => {
     while (!fitsStored(count, count * receipt.length, evidence)) evidence--;
     const message = encodeStored(Array(count).fill(receipt), new Uint8Array(evidence));
     assert.ok(message.length <= MAX_BUNDLE_BYTES, `${count} receipts: ${message.length}`);
-    assert.throws(() =>
-      decodeCbor(message, { schema: undefined as never, what: 'it', maxBytes: MAX_BUNDLE_BYTES }),
-    );
   }
   assert.not(fitsStored(MAX_GROUP_RECEIPTS + 1, 0, 0));
 });

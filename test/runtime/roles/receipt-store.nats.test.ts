@@ -158,7 +158,7 @@ test('what is certainly not stored takes no number, and its group goes on; what 
 });
 
 test('a server that is killed: whatever was said to be stored is there, and a group that failed takes no more of unknown place', async (t) => {
-  const { nats, store, make, found, bundleOf } = await start(t);
+  const { nats, client, store, make, found, bundleOf } = await start(t);
   const settled: { what: Awaited<ReturnType<typeof make>>; outcome: string }[] = [];
   let running = true;
   const ask = async (group: () => Uint8Array) => {
@@ -183,9 +183,11 @@ test('a server that is killed: whatever was said to be stored is there, and a gr
   const asking = Promise.all(Array.from({ length: 8 }, () => ask(current)));
   const count = () => settled.filter(({ outcome }) => outcome === 'stored').length;
   await until(() => count() > 100);
-  process.kill(nats.server.pid, 'SIGKILL');
-  const atKill = count();
-  await until(() => count() > atKill + 100);
+  const { pid } = nats.server;
+  process.kill(pid, 'SIGKILL');
+  await until(() => nats.server.pid !== pid && client.state === 'connected');
+  const after = count();
+  await until(() => count() > after + 100);
   running = false;
   await asking;
   for (const { what, outcome } of settled) {
